@@ -1,0 +1,53 @@
+# Everything runs in .venv, which the first target that needs it makes: Python 3.11 or later and a package index are all it takes.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit lint format lock bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: $(READY)  ## make .venv with every dependency at its locked version
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up .venv with $(PYTHON): dependencies, Redis, the emulators (once; about 30 s)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Promptmill needs Python 3.11 or later; name one with make PYTHON=…")'
+	@$(PYTHON) -m venv .venv
+	@grep -A 40 '^uv==' requirements.lock | sed '/^uv==/!{/^[a-z]/,$$d}' > .venv/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## run 1,500 translations through the whole stack on this machine; make demo ARGS="--requests 5500"
+	@$(BIN)/promptmill demo $(ARGS)
+
+test: $(READY) lint  ## everything that CI runs
+	@$(BIN)/pytest -q
+
+test-unit: $(READY)  ## the tests that need no network and no Redis
+	@$(BIN)/pytest -q tests/unit
+
+lint: $(READY)  ## ruff, mypy, pyright and the import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy
+	@$(BIN)/basedpyright
+
+format: $(READY)  ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## time a run and its stages
+	@$(BIN)/python -m pytest -q tests/benchmarks --bench
+
+lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
+		--no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
+
+clean:  ## remove what the other targets made
+	rm -rf .venv .promptmill dist
