@@ -1,0 +1,1 @@
+"""What every Promptmill process agrees on: settings, queues, names of objects, errors, logging."""

@@ -1,0 +1,107 @@
+"""Where everything about a run lies in the bucket, and what its jobs are called.
+
+runs/<run>/run.json                          the run as opened
+runs/<run>/chunks/<chunk>                    the requests of one message
+runs/<run>/seal.json                         how many chunks there are
+runs/<run>/plan.json                         which rows make up which shard
+runs/<run>/shards/<shard>/<attempt>/
+    input.jsonl                              what Vertex reads
+    input.json                               that the input is whole
+    rejected.jsonl                           rows that lint refused, as results
+    intent.json                              somebody is about to create the job (the lease on that step)
+    job.json                                 the job's name
+    ended.json                               how the job ended
+    parts.json                               which ranges of its output are parsed side by side
+    results/<part>.jsonl                     results of one part
+    parsed/<part>.json                       what was counted in one part
+    settled.json                             one final state for every row of the shard
+    delivered/<sink>-<part>.json             that one part is in one sink
+    output/…                                 what Vertex writes
+runs/<run>/report.json                       the run is done
+open/<run>                                   the run is not done; the one object that goes away
+
+No name is ever the folder of another: some stores cannot hold both.
+"""
+
+import hashlib
+import re
+
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,61}")
+OPEN = "open/"
+
+
+def check_run(run: str) -> str:
+    """Return ``run`` when it is fit to be a run's id, so that it can never escape its folder; raises ValueError."""
+    if not RUN_ID.fullmatch(run):
+        raise ValueError(f"not a run id: {run[:80]!r}")
+    return run
+
+
+def open_marker(run: str) -> str:
+    """Name of the marker of a run that is not done."""
+    return OPEN + check_run(run)
+
+
+def folder(run: str) -> str:
+    """Folder of a run, with its final slash."""
+    return f"runs/{check_run(run)}/"
+
+
+def manifest(run: str) -> str:
+    """Name of the run as opened."""
+    return folder(run) + "run.json"
+
+
+def chunk(run: str, index: int) -> str:
+    """Name of the chunk ``index``, counted from 0."""
+    return f"{folder(run)}chunks/{index:08d}"
+
+
+def seal(run: str) -> str:
+    """Name of the seal."""
+    return folder(run) + "seal.json"
+
+
+def plan(run: str) -> str:
+    """Name of the shard plan."""
+    return folder(run) + "plan.json"
+
+
+def report(run: str) -> str:
+    """Name of the final report."""
+    return folder(run) + "report.json"
+
+
+def shard(run: str, index: int, attempt: int) -> str:
+    """Folder of one attempt of a shard, with its final slash."""
+    return f"{folder(run)}shards/{index:04d}/{attempt}/"
+
+
+def results(run: str, index: int, attempt: int, part: int) -> str:
+    """Name of the results of one part."""
+    return f"{shard(run, index, attempt)}results/{part:05d}.jsonl"
+
+
+def parsed(run: str, index: int, attempt: int, part: int) -> str:
+    """Name of what was counted in one part."""
+    return f"{shard(run, index, attempt)}parsed/{part:05d}.json"
+
+
+def delivered(run: str, index: int, attempt: int, sink: int, part: int) -> str:
+    """Name of the fact that one part is in one sink."""
+    return f"{shard(run, index, attempt)}delivered/{sink:02d}-{part:05d}.json"
+
+
+def tag(run: str) -> str:
+    """Return the mark by which a row of output shows that it belongs to ``run``."""
+    return "r" + hashlib.sha256(run.encode()).hexdigest()[:10]
+
+
+def mill(bucket_url: str) -> str:
+    """Return the label value that tells the jobs of one Promptmill (one bucket folder) from those of others."""
+    return hashlib.sha256(bucket_url.encode()).hexdigest()[:16]
+
+
+def display_name(run: str, index: int, attempt: int) -> str:
+    """Return the job's display name: the same for every try to create it, so that a lost one can be found."""
+    return f"promptmill-{run}-s{index:04d}-a{attempt}"

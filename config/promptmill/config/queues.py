@@ -1,0 +1,79 @@
+"""Queues, task names and Celery's options, the same in every process on one broker."""
+
+from typing import Any
+
+from promptmill.config.settings import Settings
+
+INGEST = "promptmill.ingest"
+WORK = "promptmill.work"
+JOBS = "promptmill.jobs"
+POLL = "promptmill.poll"
+ALL = (INGEST, WORK, JOBS, POLL)
+
+QUEUE_OF = {
+    "promptmill.ingest": INGEST,
+    "promptmill.abort": INGEST,
+    "promptmill.plan": WORK,
+    "promptmill.shard": WORK,
+    "promptmill.submit": JOBS,
+    "promptmill.poll": POLL,
+    "promptmill.collect": WORK,
+    "promptmill.parse": WORK,
+    "promptmill.settle": WORK,
+    "promptmill.deliver": WORK,
+    "promptmill.finish": WORK,
+    "promptmill.reconcile": WORK,
+}
+"""Queue of every task. ``submit`` and ``poll`` have queues of their own because only they need the Vertex client,
+the largest import; ``ingest`` because a large run must not keep finished work of others waiting."""
+
+VISIBILITY_TIMEOUT = 600
+"""Seconds until Redis hands a silent worker's message to another: ten times the longest step, and above any
+countdown, else a waiting task runs twice."""
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Return the Celery configuration of every app on the broker.
+
+    kombu looks for lost messages each ``unacked_restore_interval`` × ``unacked_restore_throttle`` seconds, by default
+    only every 100; and the shortest visibility timeout of all apps on a broker wins, so all must use this one.
+    """
+    transport = {
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_keepalive": True,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 10,
+        "queue_order_strategy": "round_robin",
+    }
+    return {
+        "broker_url": settings.broker_url.get_secret_value(),
+        "broker_transport_options": transport,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        "accept_content": ["json", "msgpack"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_routes": {task: {"queue": queue} for task, queue in QUEUE_OF.items()},
+        "task_default_queue": WORK,
+        "task_create_missing_queues": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_time_limit": VISIBILITY_TIMEOUT - 60,
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "beat_schedule": {
+            "reconcile": {
+                "task": "promptmill.reconcile",
+                "schedule": settings.reconcile_interval,
+                "options": {"expires": settings.reconcile_interval},
+            }
+        },
+        "beat_max_loop_interval": min(5.0, settings.reconcile_interval),
+    }

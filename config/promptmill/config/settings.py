@@ -1,0 +1,126 @@
+"""The settings: one frozen object, validated at start, the only reader of the environment."""
+
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from promptmill.config.errors import ConfigurationError
+
+MIB = 1 << 20
+
+
+def _env(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """What a process needs to know; read from the environment, explicit arguments win.
+
+    Google's, Celery's and Flower's own variable names where they exist, ``PROMPTMILL_…`` for the rest.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_prefix="PROMPTMILL_")
+
+    project: Annotated[str, Field(validation_alias=_env("project", "GOOGLE_CLOUD_PROJECT"))] = ""
+    """Google Cloud project that owns the jobs."""
+    location: Annotated[str, Field(validation_alias=_env("location", "GOOGLE_CLOUD_LOCATION"))] = "global"
+    """Vertex AI location of the jobs."""
+    broker_url: Annotated[SecretStr, Field(validation_alias=_env("broker_url", "CELERY_BROKER_URL"))] = SecretStr(
+        "redis://127.0.0.1:6379/0"
+    )
+    """Redis that carries Celery's messages."""
+    redis_url: SecretStr | None = None
+    """Redis that holds the index of runs; the broker's when not set."""
+    bucket: str = ""
+    """Where everything about a run is kept: ``gs://bucket/prefix``."""
+    storage_emulator_host: Annotated[
+        str, Field(validation_alias=_env("storage_emulator_host", "STORAGE_EMULATOR_HOST"))
+    ] = ""
+    """Cloud Storage emulator in place of Google's; read by the storage library itself too."""
+    vertex_endpoint: str = ""
+    """``http://…`` base URL of a server that speaks the Vertex AI API, in place of Google's."""
+    model: str = ""
+    """Model of runs that name none."""
+
+    max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
+    """Vertex refuses jobs of more than 200,000 requests."""
+    max_bytes_per_job: Annotated[int, Field(ge=16 * MIB, le=1_000_000_000)] = 950_000_000
+    """Vertex refuses input files over 1 GB."""
+    max_request_bytes: Annotated[int, Field(ge=1024, le=15 * MIB)] = 10 * MIB
+    """A longer request is refused before anything is sent."""
+    chunk_bytes: Annotated[int, Field(ge=16 * 1024, le=4 * MIB)] = 512 * 1024
+    """A message is closed when its requests reach this size, before compression."""
+    max_queued_bytes: Annotated[int, Field(ge=MIB)] = 16 * MIB
+    """A producer waits while this much is queued for ingestion."""
+    part_bytes: Annotated[int, Field(ge=1024, le=64 * MIB)] = 8 * MIB
+    """How much of a job's output one task parses."""
+
+    poll_interval: Annotated[float, Field(gt=0, le=60)] = 3.0
+    """Seconds between two looks at the open jobs while news is expected soon."""
+    poll_max_interval: Annotated[float, Field(gt=0, le=60)] = 60.0
+    """Longest time between two looks; far below the broker's visibility timeout."""
+    reconcile_interval: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """Seconds between two sweeps for work that stands still."""
+    create_timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """Seconds to wait for the answer to the creation of a job."""
+    settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
+    """How long after an unanswered creation its job may still turn up in Vertex's list."""
+
+    log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @field_validator("bucket")
+    @classmethod
+    def _bucket_is_a_gs_url(cls, value: str) -> str:
+        if value and not (value.startswith("gs://") and len(value) > len("gs://")):
+            raise ValueError("must look like gs://bucket or gs://bucket/prefix")
+        return value.rstrip("/")
+
+    @field_validator("vertex_endpoint", "storage_emulator_host")
+    @classmethod
+    def _endpoint_is_an_http_url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @property
+    def index_url(self) -> str:
+        """URL of the Redis that holds the index of runs, with its secret."""
+        return (self.redis_url or self.broker_url).get_secret_value()
+
+    @property
+    def parent(self) -> str:
+        """Vertex's name of the place where jobs live: ``projects/…/locations/…``."""
+        return f"projects/{self.require('project')}/locations/{self.location}"
+
+    def require(self, name: str) -> str:
+        """Return the value of setting ``name``; raises ConfigurationError that names its variable when it is empty."""
+        value = str(getattr(self, name))
+        if not value:
+            raise ConfigurationError(f"{variable(name)} is not set")
+        return value
+
+
+def load(**explicit: object) -> Settings:
+    """Build the settings from the environment and ``explicit`` values (None counts as not given).
+
+    Raises ConfigurationError naming every variable that is wrong.
+    """
+    try:
+        return Settings(**{name: value for name, value in explicit.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as wrong:
+        raise ConfigurationError("; ".join(_complaints(wrong))) from None
+
+
+def _complaints(wrong: ValidationError) -> list[str]:
+    return [f"{variable(str(e['loc'][0]))}: {e['msg'].removeprefix('Value error, ')}" for e in wrong.errors()]
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of the setting ``name``."""
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field else None
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[-1])
+    return name if name.isupper() else f"PROMPTMILL_{name.upper()}"

@@ -1,0 +1,39 @@
+"""The way in: submit prompts, follow runs, read results.
+
+>>> from promptmill.producers import Promptmill
+>>> run = Promptmill().submit(["Translate to Spanish: good morning"], model="gemini-3.8-flash")  # doctest: +SKIP
+"""
+
+from promptmill.config.errors import (
+    ConfigurationError,
+    DuplicateKey,
+    EmptyRun,
+    IdempotencyConflict,
+    InvalidRequest,
+    PromptmillError,
+    RunNotFound,
+    WaitTimeout,
+)
+from promptmill.producers import sinks
+from promptmill.producers.mill import Promptmill
+from promptmill.producers.results import Result
+from promptmill.producers.runs import Run
+from promptmill.producers.status import Report, RunStatus, ShardStatus
+
+__all__ = [
+    "ConfigurationError",
+    "DuplicateKey",
+    "EmptyRun",
+    "IdempotencyConflict",
+    "InvalidRequest",
+    "Promptmill",
+    "PromptmillError",
+    "Report",
+    "Result",
+    "Run",
+    "RunNotFound",
+    "RunStatus",
+    "ShardStatus",
+    "WaitTimeout",
+    "sinks",
+]

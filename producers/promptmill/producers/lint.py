@@ -1,0 +1,107 @@
+"""What would make Vertex refuse a request, found before anything is sent.
+
+The batch importer loads the file as BigQuery would, and one bad line fails the whole job ("Failed to import data"): an
+empty object, a field name that is no column name (``$defs``), nesting over 15 levels. None of that is in Google's
+documentation; it was seen in the field.
+"""
+
+import re
+from collections.abc import Mapping
+
+MAX_DEPTH = 15
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_FIELDS = frozenset(
+    {"contents", "systemInstruction", "system_instruction", "generationConfig", "generation_config", "tools"}
+    | {"toolConfig", "tool_config", "safetySettings", "safety_settings", "labels"}
+)
+_MISPLACED = {
+    "model": "the model is chosen for the run, not for a request",
+    "cachedContent": "explicit caching is not available in batch jobs",
+    "cached_content": "explicit caching is not available in batch jobs",
+}
+_ROLES = (None, "user", "model", "function")
+
+
+def check(request: object) -> str:
+    """Return why ``request``, a GenerateContentRequest as plain JSON values, would be refused; "" when it would not."""
+    if not isinstance(request, Mapping):
+        return _not_a_mapping(request)
+    return _check_fields(request) or _check_contents(request["contents"]) or _check_import(request, 1, "request")
+
+
+def _not_a_mapping(request: object) -> str:
+    if request is None:
+        return "the row has neither a request nor a prompt"
+    if isinstance(request, frozenset):
+        return f"unknown field {min(request)!r}; a row has key, metadata, and request or prompt"
+    return f"a request is a mapping with contents, not {type(request).__name__}"
+
+
+def _check_fields(request: Mapping[str, object]) -> str:
+    for name in request:
+        if name in _MISPLACED:
+            return f"{name}: {_MISPLACED[name]}"
+        if name not in _FIELDS:
+            return f"unknown field {name!r}; Vertex knows {', '.join(sorted(f for f in _FIELDS if '_' not in f))}"
+    if "contents" not in request:
+        return "contents is missing"
+    return ""
+
+
+def _check_contents(contents: object) -> str:
+    if not isinstance(contents, list) or not contents:
+        return "contents must be a list with at least one entry"
+    for content in contents:
+        if not isinstance(content, Mapping) or not isinstance(content.get("parts"), list) or not content["parts"]:
+            return "each entry of contents needs parts, a list with at least one part"
+        if content.get("role") not in _ROLES:
+            return f"role {content.get('role')!r} is not one of user, model, function"
+        for part in content["parts"]:
+            if refusal := _check_part(part):
+                return refusal
+    if not any(_says_something(part) for content in contents for part in content["parts"]):
+        return "the prompt is empty"
+    return ""
+
+
+def _check_part(part: object) -> str:
+    if not isinstance(part, Mapping) or not part:
+        return "a part is a mapping such as {'text': …} or {'fileData': {'fileUri': …, 'mimeType': …}}"
+    if "text" in part and not isinstance(part["text"], str):
+        return "the text of a part must be a string"
+    file = part.get("fileData", part.get("file_data"))
+    if file is None:
+        return ""
+    if not isinstance(file, Mapping):
+        return "fileData is a mapping of fileUri and mimeType"
+    if not str(file.get("fileUri", file.get("file_uri", ""))).startswith(("gs://", "https://", "http://")):
+        return "fileData.fileUri must be a gs:// or https:// URI"
+    return "" if file.get("mimeType", file.get("mime_type")) else "fileData.mimeType is missing"
+
+
+def _says_something(part: Mapping[str, object]) -> bool:
+    text = part.get("text")
+    return any(name != "text" for name in part) if text is None else bool(str(text).strip()) or len(part) > 1
+
+
+def _check_import(value: object, depth: int, path: str) -> str:
+    if isinstance(value, Mapping):
+        return _check_object(value, depth, path)
+    if isinstance(value, list | tuple):
+        for item in value:
+            if isinstance(item, Mapping | list | tuple) and (refusal := _check_import(item, depth, path + "[]")):
+                return refusal
+    return ""
+
+
+def _check_object(value: Mapping[str, object], depth: int, path: str) -> str:
+    if not value:
+        return f"{path} is an empty object, which Vertex's importer refuses for the whole job"
+    if depth > MAX_DEPTH:
+        return f"{path} is nested over {MAX_DEPTH} levels deep, which Vertex's importer refuses for the whole job"
+    for name, item in value.items():
+        if not isinstance(name, str) or not _COLUMN.fullmatch(name):
+            return f"{path} has a field named {name!r}, which Vertex's importer refuses for the whole job"
+        if isinstance(item, Mapping | list | tuple) and (refusal := _check_import(item, depth + 1, f"{path}.{name}")):
+            return refusal
+    return ""

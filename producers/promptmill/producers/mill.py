@@ -1,0 +1,200 @@
+"""The way in: ``Promptmill`` turns prompts into a run."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
+from promptmill.producers.chunks import Keys, cut
+from promptmill.producers.index import Index
+from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal, SinkSpec
+from promptmill.producers.requests import Line, Prompt, encode_lines
+from promptmill.producers.runs import Run
+
+if TYPE_CHECKING:
+    from promptmill.producers.sender import Sender
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_MODEL = re.compile(
+    r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?[\w.@-]+"
+)
+
+
+class Promptmill:
+    """A client of one Promptmill: settings come from the environment, explicit arguments win.
+
+    ``settings`` are those of ``promptmill.config.settings.Settings`` by name, for example ``bucket`` or ``broker_url``.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        from promptmill.config.settings import load
+
+        self.settings = load(**settings)
+
+    @cached_property
+    def index(self) -> Index:
+        """The index of runs."""
+        return Index(self.settings.index_url)
+
+    def submit(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        model: str | None = None,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        sinks: Sequence[SinkSpec] = (),
+        idempotency_key: str | None = None,
+        on_refused: Callable[[Line], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> Run:
+        """Send ``prompts``, one by one from any iterable, as one run.
+
+        A prompt is a string, or a mapping with ``request`` (Google's GenerateContentRequest) or ``prompt``, and if
+        wanted ``key`` and ``metadata``. Nothing is paid for before the last one was accepted. A row that cannot be sent
+        becomes a failure of the run with reason INVALID_REQUEST (and is shown to ``on_refused``); the rest goes on.
+        The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
+        hears how many requests were sent so far.
+
+        Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
+        """
+        from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
+
+        manifest = Manifest(
+            run=_run_id(idempotency_key),
+            model=_model(model or self.settings.require("model")),
+            created=time.time(),
+            name=name,
+            labels=dict(labels or {}),
+            sinks=list(sinks),
+            idempotent=idempotency_key is not None,
+        )
+        lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
+        submission = _Submission(manifest, self.index, Sender(self.settings, self.index), on_sent)
+        submission.send(lines, self.settings.chunk_bytes)
+        return Run(manifest.run, self)
+
+    def get(self, run: str) -> Run:
+        """Return the run with this id, or the only one whose id starts so; raises RunNotFound."""
+        found = [known for known in self.index.runs(10_000) if known.startswith(run)]
+        if run in found or len(found) == 1:
+            return Run(run if run in found else found[0], self)
+        raise RunNotFound(
+            f"no run has an id that starts with {run!r}" if not found else f"{run!r} fits {len(found)} runs"
+        )
+
+    def runs(self, limit: int = 50) -> list[Run]:
+        """Return the newest runs, newest first."""
+        return [Run(run, self) for run in self.index.runs(limit)]
+
+
+class _Submission:
+    """One pass over the lines of a run. The last chunk is held back, so that it can carry the seal."""
+
+    def __init__(
+        self, manifest: Manifest, index: Index, sender: "Sender", on_sent: Callable[[int], None] | None
+    ) -> None:
+        self._manifest = manifest
+        self._index = index
+        self._sender = sender
+        self._on_sent = on_sent
+        self._stored: dict[int, str] = {}
+        self._sealed = False
+        self._sizes: list[ChunkSize] = []
+        self._refused = 0
+        self._sent_any = False
+
+    def send(self, lines: Iterable[Line], chunk_bytes: int) -> None:
+        if self._manifest.idempotent:
+            self._recall()
+        keys = Keys()
+        try:
+            last = self._send_all_but_last(cut(keys.watch(lines), chunk_bytes))
+            self._check_whole(keys)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        if not self._sealed:
+            self._pass_on(last, Seal(self._sizes))
+            self._index.note_sent(self._manifest.run, self._rows())
+
+    def _recall(self) -> None:
+        known = self._index.find_manifest(self._manifest.run)
+        if known is None:
+            return
+        if known.content() != self._manifest.content():
+            raise IdempotencyConflict("this idempotency key belongs to a run with another model, name, labels or sinks")
+        self._manifest = known
+        self._stored = self._index.stored_chunks(known.run)
+        self._sealed = self._index.sealed_chunks(known.run) > 0
+
+    def _send_all_but_last(self, chunks: Iterator[Chunk]) -> Chunk:
+        held: Chunk | None = None
+        for chunk in chunks:
+            if held is not None:
+                self._pass_on(held, None)
+            self._note(chunk)
+            held = chunk
+        if held is None:
+            raise EmptyRun("there is not one prompt in the run")
+        return held
+
+    def _note(self, chunk: Chunk) -> None:
+        stored = self._stored.get(chunk.index)
+        if stored != chunk.sha256.hex() and (stored or self._sealed):
+            raise IdempotencyConflict(
+                f"this idempotency key belongs to a run with other content: it differs within rows {chunk.first_row} "
+                f"to {chunk.first_row + chunk.requests - 1}"
+            )
+        self._sizes.append(ChunkSize(chunk.requests, chunk.size))
+        self._refused += len(chunk.refused)
+
+    def _pass_on(self, chunk: Chunk, seal: Seal | None) -> None:
+        if chunk.index not in self._stored or (seal and not self._sealed):
+            if not self._sent_any:
+                self._index.open_run(self._manifest)
+            self._sent_any = True
+            self._sender.send(self._manifest, chunk, seal)
+        if self._on_sent:
+            self._on_sent(chunk.first_row + chunk.requests - 1)
+
+    def _check_whole(self, keys: Keys) -> None:
+        if self._refused == self._rows():
+            raise EmptyRun(f"not one of the {self._refused:,} prompts can be sent")
+        keys.check()
+        if self._sealed and self._index.sealed_chunks(self._manifest.run) != len(self._sizes):
+            raise IdempotencyConflict("this idempotency key belongs to a run with more rows")
+
+    def _rows(self) -> int:
+        return sum(size.requests for size in self._sizes)
+
+    def _give_up(self, error: BaseException) -> None:
+        """A run that may be sent again stays open; any other will never be whole, and must not wait for more."""
+        if self._sent_any and not self._manifest.idempotent:
+            self._sender.abort(self._manifest.run, f"the producer gave up: {type(error).__name__}")
+
+
+def _show(lines: Iterable[Line], on_refused: Callable[[Line], None] | None) -> Iterator[Line]:
+    for line in lines:
+        if line.refusal and on_refused:
+            on_refused(line)
+        yield line
+
+
+def _run_id(idempotency_key: str | None) -> str:
+    """A new id that sorts by time, or the one that belongs to the idempotency key."""
+    if idempotency_key is None:
+        from ulid import ULID
+
+        return str(ULID()).lower()
+    number = int.from_bytes(hashlib.sha256(idempotency_key.encode()).digest()[:16], "big")
+    return "k" + "".join(_ALPHABET[number >> 5 * place & 31] for place in range(25))
+
+
+def _model(model: str) -> str:
+    if not _MODEL.fullmatch(model):
+        raise ConfigurationError(f"model {model!r} is not a model's name, such as gemini-3.8-flash")
+    return model if "/" in model else f"publishers/google/models/{model}"

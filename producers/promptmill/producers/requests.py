@@ -1,0 +1,140 @@
+"""A request as the caller gives it, and the line of JSON that Vertex reads for it.
+
+The wire line is ``{"key": …, "metadata": …, "request": {…}}``. Vertex echoes extra top-level fields beside the answer
+(seen in the field, and how LangExtract correlates; not promised for generateContent), but its importer turns a numeric
+looking string into a number, and gives a field one type over the whole file. So the wire key starts with a letter, and
+metadata travels as a string of JSON. The wire key holds the run's tag, the row and the caller's key, and is all that is
+needed to make a result of an answer.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from promptmill.config import names
+from promptmill.config.errors import InvalidRequest
+from promptmill.producers import lint
+
+MAX_KEY = 512
+MAX_METADATA = 16 * 1024
+
+Prompt = str | Mapping[str, Any]
+"""A prompt, or a mapping with ``request`` (or ``prompt``), and if wanted ``key`` and ``metadata``."""
+
+_encode = msgspec.json.Encoder().encode
+_TEXT_HEAD = b'"request":{"contents":[{"role":"user","parts":[{"text":'
+_TEXT_TAIL = b"}]}]}}\n"
+
+
+class Line(NamedTuple):
+    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, and why it is refused, if it is."""
+
+    row: int
+    key: str
+    data: bytes
+    refusal: str = ""
+
+
+class WireKey(NamedTuple):
+    """What a wire key says: the run's tag, the row (from 1) and the caller's key."""
+
+    tag: str
+    row: int
+    key: str
+
+
+def wire_key(tag: str, row: int, key: str) -> str:
+    """Join a wire key."""
+    return f"{tag}-{row}-{key}"
+
+
+def split_wire_key(text: str) -> WireKey | None:
+    """Take a wire key apart; None when it is not one of ours."""
+    tag, _, rest = text.partition("-")
+    row, dash, key = rest.partition("-")
+    if not (tag and dash and key and row.isascii() and row.isdigit() and len(row) < 16):
+        return None
+    return WireKey(tag, int(row), key)
+
+
+def encode_lines(run: str, prompts: Iterable[Prompt], max_bytes: int) -> Iterator[Line]:
+    """Encode ``prompts`` one by one for ``run``; a row that cannot be sent comes out as a refused line.
+
+    Raises InvalidRequest only where not even a result could be written for the row: its key is unusable.
+    """
+    tag = names.tag(run)
+    for row, prompt in enumerate(prompts, 1):
+        yield _encode_line(tag, row, prompt, max_bytes)
+
+
+def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int) -> Line:
+    if isinstance(prompt, str):
+        key, head = str(row), b'{"key":"%s-%d-%d",' % (tag.encode(), row, row)
+        if not prompt.strip():
+            return _refused(row, key, head, "the prompt is empty")
+        try:
+            data = head + _TEXT_HEAD + _encode(prompt) + _TEXT_TAIL
+        except UnicodeEncodeError:
+            return _refused(row, key, head, "the prompt holds half of a surrogate pair, which UTF-8 cannot carry")
+    else:
+        key, metadata, request = _take_apart(row, prompt)
+        head = b'{"key":%s,' % _encode(wire_key(tag, row, key))
+        try:
+            head += _encode_metadata(metadata)
+            if refusal := lint.check(request):
+                return _refused(row, key, head, refusal)
+            data = head + b'"request":' + _encode(request) + b"}\n"
+        except _Unfit as refusal:
+            return _refused(row, key, head, str(refusal))
+        except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+            return _refused(row, key, head, f"the request is not JSON: {type(error).__name__}")
+    if len(data) > max_bytes:
+        return _refused(
+            row, key, head, f"the request takes {len(data):,} bytes; PROMPTMILL_MAX_REQUEST_BYTES is {max_bytes:,}"
+        )
+    return Line(row, key, data)
+
+
+class _Unfit(Exception):
+    pass
+
+
+def _refused(row: int, key: str, head: bytes, refusal: str) -> Line:
+    return Line(row, key, head + b'"error":' + _encode(refusal) + b"}\n", refusal)
+
+
+def _take_apart(row: int, prompt: object) -> tuple[str, object, object]:
+    if not isinstance(prompt, Mapping):
+        raise InvalidRequest(f"a prompt is a string or a mapping, not {type(prompt).__name__}", row=row)
+    key = prompt.get("key", str(row))
+    if isinstance(key, int) and not isinstance(key, bool):
+        key = str(key)
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not _is_utf8(key):
+        raise InvalidRequest(f"a key is a string of 1 to {MAX_KEY} characters", row=row)
+    if strange := prompt.keys() - {"key", "metadata", "request", "prompt"}:
+        return key, prompt.get("metadata"), _Strange(strange)
+    return key, prompt.get("metadata"), prompt["request"] if "request" in prompt else prompt.get("prompt")
+
+
+class _Strange(frozenset[str]):
+    """Names beside the four that a row may have; ``lint`` refuses whatever is not a mapping."""
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _encode_metadata(metadata: object) -> bytes:
+    if metadata is None:
+        return b""
+    if not isinstance(metadata, Mapping):
+        raise _Unfit("metadata is a mapping of names to JSON values")
+    data = _encode(dict(metadata))
+    if len(data) > MAX_METADATA:
+        raise _Unfit(f"metadata takes {len(data):,} bytes of {MAX_METADATA:,}")
+    return b'"metadata":%s,' % _encode(data.decode())

@@ -1,0 +1,82 @@
+"""A run, as the caller holds it."""
+
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from promptmill.config.errors import NotInstalled, WaitTimeout
+from promptmill.producers.results import Result
+from promptmill.producers.status import Report, RunStatus
+
+if TYPE_CHECKING:
+    from promptmill.producers.mill import Promptmill
+
+
+class Run:
+    """One submission; cheap to hold, knows nothing but its ``id`` until asked."""
+
+    def __init__(self, run: str, mill: "Promptmill") -> None:
+        self.id = run
+        self._mill = mill
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+    @property
+    def status(self) -> RunStatus:
+        """What is known now: one read of the index, safe in a web request. Raises RunNotFound, Transient."""
+        return self._mill.index.status(self.id)
+
+    def wait(self, timeout: float | None = None, on_status: Callable[[RunStatus], None] | None = None) -> RunStatus:
+        """Wait until the run is done, at most ``timeout`` seconds; ``on_status`` hears of every look.
+
+        Stopping the wait does not stop the run. Raises WaitTimeout.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.1
+        while not (status := self.status).done:
+            if on_status:
+                on_status(status)
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise WaitTimeout(f"run {self.id} is still {status.state} after {timeout:g} s; it goes on")
+            time.sleep(pause)
+            pause = min(pause * 1.2, 1.0)
+        if on_status:
+            on_status(status)
+        return status
+
+    def results(self) -> Iterator[Result]:
+        """Stream the results of all shards that are settled, in no particular order; needs access to the bucket."""
+        decode = msgspec.json.Decoder(Result).decode
+        return map(decode, self.result_lines())
+
+    def result_lines(self) -> Iterator[bytes]:
+        """Stream the results as lines of JSON, as they lie in the bucket."""
+        lines: Iterator[bytes] = bucket_access("results")(self._mill.settings, self.id)
+        return lines
+
+    def failures(self) -> Iterator[Result]:
+        """Stream the results that are failures."""
+        return (result for result in self.results() if not result.succeeded)
+
+    def report(self) -> Report:
+        """Return the final report; raises NotFound while the run is not done."""
+        data: bytes = bucket_access("report")(self._mill.settings, self.id)
+        return msgspec.json.decode(data, type=Report)
+
+
+def bucket_access(name: str) -> Callable[..., Any]:
+    """Return the function ``name`` of the installed part that can reach the bucket; raises NotInstalled.
+
+    The thin producer never imports Google's libraries, so whoever can read the bucket announces it as an entry point.
+    """
+    for entry in entry_points(group="promptmill", name=name):
+        try:
+            function: Callable[..., Any] = entry.load()
+        except ModuleNotFoundError as missing:
+            raise NotInstalled(f"{missing.name} is missing: pip install 'promptmill[worker]'") from missing
+        return function
+    raise NotInstalled("reading the bucket needs: pip install 'promptmill[worker]'")

@@ -1,0 +1,76 @@
+"""Sends chunks to the workers through Celery, and no faster than they take them."""
+
+import time
+from functools import cached_property
+from typing import Any
+
+import structlog
+
+from promptmill.config import queues
+from promptmill.config.errors import Transient
+from promptmill.config.settings import Settings
+from promptmill.config.urls import masked
+from promptmill.producers import messages
+from promptmill.producers.index import Index
+from promptmill.producers.messages import Chunk, Ingest, Manifest, Seal
+
+_log = structlog.get_logger(__name__)
+_COMPLAIN_AFTER = 30.0
+
+
+class Sender:
+    """Enqueues messages for the workers; raises Transient when the broker cannot be reached."""
+
+    def __init__(self, settings: Settings, index: Index) -> None:
+        self._settings = settings
+        self._index = index
+        self._unchecked = 0
+
+    @cached_property
+    def _app(self) -> Any:
+        from celery import Celery
+
+        app = Celery("promptmill-producer", set_as_current=False)
+        app.config_from_object(queues.options(self._settings))
+        return app
+
+    def send(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
+        """Enqueue one chunk, after waiting while too much is queued already."""
+        body = messages.encode(Ingest(manifest, messages.encode(chunk), seal))
+        self._wait_for_room(len(body))
+        self._send_task("promptmill.ingest", [body], f"{manifest.run}.c{chunk.index:05d}.ingest", "msgpack")
+
+    def abort(self, run: str, reason: str) -> None:
+        """Tell the workers that a run will never be whole."""
+        self._send_task("promptmill.abort", [run, reason], f"{run}.abort", "json")
+
+    def _send_task(self, task: str, args: list[Any], task_id: str, serializer: str) -> None:
+        import kombu.exceptions
+
+        try:
+            self._app.send_task(
+                task,
+                args=args,
+                task_id=task_id,
+                serializer=serializer,
+                argsrepr=f"({task_id})",
+                retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+            )
+        except (kombu.exceptions.OperationalError, OSError) as error:
+            broker = masked(self._settings.broker_url.get_secret_value())
+            raise Transient(f"the broker {broker} (CELERY_BROKER_URL) cannot be reached: {error}") from error
+
+    def _wait_for_room(self, size: int) -> None:
+        """Look at the queue once in an eighth of its limit; wait while it is over."""
+        limit = self._settings.max_queued_bytes
+        self._unchecked += size
+        if self._unchecked < limit // 8:
+            return
+        self._unchecked = 0
+        started = time.monotonic()
+        complained = False
+        while self._index.queued_bytes(queues.INGEST) > limit:
+            if not complained and time.monotonic() - started > _COMPLAIN_AFTER:
+                _log.warning("the queue is full and nobody takes from it; is a worker running?", queue=queues.INGEST)
+                complained = True
+            time.sleep(0.05)

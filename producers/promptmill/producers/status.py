@@ -1,0 +1,85 @@
+"""What is known about a run while it goes on, and when it is done."""
+
+import msgspec
+
+OPEN_STATES = ("open", "submitting", "queued", "running", "delivering", "cancelling")
+END_STATES = ("succeeded", "partially_succeeded", "failed", "cancelled", "expired")
+
+
+class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One shard: how far it is, its counts, and its job (Google's name and state)."""
+
+    shard: int
+    state: str
+    requests: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    job: str = ""
+    job_state: str = ""
+
+
+class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run: its state, counts and shards; times in seconds since the epoch."""
+
+    run: str
+    state: str
+    name: str = ""
+    model: str = ""
+    created: float = 0.0
+    ended: float = 0.0
+    requests: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    error: str = ""
+    shards: list[ShardStatus] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether every request of the run has its final state and is delivered."""
+        return self.state in END_STATES
+
+    @property
+    def jobs(self) -> int:
+        """Number of jobs created."""
+        return sum(bool(shard.job) for shard in self.shards)
+
+
+def state_of(shards: list[ShardStatus], sealed: bool) -> str:
+    """Return the state of a run that is not done from the states of its shards."""
+    if not sealed:
+        return "open"
+    states = {shard.state for shard in shards}
+    if not shards or states & {"planned", "sharded"}:
+        return "submitting"
+    if "submitted" in states:
+        jobs = {shard.job_state for shard in shards if shard.state == "submitted"}
+        return "running" if jobs & {"JOB_STATE_RUNNING"} else "queued"
+    return "delivering"
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A finished run: counts that add up, tokens, failures by reason, and where the time went.
+
+    ``seconds`` has the whole (``total``), what Vertex took from the first creation to the last end (``vertex``), ours
+    (``overhead``, the rest), and ours by stage. ``unaccounted`` is 0 or something is wrong with Promptmill.
+    """
+
+    run: str
+    state: str
+    name: str
+    model: str
+    requests: int
+    succeeded: int
+    failed: int
+    unaccounted: int
+    duplicates: int
+    unknown: int
+    unreadable: int
+    jobs: int
+    failures: dict[str, int]
+    tokens: dict[str, int]
+    seconds: dict[str, float]
+    vertex_seconds: float
+    overhead_seconds: float
+    results: str
+    sinks: list[str]
