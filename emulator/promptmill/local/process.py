@@ -1,0 +1,93 @@
+"""One service as a process under its guard, see `guard.py`."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from promptmill.local import guard
+
+MARGIN = 3.0  # seconds a guard has, after its service was to be killed, before both are killed from here
+LOOK = 0.05
+
+
+def never() -> bool:
+    """In no hurry."""
+    return False
+
+
+class Process:
+    """A started command with everything below it, and the line to its guard.
+
+    It ends with this process, whatever way that goes. `grace` is how many seconds it has between being asked to end
+    and being killed. `held` is a descriptor that the guard keeps open until nothing is left of the command.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, *, grace: float, held: int):
+        self.grace = grace
+        self._pid: int | None = None
+        self._line, far = socket.socketpair()
+        self._line.setblocking(False)
+        with far, log.open("ab") as output:
+            self._guard = subprocess.Popen(  # noqa: S603 (the command is our own)
+                _guarded(command, far.fileno(), grace),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(far.fileno(), held),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """The service's own pid, None until its guard has started it."""
+        if self._pid is None:
+            try:
+                self._pid = int(self._line.recv(32) or 0) or None
+            except OSError:
+                return None
+        return self._pid
+
+    def exit_code(self) -> int | None:
+        """None while anything of it runs, then its exit code, or 128 and the number of the signal that ended it."""
+        code = self._guard.poll()
+        if code is None:
+            return None
+        if code < 0:
+            self._kill()  # the guard was killed: what it would have cleared away may be there
+            return 128 - code
+        return code
+
+    def close(self, hurry: Callable[[], bool] = never) -> None:
+        """End it, in grace or once `hurry` is true at once, and let go of it; nothing of it runs afterwards."""
+        if self.exit_code() is None:
+            self._end(hurry)
+        self._line.close()
+
+    def _end(self, hurry: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self.grace + MARGIN
+        self._guard.send_signal(signal.SIGTERM)
+        while self.exit_code() is None:
+            if time.monotonic() > deadline:
+                self._kill()
+            elif hurry():
+                self._guard.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guard.wait(LOOK)
+
+    def _kill(self) -> None:
+        for group in (self._guard.pid, self.pid):
+            try:
+                os.killpg(group or self._guard.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+
+def _guarded(command: Sequence[str], line: int, grace: float) -> list[str]:
+    return [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(line), str(grace), *command]

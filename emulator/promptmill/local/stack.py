@@ -1,0 +1,106 @@
+"""The whole of Promptmill on this machine: started, watched and stopped as one."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Self
+
+from promptmill.local import ports
+from promptmill.local.events import Event, OnEvent, ignore
+from promptmill.local.service import Service
+from promptmill.local.services import SERVICES, Options, Services, environment
+from promptmill.local.state import ServiceState, State, hold, remove_state, started_at, write_state
+from promptmill.local.supervisor import Supervisor
+
+DATA = ("redis", "storage", "emulator", "beat", "flower", "logs")
+
+
+class Stack:
+    """The services of the options, running between `start` and `stop`, or within a `with`.
+
+    Raises MissingPart, AlreadyRunning or ServiceFailed when it cannot start; then nothing of it is left running.
+    """
+
+    def __init__(self, options: Options | None = None, on_event: OnEvent = ignore):
+        self.options = options or Options()
+        self.directory = self.options.directory.resolve()
+        self._on_event = on_event
+        self._ports: dict[str, int] = {}
+        self._supervisor: Supervisor | None = None
+        self._held = contextlib.ExitStack()
+        self._interrupts = 0
+
+    def start(self) -> Self:
+        """Start all services and return when each is ready."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop all services, the last one first."""
+        if self._supervisor:
+            self._supervisor.stop()
+            remove_state(self.directory)
+            self._supervisor = None
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return True once it was interrupted, False after so many seconds."""
+        return self._supervisor is None or self._supervisor.wait(timeout)
+
+    def interrupt(self) -> None:
+        """Make `start` and `wait` return; a second time, kill what is being stopped. For signal handlers."""
+        self._interrupts += 1
+        if self._supervisor:
+            self._supervisor.ask_to_stop()
+
+    def status(self) -> dict[str, ServiceState]:
+        """What is known of each service, in order."""
+        return self._supervisor.status() if self._supervisor else {}
+
+    def environment(self) -> dict[str, str]:
+        """What a client's environment needs to find this stack."""
+        return environment(self._ports)
+
+    def _start(self) -> None:
+        held = self._held.enter_context(hold(self.directory))
+        if self.options.fresh:
+            _forget(self.directory)
+        self._choose_ports()
+        supervisor = Supervisor(self._services(), self.directory / "logs", held, self._on_event, self._write_state)
+        for _ in range(self._interrupts):
+            supervisor.ask_to_stop()
+        self._supervisor = supervisor
+        supervisor.start()
+
+    def _choose_ports(self) -> None:
+        preferred = {name: port for name, port in self.options.ports.items() if name in self.options.services}
+        self._ports = ports.choose(preferred)
+        for name, port in self._ports.items():
+            if preferred[name] not in (0, port):
+                self._on_event(Event("moved", name, f"port {preferred[name]} is taken, so it is at {port}"))
+
+    def _services(self) -> list[Service]:
+        settings = os.environ | self.environment() | {"PYTHONUNBUFFERED": "1"}
+        make = Services(self.options, self.directory, self._ports, settings)
+        return [make.named(name) for name in SERVICES if name in self.options.services]
+
+    def _write_state(self, services: dict[str, ServiceState]) -> None:
+        me = os.getpid()
+        state = State(me, started_at(me) or "", str(self.directory), self.environment(), services)
+        write_state(self.directory, state)
+
+
+def _forget(directory: Path) -> None:
+    for name in DATA:
+        shutil.rmtree(directory / name, ignore_errors=True)

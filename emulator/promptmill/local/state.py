@@ -1,0 +1,129 @@
+"""What others can know about the stack of a directory: `stack.json`, and who holds `stack.lock`.
+
+The lock is held by the supervisor and by every guard, so it is free exactly when nothing of a stack is left. The file
+may be there without a supervisor: one that was killed could not remove it.
+"""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from promptmill.local.errors import AlreadyRunning
+
+LEFTOVERS = 15.0  # seconds that the guards of a killed supervisor may need
+LOOK = 0.05
+
+
+class ServiceState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One service: `state` is waiting, starting, ready, restarting, failed or stopped."""
+
+    state: str
+    pid: int | None = None
+    port: int | None = None
+    url: str | None = None
+    restarts: int = 0
+
+
+class State(msgspec.Struct, frozen=True):
+    """A stack: its supervisor's pid and start, what a client's environment needs, and its services in order."""
+
+    pid: int
+    started: str
+    directory: str
+    environment: dict[str, str]
+    services: dict[str, ServiceState]
+
+
+def read_state(directory: Path) -> State | None:
+    """The running stack of a directory, None when no supervisor runs there."""
+    try:
+        state = msgspec.json.decode(_file(directory).read_bytes(), type=State)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return state if started_at(state.pid) == state.started else None
+
+
+def write_state(directory: Path, state: State) -> None:
+    """Replace the file as a whole, so that a reader never sees half of it."""
+    new = _file(directory).with_suffix(".new")
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
+    new.replace(_file(directory))
+
+
+def remove_state(directory: Path) -> None:
+    """Take the file away, when the stack has ended."""
+    _file(directory).unlink(missing_ok=True)
+
+
+def started_at(pid: int) -> str | None:
+    """When a process started, which tells it from another that got its pid later; None when there is none."""
+    if sys.platform != "linux":
+        answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+        return answer.stdout.strip() or None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == b"Z" else fields[19].decode()  # proc(5): 22nd field, starttime
+
+
+@contextlib.contextmanager
+def hold(directory: Path) -> Iterator[int]:
+    """Be the only stack of this directory; the descriptor of the lock, to be kept open by all that is part of it.
+
+    Waits for the leftovers of a killed stack. Raises AlreadyRunning beside a live one.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with _opened(directory) as lock:
+        if not _take_when_free(lock, LEFTOVERS, lambda: read_state(directory) is not None):
+            raise AlreadyRunning(_who(directory))
+        yield lock
+
+
+def await_end(directory: Path, timeout: float) -> bool:
+    """Wait until nothing of the directory's stack is left; False when that takes more than so many seconds."""
+    with _opened(directory) as lock:
+        return _take_when_free(lock, timeout, lambda: False)
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    lock = os.open(directory / "stack.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _take_when_free(lock: int, timeout: float, hopeless: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + timeout
+    while not _take(lock):
+        if time.monotonic() > deadline or hopeless():
+            return False
+        time.sleep(LOOK)
+    return True
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _who(directory: Path) -> str:
+    state = read_state(directory)
+    who = f"process {state.pid}" if state else "what is left of a stack"
+    return f"{directory} is in use by {who}; stop it, or name another directory"
+
+
+def _file(directory: Path) -> Path:
+    return directory / "stack.json"
