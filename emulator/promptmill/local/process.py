@@ -28,7 +28,16 @@ class Process:
     and being killed. `held` is a descriptor that the guard keeps open until nothing is left of the command.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, *, grace: float, held: int):
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        grace: float,
+        held: int,
+        cwd: Path | None = None,
+    ):
         self.grace = grace
         self._pid: int | None = None
         self._line, far = socket.socketpair()
@@ -37,6 +46,7 @@ class Process:
             self._guard = subprocess.Popen(  # noqa: S603 (the command is our own)
                 _guarded(command, far.fileno(), grace),
                 env=dict(environment),
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

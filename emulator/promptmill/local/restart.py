@@ -3,10 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WINDOW = 60.0
-MOST_DEATHS = 5
-FIRST_PAUSE, FACTOR, LONGEST_PAUSE = 0.5, 3.0, 10.0
-
 
 @dataclass(frozen=True)
 class Restart:
@@ -17,17 +13,27 @@ class Restart:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """It died too often; so often within the window."""
+    """It died too often: so many times within the window."""
 
     deaths: int
 
 
-def after_death(deaths: Sequence[float]) -> Restart | GiveUp:
-    """Decide from the times of all deaths, in seconds, the newest last: 0.5 s, then three times as long up to 10 s.
+@dataclass(frozen=True)
+class Patience:
+    """How often a service may die: `most_deaths` within `window` seconds are too many.
 
-    Deaths more than a minute before the newest are forgotten; the fifth within a minute is the last.
+    The pause before a new start is `first` seconds, `factor` times longer at each death, up to `longest`.
     """
-    recent = sum(1 for death in deaths if deaths[-1] - death < WINDOW)
-    if recent >= MOST_DEATHS:
-        return GiveUp(recent)
-    return Restart(min(FIRST_PAUSE * FACTOR ** (recent - 1), LONGEST_PAUSE))
+
+    first: float = 0.5
+    factor: float = 3.0
+    longest: float = 10.0
+    window: float = 60.0
+    most_deaths: int = 5
+
+    def after_death(self, deaths: Sequence[float]) -> Restart | GiveUp:
+        """Decide from the times of all deaths in seconds, the newest last; those before the window are forgotten."""
+        recent = sum(1 for death in deaths if deaths[-1] - death < self.window)
+        if recent >= self.most_deaths:
+            return GiveUp(recent)
+        return Restart(min(self.first * self.factor ** (recent - 1), self.longest))

@@ -9,7 +9,7 @@ from promptmill.local.events import Event, Kind, OnEvent
 from promptmill.local.log import Log
 from promptmill.local.process import Process, never
 from promptmill.local.readiness import Ready
-from promptmill.local.restart import GiveUp, Restart, after_death
+from promptmill.local.restart import GiveUp, Patience, Restart
 from promptmill.local.state import ServiceState
 
 
@@ -17,8 +17,8 @@ from promptmill.local.state import ServiceState
 class Service:
     """A command that is to be kept running.
 
-    `ready` tells from its log or its socket that others can lean on it; when that takes longer than `patience` seconds
-    it is killed and started anew. `grace` is how many seconds it has to end by itself.
+    `ready` tells from its log or its socket that others can lean on it; when that takes longer than `slowest_start`
+    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself, `cwd` where it runs.
     """
 
     name: str
@@ -27,8 +27,10 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     url: str | None = None
-    patience: float = 30.0
+    cwd: Path | None = None
+    slowest_start: float = 30.0
     grace: float = 5.0
+    patience: Patience = field(default_factory=Patience)
 
 
 class Life:
@@ -55,9 +57,14 @@ class Life:
         self.log.mark()
         service = self.service
         self._process = Process(
-            service.command, service.environment, self.log.path, grace=service.grace, held=self._held
+            service.command,
+            service.environment,
+            self.log.path,
+            cwd=service.cwd,
+            grace=service.grace,
+            held=self._held,
         )
-        self._until = time.monotonic() + service.patience
+        self._until = time.monotonic() + service.slowest_start
         self._enter("starting", "starting", "starting")
 
     def step(self) -> None:
@@ -88,18 +95,18 @@ class Life:
             self._enter("ready", "ready", f"ready{f' at {self.service.url}' if self.service.url else ''}")
         elif time.monotonic() >= self._until:
             self._let_go()
-            self._died(f"was not ready after {self.service.patience:.0f} s")
+            self._died(f"was not ready after {self.service.slowest_start:g} s")
 
     def _died(self, how: str) -> None:
         self._let_go()
         self._deaths.append(time.monotonic())
         self._tell("died", how, self.log.tail())
-        match after_death(self._deaths):
+        match self.service.patience.after_death(self._deaths):
             case Restart(after):
                 self._until = time.monotonic() + after
                 self._enter("restarting", "restarting", f"starts again in {after:g} s")
             case GiveUp(deaths):
-                self._enter("failed", "gave_up", f"died {deaths} times within a minute and stays down", self.log.tail())
+                self._enter("failed", "gave_up", f"died {deaths} times in a row and stays down", self.log.tail())
 
     def _let_go(self, hurry: Callable[[], bool] = never) -> None:
         if self._process:

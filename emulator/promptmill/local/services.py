@@ -85,7 +85,8 @@ class Services:
 
     def beat(self) -> Service:
         """The clock that revives what has stopped."""
-        return Service("beat", tuple(promptmill("beat")), Logged(r"beat: Starting"), self.environment)
+        command = tuple(promptmill("beat"))
+        return Service("beat", command, Logged(r"beat: Starting"), self.environment, cwd=self._folder("beat"))
 
     def flower(self) -> Service:
         """The page for workers and tasks."""
@@ -95,7 +96,13 @@ class Services:
 
     def _celery_worker(self, name: str, options: list[str]) -> Service:
         command = tuple(promptmill("worker", *options))
-        return Service(name, command, Logged(r"@\S+ ready\."), self.environment, patience=60.0, grace=10.0)
+        return Service(name, command, Logged(r"@\S+ ready\."), self.environment, slowest_start=60.0, grace=10.0)
+
+    def _folder(self, name: str) -> Path:
+        """Beat writes its schedule where it runs."""
+        folder = self.directory / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _server(self, name: str, command: list[str], ready: Ready, url: str) -> Service:
         return Service(name, tuple(command), ready, self.environment, port=self.ports[name], url=url)
