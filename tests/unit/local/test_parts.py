@@ -1,0 +1,57 @@
+"""How the embedded servers are found and started."""
+
+from pathlib import Path
+
+import pytest
+
+from promptmill.local import MissingPart, parts
+
+
+def arguments(command: list[str], dash: str) -> dict[str, str]:
+    """The values of the options, by their names."""
+    return {name.lstrip(dash): value for name, value in zip(command[1::2], command[2::2], strict=True)}
+
+
+def test_redis_keeps_its_data_and_refuses_writes_rather_than_forget(tmp_path: Path) -> None:
+    options = arguments(parts.redis(6379, tmp_path / "redis"), "-")
+
+    assert options["appendonly"] == "yes"
+    assert options["maxmemory-policy"] == "noeviction"
+    assert options["dir"] == str(tmp_path / "redis")
+    assert (tmp_path / "redis").is_dir()
+
+
+def test_every_server_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
+    assert arguments(parts.redis(6379, tmp_path), "-")["bind"] == "127.0.0.1"
+    assert arguments(parts.storage(4443, tmp_path), "-")["host"] == "127.0.0.1"
+
+
+def test_storage_names_itself_by_the_address_it_is_reached_at(tmp_path: Path) -> None:
+    options = arguments(parts.storage(4443, tmp_path), "-")
+
+    assert options["scheme"] == "http"
+    assert options["external-url"] == "http://127.0.0.1:4443"
+    assert options["public-host"] == "127.0.0.1:4443"
+
+
+def test_without_its_wheel_a_server_from_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("redis-server", "fake-gcs-server"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+
+    assert parts.redis_server() == str(tmp_path / "redis-server")
+    assert parts.storage_server() == str(tmp_path / "fake-gcs-server")
+
+
+def test_a_server_that_is_nowhere_is_an_error_that_names_the_command_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.path", [])
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(MissingPart, match=r"pip install 'promptmill\[local\]'"):
+        parts.redis_server()
+    with pytest.raises(MissingPart, match=r"pip install 'promptmill\[local\]'"):
+        parts.storage_server()
