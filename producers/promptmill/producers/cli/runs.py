@@ -1,0 +1,132 @@
+"""``promptmill list``, ``describe`` and ``wait``."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from promptmill.producers.cli import output, spans, words
+from promptmill.producers.cli.arguments import OneFormat, RowsFormat, RunId, moment, span
+from promptmill.producers.cli.output import Format, Record, Shape
+from promptmill.producers.cli.submit import wait_for
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from promptmill.producers import RunStatus
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("list")(list_runs)
+    app.command()(describe)
+    app.command()(wait)
+
+
+def list_runs(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20, form: RowsFormat = Format.table
+) -> None:
+    """List the newest runs.
+
+    \b
+    promptmill list
+    promptmill list --limit 1000 --format csv
+    """
+    records = list(newest(limit))
+    if records or form is not Format.table:
+        output.write(records, form)
+    else:
+        typer.echo("no run is known here; make one with: promptmill submit FILE", err=True)
+
+
+def newest(limit: int) -> Iterator[Record]:
+    """Yield what a list of runs shows of each of the newest ones."""
+    from promptmill.producers import Promptmill, RunNotFound
+
+    for run in Promptmill().runs(limit):
+        try:
+            yield _summary(run.status)
+        except RunNotFound:  # it was forgotten between the two looks
+            continue
+
+
+def describe(run: RunId, form: OneFormat = Shape.table) -> None:
+    """Say where a run stands: counts, shards, jobs, times.
+
+    \b
+    promptmill describe 01kq
+    promptmill describe 01kq --format json
+    """
+    from promptmill.producers import Promptmill
+
+    status = Promptmill().get(run).status
+    if form is Shape.json:
+        output.write_json(facts(status))
+    else:
+        output.to_stdout().print(portrait(status))
+
+
+def wait(
+    run: RunId,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SPAN", parser=span, help="Such as 90s, 30m or 12h; else for ever.")
+    ] = None,
+) -> None:
+    """Wait until a run is done.
+
+    The exit code says how it went.
+
+    \b
+    promptmill wait 01kq --timeout 12h
+    """
+    from promptmill.producers import Promptmill
+
+    wait_for(Promptmill().get(run), timeout)
+
+
+def facts(status: "RunStatus") -> dict[str, Any]:
+    """Return a status as plain values, every field in it."""
+    plain = msgspec.structs.asdict(status)
+    plain["shards"] = [msgspec.structs.asdict(shard) for shard in status.shards]
+    return plain | {"done": status.done, "jobs": status.jobs, "standing": words.standing(status, time.time())}
+
+
+def portrait(status: "RunStatus") -> "RenderableType":
+    """Return a run for people to look at."""
+    from rich.console import Group
+
+    shards: list[Record] = [msgspec.structs.asdict(shard) for shard in status.shards]
+    facts = "\n".join(f"{name:<9} {value}" for name, value in _lines(status) if value)
+    parts = [words.standing(status, time.time()), "", facts]
+    return Group(*parts, "", output.table(shards)) if shards else Group(*parts)
+
+
+def _lines(status: "RunStatus") -> list[tuple[str, str]]:
+    return [
+        ("run", status.run),
+        ("name", status.name),
+        ("state", status.state),
+        ("model", status.model),
+        ("requests", f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
+        ("jobs", f"{status.jobs:,}" if status.jobs else ""),
+        ("created", moment(status.created)),
+        ("ended", moment(status.ended) + words.took(status)),
+        ("error", status.error),
+    ]
+
+
+def _summary(status: "RunStatus") -> Record:
+    return {
+        "run": status.run,
+        "state": status.state,
+        "name": status.name,
+        "model": status.model.removeprefix("publishers/google/models/"),
+        "requests": status.requests,
+        "succeeded": status.succeeded,
+        "failed": status.failed,
+        "jobs": status.jobs,
+        "created": moment(status.created),
+        "took": spans.show(status.ended - status.created) if status.ended else "",
+    }

@@ -1,0 +1,130 @@
+"""``promptmill submit``."""
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptmill.producers.cli import exits, output, progress, words
+from promptmill.producers.cli.arguments import label
+
+if TYPE_CHECKING:
+    from promptmill.producers import Run
+    from promptmill.producers.requests import Line, Prompt
+
+SHOWN_REFUSALS = 10
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(submit)
+
+
+def submit(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .jsonl or .txt file, or - for stdin.")] = "",
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
+    model: Annotated[str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")] = None,
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="K=V", parser=label, help="A label; may be repeated.")
+    ] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="gs://bucket/folder/ or a local file; may be repeated.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Sending the same again with the same key makes no second run.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
+) -> None:
+    """Send prompts as one run, and print its id.
+
+    A line of a .jsonl file is {"key": …, "metadata": {…}, "request": {"contents": […]}},
+    or {"prompt": "…"}, or Google's {"contents": […]} alone; a .txt file has one prompt a line.
+
+    \b
+    promptmill submit reviews.jsonl --model gemini-3.8-flash --name reviews
+    promptmill submit --prompt "Say hello" --prompt "Say goodbye" --wait
+    generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
+    """
+    run = _send(_prompts(file, prompt or []), model, name, labels or [], sink or [], idempotency_key)
+    typer.echo(run.id)
+    if wait:
+        wait_for(run, None)
+
+
+def wait_for(run: "Run", timeout: float | None) -> None:
+    """Wait with a progress bar, say how it ended, and exit with the code for that when it did not go all well."""
+    with (
+        exits.told_when_interrupted(f"the run goes on; follow it with: promptmill wait {run.id}"),
+        progress.following(output.to_stderr()) as on_status,
+    ):
+        status = run.wait(timeout, on_status)
+    typer.echo(words.standing(status, time.time()), err=True)
+    if code := exits.of_state(status.state):
+        raise typer.Exit(code)
+
+
+def _prompts(file: str, prompts: list[str]) -> "Iterable[Prompt]":
+    from promptmill.producers.files import read_prompts
+
+    if bool(file) == bool(prompts):
+        raise typer.BadParameter("give a FILE (or -), or --prompt TEXT")
+    return read_prompts(file) if file else prompts
+
+
+def _send(
+    prompts: "Iterable[Prompt]", model: str | None, name: str, labels: list[str], urls: list[str], key: str | None
+) -> "Run":
+    from promptmill.config import logs
+    from promptmill.producers import Promptmill, sinks
+
+    mill = Promptmill()
+    logs.configure(mill.settings)
+    refusals = Refusals()
+    advice = "send the same again to go on" if key else "the run was given up"
+    with (
+        exits.told_when_interrupted(f"stopped before all was sent; nothing is paid for; {advice}"),
+        progress.sending(output.to_stderr()) as on_sent,
+    ):
+        run = mill.submit(
+            prompts,
+            model=model,
+            name=name,
+            labels=dict(_split(text) for text in labels),
+            sinks=[sinks.jsonl(url) for url in urls],
+            idempotency_key=key,
+            on_refused=refusals.note,
+            on_sent=on_sent,
+        )
+    refusals.tell()
+    return run
+
+
+def _split(label: str) -> tuple[str, str]:
+    name, _, value = label.partition("=")
+    return name, value
+
+
+class Refusals:
+    """Rows that cannot be sent: the first few in full, the number of the others."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def note(self, line: "Line") -> None:
+        """Take notice of a refused row."""
+        self.count += 1
+        if len(self._first) < SHOWN_REFUSALS:
+            key = f" (key {line.key!r})" if line.key != str(line.row) else ""
+            self._first.append(f"refused: row {line.row}{key}: {line.refusal}")
+
+    def tell(self) -> None:
+        """Say on stderr what was refused."""
+        for text in self._first:
+            typer.echo(text, err=True)
+        if self.count > len(self._first):
+            typer.echo(f"refused: {self.count - len(self._first):,} more rows", err=True)
+        if self.count:
+            typer.echo(f"{words.plural(self.count, 'row')} will not be sent; the rest of the run goes on", err=True)
