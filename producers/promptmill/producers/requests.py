@@ -114,7 +114,12 @@ def _take_apart(row: int, prompt: object) -> tuple[str, object, object]:
         raise InvalidRequest(f"a key is a string of 1 to {MAX_KEY} characters", row=row)
     if strange := prompt.keys() - {"key", "metadata", "request", "prompt"}:
         return key, prompt.get("metadata"), _Strange(strange)
-    return key, prompt.get("metadata"), prompt["request"] if "request" in prompt else prompt.get("prompt")
+    return key, prompt.get("metadata"), prompt["request"] if "request" in prompt else _of_text(prompt.get("prompt"))
+
+
+def _of_text(prompt: object) -> object:
+    """Make a request of a prompt that is a string; ``lint`` refuses what is neither."""
+    return {"contents": [{"role": "user", "parts": [{"text": prompt}]}]} if isinstance(prompt, str) else prompt
 
 
 class _Strange(frozenset[str]):
