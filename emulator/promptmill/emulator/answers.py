@@ -1,0 +1,11 @@
+"""JSON answers over HTTP."""
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+
+def to_json(answer: Any, status: int = 200) -> Response:
+    """An answer as Google's servers send it."""
+    return Response(msgspec.json.encode(answer), status, media_type="application/json; charset=UTF-8")

@@ -1,0 +1,35 @@
+"""How a job is to end: well, unless it was cancelled or a fault says otherwise. Pure."""
+
+from dataclasses import dataclass
+
+from .jobs import CANCELLED, SUCCEEDED, Job, progress
+
+_SHARES = {"PARTIALLY_SUCCEEDED": 0.5, "CANCELLED": 0.5, "EXPIRED": 0.0, "FAILED": 0.0}
+_ERRORS = {
+    "PARTIALLY_SUCCEEDED": (13, "Some requests could not be processed."),
+    "CANCELLED": (1, "CANCELED"),
+    "EXPIRED": (4, "The job did not finish in time."),
+    "FAILED": (13, "System error. Please try this operation again."),
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The last state of a job, and the share of its rows (0 to 1) that are answered before."""
+
+    state: str
+    share: float = 1.0
+    code: int = 0
+    message: str = ""
+
+
+def ending_of(job: Job) -> Ending:
+    """A job that was cancelled has answered as much as its time allowed; what is complete is returned and charged."""
+    if job.cancelled is not None:
+        return Ending(CANCELLED, progress(job, job.cancelled), *_ERRORS["CANCELLED"])
+    for rule in job.rules:
+        if rule.on == "job" and rule.fault in _SHARES:
+            code, message = _ERRORS[rule.fault]
+            share = _SHARES[rule.fault] if rule.share is None else rule.share
+            return Ending(f"JOB_STATE_{rule.fault}", share, rule.code or code, rule.message or message)
+    return Ending(SUCCEEDED)

@@ -1,0 +1,75 @@
+"""Errors in Google's shapes.
+
+`ApiError`   a call is refused (HTTP code and canonical status)
+`JobFailed`  a job ends FAILED (google.rpc code)
+`RowRefused` one request of a job fails (HTTP code and canonical status)
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+STATUS_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, INTERNAL = 3, 5, 7, 9, 13
+"""Codes of google.rpc.Code that jobs end with."""
+
+
+class ApiError(Exception):
+    """A call that the service refuses; `code` is the HTTP status code."""
+
+    def __init__(self, code: int, message: str, status: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status or STATUS_NAMES.get(code, "UNKNOWN")
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the answer."""
+        return {"error": {"code": self.code, "message": self.message, "status": self.status, "details": []}}
+
+
+class JobFailed(Exception):
+    """A job that ends FAILED; `code` is a google.rpc code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class RowRefused(Exception):
+    """One request that Gemini refuses; `code` is the HTTP status code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def status_text(self) -> str:
+        """The `status` of the output line: the reason phrase, then the error as JSON."""
+        name = STATUS_NAMES.get(self.code, "UNKNOWN")
+        error = {"error": {"code": self.code, "message": self.message, "status": name}}
+        return f"{_phrase(self.code)}: {msgspec.json.encode(error).decode()}"
+
+
+def _phrase(code: int) -> str:
+    try:
+        return HTTPStatus(code).phrase
+    except ValueError:
+        return "Error"

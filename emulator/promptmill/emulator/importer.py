@@ -1,0 +1,168 @@
+"""The importer: reads the input of a job and refuses the whole file where Google's does.
+
+Google's importer behaves like a BigQuery load with one inferred type per JSON key over the whole file (seen in the field,
+not documented), so one bad line fails the job before anything is answered.
+"""
+
+import re
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import IO, Any
+
+import msgspec
+
+from .errors import INVALID_ARGUMENT, JobFailed
+from .storage import Storage
+
+MAX_REQUESTS = 200_000
+MAX_FILE_BYTES = 1_000_000_000
+MAX_DEPTH = 15
+MAX_COLUMNS = 10_000
+"""BigQuery's limit of columns in a table."""
+
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may bring."""
+
+    requests: int = MAX_REQUESTS
+    file_bytes: int = MAX_FILE_BYTES
+
+
+class Imported:
+    """The accepted lines of a job, in a temporary file, with the offset of each."""
+
+    def __init__(self, lines: IO[bytes]) -> None:
+        self._lines = lines
+        self._offsets = array("Q")
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def append(self, line: bytes) -> None:
+        """Keep one line, which ends with a newline."""
+        self._offsets.append(self._lines.tell())
+        self._lines.write(line)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """The decoded line, numbers made of what looks like them."""
+        self._lines.seek(self._offsets[index])
+        row: dict[str, Any] = msgspec.json.decode(self._lines.readline())
+        return {name: coerce(value) for name, value in row.items()}
+
+    def shuffled(self, seed: str) -> "array[int]":
+        """All indexes, in an order that only the seed decides: Google's output keeps no order."""
+        order = array("I", range(len(self)))
+        Random(seed).shuffle(order)  # noqa: S311 - an order, no secret
+        return order
+
+
+def load(storage: Storage, uris: Iterable[str], lines: IO[bytes], limits: Limits) -> Imported:
+    """Read every input object as a stream into `lines`. Raises JobFailed for what Google's importer refuses."""
+    imported, types = Imported(lines), ColumnTypes()
+    for uri in _objects(storage, uris):
+        with storage.open(uri) as stream:
+            _load_object(stream, imported, types, limits)
+    if not len(imported):
+        raise refused("the input has no rows")
+    return imported
+
+
+def refused(reason: str, line: int | None = None) -> JobFailed:
+    """The error of a file that cannot be imported; `line` counts from 1."""
+    place = f" in line {line}" if line else ""
+    return JobFailed(INVALID_ARGUMENT, f"Failed to import data. Error while reading data{place}: {reason}.")
+
+
+def coerce(value: Any) -> Any:
+    """A top-level text that looks like a number becomes one, as seen in the field: "000000" comes back as 0."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    return int(value) if value.lstrip("+-").isdecimal() else float(value)
+
+
+class ColumnTypes:
+    """The one type of every JSON key over the whole file."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str] = {}
+
+    def check(self, row: Any) -> None:
+        """Take one line in. Raises ValueError with the reason if it does not fit a table."""
+        if not isinstance(row, dict):
+            raise ValueError("a line must be a JSON object")
+        if not isinstance(row.get("request"), dict):
+            raise ValueError("the field request is missing or no object")
+        for name, value in row.items():
+            self._check_field(name, value, name, 1)
+
+    def _check_field(self, name: str, value: Any, path: str, depth: int) -> None:
+        if not _COLUMN.fullmatch(name):
+            raise ValueError(f"invalid field name {name!r} at {path}: no BigQuery column can have it")
+        if isinstance(value, dict):
+            self._note(path, "record")
+            self._check_record(value, path, depth)
+        elif isinstance(value, list):
+            self._note(path, "array")
+            self._check_array(value, path, depth)
+        elif value is not None:
+            self._note(path, "scalar")
+
+    def _check_record(self, record: dict[str, Any], path: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nesting of more than {MAX_DEPTH} levels at {path}")
+        if not record:
+            raise ValueError(f"empty object at {path}")
+        for name, value in record.items():
+            self._check_field(name, value, f"{path}.{name}", depth + 1)
+
+    def _check_array(self, items: list[Any], path: str, depth: int) -> None:
+        for item in items:
+            if item is None or isinstance(item, list):
+                raise ValueError(f"{'null' if item is None else 'array'} inside the array at {path}")
+            self._note(f"{path}[]", "record" if isinstance(item, dict) else "scalar")
+            if isinstance(item, dict):
+                self._check_record(item, path, depth)
+
+    def _note(self, path: str, kind: str) -> None:
+        known = self._kinds.setdefault(path, kind)
+        if known != kind:
+            raise ValueError(f"{path} is {kind} here and {known} before")
+        if len(self._kinds) > MAX_COLUMNS:
+            raise ValueError(f"more than {MAX_COLUMNS} different fields")
+
+
+def _objects(storage: Storage, uris: Iterable[str]) -> list[str]:
+    found = []
+    for uri in uris:
+        objects = storage.expand(uri)
+        if not objects:
+            raise JobFailed(INVALID_ARGUMENT, f"Failed to import data. Not found: Files {uri}.")
+        found += objects
+    return found
+
+
+def _load_object(stream: IO[bytes], imported: Imported, types: ColumnTypes, limits: Limits) -> None:
+    size = 0
+    for number, line in enumerate(stream, 1):
+        size += len(line)
+        if size > limits.file_bytes:
+            raise refused(f"the file is larger than {limits.file_bytes} bytes")
+        if not line.strip():
+            continue
+        _check_line(line, number, types)
+        imported.append(line if line.endswith(b"\n") else line + b"\n")
+        if len(imported) > limits.requests:
+            raise refused(f"more than {limits.requests} requests")
+
+
+def _check_line(line: bytes, number: int, types: ColumnTypes) -> None:
+    try:
+        types.check(msgspec.json.decode(line))
+    except (ValueError, RecursionError) as error:
+        raise refused(str(error), number) from error

@@ -1,0 +1,173 @@
+"""A job and its states over time. Pure: the time is always an argument."""
+
+from typing import Any
+
+import msgspec
+
+from .clock import timestamp
+from .faults import Rule
+from .specs import Spec
+
+QUEUED = "JOB_STATE_QUEUED"
+PENDING = "JOB_STATE_PENDING"
+RUNNING = "JOB_STATE_RUNNING"
+SUCCEEDED = "JOB_STATE_SUCCEEDED"
+FAILED = "JOB_STATE_FAILED"
+CANCELLING = "JOB_STATE_CANCELLING"
+CANCELLED = "JOB_STATE_CANCELLED"
+EXPIRED = "JOB_STATE_EXPIRED"
+PARTIALLY_SUCCEEDED = "JOB_STATE_PARTIALLY_SUCCEEDED"
+ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED, EXPIRED, PARTIALLY_SUCCEEDED})
+STATES = ENDED | {QUEUED, PENDING, RUNNING, CANCELLING, "JOB_STATE_PAUSED", "JOB_STATE_UPDATING"}
+
+MAX_QUEUE_SECONDS = 72 * 3600.0
+"""A job that does not start within 72 hours expires (Google's batch inference page)."""
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """When a job changes its state, in seconds since the epoch.
+
+    QUEUED until `pending`, PENDING until `starts`, RUNNING until `ends` (or until its work is done, if that is later).
+    Without `starts` it stays QUEUED until it expires at `ends`.
+    """
+
+    pending: float
+    starts: float | None
+    ends: float
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the work of a job came to, known before the job ends."""
+
+    ready: float
+    state: str
+    requests: int = 0
+    successful: int = 0
+    failed: int = 0
+    billed: int = 0
+    published: bool = False
+    early: bool = False
+    code: int = 0
+    message: str = ""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One batch prediction job; `name` is its resource name."""
+
+    name: str
+    spec: Spec
+    created: float
+    schedule: Schedule
+    rules: list[Rule] = []
+    unlisted_until: float = 0.0
+    cancelled: float | None = None
+    deleted: bool = False
+    outcome: Outcome | None = None
+
+    @property
+    def id(self) -> str:
+        """The number that the server gave it."""
+        return self.name.rsplit("/", 1)[-1]
+
+    @property
+    def directory(self) -> str:
+        """The output folder of its own."""
+        return f"{self.spec.prefix}/prediction-model-{timestamp(self.created)}"
+
+
+def plan(created: float, latency: float, queue_seconds: float) -> Schedule:
+    """The schedule of a job that ends `latency` seconds after its creation, of which it is queued `queue_seconds`.
+
+    It is PENDING for a tenth of the time, a second at most, and always for the moment of its creation.
+    """
+    pending = created + queue_seconds
+    starts = pending + max(0.001, min(1.0, latency / 10))
+    return Schedule(pending, starts, max(created + latency, starts))
+
+
+def state_at(job: Job, now: float) -> str:
+    """The state that a look at `now` sees."""
+    end = end_of(job)
+    if job.outcome is not None and end is not None and now >= end:
+        return job.outcome.state
+    if job.cancelled is not None:
+        return CANCELLING
+    if job.schedule.starts is None:
+        return EXPIRED if now >= job.schedule.ends else QUEUED
+    if now < job.schedule.pending:
+        return QUEUED
+    return PENDING if now < job.schedule.starts else RUNNING
+
+
+def end_of(job: Job) -> float | None:
+    """When the job ends, as far as it is known; None while its work is under way."""
+    if job.schedule.starts is None and job.cancelled is None:
+        return job.schedule.ends
+    if job.outcome is None:
+        return None
+    if job.cancelled is not None:
+        return job.outcome.ready
+    first = job.schedule.starts if job.outcome.early else job.schedule.ends
+    return max(first or 0.0, job.outcome.ready)
+
+
+def started(job: Job, now: float) -> bool:
+    """Whether it has been RUNNING at or before `now`."""
+    until = now if job.cancelled is None else min(now, job.cancelled)
+    return job.schedule.starts is not None and until >= job.schedule.starts
+
+
+def progress(job: Job, now: float) -> float:
+    """The share of its running time that is over, 0 to 1."""
+    if job.schedule.starts is None or now <= job.schedule.starts:
+        return 0.0
+    return min(1.0, (now - job.schedule.starts) / max(0.001, job.schedule.ends - job.schedule.starts))
+
+
+def to_resource(job: Job, now: float) -> dict[str, Any]:
+    """The job in Google's JSON."""
+    state = state_at(job, now)
+    spec: dict[str, Any] = msgspec.to_builtins(job.spec)
+    resource = spec | {"name": job.name, "state": state} | _times(job, now, state)
+    if stats := completion_stats(job, now):
+        resource["completionStats"] = {name: str(count) for name, count in stats.items() if count}
+    if job.outcome is not None and state in ENDED:
+        resource |= _ending(job, job.outcome, state)
+    return resource
+
+
+def completion_stats(job: Job, now: float) -> dict[str, int]:
+    """Counts of requests; empty before the start. While RUNNING they grow with the time that is over."""
+    if not started(job, now):
+        return {}
+    if job.outcome is None:
+        return {"incompleteCount": -1}
+    share = 1.0 if state_at(job, now) in ENDED else progress(job, now)
+    successful, failed = int(job.outcome.successful * share), int(job.outcome.failed * share)
+    incomplete = job.outcome.requests - successful - failed
+    return {"successfulCount": successful, "failedCount": failed, "incompleteCount": incomplete}
+
+
+def _times(job: Job, now: float, state: str) -> dict[str, str]:
+    moments = {"createTime": job.created}
+    if started(job, now) and job.schedule.starts is not None:
+        moments["startTime"] = job.schedule.starts
+    if job.cancelled is not None and state == CANCELLING:
+        moments["updateTime"] = job.cancelled
+    end = end_of(job)
+    if state in ENDED and end is not None:
+        moments["endTime"] = end
+    moments["updateTime"] = max(moments.values())
+    return {name: timestamp(moment) for name, moment in moments.items()}
+
+
+def _ending(job: Job, outcome: Outcome, state: str) -> dict[str, Any]:
+    ending: dict[str, Any] = {}
+    if outcome.published:
+        ending["outputInfo"] = {"gcsOutputDirectory": job.directory}
+    status = {"code": outcome.code, "message": outcome.message}
+    if outcome.code and state == PARTIALLY_SUCCEEDED:
+        ending["partialFailures"] = [status]
+    elif outcome.code:
+        ending["error"] = status
+    return ending

@@ -1,0 +1,55 @@
+"""The models that exist: those of Google's batch inference page (2026-09-03), and what the operator adds."""
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from .errors import ApiError
+
+GEMINI_MODELS = (
+    "gemini-3.8-flash",
+    "gemini-3.7-flash",
+    "gemini-3.6-flash",
+    "gemini-3.5-flash",
+    "gemini-3.5-flash-lite",
+    "gemini-3.1-pro",
+    "gemini-3.1-flash-lite",
+    "gemini-3.1-flash-lite-image",
+    "gemini-3.1-flash-image",
+    "gemini-3-pro-image",
+    "gemini-3-flash",
+    "gemini-2.5-pro",
+    "gemini-2.5-flash",
+    "gemini-2.5-flash-lite",
+    "gemini-2.5-flash-image",
+)
+
+_VERSION = re.compile(r"(-preview)?(-\d{3}|-\d{2}-\d{4})?$")
+_PUBLISHED = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/]+)$")
+
+
+def require_model(resource: str, also: Iterable[str] = ()) -> str:
+    """The short name of a publisher model.
+
+    `resource` is `publishers/google/models/NAME`, with or without a project and location before it. `also` holds shell
+    patterns of short names (or of whole resources, for tuned models) that exist besides `GEMINI_MODELS`.
+    Raises ApiError: 404 for a model that does not exist, 400 for what is no model resource.
+    """
+    also = tuple(also)
+    if any(fnmatchcase(resource, pattern) for pattern in also):
+        return resource.rsplit("/", 1)[-1]
+    match = _PUBLISHED.match(resource)
+    if not match:
+        raise _not_a_publisher_model(resource)
+    name = match[1]
+    if _VERSION.sub("", name, count=1) in GEMINI_MODELS or any(fnmatchcase(name, pattern) for pattern in also):
+        return name
+    raise ApiError(404, f"Publisher Model `{resource}` not found.")
+
+
+def _not_a_publisher_model(resource: str) -> ApiError:
+    if re.match(r"^projects/[^/]+/locations/[^/]+/(publishers/[^/]+/)?models/[^/]+$", resource):
+        return ApiError(404, f"The Model {resource!r} is not found.")
+    if re.match(r"^publishers/[^/]+/models/[^/]+$", resource):
+        return ApiError(404, f"Publisher Model `{resource}` not found.")
+    return ApiError(400, f"Invalid resource field value in the request: model {resource!r}.")

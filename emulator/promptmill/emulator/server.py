@@ -1,0 +1,49 @@
+"""Serving the application: uvicorn, with a port of its own choice, a line when ready, and a bill at the end."""
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+GREETING = "promptmill emulator (not Google):"
+_SHUTDOWN_SECONDS = 2
+
+
+class DroppableProtocol(H11Protocol):
+    """HTTP whose connection a handler can drop, through `request.state.transport`: an answer that never arrives."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Hand the transport to the application's state."""
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+
+class _Announced(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if sockets and self.started:
+            host, port = sockets[0].getsockname()[:2]
+            print(f"{GREETING} http://{host}:{port}", flush=True)  # noqa: T201 - the line that starters wait for
+
+
+def serve(app: Starlette, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; port 0 takes a free one. Raises OSError if the port is taken."""
+    # uvicorn raises the signal anew once it has stopped; with these handlers that ends in a return, not a death.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _already_stopped)
+    config = uvicorn.Config(
+        app, http=DroppableProtocol, ws="none", log_level="warning", access_log=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )  # fmt: skip
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        _Announced(config).run(sockets=[listener])
+
+
+def _already_stopped(_number: int, _frame: FrameType | None) -> None:
+    pass

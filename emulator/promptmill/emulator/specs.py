@@ -1,0 +1,138 @@
+"""What a caller asks for: the body of batchPredictionJobs.create, checked as Google checks it."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from .errors import ApiError
+
+MAX_DISPLAY_NAME = 128
+MAX_LABELS = 64
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_GCS_URI = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?", re.DOTALL)
+
+
+class Camel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """A message in Google's JSON: camelCase names, no unknown ones."""
+
+
+class GcsSource(Camel, frozen=True):
+    """JSONL objects; a uri may end in a wildcard."""
+
+    uris: list[str] = []
+
+
+class InputConfig(Camel, frozen=True):
+    """Where the requests are."""
+
+    instances_format: str = ""
+    gcs_source: GcsSource | None = None
+    bigquery_source: dict[str, Any] | None = None
+    vertex_multimodal_dataset_source: dict[str, Any] | None = None
+
+
+class GcsDestination(Camel, frozen=True):
+    """The folder under which the job makes its own."""
+
+    output_uri_prefix: str = ""
+
+
+class OutputConfig(Camel, frozen=True):
+    """Where the answers go."""
+
+    predictions_format: str = ""
+    gcs_destination: GcsDestination | None = None
+    bigquery_destination: dict[str, Any] | None = None
+    vertex_multimodal_dataset_destination: dict[str, Any] | None = None
+
+
+class Spec(Camel, frozen=True):
+    """A batch prediction job as its creator describes it.
+
+    Fields that only the server sets (`name`, `state`, times) are taken and ignored, as in Google's APIs.
+    """
+
+    display_name: str = ""
+    model: str = ""
+    input_config: InputConfig = InputConfig()
+    output_config: OutputConfig = OutputConfig()
+    labels: dict[str, str] = {}
+    instance_config: dict[str, Any] = {}
+    model_parameters: Any = None
+    name: str = ""
+    state: str | int = 0
+    create_time: str = ""
+    update_time: str = ""
+    service_account: str = ""
+    encryption_spec: dict[str, Any] = {}
+    generate_explanation: bool = False
+    disable_container_logging: bool = False
+
+    @property
+    def uris(self) -> list[str]:
+        """The input objects."""
+        return self.input_config.gcs_source.uris if self.input_config.gcs_source else []
+
+    @property
+    def prefix(self) -> str:
+        """The output folder without its last slash."""
+        destination = self.output_config.gcs_destination
+        return destination.output_uri_prefix.rstrip("/") if destination else ""
+
+
+def read_spec(body: bytes) -> Spec:
+    """The job in the body of a create call. Raises ApiError 400 (501 for what is not emulated)."""
+    try:
+        spec = msgspec.json.decode(body, type=Spec)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"Invalid JSON payload received. {error}") from error
+    _check_name(spec)
+    _check_input(spec.input_config)
+    _check_output(spec.output_config)
+    _check_labels(spec.labels)
+    return spec
+
+
+def _check_name(spec: Spec) -> None:
+    if not spec.display_name:
+        raise ApiError(400, "The display name is required: display_name.")
+    if len(spec.display_name) > MAX_DISPLAY_NAME:
+        raise ApiError(400, f"display_name must be at most {MAX_DISPLAY_NAME} characters.")
+    if not spec.model:
+        raise ApiError(400, "The model is required: model.")
+
+
+def _check_input(config: InputConfig) -> None:
+    if config.bigquery_source or config.vertex_multimodal_dataset_source:
+        raise ApiError(501, "This emulator reads its input from Cloud Storage only.")
+    if config.instances_format != "jsonl":
+        raise ApiError(400, f"Unsupported instances_format {config.instances_format!r}: must be 'jsonl'.")
+    if not config.gcs_source or not config.gcs_source.uris:
+        raise ApiError(400, "The input source is required: input_config.gcs_source.uris.")
+    for uri in config.gcs_source.uris:
+        _check_uri(uri, "input_config.gcs_source.uris")
+
+
+def _check_output(config: OutputConfig) -> None:
+    if config.bigquery_destination or config.vertex_multimodal_dataset_destination:
+        raise ApiError(501, "This emulator writes its output to Cloud Storage only.")
+    if config.predictions_format != "jsonl":
+        raise ApiError(400, f"Unsupported predictions_format {config.predictions_format!r}: must be 'jsonl'.")
+    if not config.gcs_destination:
+        raise ApiError(400, "The output destination is required: output_config.gcs_destination.")
+    _check_uri(config.gcs_destination.output_uri_prefix, "output_config.gcs_destination.output_uri_prefix")
+
+
+def _check_uri(uri: str, field: str) -> None:
+    if not _GCS_URI.fullmatch(uri):
+        raise ApiError(400, f"Invalid Cloud Storage URI {uri!r} in {field}.")
+
+
+def _check_labels(labels: dict[str, str]) -> None:
+    if len(labels) > MAX_LABELS:
+        raise ApiError(400, f"At most {MAX_LABELS} labels are allowed.")
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
+            raise ApiError(400, f"Invalid label {key!r}: {value!r}.")

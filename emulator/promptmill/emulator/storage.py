@@ -1,0 +1,123 @@
+"""Cloud Storage, as far as a job needs it: streamed reads and writes of whole objects."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import IO, Any, Protocol
+
+READ_CHUNK = 2 * 1024 * 1024
+WRITE_CHUNK = 4 * 1024 * 1024
+BUFFER = 256 * 1024
+
+
+class StorageFailed(Exception):
+    """Cloud Storage cannot be reached, or answers with an error that nobody expects."""
+
+
+class Storage(Protocol):
+    """The seam to Cloud Storage; uris are `gs://bucket/name`. Every call may raise StorageFailed."""
+
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket exists and can be seen."""
+        ...
+
+    def expand(self, uri: str) -> list[str]:
+        """The existing objects that a uri, perhaps with `*`, means."""
+        ...
+
+    def open(self, uri: str) -> IO[bytes]:
+        """A buffered stream over an object. Raises FileNotFoundError."""
+        ...
+
+    def write(self, uri: str, content: IO[bytes]) -> None:
+        """Make an object of a file. Raises FileNotFoundError (no bucket) or PermissionError."""
+        ...
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and name of a `gs://` uri."""
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    return bucket, name
+
+
+class GoogleStorage:
+    """The real client; STORAGE_EMULATOR_HOST sends it to a local server, with anonymous credentials."""
+
+    @cached_property
+    def _client(self) -> Any:
+        # Here, not at the top: the import costs 50 MB and most of a second, and unit tests need none of it.
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import storage
+
+        return storage.Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+
+    def has_bucket(self, bucket: str) -> bool:
+        """One look at the bucket."""
+        with _translated(bucket):
+            return bool(self._client.bucket(bucket).exists())
+
+    def expand(self, uri: str) -> list[str]:
+        """Lists by prefix for a wildcard; otherwise looks for the object."""
+        bucket, name = split_uri(uri)
+        with _translated(uri):
+            if "*" in name:
+                return sorted(self._matching(bucket, name))
+            return [uri] if self._client.bucket(bucket).blob(name).exists() else []
+
+    def open(self, uri: str) -> IO[bytes]:
+        """Reads ranges of `READ_CHUNK`; buffered, because the client's own reader has no fast readline."""
+        bucket, name = split_uri(uri)
+        with _translated(uri):
+            blob = self._client.bucket(bucket).get_blob(name)
+        if blob is None:
+            raise FileNotFoundError(uri)
+        return io.BufferedReader(_Translating(blob.open("rb", chunk_size=READ_CHUNK), uri), BUFFER)
+
+    def write(self, uri: str, content: IO[bytes]) -> None:
+        """Uploads in pieces of `WRITE_CHUNK`."""
+        bucket, name = split_uri(uri)
+        content.seek(0)
+        with _translated(uri):
+            blob = self._client.bucket(bucket).blob(name, chunk_size=WRITE_CHUNK)
+            blob.upload_from_file(content, content_type="application/jsonl", checksum=None)
+
+    def _matching(self, bucket: str, pattern: str) -> Iterator[str]:
+        for blob in self._client.list_blobs(bucket, prefix=pattern.split("*", 1)[0]):
+            if fnmatchcase(blob.name, pattern):
+                yield f"gs://{bucket}/{blob.name}"
+
+
+class _Translating(io.RawIOBase):
+    """A stream over an object, with this module's errors."""
+
+    def __init__(self, stream: Any, uri: str) -> None:
+        self._stream = stream
+        self._uri = uri
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with _translated(self._uri):
+            piece = self._stream.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+@contextmanager
+def _translated(place: str) -> Iterator[None]:
+    """The only place that knows the errors of the storage client."""
+    from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except NotFound as error:
+        raise FileNotFoundError(place) from error
+    except Forbidden as error:
+        raise PermissionError(place) from error
+    except (GoogleAPIError, InvalidResponse, DataCorruption, RequestException, ConnectionError) as error:
+        raise StorageFailed(f"{place}: {error}") from error

@@ -1,0 +1,24 @@
+"""Threads that do the work of jobs, in the order in which the jobs were created."""
+
+import queue
+import threading
+from collections.abc import Callable
+
+WORKERS = 4
+
+
+class Workers:
+    """A few daemon threads: the process may end at any time, the work is done anew after a restart."""
+
+    def __init__(self, size: int = WORKERS) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        for number in range(size):
+            threading.Thread(target=self._loop, name=f"job-{number}", daemon=True).start()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do it as soon as a thread is free. `work` handles its own errors."""
+        self._queue.put(work)
+
+    def _loop(self) -> None:
+        while True:
+            self._queue.get()()
