@@ -11,6 +11,7 @@ PromptmillError
 ├── WaitTimeout             the run was not done in time
 ├── MessageRefused          a message or stored object breaks the contract
 ├── Transient               an outside system failed in a way that a later try can mend
+│   └── Unanswered          … and whether it did what was asked is unknown
 └── Permanent               an outside system refused; trying again changes nothing
     ├── NotFound
     └── Conflict            somebody else changed or created the object first
@@ -69,6 +70,10 @@ class MessageRefused(PromptmillError):
 
 class Transient(PromptmillError):
     """An outside system failed in a way that a later try can mend."""
+
+
+class Unanswered(Transient):
+    """An outside system did not answer: what it was asked to do may have been done, or may yet be."""
 
 
 class Permanent(PromptmillError):

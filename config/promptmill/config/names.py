@@ -4,15 +4,16 @@ runs/<run>/run.json                          the run as opened
 runs/<run>/chunks/<chunk>                    the requests of one message
 runs/<run>/seal.json                         how many chunks there are
 runs/<run>/plan.json                         which rows make up which shard
+runs/<run>/aborted.json                      the run will never be submitted, and why
 runs/<run>/shards/<shard>/<attempt>/
     input.jsonl                              what Vertex reads
     input.json                               that the input is whole
-    rejected.jsonl                           rows that lint refused, as results
     intent.json                              somebody is about to create the job (the lease on that step)
     job.json                                 the job's name
     ended.json                               how the job ended
     parts.json                               which ranges of its output are parsed side by side
     results/<part>.jsonl                     results of one part
+    unkeyed/<part>.jsonl                     its answers that came back without a key
     parsed/<part>.json                       what was counted in one part
     settled.json                             one final state for every row of the shard
     delivered/<sink>-<part>.json             that one part is in one sink
@@ -67,6 +68,11 @@ def plan(run: str) -> str:
     return folder(run) + "plan.json"
 
 
+def aborted(run: str) -> str:
+    """Name of the fact that the run will never be submitted."""
+    return folder(run) + "aborted.json"
+
+
 def report(run: str) -> str:
     """Name of the final report."""
     return folder(run) + "report.json"
@@ -80,6 +86,11 @@ def shard(run: str, index: int, attempt: int) -> str:
 def results(run: str, index: int, attempt: int, part: int) -> str:
     """Name of the results of one part."""
     return f"{shard(run, index, attempt)}results/{part:05d}.jsonl"
+
+
+def unkeyed(run: str, index: int, attempt: int, part: int) -> str:
+    """Name of one part's answers that came back without a key."""
+    return f"{shard(run, index, attempt)}unkeyed/{part:05d}.jsonl"
 
 
 def parsed(run: str, index: int, attempt: int, part: int) -> str:

@@ -29,6 +29,7 @@ class OpenJob(NamedTuple):
     run: str
     shard: int
     attempt: int
+    state: str = ""
 
 
 class Index:
@@ -97,9 +98,11 @@ class Index:
             return int(r.hget(_run(run), "chunks") or 0)
 
     def set_shard(self, run: str, shard: ShardStatus) -> None:
-        """Note how far a shard is."""
+        """Note how far a shard is; fields that have their default are left as they are."""
+        fields = msgspec.to_builtins(shard)
+        place = fields.pop("shard")
         with self._answering() as r:
-            r.hset(_run(run) + ":shards", str(shard.shard), msgspec.json.encode(shard))
+            r.hset(_run(run) + ":shards", mapping={f"{place}.{name}": value for name, value in fields.items()})
 
     def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0) -> None:
         """Note that a run is done."""
@@ -120,11 +123,11 @@ class Index:
         """Return what is known about a run; raises RunNotFound."""
         with self._answering() as r, r.pipeline(transaction=False) as pipe:
             pipe.hgetall(_run(run))
-            pipe.hvals(_run(run) + ":shards")
+            pipe.hgetall(_run(run) + ":shards")
             fields, shards = pipe.execute()
         if "manifest" not in fields:
             raise RunNotFound(f"no run {run!r} is known here")
-        return _status(run, fields, [msgspec.json.decode(shard, type=ShardStatus) for shard in shards])
+        return _status(run, fields, _shards(shards))
 
     def runs(self, limit: int) -> list[str]:
         """Return the newest runs, newest first."""
@@ -164,9 +167,9 @@ class Index:
             r.delete(f"{PREFIX}step:{step}")
 
     def add_job(self, parent: str, job: OpenJob) -> None:
-        """Note a job to be polled."""
+        """Note a job to be polled, and its state when last looked at."""
         with self._answering() as r:
-            r.hset(_jobs(parent), job.name, f"{job.run}/{job.shard}/{job.attempt}")
+            r.hset(_jobs(parent), job.name, f"{job.run}/{job.shard}/{job.attempt}/{job.state}")
 
     def remove_job(self, parent: str, name: str) -> None:
         """Note that a job has ended and was collected."""
@@ -214,8 +217,16 @@ def _poll(parent: str) -> str:
 
 
 def _open_job(name: str, place: str) -> OpenJob:
-    run, shard, attempt = place.split("/")
-    return OpenJob(name, run, int(shard), int(attempt))
+    run, shard, attempt, state = place.split("/")
+    return OpenJob(name, run, int(shard), int(attempt), state)
+
+
+def _shards(fields: dict[str, str]) -> list[ShardStatus]:
+    shards: dict[str, dict[str, str]] = {}
+    for field, value in fields.items():
+        place, _, name = field.partition(".")
+        shards.setdefault(place, {"shard": place, "state": "planned"})[name] = value
+    return [msgspec.convert(shard, ShardStatus, strict=False) for shard in shards.values()]
 
 
 def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:

@@ -83,3 +83,4 @@ class Report(msgspec.Struct, frozen=True):
     overhead_seconds: float
     results: str
     sinks: list[str]
+    error: str = ""

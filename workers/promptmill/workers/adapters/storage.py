@@ -1,0 +1,206 @@
+"""Cloud Storage behind the ``Bucket`` port."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud import storage  # type: ignore[attr-defined]
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from promptmill.config.errors import ConfigurationError, Conflict, NotFound, Permanent, Transient
+from promptmill.workers.ports import Stored
+
+_TIMEOUT = (5, 60)
+_RETRY = DEFAULT_RETRY.with_timeout(20.0)
+_PIECE = 8 << 20
+"""Uploads of unknown size go up in requests of 8 MiB: fast enough at 30 ms a request, and flat in memory."""
+_TRANSIENT = (
+    exceptions.ServerError,
+    exceptions.TooManyRequests,
+    exceptions.RequestTimeout if hasattr(exceptions, "RequestTimeout") else exceptions.DeadlineExceeded,
+    exceptions.RetryError,
+    OSError,
+)
+
+
+def open_bucket(url: str, project: str = "") -> "StorageBucket":
+    """Open ``gs://bucket/prefix``; raises ConfigurationError when no credentials are found."""
+    # The library would ask for the bucket's metadata in a thread of its own, for traces, and needs a permission for it.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
+    name, _, prefix = url.removeprefix("gs://").partition("/")
+    return StorageBucket(_client(project), name, prefix.strip("/"))
+
+
+def _client(project: str) -> Any:
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        return storage.Client(project=project or None)
+    except DefaultCredentialsError as error:
+        raise ConfigurationError(
+            "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
+        ) from error
+
+
+class StorageBucket:
+    """A folder of a Cloud Storage bucket. Build one in each process: its sockets must not be shared over a fork."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = client.bucket(bucket)
+        self._prefix = prefix + "/" if prefix else ""
+        self.url = f"gs://{bucket}/{prefix}".rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"StorageBucket({self.url!r})"
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object unless it exists.
+
+        A retried request whose first answer was lost finds its own object; so False may mean "I did": what is there
+        decides, not who wrote it, except where the data itself says who.
+        """
+        try:
+            self._upload(name, data, if_generation_match=0)
+        except Conflict:
+            return self._is_own(name, data)
+        return True
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object in one request."""
+        self._upload(name, data)
+
+    def write_stream(self, name: str, pieces: Iterable[bytes]) -> int:
+        """Write an object of any size: in one request while it is small, else resumable in pieces of 8 MiB."""
+        head, rest = _fill(iter(pieces), _PIECE)
+        if rest is None:
+            self._upload(name, head)
+            return len(head)
+        return self._upload_resumable(name, head, rest)
+
+    def replace(self, name: str, data: bytes, generation: int) -> None:
+        """Write an object if it is still of this generation."""
+        self._upload(name, data, if_generation_match=generation)
+
+    def read(self, name: str) -> bytes:
+        """Return an object's bytes."""
+        with self._translated(name):
+            data: bytes = self._blob(name).download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
+            return data
+
+    def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
+        """Return a range of this very generation; empty past the object's end."""
+        blob = self._bucket.blob(self._prefix + name, generation=generation)
+        try:
+            with self._translated(name):
+                data: bytes = blob.download_as_bytes(start=start, end=end - 1, timeout=_TIMEOUT, retry=_RETRY)
+                return data
+        except _PastEnd:
+            return b""
+
+    def find(self, name: str) -> Stored | None:
+        """Return what is known of an object."""
+        with self._translated(name):
+            blob = self._bucket.get_blob(self._prefix + name, timeout=_TIMEOUT, retry=_RETRY)
+        return None if blob is None else self._stored(blob)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Return the objects whose names start with ``prefix``."""
+        with self._translated(prefix):
+            for blob in self._client.list_blobs(
+                self._bucket,
+                prefix=self._prefix + prefix,
+                fields="items(name,size,generation,updated),nextPageToken",
+                timeout=_TIMEOUT,
+                retry=_RETRY,
+            ):
+                yield self._stored(blob)
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if it is there."""
+        try:
+            with self._translated(name):
+                self._blob(name).delete(timeout=_TIMEOUT, retry=_RETRY)
+        except NotFound:
+            pass
+
+    def exists(self) -> bool:
+        """Whether the bucket itself exists; raises Permanent when even that may not be asked."""
+        with self._translated(""):
+            return bool(self._bucket.exists(timeout=_TIMEOUT, retry=_RETRY))
+
+    def _blob(self, name: str) -> Any:
+        return self._bucket.blob(self._prefix + name, chunk_size=None)
+
+    def _upload(self, name: str, data: bytes, **precondition: int) -> None:
+        with self._translated(name):
+            self._blob(name).upload_from_string(
+                data, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY, **precondition
+            )
+
+    def _upload_resumable(self, name: str, head: bytes, rest: Iterator[bytes]) -> int:
+        with self._translated(name):
+            writer = self._bucket.blob(self._prefix + name).open(
+                "wb", chunk_size=_PIECE, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY
+            )
+            size = writer.write(head)
+            del head
+            try:
+                for piece in rest:
+                    size += writer.write(piece)
+            except BaseException:
+                # Closing would make the half that is there the whole object.
+                writer.terminate()
+                raise
+            writer.close()
+        return int(size)
+
+    def _is_own(self, name: str, data: bytes) -> bool:
+        """Tell a lost answer from a lost race; data that cannot tell two writers apart counts as somebody else's."""
+        return b'"owner"' in data and self.read(name) == data
+
+    def _stored(self, blob: Any) -> Stored:
+        return Stored(
+            name=str(blob.name).removeprefix(self._prefix),
+            size=int(blob.size or 0),
+            generation=int(blob.generation or 0),
+            updated=blob.updated.timestamp() if blob.updated else 0.0,
+        )
+
+    @contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        """The one place where the library's errors become ours."""
+        where = f"{self.url}/{name}".rstrip("/")
+        try:
+            yield
+        except exceptions.PreconditionFailed as error:
+            raise Conflict(f"{where} was written by somebody else") from error
+        except exceptions.NotFound as error:
+            raise NotFound(self._missing(where, error)) from error
+        except exceptions.RequestRangeNotSatisfiable as error:
+            raise _PastEnd(where) from error
+        except _TRANSIENT as error:
+            raise Transient(f"{where}: {type(error).__name__}") from error
+        except exceptions.GoogleAPICallError as error:
+            raise Permanent(f"{where}: {error.code} {error.message}") from error
+
+    def _missing(self, where: str, error: exceptions.NotFound) -> str:
+        if "bucket" in str(error.message).lower():
+            return f"bucket gs://{self._bucket.name} does not exist (PROMPTMILL_BUCKET)"
+        return f"{where} does not exist"
+
+
+class _PastEnd(Permanent):
+    """The range begins at or after the object's end."""
+
+
+def _fill(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes] | None]:
+    """Join pieces until they pass ``size``; the iterator is None when that was all."""
+    head = bytearray()
+    for piece in pieces:
+        head += piece
+        if len(head) > size:
+            return bytes(head), pieces
+    return bytes(head), None

@@ -1,0 +1,155 @@
+"""Vertex AI's batch prediction jobs behind the ``BatchJobs`` port."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from google.api_core import exceptions
+from google.api_core.client_options import ClientOptions
+from google.auth import exceptions as auth_exceptions
+from google.cloud import aiplatform_v1
+from google.protobuf import json_format
+
+from promptmill.config.errors import ConfigurationError, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.settings import Settings
+from promptmill.workers.ports import Job, JobRequest
+
+_TIMEOUT = 20.0
+_PAGE = 100
+_NOT_SENT = ("NewConnectionError", "NameResolutionError", "ConnectTimeout")
+
+
+def open_jobs(settings: Settings) -> "VertexJobs":
+    """Connect to Vertex in the project and location of ``settings``; raises ConfigurationError."""
+    return VertexJobs(_client(settings), settings.parent, settings.create_timeout)
+
+
+def _client(settings: Settings) -> Any:
+    endpoint = settings.vertex_endpoint
+    options: dict[str, Any] = {"client_options": ClientOptions(api_endpoint=endpoint or host(settings.location))}
+    if endpoint.startswith("http://"):
+        from google.auth.credentials import AnonymousCredentials
+
+        options["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    try:
+        return aiplatform_v1.JobServiceClient(transport="rest", **options)
+    except auth_exceptions.DefaultCredentialsError as error:
+        raise ConfigurationError(
+            "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
+        ) from error
+
+
+def host(location: str) -> str:
+    """Return the API host of a location; the global endpoint has no prefix."""
+    return "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
+
+
+class VertexJobs:
+    """The jobs of one project and location. Build one in each process: its sockets must not be shared over a fork."""
+
+    def __init__(self, client: Any, parent: str, create_timeout: float) -> None:
+        self._client = client
+        self._parent = parent
+        self._create_timeout = create_timeout
+
+    def create(self, request: JobRequest) -> Job:
+        """Create a job in one try: the client retries nothing by default, and must not, as each creation is billed."""
+        job = aiplatform_v1.BatchPredictionJob(
+            display_name=request.display_name,
+            model=request.model,
+            labels=request.labels,
+            input_config={"instances_format": "jsonl", "gcs_source": {"uris": [request.input_uri]}},
+            output_config={
+                "predictions_format": "jsonl",
+                "gcs_destination": {"output_uri_prefix": request.output_uri},
+            },
+        )
+        with _translated(creating=True):
+            return _job(
+                self._client.create_batch_prediction_job(
+                    parent=self._parent, batch_prediction_job=job, timeout=self._create_timeout, retry=None
+                )
+            )
+
+    def get(self, name: str) -> Job:
+        """Return a job."""
+        with _translated():
+            return _job(self._client.get_batch_prediction_job(name=name, timeout=_TIMEOUT))
+
+    def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
+        """Return the jobs that the filter admits, page by page."""
+        request = aiplatform_v1.ListBatchPredictionJobsRequest(parent=self._parent, filter=filter, page_size=_PAGE)
+        with _translated():
+            for job in self._client.list_batch_prediction_jobs(request=request, timeout=_TIMEOUT):
+                yield _job(job)
+
+    def cancel(self, name: str) -> None:
+        """Ask for a job's cancellation; Vertex refuses it for a job that has ended, which is as good."""
+        try:
+            with _translated():
+                self._client.cancel_batch_prediction_job(name=name, timeout=_TIMEOUT)
+        except Permanent:
+            if not self.get(name).ended:
+                raise
+
+
+def _job(job: Any) -> Job:
+    stats = job.completion_stats
+    return Job(
+        name=job.name,
+        state=_state(job.state),
+        display_name=job.display_name,
+        labels=dict(job.labels),
+        create_time=_seconds(job.create_time),
+        start_time=_seconds(job.start_time),
+        end_time=_seconds(job.end_time),
+        output_directory=job.output_info.gcs_output_directory,
+        error_code=job.error.code,
+        error_message=job.error.message,
+        successful_count=stats.successful_count if stats else -1,
+        failed_count=stats.failed_count if stats else -1,
+    )
+
+
+def _state(state: Any) -> str:
+    """The name of a state; one that this client does not know comes as a bare number, and is not an end."""
+    return str(getattr(state, "name", f"JOB_STATE_{int(state)}"))
+
+
+def _seconds(time: Any) -> float:
+    return float(time.timestamp()) if time else 0.0
+
+
+@contextmanager
+def _translated(*, creating: bool = False) -> Iterator[None]:
+    """The one place where the client's errors become ours.
+
+    Over REST a refused connection or a time-out comes as an error of ``requests``, not of google.api_core; and a detail
+    of an unknown type in a job's error as a ParseError, again on each look.
+    """
+    try:
+        yield
+    except exceptions.NotFound as error:
+        raise NotFound(_words(error)) from error
+    except exceptions.TooManyRequests as error:
+        raise Transient(_words(error)) from error
+    except (exceptions.ServerError, exceptions.RetryError) as error:
+        raise (Unanswered if creating else Transient)(_words(error)) from error
+    except exceptions.GoogleAPICallError as error:
+        raise Permanent(_words(error)) from error
+    except auth_exceptions.TransportError as error:
+        raise Transient(f"no token for Vertex: {type(error).__name__}") from error
+    except auth_exceptions.GoogleAuthError as error:
+        raise Permanent(f"no token for Vertex: {error}") from error
+    except OSError as error:
+        sent = not any(mark in repr(error) for mark in _NOT_SENT)
+        raise (Unanswered if creating and sent else Transient)(f"Vertex: {type(error).__name__}") from error
+    except json_format.ParseError as error:
+        raise (Unanswered if creating else Transient)(
+            f"Vertex answered what its client cannot read: {error}"
+        ) from error
+
+
+def _words(error: Any) -> str:
+    code = getattr(error.code, "value", error.code)
+    return f"Vertex: {code} {error.message}"

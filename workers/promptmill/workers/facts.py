@@ -1,0 +1,255 @@
+"""The facts of a run: small objects, written once, from which everything that comes next follows."""
+
+import re
+import time
+from typing import TypeVar
+
+import msgspec
+import zstandard
+
+from promptmill.config import names
+from promptmill.producers.messages import Manifest, Seal
+from promptmill.workers.ports import Bucket, Job
+
+T = TypeVar("T")
+
+
+class ShardPlan(msgspec.Struct, frozen=True):
+    """Rows ``first_row`` … ``first_row + requests - 1``, which lie in chunks ``first_chunk`` … ``last_chunk``."""
+
+    first_row: int
+    requests: int
+    first_chunk: int
+    last_chunk: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The shards of a run."""
+
+    shards: list[ShardPlan]
+    at: float
+
+
+class Input(msgspec.Struct, frozen=True):
+    """A whole input file: its lines, its bytes, and how many rows of the shard were refused by lint."""
+
+    requests: int
+    size: int
+    refused: int
+    at: float
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """Who is about to create the job; ``owner`` is empty when it surely was not created."""
+
+    owner: str
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The job of an attempt; without a name when Vertex refused to create it, or there was nothing to send."""
+
+    name: str
+    at: float
+    refusal: str = ""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a job ended, and when that was seen."""
+
+    job: Job
+    at: float
+
+
+class PartRange(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes ``start`` to ``end`` of one generation of an output object."""
+
+    name: str
+    generation: int
+    start: int
+    end: int
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The ranges of a job's output that are parsed side by side."""
+
+    parts: list[PartRange]
+    at: float
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What was counted: rows by state, failures by reason, tokens by kind, and lines that are no answer to any row."""
+
+    succeeded: int = 0
+    failed: int = 0
+    failures: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    duplicates: int = 0
+    unknown: int = 0
+    unreadable: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            *(_sum(mine, theirs) for mine, theirs in zip(astuple(self), astuple(other), strict=True))  # type: ignore[arg-type]
+        )
+
+
+class Parsed(msgspec.Struct, frozen=True):
+    """One part, parsed: its counts, and the rows of the shard that it answers, as packed bitmaps."""
+
+    counts: Counts
+    succeeded: bytes
+    failed: bytes
+    unkeyed: int
+    unreadable_at: list[int]
+    at: float
+
+
+class ResultFile(msgspec.Struct, frozen=True):
+    """A file of results; the rows of the packed bitmaps are answered elsewhere and are to be passed over."""
+
+    name: str
+    drop_succeeded: bytes = b""
+    drop_failed: bytes = b""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """One final state for every row of a shard: the files that hold them, and the counts."""
+
+    files: list[ResultFile]
+    counts: Counts
+    requests: int
+    at: float
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """That one file of results is in one sink."""
+
+    at: float
+
+
+class Aborted(msgspec.Struct, frozen=True):
+    """Why a run will never be submitted, and its state: ``failed`` or ``cancelled``."""
+
+    reason: str
+    state: str
+    at: float
+
+
+def astuple(counts: Counts) -> tuple[int | dict[str, int], ...]:
+    """Return the counts in the order of their fields."""
+    return msgspec.structs.astuple(counts)
+
+
+def _sum(mine: int | dict[str, int], theirs: int | dict[str, int]) -> int | dict[str, int]:
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return {name: mine.get(name, 0) + theirs.get(name, 0) for name in sorted(mine.keys() | theirs.keys())}
+    assert isinstance(mine, int) and isinstance(theirs, int)  # noqa: S101
+    return mine + theirs
+
+
+def now() -> float:
+    """Return the time, for facts that say when; nothing is decided by it."""
+    return time.time()
+
+
+def encode(fact: msgspec.Struct) -> bytes:
+    """Return a fact as it is stored."""
+    return msgspec.json.encode(fact)
+
+
+def put(bucket: Bucket, name: str, fact: msgspec.Struct) -> bool:
+    """Write a fact; False when it is there already, which is then the truth."""
+    return bucket.create(name, encode(fact))
+
+
+def get(bucket: Bucket, name: str, kind: type[T]) -> T:
+    """Read a fact; raises NotFound."""
+    return msgspec.json.decode(bucket.read(name), type=kind)
+
+
+def pack(rows: int) -> bytes:
+    """Pack a bitmap (an int whose bit ``i`` stands for row ``i``) for a fact."""
+    return zstandard.compress(rows.to_bytes((rows.bit_length() + 7) // 8, "little")) if rows else b""
+
+
+def unpack(data: bytes) -> int:
+    """Unpack a bitmap."""
+    return int.from_bytes(zstandard.decompress(data), "little") if data else 0
+
+
+class ShardFacts(msgspec.Struct):
+    """Which facts exist of a shard's attempt; ``parts`` and ``files`` are how many of each there are to be."""
+
+    attempt: int
+    input: bool = False
+    job: bool = False
+    ended: bool = False
+    parts: int | None = None
+    parsed: set[int] = msgspec.field(default_factory=set)
+    files: int | None = None
+    delivered: set[tuple[int, int]] = msgspec.field(default_factory=set)
+
+
+class RunFacts(msgspec.Struct):
+    """Which facts exist of a run; ``shards`` has None for a shard of which there is nothing yet."""
+
+    run: str
+    manifest: Manifest | None = None
+    chunks: set[int] = msgspec.field(default_factory=set)
+    sealed: int | None = None
+    plan: Plan | None = None
+    aborted: bool = False
+    reported: bool = False
+    shards: dict[int, ShardFacts] = msgspec.field(default_factory=dict)
+
+
+_CHUNK = re.compile(r"chunks/(\d{8})")
+_SHARD = re.compile(
+    r"shards/(\d{4})/(\d+)/(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
+)
+
+
+def load(bucket: Bucket, run: str) -> RunFacts:
+    """Return which facts of a run exist, from one listing and the few facts that say how many of something there are."""
+    facts = RunFacts(run)
+    folder = names.folder(run)
+    for stored in bucket.list(folder):
+        _note(facts, bucket, stored.name, stored.name.removeprefix(folder))
+    return facts
+
+
+def _note(facts: RunFacts, bucket: Bucket, name: str, place: str) -> None:
+    if found := _SHARD.fullmatch(place):
+        _note_shard(facts, bucket, name, found)
+    elif found := _CHUNK.fullmatch(place):
+        facts.chunks.add(int(found[1]))
+    elif place == "run.json":
+        facts.manifest = get(bucket, name, Manifest)
+    elif place == "seal.json":
+        facts.sealed = len(get(bucket, name, Seal).chunks)
+    elif place == "plan.json":
+        facts.plan = get(bucket, name, Plan)
+    elif place == "aborted.json":
+        facts.aborted = True
+    elif place == "report.json":
+        facts.reported = True
+
+
+def _note_shard(facts: RunFacts, bucket: Bucket, name: str, found: re.Match[str]) -> None:
+    index, attempt = int(found[1]), int(found[2])
+    shard = facts.shards.get(index)
+    if shard is None or shard.attempt < attempt:
+        shard = facts.shards[index] = ShardFacts(attempt)
+    if shard.attempt > attempt:
+        return
+    fact, parsed, sink, part = found[3], found[4], found[5], found[6]
+    if parsed:
+        shard.parsed.add(int(parsed))
+    elif sink:
+        shard.delivered.add((int(sink), int(part)))
+    elif fact == "parts":
+        shard.parts = len(get(bucket, name, Parts).parts)
+    elif fact == "settled":
+        shard.files = len(get(bucket, name, Settled).files)
+    else:
+        setattr(shard, fact, True)

@@ -1,0 +1,70 @@
+"""What the tasks of one process work with, built at its first task: no client may be shared over a fork."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from promptmill.config.settings import Settings
+from promptmill.producers.index import Index
+from promptmill.producers.messages import SinkSpec
+from promptmill.workers.ports import BatchJobs, Bucket
+from promptmill.workers.sinks import Sink
+from promptmill.workers.sinks.jsonl import BucketSink, FileSink
+
+
+@dataclass(frozen=True)
+class Services:
+    """Settings, index, and the ways to reach the bucket and Vertex."""
+
+    settings: Settings
+    index: Index
+    open_bucket: Callable[[str], Bucket]
+    open_jobs: Callable[[], BatchJobs]
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        """The bucket of this mill."""
+        return self.open_bucket(self.settings.require("bucket"))
+
+    @cached_property
+    def jobs(self) -> BatchJobs:
+        """Vertex's jobs; the client is the largest import, so only tasks that need it pay for it."""
+        return self.open_jobs()
+
+    def open_sink(self, spec: SinkSpec, run: str) -> Sink:
+        """Open a sink for a run."""
+        if spec.kind == "file":
+            return FileSink(spec.url, run)
+        return BucketSink(self.open_bucket(spec.url), run)
+
+
+def build(settings: Settings) -> Services:
+    """Build the services that reach the real systems."""
+
+    def open_bucket(url: str) -> Bucket:
+        from promptmill.workers.adapters import storage
+
+        return storage.open_bucket(url, settings.project)
+
+    def open_jobs() -> BatchJobs:
+        from promptmill.workers.adapters import vertex
+
+        return vertex.open_jobs(settings)
+
+    return Services(settings, Index(settings.index_url), open_bucket, open_jobs)
+
+
+class PerProcess:
+    """Builds services once in each process, also when it was forked from one that had some."""
+
+    def __init__(self, make: Callable[[], Services]) -> None:
+        self._make = make
+        self._pid = 0
+        self._services: Services | None = None
+
+    def __call__(self) -> Services:
+        """Return this process's services."""
+        if self._services is None or self._pid != os.getpid():
+            self._services, self._pid = self._make(), os.getpid()
+        return self._services

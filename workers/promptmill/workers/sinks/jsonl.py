@@ -1,0 +1,76 @@
+"""Results as lines of JSON: in a bucket, one object a part; or on disk, in one file."""
+
+import os
+import shutil
+from pathlib import Path
+
+from promptmill.config.errors import ConfigurationError, PromptmillError
+from promptmill.workers.ports import Bucket
+
+
+class BucketSink:
+    """``gs://bucket/folder/<run>/<part>.jsonl``: a part has the same name and bytes every time."""
+
+    def __init__(self, bucket: Bucket, run: str) -> None:
+        self._bucket = bucket
+        self._run = run
+
+    def check(self) -> None:
+        """Write and delete a small object."""
+        name = f"{self._run}/.promptmill-check"
+        try:
+            self._bucket.write(name, b"")
+            self._bucket.delete(name)
+        except PromptmillError as error:
+            raise ConfigurationError(f"sink {self._bucket.url} cannot be written: {error}") from error
+
+    def deliver(self, part: str, lines: bytes) -> None:
+        """Write one part."""
+        self._bucket.write(f"{self._run}/{part}.jsonl", lines)
+
+    def finish(self, parts: list[str]) -> str:  # noqa: ARG002
+        """Return the folder; there is nothing to complete."""
+        return f"{self._bucket.url}/{self._run}/"
+
+
+class FileSink:
+    """One file on a disk that the workers share; it appears whole, in the order of the run's parts, when the run ends."""
+
+    def __init__(self, path: str, run: str) -> None:
+        self._path = Path(path)
+        self._folder = self._path.with_name(f".{self._path.name}.{run}")
+
+    def check(self) -> None:
+        """Make the folder for the parts."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"sink {self._path} cannot be written: {error.strerror}") from error
+
+    def deliver(self, part: str, lines: bytes) -> None:
+        """Write one part beside its final name, then move it there: it is whole or not there."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _write(self._folder / f"{part}.jsonl", lines)
+
+    def finish(self, parts: list[str]) -> str:
+        """Join the parts; after a crash between joining and cleaning up, the joined file stands."""
+        if self._folder.is_dir():
+            whole = self._folder / "whole"
+            with whole.open("wb") as out:
+                for part in parts:
+                    with (self._folder / f"{part}.jsonl").open("rb") as piece:
+                        shutil.copyfileobj(piece, out, 1 << 20)
+                out.flush()
+                os.fsync(out.fileno())
+            whole.replace(self._path)
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return str(self._path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_suffix(f".{os.getpid()}")
+    with draft.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(path)

@@ -1,0 +1,9 @@
+"""The steps of the pipeline: each does one thing to one run, shard or part, and says what comes next.
+
+No step knows Celery, Redis or Google. Each may run twice, late, or beside its twin: what it writes is written once, or
+is the same every time.
+"""
+
+from promptmill.workers.steps import collect, deliver, due, finish, ingest, parse, plan, poll, settle, shard, submit
+
+__all__ = ["collect", "deliver", "due", "finish", "ingest", "parse", "plan", "poll", "settle", "shard", "submit"]

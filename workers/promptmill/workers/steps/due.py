@@ -1,0 +1,48 @@
+"""From the facts of a run to what is to be done next: the one function behind recovery and every join."""
+
+from promptmill.workers.facts import RunFacts, ShardFacts
+from promptmill.workers.steps.step import Step
+
+FIRST_ATTEMPT = 1
+
+
+def next_steps(facts: RunFacts) -> list[Step]:
+    """Return every step whose turn it is. An empty list means: done, or waiting for the producer."""
+    if facts.manifest is None or facts.reported:
+        return []
+    if facts.aborted:
+        return [Step("finish", facts.run)]
+    if facts.plan is None:
+        whole = facts.sealed is not None and len(facts.chunks) >= facts.sealed
+        return [Step("plan", facts.run)] if whole else []
+    steps = [
+        step
+        for index in range(len(facts.plan.shards))
+        for step in _shard_steps(facts, index, facts.shards.get(index) or ShardFacts(FIRST_ATTEMPT))
+    ]
+    return steps or [Step("finish", facts.run)]
+
+
+def missing_chunks(facts: RunFacts) -> list[int]:
+    """Return the chunks that the seal speaks of and the bucket does not hold."""
+    return sorted(set(range(facts.sealed or 0)) - facts.chunks)
+
+
+def _shard_steps(facts: RunFacts, index: int, shard: ShardFacts) -> list[Step]:
+    place = (index, shard.attempt)
+    if shard.files is not None:
+        sinks = len(facts.manifest.sinks) if facts.manifest else 0
+        wanted = ((sink, part) for part in range(shard.files) for sink in range(sinks))
+        return [
+            Step("deliver", facts.run, (*place, part, sink))
+            for sink, part in wanted
+            if (sink, part) not in shard.delivered
+        ]
+    if shard.parts is not None:
+        todo = [Step("parse", facts.run, (*place, part)) for part in range(shard.parts) if part not in shard.parsed]
+        return todo or [Step("settle", facts.run, place)]
+    if shard.ended:
+        return [Step("collect", facts.run, place)]
+    if shard.job:
+        return [Step("poll", facts.run, place)]
+    return [Step("submit" if shard.input else "shard", facts.run, place)]

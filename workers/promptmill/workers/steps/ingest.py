@@ -1,0 +1,35 @@
+"""Keeps what a producer sent: the run as opened, one chunk, and with the last one the seal."""
+
+from promptmill.config import names
+from promptmill.config.errors import MessageRefused
+from promptmill.producers.messages import Chunk, Ingest, decode_chunk
+from promptmill.workers import facts
+from promptmill.workers.ports import Bucket
+
+
+def ingest(bucket: Bucket, message: Ingest) -> Chunk:
+    """Store the chunk of ``message`` and return it; a chunk that is there already must be the same.
+
+    The marker of an open run is written first and the seal last: whatever a crash leaves behind is found again, and a
+    seal means that its sender sent everything. Raises MessageRefused.
+    """
+    run = message.run.run
+    chunk = decode_chunk(message.chunk)
+    chunk.lines()
+    bucket.create(names.open_marker(run), b"")
+    facts.put(bucket, names.manifest(run), message.run)
+    if not bucket.create(names.chunk(run, chunk.index), message.chunk):
+        _must_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
+    if message.seal is not None:
+        facts.put(bucket, names.seal(run), message.seal)
+    return chunk
+
+
+def _must_equal(chunk: Chunk, stored: Chunk) -> None:
+    if stored.sha256 != chunk.sha256:
+        raise MessageRefused(f"chunk {chunk.index} is stored already, with other content")
+
+
+def abort(bucket: Bucket, run: str, reason: str, state: str) -> None:
+    """Write down that a run will never be submitted."""
+    facts.put(bucket, names.aborted(run), facts.Aborted(reason, state, facts.now()))

@@ -1,0 +1,75 @@
+"""Writes the input file of one shard."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from promptmill.config import names
+from promptmill.producers.messages import Chunk, decode_chunk
+from promptmill.workers import facts
+from promptmill.workers.facts import Input, Plan, ShardPlan
+from promptmill.workers.ports import Bucket
+
+
+def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
+    """Write the input file from the chunks, and then the fact that it is whole; the same bytes every time."""
+    folder = names.shard(run, index, attempt)
+    if bucket.find(folder + "input.json") is None:
+        tally = _Tally()
+        rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+        size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, tally))
+        facts.put(bucket, folder + "input.json", Input(tally.requests, size, tally.refused, facts.now()))
+    return facts.get(bucket, folder + "input.json", Input)
+
+
+class RowLine(NamedTuple):
+    """A wire line of a shard, its row, and whether lint refused it."""
+
+    row: int
+    data: bytes
+    refused: bool
+
+
+def lines(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[RowLine]:
+    """Stream the wire lines of a shard, refused ones too, in order."""
+    for chunk in _chunks(bucket, run, rows):
+        refused = set(chunk.refused)
+        for row, line in enumerate(chunk.lines().split(b"\n")[:-1], chunk.first_row):
+            if rows.first_row <= row < rows.first_row + rows.requests:
+                yield RowLine(row, line, row in refused)
+
+
+class _Tally:
+    requests = 0
+    refused = 0
+
+
+def _input(bucket: Bucket, run: str, rows: ShardPlan, tally: _Tally) -> Iterator[bytes]:
+    for chunk in _chunks(bucket, run, rows):
+        if not chunk.refused and _lies_within(chunk, rows):
+            tally.requests += chunk.requests
+            yield chunk.lines()
+        else:
+            yield _fit(chunk, rows, tally)
+
+
+def _chunks(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[Chunk]:
+    for index in range(rows.first_chunk, rows.last_chunk + 1):
+        yield decode_chunk(bucket.read(names.chunk(run, index)))
+
+
+def _lies_within(chunk: Chunk, rows: ShardPlan) -> bool:
+    return rows.first_row <= chunk.first_row and chunk.first_row + chunk.requests <= rows.first_row + rows.requests
+
+
+def _fit(chunk: Chunk, rows: ShardPlan, tally: _Tally) -> bytes:
+    refused = set(chunk.refused)
+    kept = []
+    for row, line in enumerate(chunk.lines().split(b"\n")[:-1], chunk.first_row):
+        if not rows.first_row <= row < rows.first_row + rows.requests:
+            continue
+        if row in refused:
+            tally.refused += 1
+        else:
+            kept.append(line + b"\n")
+    tally.requests += len(kept)
+    return b"".join(kept)

@@ -1,0 +1,138 @@
+"""Creates the job of a shard: the one step where money is at stake.
+
+1. An intent is written, once. Only its owner may create.
+2. The job is created in one try, labelled with run, shard and attempt, under a display name that is always the same.
+3. Its name is written down.
+
+Whoever finds an intent of somebody else's looks for the job in Vertex's list, and adopts it. When there is none, and the
+intent is so old (by the server's clock) that a creation under way would have turned up, it takes the intent over by
+replacing exactly the generation it saw. When Vertex surely created nothing, the owner gives the intent back at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from promptmill.config import names
+from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, Unanswered
+from promptmill.producers.messages import Manifest
+from promptmill.workers import facts
+from promptmill.workers.facts import Created, Ended, Input, Intent
+from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest, Stored
+from promptmill.workers.steps.step import Wait
+
+_RETRY = 10.0
+"""Seconds until somebody else's intent is looked at again."""
+
+
+def submit(
+    bucket: Bucket, jobs: BatchJobs, run: str, index: int, attempt: int, *, owner: str, settle_seconds: float
+) -> Created | Wait:
+    """Create the shard's job, or find the one that is there.
+
+    ``owner`` is new for every call. A creation that was not answered turns up in Vertex's list within
+    ``settle_seconds``, or it did not happen. Returns Wait while that is open.
+    """
+    folder = names.shard(run, index, attempt)
+    if done := _created(bucket, folder):
+        return done
+    whole = facts.get(bucket, folder + "input.json", Input)
+    if whole.requests == 0:
+        return _write_down(bucket, folder, "", "no request of the shard can be sent")
+    request = _request(bucket, run, index, attempt)
+    intent = Intent(owner)
+    if not facts.put(bucket, folder + "intent.json", intent):
+        if job := _find_job(jobs, request):
+            return _write_down(bucket, folder, job.name)
+        if wait := _take_over(bucket, jobs, folder, request, intent, settle_seconds):
+            return _created(bucket, folder) or wait
+    return _create(bucket, jobs, folder, request, intent)
+
+
+def labels(bucket: Bucket, run: str, index: int, attempt: int) -> dict[str, str]:
+    """Return the labels by which a job is found again."""
+    return {"promptmill": names.mill(bucket.url), "run": run, "shard": str(index), "attempt": str(attempt)}
+
+
+def _created(bucket: Bucket, folder: str) -> Created | None:
+    try:
+        return facts.get(bucket, folder + "job.json", Created)
+    except NotFound:
+        return None
+
+
+def _request(bucket: Bucket, run: str, index: int, attempt: int) -> JobRequest:
+    folder = names.shard(run, index, attempt)
+    return JobRequest(
+        display_name=names.display_name(run, index, attempt),
+        model=facts.get(bucket, names.manifest(run), Manifest).model,
+        input_uri=f"{bucket.url}/{folder}input.jsonl",
+        output_uri=f"{bucket.url}/{folder}output",
+        labels=labels(bucket, run, index, attempt),
+    )
+
+
+def _create(bucket: Bucket, jobs: BatchJobs, folder: str, request: JobRequest, intent: Intent) -> Created | Wait:
+    try:
+        job = jobs.create(request)
+    except Unanswered:
+        return Wait(_RETRY)
+    except Transient:
+        _give_back(bucket, folder, intent)
+        raise
+    except Permanent as refusal:
+        return _write_down(bucket, folder, "", str(refusal))
+    return _write_down(bucket, folder, job.name)
+
+
+def _give_back(bucket: Bucket, folder: str, intent: Intent) -> None:
+    """Nothing was created, so nobody needs to wait for it to turn up; unless the intent is another's by now."""
+    seen = bucket.find(folder + "intent.json")
+    if seen and facts.get(bucket, folder + "intent.json", Intent) == intent:
+        with suppress(Conflict):
+            bucket.replace(folder + "intent.json", facts.encode(Intent("")), seen.generation)
+
+
+def _write_down(bucket: Bucket, folder: str, name: str, refusal: str = "") -> Created:
+    if refusal:
+        failed = Job(name, "JOB_STATE_FAILED", error_message=refusal)
+        facts.put(bucket, folder + "ended.json", Ended(failed, facts.now()))
+    facts.put(bucket, folder + "job.json", Created(name, facts.now(), refusal))
+    return facts.get(bucket, folder + "job.json", Created)
+
+
+def _take_over(
+    bucket: Bucket, jobs: BatchJobs, folder: str, request: JobRequest, intent: Intent, settle_seconds: float
+) -> Wait | None:
+    """Make the intent ours, if its owner is gone and no job of its turned up; None when it is."""
+    seen = bucket.find(folder + "intent.json")
+    if seen is None:
+        return Wait(_RETRY)
+    free = not facts.get(bucket, folder + "intent.json", Intent).owner
+    if not free and (left := settle_seconds - _age(bucket, folder, seen)) > 0:
+        return Wait(min(left + 1, 60.0))
+    if _find_job(jobs, request):
+        return Wait(0.0)
+    try:
+        bucket.replace(folder + "intent.json", facts.encode(intent), seen.generation)
+    except Conflict:
+        return Wait(_RETRY)
+    return None
+
+
+def _age(bucket: Bucket, folder: str, seen: Stored) -> float:
+    """How old an object is by the clock of the server that wrote it: no worker's clock is trusted with money."""
+    bucket.write(folder + "clock", b"")
+    probe = bucket.find(folder + "clock")
+    return probe.updated - seen.updated if probe else 0.0
+
+
+def _find_job(jobs: BatchJobs, request: JobRequest) -> Job | None:
+    """Look for the job by its labels and by its name; the oldest, should there be several."""
+    found = {job.name: job for query in _queries(request) for job in jobs.list(query)}
+    ours = [job for job in found.values() if job.display_name == request.display_name]
+    return min(ours, key=lambda job: (job.create_time, job.name), default=None)
+
+
+def _queries(request: JobRequest) -> Iterator[str]:
+    yield " AND ".join(f'labels.{name}="{value}"' for name, value in request.labels.items())
+    yield f'display_name="{request.display_name}"'

@@ -1,0 +1,189 @@
+"""The story of a run: ingest → plan → shard → submit → poll → collect → parse → settle → deliver → finish.
+
+Each task calls the step of its own name, notes progress, and sends what comes next. A task carries ids only, except
+``ingest``; it may run twice, late, or beside its twin, and the outcome is the same. ``reconcile`` finds what stands still.
+"""
+
+import secrets
+import time
+from typing import Any
+
+import structlog
+from celery import shared_task
+
+from promptmill.config import names
+from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, Transient
+from promptmill.producers.messages import Manifest, decode_ingest
+from promptmill.workers import facts, progress, steps, watching
+from promptmill.workers.stage import Stage
+from promptmill.workers.steps.step import Step, Wait
+
+_log = structlog.get_logger(__name__)
+
+
+class Opening(Stage):
+    """A stage before anything is paid for: when it is refused for good, the run ends there, and says why."""
+
+    abstract = True
+    throws = (Permanent, ConfigurationError, MessageRefused)
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
+        """Show the refusal to whoever waits for the run."""
+        run = task_id.partition(".")[0]
+        self.services.index.end_run(run, "failed", error=str(exc))
+
+
+@shared_task(bind=True, base=Opening, name="promptmill.ingest")
+def ingest(self: Stage, body: bytes) -> None:
+    """Keep one chunk; the one that makes the run whole sends ``plan``."""
+    message = decode_ingest(body)
+    index, run = self.services.index, message.run.run
+    chunk = steps.ingest.ingest(self.services.bucket, message)
+    stored = index.note_chunk(run, chunk.index, chunk.sha256)
+    if message.seal:
+        index.seal(run, message.seal.requests, len(message.seal.chunks))
+    if stored >= (index.sealed_chunks(run) or stored + 1):
+        self.send([Step("plan", run)])
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.abort")
+def abort(self: Stage, run: str, reason: str) -> None:
+    """Write down that a run will never be whole."""
+    steps.ingest.abort(self.services.bucket, run, reason, "cancelled")
+    self.send([Step("finish", run)])
+
+
+@shared_task(bind=True, base=Opening, name="promptmill.plan")
+def plan(self: Stage, run: str) -> None:
+    """Check the sinks, then divide the run into shards."""
+    services, settings = self.services, self.services.settings
+    try:
+        for spec in facts.get(services.bucket, names.manifest(run), Manifest).sinks:
+            services.open_sink(spec, run).check()
+    except ConfigurationError as refusal:
+        steps.ingest.abort(services.bucket, run, str(refusal), "failed")
+        self.send([Step("finish", run)])
+        return
+    made = steps.plan.plan(services.bucket, run, settings.max_requests_per_job, settings.max_bytes_per_job)
+    progress.planned(services.index, run, made)
+    self.send(Step("shard", run, (index, steps.due.FIRST_ATTEMPT)) for index in range(len(made.shards)))
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.shard")
+def shard(self: Stage, run: str, index: int, attempt: int) -> None:
+    """Write the input file of one shard."""
+    steps.shard.shard(self.services.bucket, run, index, attempt)
+    progress.reached(self.services.index, run, index, "sharded")
+    self.send([Step("submit", run, (index, attempt))])
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.submit")
+def submit(self: Stage, run: str, index: int, attempt: int) -> None:
+    """Create the shard's job, and see that it is polled."""
+    services = self.services
+    owner, settle = secrets.token_hex(8), services.settings.settle_seconds
+    made = steps.submit.submit(services.bucket, services.jobs, run, index, attempt, owner=owner, settle_seconds=settle)
+    if isinstance(made, Wait):
+        self.wait(made)
+    progress.submitted(services.index, run, index, made)
+    self.send(watching.watch(services, self.flow, run, index, attempt, made))
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.poll")
+def poll(self: Stage, chain: str) -> None:
+    """Look at all open jobs, send ``collect`` for those that ended, and look again; one chain at a time does so."""
+    services = self.services
+    if not watching.is_ours(services, chain):
+        return
+    try:
+        look = watching.look(services)
+    except Transient as error:
+        _log.warning("the open jobs could not be looked at", error=str(error))
+        self.wait(watching.pause(services, chain, []))
+    for step in look.ended:
+        self.send([step])
+    if not watching.is_over(services):
+        self.wait(watching.pause(services, chain, look.waiting))
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.collect")
+def collect(self: Stage, run: str, index: int, attempt: int) -> None:
+    """Divide the output of a job that ended into parts."""
+    services = self.services
+    found = steps.collect.collect(services.bucket, run, index, attempt, services.settings.part_bytes)
+    if isinstance(found, Wait):
+        self.wait(found)
+    progress.reached(services.index, run, index, "delivering")
+    parse = [Step("parse", run, (index, attempt, part)) for part in range(len(found.parts))]
+    self.send(parse or [Step("settle", run, (index, attempt))])
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.parse")
+def parse(self: Stage, run: str, index: int, attempt: int, part: int) -> None:
+    """Make results of one part; the last one sends ``settle``."""
+    services = self.services
+    steps.parse.parse(services.bucket, run, index, attempt, part)
+    done = services.index.tally(run, f"parsed:{index}.{attempt}", str(part))
+    if done >= steps.parse.parts(services.bucket, run, index, attempt):
+        self.send([Step("settle", run, (index, attempt))])
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.settle")
+def settle(self: Stage, run: str, index: int, attempt: int) -> None:
+    """Give every row of a shard one final state, and have the results delivered."""
+    services = self.services
+    settled = steps.settle.settle(services.bucket, run, index, attempt)
+    progress.settled(services.index, run, index, settled)
+    sinks = len(facts.get(services.bucket, names.manifest(run), Manifest).sinks)
+    places = [(index, attempt, part, sink) for part in range(len(settled.files)) for sink in range(sinks)]
+    self.send(Step("deliver", run, place) for place in places)
+    if not places:
+        _finish_if_last(self, run, str(index))
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.deliver")
+def deliver(self: Stage, run: str, index: int, attempt: int, part: int, sink: int) -> None:
+    """Hand one file of results to one sink; the last one of the run sends ``finish``."""
+    services = self.services
+    steps.deliver.deliver(services.bucket, services.open_sink, run, index, attempt, part, sink)
+    wanted = steps.deliver.places(services.bucket, run, index, attempt)
+    if services.index.tally(run, f"delivered:{index}.{attempt}", f"{part}.{sink}") >= wanted:
+        _finish_if_last(self, run, str(index))
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.finish")
+def finish(self: Stage, run: str) -> None:
+    """Write the report of a run that is all settled and delivered."""
+    services = self.services
+    known = facts.load(services.bucket, run)
+    if not known.reported and steps.due.next_steps(known) != [Step("finish", run)]:
+        return
+    attempts = {index: shard.attempt for index, shard in known.shards.items()}
+    report = steps.finish.finish(services.bucket, services.open_sink, run, attempts)
+    services.index.end_run(run, report.state, error=report.error, ended=time.time())
+    _log.info("run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed)
+
+
+def _finish_if_last(self: Stage, run: str, shard: str) -> None:
+    """Send ``finish`` when all shards are through; it looks at the facts before it believes that."""
+    done = self.services.index.tally(run, "through", shard)
+    if done >= len(facts.get(self.services.bucket, names.plan(run), facts.Plan).shards):
+        self.send([Step("finish", run)])
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.reconcile")
+def reconcile(self: Stage) -> None:
+    """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
+    services = self.services
+    for run in [stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)]:
+        if not services.index.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
+            continue
+        known = facts.load(services.bucket, run)
+        progress.remember(services.index, services.bucket, known)
+        due = steps.due.next_steps(known)
+        watched = [step for step in due if step.task == "poll"]
+        sent = self.flow.enqueue_stalled(step for step in due if step.task != "poll")
+        for step in watched:
+            sent += watching.resume(services, self.flow, step)
+        if sent:
+            _log.info("picked up", run=run, steps=[step.id for step in sent])

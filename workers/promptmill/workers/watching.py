@@ -1,0 +1,105 @@
+"""Keeps one chain of ``poll`` tasks alive while there are open jobs, and turns what it sees into facts."""
+
+import secrets
+import time
+from typing import NamedTuple
+
+import structlog
+
+from promptmill.config import names
+from promptmill.producers.index import OpenJob
+from promptmill.producers.status import ShardStatus
+from promptmill.workers import facts
+from promptmill.workers.facts import Created, Ended
+from promptmill.workers.flow import Flow
+from promptmill.workers.ports import Job
+from promptmill.workers.services import Services
+from promptmill.workers.steps import poll
+from promptmill.workers.steps.step import Step, Wait
+
+_log = structlog.get_logger(__name__)
+_GRACE = 10.0
+"""Seconds after which a chain that should have looked is taken for dead."""
+_LOOK = 30.0
+"""Seconds that one look may take."""
+
+
+def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, made: Created) -> list[Step]:
+    """See that a job is polled; one that was never created has ended already, and is to be collected."""
+    if not made.name:
+        return [Step("collect", run, (index, attempt))]
+    parent = services.settings.parent
+    services.index.add_job(parent, OpenJob(made.name, run, index, attempt))
+    start(services, flow)
+    return []
+
+
+def start(services: Services, flow: Flow) -> bool:
+    """Start a chain, unless one is alive."""
+    chain = secrets.token_hex(4)
+    if not services.index.take_poll(services.settings.parent, chain, _GRACE):
+        return False
+    flow.enqueue_poll(chain)
+    return True
+
+
+def resume(services: Services, flow: Flow, step: Step) -> list[Step]:
+    """See that the job of a ``poll`` step is on the list of open jobs, and that a chain looks at it."""
+    index, attempt = step.place
+    made = facts.get(services.bucket, names.shard(step.run, index, attempt) + "job.json", Created)
+    known = {job.name for job in services.index.open_jobs(services.settings.parent)}
+    if made.name not in known:
+        return watch(services, flow, step.run, index, attempt, made) or [step]
+    return [step] if start(services, flow) else []
+
+
+def is_ours(services: Services, chain: str) -> bool:
+    """Whether ``chain`` is the one that polls; any other that turns up late ends here."""
+    return services.index.take_poll(services.settings.parent, chain, _LOOK)
+
+
+class Seen(NamedTuple):
+    """What is to be done for the jobs that ended, and the jobs that did not."""
+
+    ended: list[Step]
+    waiting: list[Job]
+
+
+def look(services: Services) -> Seen:
+    """Look at all open jobs; write down those that ended, and take them off the list."""
+    parent = services.settings.parent
+    open_jobs = {job.name: job for job in services.index.open_jobs(parent)}
+    seen = poll.look(services.jobs, names.mill(services.bucket.url), open_jobs)
+    for name in seen.lost:
+        _log.warning("Vertex does not know a job", job=name, run=open_jobs[name].run)
+    for job in seen.waiting:
+        _note_state(services, open_jobs[job.name], job)
+    return Seen([_end(services, open_jobs[job.name], job) for job in seen.ended], seen.waiting)
+
+
+def pause(services: Services, chain: str, waiting: list[Job]) -> Wait:
+    """Return when to look again, and keep the chain alive until then."""
+    settings = services.settings
+    seconds = poll.interval(waiting, time.time(), settings.poll_interval, settings.poll_max_interval)
+    services.index.take_poll(settings.parent, chain, seconds + _GRACE)
+    return Wait(seconds)
+
+
+def is_over(services: Services) -> bool:
+    """End the chain when no job is open."""
+    return services.index.end_poll(services.settings.parent)
+
+
+def _note_state(services: Services, known: OpenJob, job: Job) -> None:
+    if known.state != job.state:
+        services.index.add_job(services.settings.parent, known._replace(state=job.state))
+        services.index.set_shard(known.run, ShardStatus(known.shard, "submitted", job=job.name, job_state=job.state))
+
+
+def _end(services: Services, known: OpenJob, job: Job) -> Step:
+    folder = names.shard(known.run, known.shard, known.attempt)
+    facts.put(services.bucket, folder + "ended.json", Ended(job, facts.now()))
+    services.index.set_shard(known.run, ShardStatus(known.shard, "ended", job=job.name, job_state=job.state))
+    services.index.remove_job(services.settings.parent, job.name)
+    _log.info("job ended", run=known.run, shard=known.shard, job=job.name, state=job.state)
+    return Step("collect", known.run, (known.shard, known.attempt))
