@@ -149,15 +149,26 @@ def test_a_supervisor_that_is_told_to_end_stops_everything(tmp_path: Path, mark:
         assert read_state(tmp_path) is None
 
 
-def test_a_killed_supervisor_leaves_nothing_and_the_next_one_waits_for_that(tmp_path: Path, mark: str) -> None:
+def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(tmp_path: Path, mark: str) -> None:
     with up(tmp_path) as supervisor:
+        old = pids(mark)
         supervisor.kill()
         supervisor.wait(20)
 
         assert read_state(tmp_path) is None
-        with up(tmp_path):
-            pass  # it could not have started beside the old one's guards, which hold the lock
-    wait_for(lambda: pids(mark) == set())
+        with up(tmp_path) as next_one:
+            wait_for(lambda: old.isdisjoint(pids(mark)))
+            stop_running(tmp_path)
+            assert next_one.wait(20) == 0
+
+
+def test_a_directory_is_free_only_when_nothing_of_a_killed_stack_is_left(tmp_path: Path, mark: str) -> None:
+    with foreign_supervisor(tmp_path, stubborn()) as supervisor:
+        supervisor.kill()
+        supervisor.wait(20)
+
+        with hold(tmp_path):
+            assert pids(mark) == set()
 
 
 def test_a_running_stack_is_stopped_from_another_process(tmp_path: Path, mark: str) -> None:
@@ -219,6 +230,16 @@ def test_a_killed_guard_takes_its_service_along_and_both_start_again(tmp_path: P
         assert old.isdisjoint(pids(mark))
 
 
+def test_a_guard_that_is_killed_together_with_its_supervisor_takes_its_service_along(tmp_path: Path, mark: str) -> None:
+    with foreign_supervisor(tmp_path, plain("sleeper", "print('ready', flush=True); input_forever()")) as supervisor:
+        guard = next(process for process in marked(mark) if "guard.py" in " ".join(process.cmdline()))
+        supervisor.kill()
+        guard.kill()
+        supervisor.wait(20)
+
+        wait_for(lambda: pids(mark) == set())
+
+
 def test_a_celery_worker_and_its_pool_are_gone_with_a_killed_supervisor(options: Options, mark: str) -> None:
     (options.directory / "celery_app.py").write_text(
         "import celery\napp = celery.Celery(broker_connection_retry=True)\n"
@@ -250,14 +271,15 @@ def test_a_service_that_will_not_end_is_killed_after_its_grace(tmp_path: Path, m
 
 def test_a_service_that_keeps_dying_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     events: list[Event] = []
-    broken = plain("broken", "print('no such bucket'); sys.exit(3)", patience=Patience(first=0.01, most_deaths=3))
+    broken = plain("broken", "print('no such bucket'); sys.exit(3)", patience=Patience(first=0.01))
 
     with pytest.raises(ServiceFailed, match="no such bucket"), supervised(tmp_path, broken, events.append):
         pass
 
-    assert [event.kind for event in events].count("died") == 3
-    assert events[-2].kind == "gave_up"
-    assert "exit code 3" in next(event.message for event in events if event.kind == "died")
+    assert [event.kind for event in events].count("died") == 2
+    gave_up = next(event for event in events if event.kind == "gave_up")
+    assert gave_up.message == "ended with exit code 3, 3 times by now, and stays down"
+    assert gave_up.log == "no such bucket"
 
 
 def test_a_command_that_does_not_exist_is_reported_by_name(tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ class Process:
         *,
         grace: float,
         held: int,
-        cwd: Path | None = None,
     ):
         self.grace = grace
         self._pid: int | None = None
@@ -46,7 +45,6 @@ class Process:
             self._guard = subprocess.Popen(  # noqa: S603 (the command is our own)
                 _guarded(command, far.fileno(), grace),
                 env=dict(environment),
-                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -13,14 +13,15 @@ class Restart:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """It died too often: so many times within the window."""
+    """It died too often: so many times in all."""
 
     deaths: int
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a service may die: `most_deaths` within `window` seconds are too many.
+    """How often a service may die: `most_deaths` within `window` seconds, or `most_before_ready` at all before it was
+    ready for the first time, are too many; a mistake in its settings will not go away by waiting.
 
     The pause before a new start is `first` seconds, `factor` times longer at each death, up to `longest`.
     """
@@ -30,10 +31,11 @@ class Patience:
     longest: float = 10.0
     window: float = 60.0
     most_deaths: int = 5
+    most_before_ready: int = 3
 
-    def after_death(self, deaths: Sequence[float]) -> Restart | GiveUp:
+    def after_death(self, deaths: Sequence[float], *, was_ready: bool) -> Restart | GiveUp:
         """Decide from the times of all deaths in seconds, the newest last; those before the window are forgotten."""
         recent = sum(1 for death in deaths if deaths[-1] - death < self.window)
-        if recent >= self.most_deaths:
-            return GiveUp(recent)
+        if recent >= self.most_deaths or (not was_ready and len(deaths) >= self.most_before_ready):
+            return GiveUp(len(deaths))
         return Restart(min(self.first * self.factor ** (recent - 1), self.longest))

@@ -18,7 +18,7 @@ class Service:
     """A command that is to be kept running.
 
     `ready` tells from its log or its socket that others can lean on it; when that takes longer than `slowest_start`
-    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself, `cwd` where it runs.
+    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself.
     """
 
     name: str
@@ -27,7 +27,6 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     url: str | None = None
-    cwd: Path | None = None
     slowest_start: float = 30.0
     grace: float = 5.0
     patience: Patience = field(default_factory=Patience)
@@ -60,7 +59,6 @@ class Life:
             service.command,
             service.environment,
             self.log.path,
-            cwd=service.cwd,
             grace=service.grace,
             held=self._held,
         )
@@ -100,13 +98,13 @@ class Life:
     def _died(self, how: str) -> None:
         self._let_go()
         self._deaths.append(time.monotonic())
-        self._tell("died", how, self.log.tail())
-        match self.service.patience.after_death(self._deaths):
+        match self.service.patience.after_death(self._deaths, was_ready=self.was_ready):
             case Restart(after):
+                self._tell("died", how, self.log.tail())
                 self._until = time.monotonic() + after
                 self._enter("restarting", "restarting", f"starts again in {after:g} s")
             case GiveUp(deaths):
-                self._enter("failed", "gave_up", f"died {deaths} times in a row and stays down", self.log.tail())
+                self._enter("failed", "gave_up", f"{how}, {deaths} times by now, and stays down", self.log.tail())
 
     def _let_go(self, hurry: Callable[[], bool] = never) -> None:
         if self._process:

@@ -15,6 +15,7 @@ PROJECT = BUCKET = "promptmill-local"
 LOCATION = "us-central1"
 SERVICES = ("redis", "storage", "emulator", "worker", "poll", "beat", "flower")
 DIRECTORY = Path(".promptmill")
+POLL_SLOTS = "2"  # a look at the jobs does not wait for a job that is being created
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,17 @@ class Services:
         return self._server("emulator", command, Answers(port, "/healthz"), http(port))
 
     def worker(self) -> Service:
-        """The Celery worker that does everything but poll."""
-        return self._celery_worker("worker", ["--concurrency", str(self.options.worker_processes)])
+        """The Celery worker that does everything; but what needs Vertex is left to another, where there is one."""
+        queues = ["--queues", "ingest,work"] if "poll" in self.options.services else []
+        return self._celery_worker("worker", [*queues, "--concurrency", str(self.options.worker_processes)])
 
     def poll(self) -> Service:
-        """The Celery worker that polls."""
-        return self._celery_worker("poll", ["--queues", "poll"])
+        """The Celery worker that creates jobs and polls them: the only one that loads the Vertex client."""
+        return self._celery_worker("poll", ["--queues", "jobs,poll", "--name", "poll", "--concurrency", POLL_SLOTS])
 
     def beat(self) -> Service:
         """The clock that revives what has stopped."""
-        command = tuple(promptmill("beat"))
-        return Service("beat", command, Logged(r"beat: Starting"), self.environment, cwd=self._folder("beat"))
+        return Service("beat", tuple(promptmill("beat")), Logged(r"beat: Starting"), self.environment)
 
     def flower(self) -> Service:
         """The page for workers and tasks."""
@@ -97,12 +98,6 @@ class Services:
     def _celery_worker(self, name: str, options: list[str]) -> Service:
         command = tuple(promptmill("worker", *options))
         return Service(name, command, Logged(r"@\S+ ready\."), self.environment, slowest_start=60.0, grace=10.0)
-
-    def _folder(self, name: str) -> Path:
-        """Beat writes its schedule where it runs."""
-        folder = self.directory / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
 
     def _server(self, name: str, command: list[str], ready: Ready, url: str) -> Service:
         return Service(name, tuple(command), ready, self.environment, port=self.ports[name], url=url)

@@ -14,7 +14,7 @@ from promptmill.local.state import ServiceState, State, hold, remove_state, star
 from promptmill.local.supervisor import Supervisor
 
 LOGGED = {"PYTHONUNBUFFERED": "1", "PROMPTMILL_LOG_LEVEL": "INFO"}  # readiness is seen in the log
-DATA = ("redis", "storage", "emulator", "beat", "logs")
+DATA = ("redis", "storage", "emulator", "logs")
 
 
 class Stack:

@@ -56,7 +56,19 @@ def test_the_options_reach_the_commands(tmp_path: Path) -> None:
 
     assert services["emulator"].command[-2:] == ("--latency", "60")
     assert services["worker"].command[-2:] == ("--concurrency", "3")
-    assert services["poll"].command[-2:] == ("--queues", "poll")
+
+
+def test_the_queues_are_shared_out_among_the_workers_and_one_alone_has_them_all(tmp_path: Path) -> None:
+    both = every(tmp_path, Options())
+    alone = every(tmp_path, Options(services=("redis", "worker")))
+
+    assert queues_of(both["worker"]).isdisjoint(queues_of(both["poll"]))
+    assert queues_of(both["worker"]) | queues_of(both["poll"]) == {"ingest", "work", "jobs", "poll"}
+    assert "--queues" not in alone["worker"].command
+
+
+def queues_of(service: Service) -> set[str]:
+    return set(service.command[service.command.index("--queues") + 1].split(","))
 
 
 def test_every_service_has_the_environment_and_every_server_its_address(tmp_path: Path) -> None:
