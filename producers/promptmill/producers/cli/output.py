@@ -99,7 +99,7 @@ def table(records: list[Record], title: str = "") -> "Table":
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title or None, title_justify="left", pad_edge=False)
     for name, value in (records[0] if records else {}).items():
         numeric = isinstance(value, int | float)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)

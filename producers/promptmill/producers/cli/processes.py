@@ -7,7 +7,7 @@ import importlib.util
 import ipaddress
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -73,8 +73,10 @@ def beat(
 
 def flower(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where to listen.")] = 5555,
-    address: Annotated[str, typer.Option(help="On which address; beyond this machine only with a login.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=1, max=65_535, envvar="FLOWER_PORT", help="Where to listen.")] = 5555,
+    address: Annotated[
+        str, typer.Option(envvar="FLOWER_ADDRESS", help="On which address; beyond this machine only with a login.")
+    ] = LOOPBACK,
     db: Annotated[Path | None, typer.Option(metavar="FILE", help="Remember tasks there over a restart.")] = None,
 ) -> None:
     """Run Flower, the page for workers and tasks.
@@ -86,7 +88,7 @@ def flower(
     FLOWER_BASIC_AUTH=me:secret promptmill flower --address 0.0.0.0
     """
     _ready_for("monitor", "flower")
-    refuse_open_page(address, os.environ)
+    refuse_open_page(address, os.environ, ctx.args)
     become([*celery(), *flower_arguments(port, address, db), *ctx.args])
 
 
@@ -148,9 +150,13 @@ def flower_config() -> Path:
     return Path(spec.origin)
 
 
-def refuse_open_page(address: str, environ: Mapping[str, str]) -> None:
-    """Raise ConfigurationError when everybody who reaches ``address`` could stop workers without a login."""
-    if _is_loopback(address) or environ.get("FLOWER_BASIC_AUTH") or environ.get("FLOWER_AUTH"):
+def refuse_open_page(address: str, environ: Mapping[str, str], options: Sequence[str] = ()) -> None:
+    """Raise ConfigurationError when everybody who reaches ``address`` could stop workers without a login.
+
+    Flower asks for one when basic_auth or auth is set, by variable or option; auth_provider alone does not do.
+    """
+    given = any(option.replace("_", "-").startswith(("--basic-auth=", "--auth=")) for option in options)
+    if _is_loopback(address) or given or environ.get("FLOWER_BASIC_AUTH") or environ.get("FLOWER_AUTH"):
         return
     raise ConfigurationError(
         f"Flower at {address} would let anybody in: set FLOWER_BASIC_AUTH=user:password (or FLOWER_AUTH with "

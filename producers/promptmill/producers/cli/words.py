@@ -6,7 +6,7 @@ from promptmill.producers.status import RunStatus
 
 def standing(run: RunStatus, now: float) -> str:
     """Return one sentence that says where a run stands at ``now`` (seconds since the epoch)."""
-    return _ended(run) if run.done else f"{_under_way(run)}, {spans.show(now - run.created)} after it was opened."
+    return _ended(run) if run.done else f"{_under_way(run)}, {spans.show(now - run.created)} after the run was opened."
 
 
 def progress(run: RunStatus) -> str:
