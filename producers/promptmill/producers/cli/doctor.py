@@ -43,8 +43,8 @@ def doctor(form: OneFormat = Shape.table) -> None:
 
 def line(check: "Check") -> str:
     """Return a check for people to read."""
-    remedy = f"\n  {'':<17} mend it with: {check.remedy}" if check.remedy else ""
-    return f"{_MARKS[check.ok]} {check.name:<17} {check.message}{remedy}"
+    remedy = f"\n  {'':<18} mend it with: {check.remedy}" if check.remedy else ""
+    return f"{_MARKS[check.ok]} {check.name:<18} {check.message}{remedy}"
 
 
 def _checks() -> "Iterator[Check]":

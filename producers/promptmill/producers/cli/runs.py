@@ -87,10 +87,16 @@ def wait(
 
 
 def facts(status: "RunStatus") -> dict[str, Any]:
-    """Return a status as plain values, every field in it."""
-    plain = msgspec.structs.asdict(status)
-    plain["shards"] = [msgspec.structs.asdict(shard) for shard in status.shards]
-    return plain | {"done": status.done, "jobs": status.jobs, "standing": words.standing(status, time.time())}
+    """Return a status as plain values, every field in it, times as text."""
+    return msgspec.structs.asdict(status) | {
+        "created": moment(status.created),
+        "ended": moment(status.ended),
+        "seconds": max(status.ended - status.created, 0.0),
+        "done": status.done,
+        "jobs": status.jobs,
+        "standing": words.standing(status, time.time()),
+        "shards": [msgspec.structs.asdict(shard) for shard in status.shards],
+    }
 
 
 def portrait(status: "RunStatus") -> "RenderableType":

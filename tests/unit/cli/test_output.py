@@ -1,0 +1,48 @@
+import csv
+import io
+import json
+
+import pytest
+
+from promptmill.producers.cli import output
+from promptmill.producers.cli.output import Format, Record
+
+RECORDS: list[Record] = [
+    {"run": "01kq", "name": "größe, 42", "requests": 1500, "usage": {"a": 1}},
+    {"run": "01kr", "name": 'say "hi"', "requests": 2, "usage": {}},
+]
+
+
+def written(form: Format, capsys: pytest.CaptureFixture[str], records: list[Record] = RECORDS) -> str:
+    output.write(iter(records), form)
+    return capsys.readouterr().out
+
+
+def test_json_is_one_array(capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(written(Format.json, capsys)) == RECORDS
+    assert json.loads(written(Format.json, capsys, [])) == []
+
+
+def test_jsonl_is_one_object_a_line(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    output.write(iter(RECORDS), Format.jsonl)
+
+    assert [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()] == RECORDS
+
+
+def test_csv_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = list(csv.DictReader(io.StringIO(written(Format.csv, capsys))))
+
+    assert [row["name"] for row in rows] == ["größe, 42", 'say "hi"']
+    assert json.loads(rows[0]["usage"]) == {"a": 1}
+
+
+def test_a_table_that_is_not_for_a_terminal_has_no_colours_and_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    text = written(Format.table, capsys, [{"message": "x" * 150, "[bold]": "[red]no markup[/red]"}])
+
+    assert "x" * 150 in text
+    assert "[red]no markup[/red]" in text
+    assert "\x1b" not in text
+
+
+def test_numbers_in_a_table_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "1,500" in written(Format.table, capsys)

@@ -1,0 +1,134 @@
+"""The verbs as typed, as far as they need neither Redis nor anything else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from promptmill.producers.cli.app import app
+
+PROCESSES = ["worker", "beat", "flower", "doctor"]
+VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
+SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("PROMPTMILL_", "CELERY_", "FLOWER_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CELERY_BROKER_URL", NOBODY)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_examples(verb: str) -> None:
+    result = CliRunner().invoke(app, [verb, "--help"], prog_name="promptmill")
+
+    assert result.exit_code == 0
+    assert f"promptmill {verb}" in result.stdout.replace("Usage: promptmill", "")
+
+
+def test_the_help_names_every_verb_without_cutting_its_purpose() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+
+    assert all(f"\n  {verb} " in result.stdout for verb in [*VERBS, "emulator"])
+    assert "..." not in result.stdout.partition("Commands:")[2]
+
+
+def test_the_help_imports_nothing_that_takes_time() -> None:
+    program = (
+        "import sys; sys.argv[1:] = ['--help']\n"
+        "from promptmill.producers.cli import main\n"
+        "try: main()\n"
+        f"finally: print(sorted({SLOW} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_told() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+
+    assert result.exit_code == 0
+    assert result.stdout.strip()[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["submit"],
+        ["submit", "p.txt", "--prompt", "both"],
+        ["submit", "--prompt", "x", "--label", "no-value"],
+        ["wait", "01kq", "--timeout", "soon"],
+        ["worker", "--queues", "pool"],
+        ["list", "--format", "yaml"],
+        ["demo", "--latency", "long"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_an_error_is_one_line_on_stderr() -> None:
+    result = CliRunner().invoke(app, ["list"])
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: Redis at redis://127.0.0.1:1/0 does not answer")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_run_without_a_model_is_refused_before_anything_else() -> None:
+    result = CliRunner().invoke(app, ["submit", "--prompt", "hi"])
+
+    assert (result.exit_code, result.stderr) == (1, "error: PROMPTMILL_MODEL is not set\n")
+
+
+def test_a_file_that_is_not_jsonl_is_named_before_anything_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "fine"}\n{oops\n')
+
+    result = CliRunner().invoke(app, ["submit", str(path), "--model", "gemini-3.8-flash"])
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: row 2: rows.jsonl line 2: this is not JSON")
+
+
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTMILL_BUCKET", "s3://elsewhere")
+
+    result = CliRunner().invoke(app, ["list"])
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: PROMPTMILL_BUCKET: must look like gs://")
+
+
+def test_doctor_finds_a_wrong_setting_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTMILL_BUCKET", "s3://elsewhere")
+
+    result = CliRunner().invoke(app, ["doctor"])
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith("✗ settings")
+
+
+def test_flower_beyond_this_machine_needs_a_login() -> None:
+    result = CliRunner().invoke(app, ["flower", "--address", "0.0.0.0"])  # noqa: S104
+
+    assert result.exit_code == 1
+    assert "FLOWER_BASIC_AUTH" in result.stderr
+
+
+def test_down_where_nothing_runs_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["down", "--data", str(tmp_path)])
+
+    assert result.exit_code == 0
+    assert "nothing is running" in result.stderr
