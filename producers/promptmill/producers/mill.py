@@ -39,6 +39,12 @@ class Promptmill:
         """The index of runs."""
         return Index(self.settings.index_url)
 
+    @cached_property
+    def _sender(self) -> "Sender":
+        from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
+
+        return Sender(self.settings, self.index)
+
     def submit(
         self,
         prompts: Iterable[Prompt],
@@ -61,8 +67,6 @@ class Promptmill:
 
         Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
         """
-        from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
-
         manifest = Manifest(
             run=_run_id(idempotency_key),
             model=_model(model or self.settings.require("model")),
@@ -73,7 +77,7 @@ class Promptmill:
             idempotent=idempotency_key is not None,
         )
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
-        submission = _Submission(manifest, self.index, Sender(self.settings, self.index), on_sent)
+        submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self)
 

@@ -1,5 +1,6 @@
 """The Celery app of the workers."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,4 +21,14 @@ def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celer
         logs.configure(settings)
 
     signals.setup_logging.connect(configure_logging, weak=False)
+    signals.celeryd_after_setup.connect(_load_clients, weak=False)
     return app
+
+
+def _load_clients(instance: Any, **_: Any) -> None:
+    """Import what the worker's queues need before its children are forked: the first job does not wait for it, and the
+    children share its memory. Clients themselves are built in each child.
+    """
+    importlib.import_module("promptmill.workers.adapters.storage")
+    if {queues.JOBS, queues.POLL} & instance.app.amqp.queues.keys():
+        importlib.import_module("promptmill.workers.adapters.vertex")

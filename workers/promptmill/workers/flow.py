@@ -68,7 +68,8 @@ class Note:
 
     def start(self) -> None:
         """Write the note, and renew it from now on."""
-        self._index.hold(self._step, _RUNNING)
+        with suppress(Transient):
+            self._index.hold(self._step, _RUNNING)
         self._renewal.start()
 
     def keep(self, seconds: float) -> None:

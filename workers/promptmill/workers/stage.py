@@ -1,10 +1,8 @@
 """The base of all tasks: services, sending what comes next, waiting, and what people see of a task."""
 
-import time
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-import structlog
 from celery import Task
 from celery.exceptions import Retry
 
@@ -12,8 +10,6 @@ from promptmill.config.errors import Transient
 from promptmill.workers.flow import Flow
 from promptmill.workers.services import Services
 from promptmill.workers.steps.step import Step, Wait
-
-_log = structlog.get_logger(__name__)
 
 
 class Stage(Task):  # type: ignore[type-arg]
@@ -48,18 +44,15 @@ class Stage(Task):  # type: ignore[type-arg]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, keeping note that this step is being worked on."""
         flow, step = self.flow, self.request.id or self.name
-        started = time.monotonic()
         with flow.under_way(step) as note:
             try:
-                result = super().__call__(*args, **kwargs)
+                return super().__call__(*args, **kwargs)
             except Retry as later:
                 note.keep(later.when if isinstance(later.when, int | float) else 0.0)
                 raise
             except Exception:
                 note.keep(60.0)
                 raise
-        _log.info("done", task=self.name, id=step, seconds=round(time.monotonic() - started, 3))
-        return result
 
     def apply_async(  # type: ignore[override]
         self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from promptmill.config.errors import ConfigurationError, PromptmillError
+from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.workers.ports import Bucket
 
 
@@ -21,7 +21,7 @@ class BucketSink:
         try:
             self._bucket.write(name, b"")
             self._bucket.delete(name)
-        except PromptmillError as error:
+        except Permanent as error:
             raise ConfigurationError(f"sink {self._bucket.url} cannot be written: {error}") from error
 
     def deliver(self, part: str, lines: bytes) -> None:

@@ -7,11 +7,14 @@ FIRST_ATTEMPT = 1
 
 
 def next_steps(facts: RunFacts) -> list[Step]:
-    """Return every step whose turn it is. An empty list means: done, or waiting for the producer."""
-    if facts.manifest is None or facts.reported:
-        return []
-    if facts.aborted:
+    """Return every step whose turn it is; none while the producer has not sent everything.
+
+    A run that is reported is finished once more: it is still on the list of open runs, or it would not be looked at.
+    """
+    if facts.reported or (facts.manifest and facts.aborted):
         return [Step("finish", facts.run)]
+    if facts.manifest is None:
+        return []
     if facts.plan is None:
         whole = facts.sealed is not None and len(facts.chunks) >= facts.sealed
         return [Step("plan", facts.run)] if whole else []
