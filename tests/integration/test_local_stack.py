@@ -10,6 +10,7 @@ import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -76,6 +77,30 @@ def test_services_start_in_order_stop_in_reverse_and_leave_nothing_behind(option
         ("redis", "stopped"),
     ]
     assert pids(mark) == set()
+
+
+def test_services_that_need_each_other_wait_and_the_others_start_and_stop_at_once(tmp_path: Path) -> None:
+    events: list[Event] = []
+    first = plain("first", "print('ready', flush=True); input_forever()")
+    twins = [replace(first, name=name, after=("first",)) for name in ("left", "right")]
+
+    with supervised(tmp_path, first, events.append, *twins):
+        pass
+
+    told = [(event.service, event.kind) for event in events]
+    assert told[:4] == [("first", "starting"), ("first", "ready"), ("left", "starting"), ("right", "starting")]
+    assert told[6:8] == [("right", "stopping"), ("left", "stopping")]
+    assert told[10:] == [("first", "stopping"), ("first", "stopped")]
+
+
+def test_a_second_request_to_stop_kills_what_is_slow_to_end(tmp_path: Path) -> None:
+    slow = replace(stubborn(), grace=60.0)
+    begin = time.monotonic()
+    with supervised(tmp_path, slow) as supervisor:
+        supervisor.ask_to_stop()
+        supervisor.ask_to_stop()
+
+    assert time.monotonic() - begin < 20
 
 
 def test_others_find_a_running_stack_by_its_directory(options: Options, tmp_path: Path) -> None:
@@ -342,13 +367,13 @@ def stubborn() -> Service:
 
 @contextlib.contextmanager
 def supervised(
-    directory: Path, service: Service, on_event: Callable[[Event], None] = lambda _: None
+    directory: Path, service: Service, on_event: Callable[[Event], None] = lambda _: None, *more: Service
 ) -> Iterator[Supervisor]:
     def ignore(services: dict[str, ServiceState]) -> None:
         pass
 
     with hold(directory) as held:
-        supervisor = Supervisor([service], directory / "logs", held, on_event, ignore)
+        supervisor = Supervisor([service, *more], directory / "logs", held, on_event, ignore)
         try:
             supervisor.start()
             yield supervisor

@@ -7,18 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from promptmill.local import guard
 
 MARGIN = 3.0  # seconds a guard has, after its service was to be killed, before both are killed from here
 LOOK = 0.05
-
-
-def never() -> bool:
-    """In no hurry."""
-    return False
 
 
 class Process:
@@ -39,6 +34,7 @@ class Process:
     ):
         self.grace = grace
         self._pid: int | None = None
+        self._deadline: float | None = None
         self._line, far = socket.socketpair()
         self._line.setblocking(False)
         with far, log.open("ab") as output:
@@ -72,22 +68,25 @@ class Process:
             return 128 - code
         return code
 
-    def close(self, hurry: Callable[[], bool] = never) -> None:
-        """End it, in grace or once `hurry` is true at once, and let go of it; nothing of it runs afterwards."""
-        if self.exit_code() is None:
-            self._end(hurry)
-        self._line.close()
+    def end(self, *, hurry: bool = False) -> bool:
+        """Ask it to end, and see to it when called again; True once nothing of it runs. In a hurry it has no grace."""
+        if self.exit_code() is not None:
+            return True
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.grace + MARGIN
+            self._guard.send_signal(signal.SIGTERM)
+        elif time.monotonic() > self._deadline:
+            self._kill()
+        elif hurry:
+            self._guard.send_signal(signal.SIGTERM)
+        return False
 
-    def _end(self, hurry: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + self.grace + MARGIN
-        self._guard.send_signal(signal.SIGTERM)
-        while self.exit_code() is None:
-            if time.monotonic() > deadline:
-                self._kill()
-            elif hurry():
-                self._guard.send_signal(signal.SIGTERM)
+    def close(self) -> None:
+        """Wait for its end, and let go of it."""
+        while not self.end():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._guard.wait(LOOK)
+        self._line.close()
 
     def _kill(self) -> None:
         for group in (self._guard.pid, self.pid):

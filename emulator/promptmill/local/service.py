@@ -1,13 +1,13 @@
 """One service of a stack: what it is, and one life of it after the other."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptmill.local.events import Event, Kind, OnEvent
 from promptmill.local.log import Log
-from promptmill.local.process import Process, never
+from promptmill.local.process import Process
 from promptmill.local.readiness import Ready
 from promptmill.local.restart import GiveUp, Patience, Restart
 from promptmill.local.state import ServiceState
@@ -18,7 +18,8 @@ class Service:
     """A command that is to be kept running.
 
     `ready` tells from its log or its socket that others can lean on it; when that takes longer than `slowest_start`
-    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself.
+    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself. It is
+    started when the services that it comes `after` are ready, and they are stopped when it has ended.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     url: str | None = None
+    after: tuple[str, ...] = ()
     slowest_start: float = 30.0
     grace: float = 5.0
     patience: Patience = field(default_factory=Patience)
@@ -73,14 +75,20 @@ class Life:
             case "restarting" if time.monotonic() >= self._until:
                 self.start()
 
-    def stop(self, hurry: Callable[[], bool]) -> None:
-        """See to it that nothing of it runs; once `hurry` is true, without its grace."""
-        if self.state in {"waiting", "stopped"}:
-            return
+    def end(self, *, hurry: bool) -> None:
+        """Bring it nearer to its end, which is reached when it is `over`; in a hurry, without its grace."""
         if self._process:
-            self._tell("stopping", "stopping")
-        self._let_go(hurry)
+            if self.state != "stopping":
+                self._enter("stopping", "stopping", "stopping")
+            if not self._process.end(hurry=hurry):
+                return
+        self._let_go()
         self._enter("stopped", "stopped", "stopped")
+
+    @property
+    def over(self) -> bool:
+        """It was never started, or has been stopped."""
+        return self.state in {"waiting", "stopped"}
 
     def _look(self) -> None:
         code = self._process.exit_code() if self._process else None
@@ -106,9 +114,9 @@ class Life:
             case GiveUp(deaths):
                 self._enter("failed", "gave_up", f"{how}, {deaths} times by now, and stays down", self.log.tail())
 
-    def _let_go(self, hurry: Callable[[], bool] = never) -> None:
+    def _let_go(self) -> None:
         if self._process:
-            self._process.close(hurry)
+            self._process.close()
             self._process = None
 
     def _enter(self, state: str, kind: Kind, message: str, log: str = "") -> None:

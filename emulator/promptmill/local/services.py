@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from promptmill.local import parts, ports
@@ -13,7 +13,8 @@ from promptmill.local.service import Service
 
 PROJECT = BUCKET = "promptmill-local"
 LOCATION = "us-central1"
-SERVICES = ("redis", "storage", "emulator", "worker", "poll", "beat", "flower")
+SERVERS = ("redis", "storage", "emulator")
+SERVICES = (*SERVERS, "worker", "poll", "beat", "flower")
 DIRECTORY = Path(".promptmill")
 POLL_SLOTS = "2"  # a look at the jobs does not wait for a job that is being created
 
@@ -45,7 +46,7 @@ class Services:
     environment: Mapping[str, str]
 
     def named(self, name: str) -> Service:
-        """The service of this name."""
+        """The service of this name: servers one after the other, then at once all that lean on them."""
         make: dict[str, Callable[[], Service]] = {
             "redis": self.redis,
             "storage": self.storage,
@@ -55,7 +56,7 @@ class Services:
             "beat": self.beat,
             "flower": self.flower,
         }
-        return make[name]()
+        return replace(make[name](), after=SERVERS[: SERVERS.index(name)] if name in SERVERS else SERVERS)
 
     def redis(self) -> Service:
         """The broker, and the index of runs."""

@@ -42,7 +42,7 @@ class Stack:
         return self
 
     def stop(self) -> None:
-        """Stop all services, the last one first."""
+        """Stop all services, in the reverse order."""
         if self._supervisor:
             self._supervisor.stop()
             remove_state(self.directory)

@@ -22,7 +22,7 @@ LOOK = 0.05
 
 
 class ServiceState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One service: `state` is waiting, starting, ready, restarting, failed or stopped."""
+    """One service: `state` is waiting, starting, ready, restarting, failed, stopping or stopped."""
 
     state: str
     pid: int | None = None

@@ -1,4 +1,4 @@
-"""Keeps services running: each is started when the one before it is ready, and again when it dies."""
+"""Keeps services running: each is started when those that it needs are ready, and again when it dies."""
 
 import threading
 import time
@@ -59,13 +59,13 @@ class Supervisor:
         self._asked_to_stop += 1
 
     def stop(self) -> None:
-        """Stop all, the last one first. May be called again, and without a start."""
+        """Stop all, each after those that need it. May be called again, and without a start."""
         self._asked_to_stop = max(self._asked_to_stop, 1)
         if self._thread.is_alive():
             self._thread.join()
-        for life in reversed(self._lives):
-            life.stop(hurry=lambda: self._asked_to_stop > 1)
-            self._report()
+        while not all(life.over for life in self._lives):
+            self._end_step()
+            time.sleep(LOOK)
 
     def status(self) -> dict[str, ServiceState]:
         """What is known of each service."""
@@ -80,13 +80,20 @@ class Supervisor:
             self._error = error
 
     def _step(self) -> None:
-        before: Life | None = None
         for life in self._lives:
-            if life.state == "waiting" and (before is None or before.was_ready):
+            if life.state == "waiting" and all(needed.was_ready for needed in self._needed_by(life)):
                 life.start()
             life.step()
-            before = life
         self._report()
+
+    def _end_step(self) -> None:
+        for life in reversed(self._lives):
+            if not life.over and all(other.over for other in self._lives if life in self._needed_by(other)):
+                life.end(hurry=self._asked_to_stop > 1)
+        self._report()
+
+    def _needed_by(self, life: Life) -> list[Life]:
+        return [other for other in self._lives if other.service.name in life.service.after]
 
     def _report(self) -> None:
         if (now := {life.service.name: life.status for life in self._lives}) != self._known:

@@ -71,6 +71,14 @@ def queues_of(service: Service) -> set[str]:
     return set(service.command[service.command.index("--queues") + 1].split(","))
 
 
+def test_the_servers_start_one_after_the_other_and_then_all_the_rest_at_once(tmp_path: Path) -> None:
+    after = {name: service.after for name, service in every(tmp_path, Options()).items()}
+
+    assert after["redis"] == ()
+    assert after["emulator"] == ("redis", "storage")
+    assert {after[name] for name in ("worker", "poll", "beat", "flower")} == {("redis", "storage", "emulator")}
+
+
 def test_every_service_has_the_environment_and_every_server_its_address(tmp_path: Path) -> None:
     services = every(tmp_path, Options())
 
