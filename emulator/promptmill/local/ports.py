@@ -1,34 +1,47 @@
 """Ports on the loopback interface: the preferred one, or a free one when that is taken."""
 
 import contextlib
+import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 HOST = "127.0.0.1"
 PREFERRED = {"redis": 6379, "storage": 4443, "emulator": 8080, "flower": 5555}
+TRIES = 100
 
 
-def choose(preferred: Mapping[str, int]) -> dict[str, int]:
-    """Find a port for each name, all different; 0 prefers none. Nothing is listening on them yet."""
+@contextlib.contextmanager
+def reserve(preferred: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """Find a port for each name, all different; 0 prefers none.
+
+    Nothing is listening on them yet, and no other stack chooses them until the end of the block.
+    """
     with contextlib.ExitStack() as held:
-        return {name: held.enter_context(_bound(port)).getsockname()[1] for name, port in preferred.items()}
+        yield {name: held.enter_context(_claim(port)).getsockname()[1] for name, port in preferred.items()}
 
 
-def _bound(port: int) -> socket.socket:
-    try:
-        return _bind(port)
-    except OSError:
-        return _bind(0)
+def _claim(wanted: int) -> socket.socket:
+    for port in (wanted, *[0] * TRIES):
+        with contextlib.suppress(OSError):
+            return _claim_exactly(port)
+    raise OSError(errno.EADDRINUSE, f"no port of {HOST} is free")
 
 
-def _bind(port: int) -> socket.socket:
-    taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
+def _claim_exactly(port: int) -> socket.socket:
+    """Claim a port that nobody listens on by the UDP port of its number.
+
+    The port itself has to be free for the server, which may be seconds away from listening; the claim ends with this
+    process whatever happens to it.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
         # The servers do the same, so that a port is not taken by connections that a stack before this one closed.
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((HOST, port))
-        taken.listen()  # or else the option above lets another stack that starts now have it too
-    except BaseException:
-        taken.close()
-        raise
-    return taken
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((HOST, port))
+        server.listen()
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind(server.getsockname())
+        except BaseException:
+            claim.close()
+            raise
+        return claim

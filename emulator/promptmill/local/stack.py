@@ -86,7 +86,7 @@ class Stack:
 
     def _choose_ports(self) -> None:
         preferred = {name: port for name, port in self.options.ports.items() if name in self.options.services}
-        self._ports = ports.choose(preferred)
+        self._ports = self._held.enter_context(ports.reserve(preferred))
         for name, port in self._ports.items():
             if preferred[name] not in (0, port):
                 self._on_event(Event("moved", name, f"port {preferred[name]} is taken, so it is at {port}"))

@@ -2,46 +2,58 @@
 
 import socket
 
-from promptmill.local import ports
+from promptmill.local.ports import HOST, reserve
 
 
 def free_port() -> int:
-    with socket.create_server((ports.HOST, 0)) as server:
+    with socket.create_server((HOST, 0)) as server:
         return int(server.getsockname()[1])
 
 
-def test_a_preferred_port_that_is_free_is_taken() -> None:
+def test_a_preferred_port_that_is_free_is_taken_and_left_free_for_the_server() -> None:
     wanted = free_port()
 
-    assert ports.choose({"redis": wanted}) == {"redis": wanted}
+    with reserve({"redis": wanted}) as ports:
+        assert ports == {"redis": wanted}
+        with socket.create_server((HOST, wanted)):
+            pass
 
 
 def test_a_port_that_somebody_listens_on_is_replaced_by_a_free_one() -> None:
-    with socket.create_server((ports.HOST, 0)) as server:
+    with socket.create_server((HOST, 0)) as server:
         taken = server.getsockname()[1]
-        chosen = ports.choose({"redis": taken})["redis"]
-
-    assert chosen != taken
-    with socket.create_server((ports.HOST, chosen)):
-        pass
+        with reserve({"redis": taken}) as ports:
+            assert ports["redis"] != taken
+            with socket.create_server((HOST, ports["redis"])):
+                pass
 
 
 def test_two_servers_never_get_the_same_port() -> None:
     wanted = free_port()
 
-    chosen = ports.choose({"one": wanted, "two": wanted, "three": 0, "four": 0})
+    with reserve({"one": wanted, "two": wanted, "three": 0, "four": 0}) as ports:
+        assert ports["one"] == wanted
+        assert len(set(ports.values())) == 4
 
-    assert chosen["one"] == wanted
-    assert len(set(chosen.values())) == 4
+
+def test_two_stacks_that_start_together_never_get_the_same_port_though_nobody_listens_on_it_yet() -> None:
+    wanted = free_port()
+
+    with reserve({"flower": wanted}) as first, reserve({"flower": wanted}) as second:
+        assert first == {"flower": wanted}
+        assert second != first
+    with reserve({"flower": wanted}) as third:
+        assert third == first
 
 
 def test_a_port_is_free_again_as_soon_as_its_server_and_connections_are_closed() -> None:
-    with socket.create_server((ports.HOST, 0)) as server:
+    with socket.create_server((HOST, 0)) as server:
         port = server.getsockname()[1]
-        near = socket.create_connection((ports.HOST, port))
+        near = socket.create_connection((HOST, port))
         far, _ = server.accept()
         far.close()  # the server's side closes first and stays in TIME_WAIT
         near.recv(1)
         near.close()
 
-    assert ports.choose({"redis": port}) == {"redis": port}
+    with reserve({"redis": port}) as ports:
+        assert ports == {"redis": port}
