@@ -1,0 +1,40 @@
+"""Cloud Storage in memory: for trying the emulator, or testing it, without a server."""
+
+import io
+from fnmatch import fnmatchcase
+from typing import IO
+
+from .storage import split_uri
+
+
+class MemoryStorage:
+    """Objects by uri in `objects`; `buckets` exist, the rest does not. Those in `read_only` refuse writes."""
+
+    def __init__(self, *buckets: str) -> None:
+        self.buckets = set(buckets)
+        self.read_only: set[str] = set()
+        self.objects: dict[str, bytes] = {}
+
+    def has_bucket(self, bucket: str) -> bool:
+        """See Storage."""
+        return bucket in self.buckets
+
+    def expand(self, uri: str) -> list[str]:
+        """See Storage."""
+        return sorted(known for known in self.objects if fnmatchcase(known, uri))
+
+    def open(self, uri: str) -> IO[bytes]:
+        """See Storage."""
+        if uri not in self.objects:
+            raise FileNotFoundError(uri)
+        return io.BytesIO(self.objects[uri])
+
+    def write(self, uri: str, content: IO[bytes]) -> None:
+        """See Storage."""
+        bucket, _ = split_uri(uri)
+        if bucket in self.read_only:
+            raise PermissionError(uri)
+        if bucket not in self.buckets:
+            raise FileNotFoundError(uri)
+        content.seek(0)
+        self.objects[uri] = content.read()
