@@ -22,10 +22,11 @@ QUEUE_OF = {
     "promptmill.settle": WORK,
     "promptmill.deliver": WORK,
     "promptmill.finish": WORK,
-    "promptmill.reconcile": WORK,
+    "promptmill.reconcile": POLL,
 }
 """Queue of every task. ``submit`` and ``poll`` have queues of their own because only they need the Vertex client,
-the largest import; ``ingest`` because a large run must not keep finished work of others waiting."""
+the largest import; ``ingest`` because a large run must not keep finished work of others waiting; ``reconcile`` shares the
+queue of ``poll``, which is never busy for long, so that it comes when all other workers are."""
 
 VISIBILITY_TIMEOUT = 600
 """Seconds until Redis hands a silent worker's message to another: ten times the longest step, and above any

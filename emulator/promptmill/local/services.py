@@ -16,7 +16,7 @@ LOCATION = "us-central1"
 SERVERS = ("redis", "storage", "emulator")
 SERVICES = (*SERVERS, "worker", "poll", "beat", "flower")
 DIRECTORY = Path(".promptmill")
-POLL_SLOTS = "2"  # a look at the jobs does not wait for a job that is being created
+POLL_SLOTS = "3"  # one for `poll`, one for `reconcile`, one for a creation that takes long
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Services:
 
     def _celery_worker(self, name: str, options: list[str]) -> Service:
         command = tuple(promptmill("worker", *options))
-        return Service(name, command, Logged(r"@\S+ ready\."), self.environment, slowest_start=60.0, grace=10.0)
+        return Service(name, command, Logged(r"@\S+ ready\."), self.environment, slowest_start=120.0, grace=10.0)
 
     def _server(self, name: str, command: list[str], ready: Ready, url: str) -> Service:
         return Service(name, tuple(command), ready, self.environment, port=self.ports[name], url=url)
