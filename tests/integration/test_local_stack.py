@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,9 +36,12 @@ MARK = "PROMPTMILL_TEST_MARK"
 
 
 @pytest.fixture(autouse=True)
-def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A sign in the environment of all that a test starts, however deep; when the test ends nothing may bear it."""
-    value = uuid.uuid4().hex
+def mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A sign in the environment of all that a test starts, however deep; when the test ends nothing may bear it.
+
+    It is the test's own directory, for Redis writes its title over its environment, but is found by where it runs.
+    """
+    value = str(tmp_path)
     monkeypatch.setenv(MARK, value)
     yield value
     left = marked(value)
@@ -167,6 +169,7 @@ def test_a_second_stack_in_one_directory_is_refused_and_the_first_goes_on(option
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_supervisor_that_is_told_to_end_stops_everything(tmp_path: Path, mark: str, number: signal.Signals) -> None:
     with up(tmp_path) as supervisor:
+        assert len(pids(mark)) == 5  # supervisor, and two guards with a server each
         supervisor.send_signal(number)
 
         assert supervisor.wait(20) == 0
@@ -432,7 +435,7 @@ def script(code: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Every process with the mark in its environment."""
+    """Every process with the mark in its environment, or that runs below that directory."""
     return [process for process in psutil.process_iter() if bears(process, mark)]
 
 
@@ -442,7 +445,8 @@ def pids(mark: str) -> set[int]:
 
 def bears(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
+        marked = process.environ().get(MARK) == mark or process.cwd().startswith(mark)
+        return marked and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 

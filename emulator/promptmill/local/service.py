@@ -29,7 +29,7 @@ class Service:
     port: int | None = None
     url: str | None = None
     after: tuple[str, ...] = ()
-    slowest_start: float = 30.0
+    slowest_start: float = 60.0
     grace: float = 5.0
     patience: Patience = field(default_factory=Patience)
 
