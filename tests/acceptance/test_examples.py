@@ -1,0 +1,88 @@
+"""The examples, run as a newcomer would run them, against a stack of real servers and workers on this machine."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from promptmill.local.services import Options
+from promptmill.local.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+ANY_PORTS = {"redis": 0, "storage": 0, "emulator": 0, "flower": 0}
+WITHOUT_PAGE = ("redis", "storage", "emulator", "worker", "poll", "beat")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What a program's environment needs to find a running stack."""
+    options = Options(tmp_path_factory.mktemp("stack"), services=WITHOUT_PAGE, latency=1, ports=ANY_PORTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTMILL_POLL_INTERVAL", "0.3")
+        with Stack(options) as stack:
+            yield os.environ | stack.environment()
+
+
+def test_the_strings_of_the_first_example_come_back_as_the_readme_shows(environment: dict[str, str]) -> None:
+    printed = run("translate.py", environment)
+
+    assert printed == fenced("text", (ROOT / "README.md").read_text())
+
+
+def test_the_pictures_of_the_second_example_keep_their_keys_and_metadata(environment: dict[str, str]) -> None:
+    *answers, where = run("images.py", environment).splitlines()
+
+    seen = "[emulated gemini-3.8-flash] (with 1 file: image/jpeg) You said: Describe it in one sentence."
+    assert answers == [f"sku-1 {{'shop': 7}} {seen}", f"sku-2 {{'shop': 7}} {seen}"]
+    assert lines_of(where.removeprefix("all of them are in "), environment) == {"sku-1", "sku-2"}
+
+
+def test_an_example_that_is_run_twice_with_one_idempotency_key_makes_one_run(environment: dict[str, str]) -> None:
+    first = run("images.py", environment)
+    runs = newest_runs(environment)
+
+    again = run("images.py", environment)
+
+    assert again == first
+    assert newest_runs(environment) == runs
+
+
+def run(example: str, environment: dict[str, str]) -> str:
+    """Run an example to its end and return what it printed."""
+    command = [sys.executable, str(ROOT / "examples" / example)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fenced(language: str, markdown: str) -> str:
+    """Return the first code block of a language."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
+    assert found, f"there is no block of {language}"
+    return found[1]
+
+
+def lines_of(folder: str, environment: dict[str, str]) -> set[str]:
+    """Return the keys of all lines of JSON in a folder of the bucket."""
+    from google.cloud import storage
+
+    bucket, _, prefix = folder.removeprefix("gs://").partition("/")
+    client = storage.Client(
+        project=environment["GOOGLE_CLOUD_PROJECT"],
+        client_options={"api_endpoint": environment["STORAGE_EMULATOR_HOST"]},
+        use_auth_w_custom_endpoint=False,
+    )
+    blobs = client.list_blobs(bucket, prefix=prefix)
+    return {msgspec.json.decode(line)["key"] for blob in blobs for line in blob.download_as_bytes().splitlines()}
+
+
+def newest_runs(environment: dict[str, str]) -> list[str]:
+    """Return the ids of all runs that the stack knows."""
+    from promptmill.producers import Promptmill
+
+    return [run.id for run in Promptmill(broker_url=environment["CELERY_BROKER_URL"]).runs()]
