@@ -3,7 +3,7 @@
 What needs them is announced by the workers as the entry point ``checks``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ def check(settings: Settings) -> Iterator[Check]:
     """Look at everything, one thing after the other."""
     yield from _settings(settings)
     yield _visibility(settings)
-    yield _celery_version()
+    yield versions(version("celery"), version("kombu"))
     yield from _broker(settings)
     yield from _google(settings)
 
@@ -55,9 +55,12 @@ def _visibility(settings: Settings) -> Check:
     return Check("visibility timeout", longest < limit, message, remedy)
 
 
-def _celery_version() -> Check:
-    """A worker of Celery 5.7.0 exits when its broker dies with a task in flight and a slot free."""
-    celery, kombu = version("celery"), version("kombu")
+def versions(celery: str, kombu: str) -> Check:
+    """Look at the versions of what carries messages.
+
+    A worker of Celery 5.7.0 exits when its broker dies with a task in flight and a slot free; an older kombu brings the
+    messages of a killed worker back after minutes only.
+    """
     right = celery != "5.7.0" and _numbers(kombu) >= (5, 7)
     remedy = "" if right else "pip install 'celery[redis]>=5.6.3,<5.7' 'kombu>=5.7'"
     return Check("versions", right, f"celery {celery}, kombu {kombu}{_optional('google-cloud-aiplatform')}", remedy)
@@ -78,11 +81,12 @@ def _broker(settings: Settings) -> Iterator[Check]:
     except (redis.RedisError, ValueError) as error:
         yield Check("broker", False, f"{masked(url)}: {error}", f"start Redis, or set {variable('broker_url')}")
         return
-    yield from _redis(masked(url), info)
+    yield from redis_is_fit(masked(url), info)
     yield from _workers(settings)
 
 
-def _redis(url: str, info: Any) -> Iterator[Check]:
+def redis_is_fit(url: str, info: Mapping[str, Any]) -> Iterator[Check]:
+    """Look at what Redis tells of itself (INFO): whether it may lose messages."""
     number = str(info["redis_version"])
     young = _numbers(number) >= OLDEST_REDIS
     yield Check("broker", young, f"{url}: Redis {number}", "" if young else "use Redis 6.2 or later, or Valkey")

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,7 +92,8 @@ def _running(options: "Options", keep: bool) -> Iterator[Mapping[str, str]]:
         yield stack.environment()
         if keep:
             typer.echo("\neverything stays up until Ctrl-C", err=True)
-            stack.wait()
+            with suppress(KeyboardInterrupt):
+                stack.wait()
 
 
 def _tell_what_matters(event: "Event") -> None:
@@ -119,7 +120,7 @@ def _translate(requests: int, model: str, answers: Path, form: Shape) -> str:
     with progress.following(output.to_stderr()) as on_status:
         status = run.wait(on_status=on_status)
     if status.error:
-        raise PromptmillError(f"run {run.id} {status.state}: {status.error}")
+        typer.echo(f"error: {status.error}", err=True)
     report.show(run.report(), answers, form)
     return status.state
 

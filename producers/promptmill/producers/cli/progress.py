@@ -91,5 +91,6 @@ class Lines:
         silent = self._clock() - self._last
         patience = SIGN_OF_LIFE_EVERY if news == self._shown else 0 if news[0] != self._shown[0] else NEWS_EVERY
         if silent >= patience:
-            self._write(f"{spans.show(self._clock() - self._started):>9}  {run.state:<10}  {news[1]}")
+            state = run.state.replace("_", " ")
+            self._write(f"{spans.show(self._clock() - self._started):>9}  {state:<10}  {news[1]}")
             self._last, self._shown = self._clock(), news

@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+import typer
 
 from promptmill.producers import Report, Result
 from promptmill.producers.cli import output, spans
 from promptmill.producers.cli.output import Record, Shape
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHOWN_ANSWERS = 3
 LONGEST_TEXT = 160
@@ -19,18 +24,25 @@ def show(report: Report, answers: Path, form: Shape) -> None:
     """Write the report to stdout: as one line of JSON, or as tables with a few of the answers."""
     if form is Shape.json:
         record = msgspec.structs.asdict(report) | {"emulated": True, "answers": str(answers)}
-        output.write_line(msgspec.json.encode(record))
+        typer.echo(msgspec.json.encode(record))
         return
     console = output.to_stdout()
     console.print(f"\nRun {report.run} {report.state.replace('_', ' ')}.\n")
     console.print(output.table(stages(report), "Time by stage"))
-    console.print(summary(report))
+    console.print("\n" + summary(report))
     console.print(output.table(counts(report), "Counts"))
     if report.failures:
+        console.print()
         console.print(output.table(_pairs("reason", "requests", report.failures), "Failures"))
+    if report.succeeded:
+        _show_answers(console, answers)
+
+
+def _show_answers(console: "Console", answers: Path) -> None:
+    console.print("\nSome answers, which are emulated: no model has seen the questions")
     for question, answer in samples(answers):
         console.print(f"  {_short(question)}\n  → {_short(answer)}\n")
-    console.print(f"These answers are emulated: no model has seen the questions. All of them are in\n{answers}")
+    console.print(f"All answers: {answers}")
 
 
 def stages(report: Report) -> list[Record]:
@@ -64,8 +76,8 @@ def samples(answers: Path) -> Iterator[tuple[str, str]]:
     questions = dict(enumerate(translations(SHOWN_ANSWERS), 1))
     with answers.open("rb") as lines:
         results = (msgspec.json.decode(line, type=Result) for line in lines)
-        wanted = (result for result in results if result.row in questions)
-        for result in islice(wanted, SHOWN_ANSWERS):
+        found = islice((result for result in results if result.row in questions), SHOWN_ANSWERS)
+        for result in sorted(found, key=lambda result: result.row):
             yield questions[result.row], result.text or (result.error.reason if result.error else "")
 
 

@@ -1,0 +1,85 @@
+from typing import cast
+
+import pytest
+
+from promptmill.config.errors import PromptmillError
+from promptmill.producers import checks
+from promptmill.producers.checks import Check
+from promptmill.producers.cli import doctor
+from promptmill.workers.checks import use_bucket
+from promptmill.workers.ports import Bucket
+
+
+class Shelf:
+    """As much of a bucket as is looked at; a careless one lets a second writer replace an object."""
+
+    url = "gs://shelf"
+
+    def __init__(self, careless: bool) -> None:
+        self.objects: dict[str, bytes] = {}
+        self._careless = careless
+
+    def create(self, name: str, data: bytes) -> bool:
+        if name in self.objects and not self._careless:
+            return False
+        self.objects[name] = data
+        return True
+
+    def read(self, name: str) -> bytes:
+        return self.objects[name]
+
+    def delete(self, name: str) -> None:
+        del self.objects[name]
+
+
+def test_a_bucket_is_tried_and_left_as_it_was() -> None:
+    shelf = Shelf(careless=False)
+
+    assert "gs://shelf can be written" in use_bucket(cast("Bucket", shelf))
+    assert shelf.objects == {}
+
+
+def test_a_bucket_that_lets_two_writers_create_one_object_is_found_out() -> None:
+    shelf = Shelf(careless=True)
+
+    with pytest.raises(PromptmillError, match="two writers"):
+        use_bucket(cast("Bucket", shelf))
+    assert shelf.objects == {}
+
+
+@pytest.mark.parametrize(("ok", "mark"), [(True, "✓"), (False, "✗"), (None, "–")])
+def test_a_check_is_a_line_with_its_remedy_below(ok: bool | None, mark: str) -> None:
+    text = doctor.line(Check("broker", ok, "is away", "start it"))
+
+    first, second = text.splitlines()
+    assert first.split() == [mark, "broker", "is", "away"]
+    assert second.strip() == "mend it with: start it"
+
+
+@pytest.mark.parametrize(
+    ("celery", "kombu", "right"),
+    [("5.6.3", "5.7.0", True), ("5.7.0", "5.7.0", False), ("5.6.3", "5.6.2", False), ("5.7.1", "5.10.0", True)],
+)
+def test_versions_that_lose_messages_or_workers_are_found(celery: str, kombu: str, right: bool) -> None:
+    check = checks.versions(celery, kombu)
+
+    assert check.ok is right
+    assert bool(check.remedy) is not right
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ({}, set[str]()),
+        ({"aof_enabled": 0}, {"persistence"}),
+        ({"maxmemory_policy": "allkeys-lru"}, {"eviction"}),
+        ({"redis_version": "6.0.16"}, {"broker"}),
+    ],
+)
+def test_a_redis_that_may_lose_messages_is_found(change: dict[str, object], broken: set[str]) -> None:
+    info = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction"} | change
+
+    found = list(checks.redis_is_fit("redis://r", info))
+
+    assert {check.name for check in found if not check.ok} == broken
+    assert all(bool(check.remedy) is not check.ok for check in found)

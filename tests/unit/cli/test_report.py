@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from promptmill.producers import Report
+from promptmill.producers.cli import report
+from promptmill.producers.cli.output import Shape
+from promptmill.producers.cli.sentences import translations
+
+REPORT = msgspec.convert(
+    {
+        "run": "01kq",
+        "state": "partially_succeeded",
+        "name": "demo",
+        "model": "publishers/google/models/gemini-3.8-flash",
+        "requests": 3,
+        "succeeded": 2,
+        "failed": 1,
+        "unaccounted": 0,
+        "duplicates": 0,
+        "unknown": 0,
+        "unreadable": 0,
+        "jobs": 1,
+        "failures": {"SAFETY": 1},
+        "tokens": {"promptTokenCount": 1234},
+        "seconds": {"ingest": 0.5, "vertex": 20.0, "finish": 0.25, "total": 23.0},
+        "vertex_seconds": 20.0,
+        "overhead_seconds": 3.0,
+        "results": "gs://b/m/runs/01kq/",
+        "sinks": [],
+    },
+    Report,
+)
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    path = tmp_path / "answers.jsonl"
+    rows = [
+        {"key": "9", "row": 9, "state": "succeeded", "text": "neuvième"},
+        {"key": "2", "row": 2, "state": "failed", "error": {"reason": "SAFETY"}},
+        {"key": "1", "row": 1, "state": "succeeded", "text": "premier"},
+    ]
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    return path
+
+
+def test_the_time_of_vertex_and_ours_are_told_apart() -> None:
+    assert report.stages(REPORT) == [
+        {"stage": "ingest", "seconds": 0.5},
+        {"stage": "finish", "seconds": 0.25},
+        {"stage": "Vertex AI (emulator)", "seconds": 20.0},
+    ]
+    assert "vertex_seconds 20.00" in report.summary(REPORT)
+    assert "overhead_seconds 3.00" in report.summary(REPORT)
+
+
+def test_a_few_questions_are_shown_with_their_answers_in_order(answers: Path) -> None:
+    first, second = translations(2)
+
+    assert list(report.samples(answers)) == [(first, "premier"), (second, "SAFETY")]
+
+
+def test_a_report_for_people_says_that_google_was_not_asked(answers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report.show(REPORT, answers, Shape.table)
+
+    text = capsys.readouterr().out
+    assert "Run 01kq partially succeeded." in text
+    assert "SAFETY" in text
+    assert "1,234" in text
+    assert "emulated: no model has seen the questions" in text
+    assert str(answers) in text
+
+
+def test_a_report_for_programs_is_one_line_of_json(answers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report.show(REPORT, answers, Shape.json)
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == msgspec.to_builtins(REPORT) | {"emulated": True, "answers": str(answers)}
