@@ -1,0 +1,33 @@
+"""One stack for all acceptance tests: Redis, Storage, the emulator, Celery workers, beat and Flower as processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from promptmill.producers import Promptmill
+from stack import QUICK, Site, running, surroundings
+
+SMALL = {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "2000", "PROMPTMILL_PART_BYTES": "262144"}
+"""Limits that make several shards and parts of a run that a test can afford."""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    settings = QUICK | SMALL | {"FLOWER_UNAUTHENTICATED_API": "true"}
+    with running(tmp_path_factory.mktemp("site"), settings=settings) as site:
+        yield site
+
+
+@pytest.fixture
+def mill(site: Site) -> Iterator[Promptmill]:
+    """A producer on the stack, whose emulator does nothing wrong unless the test asks for it."""
+    with surroundings(site.environment):
+        yield Promptmill()
+    site.clear_faults()
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    """Where the local sink of a test writes."""
+    return tmp_path / "answers.jsonl"
