@@ -177,6 +177,26 @@ def test_a_supervisor_that_is_told_to_end_stops_everything(tmp_path: Path, mark:
         assert read_state(tmp_path) is None
 
 
+def test_a_supervisor_under_nohup_survives_its_terminal(tmp_path: Path) -> None:
+    with up(tmp_path, hangup="signal.SIG_IGN") as supervisor:
+        supervisor.send_signal(signal.SIGHUP)
+        supervisor.send_signal(signal.SIGCONT)  # taken after the first one, so that this is not about who is faster
+
+        assert read_state(tmp_path) is not None
+        assert stop_running(tmp_path)
+        assert supervisor.wait(20) == 0
+
+
+def test_a_listener_that_raises_is_heard_of_and_everything_is_stopped(tmp_path: Path, mark: str) -> None:
+    def broken_pipe(event: Event) -> None:
+        raise BrokenPipeError("nobody reads any more")
+
+    with pytest.raises(BrokenPipeError), supervised(tmp_path, stubborn(), broken_pipe):
+        pass
+
+    assert pids(mark) == set()
+
+
 def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(tmp_path: Path, mark: str) -> None:
     with up(tmp_path) as supervisor:
         old = pids(mark)
@@ -385,11 +405,13 @@ def supervised(
 
 
 @contextlib.contextmanager
-def up(directory: Path) -> Iterator[subprocess.Popen[str]]:
+def up(directory: Path, hangup: str = "signal.SIG_DFL") -> Iterator[subprocess.Popen[str]]:
     """The supervisor of Redis and storage in a process of its own, ready."""
     code = f"""
         from pathlib import Path
+        import signal
         from promptmill.local import Options, run_supervisor
+        signal.signal(signal.SIGHUP, {hangup})
         options = Options(Path({str(directory)!r}), ("redis", "storage"), ports={{"redis": 0, "storage": 0}})
         run_supervisor(options, on_ready=lambda stack: print("up", flush=True))
     """

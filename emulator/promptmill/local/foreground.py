@@ -50,7 +50,9 @@ def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)
         interrupt()
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    # nohup lets a program ignore the end of its terminal.
+    wanted = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in wanted}
     try:
         yield
     finally:

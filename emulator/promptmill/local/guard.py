@@ -111,12 +111,19 @@ def _start(command: list[str], prctl: Callable[[int, int], object]) -> int:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:  # it died before the line above, which then came too late
             os._exit(1)
-        os.closerange(3, 256)  # the line, and whatever else only guards may hold
+        _keep_to_ourselves()
         os.execvp(command[0], command)  # noqa: S606 (the command is our own)
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
     finally:
         os._exit(127)
+
+
+def _keep_to_ourselves() -> None:
+    """Let the service inherit neither the line nor the lock of its stack."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            os.set_inheritable(int(name), int(name) <= 2)
 
 
 def _reap(child: int) -> int | None:

@@ -23,15 +23,7 @@ class Process:
     and being killed. `held` is a descriptor that the guard keeps open until nothing is left of the command.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        log: Path,
-        *,
-        grace: float,
-        held: int,
-    ):
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, *, grace: float, held: int):
         self.grace = grace
         self._pid: int | None = None
         self._deadline: float | None = None

@@ -18,8 +18,8 @@ class Service:
     """A command that is to be kept running.
 
     `ready` tells from its log or its socket that others can lean on it; when that takes longer than `slowest_start`
-    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself. It is
-    started when the services that it comes `after` are ready, and they are stopped when it has ended.
+    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself. It is started when the
+    services that it comes `after` are ready, and they are stopped when it has ended.
     """
 
     name: str
@@ -58,11 +58,7 @@ class Life:
         self.log.mark()
         service = self.service
         self._process = Process(
-            service.command,
-            service.environment,
-            self.log.path,
-            grace=service.grace,
-            held=self._held,
+            service.command, service.environment, self.log.path, grace=service.grace, held=self._held
         )
         self._until = time.monotonic() + service.slowest_start
         self._enter("starting", "starting", "starting")

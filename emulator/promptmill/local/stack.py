@@ -43,11 +43,13 @@ class Stack:
 
     def stop(self) -> None:
         """Stop all services, in the reverse order."""
-        if self._supervisor:
-            self._supervisor.stop()
-            remove_state(self.directory)
-            self._supervisor = None
-        self._held.close()
+        try:
+            if self._supervisor:
+                self._supervisor.stop()
+                remove_state(self.directory)
+                self._supervisor = None
+        finally:
+            self._held.close()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -4,13 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from promptmill.local.errors import Interrupted, ServiceFailed
-from promptmill.local.events import OnEvent
+from promptmill.local.events import Event, OnEvent
 from promptmill.local.service import Life, Service
 from promptmill.local.state import ServiceState
 
 LOOK = 0.05
+News = TypeVar("News")
 
 
 class Supervisor:
@@ -27,15 +29,18 @@ class Supervisor:
         on_event: OnEvent,
         changed: Callable[[dict[str, ServiceState]], None],
     ):
-        self._lives = [Life(service, logs, held, on_event) for service in services]
-        self._changed = changed
+        self._lives = [Life(service, logs, held, self._tell) for service in services]
+        self._on_event, self._changed = on_event, changed
         self._known = {service.name: ServiceState("waiting") for service in services}
         self._asked_to_stop = 0  # plain numbers and flags: a signal handler sets them, which must not take a lock
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Start all and return when each was ready. Raises ServiceFailed, or Interrupted; then some may be running."""
+        """Start all and return when each was ready; then some may be running even when it raises.
+
+        Raises ServiceFailed, Interrupted, or what the listener raised.
+        """
         self._thread.start()
         while not all(life.was_ready for life in self._lives):
             self._raise_what_went_wrong()
@@ -44,7 +49,7 @@ class Supervisor:
             time.sleep(LOOK)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Return True when it was asked to stop, False after so many seconds."""
+        """Return True when it was asked to stop, False after so many seconds. Raises what the listener raised."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._asked_to_stop:
             if self._error:
@@ -98,7 +103,18 @@ class Supervisor:
     def _report(self) -> None:
         if (now := {life.service.name: life.status for life in self._lives}) != self._known:
             self._known = now
-            self._changed(now)
+            self._inform(self._changed, now)
+
+    def _tell(self, event: Event) -> None:
+        self._inform(self._on_event, event)
+
+    def _inform(self, listener: Callable[[News], None], news: News) -> None:
+        """Once a listener has raised none is told more, so that it cannot keep the services from being stopped."""
+        if self._error is None:
+            try:
+                listener(news)
+            except Exception as error:  # noqa: BLE001 (raised again where the caller waits)
+                self._error = error
 
     def _raise_what_went_wrong(self) -> None:
         if self._error:
