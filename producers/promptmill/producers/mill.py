@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
 from promptmill.producers.chunks import Keys, cut
+from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal, SinkSpec
 from promptmill.producers.requests import Line, Prompt, encode_lines
@@ -37,7 +38,7 @@ class Promptmill:
     @cached_property
     def index(self) -> Index:
         """The index of runs."""
-        return Index(self.settings.index_url)
+        return Index(Connection(self.settings.index_url))
 
     @cached_property
     def _sender(self) -> "Sender":
@@ -79,20 +80,20 @@ class Promptmill:
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
-        return Run(manifest.run, self)
+        return Run(manifest.run, self.settings, self.index)
 
     def get(self, run: str) -> Run:
         """Return the run with this id, or the only one whose id starts so; raises RunNotFound."""
         found = [known for known in self.index.runs(10_000) if known.startswith(run)]
         if run in found or len(found) == 1:
-            return Run(run if run in found else found[0], self)
+            return Run(run if run in found else found[0], self.settings, self.index)
         raise RunNotFound(
             f"no run has an id that starts with {run!r}" if not found else f"{run!r} fits {len(found)} runs"
         )
 
     def runs(self, limit: int = 50) -> list[Run]:
         """Return the newest runs, newest first."""
-        return [Run(run, self) for run in self.index.runs(limit)]
+        return [Run(run, self.settings, self.index) for run in self.index.runs(limit)]
 
 
 class _Submission:

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from promptmill.config.errors import NotInstalled, WaitTimeout
+from promptmill.producers.index import Index
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report, RunStatus
 
 if TYPE_CHECKING:
-    from promptmill.producers.mill import Promptmill
+    from promptmill.config.settings import Settings
 
 
 class Run:
     """One submission; cheap to hold, knows nothing but its ``id`` until asked."""
 
-    def __init__(self, run: str, mill: "Promptmill") -> None:
+    def __init__(self, run: str, settings: "Settings", index: Index) -> None:
         self.id = run
-        self._mill = mill
+        self._settings = settings
+        self._index = index
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
@@ -28,7 +30,7 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """What is known now: one read of the index, safe in a web request. Raises RunNotFound, Transient."""
-        return self._mill.index.status(self.id)
+        return self._index.status(self.id)
 
     def wait(self, timeout: float | None = None, on_status: Callable[[RunStatus], None] | None = None) -> RunStatus:
         """Wait until the run is done, at most ``timeout`` seconds; ``on_status`` hears of every look.
@@ -55,7 +57,7 @@ class Run:
 
     def result_lines(self) -> Iterator[bytes]:
         """Stream the results as lines of JSON, as they lie in the bucket."""
-        lines: Iterator[bytes] = bucket_access("results")(self._mill.settings, self.id)
+        lines: Iterator[bytes] = bucket_access("results")(self._settings, self.id)
         return lines
 
     def failures(self) -> Iterator[Result]:
@@ -64,7 +66,7 @@ class Run:
 
     def report(self) -> Report:
         """Return the final report; raises NotFound while the run is not done."""
-        data: bytes = bucket_access("report")(self._mill.settings, self.id)
+        data: bytes = bucket_access("report")(self._settings, self.id)
         return msgspec.json.decode(data, type=Report)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from promptmill.config import queues
 from promptmill.config.errors import Transient
-from promptmill.producers.index import Index
+from promptmill.workers.notes import Notes
 from promptmill.workers.steps.step import Step
 
 _QUEUED = 600.0
@@ -19,9 +19,9 @@ _RUNNING = 20.0
 class Flow:
     """Enqueues steps of the pipeline."""
 
-    def __init__(self, app: Any, index: Index) -> None:
+    def __init__(self, app: Any, notes: Notes) -> None:
         self._app = app
-        self._index = index
+        self._notes = notes
 
     def enqueue(self, steps: Iterable[Step]) -> None:
         """Send steps; a step that is sent twice runs twice, and must bear it."""
@@ -33,7 +33,7 @@ class Flow:
                 task_id=step.id,
                 queue=queues.QUEUE_OF[task],
             )
-            self._index.hold(step.id, _QUEUED)
+            self._notes.hold(step.id, _QUEUED)
 
     def enqueue_poll(self, chain: str) -> None:
         """Send the first look of a chain of polls."""
@@ -41,14 +41,14 @@ class Flow:
 
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
         """Send those steps that nobody is known to be at, and return them."""
-        stalled = [step for step in steps if self._index.claim(step.id, _QUEUED)]
+        stalled = [step for step in steps if self._notes.claim(step.id, _QUEUED)]
         self.enqueue(stalled)
         return stalled
 
     @contextmanager
     def under_way(self, step: str) -> Iterator["Note"]:
         """Keep a note that a step is being worked on, renewed until it is done or the process is dead."""
-        note = Note(self._index, step)
+        note = Note(self._notes, step)
         note.start()
         try:
             yield note
@@ -59,8 +59,8 @@ class Flow:
 class Note:
     """That a step is being worked on."""
 
-    def __init__(self, index: Index, step: str) -> None:
-        self._index = index
+    def __init__(self, notes: Notes, step: str) -> None:
+        self._notes = notes
         self._step = step
         self._done = threading.Event()
         self._keep = 0.0
@@ -69,7 +69,7 @@ class Note:
     def start(self) -> None:
         """Write the note, and renew it from now on."""
         with suppress(Transient):
-            self._index.hold(self._step, _RUNNING)
+            self._notes.hold(self._step, _RUNNING)
         self._renewal.start()
 
     def keep(self, seconds: float) -> None:
@@ -82,11 +82,11 @@ class Note:
         self._renewal.join()
         with suppress(Transient):
             if self._keep:
-                self._index.hold(self._step, self._keep)
+                self._notes.hold(self._step, self._keep)
             else:
-                self._index.release(self._step)
+                self._notes.release(self._step)
 
     def _renew(self) -> None:
         while not self._done.wait(_RUNNING / 4):
             with suppress(Transient):
-                self._index.hold(self._step, _RUNNING)
+                self._notes.hold(self._step, _RUNNING)

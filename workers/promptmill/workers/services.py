@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from promptmill.config.settings import Settings
+from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import SinkSpec
+from promptmill.workers.notes import Notes
 from promptmill.workers.ports import BatchJobs, Bucket
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.jsonl import BucketSink, FileSink
@@ -15,10 +17,11 @@ from promptmill.workers.sinks.jsonl import BucketSink, FileSink
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, index, and the ways to reach the bucket and Vertex."""
+    """Settings, what is kept in Redis, and the ways to reach the bucket and Vertex."""
 
     settings: Settings
     index: Index
+    notes: Notes
     open_bucket: Callable[[str], Bucket]
     open_jobs: Callable[[], BatchJobs]
 
@@ -52,7 +55,8 @@ def build(settings: Settings) -> Services:
 
         return vertex.open_jobs(settings)
 
-    return Services(settings, Index(settings.index_url), open_bucket, open_jobs)
+    connection = Connection(settings.index_url)
+    return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs)
 
 
 class PerProcess:

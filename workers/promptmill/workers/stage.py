@@ -31,7 +31,7 @@ class Stage(Task):  # type: ignore[type-arg]
     @property
     def flow(self) -> Flow:
         """Sends steps."""
-        return Flow(self.app, self.services.index)
+        return Flow(self.app, self.services.notes)
 
     def send(self, steps: Iterable[Step]) -> None:
         """Send what comes next."""

@@ -123,7 +123,7 @@ def parse(self: Stage, run: str, index: int, attempt: int, part: int) -> None:
     """Make results of one part; the last one sends ``settle``."""
     services = self.services
     steps.parse.parse(services.bucket, run, index, attempt, part)
-    done = services.index.tally(run, f"parsed:{index}.{attempt}", str(part))
+    done = services.notes.tally(run, f"parsed:{index}.{attempt}", str(part))
     if done >= steps.parse.parts(services.bucket, run, index, attempt):
         self.send([Step("settle", run, (index, attempt))])
 
@@ -147,7 +147,7 @@ def deliver(self: Stage, run: str, index: int, attempt: int, part: int, sink: in
     services = self.services
     steps.deliver.deliver(services.bucket, services.open_sink, run, index, attempt, part, sink)
     wanted = steps.deliver.places(services.bucket, run, index, attempt)
-    if services.index.tally(run, f"delivered:{index}.{attempt}", f"{part}.{sink}") >= wanted:
+    if services.notes.tally(run, f"delivered:{index}.{attempt}", f"{part}.{sink}") >= wanted:
         _finish_if_last(self, run, str(index))
 
 
@@ -166,7 +166,7 @@ def finish(self: Stage, run: str) -> None:
 
 def _finish_if_last(self: Stage, run: str, shard: str) -> None:
     """Send ``finish`` when all shards are through; it looks at the facts before it believes that."""
-    done = self.services.index.tally(run, "through", shard)
+    done = self.services.notes.tally(run, "through", shard)
     if done >= len(facts.get(self.services.bucket, names.plan(run), facts.Plan).shards):
         self.send([Step("finish", run)])
 
@@ -176,7 +176,7 @@ def reconcile(self: Stage) -> None:
     """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
     services = self.services
     for run in [stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)]:
-        if not services.index.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
+        if not services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
             continue
         known = facts.load(services.bucket, run)
         progress.remember(services.index, services.bucket, known)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import structlog
 
 from promptmill.config import names
-from promptmill.producers.index import OpenJob
 from promptmill.producers.status import ShardStatus
 from promptmill.workers import facts
 from promptmill.workers.facts import Created, Ended
 from promptmill.workers.flow import Flow
+from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Job
 from promptmill.workers.services import Services
 from promptmill.workers.steps import poll
@@ -29,7 +29,7 @@ def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, ma
     if not made.name:
         return [Step("collect", run, (index, attempt))]
     parent = services.settings.parent
-    services.index.add_job(parent, OpenJob(made.name, run, index, attempt))
+    services.notes.add_job(parent, OpenJob(made.name, run, index, attempt))
     start(services, flow)
     return []
 
@@ -37,7 +37,7 @@ def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, ma
 def start(services: Services, flow: Flow) -> bool:
     """Start a chain, unless one is alive."""
     chain = secrets.token_hex(4)
-    if not services.index.take_poll(services.settings.parent, chain, _GRACE):
+    if not services.notes.take_poll(services.settings.parent, chain, _GRACE):
         return False
     flow.enqueue_poll(chain)
     return True
@@ -47,7 +47,7 @@ def resume(services: Services, flow: Flow, step: Step) -> list[Step]:
     """See that the job of a ``poll`` step is on the list of open jobs, and that a chain looks at it."""
     index, attempt = step.place
     made = facts.get(services.bucket, names.shard(step.run, index, attempt) + "job.json", Created)
-    known = {job.name for job in services.index.open_jobs(services.settings.parent)}
+    known = {job.name for job in services.notes.open_jobs(services.settings.parent)}
     if made.name not in known:
         return watch(services, flow, step.run, index, attempt, made) or [step]
     return [step] if start(services, flow) else []
@@ -55,7 +55,7 @@ def resume(services: Services, flow: Flow, step: Step) -> list[Step]:
 
 def is_ours(services: Services, chain: str) -> bool:
     """Whether ``chain`` is the one that polls; any other that turns up late ends here."""
-    return services.index.take_poll(services.settings.parent, chain, _LOOK)
+    return services.notes.take_poll(services.settings.parent, chain, _LOOK)
 
 
 class Seen(NamedTuple):
@@ -68,7 +68,7 @@ class Seen(NamedTuple):
 def look(services: Services) -> Seen:
     """Look at all open jobs; write down those that ended, and take them off the list."""
     parent = services.settings.parent
-    open_jobs = {job.name: job for job in services.index.open_jobs(parent)}
+    open_jobs = {job.name: job for job in services.notes.open_jobs(parent)}
     seen = poll.look(services.jobs, names.mill(services.bucket.url), open_jobs)
     for name in seen.lost:
         _log.warning("Vertex does not know a job", job=name, run=open_jobs[name].run)
@@ -81,18 +81,18 @@ def pause(services: Services, chain: str, waiting: list[Job]) -> Wait:
     """Return when to look again, and keep the chain alive until then."""
     settings = services.settings
     seconds = poll.interval(waiting, time.time(), settings.poll_interval, settings.poll_max_interval)
-    services.index.take_poll(settings.parent, chain, seconds + _GRACE)
+    services.notes.take_poll(settings.parent, chain, seconds + _GRACE)
     return Wait(seconds)
 
 
 def is_over(services: Services) -> bool:
     """End the chain when no job is open."""
-    return services.index.end_poll(services.settings.parent)
+    return services.notes.end_poll(services.settings.parent)
 
 
 def _note_state(services: Services, known: OpenJob, job: Job) -> None:
     if known.state != job.state:
-        services.index.add_job(services.settings.parent, known._replace(state=job.state))
+        services.notes.add_job(services.settings.parent, known._replace(state=job.state))
         services.index.set_shard(known.run, ShardStatus(known.shard, "submitted", job=job.name, job_state=job.state))
 
 
@@ -100,6 +100,6 @@ def _end(services: Services, known: OpenJob, job: Job) -> Step:
     folder = names.shard(known.run, known.shard, known.attempt)
     facts.put(services.bucket, folder + "ended.json", Ended(job, facts.now()))
     services.index.set_shard(known.run, ShardStatus(known.shard, "ended", job=job.name, job_state=job.state))
-    services.index.remove_job(services.settings.parent, job.name)
+    services.notes.remove_job(services.settings.parent, job.name)
     _log.info("job ended", run=known.run, shard=known.shard, job=job.name, state=job.state)
     return Step("collect", known.run, (known.shard, known.attempt))

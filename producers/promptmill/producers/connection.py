@@ -1,0 +1,38 @@
+"""The one way to Redis for what Promptmill itself keeps there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from promptmill.config.errors import Transient
+from promptmill.config.urls import masked
+
+PREFIX = "promptmill:"
+"""How every key of ours begins; Celery's own do not."""
+
+
+class Connection:
+    """A Redis, connected to at the first use."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __repr__(self) -> str:
+        return f"Connection({masked(self._url)!r})"
+
+    @cached_property
+    def _redis(self) -> Any:
+        import redis
+
+        return redis.Redis.from_url(self._url, decode_responses=True, health_check_interval=10)
+
+    @contextmanager
+    def answering(self) -> Iterator[Any]:
+        """Yield the client; raises Transient when Redis does not answer within."""
+        import redis
+
+        try:
+            yield self._redis
+        except redis.RedisError as error:
+            raise Transient(f"Redis at {masked(self._url)} does not answer: {error}") from error

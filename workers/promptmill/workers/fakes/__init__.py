@@ -1,0 +1,14 @@
+"""The bucket and Vertex's batch jobs in memory, for tests without a cloud, a network or a second process.
+
+    bucket = MemoryBucket()
+    jobs = FakeJobs(bucket, answer=lambda request: "hola")
+
+They keep the contract of ``promptmill.workers.ports``, and pass the same suite as the real adapters. What goes wrong is
+scripted: ``Script`` for the output of jobs, ``FakeJobs.refuse_next`` and ``lose_next_answer`` for their creation.
+"""
+
+from promptmill.workers.fakes.bucket import MemoryBucket
+from promptmill.workers.fakes.jobs import FakeJobs
+from promptmill.workers.fakes.output import Script
+
+__all__ = ["FakeJobs", "MemoryBucket", "Script"]

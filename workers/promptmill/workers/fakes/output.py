@@ -1,0 +1,80 @@
+"""The output that a fake job writes, in Vertex's layout, with whatever a test wants to be wrong with it."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+Answer = Callable[[dict[str, Any]], str | dict[str, Any]]
+"""Answers a GenerateContentRequest with a text, or with a whole GenerateContentResponse."""
+
+
+_PROCESSED = "2026-01-01T00:00:00.000000+00:00"
+
+
+@dataclass(frozen=True)
+class Script:
+    """How a job ends, and what its output has wrong; rows are places in the input file, from 0.
+
+    ``missing`` rows are left out, ``duplicated`` ones come twice, ``unkeyed`` ones without what was beside the request.
+    ``statuses`` has the status text of rows that fail. ``strange`` lines are written among the others as they are.
+    ``seed`` chooses the order, None keeps the input's. ``truncated`` cuts the last line of the last file in its middle.
+    """
+
+    state: str = "JOB_STATE_SUCCEEDED"
+    error_code: int = 0
+    error_message: str = ""
+    missing: frozenset[int] = frozenset()
+    duplicated: frozenset[int] = frozenset()
+    unkeyed: frozenset[int] = frozenset()
+    statuses: Mapping[int, str] = field(default_factory=dict)
+    strange: tuple[bytes, ...] = ()
+    files: int = 1
+    seed: int | None = 0
+    truncated: bool = False
+
+
+def output_files(rows: list[dict[str, Any]], answer: Answer, script: Script) -> list[tuple[str, bytes]]:
+    """Return the names and bytes of the files that a job writes for the ``rows`` of its input."""
+    lines = [*_lines(rows, answer, script), *script.strange]
+    if script.seed is not None:
+        random.Random(script.seed).shuffle(lines)  # noqa: S311 - a repeatable choice, no secret
+    data = [b"".join(line + b"\n" for line in lines[start :: script.files]) for start in range(script.files)]
+    if script.truncated and data[-1]:
+        last = data[-1].rfind(b"\n", 0, -1) + 1
+        data[-1] = data[-1][: (last + len(data[-1])) // 2]
+    if script.files == 1:
+        return [("predictions.jsonl", data[0])]
+    return [(f"predictions_{number:04d}.jsonl", one) for number, one in enumerate(data, 1)]
+
+
+def _lines(rows: list[dict[str, Any]], answer: Answer, script: Script) -> Iterator[bytes]:
+    for place, row in enumerate(rows):
+        if place in script.missing:
+            continue
+        status = script.statuses.get(place, "")
+        request = row["request"]
+        beside = {} if place in script.unkeyed else {name: value for name, value in row.items() if name != "request"}
+        response = {} if status else response_of(answer(request))
+        line = {"status": status, "processed_time": _PROCESSED, "request": request, "response": response}
+        encoded = msgspec.json.encode(line | beside)
+        yield from [encoded] * (2 if place in script.duplicated else 1)
+
+
+def response_of(answer: str | dict[str, Any]) -> dict[str, Any]:
+    """Make a GenerateContentResponse of a text, four characters of which are a token."""
+    if not isinstance(answer, str):
+        return answer
+    tokens = len(answer) // 4 + 1
+    return {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": answer}]}, "finishReason": "STOP"}],
+        "modelVersion": "fake",
+        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": tokens, "totalTokenCount": 1 + tokens},
+    }
+
+
+def echo(request: dict[str, Any]) -> str:
+    """Answer with the text of the request's last part."""
+    return f"You said: {request['contents'][-1]['parts'][-1].get('text', '')}"
