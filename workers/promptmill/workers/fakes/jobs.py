@@ -115,8 +115,8 @@ class FakeJobs:
             return ending
         try:
             rows = [msgspec.json.decode(line) for line in self._read(request.input_uri).split(b"\n") if line]
-        except NotFound as missing:
-            return {"state": "JOB_STATE_FAILED", "error_code": 5, "error_message": str(missing)}
+        except NotFound as error:
+            return {"state": "JOB_STATE_FAILED", "error_code": 5, "error_message": str(error)}
         except msgspec.DecodeError as error:
             words = f"Failed to import data. {error}"
             return {"state": "JOB_STATE_FAILED", "error_code": 3, "error_message": words}

@@ -1,6 +1,7 @@
 """Results as lines of JSON: in a bucket, one object a part; or on disk, in one file."""
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class FileSink:
     def __init__(self, path: str, run: str) -> None:
         self._path = Path(path)
         self._folder = self._path.with_name(f".{self._path.name}.{run}")
+        self._done = self._path.with_name(f".{self._path.name}.{run}.done")
 
     def check(self) -> None:
         """Make the folder for the parts."""
@@ -53,22 +55,33 @@ class FileSink:
         _write(self._folder / f"{part}.jsonl", lines)
 
     def finish(self, parts: list[str]) -> str:
-        """Join the parts; after a crash between joining and cleaning up, the joined file stands."""
-        if self._folder.is_dir():
-            whole = self._folder / "whole"
-            with whole.open("wb") as out:
-                for part in parts:
-                    with (self._folder / f"{part}.jsonl").open("rb") as piece:
-                        shutil.copyfileobj(piece, out, 1 << 20)
-                out.flush()
-                os.fsync(out.fileno())
-            whole.replace(self._path)
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Join the parts under the final name, then clean up; two may do so at once.
+
+        The folder of parts goes away in one move, and only after the whole file is there: who misses it has been
+        overtaken by a twin that finished, while a single part that is missing from it is an error.
+        """
+        try:
+            self._join(parts)
+            self._folder.replace(self._done)
+        except FileNotFoundError as error:
+            if self._folder.is_dir():
+                raise Permanent(f"{error.filename} is missing from sink {self._path}") from error
+        shutil.rmtree(self._done, ignore_errors=True)
         return str(self._path)
+
+    def _join(self, parts: list[str]) -> None:
+        draft = self._folder / f"whole.{secrets.token_hex(4)}"
+        with draft.open("wb") as out:
+            for part in parts:
+                with (self._folder / f"{part}.jsonl").open("rb") as piece:
+                    shutil.copyfileobj(piece, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(self._path)
 
 
 def _write(path: Path, data: bytes) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
+    draft = path.with_suffix(f".{secrets.token_hex(4)}")
     with draft.open("wb") as out:
         out.write(data)
         out.flush()
