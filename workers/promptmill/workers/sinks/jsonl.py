@@ -1,5 +1,6 @@
 """Results as lines of JSON: in a bucket, one object a part; or on disk, in one file."""
 
+import glob
 import os
 import secrets
 import shutil
@@ -40,7 +41,6 @@ class FileSink:
     def __init__(self, path: str, run: str) -> None:
         self._path = Path(path)
         self._folder = self._path.with_name(f".{self._path.name}.{run}")
-        self._done = self._path.with_name(f".{self._path.name}.{run}.done")
 
     def check(self) -> None:
         """Make the folder for the parts."""
@@ -62,11 +62,12 @@ class FileSink:
         """
         try:
             self._join(parts)
-            self._folder.replace(self._done)
+            self._folder.rename(self._folder.with_name(f"{self._folder.name}.done-{secrets.token_hex(4)}"))
         except FileNotFoundError as error:
             if self._folder.is_dir():
                 raise Permanent(f"{error.filename} is missing from sink {self._path}") from error
-        shutil.rmtree(self._done, ignore_errors=True)
+        for done in self._folder.parent.glob(f"{glob.escape(self._folder.name)}.done-*"):
+            shutil.rmtree(done, ignore_errors=True)
         return str(self._path)
 
     def _join(self, parts: list[str]) -> None:
