@@ -1,0 +1,27 @@
+# One image for worker, poll, beat, Flower and the emulator: the command says which.
+FROM python:3.11-slim AS build
+# worker,monitor is what real Google needs; local adds what the emulator needs.
+ARG EXTRAS=worker,monitor
+WORKDIR /src
+COPY requirements.lock ./
+RUN python -m venv /opt/uv && python -m venv --without-pip /opt/promptmill \
+    && grep -A 40 '^uv==' requirements.lock | sed '/^uv==/!{/^[a-z]/,$d}' > uv.lock \
+    && /opt/uv/bin/pip install --no-cache-dir --require-hashes -r uv.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY config config
+COPY producers producers
+COPY workers workers
+COPY emulator emulator
+# As constraints, the locked versions and their hashes hold for whatever the extras need, and for the build's own needs.
+RUN /opt/uv/bin/uv pip install --no-cache --python /opt/promptmill/bin/python --compile-bytecode \
+    --constraints requirements.lock --build-constraints requirements.lock ".[${EXTRAS}]"
+
+FROM python:3.11-slim
+COPY --from=build /opt/promptmill /opt/promptmill
+ENV PATH=/opt/promptmill/bin:$PATH PYTHONUNBUFFERED=1
+RUN useradd --create-home --uid 10001 promptmill \
+    && mkdir /var/lib/promptmill && chown promptmill /var/lib/promptmill
+USER promptmill
+WORKDIR /home/promptmill
+ENTRYPOINT ["promptmill"]
+CMD ["--help"]
