@@ -1,0 +1,143 @@
+"""Real processes under a real supervisor, and what they leave behind."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from promptmill.local import Event, Service
+from promptmill.local.readiness import Logged
+from promptmill.local.restart import Patience
+from promptmill.local.state import ServiceState, hold
+from promptmill.local.supervisor import Supervisor
+
+MARK = "PROMPTMILL_TEST_MARK"
+
+
+@contextlib.contextmanager
+def marking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A sign in the environment of all that a test starts, however deep; when the test ends nothing may bear it.
+
+    It is the test's own directory, for Redis writes its title over its environment, but is found by where it runs.
+    """
+    value = str(tmp_path)
+    monkeypatch.setenv(MARK, value)
+    yield value
+    left = marked(value)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    assert left == []
+
+
+# A child that ignores SIGTERM, and two grandchildren in sessions of their own, one of them orphaned.
+STUBBORN = """
+    import os, signal
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for orphan in (False, True):
+        if os.fork() == 0:
+            if orphan:
+                os.setsid()
+            if os.fork() == 0:
+                os.setsid()
+                input_forever()
+            if orphan:
+                os._exit(0)
+            input_forever()
+    print("ready", flush=True)
+    input_forever()
+"""
+PRELUDE = "import signal, sys\ndef input_forever():\n    while True:\n        signal.pause()\n"
+
+
+def plain(name: str, code: str, *, slowest_start: float = 30.0, patience: Patience = Patience()) -> Service:  # noqa: B008
+    command = (sys.executable, "-c", PRELUDE + textwrap.dedent(code))
+    environment = dict(os.environ)
+    ready = Logged("^ready")
+    return Service(name, command, ready, environment, slowest_start=slowest_start, grace=0.5, patience=patience)
+
+
+def stubborn() -> Service:
+    return plain("stubborn", STUBBORN)
+
+
+@contextlib.contextmanager
+def supervised(
+    directory: Path, service: Service, on_event: Callable[[Event], None] = lambda _: None, *more: Service
+) -> Iterator[Supervisor]:
+    def ignore(services: dict[str, ServiceState]) -> None:
+        pass
+
+    with hold(directory) as held:
+        supervisor = Supervisor([service, *more], directory / "logs", held, on_event, ignore)
+        try:
+            supervisor.start()
+            yield supervisor
+        finally:
+            supervisor.stop()
+
+
+@contextlib.contextmanager
+def foreign_supervisor(directory: Path, service: Service, *, wait: bool = True) -> Iterator[subprocess.Popen[str]]:
+    """A supervisor of one service in a process of its own."""
+    code = f"""
+        from pathlib import Path
+        from promptmill.local.readiness import Logged
+        from promptmill.local.service import Service
+        from promptmill.local.state import hold
+        from promptmill.local.supervisor import Supervisor
+        service = Service({service.name!r}, {service.command!r}, {service.ready!r}, {dict(service.environment)!r})
+        with hold(Path({str(directory)!r})) as held:
+            supervisor = Supervisor([service], Path({str(directory)!r}), held, lambda _: None, lambda _: None)
+            try:
+                supervisor.start()
+                print("up", flush=True)
+                supervisor.wait()
+            finally:
+                supervisor.stop()
+    """
+    with script(code) as process:
+        assert process.stdout
+        assert not wait or process.stdout.readline() == "up\n"
+        yield process
+
+
+@contextlib.contextmanager
+def script(code: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Every process with the mark in its environment, or that runs below that directory."""
+    return [process for process in psutil.process_iter() if bears(process, mark)]
+
+
+def pids(mark: str) -> set[int]:
+    return {process.pid for process in marked(mark)}
+
+
+def bears(process: psutil.Process, mark: str) -> bool:
+    try:
+        marked = process.environ().get(MARK) == mark or process.cwd().startswith(mark)
+        return marked and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
