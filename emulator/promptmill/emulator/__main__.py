@@ -51,15 +51,21 @@ def emulator(
         clock = _clock(state_dir, speed)
         rules = read_rules(faults.read_bytes()) if faults else []
         options = Options(_seconds(latency), _seconds(queue_seconds), tuple(model or ()))
-        execution = Execution(GoogleStorage(), _responder(responder), clock)
+        asked = _responder(responder)
     except (ApiError, OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     # The client would look at every bucket from a thread of its own, for tracing that nobody reads.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     registry = Registry(state_dir / "jobs" if state_dir else None)
-    service = Service(clock, registry, execution, options, Faults(rules))
+    storage = GoogleStorage()
+    service = Service(clock, registry, Execution(storage, asked, clock), options, Faults(rules))
+    service.workers.submit(storage.connect)
     service.resume()
-    serve(make_app(service), host, port)
+    try:
+        serve(make_app(service), host, port)
+    except OSError as error:
+        typer.echo(f"cannot listen on {host}:{port}: {error}", err=True)
+        raise typer.Exit(1) from error
     typer.echo(sentence(registry.all()))
 
 

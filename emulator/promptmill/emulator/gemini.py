@@ -1,6 +1,7 @@
 """Gemini's side of one request: what it refuses, how it counts tokens, what a response looks like."""
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -140,10 +141,12 @@ def _invalid(message: str) -> RowRefused:
     return RowRefused(400, message)
 
 
+@lru_cache(1024)
 def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
+@lru_cache(1024)
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
