@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from promptmill.config.errors import NotInstalled, WaitTimeout
+from promptmill.config.errors import NotInstalled, RunNotFound, Transient, WaitTimeout
 from promptmill.producers.index import Index
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report, RunStatus
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
+
+_PATIENCE = 120.0
+"""Seconds for which a run that was known may be unknown while it is waited for."""
 
 
 class Run:
@@ -35,20 +38,32 @@ class Run:
     def wait(self, timeout: float | None = None, on_status: Callable[[RunStatus], None] | None = None) -> RunStatus:
         """Wait until the run is done, at most ``timeout`` seconds; ``on_status`` hears of every look.
 
-        Stopping the wait does not stop the run. Raises WaitTimeout.
+        Stopping the wait does not stop the run. A Redis that is away or was wiped is waited for: the workers bring back
+        what it knew. Raises WaitTimeout, and RunNotFound or Transient when that lasts.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
         pause = 0.1
-        while not (status := self.status).done:
+        status = self.status
+        while not status.done:
             if on_status:
                 on_status(status)
-            if deadline is not None and time.monotonic() + pause > deadline:
+            if time.monotonic() + pause > deadline:
                 raise WaitTimeout(f"run {self.id} is still {status.state} after {timeout:g} s; it goes on")
             time.sleep(pause)
             pause = min(pause * 1.2, 1.0)
+            status = self._status_again(min(deadline, time.monotonic() + _PATIENCE))
         if on_status:
             on_status(status)
         return status
+
+    def _status_again(self, deadline: float) -> RunStatus:
+        while True:
+            try:
+                return self.status
+            except (RunNotFound, Transient):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(1.0)
 
     def results(self) -> Iterator[Result]:
         """Stream the results of all shards that are settled, in no particular order; needs access to the bucket."""
