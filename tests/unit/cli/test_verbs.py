@@ -1,8 +1,10 @@
 """The verbs as typed, as far as they need neither Redis nor anything else."""
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,14 @@ PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
 SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
 NOBODY = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(autouse=True)
+def logging_is_left_alone() -> Iterator[None]:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

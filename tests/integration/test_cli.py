@@ -1,0 +1,328 @@
+"""The command line with a real Redis and, where it starts them, real workers."""
+
+import csv
+import http.client
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from typer.testing import CliRunner, Result
+
+from deadline import until
+from promptmill.local.ports import reserve
+from promptmill.producers.cli.app import app
+from promptmill.producers.connection import Connection
+from promptmill.producers.index import Index
+from promptmill.producers.messages import Manifest
+from promptmill.producers.status import ShardStatus
+from stack import PATIENCE, QUICK, Site, running
+
+JOB = "projects/p/locations/l/batchPredictionJobs/42"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("redis"), ("redis",)) as site:
+        yield site
+
+
+@pytest.fixture
+def server(site: Site) -> "Iterator[redis.Redis]":
+    """An empty Redis."""
+    with redis.Redis.from_url(site.environment["PROMPTMILL_REDIS_URL"]) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def index(site: Site, server: "redis.Redis") -> Index:
+    """An index without runs, in a broker without messages."""
+    return Index(Connection(site.environment["PROMPTMILL_REDIS_URL"]))
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(site: Site, server: "redis.Redis") -> Iterator[Cli]:
+    """Runs the command line in this process."""
+    logging_before = logging.root.handlers[:], logging.root.level
+
+    def run(*arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(app, arguments, input=stdin, env=site.environment, catch_exceptions=False)
+
+    yield run
+    logging.root.handlers[:], level = logging_before
+    logging.root.setLevel(level)
+
+
+def opened(index: Index, run: str, created: float = 1_795_000_000.0) -> str:
+    index.open_run(Manifest(run, "publishers/google/models/gemini-3.8-flash", created, name=f"name of {run}"))
+    index.seal(run, requests=1500, chunks=1)
+    index.set_shard(run, ShardStatus(0, "submitted", 1500, job=JOB, job_state="JOB_STATE_RUNNING"))
+    return run
+
+
+def ended(index: Index, run: str, state: str) -> str:
+    opened(index, run)
+    index.set_shard(run, ShardStatus(0, "settled", 1500, 1490, 10, JOB, "JOB_STATE_SUCCEEDED"))
+    index.end_run(run, state, ended=1_795_000_027.0)
+    return run
+
+
+@contextmanager
+def started(directory: Path, environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """A `promptmill` that goes on, with what it says on stderr and stdout together; stopped in the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "promptmill.producers.cli", *arguments],
+        env=os.environ | environment | {"PYTHONUNBUFFERED": "1"},
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    impatience = threading.Timer(PATIENCE, process.kill)
+    impatience.start()
+    try:
+        yield process
+        process.terminate()
+        process.communicate(timeout=20)
+    finally:
+        impatience.cancel()
+        process.kill()
+        process.communicate()
+
+
+def lines_until(process: "subprocess.Popen[str]", wanted: str) -> list[str]:
+    """What a process says up to the first line with these words."""
+    assert process.stdout
+    said: list[str] = []
+    for line in process.stdout:
+        said.append(line)
+        if wanted in line:
+            return said
+    raise AssertionError(f"it never said {wanted!r}: {''.join(said)}")
+
+
+def test_where_there_are_no_runs_the_list_says_how_to_make_one(cli: Cli, index: Index) -> None:
+    shown = cli("list")
+
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert "promptmill submit" in shown.stderr
+    assert json.loads(cli("list", "--format", "json").stdout) == []
+
+
+def test_the_list_has_the_newest_run_first(cli: Cli, index: Index) -> None:
+    opened(index, "older", 1_795_000_000.0)
+    ended(index, "newer", "succeeded")
+    opened(index, "newest", 1_795_000_100.0)
+    opened(index, "newer", 1_795_000_050.0)
+
+    rows = list(csv.DictReader(io.StringIO(cli("list", "--format", "csv", "--limit", "2").stdout)))
+
+    assert [row["run"] for row in rows] == ["newest", "newer"]
+    assert rows[0]["state"] == "running"
+    assert rows[0]["model"] == "gemini-3.8-flash"
+    assert rows[0]["created"] == "2026-11-18T11:08:20Z"
+
+
+def test_a_run_is_described_in_a_sentence_with_its_jobs(cli: Cli, index: Index) -> None:
+    opened(index, "01kq1")
+
+    text = cli("describe", "01kq1").stdout
+
+    assert text.startswith("Vertex AI is at work on 1 job: 0 of 1,500 done")
+    assert JOB in text
+    assert "name of 01kq1" in text
+    assert "\x1b" not in text
+
+
+def test_a_run_is_described_to_programs_with_every_field(cli: Cli, index: Index) -> None:
+    ended(index, "01kq1", "partially_succeeded")
+
+    facts = json.loads(cli("describe", "01kq1", "--format", "json").stdout)
+
+    assert (facts["state"], facts["done"], facts["jobs"]) == ("partially_succeeded", True, 1)
+    assert (facts["requests"], facts["succeeded"], facts["failed"]) == (1500, 1490, 10)
+    assert (facts["created"], facts["ended"], facts["seconds"]) == (
+        "2026-11-18T11:06:40Z",
+        "2026-11-18T11:07:07Z",
+        27.0,
+    )
+    assert facts["shards"][0]["job"] == JOB
+
+
+def test_an_id_may_be_shortened_while_it_fits_one_run_only(cli: Cli, index: Index) -> None:
+    opened(index, "01kq1")
+    opened(index, "01kr2")
+
+    assert "01kr2" in cli("describe", "01kr").stdout
+    assert cli("describe", "01k").stderr == "error: '01k' fits 2 runs\n"
+    assert cli("describe", "02").stderr == "error: no run has an id that starts with '02'\n"
+    assert cli("describe", "02").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("succeeded", 0), ("partially_succeeded", 3), ("failed", 4), ("cancelled", 5), ("expired", 6)],
+)
+def test_waiting_tells_by_its_exit_code_how_a_run_ended(cli: Cli, index: Index, state: str, code: int) -> None:
+    ended(index, "01kq1", state)
+
+    waited = cli("wait", "01kq")
+
+    assert waited.exit_code == code
+    assert "1,500" in waited.stderr
+    assert "Traceback" not in waited.stderr
+
+
+def test_a_wait_ends_when_its_time_is_up(cli: Cli, index: Index) -> None:
+    opened(index, "01kq1")
+
+    waited = cli("wait", "01kq1", "--timeout", "0.5s")
+
+    assert waited.exit_code == 124
+    assert waited.stderr.splitlines()[-1] == "error: run 01kq1 is still running after 0.5 s; it goes on"
+
+
+@pytest.mark.parametrize("verb", ["wait", "watch"])
+def test_ctrl_c_stops_the_waiting_and_not_the_run(site: Site, index: Index, verb: str) -> None:
+    opened(index, "01kq1")
+
+    with started(site.directory, site.environment, verb, "01kq1") as process:
+        lines_until(process, "0 of 1,500 done")
+        process.send_signal(signal.SIGINT)
+        lines_until(process, "the run goes on; follow it with: promptmill wait 01kq1")
+        assert process.wait(10) == 130
+
+
+def test_all_runs_can_be_watched_where_there_is_no_terminal(site: Site, index: Index) -> None:
+    opened(index, "01kq1")
+
+    with started(site.directory, site.environment, "watch") as process:
+        lines_until(process, "running")
+        ended(index, "01kq1", "succeeded")
+        lines_until(process, "succeeded")
+
+
+def test_submitting_prints_the_id_alone(cli: Cli, index: Index) -> None:
+    sent = cli("submit", "-", "--name", "hello", "--label", "team=growth", stdin="good morning\nsee you soon\n")
+
+    assert sent.exit_code == 0
+    assert [sent.stdout.strip()] == index.runs(10)
+    manifest = index.find_manifest(sent.stdout.strip())
+    assert manifest
+    assert (manifest.name, manifest.labels) == ("hello", {"team": "growth"})
+    assert index.status(manifest.run).requests == 2
+
+
+def test_rows_that_are_refused_are_named_and_the_rest_goes_on(cli: Cli, index: Index) -> None:
+    rows = "".join(json.dumps({"key": f"k{row}", "prompt": "" if row % 2 else "fine"}) + "\n" for row in range(30))
+
+    sent = cli("submit", "-", stdin=rows)
+
+    assert sent.exit_code == 0
+    refused = [line for line in sent.stderr.splitlines() if line.startswith("refused: ")]
+    assert refused[0] == "refused: row 2 (key 'k1'): the prompt is empty"
+    assert refused[10:] == ["refused: 5 more rows"]
+
+
+def test_a_broken_line_leaves_nothing_to_be_paid_for(cli: Cli, index: Index) -> None:
+    sent = cli("submit", "-", stdin='{"prompt": "fine"}\n{oops\n')
+
+    assert (sent.exit_code, sent.stdout) == (1, "")
+    assert sent.stderr.startswith("error: row 2: standard input line 2: this is not JSON")
+    assert index.runs(10) == []
+
+
+def test_doctor_names_what_is_missing_and_what_mends_it(cli: Cli, index: Index) -> None:
+    seen = cli("doctor", "--format", "json")
+
+    checks = {check["name"]: check for check in json.loads(seen.stdout)}
+    assert seen.exit_code == 1
+    assert checks["broker"]["ok"]
+    assert checks["persistence"]["ok"]
+    assert checks["eviction"]["ok"]
+    assert checks["worker for poll"]["ok"] is False
+    assert checks["worker for poll"]["remedy"] == "promptmill worker --queues poll"
+    assert checks["bucket"]["remedy"] == "export PROMPTMILL_BUCKET=gs://BUCKET/promptmill"
+
+
+def test_doctor_finds_a_redis_that_forgets(cli: Cli, server: "redis.Redis") -> None:
+    server.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        text = cli("doctor").stdout
+    finally:
+        server.config_set("maxmemory-policy", "noeviction")
+
+    assert "✗ eviction" in text
+    assert "redis-cli config set maxmemory-policy noeviction" in text
+
+
+def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(site: Site, cli: Cli, server: "redis.Redis") -> None:
+    with (
+        reserve({"flower": 0}) as ports,
+        started(site.directory, site.environment, "worker", "--queues", "poll", "--name", "eye") as worker,
+        started(site.directory, site.environment, "beat") as beat,
+        started(site.directory, site.environment, "flower", "--port", str(port := ports["flower"])) as flower,
+    ):
+        assert any(f"eye-{worker.pid}@" in line for line in lines_until(worker, " ready."))
+        lines_until(beat, "beat: Starting")
+        lines_until(flower, f"Visit me at http://127.0.0.1:{port}")
+        assert until(lambda: status(port, "/healthcheck") == 200, 20, "Flower is healthy")
+        checks = {check["name"]: check for check in json.loads(cli("doctor", "--format", "json").stdout)}
+
+    assert checks["worker for poll"]["ok"] is True
+    assert checks["worker for work"]["ok"] is False
+    assert not list(site.directory.glob("celerybeat*"))
+
+
+def status(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except ConnectionError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -> None:
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
+        settings = os.environ | environment
+        return subprocess.run(
+            command, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    with started(tmp_path, QUICK, "up", "--latency", "1s", "--workers", "1") as up:
+        said = lines_until(up, "everything is ready")
+        exports = dict(
+            line.removeprefix("export ").strip().split("=", 1) for line in said if line.startswith("export ")
+        )
+        demo = run("demo", "--requests", "30", "--format", "json")
+        healthy = run("doctor", **exports)
+        lost = run("doctor", **exports | {"PROMPTMILL_BUCKET": "gs://nowhere/at-all"})
+        down = run("down")
+        assert up.wait(10) == 0
+
+    report = json.loads(demo.stdout.splitlines()[-1])
+    assert (demo.returncode, report["state"], report["succeeded"], report["unaccounted"]) == (0, "succeeded", 30, 0)
+    assert len(Path(report["answers"]).read_bytes().splitlines()) == 30
+    assert "nothing is paid for" in demo.stderr
+    assert (healthy.returncode, healthy.stderr) == (0, "")
+    assert "✗ bucket access" in lost.stdout
+    assert "gcloud storage buckets create gs://nowhere" in lost.stdout
+    assert (down.returncode, down.stderr) == (0, "everything is stopped\n")
