@@ -409,6 +409,15 @@ def _peak_megabytes(pid: int) -> float:
     return int(text.split("VmHWM:")[1].split()[0]) / 1000
 
 
+def test_without_a_storage_emulator_jobs_fail_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    with running("--latency", "0s") as emulator:
+        failed = emulator.ended(emulator.create().name)
+
+    assert failed.error.code == 13
+    assert "STORAGE_EMULATOR_HOST" in failed.error.message
+
+
 def test_a_port_that_is_taken_is_said_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

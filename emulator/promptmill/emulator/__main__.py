@@ -21,7 +21,7 @@ from .registry import Registry
 from .responders import EchoResponder, Responder
 from .server import serve
 from .service import Options, Service
-from .storage import GoogleStorage
+from .storage import GoogleStorage, StorageFailed
 
 _UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
 _cli = typer.Typer(add_completion=False)
@@ -59,7 +59,7 @@ def emulator(
     registry = Registry(state_dir / "jobs" if state_dir else None)
     storage = GoogleStorage()
     service = Service(clock, registry, Execution(storage, asked, clock), options, Faults(rules))
-    service.workers.submit(storage.connect)
+    service.workers.submit(lambda: _connect(storage))
     service.resume()
     try:
         serve(make_app(service), host, port)
@@ -67,6 +67,13 @@ def emulator(
         typer.echo(f"cannot listen on {host}:{port}: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(sentence(registry.all()))
+
+
+def _connect(storage: GoogleStorage) -> None:
+    try:
+        storage.connect()
+    except StorageFailed as error:
+        typer.echo(f"promptmill emulator: every job will fail: {error}", err=True)
 
 
 def _clock(state_dir: Path | None, speed: float) -> Clock:

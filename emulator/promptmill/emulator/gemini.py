@@ -26,6 +26,7 @@ ROLES = frozenset({"user", "model", "function"})
 PART_DATA = frozenset(
     {"text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult"}
 )
+MAX_CANDIDATES = 8
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_FILE = 258
 """What Gemini counts for a small image."""
@@ -125,11 +126,13 @@ def _check_parts(parts: Any, path: str) -> None:
 def _check_config(config: Any) -> None:
     if not isinstance(config, dict):
         raise _invalid("Invalid value at 'generation_config'.")
-    temperature, limit = config.get("temperature"), field(config, "maxOutputTokens")
+    temperature, limit, count = (field(config, name) for name in ("temperature", "maxOutputTokens", "candidateCount"))
     if temperature is not None and not (isinstance(temperature, int | float) and 0 <= temperature <= 2):
         raise _invalid(f"Unable to submit request because it has a temperature value of {temperature}: from 0 to 2.")
     if limit is not None and not (isinstance(limit, int) and limit > 0):
         raise _invalid(f"Unable to submit request because it has a maxOutputTokens value of {limit}.")
+    if count is not None and not (isinstance(count, int) and 1 <= count <= MAX_CANDIDATES):
+        raise _invalid(f"Unable to submit request because it has a candidateCount value of {count}.")
 
 
 def _texts(message: Any) -> list[str]:

@@ -4,7 +4,7 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -25,6 +25,34 @@ _OPTIONS = {
 }
 
 
+class Message(msgspec.Struct, frozen=True):
+    """What the model said."""
+
+    content: str | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One candidate."""
+
+    message: Message
+    finish_reason: str | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens, as far as the server counts them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """The part of a chat completion that matters here."""
+
+    choices: Annotated[list[Choice], msgspec.Meta(min_length=1)]
+    usage: Usage | None = None
+
+
 class OpenAIResponder:
     """Forwards text requests; `url` is the server's base with or without `/v1`, `model` the name it knows."""
 
@@ -38,26 +66,24 @@ class OpenAIResponder:
         """See Responder. `modelVersion` names the model that really answered."""
         gemini.check(request)
         completion = self._complete(chat(request, self._model))
-        choices = completion.get("choices") or [{}]
-        texts = [str((choice.get("message") or {}).get("content") or "") for choice in choices]
-        reason = _FINISH_REASONS.get(choices[0].get("finish_reason", "stop"), "OTHER")
+        texts = [choice.message.content or "" for choice in completion.choices]
+        reason = _FINISH_REASONS.get(completion.choices[0].finish_reason or "stop", "OTHER")
         response = gemini.response(request, f"{self._model} (emulated {model})", texts, reason, moment)
-        usage = completion.get("usage") or {}
-        return response | {"usageMetadata": response["usageMetadata"] | _usage(usage)}
+        return response | {"usageMetadata": response["usageMetadata"] | _usage(completion.usage)}
 
-    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _complete(self, body: dict[str, Any]) -> Completion:
         call = urllib.request.Request(  # noqa: S310 - the operator's own URL
             self._url, msgspec.json.encode(body), {"Content-Type": "application/json", "Authorization": "Bearer none"}
         )
         try:
             with urllib.request.urlopen(call, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
-                return dict(msgspec.json.decode(answer.read()))
+                return msgspec.json.decode(answer.read(), type=Completion)
         except urllib.error.HTTPError as error:
             with error:
                 raise RowRefused(error.code, f"{error.reason}: {error.read(500).decode(errors='replace')}") from error
         except (OSError, http.client.HTTPException) as error:
             raise RowRefused(503, f"The model server cannot be reached: {error}") from error
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise RowRefused(500, f"The model server's answer is not readable: {error}") from error
 
 
@@ -116,10 +142,11 @@ def _format(config: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _usage(usage: dict[str, Any]) -> dict[str, int]:
-    names = {
-        "prompt_tokens": "promptTokenCount",
-        "completion_tokens": "candidatesTokenCount",
-        "total_tokens": "totalTokenCount",
+def _usage(usage: Usage | None) -> dict[str, int]:
+    counted = usage or Usage()
+    counts = {
+        "promptTokenCount": counted.prompt_tokens,
+        "candidatesTokenCount": counted.completion_tokens,
+        "totalTokenCount": counted.total_tokens,
     }
-    return {name: usage[theirs] for theirs, name in names.items() if isinstance(usage.get(theirs), int)}
+    return {name: count for name, count in counts.items() if count is not None}

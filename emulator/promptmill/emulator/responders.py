@@ -9,7 +9,7 @@ import msgspec
 from . import gemini, schemas
 from .errors import RowRefused
 
-_TRANSLATE = re.compile(r"\s*translate\b.*?\b(?:to|into)\s+([\w -]+?)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL)
+_TRANSLATE = re.compile(r"\s*translate\b.{0,80}?\b(?:to|into)\s+([\w -]{1,40}?)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL)
 _ECHO_LENGTH = 400
 
 

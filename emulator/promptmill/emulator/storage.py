@@ -1,6 +1,7 @@
 """Cloud Storage, as far as a job needs it: streamed reads and writes of whole objects."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -43,7 +44,10 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 class GoogleStorage:
-    """The real client; STORAGE_EMULATOR_HOST sends it to a local server, with anonymous credentials."""
+    """The real client with anonymous credentials, for the local server that STORAGE_EMULATOR_HOST names (with its scheme).
+
+    Without that variable every call fails: the emulator never talks to Google.
+    """
 
     def connect(self) -> None:
         """Make the client, which would otherwise cost the first job a second."""
@@ -51,6 +55,8 @@ class GoogleStorage:
 
     @cached_property
     def _client(self) -> Any:
+        if not os.environ.get("STORAGE_EMULATOR_HOST"):
+            raise StorageFailed("STORAGE_EMULATOR_HOST is not set, and the emulator does not talk to Google")
         # Here, not at the top: the import costs 50 MB and most of a second, and unit tests need none of it.
         from google.auth.credentials import AnonymousCredentials
         from google.cloud.storage import Client

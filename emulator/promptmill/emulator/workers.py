@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 
 WORKERS = 4
@@ -16,9 +17,12 @@ class Workers:
             threading.Thread(target=self._loop, name=f"job-{number}", daemon=True).start()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do it as soon as a thread is free. `work` handles its own errors."""
+        """Do it as soon as a thread is free; an error of it is printed and forgotten."""
         self._queue.put(work)
 
     def _loop(self) -> None:
         while True:
-            self._queue.get()()
+            try:
+                self._queue.get()()
+            except Exception:  # noqa: BLE001 - the thread is needed for the next job
+                traceback.print_exc()

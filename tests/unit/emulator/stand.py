@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from promptmill.emulator.clock import Clock
 from promptmill.emulator.execution import Execution
@@ -55,6 +55,18 @@ class ByHand(Workers):
             self.waiting.pop(0)()
 
 
+class WatchedStorage(MemoryStorage):
+    """Calls `on_write` before each write."""
+
+    def __init__(self, *buckets: str) -> None:
+        super().__init__(*buckets)
+        self.on_write: Callable[[], object] = lambda: None
+
+    def write(self, uri: str, content: IO[bytes]) -> None:
+        self.on_write()
+        super().write(uri, content)
+
+
 class Stand:
     """The service with everything around it, and short words for what tests do with it."""
 
@@ -62,7 +74,7 @@ class Stand:
         self, *, latency: float = 60, queue: float = 0, at_once: bool = True, folder: Path | None = None
     ) -> None:
         self.clock = HandClock()
-        self.storage = MemoryStorage("source", "target")
+        self.storage = WatchedStorage("source", "target")
         self.workers = ByHand(at_once=at_once)
         self.service = Service(
             self.clock,

@@ -104,6 +104,7 @@ def test_as_many_candidates_as_wanted() -> None:
         asked() | {"generationConfig": 7},
         asked(temperature=3),
         asked(maxOutputTokens=0),
+        asked(candidateCount="two"),
         asked(responseSchema={"$ref": "#/nowhere"}),
     ],
 )

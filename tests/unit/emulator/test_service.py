@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from promptmill.emulator.bill import bill
+from promptmill.emulator.clock import timestamp
 from promptmill.emulator.errors import ApiError
 from promptmill.emulator.paging import Query
 from unit.emulator.stand import PARENT, START, Stand, body, row
@@ -47,7 +48,9 @@ def test_a_job_does_not_end_before_its_work_is_done() -> None:
     assert state(stand.look(job, 90)) == "RUNNING"
     assert stand.look(job, 90)["completionStats"] == {"incompleteCount": "-1"}
     stand.workers.run()
+
     assert state(stand.look(job, 91)) == "SUCCEEDED"
+    assert stand.look(job, 91)["endTime"] == timestamp(START + 90)
 
 
 def test_counts_grow_while_a_job_runs() -> None:
@@ -187,8 +190,9 @@ def test_a_job_cancelled_before_it_starts_ends_without_output() -> None:
     stand.service.cancel(job["name"])
     stand.workers.run()
 
-    cancelled = stand.look(job, 0)
+    cancelled = stand.look(job, 100)
     assert state(cancelled) == "CANCELLED"
+    assert "startTime" not in cancelled
     assert "completionStats" not in cancelled
     assert "outputInfo" not in cancelled
     assert stand.files() == {}
@@ -212,6 +216,21 @@ def test_a_running_job_that_is_cancelled_returns_and_charges_what_was_done(work_
     assert cancelled["completionStats"] == {"successfulCount": "50", "incompleteCount": "50"}
     assert len(stand.output()) == 50
     assert bill(stand.service.registry.all(), stand.clock.now())["requests"] == 50
+
+
+def test_work_that_is_done_while_its_job_is_cancelled_does_not_count() -> None:
+    stand = Stand(latency=60, at_once=False)
+    stand.requests(100)
+    job = stand.create()
+    stand.look(job, 30.5)
+    stand.storage.on_write = lambda: stand.service.cancel(job["name"])
+
+    stand.workers.waiting.pop()()
+
+    assert state(stand.look(job, 61)) == "CANCELLING"
+    stand.workers.run()
+    assert state(stand.look(job, 61)) == "CANCELLED"
+    assert len(stand.output()) == 50
 
 
 def test_a_job_that_has_ended_cannot_be_cancelled_but_deleted() -> None:
