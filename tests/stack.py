@@ -64,6 +64,10 @@ class Site:
         asked = {"on": on, "fault": fault, **rule} | ({} if times is None else {"times": times})
         ask(self._emulator, "POST", "/admin/faults", msgspec.json.encode(asked))
 
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults that wait for their call or job."""
+        return list(ask(self._emulator, "GET", "/admin/faults"))
+
     def clear_faults(self) -> None:
         ask(self._emulator, "DELETE", "/admin/faults")
 

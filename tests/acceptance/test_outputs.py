@@ -1,0 +1,148 @@
+"""Whatever Vertex's output looks like, every key of a run has exactly one final state, in the sink and in the report."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promptmill.producers import Promptmill, Report, Result, sinks
+from stack import Site, done, keys, once, read_results
+
+REQUESTS = 300
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("files", {"count": 3}),
+        ("duplicated", {"count": 20, "where": "same"}),
+        ("duplicated", {"count": 20, "where": "other"}),
+        ("unknown", {"count": 5}),
+        ("keyless", {}),
+        ("incremental", {}),
+        ("late", {"seconds": 1}),
+    ],
+)
+def test_answers_in_any_order_file_and_number_are_each_taken_once(
+    site: Site, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any]
+) -> None:
+    site.fault("output", fault, **rule)
+
+    report = translated(mill, answers)
+
+    assert (report.state, report.succeeded, report.failed) == ("succeeded", REQUESTS, 0)
+    assert report.duplicates == (20 if fault == "duplicated" else 0)
+    assert report.unknown == (5 if fault == "unknown" else 0)
+
+
+def test_answers_without_keys_that_echo_the_request_with_nulls_find_their_rows(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    site.fault("output", "keyless", share=0.5)
+    site.fault("output", "nulls")
+
+    report = translated(mill, answers)
+
+    assert report.succeeded == REQUESTS
+    assert all(f"sentence {result.key} ends" in result.text for result in read_results(answers))
+
+
+def test_a_missing_row_ends_as_a_failure_that_says_so(site: Site, mill: Promptmill, answers: Path) -> None:
+    site.fault("output", "missing", count=7)
+
+    report = translated(mill, answers)
+
+    assert (report.state, report.succeeded, report.failures) == ("partially_succeeded", 293, {"MISSING_ROW": 7})
+    assert reasons(read_results(answers)) == {"MISSING_ROW": 7}
+
+
+@pytest.mark.parametrize(("fault", "rule", "lost"), [("truncated", {}, 1), ("invalid", {"count": 3}, 3)])
+def test_a_line_that_cannot_be_read_costs_its_own_row_alone(
+    site: Site, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any], lost: int
+) -> None:
+    site.fault("output", fault, **rule)
+
+    report = translated(mill, answers)
+
+    assert (report.succeeded, report.unreadable, report.failures) == (REQUESTS - lost, lost, {"MISSING_ROW": lost})
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule", "reason"),
+    [
+        ("error", {"code": 400}, "INVALID_ARGUMENT"),
+        ("error", {"code": 429}, "RESOURCE_EXHAUSTED"),
+        ("blocked", {"reason": "PROHIBITED_CONTENT"}, "PROHIBITED_CONTENT"),
+        ("finish", {"reason": "SAFETY"}, "SAFETY"),
+        ("finish", {"reason": "MAX_TOKENS"}, "MAX_TOKENS"),
+        ("no-candidates", {}, "EMPTY_RESPONSE"),
+    ],
+)
+def test_a_row_that_vertex_refused_says_why(
+    site: Site, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any], reason: str
+) -> None:
+    site.fault("output", fault, count=4, **rule)
+
+    report = translated(mill, answers)
+
+    assert (report.succeeded, report.failures) == (REQUESTS - 4, {reason: 4})
+    cut_off = [result for result in read_results(answers) if result.error]
+    assert all(bool(result.text) == (reason == "MAX_TOKENS") for result in cut_off)
+
+
+def test_all_disturbances_at_once_leave_every_key_with_one_state(site: Site, mill: Promptmill, answers: Path) -> None:
+    site.fault("output", "files", count=3)
+    site.fault("output", "duplicated", count=30, where="other", seed=1)
+    site.fault("output", "missing", count=10, seed=2)
+    site.fault("output", "unknown", count=5, seed=3)
+    site.fault("output", "keyless", count=40, seed=4)
+    site.fault("output", "error", count=15, code=500, seed=5)
+    site.fault("output", "truncated")
+
+    report = translated(mill, answers)
+
+    assert report.unknown >= 5  # the second copy of an answer without a key is nobody's either
+    assert report.failures["INTERNAL"] in range(5, 16)  # a row that lost its line is missing, not failed
+    assert report.succeeded + report.failed == REQUESTS
+
+
+@pytest.mark.parametrize(
+    ("end", "share", "state", "reason"),
+    [
+        ("FAILED", 0, "failed", "JOB_FAILED"),
+        ("EXPIRED", 0, "expired", "JOB_EXPIRED"),
+        ("CANCELLED", 0, "cancelled", "JOB_CANCELLED"),
+        ("EXPIRED", 0.4, "partially_succeeded", "JOB_EXPIRED"),
+        ("CANCELLED", 0.5, "partially_succeeded", "JOB_CANCELLED"),
+        ("PARTIALLY_SUCCEEDED", 0.6, "partially_succeeded", "MISSING_ROW"),
+    ],
+)
+def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finished(
+    site: Site, mill: Promptmill, answers: Path, end: str, share: float, state: str, reason: str
+) -> None:
+    site.fault("job", end, share=share)
+
+    report = translated(mill, answers)
+
+    finished = round(REQUESTS * share)
+    assert (report.state, report.succeeded, report.failures) == (state, finished, {reason: REQUESTS - finished})
+
+
+def translated(mill: Promptmill, answers: Path) -> Report:
+    """Do a run of REQUESTS requests; each key is in the sink exactly once, as the report says."""
+    run = mill.submit(
+        (f"Translate to Spanish: sentence {number} ends" for number in range(1, REQUESTS + 1)),
+        sinks=[sinks.jsonl(answers)],
+    )
+    status, report, results = done(run), run.report(), read_results(answers)
+    assert keys(results) == once(range(1, REQUESTS + 1))
+    assert reasons(results) == report.failures
+    assert (report.requests, report.unaccounted, report.jobs) == (REQUESTS, 0, 1)
+    assert (status.state, status.succeeded, status.failed) == (report.state, report.succeeded, report.failed)
+    return report
+
+
+def reasons(results: list[Result]) -> dict[str, int]:
+    """How many failures there are of each reason."""
+    return Counter(result.error.reason for result in results if result.error)
