@@ -67,7 +67,7 @@ class Index:
     def set_shard(self, run: str, shard: ShardStatus) -> None:
         """Note how far a shard is; fields that have their default are left as they are."""
         fields = msgspec.to_builtins(shard)
-        place = fields.pop("shard")
+        place = f"{fields.pop('shard')}/{fields.pop('attempt', 1)}"
         with self._answering() as r:
             r.hset(_run(run) + ":shards", mapping={f"{place}.{name}": value for name, value in fields.items()})
 
@@ -115,7 +115,8 @@ def _shards(fields: dict[str, str]) -> list[ShardStatus]:
     shards: dict[str, dict[str, str]] = {}
     for field, value in fields.items():
         place, _, name = field.partition(".")
-        shards.setdefault(place, {"shard": place, "state": "planned"})[name] = value
+        shard, _, attempt = place.partition("/")
+        shards.setdefault(place, {"shard": shard, "attempt": attempt, "state": "planned"})[name] = value
     return [msgspec.convert(shard, ShardStatus, strict=False) for shard in shards.values()]
 
 
@@ -133,5 +134,5 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
         succeeded=sum(shard.succeeded for shard in shards),
         failed=sum(shard.failed for shard in shards),
         error=fields.get("error", ""),
-        shards=sorted(shards, key=lambda shard: shard.shard),
+        shards=sorted(shards, key=lambda shard: (shard.shard, shard.attempt)),
     )

@@ -38,6 +38,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, str] = {}
     sinks: list[SinkSpec] = []
     idempotent: bool = False
+    max_attempts: int = 3
     v: int = VERSION
 
     def content(self) -> "Manifest":

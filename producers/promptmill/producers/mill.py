@@ -18,6 +18,7 @@ from promptmill.producers.runs import Run
 if TYPE_CHECKING:
     from promptmill.producers.sender import Sender
 
+MAX_ATTEMPTS = 9
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _MODEL = re.compile(
     r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?[\w.@-]+"
@@ -55,6 +56,7 @@ class Promptmill:
         labels: Mapping[str, str] | None = None,
         sinks: Sequence[SinkSpec] = (),
         idempotency_key: str | None = None,
+        max_attempts: int = 3,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -63,6 +65,7 @@ class Promptmill:
         A prompt is a string, or a mapping with ``request`` (Google's GenerateContentRequest) or ``prompt``, and if
         wanted ``key`` and ``metadata``. Nothing is paid for before the last one was accepted. A row that cannot be sent
         becomes a failure of the run with reason INVALID_REQUEST (and is shown to ``on_refused``); the rest goes on.
+        Requests that fail for a reason that may pass are tried up to ``max_attempts`` times, in jobs of their own.
         The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
         hears how many requests were sent so far.
 
@@ -76,6 +79,7 @@ class Promptmill:
             labels=dict(labels or {}),
             sinks=list(sinks),
             idempotent=idempotency_key is not None,
+            max_attempts=_attempts(max_attempts),
         )
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
@@ -197,6 +201,12 @@ def _run_id(idempotency_key: str | None) -> str:
         return str(ULID()).lower()
     number = int.from_bytes(hashlib.sha256(idempotency_key.encode()).digest()[:16], "big")
     return "k" + "".join(_ALPHABET[number >> 5 * place & 31] for place in range(25))
+
+
+def _attempts(number: int) -> int:
+    if not 1 <= number <= MAX_ATTEMPTS:
+        raise ConfigurationError(f"max_attempts is a number from 1 to {MAX_ATTEMPTS}, not {number}")
+    return number
 
 
 def _model(model: str) -> str:

@@ -7,10 +7,14 @@ END_STATES = ("succeeded", "partially_succeeded", "failed", "cancelled", "expire
 
 
 class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One shard: how far it is, its counts, and its job (Google's name and state)."""
+    """One attempt of a shard: how far it is, its counts, and its job (Google's name and state).
+
+    ``requests`` are those of this attempt; those that are to be tried again count as neither succeeded nor failed.
+    """
 
     shard: int
     state: str
+    attempt: int = 1
     requests: int = 0
     succeeded: int = 0
     failed: int = 0

@@ -94,11 +94,15 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """One part, parsed: its counts, and the rows of the shard that it answers, as packed bitmaps."""
+    """One part, parsed: its counts, and packed bitmaps of the rows of the shard that it answers.
+
+    ``passing`` are those of the failed rows that a second try can mend.
+    """
 
     counts: Counts
     succeeded: bytes
     failed: bytes
+    passing: bytes
     unkeyed: int
     unreadable_at: list[int]
     at: float
@@ -113,12 +117,17 @@ class ResultFile(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """One final state for every row of a shard: the files that hold them, and the counts."""
+    """What became of every row of an attempt: the files that hold final results, their counts, and who is tried again.
+
+    ``again`` is the packed bitmap of the rows of the next attempt, ``retried`` their number.
+    """
 
     files: list[ResultFile]
     counts: Counts
     requests: int
     at: float
+    again: bytes = b""
+    retried: int = 0
 
 
 class Delivered(msgspec.Struct, frozen=True):
@@ -180,18 +189,18 @@ def unpack(data: bytes) -> int:
 class ShardFacts(msgspec.Struct):
     """Which facts exist of a shard's attempt; ``parts`` and ``files`` are how many of each there are to be."""
 
-    attempt: int
     input: bool = False
     job: bool = False
     ended: bool = False
     parts: int | None = None
     parsed: set[int] = msgspec.field(default_factory=set)
     files: int | None = None
+    again: bool = False
     delivered: set[tuple[int, int]] = msgspec.field(default_factory=set)
 
 
 class RunFacts(msgspec.Struct):
-    """Which facts exist of a run; ``shards`` has None for a shard of which there is nothing yet."""
+    """Which facts exist of a run; ``shards`` is by shard and attempt, and lacks those of which there is nothing yet."""
 
     run: str
     manifest: Manifest | None = None
@@ -200,7 +209,7 @@ class RunFacts(msgspec.Struct):
     plan: Plan | None = None
     aborted: bool = False
     reported: bool = False
-    shards: dict[int, ShardFacts] = msgspec.field(default_factory=dict)
+    shards: dict[tuple[int, int], ShardFacts] = msgspec.field(default_factory=dict)
 
 
 _CHUNK = re.compile(r"chunks/(\d{8})")
@@ -236,12 +245,7 @@ def _note(facts: RunFacts, bucket: Bucket, name: str, place: str) -> None:
 
 
 def _note_shard(facts: RunFacts, bucket: Bucket, name: str, found: re.Match[str]) -> None:
-    index, attempt = int(found[1]), int(found[2])
-    shard = facts.shards.get(index)
-    if shard is None or shard.attempt < attempt:
-        shard = facts.shards[index] = ShardFacts(attempt)
-    if shard.attempt > attempt:
-        return
+    shard = facts.shards.setdefault((int(found[1]), int(found[2])), ShardFacts())
     fact, parsed, sink, part = found[3], found[4], found[5], found[6]
     if parsed:
         shard.parsed.add(int(parsed))
@@ -250,6 +254,7 @@ def _note_shard(facts: RunFacts, bucket: Bucket, name: str, found: re.Match[str]
     elif fact == "parts":
         shard.parts = len(get(bucket, name, Parts).parts)
     elif fact == "settled":
-        shard.files = len(get(bucket, name, Settled).files)
+        settled = get(bucket, name, Settled)
+        shard.files, shard.again = len(settled.files), settled.retried > 0
     else:
         setattr(shard, fact, True)

@@ -5,8 +5,9 @@ from promptmill.producers.index import Index
 from promptmill.producers.messages import Seal
 from promptmill.producers.status import ShardStatus
 from promptmill.workers import facts
-from promptmill.workers.facts import Created, Plan, RunFacts, Settled
-from promptmill.workers.ports import Bucket
+from promptmill.workers.facts import Created, Input, Plan, RunFacts, Settled
+from promptmill.workers.notes import OpenJob
+from promptmill.workers.ports import Bucket, Job
 
 
 def planned(index: Index, run: str, plan: Plan) -> None:
@@ -15,21 +16,32 @@ def planned(index: Index, run: str, plan: Plan) -> None:
         index.set_shard(run, ShardStatus(shard, "planned", requests=rows.requests))
 
 
-def reached(index: Index, run: str, shard: int, state: str) -> None:
-    """Note the state of a shard."""
-    index.set_shard(run, ShardStatus(shard, state))
+def sharded(index: Index, run: str, shard: int, attempt: int, made: Input) -> None:
+    """Note that an attempt's input is there."""
+    index.set_shard(run, ShardStatus(shard, "sharded", attempt, requests=made.requests + made.refused))
 
 
-def submitted(index: Index, run: str, shard: int, made: Created) -> None:
-    """Note the job of a shard, or that Vertex refused it."""
+def submitted(index: Index, run: str, shard: int, attempt: int, made: Created) -> None:
+    """Note the job of an attempt, or that Vertex refused it."""
     state = "JOB_STATE_PENDING" if made.name else "JOB_STATE_FAILED"
-    index.set_shard(run, ShardStatus(shard, "submitted", job=made.name, job_state=state))
+    index.set_shard(run, ShardStatus(shard, "submitted", attempt, job=made.name, job_state=state))
 
 
-def settled(index: Index, run: str, shard: int, settled: Settled) -> None:
-    """Note the counts of a shard."""
+def watched(index: Index, job: OpenJob, seen: Job) -> None:
+    """Note the state of a job."""
+    state = "ended" if seen.ended else "submitted"
+    index.set_shard(job.run, ShardStatus(job.shard, state, job.attempt, job=job.name, job_state=seen.state))
+
+
+def delivering(index: Index, run: str, shard: int, attempt: int) -> None:
+    """Note that a job's output is being worked on."""
+    index.set_shard(run, ShardStatus(shard, "delivering", attempt))
+
+
+def settled(index: Index, run: str, shard: int, attempt: int, settled: Settled) -> None:
+    """Note the counts of an attempt."""
     counts = settled.counts
-    index.set_shard(run, ShardStatus(shard, "settled", succeeded=counts.succeeded, failed=counts.failed))
+    index.set_shard(run, ShardStatus(shard, "settled", attempt, succeeded=counts.succeeded, failed=counts.failed))
 
 
 def remember(index: Index, bucket: Bucket, known: RunFacts) -> None:
@@ -41,9 +53,11 @@ def remember(index: Index, bucket: Bucket, known: RunFacts) -> None:
         index.seal(known.run, facts.get(bucket, names.seal(known.run), Seal).requests, known.sealed)
     if known.plan is not None:
         planned(index, known.run, known.plan)
-    for place, shard in known.shards.items():
-        folder = names.shard(known.run, place, shard.attempt)
+    for (place, attempt), shard in sorted(known.shards.items()):
+        folder = names.shard(known.run, place, attempt)
+        if shard.input:
+            sharded(index, known.run, place, attempt, facts.get(bucket, folder + "input.json", Input))
         if shard.job:
-            submitted(index, known.run, place, facts.get(bucket, folder + "job.json", Created))
+            submitted(index, known.run, place, attempt, facts.get(bucket, folder + "job.json", Created))
         if shard.files is not None:
-            settled(index, known.run, place, facts.get(bucket, folder + "settled.json", Settled))
+            settled(index, known.run, place, attempt, facts.get(bucket, folder + "settled.json", Settled))

@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from promptmill.producers.results import Error
+from promptmill.workers.ports import Job
 
 FINISH_REASONS = frozenset(
     {
@@ -31,6 +32,7 @@ OURS = frozenset(
         "EMPTY_RESPONSE",
         "UNREADABLE_RESPONSE",
         "JOB_FAILED",
+        "JOB_INTERRUPTED",
         "JOB_EXPIRED",
         "JOB_CANCELLED",
     }
@@ -38,6 +40,18 @@ OURS = frozenset(
 """What Vertex has no word for."""
 
 REASONS = FINISH_REASONS | STATUS | OURS
+
+PASSING = frozenset(
+    {
+        "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "UNKNOWN", "MISSING_ROW",
+        "EMPTY_RESPONSE", "JOB_EXPIRED", "JOB_INTERRUPTED",
+    }
+)  # fmt: skip
+"""What a second try can mend. A blocked, invalid or cut off answer would come out the same."""
+
+_PASSING_CODES = frozenset({4, 8, 10, 13, 14})
+"""google.rpc codes of a failed job that may pass: deadline, quota, aborted, internal ("Please try this operation again"),
+unavailable. Not 3 (the importer refused the file), 7 and 9 (no access to the bucket)."""
 
 _OF_HTTP = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED",
@@ -82,12 +96,13 @@ def of_finish(reason: str) -> Error:
     return Error(known, "" if known == reason else f"Vertex said {reason[:100]}")
 
 
-def of_missing(job_state: str, job_error: str) -> Error:
-    """Return the error of a row that the output of a job lacks."""
-    reason = _OF_JOB.get(job_state)
+def of_missing(job: Job) -> Error:
+    """Return the error of a row that the output of ``job`` lacks."""
+    failed = job.state == "JOB_STATE_FAILED" and job.error_code in _PASSING_CODES
+    reason = "JOB_INTERRUPTED" if failed else _OF_JOB.get(job.state)
     if reason is None:
         return Error("MISSING_ROW", "the job's output has no row for this request")
-    return Error(reason, job_error[:_MESSAGE])
+    return Error(reason, job.error_message[:_MESSAGE])
 
 
 def _known(reason: str, otherwise: str) -> str:

@@ -24,10 +24,10 @@ def report(settings: Settings, run: str) -> bytes:
 def lines(bucket: Bucket, run: str) -> Iterator[bytes]:
     """Yield the results of a run, one file of each shard at a time."""
     known = facts.load(bucket, run)
-    for index, rows in enumerate(known.plan.shards if known.plan else []):
-        shard = known.shards.get(index)
-        if shard is None or shard.files is None:
+    for (index, attempt), shard in sorted(known.shards.items()):
+        if known.plan is None or shard.files is None:
             continue
-        settled = facts.get(bucket, names.shard(run, index, shard.attempt) + "settled.json", Settled)
+        first_row = known.plan.shards[index].first_row
+        settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
         for file in settled.files:
-            yield from kept_lines(bucket, file, rows.first_row).split(b"\n")[:-1]
+            yield from kept_lines(bucket, file, first_row).split(b"\n")[:-1]

@@ -72,8 +72,8 @@ def plan(self: Stage, run: str) -> None:
 @shared_task(bind=True, base=Stage, name="promptmill.shard")
 def shard(self: Stage, run: str, index: int, attempt: int) -> None:
     """Write the input file of one shard."""
-    steps.shard.shard(self.services.bucket, run, index, attempt)
-    progress.reached(self.services.index, run, index, "sharded")
+    made = steps.shard.shard(self.services.bucket, run, index, attempt)
+    progress.sharded(self.services.index, run, index, attempt, made)
     self.send([Step("submit", run, (index, attempt))])
 
 
@@ -85,7 +85,7 @@ def submit(self: Stage, run: str, index: int, attempt: int) -> None:
     made = steps.submit.submit(services.bucket, services.jobs, run, index, attempt, owner=owner, settle_seconds=settle)
     if isinstance(made, Wait):
         self.wait(made)
-    progress.submitted(services.index, run, index, made)
+    progress.submitted(services.index, run, index, attempt, made)
     self.send(watching.watch(services, self.flow, run, index, attempt, made))
 
 
@@ -113,7 +113,7 @@ def collect(self: Stage, run: str, index: int, attempt: int) -> None:
     found = steps.collect.collect(services.bucket, run, index, attempt, services.settings.part_bytes)
     if isinstance(found, Wait):
         self.wait(found)
-    progress.reached(services.index, run, index, "delivering")
+    progress.delivering(services.index, run, index, attempt)
     parse = [Step("parse", run, (index, attempt, part)) for part in range(len(found.parts))]
     self.send(parse or [Step("settle", run, (index, attempt))])
 
@@ -133,12 +133,14 @@ def settle(self: Stage, run: str, index: int, attempt: int) -> None:
     """Give every row of a shard one final state, and have the results delivered."""
     services = self.services
     settled = steps.settle.settle(services.bucket, run, index, attempt)
-    progress.settled(services.index, run, index, settled)
+    progress.settled(services.index, run, index, attempt, settled)
     sinks = len(facts.get(services.bucket, names.manifest(run), Manifest).sinks)
     places = [(index, attempt, part, sink) for part in range(len(settled.files)) for sink in range(sinks)]
     self.send(Step("deliver", run, place) for place in places)
+    if settled.retried:
+        self.send([Step("shard", run, (index, attempt + 1))])
     if not places:
-        _finish_if_last(self, run, str(index))
+        _finish_if_through(self, run, index, attempt)
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.deliver")
@@ -148,7 +150,7 @@ def deliver(self: Stage, run: str, index: int, attempt: int, part: int, sink: in
     steps.deliver.deliver(services.bucket, services.open_sink, run, index, attempt, part, sink)
     wanted = steps.deliver.places(services.bucket, run, index, attempt)
     if services.notes.tally(run, f"delivered:{index}.{attempt}", f"{part}.{sink}") >= wanted:
-        _finish_if_last(self, run, str(index))
+        _finish_if_through(self, run, index, attempt)
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.finish")
@@ -158,16 +160,18 @@ def finish(self: Stage, run: str) -> None:
     known = facts.load(services.bucket, run)
     if steps.due.next_steps(known) != [Step("finish", run)]:
         return
-    attempts = {index: shard.attempt for index, shard in known.shards.items()}
-    report = steps.finish.finish(services.bucket, services.open_sink, run, attempts)
+    report = steps.finish.finish(services.bucket, services.open_sink, run, sorted(known.shards))
     services.index.end_run(run, report.state, error=report.error, ended=time.time())
     _log.info("run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed)
 
 
-def _finish_if_last(self: Stage, run: str, shard: str) -> None:
+def _finish_if_through(self: Stage, run: str, index: int, attempt: int) -> None:
     """Send ``finish`` when all shards are through; it looks at the facts before it believes that."""
-    done = self.services.notes.tally(run, "through", shard)
-    if done >= len(facts.get(self.services.bucket, names.plan(run), facts.Plan).shards):
+    services = self.services
+    if steps.settle.settle(services.bucket, run, index, attempt).retried:
+        return
+    done = services.notes.tally(run, "through", str(index))
+    if done >= len(facts.get(services.bucket, names.plan(run), facts.Plan).shards):
         self.send([Step("finish", run)])
 
 

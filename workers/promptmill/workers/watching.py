@@ -7,8 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from promptmill.config import names
-from promptmill.producers.status import ShardStatus
-from promptmill.workers import facts
+from promptmill.workers import facts, progress
 from promptmill.workers.facts import Created, Ended
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
@@ -93,13 +92,13 @@ def is_over(services: Services) -> bool:
 def _note_state(services: Services, known: OpenJob, job: Job) -> None:
     if known.state != job.state:
         services.notes.add_job(services.settings.parent, known._replace(state=job.state))
-        services.index.set_shard(known.run, ShardStatus(known.shard, "submitted", job=job.name, job_state=job.state))
+        progress.watched(services.index, known, job)
 
 
 def _end(services: Services, known: OpenJob, job: Job) -> Step:
     folder = names.shard(known.run, known.shard, known.attempt)
     facts.put(services.bucket, folder + "ended.json", Ended(job, facts.now()))
-    services.index.set_shard(known.run, ShardStatus(known.shard, "ended", job=job.name, job_state=job.state))
+    progress.watched(services.index, known, job)
     services.notes.remove_job(services.settings.parent, job.name)
     _log.info("job ended", run=known.run, shard=known.shard, job=job.name, state=job.state)
     return Step("collect", known.run, (known.shard, known.attempt))

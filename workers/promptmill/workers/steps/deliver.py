@@ -23,7 +23,7 @@ def deliver(bucket: Bucket, open_sink: OpenSink, run: str, index: int, attempt: 
     rows = facts.get(bucket, names.plan(run), Plan).shards[index]
     settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
     lines = kept_lines(bucket, settled.files[part], rows.first_row)
-    open_sink(spec, run).deliver(part_name(index, part), lines)
+    open_sink(spec, run).deliver(part_name(index, attempt, part), lines)
     facts.put(bucket, fact, Delivered(facts.now()))
 
 
@@ -33,6 +33,6 @@ def places(bucket: Bucket, run: str, index: int, attempt: int) -> int:
     return len(settled.files) * len(facts.get(bucket, names.manifest(run), Manifest).sinks)
 
 
-def part_name(index: int, part: int) -> str:
+def part_name(index: int, attempt: int, part: int) -> str:
     """Return what a file of results is called in a sink."""
-    return f"{index:04d}-{part:05d}"
+    return f"{index:04d}-{attempt}-{part:05d}"

@@ -18,11 +18,9 @@ def next_steps(facts: RunFacts) -> list[Step]:
     if facts.plan is None:
         whole = facts.sealed is not None and len(facts.chunks) >= facts.sealed
         return [Step("plan", facts.run)] if whole else []
-    steps = [
-        step
-        for index in range(len(facts.plan.shards))
-        for step in _shard_steps(facts, index, facts.shards.get(index) or ShardFacts(FIRST_ATTEMPT))
-    ]
+    places = {(index, FIRST_ATTEMPT) for index in range(len(facts.plan.shards))} | facts.shards.keys()
+    places |= {(index, attempt + 1) for (index, attempt), shard in facts.shards.items() if shard.again}
+    steps = [step for place in sorted(places) for step in _shard_steps(facts, place)]
     return steps or [Step("finish", facts.run)]
 
 
@@ -31,8 +29,8 @@ def missing_chunks(facts: RunFacts) -> list[int]:
     return sorted(set(range(facts.sealed or 0)) - facts.chunks)
 
 
-def _shard_steps(facts: RunFacts, index: int, shard: ShardFacts) -> list[Step]:
-    place = (index, shard.attempt)
+def _shard_steps(facts: RunFacts, place: tuple[int, int]) -> list[Step]:
+    shard = facts.shards.get(place) or ShardFacts()
     if shard.files is not None:
         sinks = len(facts.manifest.sinks) if facts.manifest else 0
         wanted = ((sink, part) for part in range(shard.files) for sink in range(sinks))

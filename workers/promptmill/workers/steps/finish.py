@@ -1,5 +1,7 @@
 """Closes a run: completes its sinks, writes the report, and takes it off the list of open runs."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from promptmill.config import names
@@ -7,36 +9,34 @@ from promptmill.config.errors import NotFound
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.status import Report
 from promptmill.workers import facts
-from promptmill.workers.facts import Aborted, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled, ShardPlan
+from promptmill.workers.facts import Aborted, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
 
-def finish(bucket: Bucket, open_sink: OpenSink, run: str, attempts: dict[int, int]) -> Report:
-    """Write the report of a run whose shards are all settled and delivered; ``attempts`` has each shard's last."""
+def finish(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[int, int]]) -> Report:
+    """Write the report of a run of which all ``attempts`` (shard, attempt) are settled and delivered."""
     if bucket.find(names.report(run)) is None:
         facts.put(bucket, names.report(run), _report(bucket, open_sink, run, attempts))
     bucket.delete(names.open_marker(run))
     return facts.get(bucket, names.report(run), Report)
 
 
-def _report(bucket: Bucket, open_sink: OpenSink, run: str, attempts: dict[int, int]) -> Report:
+def _report(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[int, int]]) -> Report:
     manifest = facts.get(bucket, names.manifest(run), Manifest)
     try:
         aborted = facts.get(bucket, names.aborted(run), Aborted)
     except NotFound:
         plan = facts.get(bucket, names.plan(run), Plan)
-        story = [
-            _shard(bucket, run, index, rows, attempts[index], len(manifest.sinks))
-            for index, rows in enumerate(plan.shards)
-        ]
+        story = [_attempt(bucket, run, index, attempt, len(manifest.sinks)) for index, attempt in attempts]
         sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
         return _finished(bucket, manifest, plan, story, sinks)
     return _unsubmitted(bucket, manifest, aborted)
 
 
-class _Shard(NamedTuple):
-    rows: ShardPlan
+class _Attempt(NamedTuple):
+    shard: int
+    number: int
     input: Input
     created: Created
     ended: Ended
@@ -45,13 +45,14 @@ class _Shard(NamedTuple):
     delivered: float
 
 
-def _shard(bucket: Bucket, run: str, index: int, rows: ShardPlan, attempt: int, sinks: int) -> _Shard:
+def _attempt(bucket: Bucket, run: str, index: int, attempt: int, sinks: int) -> _Attempt:
     folder = names.shard(run, index, attempt)
     settled = facts.get(bucket, folder + "settled.json", Settled)
     places = [(sink, part) for sink in range(sinks) for part in range(len(settled.files))]
     delivered = [facts.get(bucket, names.delivered(run, index, attempt, *place), Delivered).at for place in places]
-    return _Shard(
-        rows=rows,
+    return _Attempt(
+        shard=index,
+        number=attempt,
         input=facts.get(bucket, folder + "input.json", Input),
         created=facts.get(bucket, folder + "job.json", Created),
         ended=facts.get(bucket, folder + "ended.json", Ended),
@@ -61,19 +62,19 @@ def _shard(bucket: Bucket, run: str, index: int, rows: ShardPlan, attempt: int, 
     )
 
 
-def _complete(open_sink: OpenSink, spec: SinkSpec, run: str, story: list[_Shard]) -> str:
-    parts = [part_name(index, part) for index, shard in enumerate(story) for part in range(len(shard.settled.files))]
+def _complete(open_sink: OpenSink, spec: SinkSpec, run: str, story: list[_Attempt]) -> str:
+    parts = [part_name(one.shard, one.number, part) for one in story for part in range(len(one.settled.files))]
     return open_sink(spec, run).finish(parts)
 
 
-def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Shard], sinks: list[str]) -> Report:
-    counts = sum((shard.settled.counts for shard in story), Counts())
-    requests = sum(shard.rows.requests for shard in story)
+def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Attempt], sinks: list[str]) -> Report:
+    counts = sum((one.settled.counts for one in story), Counts())
+    requests = sum(shard.requests for shard in plan.shards)
     seconds = _stages(manifest, plan, story)
     vertex = _vertex_seconds(story)
     return Report(
         run=manifest.run,
-        state=state_of(counts, {shard.ended.job.state for shard in story}),
+        state=state_of(counts, {one.ended.job.state for one in story}),
         name=manifest.name,
         model=manifest.model,
         requests=requests,
@@ -83,7 +84,7 @@ def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Shard
         duplicates=counts.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,
-        jobs=sum(bool(shard.created.name) for shard in story),
+        jobs=sum(bool(one.created.name) for one in story),
         failures=counts.failures,
         tokens=counts.tokens,
         seconds=seconds,
@@ -91,14 +92,12 @@ def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Shard
         overhead_seconds=round(max(seconds["total"] - vertex, 0.0), 3),
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=sinks,
-        error=next(
-            (shard.created.refusal or shard.ended.job.error_message for shard in story if _went_wrong(shard)), ""
-        ),
+        error=next((one.created.refusal or one.ended.job.error_message for one in story if _went_wrong(one)), ""),
     )
 
 
-def _went_wrong(shard: _Shard) -> bool:
-    return bool(shard.created.refusal or shard.ended.job.error_message)
+def _went_wrong(one: _Attempt) -> bool:
+    return bool(one.created.refusal or one.ended.job.error_message)
 
 
 def state_of(counts: Counts, job_states: set[str]) -> str:
@@ -111,32 +110,40 @@ def state_of(counts: Counts, job_states: set[str]) -> str:
     return ends.get(job_states.pop(), "failed") if len(job_states) == 1 else "failed"
 
 
-def _stages(manifest: Manifest, plan: Plan, story: list[_Shard]) -> dict[str, float]:
-    """Where the time went: each stage ends when the last shard has passed it. The stages add up to the total."""
-    ends = {
-        "ingest": plan.at,
-        "shard": max(shard.input.at for shard in story),
-        "submit": max(shard.created.at for shard in story),
-        "vertex": max(shard.ended.job.end_time or shard.created.at for shard in story),
-        "poll": max(shard.ended.at for shard in story),
-        "collect": max(shard.parts.at for shard in story),
-        "parse": max(shard.settled.at for shard in story),
-        "deliver": max(shard.delivered for shard in story),
-        "finish": facts.now(),
-    }
-    seconds, before = {}, manifest.created
-    for stage, end in ends.items():
-        seconds[stage] = round(max(end - before, 0.0), 3)
-        before = max(before, end)
-    seconds["total"] = round(before - manifest.created, 3)
-    return seconds
+def _stages(manifest: Manifest, plan: Plan, story: list[_Attempt]) -> dict[str, float]:
+    """Where the time went: a stage ends when the last shard has passed it, once for every attempt.
+
+    The stages add up to the total.
+    """
+    seconds: defaultdict[str, float] = defaultdict(float, ingest=plan.at - manifest.created)
+    before = plan.at
+    for number in sorted({one.number for one in story}):
+        for stage, end in _ends([one for one in story if one.number == number]):
+            seconds[stage] += max(end - before, 0.0)
+            before = max(before, end)
+    now = facts.now()
+    seconds.update({"finish": now - before, "total": now - manifest.created})
+    return {stage: round(max(time, 0.0), 3) for stage, time in seconds.items()}
 
 
-def _vertex_seconds(story: list[_Shard]) -> float:
-    jobs = [shard.ended.job for shard in story if shard.ended.job.create_time and shard.ended.job.end_time]
-    if not jobs:
-        return 0.0
-    return round(max(job.end_time for job in jobs) - min(job.create_time for job in jobs), 3)
+def _ends(round_: list[_Attempt]) -> Iterator[tuple[str, float]]:
+    yield "shard", max(one.input.at for one in round_)
+    yield "submit", max(one.created.at for one in round_)
+    yield "vertex", max(one.ended.job.end_time or one.created.at for one in round_)
+    yield "poll", max(one.ended.at for one in round_)
+    yield "collect", max(one.parts.at for one in round_)
+    yield "parse", max(one.settled.at for one in round_)
+    yield "deliver", max(one.delivered for one in round_)
+
+
+def _vertex_seconds(story: list[_Attempt]) -> float:
+    """How long at least one job was at Vertex, from its creation to its end."""
+    total = until = 0.0
+    for start, end in sorted((one.ended.job.create_time, one.ended.job.end_time) for one in story):
+        if start and end > until:
+            total += end - max(start, until)
+            until = end
+    return round(total, 3)
 
 
 def _unsubmitted(bucket: Bucket, manifest: Manifest, aborted: Aborted) -> Report:

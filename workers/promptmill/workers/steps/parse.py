@@ -18,6 +18,7 @@ from promptmill.workers import facts, reasons
 from promptmill.workers.correlate import request_hash
 from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
 from promptmill.workers.ports import Bucket
+from promptmill.workers.steps.shard import wanted_rows
 
 _MARGIN = 256 * 1024
 """How much is read past the end of a range for the line that crosses it."""
@@ -32,7 +33,8 @@ def parse(bucket: Bucket, run: str, index: int, attempt: int, part: int) -> Pars
     if bucket.find(fact) is None:
         piece = facts.get(bucket, folder + "parts.json", Parts).parts[part]
         rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-        reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt)
+        wanted = wanted_rows(bucket, run, index, attempt, rows)
+        reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted)
         bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
         if reader.unkeyed:
             bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
@@ -132,11 +134,12 @@ _encode = msgspec.json.Encoder().encode
 class PartReader:
     """Reads the lines of one part; what it saw is in ``parsed`` when ``results`` is exhausted."""
 
-    def __init__(self, tag: str, first_row: int, requests: int, attempt: int) -> None:
+    def __init__(self, tag: str, first_row: int, requests: int, attempt: int, wanted: int) -> None:
         self._tag = tag
         self._first_row = first_row
-        self._requests = requests
         self._attempt = attempt
+        self._wanted = wanted.to_bytes((requests + 7) // 8, "little")
+        self._passing = bytearray((requests + 7) // 8)
         self._succeeded = bytearray((requests + 7) // 8)
         self._failed = bytearray((requests + 7) // 8)
         self._counts: Counter[str] = Counter()
@@ -176,13 +179,15 @@ class PartReader:
             ),
             succeeded=facts.pack(int.from_bytes(self._succeeded, "little")),
             failed=facts.pack(int.from_bytes(self._failed, "little")),
+            passing=facts.pack(int.from_bytes(self._passing, "little")),
             unkeyed=len(self.unkeyed),
             unreadable_at=self._unreadable_at,
             at=facts.now(),
         )
 
     def _is_ours(self, key: WireKey) -> bool:
-        return key.tag == self._tag and 0 <= key.row - self._first_row < self._requests
+        byte, bit = divmod(key.row - self._first_row, 8)
+        return key.tag == self._tag and 0 <= byte < len(self._wanted) and bool(self._wanted[byte] >> bit & 1)
 
     def _first(self, result: Result) -> Result | None:
         """Pass the first success and the first failure of a row; a failure after a success says nothing new."""
@@ -193,6 +198,8 @@ class PartReader:
             self._counts["duplicates"] += 1
             return None
         seen[byte] |= mask
+        if result.error and result.error.reason in reasons.PASSING:
+            self._passing[byte] |= mask
         count(result, self._counts, self._failures, self._tokens)
         return result
 

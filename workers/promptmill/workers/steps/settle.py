@@ -1,16 +1,20 @@
-"""Gives every row of a shard exactly one final state, once all parts are parsed.
+"""Gives every row of an attempt exactly one final state, or another attempt, once all parts are parsed.
 
 A row may be answered in several parts, or in none. The first success counts, else the first failure, in the order of
 parts; a row without any gets a failure that says why. Answers that came back without a key are joined by their request.
+Rows whose failure may pass are put off to the next attempt, unless this was the last.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 import msgspec
 
 from promptmill.config import names
+from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
 from promptmill.workers import facts, reasons
@@ -19,7 +23,7 @@ from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultF
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket, Job
 from promptmill.workers.steps.parse import count
-from promptmill.workers.steps.shard import RowLine, lines
+from promptmill.workers.steps.shard import RowLine, lines, wanted_rows
 
 _FILE = 8 << 20
 _encode = msgspec.json.Encoder().encode
@@ -33,51 +37,92 @@ def settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     return facts.get(bucket, folder + "settled.json", Settled)
 
 
+class PartRows(NamedTuple):
+    """Bitmaps of the rows that one part answers: succeeded, failed, and of those the ones a second try can mend."""
+
+    succeeded: int
+    failed: int
+    passing: int
+
+
+class Drop(NamedTuple):
+    """Bitmaps of one part's rows that are to be passed over, and how many of them are duplicates."""
+
+    succeeded: int
+    failed: int
+    duplicates: int
+
+
 class Resolution(NamedTuple):
-    """For each part the bitmaps of rows to be passed over (successes, failures), and the rows with any answer."""
+    """What each part is to drop, the rows with a final answer, and the rows to be tried again."""
 
-    drops: list[tuple[int, int]]
+    drops: list[Drop]
     answered: int
+    again: int
 
 
-def resolve(parts: list[tuple[int, int]]) -> Resolution:
-    """Decide which part answers which row, from each part's bitmaps of succeeded and failed rows."""
-    answered = 0
-    drop_succeeded = []
-    for succeeded, _ in parts:
-        drop_succeeded.append(succeeded & answered)
-        answered |= succeeded
-    drop_failed = []
-    for _, failed in parts:
-        drop_failed.append(failed & answered)
-        answered |= failed
-    return Resolution(list(zip(drop_succeeded, drop_failed, strict=True)), answered)
+def resolve(parts: list[PartRows], last: bool) -> Resolution:
+    """Decide which part answers which row; at the ``last`` attempt no row is tried again."""
+    succeeded = _union(part.succeeded for part in parts)
+    lasting = _union(part.failed & ~part.passing for part in parts)
+    again = 0 if last else _union(part.passing for part in parts) & ~succeeded & ~lasting
+    drop_succeeded, answered = _all_but_first((part.succeeded for part in parts), 0)
+    drop_failed, seen = _all_but_first((part.failed for part in parts), answered)
+    drops = [
+        Drop(s, f | part.failed & again, s.bit_count() + f.bit_count())
+        for part, s, f in zip(parts, drop_succeeded, drop_failed, strict=True)
+    ]
+    return Resolution(drops, seen & ~again, again)
+
+
+def _union(bitmaps: Iterable[int]) -> int:
+    return reduce(or_, bitmaps, 0)
+
+
+def _all_but_first(bitmaps: Iterable[int], seen: int) -> tuple[list[int], int]:
+    """For each bitmap the rows that were seen before it, and the rows seen in all."""
+    repeated = []
+    for bitmap in bitmaps:
+        repeated.append(bitmap & seen)
+        seen |= bitmap
+    return repeated, seen
 
 
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     folder = names.shard(run, index, attempt)
     rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+    last = attempt >= facts.get(bucket, names.manifest(run), Manifest).max_attempts
     parts = len(facts.get(bucket, folder + "parts.json", Parts).parts)
     parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in range(parts)]
-    resolution = resolve([(facts.unpack(part.succeeded), facts.unpack(part.failed)) for part in parsed])
+    resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
     files, counts = [], Counts()
-    for part, (one, drops) in enumerate(zip(parsed, resolution.drops, strict=True)):
-        file = ResultFile(names.results(run, index, attempt, part), *map(facts.pack, drops))
-        files.append(file)
-        counts += _recount(bucket, file, rows, one.counts) if any(drops) else one.counts
-    rest = _Rest(bucket, run, index, attempt, rows, resolution.answered)
+    for part, (one, drop) in enumerate(zip(parsed, resolution.drops, strict=True)):
+        packed = facts.pack(drop.succeeded), facts.pack(drop.failed)
+        files.append(ResultFile(names.results(run, index, attempt, part), *packed))
+        counts += _recount(bucket, files[-1], rows, one.counts, drop) if any(packed) else one.counts
+    rest = _Rest(bucket, run, index, attempt, rows, resolution, last)
     rest.write([part for part, one in enumerate(parsed) if one.unkeyed], first_file=parts)
-    return Settled(files + rest.files, counts + rest.counts(), rows.requests, facts.now())
+    return Settled(
+        files=files + rest.files,
+        counts=counts + rest.counts(),
+        requests=rest.wanted.bit_count(),
+        at=facts.now(),
+        again=facts.pack(rest.again),
+        retried=rest.again.bit_count(),
+    )
 
 
-def _recount(bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts) -> Counts:
-    """Count a part anew without the rows that are passed over; those are duplicates now."""
+def _recount(bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop) -> Counts:
+    """Count a part anew without the rows that are passed over; their tokens were used all the same."""
     tally = _Tally()
     for result in kept_results(bucket, file, rows.first_row):
         tally.add(result)
-    dropped = counts.succeeded + counts.failed - tally.states["succeeded"] - tally.states["failed"]
     return msgspec.structs.replace(
-        tally.counts(), duplicates=counts.duplicates + dropped, unknown=counts.unknown, unreadable=counts.unreadable
+        tally.counts(),
+        tokens=counts.tokens,
+        duplicates=counts.duplicates + drop.duplicates,
+        unknown=counts.unknown,
+        unreadable=counts.unreadable,
     )
 
 
@@ -102,14 +147,19 @@ class _Tally:
 
 
 class _Rest:
-    """The rows that no part answers: joined by their request, refused by lint, or missing."""
+    """The rows that no part answers: joined by their request, refused by lint, missing, or put off."""
 
-    def __init__(self, bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan, answered: int) -> None:
+    def __init__(
+        self, bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan, resolution: Resolution, last: bool
+    ) -> None:
         self._bucket = bucket
         self._run, self._index, self._attempt = run, index, attempt
         self._rows = rows
-        self._answered = answered
+        self._last = last
+        self._done = resolution.answered | resolution.again
         self._tally = _Tally()
+        self.wanted = wanted_rows(bucket, run, index, attempt, rows)
+        self.again = resolution.again
         self.files: list[ResultFile] = []
 
     def counts(self) -> Counts:
@@ -121,6 +171,8 @@ class _Rest:
         held: list[bytes] = []
         size = 0
         for result in self._results(unkeyed_parts):
+            if self._put_off(result):
+                continue
             self._tally.add(result)
             held.append(_encode(result) + b"\n")
             size += len(held[-1])
@@ -130,6 +182,13 @@ class _Rest:
         if held:
             self._flush(held, first_file)
 
+    def _put_off(self, result: Result) -> bool:
+        """Leave a row to the next attempt, if it may do better there."""
+        if self._last or result.error is None or result.error.reason not in reasons.PASSING:
+            return False
+        self.again |= 1 << (result.row - self._rows.first_row)
+        return True
+
     def _flush(self, held: list[bytes], first_file: int) -> None:
         name = names.results(self._run, self._index, self._attempt, first_file + len(self.files))
         self._bucket.write(name, b"".join(held))
@@ -138,14 +197,16 @@ class _Rest:
     def _results(self, unkeyed_parts: list[int]) -> Iterator[Result]:
         if unkeyed_parts:
             yield from self._joined(unkeyed_parts)
-        if self._answered != (1 << self._rows.requests) - 1:
+        if self.wanted & ~self._done:
             folder = names.shard(self._run, self._index, self._attempt)
             job = facts.get(self._bucket, folder + "ended.json", Ended).job
             yield from (self._unanswered(line, job) for line in self._open_lines())
 
     def _open_lines(self) -> Iterator[RowLine]:
+        left = (self.wanted & ~self._done).to_bytes((self._rows.requests + 7) // 8, "little")
         for line in lines(self._bucket, self._run, self._rows):
-            if not self._answered >> (line.row - self._rows.first_row) & 1:
+            byte, bit = divmod(line.row - self._rows.first_row, 8)
+            if left[byte] >> bit & 1:
                 yield line
 
     def _joined(self, parts: Iterable[int]) -> Iterator[Result]:
@@ -156,7 +217,7 @@ class _Rest:
                 unkeyed = _decode_unkeyed(line)
                 if found := waiting.take(unkeyed.hash):
                     key, metadata = found
-                    self._answered |= 1 << (key.row - self._rows.first_row)
+                    self._done |= 1 << (key.row - self._rows.first_row)
                     yield msgspec.structs.replace(
                         unkeyed.result,
                         key=key.key,
@@ -169,11 +230,7 @@ class _Rest:
     def _unanswered(self, line: RowLine, job: Job) -> Result:
         wire = _decode_refused(line.data)
         key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
-        error = (
-            Error("INVALID_REQUEST", f"row {line.row}: {wire.error}")
-            if line.refused
-            else reasons.of_missing(job.state, job.error_message)
-        )
+        error = Error("INVALID_REQUEST", f"row {line.row}: {wire.error}") if line.refused else reasons.of_missing(job)
         metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
         return Result(key=key.key, row=line.row, state="failed", attempt=self._attempt, metadata=metadata, error=error)
 

@@ -8,6 +8,7 @@ from promptmill.producers.messages import Chunk, decode_chunk
 from promptmill.workers import facts
 from promptmill.workers.facts import Input, Plan, ShardPlan
 from promptmill.workers.ports import Bucket
+from promptmill.workers.steps.due import FIRST_ATTEMPT
 
 
 def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
@@ -16,9 +17,18 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     if bucket.find(folder + "input.json") is None:
         tally = _Tally()
         rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-        size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, tally))
+        wanted = wanted_rows(bucket, run, index, attempt, rows)
+        size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, tally))
         facts.put(bucket, folder + "input.json", Input(tally.requests, size, tally.refused, facts.now()))
     return facts.get(bucket, folder + "input.json", Input)
+
+
+def wanted_rows(bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan) -> int:
+    """Return the bitmap of the shard's rows that an attempt is for: all, and then those that were put off."""
+    if attempt == FIRST_ATTEMPT:
+        return (1 << rows.requests) - 1
+    before = names.shard(run, index, attempt - 1)
+    return facts.unpack(facts.get(bucket, before + "settled.json", facts.Settled).again)
 
 
 class RowLine(NamedTuple):
@@ -43,13 +53,14 @@ class _Tally:
     refused = 0
 
 
-def _input(bucket: Bucket, run: str, rows: ShardPlan, tally: _Tally) -> Iterator[bytes]:
+def _input(bucket: Bucket, run: str, rows: ShardPlan, wanted: int, tally: _Tally) -> Iterator[bytes]:
+    whole = wanted.bit_count() == rows.requests
     for chunk in _chunks(bucket, run, rows):
-        if not chunk.refused and _lies_within(chunk, rows):
+        if whole and not chunk.refused and _lies_within(chunk, rows):
             tally.requests += chunk.requests
             yield chunk.lines()
         else:
-            yield _fit(chunk, rows, tally)
+            yield _fit(chunk, rows, wanted, tally)
 
 
 def _chunks(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[Chunk]:
@@ -61,11 +72,11 @@ def _lies_within(chunk: Chunk, rows: ShardPlan) -> bool:
     return rows.first_row <= chunk.first_row and chunk.first_row + chunk.requests <= rows.first_row + rows.requests
 
 
-def _fit(chunk: Chunk, rows: ShardPlan, tally: _Tally) -> bytes:
+def _fit(chunk: Chunk, rows: ShardPlan, wanted: int, tally: _Tally) -> bytes:
     refused = set(chunk.refused)
     kept = []
     for row, line in enumerate(chunk.lines().split(b"\n")[:-1], chunk.first_row):
-        if not rows.first_row <= row < rows.first_row + rows.requests:
+        if row < rows.first_row or not wanted >> (row - rows.first_row) & 1:
             continue
         if row in refused:
             tally.refused += 1
