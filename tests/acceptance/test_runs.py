@@ -72,7 +72,7 @@ def test_other_content_under_the_same_idempotency_key_is_refused(
 
 def test_keys_and_metadata_come_back_with_the_answers(mill: Promptmill) -> None:
     metadata = {"shop": 7, "tags": ["a", "b"], "deep": {"price": 1.5, "none": None}}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"key": "000123", "metadata": metadata, "prompt": "Say hello"},
         {"key": "größe/☃ 1", "metadata": {"shop": "eight"}, "prompt": "Say goodbye"},
         {"prompt": "Say nothing"},
@@ -119,7 +119,9 @@ def test_a_response_schema_gives_an_answer_that_obeys_it(mill: Promptmill) -> No
 
 def test_a_file_goes_through_the_command_line(site: Site, tmp_path: Path, answers: Path) -> None:
     file = tmp_path / "prompts.jsonl"
-    file.write_text('{"key": "a", "prompt": "one"}\n{"key": "b", "contents": [{"parts": [{"text": "two"}]}]}\n"three"\n')
+    file.write_text(
+        '{"key": "a", "prompt": "one"}\n{"key": "b", "contents": [{"parts": [{"text": "two"}]}]}\n"three"\n'
+    )
 
     sent = site.cli("submit", str(file), "--wait", "--sink", str(answers), "--name", "from a file")
 

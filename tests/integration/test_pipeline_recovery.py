@@ -1,0 +1,107 @@
+"""Workers, pollers and Redis that die in the middle of a run: everything is answered, and nothing is paid for twice."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from deadline import until
+from promptmill.producers import Promptmill, Run, sinks
+from proxy import Call, HttpProxy
+from stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+
+PER_JOB = 20
+INTERVAL = 0.5
+LONGEST_GAP = 30.0
+"""Seconds that may pass without a look at the jobs when the worker that polls is killed."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Servers that stay up, workers that may be killed, and between them a proxy that sees all calls to Vertex."""
+
+    servers: Site
+    workers: Site
+    vertex: HttpProxy
+
+    def looks(self) -> list[Call]:
+        """The list calls so far."""
+        return self.vertex.seen("GET", r".*/batchPredictionJobs\?.*")
+
+    def broker(self) -> "redis.Redis":
+        return redis.Redis.from_url(self.servers.environment["CELERY_BROKER_URL"])
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    settings = QUICK | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB), "PROMPTMILL_POLL_INTERVAL": str(INTERVAL)}
+    with (
+        running(tmp_path_factory.mktemp("servers"), SERVERS) as servers,
+        HttpProxy(str(servers.stack.status()["emulator"].url)) as vertex,
+        surroundings(servers.environment | {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}),
+        running(tmp_path_factory.mktemp("workers"), WORKERS, settings=settings) as workers,
+    ):
+        yield Plant(servers, workers, vertex)
+
+
+@pytest.fixture
+def mill(plant: Plant) -> Iterator[Promptmill]:
+    with surroundings(plant.servers.environment):
+        yield Promptmill()
+    plant.servers.clear_faults()
+
+
+def test_fifty_open_jobs_are_polled_by_one_chain_that_outlives_its_worker(plant: Plant, mill: Promptmill) -> None:
+    plant.servers.fault("job", "queued", seconds=30, times=50)
+    run = mill.submit(f"prompt {number}" for number in range(50 * PER_JOB))
+    until(lambda: len(plant.servers.jobs(run.id)) == 50, 60, "50 jobs")
+
+    before, began = len(plant.looks()), time.monotonic()
+    until(lambda: len(plant.looks()) >= before + 9, 30, "nine looks")
+    each = (time.monotonic() - began) / 9
+    assert each > INTERVAL * 8 / 9, "two chains would look twice as often"
+    assert plant.vertex.seen("GET", r".*/batchPredictionJobs/.*") == [], "no job is asked for by itself"
+
+    plant.workers.kill("poll")
+    before, killed = len(plant.looks()), time.monotonic()
+    until(lambda: len(plant.looks()) >= before + 2, 2 * LONGEST_GAP, "looks after the death of the worker")
+    gap = time.monotonic() - killed
+    told = f"a look at 50 jobs every {each:.2f} s; {gap:.1f} s without one when the worker was killed"
+    print(told)  # noqa: T201 - a measurement
+    assert gap < LONGEST_GAP
+
+    assert done(run, 120).state == "succeeded"
+    assert len(plant.servers.jobs(run.id)) == 50
+
+
+def test_a_run_survives_the_death_of_all_workers_and_beat(plant: Plant, mill: Promptmill, tmp_path: Path) -> None:
+    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sinks.jsonl(tmp_path / "answers")])
+    until(lambda: plant.servers.jobs(run.id), 60, "the first job")
+
+    plant.workers.kill(*WORKERS)
+
+    done(run, 120)
+    assert_whole(plant, run, tmp_path / "answers", 400)
+
+
+def test_a_run_survives_the_loss_of_all_that_redis_held(plant: Plant, mill: Promptmill, tmp_path: Path) -> None:
+    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sinks.jsonl(tmp_path / "answers")])
+    until(lambda: plant.servers.jobs(run.id), 60, "the first job")
+
+    with plant.broker() as client:
+        client.flushall()
+
+    until(lambda: run.id in {known.id for known in mill.runs()}, 30, "the run in the index again")
+    done(run, 120)
+    assert_whole(plant, run, tmp_path / "answers", 400)
+
+
+def assert_whole(plant: Plant, run: Run, answers: Path, requests: int) -> None:
+    """Every request has its answer once, and every shard was paid for once."""
+    report = run.report()
+    assert (report.state, report.succeeded, report.unaccounted) == ("succeeded", requests, 0)
+    assert keys(read_results(answers)) == keys(list(run.results())) == once(range(1, requests + 1))
+    assert report.jobs == len(plant.servers.jobs(run.id)) == requests // PER_JOB
