@@ -3,6 +3,7 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
 from promptmill.producers.cli import output
 from promptmill.producers.cli.output import Format, Record
@@ -46,3 +47,14 @@ def test_a_table_that_is_not_for_a_terminal_has_no_colours_and_is_not_cut(capsys
 
 def test_numbers_in_a_table_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1,500" in written(Format.table, capsys)
+
+
+def test_in_a_narrow_terminal_long_text_is_folded_and_ids_are_not() -> None:
+    out = io.StringIO()
+    rows: list[Record] = [{"run": "01m82b09ng6rrcpmzdqrsq52zt", "name": "x" * 90, "requests": 1500}]
+
+    Console(file=out, width=80).print(output.table(rows))
+
+    assert "01m82b09ng6rrcpmzdqrsq52zt" in out.getvalue()
+    assert "1,500" in out.getvalue()
+    assert out.getvalue().count("x") == 90

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, object]
 WIDTH_OF_A_FILE = 200
+LONGEST_UNFOLDED = 26
+"""Characters: a run's id stays in one piece."""
 
 
 class Format(StrEnum):
@@ -95,14 +97,17 @@ def _flat(value: object) -> object:
 
 
 def table(records: list[Record], title: str = "") -> "Table":
-    """Return records as a table, numbers to the right."""
+    """Return records as a table, numbers to the right; where it is narrow, only long text is folded."""
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title or None, title_justify="left", pad_edge=False)
     for name, value in (records[0] if records else {}).items():
-        numeric = isinstance(value, int | float)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        right = isinstance(value, int | float)
+        longest = max(len(_cell(record[name])) for record in records)
+        made.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=longest <= LONGEST_UNFOLDED
+        )
     for record in records:
         made.add_row(*(_cell(value) for value in record.values()))
     return made

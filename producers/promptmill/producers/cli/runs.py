@@ -34,20 +34,26 @@ def list_runs(
     promptmill list
     promptmill list --limit 1000 --format csv
     """
-    records = list(newest(limit))
-    if records or form is not Format.table:
-        output.write(records, form)
+    if form is not Format.table:
+        output.write(map(_summary, _newest(limit)), form)
+    elif rows := overview(limit):
+        output.to_stdout().print(output.table(rows))
     else:
         typer.echo("no run is known here; make one with: promptmill submit FILE", err=True)
 
 
-def newest(limit: int) -> Iterator[Record]:
-    """Yield what a list of runs shows of each of the newest ones."""
+def overview(limit: int) -> list[Record]:
+    """Return what a table of the newest runs has of each, which is as much as fits in a terminal."""
+    now = time.time()
+    return [_row(status, now) for status in _newest(limit)]
+
+
+def _newest(limit: int) -> "Iterator[RunStatus]":
     from promptmill.producers import Promptmill, RunNotFound
 
     for run in Promptmill().runs(limit):
         try:
-            yield _summary(run.status)
+            yield run.status
         except RunNotFound:  # it was forgotten between the two looks
             continue
 
@@ -121,6 +127,17 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("ended", moment(status.ended) + words.took(status)),
         ("error", status.error),
     ]
+
+
+def _row(status: "RunStatus", now: float) -> Record:
+    return {
+        "run": status.run,
+        "state": status.state.replace("_", " "),
+        "name": status.name,
+        "done": f"{status.succeeded + status.failed:,} of {status.requests:,}",
+        "failed": status.failed,
+        "age": spans.show(now - status.created),
+    }
 
 
 def _summary(status: "RunStatus") -> Record:

@@ -69,8 +69,8 @@ def _watch_all(console: "Console") -> None:
 
 
 def _newest() -> "RenderableType":
-    records = list(runs.newest(SHOWN_RUNS))
-    return output.table(records) if records else "no run is known here"
+    rows = runs.overview(SHOWN_RUNS)
+    return output.table(rows) if rows else "no run is known here"
 
 
 def _print_changes(console: "Console") -> None:
