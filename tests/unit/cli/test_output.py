@@ -51,7 +51,8 @@ def test_numbers_in_a_table_are_grouped(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_in_a_narrow_terminal_long_text_is_folded_and_ids_are_not() -> None:
     out = io.StringIO()
-    rows: list[Record] = [{"run": "01m82b09ng6rrcpmzdqrsq52zt", "name": "x" * 90, "requests": 1500}]
+    row = {"run": "01m82b09ng6rrcpmzdqrsq52zt", "state": "partially succeeded", "name": "x" * 90, "requests": 1500}
+    rows: list[Record] = [row]
 
     Console(file=out, width=80).print(output.table(rows))
 
