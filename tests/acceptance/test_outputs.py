@@ -108,37 +108,80 @@ def test_all_disturbances_at_once_leave_every_key_with_one_state(site: Site, mil
 
 
 @pytest.mark.parametrize(
-    ("end", "share", "state", "reason"),
+    ("end", "rule", "state", "reason"),
     [
-        ("FAILED", 0, "failed", "JOB_FAILED"),
-        ("EXPIRED", 0, "expired", "JOB_EXPIRED"),
-        ("CANCELLED", 0, "cancelled", "JOB_CANCELLED"),
-        ("EXPIRED", 0.4, "partially_succeeded", "JOB_EXPIRED"),
-        ("CANCELLED", 0.5, "partially_succeeded", "JOB_CANCELLED"),
-        ("PARTIALLY_SUCCEEDED", 0.6, "partially_succeeded", "MISSING_ROW"),
+        ("FAILED", {"code": 7}, "failed", "JOB_FAILED"),
+        ("FAILED", {"code": 13}, "failed", "JOB_INTERRUPTED"),
+        ("EXPIRED", {}, "expired", "JOB_EXPIRED"),
+        ("CANCELLED", {"share": 0}, "cancelled", "JOB_CANCELLED"),
+        ("EXPIRED", {"share": 0.4}, "partially_succeeded", "JOB_EXPIRED"),
+        ("CANCELLED", {"share": 0.5}, "partially_succeeded", "JOB_CANCELLED"),
+        ("PARTIALLY_SUCCEEDED", {"share": 0.6}, "partially_succeeded", "MISSING_ROW"),
     ],
 )
 def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finished(
-    site: Site, mill: Promptmill, answers: Path, end: str, share: float, state: str, reason: str
+    site: Site, mill: Promptmill, answers: Path, end: str, rule: dict[str, Any], state: str, reason: str
 ) -> None:
-    site.fault("job", end, share=share)
+    site.fault("job", end, **rule)
 
     report = translated(mill, answers)
 
-    finished = round(REQUESTS * share)
+    finished = round(REQUESTS * rule.get("share", 0))
     assert (report.state, report.succeeded, report.failures) == (state, finished, {reason: REQUESTS - finished})
 
 
-def translated(mill: Promptmill, answers: Path) -> Report:
+def test_rows_whose_failure_may_pass_are_mended_by_a_job_of_their_own(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    site.fault("output", "missing", count=7)
+    site.fault("output", "error", count=9, code=503, seed=1)
+    site.fault("output", "duplicated", count=20, where="other", seed=2)
+
+    report = translated(mill, answers, max_attempts=3, jobs=2)
+
+    again = [job["requests"] for job in site.jobs(report.run) if job["labels"]["attempt"] == "2"]
+    assert (report.state, report.succeeded) == ("succeeded", REQUESTS)
+    assert Counter(result.attempt for result in read_results(answers)) == {1: REQUESTS - again[0], 2: again[0]}
+    assert again[0] in range(9, 17)  # the two faults may have met in a row
+
+
+def test_a_job_that_was_interrupted_is_tried_again(site: Site, mill: Promptmill, answers: Path) -> None:
+    site.fault("job", "FAILED", code=13)
+
+    assert translated(mill, answers, max_attempts=3, jobs=2).succeeded == REQUESTS
+
+
+def test_rows_that_fail_again_and_again_end_as_failures_after_the_last_attempt(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    site.fault("output", "error", times=3, share=0.05, code=429)
+
+    report = translated(mill, answers, max_attempts=3, jobs=3)
+
+    assert list(report.failures) == ["RESOURCE_EXHAUSTED"]
+    assert {result.attempt for result in read_results(answers) if result.error} == {3}
+
+
+def test_rows_that_would_fail_again_are_not_paid_for_again(site: Site, mill: Promptmill, answers: Path) -> None:
+    site.fault("output", "error", count=2, code=400)
+    site.fault("output", "finish", count=2, reason="MAX_TOKENS", seed=1)
+
+    report = translated(mill, answers, max_attempts=3, jobs=1)
+
+    assert set(report.failures) == {"INVALID_ARGUMENT", "MAX_TOKENS"}
+
+
+def translated(mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int = 1) -> Report:
     """Do a run of REQUESTS requests; each key is in the sink exactly once, as the report says."""
     run = mill.submit(
         (f"Translate to Spanish: sentence {number} ends" for number in range(1, REQUESTS + 1)),
         sinks=[sinks.jsonl(answers)],
+        max_attempts=max_attempts,
     )
     status, report, results = done(run), run.report(), read_results(answers)
     assert keys(results) == once(range(1, REQUESTS + 1))
     assert reasons(results) == report.failures
-    assert (report.requests, report.unaccounted, report.jobs) == (REQUESTS, 0, 1)
+    assert (report.requests, report.unaccounted, report.jobs) == (REQUESTS, 0, jobs)
     assert (status.state, status.succeeded, status.failed) == (report.state, report.succeeded, report.failed)
     return report
 

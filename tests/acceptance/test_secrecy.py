@@ -29,7 +29,7 @@ def run(site: Site, mill: Promptmill, broker: Any) -> Run:
     site.fault("output", "error", count=2, code=400, message="refused")
     site.fault("output", "invalid", count=2)
     site.fault("output", "keyless", count=2, seed=1)
-    run = mill.submit([*(f"Say {CANARY} {number}" for number in range(500)), ""])
+    run = mill.submit([*(f"Say {CANARY} {number}" for number in range(500)), ""], max_attempts=1)
     until(lambda: site.jobs(run.id), 30, "the job")
     assert holders(broker) == []
     done(run)
