@@ -391,7 +391,7 @@ def test_a_model_server_answers_for_real(bucket: Bucket, rows: int) -> None:
 
 def test_memory_stays_flat_over_the_size_of_a_job(bucket: Bucket) -> None:
     peaks = []
-    for count in (1_000, 20_000):
+    for count in (5_500, 20_000):
         bucket.blob("large.jsonl").upload_from_string(b"".join(row(number, "x" * 500) for number in range(count)))
         source = {"instances_format": "jsonl", "gcs_source": {"uris": ["gs://mill/large.jsonl"]}}
         with running("--latency", "0s") as emulator:
