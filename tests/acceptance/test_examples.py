@@ -52,9 +52,19 @@ def test_an_example_that_is_run_twice_with_one_idempotency_key_makes_one_run(env
     assert newest_runs(environment) == runs
 
 
+def test_every_python_block_of_the_readme_runs(environment: dict[str, str]) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL):
+        assert printed_by(["-c", block], environment)
+
+
 def run(example: str, environment: dict[str, str]) -> str:
     """Run an example to its end and return what it printed."""
-    command = [sys.executable, str(ROOT / "examples" / example)]
+    return printed_by([str(ROOT / "examples" / example)], environment)
+
+
+def printed_by(arguments: list[str], environment: dict[str, str]) -> str:
+    """Run Python to its end and return what it printed."""
+    command = [sys.executable, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

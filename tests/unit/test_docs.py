@@ -10,6 +10,7 @@ import pytest
 import typer
 from pydantic import SecretStr
 
+from promptmill.config import names, queues
 from promptmill.config.settings import Settings, variable
 from promptmill.producers.cli import exits
 from promptmill.producers.cli.app import app
@@ -94,6 +95,18 @@ def test_the_table_of_settings_is_complete_and_right() -> None:
     told = {row[0].strip("`"): row[1].strip("`") for row in table("variable")}
 
     assert told == {variable(name): shown(name, field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_the_layout_of_the_bucket_is_that_of_the_code() -> None:
+    (layout,) = blocks((ROOT / "ARCHITECTURE.md").read_text(), "text")
+
+    assert layout.strip() in str(names.__doc__)
+
+
+def test_every_task_and_its_queue_are_in_the_table_of_tasks() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+
+    assert {f"promptmill.{task}": f"promptmill.{queue}" for task, queue in rows} == queues.QUEUE_OF
 
 
 def test_every_state_of_a_run_is_in_the_picture_of_its_states() -> None:
