@@ -51,6 +51,7 @@ class Mill:
     max_requests: int = 1000
     part_bytes: int = 1 << 20
     chunk_bytes: int = 1 << 14
+    max_attempts: int = 1
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Mill:
         self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
     ) -> list[Ingest]:
         """Return the messages of a run, the last one with the seal, in any order."""
-        manifest = Manifest(RUN, MODEL, created=facts.now(), sinks=list(sinks))
+        manifest = Manifest(RUN, MODEL, created=facts.now(), sinks=list(sinks), max_attempts=self.max_attempts)
         chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20), self.chunk_bytes))
         seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks])
         sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
@@ -148,10 +149,7 @@ class Mill:
         steps.deliver.deliver(self.bucket, self.open_sink, run, index, attempt, part, sink)
 
     def _finish(self, run: str) -> None:
-        known = facts.load(self.bucket, run)
-        steps.finish.finish(
-            self.bucket, self.open_sink, run, {index: shard.attempt for index, shard in known.shards.items()}
-        )
+        steps.finish.finish(self.bucket, self.open_sink, run, sorted(facts.load(self.bucket, run).shards))
 
 
 def disorder(due: list[Step], done: list[Step], order: random.Random) -> list[Step]:

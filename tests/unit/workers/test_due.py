@@ -21,13 +21,20 @@ from promptmill.workers.steps.step import Step
 
 MANIFEST = Manifest("r", "m", 0.0, sinks=[SinkSpec("jsonl", "gs://a"), SinkSpec("jsonl", "gs://b")])
 PLAN = Plan([ShardPlan(1, 5, 0, 0), ShardPlan(6, 5, 1, 1)], 0.0)
-DONE = ShardFacts(1, True, True, True, 0, set(), 0, set())
+DONE = ShardFacts(True, True, True, 0, set(), 0)
 
 
 def facts(**known: object) -> RunFacts:
     return RunFacts("r", **({"manifest": MANIFEST, "sealed": 2, "chunks": {0, 1}} | known))  # type: ignore[arg-type]
 
 
+def first_shard(attempts: dict[int, ShardFacts]) -> RunFacts:
+    """A run whose second shard is done, and whose first has these attempts."""
+    shards = {(1, 1): DONE} | {(0, attempt): shard for attempt, shard in attempts.items()}
+    return facts(plan=PLAN, shards=shards)
+
+
+AGAIN = ShardFacts(True, True, True, 0, set(), 0, again=True)
 TABLE: list[tuple[str, RunFacts, list[tuple[str, tuple[int, ...]]]]] = [
     ("nothing is known", RunFacts("r"), []),
     ("no seal yet", facts(sealed=None), []),
@@ -36,28 +43,19 @@ TABLE: list[tuple[str, RunFacts, list[tuple[str, tuple[int, ...]]]]] = [
     ("aborted", facts(aborted=True), [("finish", ())]),
     ("aborted before anything came", RunFacts("r", aborted=True), []),
     ("planned", facts(plan=PLAN), [("shard", (0, 1)), ("shard", (1, 1))]),
-    ("one input written", facts(plan=PLAN, shards={0: ShardFacts(1, input=True)}), [("submit", (0, 1)), ("shard", (1, 1))]),
-    ("a second attempt", facts(plan=PLAN, shards={0: ShardFacts(2, input=True), 1: DONE}), [("submit", (0, 2))]),
-    ("job created", facts(plan=PLAN, shards={0: ShardFacts(1, True, True), 1: DONE}), [("poll", (0, 1))]),
-    ("job ended", facts(plan=PLAN, shards={0: ShardFacts(1, True, True, True), 1: DONE}), [("collect", (0, 1))]),
-    (
-        "some parts parsed",
-        facts(plan=PLAN, shards={0: ShardFacts(1, True, True, True, 3, {1}), 1: DONE}),
-        [("parse", (0, 1, 0)), ("parse", (0, 1, 2))],
-    ),
-    (
-        "all parts parsed",
-        facts(plan=PLAN, shards={0: ShardFacts(1, True, True, True, 2, {0, 1}), 1: DONE}),
-        [("settle", (0, 1))],
-    ),
-    ("no part at all", facts(plan=PLAN, shards={0: ShardFacts(1, True, True, True, 0), 1: DONE}), [("settle", (0, 1))]),
-    (
-        "settled, delivered to one sink",
-        facts(plan=PLAN, shards={0: ShardFacts(1, True, True, True, 1, {0}, 1, {(0, 0)}), 1: DONE}),
-        [("deliver", (0, 1, 0, 1))],
-    ),
-    ("all delivered", facts(plan=PLAN, shards={0: DONE, 1: DONE}), [("finish", ())]),
-    ("reported, but not closed", facts(plan=PLAN, shards={0: DONE, 1: DONE}, reported=True), [("finish", ())]),
+    ("input written", first_shard({1: ShardFacts(True)}), [("submit", (0, 1))]),
+    ("job created", first_shard({1: ShardFacts(True, True)}), [("poll", (0, 1))]),
+    ("job ended", first_shard({1: ShardFacts(True, True, True)}), [("collect", (0, 1))]),
+    ("a part parsed", first_shard({1: ShardFacts(True, True, True, 3, {1})}), [("parse", (0, 1, 0)), ("parse", (0, 1, 2))]),
+    ("all parts parsed", first_shard({1: ShardFacts(True, True, True, 2, {0, 1})}), [("settle", (0, 1))]),
+    ("no part at all", first_shard({1: ShardFacts(True, True, True, 0)}), [("settle", (0, 1))]),
+    ("in one sink", first_shard({1: ShardFacts(True, True, True, 1, {0}, 1, delivered={(0, 0)})}), [("deliver", (0, 1, 0, 1))]),
+    ("rows put off", first_shard({1: AGAIN}), [("shard", (0, 2))]),
+    ("second attempt under way", first_shard({1: AGAIN, 2: ShardFacts(True)}), [("submit", (0, 2))]),
+    ("first attempt not delivered", first_shard({1: ShardFacts(True, True, True, 0, set(), 1, True, {(0, 0)})}),
+     [("deliver", (0, 1, 0, 1)), ("shard", (0, 2))]),
+    ("all delivered", first_shard({1: AGAIN, 2: DONE}), [("finish", ())]),
+    ("reported, but not closed", facts(plan=PLAN, shards={(0, 1): DONE}, reported=True), [("finish", ())]),
 ]  # fmt: skip
 
 
@@ -99,7 +97,7 @@ SCRIPTS = st.builds(
 )
 MILLS = st.builds(
     Mill, script=SCRIPTS, max_requests=st.integers(1, 9), part_bytes=st.sampled_from([64, 400, 5000]),
-    chunk_bytes=st.sampled_from([100, 1000]), clock=st.builds(Clock),
+    chunk_bytes=st.sampled_from([100, 1000]), max_attempts=st.integers(1, 3), clock=st.builds(Clock),
 )  # fmt: skip
 
 
@@ -141,6 +139,16 @@ def delivered(mill: Mill) -> list[Result]:
 def neighbours(mill: Mill) -> list[tuple[str, str]]:
     names = [stored.name for stored in mill.bucket.list("")]
     return list(itertools.pairwise(names))
+
+
+def test_rows_whose_failure_may_pass_are_tried_again_in_a_job_of_their_own() -> None:
+    mill = Mill(script=Script(missing=frozenset({1}), seed=None), max_attempts=3)
+
+    run = mill.send(["a", "b", "c", "d"])
+    report = mill.drive(run)
+
+    assert (report.state, report.succeeded, report.jobs) == ("succeeded", 4, 2)
+    assert [result.attempt for result in mill.results(run)] == [1, 2, 1, 1]
 
 
 def test_a_message_that_comes_again_after_the_end_changes_nothing() -> None:

@@ -1,0 +1,85 @@
+"""The two sides of every contract: the fakes, and the real adapters before real servers."""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from promptmill.config.settings import load
+from promptmill.local.services import BUCKET
+from promptmill.workers.adapters.storage import StorageBucket, open_bucket
+from promptmill.workers.adapters.vertex import VertexJobs, open_jobs
+from promptmill.workers.fakes import FakeJobs, MemoryBucket
+from promptmill.workers.ports import BatchJobs, Bucket
+from stack import Site, running, surroundings
+
+SIDES = ("fake", "real")
+LATENCY = 0.5
+"""Seconds that a job takes."""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Cloud Storage's and Vertex's stand-ins, as processes."""
+    with running(
+        tmp_path_factory.mktemp("site"), ("storage", "emulator"), latency=LATENCY, settings={}
+    ) as running_site:
+        yield running_site
+
+
+@pytest.fixture
+def real_bucket(site: Site) -> Iterator[Callable[[str], StorageBucket]]:
+    """Open a folder of its own in the real bucket, through the server at a URL."""
+    opened: list[StorageBucket] = []
+
+    def open_at(url: str) -> StorageBucket:
+        with surroundings({"STORAGE_EMULATOR_HOST": url}):
+            opened.append(open_bucket(f"gs://{BUCKET}/{uuid.uuid4().hex}", "p"))
+        return opened[-1]
+
+    yield open_at
+    for bucket in opened:
+        bucket._client.close()
+
+
+@pytest.fixture
+def real_jobs() -> Iterator[Callable[..., VertexJobs]]:
+    """Connect to the server at a URL."""
+    opened: list[VertexJobs] = []
+
+    def open_at(url: str, create_timeout: float = 20.0) -> VertexJobs:
+        settings = load(vertex_endpoint=url, project="p", create_timeout=create_timeout)
+        opened.append(open_jobs(settings))
+        return opened[-1]
+
+    yield open_at
+    for jobs in opened:
+        jobs._client.transport.close()
+
+
+@pytest.fixture
+def storage_url(site: Site) -> str:
+    return site.environment["STORAGE_EMULATOR_HOST"]
+
+
+@pytest.fixture
+def emulator_url(site: Site) -> str:
+    return site.environment["PROMPTMILL_VERTEX_ENDPOINT"]
+
+
+@pytest.fixture(params=SIDES)
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """An empty folder of a bucket."""
+    if request.param == "fake":
+        return MemoryBucket()
+    real: Callable[[str], Bucket] = request.getfixturevalue("real_bucket")
+    return real(request.getfixturevalue("storage_url"))
+
+
+@pytest.fixture
+def jobs(request: pytest.FixtureRequest, bucket: Bucket) -> BatchJobs:
+    """Jobs that read and write in the bucket."""
+    if isinstance(bucket, MemoryBucket):
+        return FakeJobs(bucket, duration=LATENCY)
+    real: Callable[[str], BatchJobs] = request.getfixturevalue("real_jobs")
+    return real(request.getfixturevalue("emulator_url"))
