@@ -437,3 +437,10 @@ def test_a_wrong_option_is_named(options: list[str]) -> None:
 
     assert done.returncode == 2
     assert options[1].lstrip("0") in done.stderr
+
+
+def test_a_look_takes_a_few_milliseconds(emulator: Emulator) -> None:
+    with requests.Session() as session:
+        times = [session.get(f"{emulator.url}/healthz", timeout=SECONDS).elapsed.total_seconds() for _ in range(20)]
+
+    assert min(times) < 0.03
