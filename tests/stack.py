@@ -46,11 +46,21 @@ class Site:
         """What a client needs to find the stack."""
         return self.stack.environment() | {"PROMPTMILL_MODEL": MODEL}
 
+    @property
+    def everything(self) -> dict[str, str]:
+        """The whole environment of a client in a process of its own."""
+        return os.environ | self.environment
+
+    @property
+    def emulator(self) -> str:
+        """The emulator's base URL."""
+        return str(self.stack.status()["emulator"].url)
+
     def cli(self, *arguments: str, stdin: str = "", timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Run `promptmill` in the stack's directory."""
         return subprocess.run(
             [sys.executable, "-m", "promptmill.producers.cli", *arguments],
-            env=os.environ | self.environment,
+            env=self.everything,
             cwd=self.directory,
             input=stdin,
             capture_output=True,
@@ -62,23 +72,23 @@ class Site:
     def fault(self, on: str, fault: str, *, times: int | None = 1, **rule: Any) -> None:
         """Let the next calls or jobs meet a fault; `promptmill.emulator.faults` has the names."""
         asked = {"on": on, "fault": fault, **rule} | ({} if times is None else {"times": times})
-        ask(self._emulator, "POST", "/admin/faults", msgspec.json.encode(asked))
+        ask(self.emulator, "POST", "/admin/faults", msgspec.json.encode(asked))
 
     def faults(self) -> list[dict[str, Any]]:
         """The faults that wait for their call or job."""
-        return list(ask(self._emulator, "GET", "/admin/faults"))
+        return list(ask(self.emulator, "GET", "/admin/faults"))
 
     def clear_faults(self) -> None:
-        ask(self._emulator, "DELETE", "/admin/faults")
+        ask(self.emulator, "DELETE", "/admin/faults")
 
     def jobs(self, run: str) -> list[dict[str, Any]]:
         """The jobs on the emulator's bill for a run."""
-        bill = ask(self._emulator, "GET", "/admin/bill")
+        bill = ask(self.emulator, "GET", "/admin/bill")
         return [job for job in bill["jobs_detail"] if job["labels"].get("run") == run]
 
     def billed(self) -> int:
         """How many jobs are on the bill."""
-        return int(ask(self._emulator, "GET", "/admin/bill")["jobs"])
+        return int(ask(self.emulator, "GET", "/admin/bill")["jobs"])
 
     def processes(self, *services: str) -> list[psutil.Process]:
         """The processes of services, pools included."""
@@ -96,10 +106,6 @@ class Site:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
         psutil.wait_procs(doomed, timeout=10)
-
-    @property
-    def _emulator(self) -> str:
-        return str(self.stack.status()["emulator"].url)
 
 
 def ask(url: str, method: str, path: str, body: bytes | None = None) -> Any:

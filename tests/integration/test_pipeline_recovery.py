@@ -40,7 +40,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     settings = QUICK | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB), "PROMPTMILL_POLL_INTERVAL": str(INTERVAL)}
     with (
         running(tmp_path_factory.mktemp("servers"), SERVERS) as servers,
-        HttpProxy(str(servers.stack.status()["emulator"].url)) as vertex,
+        HttpProxy(servers.emulator) as vertex,
         surroundings(servers.environment | {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}),
         running(tmp_path_factory.mktemp("workers"), WORKERS, settings=settings) as workers,
     ):

@@ -1,0 +1,88 @@
+"""The peak memory of every process, in a run of 5,500 requests and in one of 200,000."""
+
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from deadline import until
+from measurement import Tell
+from promptmill.producers.cli.sentences import translations
+from stack import EVERYTHING, Site, running
+
+SMALL, LARGE = 5_500, 200_000
+MOST_GROWTH, MOST = 20, 200
+THEIRS = ("redis", "storage")
+"""Not ours: the Storage emulator keeps whole uploads in memory, as parts of the real thing it stands for do not."""
+
+
+def test_no_process_takes_more_memory_for_200000_requests_than_for_5500(tmp_path: Path, tell: Tell) -> None:
+    small, large = (peaks(tmp_path / str(requests), requests) for requests in (SMALL, LARGE))
+    tell(
+        "peak memory in MB",
+        [
+            {"process": name, f"{SMALL:,}": small[name], f"{LARGE:,}": large[name], "growth": large[name] - small[name]}
+            for name in small
+        ],
+    )
+
+    ours = [name for name in small if not name.startswith(THEIRS)]
+    assert {name: large[name] for name in ours if large[name] >= MOST} == {}
+    assert {name: large[name] - small[name] for name in ours if large[name] - small[name] > MOST_GROWTH} == {}
+
+
+def peaks(directory: Path, requests: int) -> dict[str, int]:
+    """Do a run through the command line in a new stack; the peak of each kind of process in MB."""
+    directory.mkdir()
+    file = directory / "prompts.jsonl"
+    with file.open("wb") as out:
+        out.writelines(msgspec.json.encode({"prompt": prompt}) + b"\n" for prompt in translations(requests))
+    with running(directory, settings={}) as site:
+        found = {"producer": produce(site, file, requests)}
+        for service in EVERYTHING:
+            found |= of_service(site, service)
+    return found
+
+
+def produce(site: Site, file: Path, requests: int) -> int:
+    """Send the file with `promptmill submit --wait`; returns the peak of that process, which grows until it ends."""
+    answers = file.with_name("answers.jsonl")
+    command = [sys.executable, "-m", "promptmill.producers.cli", "submit", str(file), "--wait"]
+    sink = ["--sink", str(answers), "--sink", "gs://promptmill-local/answers/"]
+    with subprocess.Popen([*command, *sink], env=site.everything, stdout=subprocess.DEVNULL) as producer:
+        seen = 0
+
+        def ended() -> bool:
+            nonlocal seen
+            seen = max(seen, peak(producer.pid))
+            return producer.poll() is not None
+
+        until(ended, 900, f"the end of a run of {requests:,}")
+        assert producer.returncode == 0
+    with answers.open("rb") as lines:
+        assert sum(1 for _ in lines) == requests
+    return seen
+
+
+def of_service(site: Site, service: str) -> dict[str, int]:
+    """The peaks of a service's first process, of the largest of its pool, and of its guard."""
+    first, *pool = site.processes(service)
+    found = defaultdict(int, {service: peak(first.pid)})
+    for child in pool:
+        found[f"{service} pool"] = max(found[f"{service} pool"], peak(child.pid))
+    guard = psutil.Process(first.pid).parent()
+    if guard:
+        found[f"{service} guard"] = peak(guard.pid)
+    return dict(found)
+
+
+def peak(pid: int) -> int:
+    """The high-water mark of a process's memory in MB; 0 when there is none any more."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
