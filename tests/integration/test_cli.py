@@ -75,7 +75,9 @@ def opened(index: Index, run: str, created: float = 1_795_000_000.0) -> str:
 
 def ended(index: Index, run: str, state: str) -> str:
     opened(index, run)
-    index.set_shard(run, ShardStatus(0, "settled", 1500, 1490, 10, JOB, "JOB_STATE_SUCCEEDED"))
+    index.set_shard(
+        run, ShardStatus(0, "settled", 1500, succeeded=1490, failed=10, job=JOB, job_state="JOB_STATE_SUCCEEDED")
+    )
     index.end_run(run, state, ended=1_795_000_027.0)
     return run
 
@@ -92,7 +94,7 @@ def started(directory: Path, environment: Mapping[str, str], *arguments: str) ->
         text=True,
         start_new_session=True,
     )
-    impatience = threading.Timer(PATIENCE, process.kill)
+    impatience = threading.Timer(3 * PATIENCE, process.kill)
     impatience.start()
     try:
         yield process

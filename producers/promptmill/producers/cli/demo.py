@@ -132,10 +132,9 @@ def _submit(requests: int, model: str, answers: Path) -> "Run":
 
     mill = Promptmill()
     logs.configure(mill.settings)
+    prompts = translations(requests)
     started = time.monotonic()
     with progress.sending(output.to_stderr(), requests) as on_sent:
-        run = mill.submit(
-            translations(requests), model=model, name="demo", sinks=[sinks.jsonl(answers)], on_sent=on_sent
-        )
+        run = mill.submit(prompts, model=model, name="demo", sinks=[sinks.jsonl(answers)], on_sent=on_sent)
     typer.echo(f"sent {requests:,} requests in {time.monotonic() - started:.1f} s as run {run.id}", err=True)
     return run
