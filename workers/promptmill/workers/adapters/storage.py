@@ -3,13 +3,15 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
-from google.api_core import exceptions
-from google.cloud import storage  # type: ignore[attr-defined]
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from promptmill.config.errors import ConfigurationError, Conflict, NotFound, Permanent, Transient
+from promptmill.config.errors import ConfigurationError, Conflict, NotFound, Permanent, PromptmillError, Transient
+from promptmill.workers.adapters import failures
 from promptmill.workers.ports import Stored
 
 _TIMEOUT = (5, 60)
@@ -17,13 +19,8 @@ _RETRY = DEFAULT_RETRY.with_timeout(20.0)
 _PIECE = 4 << 20
 """Uploads of unknown size go up in requests of 4 MiB: the client holds three times as much, so this keeps memory flat, and
 is fast enough at 30 ms a request."""
-_TRANSIENT = (
-    exceptions.ServerError,
-    exceptions.TooManyRequests,
-    exceptions.RequestTimeout if hasattr(exceptions, "RequestTimeout") else exceptions.DeadlineExceeded,
-    exceptions.RetryError,
-    OSError,
-)
+_FOREIGN = (*failures.FOREIGN, InvalidResponse, DataCorruption)
+"""The library's own two come out of streamed uploads, and where a checksum does not fit."""
 
 
 def open_bucket(url: str, project: str = "") -> "StorageBucket":
@@ -109,7 +106,7 @@ class StorageBucket:
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Return the objects whose names start with ``prefix``."""
-        with self._translated(prefix):
+        with self._translated(prefix, new=True):
             for blob in self._client.list_blobs(
                 self._bucket,
                 prefix=self._prefix + prefix,
@@ -136,13 +133,13 @@ class StorageBucket:
         return self._bucket.blob(self._prefix + name, chunk_size=None)
 
     def _upload(self, name: str, data: bytes, **precondition: int) -> None:
-        with self._translated(name):
+        with self._translated(name, new=True):
             self._blob(name).upload_from_string(
                 data, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY, **precondition
             )
 
     def _upload_resumable(self, name: str, head: bytes, rest: Iterator[bytes]) -> int:
-        with self._translated(name):
+        with self._translated(name, new=True):
             writer = self._bucket.blob(self._prefix + name).open(
                 "wb", chunk_size=_PIECE, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY
             )
@@ -171,26 +168,24 @@ class StorageBucket:
         )
 
     @contextmanager
-    def _translated(self, name: str) -> Iterator[None]:
-        """The one place where the library's errors become ours."""
-        where = f"{self.url}/{name}".rstrip("/")
+    def _translated(self, name: str, *, new: bool = False) -> Iterator[None]:
+        """The one place where the library's errors become ours; what is ``new`` can only lack its bucket."""
         try:
             yield
-        except exceptions.PreconditionFailed as error:
-            raise Conflict(f"{where} was written by somebody else") from error
-        except exceptions.NotFound as error:
-            raise NotFound(self._missing(where, error)) from error
-        except exceptions.RequestRangeNotSatisfiable as error:
-            raise _PastEnd(where) from error
-        except _TRANSIENT as error:
-            raise Transient(f"{where}: {type(error).__name__}") from error
-        except exceptions.GoogleAPICallError as error:
-            raise Permanent(f"{where}: {error.code} {error.message}") from error
+        except _FOREIGN as error:
+            raise self._translation(f"{self.url}/{name}".rstrip("/"), error, new) from error
 
-    def _missing(self, where: str, error: exceptions.NotFound) -> str:
-        if "bucket" in str(error.message).lower():
-            return f"bucket gs://{self._bucket.name} does not exist (PROMPTMILL_BUCKET)"
-        return f"{where} does not exist"
+    def _translation(self, where: str, error: Exception, new: bool) -> PromptmillError:
+        match failures.code(error):
+            case HTTPStatus.PRECONDITION_FAILED:
+                return Conflict(f"{where} was written by somebody else")
+            case HTTPStatus.NOT_FOUND if new:
+                return NotFound(f"bucket gs://{self._bucket.name} does not exist (PROMPTMILL_BUCKET)")
+            case HTTPStatus.NOT_FOUND:
+                return NotFound(f"{where} does not exist")
+            case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return _PastEnd(where)
+        return (Transient if failures.may_pass(error) else Permanent)(f"{where}: {failures.words(error)}")
 
 
 class _PastEnd(Permanent):

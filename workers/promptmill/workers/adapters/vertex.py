@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
-from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
-from promptmill.config.errors import ConfigurationError, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.errors import ConfigurationError, NotFound, Permanent, PromptmillError, Transient, Unanswered
 from promptmill.config.settings import Settings
+from promptmill.workers.adapters import failures
 from promptmill.workers.ports import Job, JobRequest
 
 _TIMEOUT = 20.0
 _PAGE = 100
-_NOT_SENT = ("NewConnectionError", "NameResolutionError", "ConnectTimeout")
 
 
 def open_jobs(settings: Settings) -> "VertexJobs":
@@ -124,32 +124,18 @@ def _seconds(time: Any) -> float:
 def _translated(*, creating: bool = False) -> Iterator[None]:
     """The one place where the client's errors become ours.
 
-    Over REST a refused connection or a time-out comes as an error of ``requests``, not of google.api_core; and a detail
-    of an unknown type in a job's error as a ParseError, again on each look.
+    A detail of an unknown type in a job's error comes as a ParseError, again on each look.
     """
     try:
         yield
-    except exceptions.NotFound as error:
-        raise NotFound(_words(error)) from error
-    except exceptions.TooManyRequests as error:
-        raise Transient(_words(error)) from error
-    except (exceptions.ServerError, exceptions.RetryError) as error:
-        raise (Unanswered if creating else Transient)(_words(error)) from error
-    except exceptions.GoogleAPICallError as error:
-        raise Permanent(_words(error)) from error
-    except auth_exceptions.TransportError as error:
-        raise Transient(f"no token for Vertex: {type(error).__name__}") from error
-    except auth_exceptions.GoogleAuthError as error:
-        raise Permanent(f"no token for Vertex: {error}") from error
-    except OSError as error:
-        sent = not any(mark in repr(error) for mark in _NOT_SENT)
-        raise (Unanswered if creating and sent else Transient)(f"Vertex: {type(error).__name__}") from error
-    except json_format.ParseError as error:
-        raise (Unanswered if creating else Transient)(
-            f"Vertex answered what its client cannot read: {error}"
-        ) from error
+    except (*failures.FOREIGN, json_format.Error) as error:
+        raise _translation(error, creating) from error
 
 
-def _words(error: Any) -> str:
-    code = getattr(error.code, "value", error.code)
-    return f"Vertex: {code} {error.message}"
+def _translation(error: Exception, creating: bool) -> PromptmillError:
+    words = f"Vertex: {failures.words(error)}"
+    if failures.code(error) == HTTPStatus.NOT_FOUND:
+        return NotFound(words)
+    if not failures.may_pass(error):
+        return Permanent(words)
+    return Transient(words) if not creating or failures.had_no_effect(error) else Unanswered(words)
