@@ -1,0 +1,201 @@
+"""No exception of a client library leaves an adapter as itself: each is Transient, Unanswered, Permanent or one of ours."""
+
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import google.api_core.exceptions
+import google.auth.exceptions
+import google.cloud.storage.exceptions
+import pytest
+import requests.exceptions as http
+import urllib3.exceptions as wire
+from google.protobuf import json_format
+
+from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, Unanswered
+from promptmill.workers.adapters.storage import StorageBucket
+from promptmill.workers.adapters.vertex import VertexJobs
+from promptmill.workers.ports import JobRequest
+
+core: Any = google.api_core.exceptions
+auth: Any = google.auth.exceptions
+storage: Any = google.cloud.storage.exceptions
+REQUEST = JobRequest("n", "gemini", "gs://b/i", "gs://b/o", {})
+
+
+def classes(module: ModuleType) -> list[type[Exception]]:
+    """Every exception that a module names as its own."""
+    found = [kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == module.__name__]
+    raised = [kind for kind in found if issubclass(kind, Exception) and not issubclass(kind, Warning)]
+    return [kind for kind in raised if kind is not storage.InvalidPathError]  # raised by a part that we do not use
+
+
+def make(kind: type[Exception]) -> Exception:
+    """Make an exception of a class, whatever its constructor wants."""
+    for arguments in (("words",), ("words", ValueError("cause")), (None, "words"), ("words", "doc", 0), ()):
+        try:
+            error = kind(*arguments)
+            str(error)
+        except (TypeError, AttributeError):
+            continue
+        return error
+    raise AssertionError(f"how is a {kind} made?")
+
+
+class Reply:
+    """An HTTP answer, as far as an InvalidResponse looks at it."""
+
+    def __init__(self, status: int) -> None:
+        self.status_code = status
+
+
+class Raising:
+    """A client whose every call, to whatever depth, raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def bucket(self, _name: str) -> "Raising":
+        return self
+
+    def blob(self, *_: Any, **__: Any) -> "Raising":
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+
+ANY_CLIENT = (core, auth, http)
+BELOW = [
+    ConnectionResetError("reset"), ConnectionRefusedError("refused"), TimeoutError("slow"), BrokenPipeError("broken"),
+    wire.ProtocolError("cut"), wire.IncompleteRead(1, 2), wire.HTTPError("h"), json.JSONDecodeError("no JSON", "", 0),
+]  # fmt: skip
+STATUSES = (408, 409, 429, 499, 500, 501, 502, 503, 504)
+
+
+def errors(*modules: ModuleType, others: Sequence[Exception]) -> list[Any]:
+    """Return an instance of every exception of the modules, of those below them, and of every status that matters."""
+    kinds = sorted({kind for module in modules for kind in classes(module)}, key=lambda kind: str(kind))
+    made = [*map(make, kinds), *BELOW, *others, *(core.from_http_status(status, "words") for status in STATUSES)]
+    return [pytest.param(error, id=f"{type(error).__module__}.{type(error).__name__}") for error in made]
+
+
+def raised(call: Any, *arguments: Any) -> Exception:
+    with pytest.raises(Exception) as caught:
+        result = call(*arguments)
+        if result is not None:
+            list(result)
+    return caught.value
+
+
+STORAGE = errors(*ANY_CLIENT, storage, others=[storage.InvalidResponse(Reply(status), "words") for status in STATUSES])
+VERTEX = errors(*ANY_CLIENT, others=[json_format.ParseError("no such type")])
+
+
+@pytest.mark.parametrize("error", STORAGE)
+def test_every_error_of_storage_is_classified(error: Exception) -> None:
+    bucket = StorageBucket(Raising(error), "b", "p")
+    calls: list[tuple[Any, ...]] = [
+        (bucket.write, "n", b""),
+        (bucket.write_stream, "n", [b""]),
+        (bucket.write_stream, "n", [b"x" * (5 << 20)]),
+        (bucket.read, "n"),
+        (bucket.find, "n"),
+        (bucket.list, "n"),
+        (bucket.exists,),
+    ]
+
+    for call in calls:
+        assert isinstance(raised(*call), Transient | Permanent)
+
+
+@pytest.mark.parametrize("error", VERTEX)
+def test_every_error_of_vertex_is_classified(error: Exception) -> None:
+    jobs = VertexJobs(Raising(error), "projects/p/locations/l", 1.0)
+
+    for call in ((jobs.get, "n"), (jobs.list, ""), (jobs.cancel, "n")):
+        assert type(raised(*call)) in {Transient, Permanent, NotFound}
+    assert type(raised(jobs.create, REQUEST)) in {Transient, Unanswered, Permanent, NotFound}
+
+
+REFUSED = http.ConnectionError(wire.MaxRetryError(None, "u", wire.NewConnectionError(None, "refused")))  # type: ignore[arg-type]
+CREATING: list[tuple[Exception, type[Exception]]] = [
+    (core.InvalidArgument("a"), Permanent),
+    (core.PermissionDenied("a"), Permanent),
+    (core.Unauthenticated("a"), Permanent),
+    (core.FailedPrecondition("a"), Permanent),
+    (core.NotFound("a"), NotFound),
+    (core.MethodNotImplemented("a"), Permanent),
+    (auth.RefreshError("revoked"), Permanent),
+    (http.InvalidURL("http://"), Permanent),
+    (core.TooManyRequests("a"), Transient),
+    (core.ResourceExhausted("a"), Transient),
+    (core.Aborted("a"), Transient),
+    (auth.RefreshError("metadata server", retryable=True), Transient),
+    (auth.TransportError("metadata server"), Transient),
+    (http.ConnectTimeout("a"), Transient),
+    (REFUSED, Transient),
+    (core.InternalServerError("a"), Unanswered),
+    (core.ServiceUnavailable("a"), Unanswered),
+    (core.DeadlineExceeded("a"), Unanswered),
+    (core.from_http_status(408, "a"), Unanswered),
+    (core.Cancelled("a"), Unanswered),
+    (core.RetryError("a", ValueError()), Unanswered),
+    (http.ReadTimeout("a"), Unanswered),
+    (http.ConnectionError("reset"), Unanswered),
+    (http.ChunkedEncodingError("cut"), Unanswered),
+    (json_format.ParseError("a"), Unanswered),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), CREATING, ids=[f"{type(row[0]).__name__}-{row[1].__name__}" for row in CREATING]
+)
+def test_whether_a_job_may_have_been_created_decides_what_its_creation_raises(
+    error: Exception, kind: type[Exception]
+) -> None:
+    jobs = VertexJobs(Raising(error), "projects/p/locations/l", 1.0)
+
+    assert type(raised(jobs.create, REQUEST)) is kind
+    if kind is Unanswered:
+        assert type(raised(jobs.get, "n")) is Transient
+
+
+STORING: list[tuple[Exception, type[Exception]]] = [
+    (core.PreconditionFailed("a"), Conflict),
+    (storage.InvalidResponse(Reply(412), "a"), Conflict),
+    (core.NotFound("a"), NotFound),
+    (storage.InvalidResponse(Reply(404), "a"), NotFound),
+    (core.Forbidden("a"), Permanent),
+    (auth.RefreshError("revoked"), Permanent),
+    (core.TooManyRequests("a"), Transient),
+    (core.from_http_status(408, "a"), Transient),
+    (core.Conflict("a"), Transient),
+    (core.ServiceUnavailable("a"), Transient),
+    (storage.InvalidResponse(Reply(503), "a"), Transient),
+    (storage.DataCorruption(Reply(200), "a checksum"), Transient),
+    (http.ChunkedEncodingError("cut"), Transient),
+    (wire.ProtocolError("cut"), Transient),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), STORING, ids=[f"{type(row[0]).__name__}-{row[1].__name__}" for row in STORING]
+)
+def test_whether_trying_again_helps_decides_what_storing_raises(error: Exception, kind: type[Exception]) -> None:
+    assert type(raised(StorageBucket(Raising(error), "b", "p").write, "n", b"")) is kind
+
+
+def test_a_source_that_breaks_while_it_is_stored_speaks_for_itself() -> None:
+    def pieces() -> Iterator[bytes]:
+        raise NotFound("chunk 7 does not exist")
+        yield b""
+
+    error = raised(StorageBucket(Raising(ValueError()), "b", "p").write_stream, "n", pieces())
+
+    assert str(error) == "chunk 7 does not exist"
