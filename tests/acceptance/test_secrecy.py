@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 import zstandard
+from celery import Celery
 
 from deadline import until
 from promptmill.producers import Promptmill, Run
@@ -61,6 +62,18 @@ def test_no_log_holds_a_prompt(site: Site) -> None:
 
     assert {"worker.log", "poll.log", "emulator.log", "flower.log"} <= {log.name for log in logs}
     assert [log.name for log in logs if CANARY in log.read_text()] == []
+
+
+def test_a_task_that_crashes_logs_nothing_of_its_message(site: Site) -> None:
+    log = site.directory / "logs" / "worker.log"
+    sender = Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False)
+    with sender:
+        sender.send_task(
+            "promptmill.ingest", [f"{CANARY} is not bytes"], task_id="crash.ingest", queue="promptmill.ingest"
+        )
+
+    until(lambda: re.search(r"promptmill\.ingest\[crash\.ingest\] raised", log.read_text()), 30, "the error in the log")
+    assert CANARY not in log.read_text()
 
 
 @pytest.mark.usefixtures("run")
