@@ -5,6 +5,7 @@ runs/<run>/chunks/<chunk>                    the requests of one message
 runs/<run>/seal.json                         how many chunks there are
 runs/<run>/plan.json                         which rows make up which shard
 runs/<run>/aborted.json                      the run will never be submitted, and why
+runs/<run>/cancelled.json                    somebody wants the run to end with what it has
 runs/<run>/shards/<shard>/<attempt>/
     input.jsonl                              what Vertex reads
     input.json                               that the input is whole
@@ -71,6 +72,11 @@ def plan(run: str) -> str:
 def aborted(run: str) -> str:
     """Name of the fact that the run will never be submitted."""
     return folder(run) + "aborted.json"
+
+
+def cancelled(run: str) -> str:
+    """Name of the fact that somebody wants the run to end with what it has."""
+    return folder(run) + "cancelled.json"
 
 
 def report(run: str) -> str:

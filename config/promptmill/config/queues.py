@@ -17,6 +17,7 @@ QUEUE_OF = {
     "promptmill.shard": WORK,
     "promptmill.submit": JOBS,
     "promptmill.poll": POLL,
+    "promptmill.cancel": JOBS,
     "promptmill.collect": WORK,
     "promptmill.parse": WORK,
     "promptmill.settle": WORK,

@@ -64,6 +64,11 @@ class Index:
         with self._answering() as r:
             return int(r.hget(_run(run), "chunks") or 0)
 
+    def note_cancelling(self, run: str) -> None:
+        """Note that a run is being cancelled."""
+        with self._answering() as r:
+            r.hset(_run(run), "cancelling", 1)
+
     def set_shard(self, run: str, shard: ShardStatus) -> None:
         """Note how far a shard is; fields that have their default are left as they are."""
         fields = msgspec.to_builtins(shard)
@@ -125,7 +130,7 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
     state = fields.get("state", "")
     return RunStatus(
         run=run,
-        state=state if state in END_STATES else state_of(shards, "requests" in fields),
+        state=state if state in END_STATES else state_of(shards, "requests" in fields, "cancelling" in fields),
         name=manifest.name,
         model=manifest.model,
         created=manifest.created,

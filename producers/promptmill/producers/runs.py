@@ -79,6 +79,12 @@ class Run:
         """Stream the results that are failures."""
         return (result for result in self.results() if not result.succeeded)
 
+    def cancel(self) -> None:
+        """Ask for the end of the run: what is finished is kept and delivered, the rest ends as cancelled."""
+        from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
+
+        Sender(self._settings, self._index).cancel(self.id)
+
     def report(self) -> Report:
         """Return the final report; raises NotFound while the run is not done."""
         data: bytes = bucket_access("report")(self._settings, self.id)

@@ -44,6 +44,10 @@ class Sender:
         """Tell the workers that a run will never be whole."""
         self._send_task("promptmill.abort", [run, reason], f"{run}.abort", "json")
 
+    def cancel(self, run: str) -> None:
+        """Tell the workers to end a run with what it has."""
+        self._send_task("promptmill.cancel", [run], f"{run}.cancel", "json")
+
     def _send_task(self, task: str, args: list[Any], task_id: str, serializer: str) -> None:
         import kombu.exceptions
 

@@ -48,8 +48,10 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(bool(shard.job) for shard in self.shards)
 
 
-def state_of(shards: list[ShardStatus], sealed: bool) -> str:
+def state_of(shards: list[ShardStatus], sealed: bool, cancelling: bool = False) -> str:
     """Return the state of a run that is not done from the states of its shards."""
+    if cancelling:
+        return "cancelling"
     if not sealed:
         return "open"
     states = {shard.state for shard in shards}

@@ -136,6 +136,12 @@ class Delivered(msgspec.Struct, frozen=True):
     at: float
 
 
+class Cancelled(msgspec.Struct, frozen=True):
+    """That somebody wants the run to end with what it has."""
+
+    at: float
+
+
 class Aborted(msgspec.Struct, frozen=True):
     """Why a run will never be submitted, and its state: ``failed`` or ``cancelled``."""
 
@@ -208,8 +214,14 @@ class RunFacts(msgspec.Struct):
     sealed: int | None = None
     plan: Plan | None = None
     aborted: bool = False
+    cancelled: bool = False
     reported: bool = False
     shards: dict[tuple[int, int], ShardFacts] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every chunk that the seal speaks of is there."""
+        return self.sealed is not None and len(self.chunks) >= self.sealed
 
 
 _CHUNK = re.compile(r"chunks/(\d{8})")
@@ -240,6 +252,8 @@ def _note(facts: RunFacts, bucket: Bucket, name: str, place: str) -> None:
         facts.plan = get(bucket, name, Plan)
     elif place == "aborted.json":
         facts.aborted = True
+    elif place == "cancelled.json":
+        facts.cancelled = True
     elif place == "report.json":
         facts.reported = True
 

@@ -53,6 +53,20 @@ def abort(self: Stage, run: str, reason: str) -> None:
     self.send([Step("finish", run)])
 
 
+@shared_task(bind=True, base=Stage, name="promptmill.cancel")
+def cancel(self: Stage, run: str) -> None:
+    """End a run with what it has."""
+    services = self.services
+    known = facts.load(services.bucket, run)
+    if known.reported:
+        return
+    asked = steps.cancel.cancel(services.bucket, services.jobs, known)
+    services.index.note_cancelling(run)
+    _log.info("run cancelled", run=run, open_jobs=asked)
+    if not known.is_whole:
+        self.send([Step("finish", run)])
+
+
 @shared_task(bind=True, base=Opening, name="promptmill.plan")
 def plan(self: Stage, run: str) -> None:
     """Check the sinks, then divide the run into shards."""
@@ -186,6 +200,8 @@ def reconcile(self: Stage) -> None:
         progress.remember(services.index, services.bucket, known)
         due = steps.due.next_steps(known)
         watched = [step for step in due if step.task == "poll"]
+        if known.cancelled and steps.cancel.open_places(known):
+            due.append(Step("cancel", run))
         sent = self.flow.enqueue_stalled(step for step in due if step.task != "poll")
         for step in watched:
             sent += watching.resume(services, self.flow, step)

@@ -4,6 +4,32 @@ No step knows Celery, Redis or Google. Each may run twice, late, or beside its t
 is the same every time.
 """
 
-from promptmill.workers.steps import collect, deliver, due, finish, ingest, parse, plan, poll, settle, shard, submit
+from promptmill.workers.steps import (
+    cancel,
+    collect,
+    deliver,
+    due,
+    finish,
+    ingest,
+    parse,
+    plan,
+    poll,
+    settle,
+    shard,
+    submit,
+)
 
-__all__ = ["collect", "deliver", "due", "finish", "ingest", "parse", "plan", "poll", "settle", "shard", "submit"]
+__all__ = [
+    "cancel",
+    "collect",
+    "deliver",
+    "due",
+    "finish",
+    "ingest",
+    "parse",
+    "plan",
+    "poll",
+    "settle",
+    "shard",
+    "submit",
+]

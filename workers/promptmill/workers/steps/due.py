@@ -16,8 +16,7 @@ def next_steps(facts: RunFacts) -> list[Step]:
     if facts.manifest is None:
         return []
     if facts.plan is None:
-        whole = facts.sealed is not None and len(facts.chunks) >= facts.sealed
-        return [Step("plan", facts.run)] if whole else []
+        return [Step("plan", facts.run)] if facts.is_whole else []
     places = {(index, FIRST_ATTEMPT) for index in range(len(facts.plan.shards))} | facts.shards.keys()
     places |= {(index, attempt + 1) for (index, attempt), shard in facts.shards.items() if shard.again}
     steps = [step for place in sorted(places) for step in _shard_steps(facts, place)]

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.producers.messages import Manifest, SinkSpec
@@ -30,7 +32,9 @@ def _report(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[
         plan = facts.get(bucket, names.plan(run), Plan)
         story = [_attempt(bucket, run, index, attempt, len(manifest.sinks)) for index, attempt in attempts]
         sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
-        return _finished(bucket, manifest, plan, story, sinks)
+        report = _finished(bucket, manifest, plan, story, sinks)
+        cancelled = report.failed and bucket.find(names.cancelled(run))
+        return msgspec.structs.replace(report, state="cancelled") if cancelled else report
     return _unsubmitted(bucket, manifest, aborted)
 
 

@@ -91,7 +91,7 @@ def _all_but_first(bitmaps: Iterable[int], seen: int) -> tuple[list[int], int]:
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     folder = names.shard(run, index, attempt)
     rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-    last = attempt >= facts.get(bucket, names.manifest(run), Manifest).max_attempts
+    last = _is_last(bucket, run, attempt)
     parts = len(facts.get(bucket, folder + "parts.json", Parts).parts)
     parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in range(parts)]
     resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
@@ -110,6 +110,11 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         again=facts.pack(rest.again),
         retried=rest.again.bit_count(),
     )
+
+
+def _is_last(bucket: Bucket, run: str, attempt: int) -> bool:
+    most = facts.get(bucket, names.manifest(run), Manifest).max_attempts
+    return attempt >= most or bucket.find(names.cancelled(run)) is not None
 
 
 def _recount(bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop) -> Counts:

@@ -35,6 +35,8 @@ def submit(
     folder = names.shard(run, index, attempt)
     if done := _created(bucket, folder):
         return done
+    if bucket.find(names.cancelled(run)):
+        return _write_down(bucket, folder, "", "the run was cancelled", "JOB_STATE_CANCELLED")
     whole = facts.get(bucket, folder + "input.json", Input)
     if whole.requests == 0:
         return _write_down(bucket, folder, "", "no request of the shard can be sent")
@@ -92,10 +94,9 @@ def _give_back(bucket: Bucket, folder: str, intent: Intent) -> None:
             bucket.replace(folder + "intent.json", facts.encode(Intent("")), seen.generation)
 
 
-def _write_down(bucket: Bucket, folder: str, name: str, refusal: str = "") -> Created:
+def _write_down(bucket: Bucket, folder: str, name: str, refusal: str = "", state: str = "JOB_STATE_FAILED") -> Created:
     if refusal:
-        failed = Job(name, "JOB_STATE_FAILED", error_message=refusal)
-        facts.put(bucket, folder + "ended.json", Ended(failed, facts.now()))
+        facts.put(bucket, folder + "ended.json", Ended(Job(name, state, error_message=refusal), facts.now()))
     facts.put(bucket, folder + "job.json", Created(name, facts.now(), refusal))
     return facts.get(bucket, folder + "job.json", Created)
 
