@@ -20,6 +20,7 @@ runs/<run>/shards/<shard>/<attempt>/
     delivered/<sink>-<part>.json             that one part is in one sink
     output/…                                 what Vertex writes
 runs/<run>/report.json                       the run is done
+dead/<step>                                  work that was refused so often that a person must look
 open/<run>                                   the run is not done; the one object that goes away
 
 No name is ever the folder of another: some stores cannot hold both.
@@ -29,7 +30,9 @@ import hashlib
 import re
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,61}")
+STEP_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
 OPEN = "open/"
+DEAD = "dead/"
 
 
 def check_run(run: str) -> str:
@@ -42,6 +45,13 @@ def check_run(run: str) -> str:
 def open_marker(run: str) -> str:
     """Name of the marker of a run that is not done."""
     return OPEN + check_run(run)
+
+
+def dead_letter(step: str) -> str:
+    """Name of the dead letter of a step."""
+    if not STEP_ID.fullmatch(step):
+        raise ValueError(f"not a step's id: {step[:80]!r}")
+    return DEAD + step
 
 
 def folder(run: str) -> str:

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     part_bytes: Annotated[int, Field(ge=1024, le=64 * MIB)] = 8 * MIB
     """How much of a job's output one task parses."""
 
+    max_open_jobs: Annotated[int, Field(ge=1)] = 1000
+    """How many jobs may be open at once, over all workers."""
+    max_creates_per_minute: Annotated[int, Field(ge=1)] = 120
+    """How many jobs may be created in a minute, over all workers."""
+
     poll_interval: Annotated[float, Field(gt=0, le=60)] = 3.0
     """Seconds between two looks at the open jobs while news is expected soon."""
     poll_max_interval: Annotated[float, Field(gt=0, le=60)] = 60.0

@@ -122,7 +122,15 @@ def _shards(fields: dict[str, str]) -> list[ShardStatus]:
         place, _, name = field.partition(".")
         shard, _, attempt = place.partition("/")
         shards.setdefault(place, {"shard": shard, "attempt": attempt, "state": "planned"})[name] = value
-    return [msgspec.convert(shard, ShardStatus, strict=False) for shard in shards.values()]
+    return [status for shard in shards.values() if (status := _shard(shard))]
+
+
+def _shard(fields: dict[str, str]) -> ShardStatus | None:
+    """A shard as another version of Promptmill noted it may be unreadable; a sweep writes it anew."""
+    try:
+        return msgspec.convert(fields, ShardStatus, strict=False)
+    except msgspec.ValidationError:
+        return None
 
 
 def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:

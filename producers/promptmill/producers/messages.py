@@ -126,7 +126,7 @@ def decode_ingest(data: bytes) -> Ingest:
 def _decode(data: bytes, kind: type[T]) -> T:
     try:
         message = msgspec.msgpack.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         raise MessageRefused(f"not a {kind.__name__.lower()} message") from None
     if getattr(message, "v", VERSION) > VERSION:
         raise MessageRefused(f"a {kind.__name__.lower()} message of a version newer than {VERSION}")

@@ -69,6 +69,72 @@ class Notes:
             found = r.hgetall(_jobs(parent))
         return [_open_job(name, place) for name, place in found.items()]
 
+    def take_slot(self, parent: str, place: str, most: int) -> bool:
+        """Take one of ``most`` slots for an open job, or keep the one that ``place`` has; False when all are taken."""
+        script = """
+            if redis.call('sismember', KEYS[1], ARGV[1]) == 0 and redis.call('scard', KEYS[1]) >= tonumber(ARGV[2]) then
+                return 0
+            end
+            redis.call('sadd', KEYS[1], ARGV[1])
+            return 1
+        """
+        with self._answering() as r:
+            return bool(r.eval(script, 1, f"{PREFIX}slots:{parent}", place, most))
+
+    def free_slot(self, parent: str, place: str) -> None:
+        """Give the slot of ``place`` back."""
+        with self._answering() as r:
+            r.srem(f"{PREFIX}slots:{parent}", place)
+
+    def slots(self, parent: str) -> set[str]:
+        """Return the places that have a slot."""
+        with self._answering() as r:
+            return set(r.smembers(f"{PREFIX}slots:{parent}"))
+
+    def take_turn(self, parent: str, per_minute: int) -> float:
+        """Take a turn to create a job; returns the seconds until the next one when there is none now, else 0.
+
+        Turns are evenly spaced, with up to a quarter of a minute's worth at once; Redis's clock counts.
+        """
+        script = """
+            local now = redis.call('time')
+            now = now[1] + now[2] / 1000000
+            local gap = 60 / tonumber(ARGV[1])
+            local due = tonumber(redis.call('get', KEYS[1]) or '0')
+            if due < now - 15 then due = now - 15 end
+            if due > now then return tostring(due - now) end
+            redis.call('set', KEYS[1], tostring(due + gap), 'ex', 120)
+            return '0'
+        """
+        with self._answering() as r:
+            return float(r.eval(script, 1, f"{PREFIX}turns:{parent}", per_minute))
+
+    def begin(self, step: str) -> int:
+        """Count a start of a step that is not known to have come to an end; returns how many there are."""
+        key = f"{PREFIX}begun:{step}"
+        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+            pipe.incr(key)
+            pipe.expire(key, _KEEP)
+            return int(pipe.execute()[0])
+
+    def come_through(self, step: str) -> None:
+        """Forget the starts and failures of a step whose worker lived."""
+        with self._answering() as r:
+            r.delete(f"{PREFIX}begun:{step}")
+
+    def fail(self, step: str) -> int:
+        """Count a failure of a step; returns how many there are."""
+        key = f"{PREFIX}failed:{step}"
+        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+            pipe.incr(key)
+            pipe.expire(key, _KEEP)
+            return int(pipe.execute()[0])
+
+    def forgive(self, step: str) -> None:
+        """Forget all starts and failures of a step."""
+        with self._answering() as r:
+            r.delete(f"{PREFIX}begun:{step}", f"{PREFIX}failed:{step}")
+
     def take_poll(self, parent: str, chain: str, seconds: float) -> bool:
         """Make ``chain`` the one that polls, when none is alive or it is this one; it stays so for ``seconds``."""
         script = """

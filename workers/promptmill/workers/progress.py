@@ -44,10 +44,10 @@ def settled(index: Index, run: str, shard: int, attempt: int, settled: Settled) 
     index.set_shard(run, ShardStatus(shard, "settled", attempt, succeeded=counts.succeeded, failed=counts.failed))
 
 
-def remember(index: Index, bucket: Bucket, known: RunFacts) -> None:
-    """Write a run into the index anew, when Redis has lost it."""
+def remember(index: Index, bucket: Bucket, known: RunFacts) -> bool:
+    """Write a run into the index anew, when Redis has lost it; returns whether it had."""
     if known.manifest is None or index.find_manifest(known.run) is not None:
-        return
+        return False
     index.open_run(known.manifest)
     if known.sealed is not None:
         index.seal(known.run, facts.get(bucket, names.seal(known.run), Seal).requests, known.sealed)
@@ -61,3 +61,4 @@ def remember(index: Index, bucket: Bucket, known: RunFacts) -> None:
             submitted(index, known.run, place, attempt, facts.get(bucket, folder + "job.json", Created))
         if shard.files is not None:
             settled(index, known.run, place, attempt, facts.get(bucket, folder + "settled.json", Settled))
+    return True

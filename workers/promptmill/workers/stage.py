@@ -1,15 +1,20 @@
 """The base of all tasks: services, sending what comes next, waiting, and what people see of a task."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
+import structlog
 from celery import Task
 from celery.exceptions import Retry
 
 from promptmill.config.errors import Transient
+from promptmill.workers import dead
 from promptmill.workers.flow import Flow
 from promptmill.workers.services import Services
 from promptmill.workers.steps.step import Step, Wait
+
+_log = structlog.get_logger(__name__)
 
 
 class Stage(Task):  # type: ignore[type-arg]
@@ -43,16 +48,39 @@ class Stage(Task):  # type: ignore[type-arg]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, keeping note that this step is being worked on."""
-        flow, step = self.flow, self.request.id or self.name
-        with flow.under_way(step) as note:
+        step = self.request.id or self.name
+        if self._kills(step):
+            self._park(step, list(args), f"its worker died {dead.MOST_DEATHS} times while it ran")
+            return None
+        with self.flow.under_way(step) as note:
             try:
                 return super().__call__(*args, **kwargs)
             except Retry as later:
                 note.keep(later.when if isinstance(later.when, int | float) else 0.0)
                 raise
-            except Exception:
+            except Exception as error:
                 note.keep(60.0)
+                self._count_failure(step, list(args), error)
                 raise
+            finally:
+                with suppress(Transient):
+                    self.services.notes.come_through(step)
+
+    def _kills(self, step: str) -> bool:
+        """Whether this step has never come to an end, however often it was begun; only a worker's death leaves it so."""
+        try:
+            return self.services.notes.begin(step) > dead.MOST_DEATHS
+        except Transient:
+            return False
+
+    def _count_failure(self, step: str, args: list[Any], error: Exception) -> None:
+        with suppress(Transient):
+            if self.services.notes.fail(step) >= dead.MOST_FAILURES:
+                self._park(step, args, f"{type(error).__name__}: {error}"[:500])
+
+    def _park(self, step: str, args: list[Any], reason: str) -> None:
+        dead.park(self.services.bucket, step, self.name, args, reason)
+        _log.error("parked as a dead letter", step=step, reason=reason)
 
     def apply_async(  # type: ignore[override]
         self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any

@@ -14,7 +14,7 @@ from celery import shared_task
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, Transient
 from promptmill.producers.messages import Manifest, decode_ingest
-from promptmill.workers import facts, progress, steps, watching
+from promptmill.workers import facts, progress, reconciling, steps, watching
 from promptmill.workers.stage import Stage
 from promptmill.workers.steps.step import Step, Wait
 
@@ -95,6 +95,11 @@ def shard(self: Stage, run: str, index: int, attempt: int) -> None:
 def submit(self: Stage, run: str, index: int, attempt: int) -> None:
     """Create the shard's job, and see that it is polled."""
     services = self.services
+    room = watching.may_create(services, run, index, attempt)
+    if isinstance(room, Wait):
+        self.wait(room)
+    if not room:
+        return
     owner, settle = secrets.token_hex(8), services.settings.settle_seconds
     made = steps.submit.submit(services.bucket, services.jobs, run, index, attempt, owner=owner, settle_seconds=settle)
     if isinstance(made, Wait):
@@ -192,18 +197,5 @@ def _finish_if_through(self: Stage, run: str, index: int, attempt: int) -> None:
 @shared_task(bind=True, base=Stage, name="promptmill.reconcile")
 def reconcile(self: Stage) -> None:
     """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
-    services = self.services
-    for run in [stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)]:
-        if not services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
-            continue
-        known = facts.load(services.bucket, run)
-        progress.remember(services.index, services.bucket, known)
-        due = steps.due.next_steps(known)
-        watched = [step for step in due if step.task == "poll"]
-        if known.cancelled and steps.cancel.open_places(known):
-            due.append(Step("cancel", run))
-        sent = self.flow.enqueue_stalled(step for step in due if step.task != "poll")
-        for step in watched:
-            sent += watching.resume(services, self.flow, step)
-        if sent:
-            _log.info("picked up", run=run, steps=[step.id for step in sent])
+    for finding in reconciling.sweep(self.services, self.flow):
+        _log.info("reconciled", run=finding.run, finding=finding.words)

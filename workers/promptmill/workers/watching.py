@@ -1,6 +1,7 @@
 """Keeps one chain of ``poll`` tasks alive while there are open jobs, and turns what it sees into facts."""
 
 import secrets
+import sys
 import time
 from typing import NamedTuple
 
@@ -23,12 +24,38 @@ _LOOK = 30.0
 """Seconds that one look may take."""
 
 
+def may_create(services: Services, run: str, index: int, attempt: int) -> bool | Wait:
+    """Take a slot among the open jobs, and a turn to create one.
+
+    A step without a slot is left to a later sweep: waiting in a queue, thousands would fill one worker's memory.
+    """
+    settings, notes = services.settings, services.notes
+    if not notes.take_slot(settings.parent, _slot(run, index, attempt), settings.max_open_jobs):
+        return False
+    seconds = notes.take_turn(settings.parent, settings.max_creates_per_minute)
+    return Wait(min(seconds, 60.0)) if seconds else True
+
+
+def with_room(services: Services, submits: list[Step]) -> list[Step]:
+    """Return those of the ``submit`` steps that have a slot, or for which there is one."""
+    held = services.notes.slots(services.settings.parent)
+    free = services.settings.max_open_jobs - len(held)
+    having = [step for step in submits if _slot(step.run, *step.place) in held]
+    return having + [step for step in submits if step not in having][: max(free, 0)]
+
+
+def _slot(run: str, index: int, attempt: int) -> str:
+    return f"{run}/{index}/{attempt}"
+
+
 def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, made: Created) -> list[Step]:
     """See that a job is polled; one that was never created has ended already, and is to be collected."""
-    if not made.name:
-        return [Step("collect", run, (index, attempt))]
     parent = services.settings.parent
+    if not made.name:
+        services.notes.free_slot(parent, _slot(run, index, attempt))
+        return [Step("collect", run, (index, attempt))]
     services.notes.add_job(parent, OpenJob(made.name, run, index, attempt))
+    services.notes.take_slot(parent, _slot(run, index, attempt), sys.maxsize)
     start(services, flow)
     return []
 
@@ -100,5 +127,6 @@ def _end(services: Services, known: OpenJob, job: Job) -> Step:
     facts.put(services.bucket, folder + "ended.json", Ended(job, facts.now()))
     progress.watched(services.index, known, job)
     services.notes.remove_job(services.settings.parent, job.name)
+    services.notes.free_slot(services.settings.parent, _slot(known.run, known.shard, known.attempt))
     _log.info("job ended", run=known.run, shard=known.shard, job=job.name, state=job.state)
     return Step("collect", known.run, (known.shard, known.attempt))

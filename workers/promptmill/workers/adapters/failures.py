@@ -5,6 +5,7 @@ the last two come through as they are.
 """
 
 import json
+import re
 from http import HTTPStatus
 
 import requests
@@ -22,6 +23,8 @@ FOREIGN = (
 )
 """Every error that a client of Google's raises on purpose, beside those of its own package."""
 
+_URL = re.compile(r"^[A-Z]+ https?://\S+: ")
+"""With which the REST clients begin a message, and which says nothing to a reader."""
 _MAY_PASS = frozenset({408, 409, 429, 499})
 _NOT_SENT = ("NewConnectionError", "NameResolutionError", "ConnectTimeout")
 
@@ -60,7 +63,7 @@ def had_no_effect(error: Exception) -> bool:
 def words(error: Exception) -> str:
     """Return what people should read of an error: what the service said, else the kind of error."""
     if isinstance(error, exceptions.GoogleAPICallError):
-        return f"{code(error) or type(error).__name__} {error.message}"
+        return f"{code(error) or type(error).__name__} {_URL.sub('', str(error.message))}"
     if isinstance(error, auth_exceptions.GoogleAuthError):
         return f"no token: {error}"
     return f"{code(error)} {error}" if code(error) else type(error).__name__

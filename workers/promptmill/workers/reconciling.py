@@ -1,0 +1,129 @@
+"""Compares what is with what should be: sends steps that stand still, brings back what Redis lost, finds stray jobs."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from promptmill.config import names
+from promptmill.config.errors import NotFound
+from promptmill.config.settings import Settings
+from promptmill.workers import dead, facts, progress, steps, watching
+from promptmill.workers.facts import Created, RunFacts
+from promptmill.workers.flow import Flow
+from promptmill.workers.ports import Bucket, Job
+from promptmill.workers.services import Services, build
+from promptmill.workers.steps.step import Step
+
+_STRAYS = 600.0
+"""Seconds between two looks for stray jobs."""
+
+
+class Finding(NamedTuple):
+    """What was found about a run (or, when empty, about all), and what was done."""
+
+    run: str
+    words: str
+
+
+def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> Iterator[Finding]:
+    """Look at every open run; without a ``flow`` only say what would be done.
+
+    ``thorough`` looks at runs and stray jobs however recently they were looked at.
+    """
+    parked = dead.steps(services.bucket)
+    for stored in services.bucket.list(names.OPEN):
+        run = stored.name.removeprefix(names.OPEN)
+        if thorough or services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
+            yield from _look_at(services, flow, facts.load(services.bucket, run), parked)
+    if thorough or services.notes.claim("strays", _STRAYS):
+        yield from _strays(services, flow)
+
+
+def _look_at(services: Services, flow: Flow | None, known: RunFacts, parked: set[str]) -> Iterator[Finding]:
+    if flow and progress.remember(services.index, services.bucket, known):
+        yield Finding(known.run, "written into Redis anew")
+    if missing := steps.due.missing_chunks(known):
+        yield Finding(known.run, _words_of_missing(missing, known))
+    for step in _due(services, known, parked):
+        if flow is None:
+            yield Finding(known.run, f"would send {step.id}")
+        elif step.task == "poll":
+            yield from (Finding(known.run, f"sent {sent.id}") for sent in watching.resume(services, flow, step))
+        elif flow.enqueue_stalled([step]):
+            yield Finding(known.run, f"sent {step.id}")
+
+
+def _due(services: Services, known: RunFacts, parked: set[str]) -> list[Step]:
+    due = [step for step in steps.due.next_steps(known) if step.id not in parked]
+    submits = [step for step in due if step.task == "submit"]
+    if submits:
+        room = watching.with_room(services, submits)
+        due = [step for step in due if step.task != "submit" or step in room]
+    if known.cancelled and steps.cancel.open_places(known):
+        due.append(Step("cancel", known.run))
+    return due
+
+
+def _words_of_missing(missing: list[int], known: RunFacts) -> str:
+    return (
+        f"{len(missing)} of {known.sealed} chunks never arrived (the first is number {missing[0]}): "
+        "send the run again with its idempotency key"
+    )
+
+
+def _strays(services: Services, flow: Flow | None) -> Iterator[Finding]:
+    """Find jobs of this mill that no fact tells of: lost answers to adopt, and duplicates to cancel."""
+    jobs: dict[tuple[str, int, int], list[Job]] = defaultdict(list)
+    for job in services.jobs.list(f'labels.promptmill="{names.mill(services.bucket.url)}"'):
+        if (place := _place(job)) is not None:
+            jobs[place].append(job)
+    for (run, index, attempt), found in sorted(jobs.items()):
+        fact = names.shard(run, index, attempt) + "job.json"
+        ours = _created(services.bucket, fact)
+        if ours is None:
+            yield from _adopt(services, flow, run, fact, found)
+        elif ours.name and len(found) > 1:
+            yield from _cancel_others(services, flow, run, ours.name, found)
+
+
+def _place(job: Job) -> tuple[str, int, int] | None:
+    labels = job.labels
+    try:
+        return names.check_run(labels["run"]), int(labels["shard"]), int(labels["attempt"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _created(bucket: Bucket, fact: str) -> Created | None:
+    try:
+        return facts.get(bucket, fact, Created)
+    except NotFound:
+        return None
+
+
+def _adopt(services: Services, flow: Flow | None, run: str, fact: str, found: list[Job]) -> Iterator[Finding]:
+    oldest = min(found, key=lambda job: (job.create_time, job.name))
+    if services.bucket.find(names.manifest(run)) is None:
+        yield Finding(run, f"job {oldest.name} belongs to a run that the bucket does not know")
+    elif flow is None:
+        yield Finding(run, f"would adopt job {oldest.name}")
+    else:
+        facts.put(services.bucket, fact, Created(oldest.name, facts.now()))
+        yield Finding(run, f"adopted job {oldest.name}")
+
+
+def _cancel_others(services: Services, flow: Flow | None, run: str, ours: str, found: list[Job]) -> Iterator[Finding]:
+    for job in found:
+        if job.name == ours or job.ended:
+            continue
+        if flow:
+            services.jobs.cancel(job.name)
+        yield Finding(run, f"{'cancelled' if flow else 'would cancel'} {job.name}, a duplicate of {ours}")
+
+
+def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]:
+    """Sweep now, from outside a worker: the entry point of the command line. Changes nothing when ``dry_run``."""
+    from promptmill.workers.app import make_app
+
+    services = build(settings)
+    yield from sweep(services, None if dry_run else Flow(make_app(settings, build), services.notes), thorough=True)
