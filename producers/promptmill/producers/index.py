@@ -69,6 +69,12 @@ class Index:
         with self._answering() as r:
             r.hset(_run(run), "cancelling", 1)
 
+    def note_error(self, run: str, error: str) -> None:
+        """Note what went wrong last in a run that is known here."""
+        with self._answering() as r:
+            if r.exists(_run(run)):
+                r.hset(_run(run), "error", error)
+
     def set_shard(self, run: str, shard: ShardStatus) -> None:
         """Note how far a shard is; fields that have their default are left as they are."""
         fields = msgspec.to_builtins(shard)

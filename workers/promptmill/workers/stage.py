@@ -8,7 +8,7 @@ import structlog
 from celery import Task
 from celery.exceptions import Retry
 
-from promptmill.config.errors import Transient
+from promptmill.config.errors import PromptmillError, Transient
 from promptmill.workers import dead
 from promptmill.workers.flow import Flow
 from promptmill.workers.services import Services
@@ -74,9 +74,11 @@ class Stage(Task):  # type: ignore[type-arg]
             return False
 
     def _count_failure(self, step: str, args: list[Any], error: Exception) -> None:
+        words = str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__
         with suppress(Transient):
+            self.services.index.note_error(step.partition(".")[0], f"{step}: {words}")
             if self.services.notes.fail(step) >= dead.MOST_FAILURES:
-                self._park(step, args, f"{type(error).__name__}: {error}"[:500])
+                self._park(step, args, words)
 
     def _park(self, step: str, args: list[Any], reason: str) -> None:
         dead.park(self.services.bucket, step, self.name, args, reason)
