@@ -26,7 +26,12 @@ WORKERS = ("worker", "poll", "beat")
 EVERYTHING = (*SERVERS, *WORKERS, "flower")
 ANY_PORT = {"redis": 0, "storage": 0, "emulator": 0, "flower": 0}
 MODEL = "gemini-3.8-flash"
-QUICK = {"PROMPTMILL_POLL_INTERVAL": "0.5", "PROMPTMILL_RECONCILE_INTERVAL": "2", "PROMPTMILL_SETTLE_SECONDS": "3"}
+QUICK = {
+    "PROMPTMILL_POLL_INTERVAL": "0.5",
+    "PROMPTMILL_RECONCILE_INTERVAL": "2",
+    "PROMPTMILL_SETTLE_SECONDS": "3",
+    "PROMPTMILL_MAX_CREATES_PER_MINUTE": "60000",
+}
 """Settings with which nothing is waited for longer than a test can bear."""
 PATIENCE = 60.0
 

@@ -16,13 +16,13 @@ MARK = "PROMPTMILL_DEMO_MARK"
 
 def test_the_demo_reports_in_its_last_line_and_leaves_answers_and_no_process(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
-    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTMILL_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTMILL_")}
 
     command = [sys.executable, "-m", "promptmill.producers.cli", "demo", "--requests", "200", "--latency", "1s"]
 
     demo = subprocess.run(
         [*command, "--format", "json"],
-        env=surroundings | {MARK: mark},
+        env=environment | {MARK: mark},
         cwd=tmp_path,
         capture_output=True,
         text=True,
