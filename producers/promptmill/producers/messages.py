@@ -66,14 +66,21 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
         if not 0 <= self.size <= MAX_CHUNK or self.size > MAX_RATIO * max(len(self.data), 64):
             raise MessageRefused(f"chunk {self.index} declares {self.size:,} bytes in {len(self.data):,}")
         try:
-            lines = zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK).decompress(
-                self.data, max_output_size=self.size, allow_extra_data=False
-            )
+            lines = _decompress(self.data, self.size)
         except zstandard.ZstdError:
             raise MessageRefused(f"chunk {self.index} cannot be decompressed") from None
         if len(lines) != self.size or lines.count(b"\n") != self.requests:
             raise MessageRefused(f"chunk {self.index} does not hold what it says")
         return lines
+
+
+def _decompress(data: bytes, most: int) -> bytes:
+    """Decompress at most ``most`` bytes; zstandard heeds that only in a frame that does not tell its own size."""
+    if zstandard.get_frame_parameters(data).content_size not in (most, zstandard.CONTENTSIZE_UNKNOWN):
+        raise zstandard.ZstdError("the frame is of another size than the chunk")
+    return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK).decompress(
+        data, max_output_size=most, allow_extra_data=False
+    )
 
 
 class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
