@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-from google.cloud import storage
+from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -35,7 +35,7 @@ def _client(project: str) -> Any:
     from google.auth.exceptions import DefaultCredentialsError
 
     try:
-        return storage.Client(project=project or None)
+        return Client(project=project or None)
     except DefaultCredentialsError as error:
         raise ConfigurationError(
             "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
@@ -79,8 +79,12 @@ class StorageBucket:
         return self._upload_resumable(name, head, rest)
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
-        """Write an object if it is still of this generation."""
-        self._upload(name, data, if_generation_match=generation)
+        """Write an object if it is still of this generation; one whose answer was lost is recognized as in ``create``."""
+        try:
+            self._upload(name, data, if_generation_match=generation)
+        except Conflict:
+            if not self._is_own(name, data):
+                raise
 
     def read(self, name: str) -> bytes:
         """Return an object's bytes."""
@@ -157,7 +161,10 @@ class StorageBucket:
 
     def _is_own(self, name: str, data: bytes) -> bool:
         """Tell a lost answer from a lost race; data that cannot tell two writers apart counts as somebody else's."""
-        return b'"owner"' in data and self.read(name) == data
+        try:
+            return b'"owner"' in data and self.read(name) == data
+        except NotFound:
+            return False
 
     def _stored(self, blob: Any) -> Stored:
         return Stored(
