@@ -15,12 +15,18 @@ REQUESTS = 5_500
 RUNS = 5
 VERTEX_SECONDS = 60.0
 MOST_BEFORE = MOST_AFTER = 5.0
+PHASE = 0.6
+"""Seconds by which each run's job takes longer than that of the run before: else all would end at the same moment between
+two looks, which come every three seconds from the job's creation on."""
 SINK = "gs://promptmill-local/answers"
 
 
 def test_5500_requests_wait_five_seconds_before_their_job_and_five_after_it(tmp_path: Path, tell: Tell) -> None:
     with running(tmp_path, latency=VERTEX_SECONDS, settings={}) as site, surroundings(site.environment):
-        runs = [measure(site, tmp_path / f"answers-{number}.jsonl") for number in range(RUNS)]
+        runs = []
+        for number in range(RUNS):
+            site.fault("job", "queued", seconds=number * PHASE)
+            runs.append(measure(site, tmp_path / f"answers-{number}.jsonl"))
     middle = {name: round(median(run[name] for run in runs), 2) for name in runs[0]}
     tell(f"{REQUESTS:,} requests, seconds of {RUNS} runs and their median", [*runs, middle])
 
