@@ -19,8 +19,7 @@ from promptmill.workers.ports import Bucket, Job, JobRequest
 class FakeJobs:
     """``BatchJobs`` in memory, safe for threads: a job reads its input from ``bucket`` and writes its output there.
 
-    A job ends ``duration`` seconds after its creation by ``clock``, as ``script`` says; ``list`` knows it
-    ``listed_after`` seconds after its creation. Models whose name does not start with ``gemini`` do not exist.
+    A job ends ``duration`` seconds after its creation by ``clock``, as ``script`` says. Models whose name does not start with ``gemini`` do not exist.
     """
 
     def __init__(
@@ -30,14 +29,13 @@ class FakeJobs:
         *,
         script: Script | None = None,
         duration: float = 0.0,
-        listed_after: float = 0.0,
         clock: Clock = time.time,
         parent: str = "projects/fake/locations/global",
     ) -> None:
         self.script = script or Script()
         self.requests: list[JobRequest] = []
         self._bucket, self._answer, self._clock, self._parent = bucket, answer, clock, parent
-        self._duration, self._listed_after = duration, listed_after
+        self._duration, self._listed_after = duration, 0.0
         self._jobs: dict[str, tuple[Job, JobRequest]] = {}
         self._troubles: deque[PromptmillError] = deque()
         self._lock = threading.Lock()
@@ -49,6 +47,10 @@ class FakeJobs:
     def lose_next_answer(self) -> None:
         """Let the next creation without another trouble create a job, and raise Unanswered."""
         self._troubles.append(_AnswerLost("Vertex: the answer was lost"))
+
+    def hide_new_jobs(self, seconds: float) -> None:
+        """Let ``list`` know no job before it is so old."""
+        self._listed_after = seconds
 
     def create(self, request: JobRequest) -> Job:
         """Create a job. ``requests`` has what every job was created with."""

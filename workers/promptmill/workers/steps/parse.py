@@ -79,20 +79,22 @@ def _rest_of_line(bucket: Bucket, piece: PartRange, offset: int) -> bytes:
     return bytes(found)
 
 
+_ABSENT = msgspec.Raw()
+
+
 class _Part(msgspec.Struct):
     text: str | None = None
     thought: bool | None = None
-    functionCall: msgspec.Raw | None = None  # noqa: N815
-    inlineData: msgspec.Raw | None = None  # noqa: N815
-    fileData: msgspec.Raw | None = None  # noqa: N815
-    executableCode: msgspec.Raw | None = None  # noqa: N815
-    codeExecutionResult: msgspec.Raw | None = None  # noqa: N815
+    functionCall: msgspec.Raw = _ABSENT  # noqa: N815
+    inlineData: msgspec.Raw = _ABSENT  # noqa: N815
+    fileData: msgspec.Raw = _ABSENT  # noqa: N815
+    executableCode: msgspec.Raw = _ABSENT  # noqa: N815
+    codeExecutionResult: msgspec.Raw = _ABSENT  # noqa: N815
 
     @property
     def more_than_text(self) -> bool:
-        return bool(
-            self.functionCall or self.inlineData or self.fileData or self.executableCode or self.codeExecutionResult
-        )
+        special = (self.functionCall, self.inlineData, self.fileData, self.executableCode, self.codeExecutionResult)
+        return any(value not in (b"", b"null") for value in map(bytes, special))
 
 
 class _Content(msgspec.Struct):
@@ -150,8 +152,8 @@ class PartReader:
 
     def results(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield each result as a line of JSON: at most one success and one failure for a row."""
-        for offset, data in lines:
-            line = _read(data)
+        for offset, found in lines:
+            line, data = _read(found)
             if line is None:
                 self._counts["unreadable"] += 1
                 if len(self._unreadable_at) < _KEEP_OFFSETS:
@@ -267,14 +269,18 @@ def _content(data: bytes) -> dict[str, object]:
     return content
 
 
-def _read(data: bytes) -> _Line | None:
-    """Read a line; what only fails on half a surrogate pair, bad UTF-8 or NaN gets a second chance: it was paid for."""
+def _read(data: bytes) -> tuple[_Line | None, bytes]:
+    """Read a line, and return it with the bytes that it was read from.
+
+    What only fails on half a surrogate pair, bad UTF-8 or NaN gets a second chance, mended: it was paid for.
+    """
     try:
-        return _decode_line(data)
+        return _decode_line(data), data
     except _UNREADABLE:
         pass
     try:
         lenient = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
-        return _decode_line(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)))
+        mended = re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)).encode()
+        return _decode_line(mended), mended
     except (*_UNREADABLE, ValueError):
-        return None
+        return None, data
