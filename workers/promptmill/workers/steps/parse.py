@@ -152,8 +152,8 @@ class PartReader:
 
     def results(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield each result as a line of JSON: at most one success and one failure for a row."""
-        for offset, found in lines:
-            line, data = _read(found)
+        for offset, data in lines:
+            line = _read(data)
             if line is None:
                 self._counts["unreadable"] += 1
                 if len(self._unreadable_at) < _KEEP_OFFSETS:
@@ -265,22 +265,27 @@ def _metadata(text: str | None) -> dict[str, object] | None:
 
 
 def _content(data: bytes) -> dict[str, object]:
-    content: dict[str, object] = msgspec.json.decode(data)["response"]["candidates"][0]["content"]
+    try:
+        line = msgspec.json.decode(data)
+    except _UNREADABLE:
+        line = msgspec.json.decode(_mend(data))
+    content: dict[str, object] = line["response"]["candidates"][0]["content"]
     return content
 
 
-def _read(data: bytes) -> tuple[_Line | None, bytes]:
-    """Read a line, and return it with the bytes that it was read from.
-
-    What only fails on half a surrogate pair, bad UTF-8 or NaN gets a second chance, mended: it was paid for.
-    """
+def _read(data: bytes) -> _Line | None:
+    """Read a line; one that only needs mending gets a second chance, as it was paid for."""
     try:
-        return _decode_line(data), data
+        return _decode_line(data)
     except _UNREADABLE:
         pass
     try:
-        lenient = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
-        mended = re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)).encode()
-        return _decode_line(mended), mended
+        return _decode_line(_mend(data))
     except (*_UNREADABLE, ValueError):
-        return None, data
+        return None
+
+
+def _mend(data: bytes) -> bytes:
+    """Replace what JSON should not hold: half a surrogate pair, bad UTF-8, NaN. Raises ValueError, RecursionError."""
+    lenient = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
+    return re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)).encode()
