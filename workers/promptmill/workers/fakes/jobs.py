@@ -19,7 +19,8 @@ from promptmill.workers.ports import Bucket, Job, JobRequest
 class FakeJobs:
     """``BatchJobs`` in memory, safe for threads: a job reads its input from ``bucket`` and writes its output there.
 
-    A job ends ``duration`` seconds after its creation by ``clock``, as ``script`` says. Models whose name does not start with ``gemini`` do not exist.
+    A job ends ``duration`` seconds after its creation by ``clock``, as ``script`` says. Models whose name does not start
+    with ``gemini`` do not exist.
     """
 
     def __init__(
