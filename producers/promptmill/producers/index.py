@@ -147,6 +147,7 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
         state=state if state in END_STATES else state_of(shards, "requests" in fields, "cancelling" in fields),
         name=manifest.name,
         model=manifest.model,
+        labels=manifest.labels,
         created=manifest.created,
         ended=float(fields.get("ended", 0)),
         requests=int(fields.get("requests", fields.get("sent", 0))),

@@ -36,6 +36,7 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: int = 0
     error: str = ""
     shards: list[ShardStatus] = []
+    labels: dict[str, str] = {}
 
     @property
     def done(self) -> bool:
