@@ -19,13 +19,16 @@ import redis
 from typer.testing import CliRunner, Result
 
 from deadline import until
+from promptmill.config import settings
 from promptmill.local.ports import reserve
 from promptmill.producers.cli.app import app
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Manifest
 from promptmill.producers.status import ShardStatus
-from stack import PATIENCE, QUICK, Site, running
+from promptmill.workers import dead
+from promptmill.workers.services import build
+from stack import PATIENCE, QUICK, SERVERS, Site, running, surroundings
 
 JOB = "projects/p/locations/l/batchPredictionJobs/42"
 
@@ -248,6 +251,31 @@ def test_a_broken_line_leaves_nothing_to_be_paid_for(cli: Cli, index: Index) -> 
     assert index.runs(10) == []
 
 
+def test_a_run_is_described_with_its_labels(cli: Cli, index: Index) -> None:
+    run = cli("submit", "--prompt", "hi", "--label", "team=growth", "--label", "shop=7").stdout.strip()
+
+    assert "labels    team=growth, shop=7\n" in cli("describe", run).stdout
+    assert json.loads(cli("describe", run, "--format", "json").stdout)["labels"] == {"team": "growth", "shop": "7"}
+
+
+def test_how_often_a_request_is_tried_is_up_to_the_sender(cli: Cli, index: Index) -> None:
+    sent = cli("submit", "--prompt", "hi", "--max-attempts", "5")
+
+    manifest = index.find_manifest(sent.stdout.strip())
+    assert manifest
+    assert manifest.max_attempts == 5
+
+
+def test_what_has_ended_cannot_be_cancelled(cli: Cli, index: Index, server: "redis.Redis") -> None:
+    ended(index, "01kq1", "succeeded")
+
+    told = cli("cancel", "01kq1")
+
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert told.stderr.startswith("nothing is left to cancel. All 1,500 requests succeeded")
+    assert server.llen("promptmill.jobs") == 0
+
+
 def test_doctor_names_what_is_missing_and_what_mends_it(cli: Cli, index: Index) -> None:
     seen = cli("doctor", "--format", "json")
 
@@ -270,6 +298,76 @@ def test_doctor_finds_a_redis_that_forgets(cli: Cli, server: "redis.Redis") -> N
 
     assert "✗ eviction" in text
     assert "redis-cli config set maxmemory-policy noeviction" in text
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A stack whose jobs stay in Vertex's queue, and where nobody sweeps but who is asked to."""
+    with running(tmp_path_factory.mktemp("slow"), (*SERVERS, "worker", "poll")) as site:
+        site.fault("job", "queued", times=None)
+        yield site
+
+
+def submitted(slow: Site) -> str:
+    """Send a run, and wait until its job is there."""
+    sent = slow.cli("submit", "--prompt", "good morning", "--prompt", "good night", "--max-attempts", "1")
+    run = sent.stdout.strip()
+    until(lambda: json.loads(slow.cli("describe", run, "--format", "json").stdout)["jobs"], 30, "the job")
+    return run
+
+
+def test_a_run_is_cancelled(slow: Site) -> None:
+    run = submitted(slow)
+
+    cancelled = slow.cli("cancel", run, "--wait")
+
+    assert (cancelled.returncode, cancelled.stdout) == (5, "")
+    assert cancelled.stderr.startswith(f"run {run} is being cancelled; what is finished is kept and delivered\n")
+    assert cancelled.stderr.splitlines()[-1].startswith("The run was cancelled")
+    assert {row["reason"] for row in rows(slow.cli("failures", run, "--format", "jsonl"))} == {"JOB_CANCELLED"}
+
+
+def test_a_sweep_brings_back_what_redis_has_lost_and_a_dry_one_only_says_so(slow: Site) -> None:
+    run = submitted(slow)
+    with redis.Redis.from_url(slow.environment["PROMPTMILL_REDIS_URL"]) as client:
+        client.flushall()
+
+    dry = rows(slow.cli("reconcile", "--dry-run", "--format", "jsonl"))
+    assert slow.cli("describe", run).returncode == 1
+    wet = rows(slow.cli("reconcile", "--format", "jsonl"))
+    again = slow.cli("describe", run)
+
+    assert {"run": run, "finding": f"would send {run}.s000.a1.poll"} in dry
+    assert {"run": run, "finding": "written into Redis anew"} in wet
+    assert again.stdout.startswith("1 job with 2 requests in Vertex AI's queue")
+    assert slow.cli("cancel", run, "--wait").returncode == 5
+
+
+def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: Site) -> None:
+    run = submitted(slow)
+    parked = f"{run}.cancel"
+    with surroundings(slow.environment):
+        dead.park(build(settings.load()).bucket, parked, "promptmill.cancel", [run], "its worker died 3 times")
+
+    listed = rows(slow.cli("dead-letters", "--format", "jsonl"))
+    refused = slow.cli("dead-letters", "--replay", "../run.json")
+    unknown = slow.cli("dead-letters", "--replay", "nobody.plan")
+    replayed = slow.cli("dead-letters", "--all")
+
+    assert [(one["step"], one["task"], one["reason"]) for one in listed] == [
+        (parked, "promptmill.cancel", "its worker died 3 times")
+    ]
+    assert (refused.returncode, "not a step's id" in refused.stderr) == (2, True)
+    assert (unknown.returncode, unknown.stderr.startswith("error: ")) == (1, True)
+    assert (replayed.stdout, replayed.stderr) == (f"{parked}\n", "1 dead letter sent again\n")
+    assert slow.cli("dead-letters").stderr == "there are no dead letters\n"
+    assert slow.cli("wait", run).returncode == 5
+
+
+def rows(shown: "subprocess.CompletedProcess[str]") -> list[dict[str, str]]:
+    """What a command shows as lines of JSON."""
+    assert shown.returncode == 0, shown.stderr
+    return [json.loads(line) for line in shown.stdout.splitlines()]
 
 
 def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(site: Site, cli: Cli, server: "redis.Redis") -> None:

@@ -14,6 +14,7 @@ from promptmill.producers.cli.app import app
 
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
+VERBS += ["cancel", "reconcile", "dead-letters"]
 SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -77,6 +78,8 @@ def test_the_version_is_told() -> None:
         ["worker", "--queues", "pool"],
         ["list", "--format", "yaml"],
         ["demo", "--latency", "long"],
+        ["submit", "--prompt", "x", "--max-attempts", "0"],
+        ["dead-letters", "--replay", "x", "--all"],
         ["nonsense"],
     ],
 )

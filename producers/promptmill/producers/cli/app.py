@@ -7,7 +7,20 @@ import typer
 from typer.core import TyperGroup
 
 from promptmill.config.errors import PromptmillError
-from promptmill.producers.cli import answers, demo, doctor, exits, processes, runs, stack, submit, watch
+from promptmill.producers.cli import (
+    answers,
+    cancel,
+    dead_letters,
+    demo,
+    doctor,
+    exits,
+    processes,
+    reconcile,
+    runs,
+    stack,
+    submit,
+    watch,
+)
 
 
 class Verbs(TyperGroup):
@@ -52,5 +65,5 @@ def promptmill(
     """
 
 
-for verbs in (demo, submit, runs, watch, answers, stack, processes, doctor):
+for verbs in (demo, submit, runs, watch, answers, cancel, stack, processes, doctor, reconcile, dead_letters):
     verbs.add_to(app)

@@ -102,7 +102,8 @@ def _tell_what_matters(event: "Event") -> None:
 
 
 def _introduce(services: "Mapping[str, ServiceState]") -> None:
-    output.to_stderr().print(output.table(urls(services), "While it runs (Flower shows every task):"))
+    typer.echo("\nWhile it runs (Flower shows every task):\n", err=True)
+    output.to_stderr().print(output.table(urls(services)))
 
 
 def _destination(wanted: Path | None, data: Path) -> Path:

@@ -121,6 +121,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("name", status.name),
         ("state", status.state),
         ("model", status.model),
+        ("labels", ", ".join(f"{name}={value}" for name, value in status.labels.items())),
         ("requests", f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
         ("created", moment(status.created)),

@@ -35,6 +35,9 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sending the same again with the same key makes no second run.")
     ] = None,
+    max_attempts: Annotated[
+        int, typer.Option(min=1, max=9, help="How often a request is tried that fails for a reason that may pass.")
+    ] = 3,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -47,7 +50,9 @@ def submit(
     promptmill submit --prompt "Say hello" --prompt "Say goodbye" --wait
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
     """
-    run = _send(_prompts(file, prompt or []), model, name, labels or [], sink or [], idempotency_key)
+    run = _send(
+        _prompts(file, prompt or []), model, name, labels or [], sink or [], idempotency_key, max_attempts=max_attempts
+    )
     typer.echo(run.id)
     if wait:
         wait_for(run, None)
@@ -74,7 +79,14 @@ def _prompts(file: str, prompts: list[str]) -> "Iterable[Prompt]":
 
 
 def _send(
-    prompts: "Iterable[Prompt]", model: str | None, name: str, labels: list[str], urls: list[str], key: str | None
+    prompts: "Iterable[Prompt]",
+    model: str | None,
+    name: str,
+    labels: list[str],
+    urls: list[str],
+    key: str | None,
+    *,
+    max_attempts: int,
 ) -> "Run":
     from promptmill.config import logs
     from promptmill.producers import Promptmill, sinks
@@ -94,6 +106,7 @@ def _send(
             labels=dict(_split(text) for text in labels),
             sinks=[sinks.jsonl(url) for url in urls],
             idempotency_key=key,
+            max_attempts=max_attempts,
             on_refused=refusals.note,
             on_sent=on_sent,
         )
