@@ -12,8 +12,15 @@ from promptmill.workers.steps.step import Step
 
 _QUEUED = 600.0
 """Seconds for which a step in a queue is not sent again by a sweep, the broker's own visibility timeout."""
+_FETCHED = 15.0
+"""Seconds that a worker may take to begin a step that it has fetched."""
 _RUNNING = 20.0
 """Seconds after which a step whose worker stopped to renew its note is taken for dead."""
+
+
+def queue_of(step: Step) -> str:
+    """Return the name of the queue that a step goes through."""
+    return queues.QUEUE_OF[f"promptmill.{step.task}"]
 
 
 class Flow:
@@ -26,14 +33,10 @@ class Flow:
     def enqueue(self, steps: Iterable[Step]) -> None:
         """Send steps; a step that is sent twice runs twice, and must bear it."""
         for step in steps:
-            task = f"promptmill.{step.task}"
             self._app.send_task(
-                task,
-                args=[step.run, *step.place],
-                task_id=step.id,
-                queue=queues.QUEUE_OF[task],
+                f"promptmill.{step.task}", args=[step.run, *step.place], task_id=step.id, queue=queue_of(step)
             )
-            self._notes.hold(step.id, _QUEUED)
+            self._notes.queue(step.id, _QUEUED)
 
     def enqueue_poll(self, chain: str) -> None:
         """Send the first look of a chain of polls."""
@@ -41,9 +44,26 @@ class Flow:
 
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
         """Send those steps that nobody is known to be at, and return them."""
-        stalled = [step for step in steps if self._notes.claim(step.id, _QUEUED)]
+        stalled = [step for step in steps if self._notes.claim(step.id, _QUEUED) or self._went_missing(step)]
         self.enqueue(stalled)
         return stalled
+
+    def _went_missing(self, step: Step) -> bool:
+        """Whether a step should be in a queue, but the queue is empty: a worker fetched it, and died before it began.
+
+        The broker would hand the message out again only after its visibility timeout.
+        """
+        left = self._notes.left_in_queue(step.id)
+        return left is not None and left < _QUEUED - _FETCHED and self._waiting(queue_of(step)) == 0
+
+    def _waiting(self, queue: str) -> int:
+        with self._app.connection_for_read() as connection:
+            try:
+                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors:  # no such queue, as Redis sees an empty one
+                return 0
+            except connection.connection_errors as error:
+                raise Transient(f"the broker cannot be reached: {type(error).__name__}") from error
 
     @contextmanager
     def under_way(self, step: str) -> Iterator["Note"]:

@@ -36,17 +36,31 @@ class Notes:
             return int(pipe.execute()[1])
 
     def claim(self, step: str, seconds: float) -> bool:
-        """Note that a step is under way for the next ``seconds``; False when it was already.
+        """Note that a step is in a queue, for the next ``seconds``; False when there was a note already.
 
         Only spares duplicate work: a step may still run twice, and must bear it.
         """
         with self._answering() as r:
-            return bool(r.set(f"{PREFIX}step:{step}", "1", nx=True, px=int(seconds * 1000)))
+            return bool(r.set(f"{PREFIX}step:{step}", "queued", nx=True, px=int(seconds * 1000)))
+
+    def queue(self, step: str, seconds: float) -> None:
+        """Note that a step is in a queue, for the next ``seconds``, whatever was noted before."""
+        with self._answering() as r:
+            r.set(f"{PREFIX}step:{step}", "queued", px=int(seconds * 1000))
+
+    def left_in_queue(self, step: str) -> float | None:
+        """Return for how many seconds more a step's note says that it is in a queue; None when it does not say so."""
+        key = f"{PREFIX}step:{step}"
+        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+            pipe.get(key)
+            pipe.pttl(key)
+            state, left = pipe.execute()
+        return left / 1000 if state == "queued" else None
 
     def hold(self, step: str, seconds: float) -> None:
-        """Note that a step is under way for the next ``seconds``, whatever was noted before."""
+        """Note that a step is being worked on, for the next ``seconds``, whatever was noted before."""
         with self._answering() as r:
-            r.set(f"{PREFIX}step:{step}", "1", px=int(seconds * 1000))
+            r.set(f"{PREFIX}step:{step}", "running", px=int(seconds * 1000))
 
     def release(self, step: str) -> None:
         """Note that a step is no longer under way."""
