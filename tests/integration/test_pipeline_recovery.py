@@ -87,6 +87,23 @@ def test_a_run_survives_the_death_of_all_workers_and_beat(plant: Plant, mill: Pr
     assert_whole(plant, run, tmp_path / "answers", 400)
 
 
+def test_a_step_that_a_dead_worker_had_taken_but_not_begun_is_done_soon(plant: Plant, mill: Promptmill) -> None:
+    """Its message is in no queue any more, and comes back from the broker only when the visibility timeout is over."""
+    plant.servers.fault("job", "queued", seconds=4, times=3)
+    run = mill.submit(f"prompt {number}" for number in range(3 * PER_JOB))
+    until(lambda: len(plant.servers.jobs(run.id)) == 3, 60, "3 jobs")
+    with plant.broker() as client:
+        until(lambda: not client.llen("promptmill.work"), 10, "an idle worker")
+        _, *pool = plant.workers.processes("worker")
+        for process in pool:
+            process.suspend()
+        until(lambda: client.llen("promptmill.work") == 1, 60, "two steps taken, and one left in the queue")
+
+    plant.workers.kill("worker")
+
+    assert done(run, 60).state == "succeeded"
+
+
 def test_a_run_survives_the_loss_of_all_that_redis_held(plant: Plant, mill: Promptmill, tmp_path: Path) -> None:
     run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sinks.jsonl(tmp_path / "answers")])
     until(lambda: plant.servers.jobs(run.id), 60, "the first job")
