@@ -6,6 +6,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from promptmill.config.errors import ConfigurationError
+from promptmill.config.urls import is_open
 
 MIB = 1 << 20
 
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
     """Redis that carries Celery's messages."""
     redis_url: SecretStr | None = None
     """Redis that holds the index of runs; the broker's when not set."""
+    allow_insecure_redis: bool = False
+    """Work with a Redis on another machine without password or TLS, on a network that is private."""
     bucket: str = ""
     """Where everything about a run is kept: ``gs://bucket/prefix``."""
     storage_emulator_host: Annotated[
@@ -64,7 +67,7 @@ class Settings(BaseSettings):
     poll_interval: Annotated[float, Field(gt=0, le=60)] = 3.0
     """Seconds between two looks at the open jobs while news is expected soon."""
     poll_max_interval: Annotated[float, Field(gt=0, le=60)] = 60.0
-    """Longest time between two looks; far below the broker's visibility timeout."""
+    """Longest time between two looks."""
     reconcile_interval: Annotated[float, Field(gt=0, le=600)] = 10.0
     """Seconds between two sweeps for work that stands still."""
     create_timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
@@ -93,6 +96,19 @@ class Settings(BaseSettings):
     def index_url(self) -> str:
         """URL of the Redis that holds the index of runs, with its secret."""
         return (self.redis_url or self.broker_url).get_secret_value()
+
+    def refuse_open_redis(self) -> None:
+        """Raise ConfigurationError when Redis is on another machine and lets everybody in, unless that is allowed.
+
+        Whoever reaches it could read the prompts that wait there, and have jobs created.
+        """
+        for name in ("broker_url", "redis_url"):
+            secret: SecretStr | None = getattr(self, name)
+            if secret and is_open(url := secret.get_secret_value()) and not self.allow_insecure_redis:
+                raise ConfigurationError(
+                    f"{variable(name)}: {url} is on another machine and asks for no password; use "
+                    f"rediss://:PASSWORD@HOST, or set {variable('allow_insecure_redis')}=1 on a private network"
+                )
 
     @property
     def parent(self) -> str:

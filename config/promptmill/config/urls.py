@@ -1,5 +1,6 @@
-"""URLs as people may see them."""
+"""URLs as people may see them, and whom they let in."""
 
+import ipaddress
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -10,3 +11,18 @@ def masked(url: str) -> str:
         return url
     host = f"{parts.username or ''}:***@{parts.hostname}" + (f":{parts.port}" if parts.port else "")
     return urlunsplit(parts._replace(netloc=host))
+
+
+def is_open(url: str) -> bool:
+    """Whether ``url`` leads to a Redis on another machine, with neither a password nor TLS."""
+    parts = urlsplit(url)
+    elsewhere = parts.hostname and not is_loopback(parts.hostname)
+    return parts.scheme in {"redis", "sentinel"} and bool(elsewhere) and not parts.password
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``; of names, that is known of ``localhost`` alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from promptmill.config import queues
-from promptmill.config.errors import NotInstalled
+from promptmill.config.errors import ConfigurationError, NotInstalled
 from promptmill.config.settings import Settings, variable
 from promptmill.config.urls import masked
 from promptmill.producers.runs import bucket_access
@@ -30,7 +30,7 @@ class Check(NamedTuple):
 def check(settings: Settings) -> Iterator[Check]:
     """Look at everything, one thing after the other."""
     yield from _settings(settings)
-    yield _visibility(settings)
+    yield redis_is_closed(settings)
     yield versions(version("celery"), version("kombu"))
     yield from _broker(settings)
     yield from _google(settings)
@@ -46,13 +46,14 @@ def _settings(settings: Settings) -> Iterator[Check]:
         yield Check("model", None, "PROMPTMILL_MODEL is not set, so every run must name its model")
 
 
-def _visibility(settings: Settings) -> Check:
-    """A countdown longer than the visibility timeout makes Redis hand out the waiting task a second time."""
-    limit = queues.VISIBILITY_TIMEOUT
-    longest = max(settings.poll_max_interval, queues.options(settings)["task_time_limit"])
-    message = f"longest wait or task {longest:g} s, visibility timeout {limit} s"
-    remedy = "" if longest < limit else "export PROMPTMILL_POLL_MAX_INTERVAL=60"
-    return Check("visibility timeout", longest < limit, message, remedy)
+def redis_is_closed(settings: Settings) -> Check:
+    """Look at whether everybody who reaches Redis is let in."""
+    try:
+        settings.refuse_open_redis()
+    except ConfigurationError as error:
+        return Check("access to Redis", False, str(error), f"export {variable('broker_url')}=rediss://:PASSWORD@HOST")
+    message = "allowed without a password" if settings.allow_insecure_redis else "by password, TLS or this machine only"
+    return Check("access to Redis", True, message)
 
 
 def versions(celery: str, kombu: str) -> Check:

@@ -2,12 +2,16 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery, signals
+from kombu import compression
+from kombu.exceptions import ContentDisallowed
 
 from promptmill.config import logs, queues
+from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
+from promptmill.workers.leases import Leases
 from promptmill.workers.services import PerProcess, Services
 
 
@@ -20,9 +24,34 @@ def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celer
     def configure_logging(**_: Any) -> None:
         logs.configure(settings)
 
+    app.steps["consumer"].add(Leases)
     signals.setup_logging.connect(configure_logging, weak=False)
+
+    def refuse_what_is_open(**_: Any) -> None:
+        _stop_unless_safe(settings)
+
+    signals.celeryd_init.connect(refuse_what_is_open, weak=False)
+    signals.beat_init.connect(refuse_what_is_open, weak=False)
     signals.celeryd_after_setup.connect(_load_clients, weak=False)
     return app
+
+
+def _stop_unless_safe(settings: Settings) -> None:
+    """End the process when everybody could send it work, and let it unpack nothing before it looks at it.
+
+    Celery only logs errors of those who hear its signals. kombu decompresses any message whose header says so, in full
+    and before its content type is looked at; ours are compressed within.
+    """
+    try:
+        settings.refuse_open_redis()
+    except ConfigurationError as error:
+        raise SystemExit(f"error: {error}") from None
+    for kind in compression.encoders():
+        compression.register(_refuse, _refuse, kind)
+
+
+def _refuse(_: bytes) -> NoReturn:
+    raise ContentDisallowed("compressed messages are refused")
 
 
 def _load_clients(instance: Any, **_: Any) -> None:

@@ -4,7 +4,6 @@ The process becomes the tool, so that signals and exit codes are the tool's.
 """
 
 import importlib.util
-import ipaddress
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from promptmill.config.errors import ConfigurationError, NotInstalled
+from promptmill.config.urls import is_loopback
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
@@ -156,7 +156,7 @@ def refuse_open_page(address: str, environ: Mapping[str, str], options: Sequence
     Flower asks for one when basic_auth or auth is set, by variable or option; auth_provider alone does not do.
     """
     given = any(option.replace("_", "-").startswith(("--basic-auth=", "--auth=")) for option in options)
-    if _is_loopback(address) or given or environ.get("FLOWER_BASIC_AUTH") or environ.get("FLOWER_AUTH"):
+    if is_loopback(address) or given or environ.get("FLOWER_BASIC_AUTH") or environ.get("FLOWER_AUTH"):
         return
     raise ConfigurationError(
         f"Flower at {address} would let anybody in: set FLOWER_BASIC_AUTH=user:password (or FLOWER_AUTH with "
@@ -190,11 +190,13 @@ def _full_names(text: str) -> list[str]:
 
 
 def _ready_for(extra: str, *modules: str) -> "Settings":
-    """Return the settings: a wrong one is better told here than by a traceback of the tool."""
+    """Return the settings: what is wrong with them is better told here than by a traceback of the tool."""
     from promptmill.config import settings
 
     _need(extra, *modules)
-    return settings.load()
+    loaded = settings.load()
+    loaded.refuse_open_redis()
+    return loaded
 
 
 def _need(extra: str, *modules: str) -> None:
@@ -205,10 +207,3 @@ def _need(extra: str, *modules: str) -> None:
             found = None
         if found is None:
             raise NotInstalled(f"{module} is missing: pip install 'promptmill[{extra}]'")
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
