@@ -1,6 +1,6 @@
 """One paid job for each attempt of a shard, whatever happens while it is created."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +10,8 @@ from promptmill.config import names
 from promptmill.config.errors import Permanent, Transient
 from promptmill.workers import facts
 from promptmill.workers.facts import Created, Ended, Intent
+from promptmill.workers.fakes import FakeJobs, MemoryBucket
+from promptmill.workers.ports import Job
 from promptmill.workers.steps.step import Step, Wait
 from promptmill.workers.steps.submit import submit
 
@@ -185,3 +187,45 @@ def test_of_many_at_once_one_creates_and_all_come_to_the_same_job(before: Callab
 
         assert len(mill.jobs.requests) == 1
         assert {made for made in found if isinstance(made, Created)} == {create(mill, "last")}
+
+
+class Overtaken(MemoryBucket):
+    """A bucket in which somebody else is always a moment faster to replace an object."""
+
+    def replace(self, name: str, data: bytes, generation: int) -> None:
+        super().replace(name, b'{"owner":"faster"}', generation)
+        super().replace(name, data, generation)
+
+
+class TurnsUp(FakeJobs):
+    """Jobs that only the second look finds."""
+
+    looks = 0
+
+    def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
+        self.looks += 1
+        return super().list(filter) if self.looks > len(["by labels", "by name"]) else iter(())
+
+
+def test_who_loses_the_race_to_take_over_creates_nothing(mill: Mill) -> None:
+    expired(mill)
+    bucket = Overtaken(clock=mill.clock)
+    for stored in mill.bucket.list(""):
+        bucket.write(stored.name, mill.bucket.read(stored.name))
+    mill.clock.now += SETTLE + 1
+
+    made = submit(bucket, mill.jobs, RUN, 0, 1, owner="slow", settle_seconds=SETTLE)
+
+    assert isinstance(made, Wait)
+    assert mill.jobs.requests == []
+
+
+def test_a_job_that_turns_up_at_the_last_moment_is_adopted_after_all(mill: Mill) -> None:
+    mill.jobs = TurnsUp(mill.bucket, clock=mill.clock)
+    mill.jobs.lose_next_answer()
+    create(mill, "me")
+    mill.clock.now += SETTLE + 1
+
+    assert create(mill, "you") == Wait(0.0)
+    assert isinstance(create(mill, "you"), Created)
+    assert len(mill.jobs.requests) == 1

@@ -1,0 +1,114 @@
+"""Settings are read once, checked, and tell which variable is wrong."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from promptmill.config.errors import ConfigurationError
+from promptmill.config.queues import ALL, QUEUE_OF, VISIBILITY_TIMEOUT, options
+from promptmill.config.settings import Settings, load, variable
+from promptmill.config.urls import masked
+
+OWN = ("PROMPTMILL_", "GOOGLE_", "CELERY_", "STORAGE_EMULATOR")
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An environment without any setting."""
+    for name in [name for name in os.environ if name.startswith(OWN)]:
+        monkeypatch.delenv(name)
+    yield
+
+
+def test_settings_come_from_the_environment_and_explicit_ones_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "acme")
+    monkeypatch.setenv("PROMPTMILL_BUCKET", "gs://acme/mill/")
+    monkeypatch.setenv("PROMPTMILL_POLL_INTERVAL", "7")
+
+    settings = load(location="us-central1", poll_interval=None)
+
+    assert (settings.bucket, settings.poll_interval) == ("gs://acme/mill", 7.0)
+    assert settings.parent == "projects/acme/locations/us-central1"
+    assert load(bucket="gs://other").bucket == "gs://other"
+
+
+WRONG = [
+    ("PROMPTMILL_BUCKET", "acme/mill", "must look like gs://"),
+    ("PROMPTMILL_BUCKET", "gs://", "must look like gs://"),
+    ("PROMPTMILL_VERTEX_ENDPOINT", "127.0.0.1:80", "must start with http"),
+    ("STORAGE_EMULATOR_HOST", "127.0.0.1:80", "must start with http"),
+    ("PROMPTMILL_MAX_REQUESTS_PER_JOB", "200001", "less than or equal to 200000"),
+    ("PROMPTMILL_POLL_INTERVAL", "soon", "valid number"),
+    ("PROMPTMILL_POLL_MAX_INTERVAL", "61", "less than or equal to 60"),
+    ("PROMPTMILL_LOG_FORMAT", "xml", "match pattern"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "why"), WRONG)
+def test_a_wrong_setting_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=f"^{name}: .*{why}"):
+        load()
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"PROMPTMILL_BUCKET: .*; PROMPTMILL_POLL_INTERVAL: "):
+        load(bucket="x", poll_interval=-1)
+
+
+def test_a_setting_that_is_needed_and_missing_is_named_by_its_variable() -> None:
+    with pytest.raises(ConfigurationError, match=r"^GOOGLE_CLOUD_PROJECT is not set$"):
+        _ = load().parent
+    with pytest.raises(ConfigurationError, match=r"^PROMPTMILL_BUCKET is not set$"):
+        load().require("bucket")
+
+
+def test_every_setting_has_the_variable_that_is_told() -> None:
+    for name in Settings.model_fields:
+        assert variable(name).isupper()
+    assert variable("broker_url") == "CELERY_BROKER_URL"
+    assert variable("redis_url") == "PROMPTMILL_REDIS_URL"
+
+
+def test_secrets_do_not_show() -> None:
+    settings = load(broker_url="redis://:hidden@h:1/0", redis_url="redis://:hidden@h:1/1")
+
+    assert "hidden" not in repr(settings)
+    assert "hidden" not in str(settings.model_dump())
+    assert settings.index_url == "redis://:hidden@h:1/1"
+    assert load(broker_url="redis://:hidden@h:1/0").index_url == "redis://:hidden@h:1/0"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().bucket = "gs://other"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("redis://:pass@h:1/0", "redis://:***@h:1/0"),
+        ("rediss://user:p%40ss@h/0?a=b", "rediss://user:***@h/0?a=b"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+def test_every_task_has_a_queue_that_a_worker_can_listen_to() -> None:
+    assert set(QUEUE_OF.values()) == set(ALL)
+
+
+def test_no_wait_and_no_task_is_as_long_as_the_time_after_which_messages_are_handed_out_again() -> None:
+    made = options(load())
+
+    assert made["broker_transport_options"]["visibility_timeout"] == made["visibility_timeout"] == VISIBILITY_TIMEOUT
+    assert made["task_time_limit"] < VISIBILITY_TIMEOUT
+    assert load().poll_max_interval < VISIBILITY_TIMEOUT
+    assert set(made["accept_content"]) == {"json", "msgpack"}

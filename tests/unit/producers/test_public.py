@@ -1,0 +1,57 @@
+"""The producer's public surface, and what it costs to import."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import promptmill.producers as public
+from promptmill.config.errors import PromptmillError
+
+FOREIGN = ("celery", "kombu", "redis", "pydantic", "pydantic_settings", "google", "grpc", "requests", "typer", "rich")
+PROBE = """
+import json, sys, time
+before = set(sys.modules)  # some packages have themselves imported when the interpreter starts
+started = time.perf_counter()
+import promptmill.producers
+print(json.dumps([time.perf_counter() - started, sorted({name.partition(".")[0] for name in set(sys.modules) - before})]))
+"""
+
+
+def probe() -> tuple[float, list[str]]:
+    ran = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    seconds, modules = json.loads(ran.stdout)
+    return seconds, modules
+
+
+def test_all_that_is_public_is_listed_and_nothing_else() -> None:
+    found = {
+        name
+        for name, value in vars(public).items()
+        if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value))
+    }
+
+    assert found | {"sinks"} == set(public.__all__)
+    assert list(public.__all__) == sorted(public.__all__)
+
+
+def test_every_error_that_submitting_raises_is_public() -> None:
+    named = {word.strip(".,") for word in (inspect.getdoc(public.Promptmill.submit) or "").split("Raises")[1].split()}
+    errors = {kind.__name__ for kind in subclasses(PromptmillError)} & named
+
+    assert errors
+    assert errors - {"Transient"} <= set(public.__all__)
+
+
+def subclasses(kind: type[Exception]) -> list[type[Exception]]:
+    return [one for below in kind.__subclasses__() for one in (below, *subclasses(below))]
+
+
+def test_importing_the_producer_brings_no_heavy_library() -> None:
+    _, modules = probe()
+
+    assert set(modules) & set(FOREIGN) == set()
+
+
+def test_importing_the_producer_takes_less_than_half_a_second() -> None:
+    assert min(probe()[0] for _ in range(3)) < 0.5

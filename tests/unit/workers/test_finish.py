@@ -1,0 +1,78 @@
+"""The report of a run, and what is left when it is closed."""
+
+import pytest
+
+from driver import RUN, Mill
+from promptmill.producers.messages import SinkSpec
+from promptmill.workers import facts, steps
+from promptmill.workers.facts import Counts
+from promptmill.workers.fakes import Script
+from promptmill.workers.sinks import Sink
+from promptmill.workers.steps.finish import finish, state_of
+
+
+def no_sink(_spec: SinkSpec, _run: str) -> Sink:
+    raise AssertionError("no sink is to be opened")
+
+
+def test_the_stages_of_a_report_add_up_to_its_time() -> None:
+    mill = Mill(max_requests=2, chunk_bytes=10, max_attempts=2, script=Script(missing=frozenset({1})))
+    report = mill.drive(mill.send(["a", "b", "c", "d", "e"]))
+
+    stages = {stage: seconds for stage, seconds in report.seconds.items() if stage != "total"}
+    assert sum(stages.values()) == pytest.approx(report.seconds["total"], abs=0.001 * len(stages))
+    assert all(seconds >= 0 for seconds in stages.values())
+    assert {"ingest", "shard", "submit", "vertex", "poll", "collect", "parse", "deliver", "finish"} <= set(stages)
+    assert report.overhead_seconds >= 0
+
+
+def test_a_report_counts_tokens_of_every_answer_that_was_paid_for() -> None:
+    mill = Mill(script=Script(duplicated=frozenset({0})), part_bytes=100)
+
+    report = mill.drive(mill.send(["a", "b"]))
+
+    tokens = [result.usage["totalTokenCount"] for result in mill.results(RUN)]
+    assert report.tokens["totalTokenCount"] >= sum(tokens)
+
+
+def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> None:
+    mill = Mill()
+    report = mill.drive(mill.send(["a"]))
+    mill.bucket.create(f"open/{RUN}", b"")
+
+    assert finish(mill.bucket, no_sink, RUN, []) == report
+    assert mill.bucket.find(f"open/{RUN}") is None
+
+
+def test_a_run_that_was_given_up_is_reported_with_the_reason() -> None:
+    mill = Mill()
+    (message, *_) = mill.messages(["a", "b"])
+    steps.ingest.ingest(mill.bucket, message)
+    steps.ingest.abort(mill.bucket, RUN, "the producer gave up", "cancelled")
+
+    report = mill.drive(RUN)
+
+    assert (report.state, report.error, report.requests, report.jobs) == ("cancelled", "the producer gave up", 0, 0)
+
+
+STATES = [
+    (Counts(succeeded=2), {"JOB_STATE_SUCCEEDED"}, "succeeded"),
+    (Counts(succeeded=1, failed=1), {"JOB_STATE_SUCCEEDED"}, "partially_succeeded"),
+    (Counts(failed=2), {"JOB_STATE_SUCCEEDED"}, "failed"),
+    (Counts(failed=2), {"JOB_STATE_EXPIRED"}, "expired"),
+    (Counts(failed=2), {"JOB_STATE_CANCELLED"}, "cancelled"),
+    (Counts(failed=2), {"JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}, "failed"),
+    (Counts(succeeded=1, failed=1), {"JOB_STATE_EXPIRED"}, "partially_succeeded"),
+]
+
+
+@pytest.mark.parametrize(("counts", "jobs", "state"), STATES)
+def test_the_state_of_a_run_follows_from_its_counts_and_jobs(counts: Counts, jobs: set[str], state: str) -> None:
+    assert state_of(counts, jobs) == state
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 1000])
+def test_a_bitmap_comes_out_as_it_was_packed(size: int) -> None:
+    rows = int("1" + "01" * size, 2) if size else 0
+
+    assert facts.unpack(facts.pack(rows)) == rows
