@@ -29,9 +29,11 @@ QUEUE_OF = {
 the largest import; ``ingest`` because a large run must not keep finished work of others waiting; ``reconcile`` shares the
 queue of ``poll``, which is never busy for long, so that it comes when all other workers are."""
 
-VISIBILITY_TIMEOUT = 600
-"""Seconds until Redis hands a silent worker's message to another: ten times the longest step, and above any
-countdown, else a waiting task runs twice."""
+VISIBILITY_TIMEOUT = 24
+"""Seconds until Redis hands a dead worker's messages to another. A live one renews what it holds (``workers.leases``), so
+this may be shorter than a task or a countdown."""
+TIME_LIMIT = 540
+"""Seconds after which a task that hangs is killed; ten times the longest step."""
 
 
 def options(settings: Settings) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "task_time_limit": VISIBILITY_TIMEOUT - 60,
+        "task_time_limit": TIME_LIMIT,
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,

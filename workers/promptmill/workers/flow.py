@@ -11,7 +11,7 @@ from promptmill.workers.notes import Notes
 from promptmill.workers.steps.step import Step
 
 _QUEUED = 600.0
-"""Seconds for which a step in a queue is not sent again by a sweep, the broker's own visibility timeout."""
+"""Seconds for which a step in a queue is not sent again by a sweep, unless the queue is empty."""
 _FETCHED = 15.0
 """Seconds that a worker may take to begin a step that it has fetched."""
 _RUNNING = 20.0
@@ -40,7 +40,7 @@ class Flow:
 
     def enqueue_poll(self, chain: str) -> None:
         """Send the first look of a chain of polls."""
-        self._app.send_task("promptmill.poll", args=[chain], task_id=f"{chain}.poll", queue=queues.POLL)
+        self._app.send_task("promptmill.poll", args=[chain, 0], task_id=f"{chain}.poll", queue=queues.POLL)
 
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
         """Send those steps that nobody is known to be at, and return them."""
@@ -49,10 +49,7 @@ class Flow:
         return stalled
 
     def _went_missing(self, step: Step) -> bool:
-        """Whether a step should be in a queue, but the queue is empty: a worker fetched it, and died before it began.
-
-        The broker would hand the message out again only after its visibility timeout.
-        """
+        """Whether a step should be in a queue, but the queue is empty: its message was lost, or its worker died."""
         left = self._notes.left_in_queue(step.id)
         return left is not None and left < _QUEUED - _FETCHED and self._waiting(queue_of(step)) == 0
 

@@ -149,16 +149,30 @@ class Notes:
         with self._answering() as r:
             r.delete(f"{PREFIX}begun:{step}", f"{PREFIX}failed:{step}")
 
-    def take_poll(self, parent: str, chain: str, seconds: float) -> bool:
-        """Make ``chain`` the one that polls, when none is alive or it is this one; it stays so for ``seconds``."""
+    def take_poll(self, parent: str, chain: str, look: int, seconds: float) -> bool:
+        """Make this look of ``chain`` the one that polls, when none is alive or it is this one, for ``seconds``."""
         script = """
-            local holder = redis.call('get', KEYS[1])
-            if holder and holder ~= ARGV[1] then return 0 end
+            local turn = redis.call('get', KEYS[1])
+            if turn and turn ~= ARGV[1] then return 0 end
             redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
             return 1
         """
         with self._answering() as r:
-            return bool(r.eval(script, 1, _poll(parent), chain, int(seconds * 1000)))
+            return bool(r.eval(script, 1, _poll(parent), f"{chain}:{look}", int(seconds * 1000)))
+
+    def pass_poll(self, parent: str, chain: str, look: int, seconds: float) -> bool:
+        """Pass the turn from this look of ``chain`` to its next, due within ``seconds``.
+
+        False when a twin of this look did so before: of two, one goes on.
+        """
+        script = """
+            if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+            redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
+            return 1
+        """
+        turns = f"{chain}:{look}", f"{chain}:{look + 1}"
+        with self._answering() as r:
+            return bool(r.eval(script, 1, _poll(parent), *turns, int(seconds * 1000)))
 
     def end_poll(self, parent: str) -> bool:
         """End polling when no job is open; False when there is one."""

@@ -42,9 +42,9 @@ class Stage(Task):  # type: ignore[type-arg]
         """Send what comes next."""
         self.flow.enqueue(steps)
 
-    def wait(self, pause: Wait) -> NoReturn:
-        """Run this task again after a pause; that is not a failure."""
-        raise self.retry(countdown=max(pause.seconds, 0.05))
+    def wait(self, pause: Wait, args: tuple[Any, ...] | None = None) -> NoReturn:
+        """Run this task again after a pause, with other arguments if any are given; that is not a failure."""
+        raise self.retry(args=args, countdown=max(pause.seconds, 0.05))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, keeping note that this step is being worked on."""

@@ -15,6 +15,7 @@ from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, Transient
 from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.workers import facts, progress, reconciling, steps, watching
+from promptmill.workers.ports import Job
 from promptmill.workers.stage import Stage
 from promptmill.workers.steps.step import Step, Wait
 
@@ -109,20 +110,19 @@ def submit(self: Stage, run: str, index: int, attempt: int) -> None:
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.poll")
-def poll(self: Stage, chain: str) -> None:
+def poll(self: Stage, chain: str, look: int) -> None:
     """Look at all open jobs, send ``collect`` for those that ended, and look again; one chain at a time does so."""
     services = self.services
-    if not watching.is_ours(services, chain):
+    if not watching.is_ours(services, chain, look):
         return
+    waiting: list[Job] = []
     try:
-        look = watching.look(services)
+        ended, waiting = watching.look(services)
+        self.send(ended)
     except Transient as error:
         _log.warning("the open jobs could not be looked at", error=str(error))
-        self.wait(watching.pause(services, chain, []))
-    for step in look.ended:
-        self.send([step])
-    if not watching.is_over(services):
-        self.wait(watching.pause(services, chain, look.waiting))
+    if not watching.is_over(services) and (pause := watching.pause(services, chain, look, waiting)):
+        self.wait(pause, (chain, look + 1))
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.collect")

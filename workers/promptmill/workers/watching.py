@@ -63,7 +63,7 @@ def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, ma
 def start(services: Services, flow: Flow) -> bool:
     """Start a chain, unless one is alive."""
     chain = secrets.token_hex(4)
-    if not services.notes.take_poll(services.settings.parent, chain, _GRACE):
+    if not services.notes.take_poll(services.settings.parent, chain, 0, _GRACE):
         return False
     flow.enqueue_poll(chain)
     return True
@@ -79,9 +79,9 @@ def resume(services: Services, flow: Flow, step: Step) -> list[Step]:
     return [step] if start(services, flow) else []
 
 
-def is_ours(services: Services, chain: str) -> bool:
-    """Whether ``chain`` is the one that polls; any other that turns up late ends here."""
-    return services.notes.take_poll(services.settings.parent, chain, _LOOK)
+def is_ours(services: Services, chain: str, look: int) -> bool:
+    """Whether it is this look's turn; any other that turns up late, or again, ends here."""
+    return services.notes.take_poll(services.settings.parent, chain, look, _LOOK)
 
 
 class Seen(NamedTuple):
@@ -103,12 +103,11 @@ def look(services: Services) -> Seen:
     return Seen([_end(services, open_jobs[job.name], job) for job in seen.ended], seen.waiting)
 
 
-def pause(services: Services, chain: str, waiting: list[Job]) -> Wait:
-    """Return when to look again, and keep the chain alive until then."""
+def pause(services: Services, chain: str, look: int, waiting: list[Job]) -> Wait | None:
+    """Return when to look again, and keep the chain alive until then; None when a twin of this look goes on."""
     settings = services.settings
     seconds = poll.interval(waiting, time.time(), settings.poll_interval, settings.poll_max_interval)
-    services.notes.take_poll(settings.parent, chain, seconds + _GRACE)
-    return Wait(seconds)
+    return Wait(seconds) if services.notes.pass_poll(settings.parent, chain, look, seconds + _GRACE) else None
 
 
 def is_over(services: Services) -> bool:
