@@ -1,0 +1,170 @@
+"""What must be true of a run when it is over, whatever went wrong: judged by what Vertex was asked and what it wrote."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from promptmill.config import names
+from promptmill.producers.status import END_STATES, Report
+from promptmill.workers.fakes import MemoryBucket
+from promptmill.workers import facts, results, steps
+from promptmill.workers.steps.due import missing_chunks
+
+from faults.simulation.answers import answer
+from faults.simulation.story import Submission
+from faults.simulation.vertex import Work
+from faults.simulation.world import World
+
+
+class Final(NamedTuple):
+    """The final state of a row: whether it succeeded, and its text or the reason of its failure."""
+
+    succeeded: bool
+    words: str
+
+
+def check(world: World, submission: Submission) -> Iterator[str]:
+    """Yield what is wrong with a run that is over."""
+    run, bucket = submission.run, world.bucket
+    report = msgspec.json.decode(bucket.read(names.report(run)), type=Report)
+    rows = [json.loads(line) for line in results.lines(bucket, run)]
+    expected = _Expected(world, submission)
+    yield from _check_rows(rows, expected, "results")
+    if submission.sinks:
+        yield from _check_rows(_sink_rows(world, submission), expected, "sink")
+    yield from _check_bill(world, submission, report)
+    yield from _check_report(report, rows, len(submission.prompts))
+    yield from _check_index(world, report)
+
+
+def check_always(world: World, wanted: list[Submission]) -> Iterator[str]:
+    """Yield what is wrong at any time: a run must not be told to have ended before it has."""
+    for one in wanted:
+        state = world.redis.hget(f"promptmill:run:{one.run}", "state")
+        if state in END_STATES and world.bucket.find(names.report(one.run)) is None:
+            yield f"run {one.run} is said to be {state}, but is not reported"
+
+
+def check_bucket(world: World) -> Iterator[str]:
+    """Yield what is wrong with the bucket as a whole when all is over."""
+    yield from (f"parked: {world.bucket.read(stored.name)!r}" for stored in world.bucket.list(names.DEAD))
+
+
+def standing(world: World, wanted: list[Submission]) -> str:
+    """Tell where the runs stand that are not over."""
+    known = [facts.load(world.bucket, one.run) for one in wanted]
+    return "; ".join(f"{one.run}: {steps.due.next_steps(one)} {missing_chunks(one)}" for one in known)
+
+
+def _check_rows(rows: list[Any], expected: "_Expected", where: str) -> Iterator[str]:
+    seen = Counter(row["row"] for row in rows)
+    wanted = set(expected.keys)
+    yield from (f"{where}: row {row} is missing" for row in sorted(wanted - seen.keys()))
+    yield from (f"{where}: row {row} is not of this run" for row in sorted(seen.keys() - wanted))
+    yield from (f"{where}: row {row} is there {times} times" for row, times in seen.items() if times > 1)
+    for row in rows:
+        yield from expected.compare(row, where)
+
+
+def _sink_rows(world: World, submission: Submission) -> list[Any]:
+    bucket = world.buckets.get(submission.sinks[0].url, MemoryBucket())
+    files = [stored.name for stored in bucket.list(submission.run + "/") if stored.name.endswith(".jsonl")]
+    return [json.loads(line) for name in files for line in bucket.read(name).splitlines()]
+
+
+def _check_bill(world: World, submission: Submission, report: Report) -> Iterator[str]:
+    created = Counter(
+        request.display_name for request in world.vertex.requests if request.labels["run"] == submission.run
+    )
+    yield from (f"{name} was created {times} times" for name, times in created.items() if times > 1)
+    if report.jobs != created.total():
+        yield f"the report tells of {report.jobs} jobs, {created.total()} were created"
+
+
+def _check_report(report: Report, rows: list[Any], requests: int) -> Iterator[str]:
+    succeeded = sum(row["state"] == "succeeded" for row in rows)
+    failures = Counter(row["error"]["reason"] for row in rows if row["state"] == "failed")
+    told = (report.requests, report.succeeded, report.failed, report.unaccounted, report.failures)
+    found = (requests, succeeded, failures.total(), 0, dict(failures))
+    if report.requests and told != found:
+        yield f"the report tells {told}, but there are {found}"
+
+
+def _check_index(world: World, report: Report) -> Iterator[str]:
+    if world.flushed_at:
+        return
+    status = world.services.index.status(report.run)
+    if (status.state, status.succeeded, status.failed) != (report.state, report.succeeded, report.failed):
+        yield f"the index says {status}, the report {report}"
+
+
+class _Expected:
+    """What the rows of a run must come to, by the lines that Vertex wrote, known by the prompts that they echo."""
+
+    def __init__(self, world: World, submission: Submission) -> None:
+        self._submission = submission
+        self.keys = {row: _key(prompt, row) for row, prompt in enumerate(submission.prompts, 1)}
+        self._rows = {_text(prompt): row for row, prompt in enumerate(submission.prompts, 1)}
+        self._answers: dict[int, dict[int, list[str]]] = defaultdict(dict)
+        for work in world.vertex.works:
+            if work.request.labels["run"] == submission.run:
+                self._note(work)
+
+    def _note(self, work: Work) -> None:
+        attempt = int(work.request.labels["attempt"])
+        for line in work.output:
+            try:
+                read = json.loads(line)
+                row = self._rows[read["request"]["contents"][-1]["parts"][-1]["text"]]
+            except (ValueError, KeyError, IndexError):
+                continue
+            self._answers[row].setdefault(attempt, []).append(_reason(read))
+
+    def compare(self, row: Any, where: str) -> Iterator[str]:
+        """Yield how a result differs from what Vertex answered."""
+        number = row["row"]
+        prompt = self._submission.prompts[number - 1]
+        if row["key"] != self.keys[number]:
+            yield f"{where}: row {number} has key {row['key']}"
+        found = row.get("text", "") if row["state"] == "succeeded" else row["error"]["reason"]
+        answers = self._answers[number]
+        if prompt == "":
+            allowed = {"INVALID_REQUEST"}
+        elif succeeded := [attempt for attempt, reasons in answers.items() if "" in reasons]:
+            allowed = {str(answer({"contents": [{"parts": [{"text": _text(prompt)}]}]}))}
+            if max(answers) > min(succeeded):
+                yield f"row {number} was answered at attempt {min(succeeded)}, and asked again"
+        else:
+            allowed = _failures(answers)
+        if found not in allowed:
+            yield f"{where}: row {number} ended as {found!r}, not {sorted(allowed)}; Vertex wrote {answers}"
+
+
+_OF_JOBS = {"MISSING_ROW", "JOB_FAILED", "JOB_INTERRUPTED", "JOB_EXPIRED", "JOB_CANCELLED"}
+
+
+def _failures(answers: dict[int, list[str]]) -> set[str]:
+    """The reasons that a row without a success may have: that of the last attempt, which may have left it out."""
+    lasting = {reason for reasons in answers.values() for reason in reasons} - {"RESOURCE_EXHAUSTED"}
+    return lasting or {*_OF_JOBS, *(reason for reasons in answers.values() for reason in reasons)}
+
+
+def _reason(line: Any) -> str:
+    """Why a line of output is no answer; empty when it is one."""
+    if line["status"]:
+        return "RESOURCE_EXHAUSTED" if "429" in line["status"] else "INVALID_ARGUMENT"
+    response = line["response"]
+    if "promptFeedback" in response:
+        return str(response["promptFeedback"]["blockReason"])
+    reason = response["candidates"][0]["finishReason"]
+    return "" if reason == "STOP" else str(reason)
+
+
+def _text(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else str(prompt["prompt"])
+
+
+def _key(prompt: Any, row: int) -> str:
+    return str(row) if isinstance(prompt, str) else str(prompt.get("key", row))

@@ -1,0 +1,115 @@
+"""What goes wrong, when, and how often it has: all drawn from one seed."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MOST_CRASHES = 2
+"""Of one step: one that takes its worker along more often is poison, and is parked, as it should be."""
+MOST_REFUSALS = 3
+"""By the broker in one step, for the same reason."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How likely a fault is, at every call of a port or for every message."""
+
+    before: float = 0.0
+    after: float = 0.0
+    slow: float = 0.0
+    crash: float = 0.0
+    switch: float = 0.0
+    lost: float = 0.0
+    twice: float = 0.0
+    late: float = 0.0
+    disturbed: float = 0.0
+    create: float = 0.0
+
+
+def drawn(rng: random.Random) -> Rates:
+    """Draw the rates of one seed: each fault is absent, rare or frequent, so that single ones are seen alone too."""
+
+    def one(rare: float, frequent: float) -> float:
+        return rng.choice((0.0, rare, frequent))
+
+    return Rates(
+        before=one(0.005, 0.05),
+        after=one(0.005, 0.05),
+        slow=one(0.005, 0.03),
+        crash=one(0.002, 0.02),
+        switch=rng.choice((0.02, 0.1, 0.4)),
+        lost=one(0.01, 0.08),
+        twice=one(0.05, 0.3),
+        late=one(0.02, 0.1),
+        disturbed=one(0.3, 0.8),
+        create=one(0.2, 0.5),
+    )
+
+
+class Fault(NamedTuple):
+    """What happens to one call: its ``kind`` (empty for nothing), and for how many seconds it waits first."""
+
+    kind: str
+    pause: float
+
+
+@dataclass
+class Faults:
+    """Draws faults, and counts those that occurred."""
+
+    rng: random.Random
+    rates: Rates
+    active: bool = True
+    seen: Counter[str] = field(default_factory=Counter)
+    _crashes: Counter[str] = field(default_factory=Counter)
+    _refusals: Counter[str] = field(default_factory=Counter)
+
+    def note(self, kind: str) -> None:
+        """Count a fault that occurred."""
+        self.seen[kind] += 1
+
+    def happens(self, rate: float) -> bool:
+        """Decide whether something of this likelihood happens now."""
+        return self.active and rate > 0 and self.rng.random() < rate
+
+    def call(self, port: str, step: str, longest: float) -> Fault:
+        """Draw the fault of one call to a port, made by ``step``, which may be held up for ``longest`` seconds."""
+        pause = self._pause(port, longest)
+        if not self.active:
+            return Fault("", pause)
+        rates, dice = self.rates, self.rng.random()
+        for kind, rate in (
+            ("before", rates.before),
+            ("after", rates.after),
+            ("crash before", rates.crash / 2),
+            ("crash after", rates.crash / 2),
+        ):
+            dice -= rate
+            if dice < 0:
+                return Fault(kind if self._allowed(kind, port, step) else "", pause)
+        return Fault("", pause)
+
+    def may_crash(self, step: str) -> bool:
+        """Whether a step may take its worker along once more; counts it."""
+        self._crashes[step] += 1
+        return self._crashes[step] <= MOST_CRASHES
+
+    def _may_be_refused(self, step: str) -> bool:
+        """Whether the broker may refuse a message of this step once more; counts it."""
+        self._refusals[step] += 1
+        return self._refusals[step] <= MOST_REFUSALS
+
+    def _pause(self, port: str, longest: float) -> float:
+        if self.happens(self.rates.slow):
+            self.note(f"{port}: slow")
+            return self.rng.uniform(0.2, 1.0) * longest
+        return self.rng.expovariate(2.0) if self.rng.random() < self.rates.switch else 0.0
+
+    def _allowed(self, kind: str, port: str, step: str) -> bool:
+        if kind.startswith("crash") and not self.may_crash(step):
+            return False
+        if port == "queue" and not kind.startswith("crash") and not self._may_be_refused(step):
+            return False
+        self.note(f"{port}: {kind}")
+        return True

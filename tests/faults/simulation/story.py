@@ -1,0 +1,141 @@
+"""What is done in a world: producers submit runs, beat sweeps, Redis is wiped, workers die, a user cancels."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from promptmill.config import names
+from promptmill.config.errors import PromptmillError
+from promptmill.producers import Promptmill
+from promptmill.producers.messages import SinkSpec
+from promptmill.producers.sender import Sender
+from promptmill.workers import facts
+
+from faults.simulation.crew import Crash
+from faults.simulation.world import Message, World
+
+_AGAIN = 60.0
+"""Seconds after which a producer looks whether its run has come to something, and else sends it again."""
+
+
+@dataclass
+class Submission:
+    """A run that a producer wants done."""
+
+    key: str
+    prompts: list[Any]
+    max_attempts: int
+    sinks: list[SinkSpec]
+    cancel_after: float = 0.0
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        from promptmill.producers.mill import _run_id
+
+        self.run = _run_id(self.key)
+
+
+def submissions(rng: random.Random, seed: int) -> list[Submission]:
+    """Draw one or two runs."""
+    return [_submission(rng, f"{seed}/{number}") for number in range(rng.choice((1, 1, 2)))]
+
+
+def _submission(rng: random.Random, key: str) -> Submission:
+    prompts: list[Any] = []
+    for row in range(1, rng.randint(1, 30) + 1):
+        text = f"prompt {row} of {key} " + "x" * rng.randrange(80)
+        prompts.append(rng.choice((text, text, text, {"prompt": text, "key": f"k{row}", "metadata": {"row": row}})))
+    for row in rng.sample(range(len(prompts)), len(prompts) // 10):
+        prompts[row] = ""
+    return Submission(
+        key=key,
+        prompts=prompts,
+        max_attempts=rng.randint(1, 3),
+        sinks=[SinkSpec("bucket", "gs://simulated/sink")][: rng.choice((0, 1, 1, 1))],
+        cancel_after=rng.choice((0, 0, 0, 0, rng.uniform(1, 300))),
+    )
+
+
+class Story:
+    """Everybody outside of the workers."""
+
+    def __init__(self, world: World, wanted: list[Submission], app: Any) -> None:
+        self._world = world
+        self._wanted = wanted
+        self._app = app
+        self.ended = False
+
+    def begin(self) -> None:
+        """Set everything going."""
+        world, rng = self._world, self._world.rng
+        for submission in self._wanted:
+            world.later(rng.uniform(0, 20), lambda one=submission: self._produce(one))
+            if submission.cancel_after:
+                world.later(submission.cancel_after, lambda one=submission: self._cancel(one))
+        self._beat()
+        quiet = world.shape.faults_end
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            world.later(rng.uniform(0, quiet), world.wipe)
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            world.later(rng.uniform(0, quiet), self._pull_the_plug)
+        world.later(quiet, self._calm)
+
+    def is_over(self) -> bool:
+        """Whether every run is reported, and off the list of open runs."""
+        return all(self._is_done(one.run) for one in self._wanted)
+
+    def _is_done(self, run: str) -> bool:
+        find = self._world.bucket.find
+        return find(names.report(run)) is not None and find(names.open_marker(run)) is None
+
+    def _calm(self) -> None:
+        self._world.say("faults end")
+        self._world.faults.active = False
+
+    def _beat(self) -> None:
+        if not self.ended:
+            interval = self._world.shape.settings.reconcile_interval
+            self._world.put(Message("promptmill.reconcile", [], f"beat{self._world.now:.0f}"), 0.0)
+            self._world.later(interval, self._beat)
+
+    def _pull_the_plug(self) -> None:
+        world = self._world
+        if all(world.faults.may_crash(actor.name) for actor in world.actors.values()):
+            world.faults.note("all workers died")
+            world.say("power cut")
+            world.kill_all()
+
+    def _cancel(self, submission: Submission) -> None:
+        self._world.faults.note("run: cancelled")
+        self._world.put(Message("promptmill.cancel", [submission.run], f"{submission.run}.cancel"), 0.0)
+
+    def _produce(self, submission: Submission) -> None:
+        """Send a run, unless it is all there; look again later."""
+        world = self._world
+        if self.ended or self._is_done(submission.run) or facts.load(world.bucket, submission.run).is_whole:
+            return
+        world.later(_AGAIN, lambda: self._produce(submission))
+        world.act(f"producer {submission.key}", lambda: self._submit(submission))
+
+    def _submit(self, submission: Submission) -> None:
+        world = self._world
+        mill: Any = Promptmill(model="gemini-simulated")
+        mill.settings = world.shape.settings
+        mill.index = world.services.index
+        mill._sender = Sender(mill.settings, mill.index)
+        mill._sender._app = self._app
+        try:
+            mill.submit(
+                submission.prompts,
+                model="gemini-simulated",
+                idempotency_key=submission.key,
+                sinks=submission.sinks,
+                max_attempts=submission.max_attempts,
+            )
+        except Crash:
+            world.say("is gone")
+        except PromptmillError as error:
+            world.say(f"gives up: {error!r}")
+            world.told(submission.key, error)
+        except BaseException as surprise:  # noqa: BLE001 - told by the checks
+            world.wrong.append(f"producer: {surprise!r}")

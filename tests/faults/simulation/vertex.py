@@ -1,0 +1,123 @@
+"""Vertex as the simulation has it: jobs that end in any way, with output that has anything wrong with it, and late."""
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
+from promptmill.workers.ports import Job, JobRequest
+
+from faults.simulation.faults import Faults
+
+_QUOTA = 'Too Many Requests: {"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}'
+_INVALID = 'Bad Request: {"error": {"code": 400, "message": "No", "status": "INVALID_ARGUMENT"}}'
+_ENDS = (
+    ("JOB_STATE_SUCCEEDED", 0),
+    ("JOB_STATE_SUCCEEDED", 0),
+    ("JOB_STATE_SUCCEEDED", 0),
+    ("JOB_STATE_SUCCEEDED", 0),
+    ("JOB_STATE_PARTIALLY_SUCCEEDED", 0),
+    ("JOB_STATE_EXPIRED", 0),
+    ("JOB_STATE_CANCELLED", 1),
+    ("JOB_STATE_FAILED", 13),
+    ("JOB_STATE_FAILED", 3),
+)
+_STRANGE = (
+    b'{"key":"somebody-1-else","request":{"contents":[]},"response":{}}',
+    b'{"status":"","request":{"contents":[]},"resp',
+    b"\x00\xff not JSON",
+)
+
+
+class Work(NamedTuple):
+    """What one job was asked, and the lines that it wrote."""
+
+    request: JobRequest
+    job: Job
+    output: list[bytes]
+
+
+class Vertex(FakeJobs):
+    """``FakeJobs`` that disturbs each job in its own way, whatever the order in which they end."""
+
+    def __init__(
+        self, bucket: MemoryBucket, answer: Callable[[dict[str, Any]], Any], faults: Faults, seed: int, **options: Any
+    ) -> None:
+        self.bucket = _Late(bucket)
+        super().__init__(self.bucket, answer, **options)
+        self.works: list[Work] = []
+        self._late_by: Callable[[Callable[[], None]], None] | None = None
+        self._faults = faults
+        self._seed = seed
+
+    def be_late(self, late: Callable[[Callable[[], None]], None]) -> None:
+        """Hand the output of jobs that succeed to ``late``, which lets it appear."""
+        self._late_by = late
+
+    def _run(self, job: Job, request: JobRequest) -> dict[str, Any]:
+        rng = random.Random(f"{self._seed} {request.display_name}")
+        rows = self._read(request.input_uri).count(b"\n")
+        self.script = self._disturbed(rng, rows) if rng.random() < self._faults.rates.disturbed else Script(seed=1)
+        self.bucket.written.clear()
+        self.bucket.late = self._late_by if self.script.state == "JOB_STATE_SUCCEEDED" else None
+        ended = super()._run(job, request)
+        self.bucket.publish()
+        lines = [line for _, data in self.bucket.written for line in data.split(b"\n") if line]
+        self.works.append(Work(request, job, lines))
+        return ended
+
+    def _disturbed(self, rng: random.Random, rows: int) -> Script:
+        state, code = rng.choice(_ENDS)
+
+        def some(kind: str, share: float) -> frozenset[int]:
+            found = frozenset(row for row in range(rows) if rng.random() < share)
+            if found:
+                self._faults.note(f"output: {kind}")
+            return found if rng.random() < 0.6 else frozenset()
+
+        self._faults.note(f"job: {state} {code}")
+        done = 0.1 if state == "JOB_STATE_SUCCEEDED" else rng.choice((0.3, 1.0))
+        statuses = {row: rng.choice((_QUOTA, _INVALID)) for row in some("status", 0.2)}
+        strange = rng.sample(_STRANGE, rng.randint(0, 3))
+        if strange:
+            self._faults.note("output: strange lines")
+        return Script(
+            state=state,
+            error_code=code,
+            error_message="simulated" if code else "",
+            missing=some("missing", done),
+            duplicated=some("duplicated", 0.2),
+            unkeyed=some("unkeyed", 0.2),
+            statuses=statuses,
+            strange=tuple(strange),
+            files=rng.randint(1, 3),
+            seed=rng.randrange(1000),
+            truncated=rng.random() < 0.2,
+        )
+
+
+class _Late:
+    """The bucket as Vertex writes it; remembers what was written."""
+
+    def __init__(self, bucket: MemoryBucket) -> None:
+        self.url = bucket.url
+        self.read = bucket.read
+        self.written: list[tuple[str, bytes]] = []
+        self._bucket = bucket
+        self.late: Callable[[Callable[[], None]], None] | None = None
+
+    def write(self, name: str, data: bytes) -> None:
+        self.written.append((name, data))
+
+    def publish(self) -> None:
+        """Let all files of a job appear, at once; late if it is so."""
+        files = list(self.written)
+
+        def appear() -> None:
+            for name, data in files:
+                self._bucket.write(name, data)
+
+        if self.late and files:
+            self.late(appear)
+        else:
+            appear()
