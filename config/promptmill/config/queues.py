@@ -1,5 +1,6 @@
 """Queues, task names and Celery's options, the same in every process on one broker."""
 
+import ssl
 from typing import Any
 
 from promptmill.config.settings import Settings
@@ -52,8 +53,11 @@ def options(settings: Settings) -> dict[str, Any]:
         "health_check_interval": 10,
         "queue_order_strategy": "round_robin",
     }
+    broker = settings.broker_url.get_secret_value()
     return {
-        "broker_url": settings.broker_url.get_secret_value(),
+        "broker_url": broker,
+        # kombu takes rediss:// without more for "encrypt, but talk to anybody".
+        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker.startswith("rediss://") else False,
         "broker_transport_options": transport,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
