@@ -227,7 +227,7 @@ def result_of(line: _Line, data: bytes, key: WireKey, attempt: int) -> Result:
     candidate = response.candidates[0] if response.candidates else None
     parts = (candidate.content and candidate.content.parts if candidate else None) or []
     text = "".join(part.text for part in parts if part.text and not part.thought)
-    special = any(part.more_than_text for part in parts)
+    special = any(part.text is None and part.more_than_text for part in parts)
     error = _error(line, response, candidate, bool(text) or special)
     return Result(
         key=key.key,
