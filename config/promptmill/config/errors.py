@@ -10,6 +10,7 @@ PromptmillError
 ├── RunNotFound             no run has that id
 ├── WaitTimeout             the run was not done in time
 ├── MessageRefused          a message or stored object breaks the contract
+│   └── NewerVersion        … or it is of a contract that is not known here yet
 ├── Transient               an outside system failed in a way that a later try can mend
 │   └── Unanswered          … and whether it did what was asked is unknown
 └── Permanent               an outside system refused; trying again changes nothing
@@ -66,6 +67,10 @@ class WaitTimeout(PromptmillError):
 
 class MessageRefused(PromptmillError):
     """A message or stored object breaks the contract of ``promptmill.producers.messages``."""
+
+
+class NewerVersion(MessageRefused):
+    """A message or stored object is of a later version of the contract; a newer worker understands it."""
 
 
 class Transient(PromptmillError):

@@ -1,21 +1,26 @@
 """The contract between producers and workers: what a message and a run's own objects hold.
 
-Every struct has a version; unknown fields are ignored, so that a newer producer can talk to an older worker. The
-ingest message is msgpack, everything else JSON.
+Every struct has a version; unknown fields are ignored, so that a newer producer can talk to an older worker. What an
+older worker would misunderstand is of a higher version, and is left to newer workers. The ingest message is msgpack,
+everything else JSON.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import zstandard
 
-from promptmill.config.errors import MessageRefused
+from promptmill.config import names
+from promptmill.config.errors import MessageRefused, NewerVersion
 
 VERSION = 1
 MAX_CHUNK = 32 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
 MAX_RATIO = 200
 
+MAX_ATTEMPTS = 9
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
 T = TypeVar("T", bound=msgspec.Struct)
 _compressor = zstandard.ZstdCompressor(level=1, write_content_size=True)
 
@@ -38,7 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, str] = {}
     sinks: list[SinkSpec] = []
     idempotent: bool = False
-    max_attempts: int = 3
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 3
     v: int = VERSION
 
     def content(self) -> "Manifest":
@@ -52,9 +57,9 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     ``size`` and ``sha256`` are of the lines before compression; ``refused`` has the rows that are not to be sent.
     """
 
-    index: int
-    first_row: int
-    requests: int
+    index: Annotated[int, msgspec.Meta(ge=0, le=99_999_999)]
+    first_row: Count
+    requests: Count
     size: int
     sha256: bytes
     data: bytes
@@ -86,8 +91,8 @@ def _decompress(data: bytes, most: int) -> bytes:
 class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
     """How many requests and bytes a chunk has, before compression."""
 
-    requests: int
-    size: int
+    requests: Count
+    size: Count
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -121,20 +126,36 @@ def encode(message: msgspec.Struct) -> bytes:
 
 
 def decode_chunk(data: bytes) -> Chunk:
-    """Decode a chunk; raises MessageRefused."""
+    """Decode a chunk; raises MessageRefused, NewerVersion."""
     return _decode(data, Chunk)
 
 
 def decode_ingest(data: bytes) -> Ingest:
-    """Decode an ingest message; raises MessageRefused."""
-    return _decode(data, Ingest)
+    """Decode an ingest message; raises MessageRefused, NewerVersion."""
+    message = _decode(data, Ingest)
+    _check_version(message.run.v, "run")
+    try:
+        names.check_run(message.run.run)
+    except ValueError as error:
+        raise MessageRefused(str(error)) from None
+    return message
 
 
 def _decode(data: bytes, kind: type[T]) -> T:
+    what = f"{kind.__name__.lower()} message"
     try:
-        message = msgspec.msgpack.decode(data, type=kind)
+        _check_version(msgspec.msgpack.decode(data, type=_Version).v, what)
+        return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
-        raise MessageRefused(f"not a {kind.__name__.lower()} message") from None
-    if getattr(message, "v", VERSION) > VERSION:
-        raise MessageRefused(f"a {kind.__name__.lower()} message of a version newer than {VERSION}")
-    return message
+        raise MessageRefused(f"not a {what}") from None
+
+
+class _Version(msgspec.Struct):
+    """As much of a message as every version has."""
+
+    v: int = VERSION
+
+
+def _check_version(version: int, what: str) -> None:
+    if version > VERSION:
+        raise NewerVersion(f"a {what} of a version newer than {VERSION}")

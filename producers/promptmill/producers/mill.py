@@ -11,14 +11,13 @@ from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyCo
 from promptmill.producers.chunks import Keys, cut
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
-from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal, SinkSpec
+from promptmill.producers.messages import MAX_ATTEMPTS, Chunk, ChunkSize, Manifest, Seal, SinkSpec
 from promptmill.producers.requests import Line, Prompt, encode_lines
 from promptmill.producers.runs import Run
 
 if TYPE_CHECKING:
     from promptmill.producers.sender import Sender
 
-MAX_ATTEMPTS = 9
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _MODEL = re.compile(
     r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?[\w.@-]+"

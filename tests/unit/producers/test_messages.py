@@ -8,6 +8,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptmill.config import names
 from promptmill.config.errors import MessageRefused
 from promptmill.producers.messages import (
     MAX_CHUNK,
@@ -26,7 +27,7 @@ from promptmill.producers.messages import (
 
 TEXT = st.text(max_size=20)
 MANIFESTS = st.builds(
-    Manifest, run=TEXT, model=TEXT, created=st.floats(0, 2e9), name=TEXT, idempotent=st.booleans(),
+    Manifest, run=st.from_regex(names.RUN_ID, fullmatch=True), model=TEXT, created=st.floats(0, 2e9), name=TEXT, idempotent=st.booleans(),
     labels=st.dictionaries(TEXT, TEXT, max_size=2), sinks=st.lists(st.builds(SinkSpec, kind=TEXT, url=TEXT), max_size=2),
 )  # fmt: skip
 SEALS = st.none() | st.builds(Seal, st.lists(st.builds(ChunkSize, st.integers(0, 9), st.integers(0, 9)), max_size=4))

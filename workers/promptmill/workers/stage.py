@@ -8,13 +8,15 @@ import structlog
 from celery import Task
 from celery.exceptions import Retry
 
-from promptmill.config.errors import PromptmillError, Transient
+from promptmill.config.errors import NewerVersion, PromptmillError, Transient
 from promptmill.workers import dead
 from promptmill.workers.flow import Flow
 from promptmill.workers.services import Services
 from promptmill.workers.steps.step import Step, Wait
 
 _log = structlog.get_logger(__name__)
+_NEWER = Wait(30.0)
+"""How long a message of a later version is put back for: a newer worker is on its way, or one that is here may take it."""
 
 
 class Stage(Task):  # type: ignore[type-arg]
@@ -58,6 +60,10 @@ class Stage(Task):  # type: ignore[type-arg]
             except Retry as later:
                 note.keep(later.when if isinstance(later.when, int | float) else 0.0)
                 raise
+            except NewerVersion as error:
+                _log.warning("left to a newer worker", step=step, error=str(error))
+                note.keep(_NEWER.seconds)
+                self.wait(_NEWER)
             except Exception as error:
                 note.keep(60.0)
                 self._count_failure(step, list(args), error)
