@@ -105,10 +105,16 @@ def test_every_task_has_a_queue_that_a_worker_can_listen_to() -> None:
     assert set(QUEUE_OF.values()) == set(ALL)
 
 
-def test_no_wait_and_no_task_is_as_long_as_the_time_after_which_messages_are_handed_out_again() -> None:
+def test_every_app_agrees_when_messages_are_handed_out_again() -> None:
     made = options(load())
 
     assert made["broker_transport_options"]["visibility_timeout"] == made["visibility_timeout"] == VISIBILITY_TIMEOUT
-    assert made["task_time_limit"] < VISIBILITY_TIMEOUT
-    assert load().poll_max_interval < VISIBILITY_TIMEOUT
+    assert made["task_acks_late"]
+    assert made["task_reject_on_worker_lost"]
+
+
+def test_no_message_is_taken_that_could_run_code() -> None:
+    made = options(load())
+
     assert set(made["accept_content"]) == {"json", "msgpack"}
+    assert made["task_serializer"] == "json"
