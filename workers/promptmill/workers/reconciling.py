@@ -30,11 +30,17 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
 
     ``thorough`` looks at runs and stray jobs however recently they were looked at.
     """
+    held = services.notes.slots(services.settings.parent)
     parked = dead.steps(services.bucket)
-    for stored in services.bucket.list(names.OPEN):
-        run = stored.name.removeprefix(names.OPEN)
+    open_runs = [stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)]
+    for run in open_runs:
         if thorough or services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
-            yield from _look_at(services, flow, facts.load(services.bucket, run), parked)
+            known = facts.load(services.bucket, run)
+            if flow:
+                watching.free_slots(services, held, known)
+            yield from _look_at(services, flow, known, parked)
+    if flow:
+        watching.free_slots_but(services, held, set(open_runs))
     if thorough or services.notes.claim("strays", _STRAYS):
         yield from _strays(services, flow)
 

@@ -9,7 +9,7 @@ import structlog
 
 from promptmill.config import names
 from promptmill.workers import facts, progress
-from promptmill.workers.facts import Created, Ended
+from promptmill.workers.facts import Created, Ended, RunFacts
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Job
@@ -44,6 +44,20 @@ def with_room(services: Services, submits: list[Step]) -> list[Step]:
     return having + [step for step in submits if step not in having][: max(free, 0)]
 
 
+def free_slots(services: Services, held: set[str], known: RunFacts) -> None:
+    """Free those of the slots ``held`` whose job has ended by the facts of its run: a crash may have kept them."""
+    for place, shard in sorted(known.shards.items()):
+        if shard.ended and (slot := _slot(known.run, *place)) in held:
+            services.notes.free_slot(services.settings.parent, slot)
+
+
+def free_slots_but(services: Services, held: set[str], open_runs: set[str]) -> None:
+    """Free those of the slots ``held`` whose run is done; they must have been read before the ``open_runs``."""
+    for slot in sorted(held):
+        if slot.partition("/")[0] not in open_runs:
+            services.notes.free_slot(services.settings.parent, slot)
+
+
 def _slot(run: str, index: int, attempt: int) -> str:
     return f"{run}/{index}/{attempt}"
 
@@ -54,8 +68,9 @@ def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, ma
     if not made.name:
         services.notes.free_slot(parent, _slot(run, index, attempt))
         return [Step("collect", run, (index, attempt))]
-    services.notes.add_job(parent, OpenJob(made.name, run, index, attempt))
+    # In this order: a look that finds the job ended gives back a slot that was taken before the job could be seen.
     services.notes.take_slot(parent, _slot(run, index, attempt), sys.maxsize)
+    services.notes.add_job(parent, OpenJob(made.name, run, index, attempt))
     start(services, flow)
     return []
 
@@ -125,7 +140,7 @@ def _end(services: Services, known: OpenJob, job: Job) -> Step:
     folder = names.shard(known.run, known.shard, known.attempt)
     facts.put(services.bucket, folder + "ended.json", Ended(job, facts.now()))
     progress.watched(services.index, known, job)
-    services.notes.remove_job(services.settings.parent, job.name)
     services.notes.free_slot(services.settings.parent, _slot(known.run, known.shard, known.attempt))
+    services.notes.remove_job(services.settings.parent, job.name)
     _log.info("job ended", run=known.run, shard=known.shard, job=job.name, state=job.state)
     return Step("collect", known.run, (known.shard, known.attempt))
