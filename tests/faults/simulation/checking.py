@@ -30,6 +30,9 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     run, bucket = submission.run, world.bucket
     report = msgspec.json.decode(bucket.read(names.report(run)), type=Report)
     rows = [json.loads(line) for line in results.lines(bucket, run)]
+    if bucket.find(names.aborted(run)):
+        yield from _check_aborted(world, submission, rows)
+        return
     expected = _Expected(world, submission)
     yield from _check_rows(rows, expected, "results")
     if submission.sinks:
@@ -68,6 +71,12 @@ def _check_rows(rows: list[Any], expected: "_Expected", where: str) -> Iterator[
         yield from expected.compare(row, where)
 
 
+def _check_aborted(world: World, submission: Submission, rows: list[Any]) -> Iterator[str]:
+    """A run that was cancelled before it was whole has cost nothing."""
+    if rows or any(request.labels["run"] == submission.run for request in world.vertex.requests):
+        yield "a run was aborted after it was submitted"
+
+
 def _sink_rows(world: World, submission: Submission) -> list[Any]:
     bucket = world.buckets.get(submission.sinks[0].url, MemoryBucket())
     files = [stored.name for stored in bucket.list(submission.run + "/") if stored.name.endswith(".jsonl")]
@@ -88,7 +97,7 @@ def _check_report(report: Report, rows: list[Any], requests: int) -> Iterator[st
     failures = Counter(row["error"]["reason"] for row in rows if row["state"] == "failed")
     told = (report.requests, report.succeeded, report.failed, report.unaccounted, report.failures)
     found = (requests, succeeded, failures.total(), 0, dict(failures))
-    if report.requests and told != found:
+    if told != found:
         yield f"the report tells {told}, but there are {found}"
 
 

@@ -63,7 +63,9 @@ class Redis:
         self._held[key] = _Held(str(number), held.until if held else float("inf"))
         return number
 
-    def hset(self, key: str, field: str | None = None, value: object = None, *, mapping: Mapping[str, object] = {}) -> int:  # noqa: B006
+    def hset(
+        self, key: str, field: str | None = None, value: object = None, *, mapping: Mapping[str, object] = {}
+    ) -> int:  # noqa: B006
         fields = self._get(key, dict)
         fields.update({name: _text(one) for name, one in mapping.items()})
         if field is not None:

@@ -34,7 +34,9 @@ class Outcome:
 
     def __str__(self) -> str:
         told = "\n".join(f"  {line}" for line in self.wrong[:20])
-        return f"seed {self.seed}:\n{told}\nreplay it: PYTHONPATH=tests .venv/bin/python -m faults.simulation {self.seed}"
+        return (
+            f"seed {self.seed}:\n{told}\nreplay it: PYTHONPATH=tests .venv/bin/python -m faults.simulation {self.seed}"
+        )
 
 
 def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Outcome:

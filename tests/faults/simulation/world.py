@@ -263,7 +263,9 @@ class World:
         **_: Any,
     ) -> None:
         """Take a message, in place of ``Celery.send_task``."""
-        message = Message(name, list(args or ()), task_id or f"t{self.rng.getrandbits(32):08x}", retries, "" if countdown else queue)
+        message = Message(
+            name, list(args or ()), task_id or f"t{self.rng.getrandbits(32):08x}", retries, "" if countdown else queue
+        )
         try:
             fault = self.enter("queue", f"send {message.id} in {countdown or 0:.1f} s")
             self.put(message, countdown or 0.0)
