@@ -66,7 +66,7 @@ def test_a_command_that_promptmill_does_not_have_is_noticed() -> None:
 
 
 def test_every_verb_of_the_command_line_is_in_the_readme() -> None:
-    listed = {verb for row in table("command") for verb in re.findall(r"`(\w+)`", row[0])}
+    listed = {verb for row in table(readme(), "command") for verb in re.findall(r"`([\w-]+)`", row[0])}
 
     assert listed == set(command_line().commands)
 
@@ -92,9 +92,27 @@ def test_every_exit_code_of_a_run_is_in_the_readme() -> None:
 
 
 def test_the_table_of_settings_is_complete_and_right() -> None:
-    told = {row[0].strip("`"): row[1].strip("`") for row in table("variable")}
+    told = {row[0].strip("`"): row[1].strip("`") for row in table(settings_page(), "variable")}
 
     assert told == {variable(name): shown(name, field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_the_settings_in_the_readme_are_those_of_the_table() -> None:
+    most_needed = table(readme(), "variable")
+
+    assert len(most_needed) == 5
+    assert all(row in table(settings_page(), "variable") for row in most_needed)
+
+
+def test_every_permission_that_workers_need_is_granted_by_the_page_on_iam() -> None:
+    page = (ROOT / "docs" / "iam.md").read_text()
+    rows = {row[0]: row[1] for row in table(page, "process")}
+    of_work, of_jobs = (next(rows[name] for name in rows if queue in name) for queue in ("`work`", "`poll`"))
+
+    assert set(re.findall(r"[a-z]+", of_work)) >= {"create", "get", "list", "delete"}
+    assert [name for name in ("create", "get", "list", "cancel") if f"batchPredictionJobs.{name}" not in page] == []
+    assert "the same" in of_jobs
+    assert rows["beat, Flower"] == "none"
 
 
 def test_the_layout_of_the_bucket_is_that_of_the_code() -> None:
@@ -112,7 +130,7 @@ def test_every_task_and_its_queue_are_in_the_table_of_tasks() -> None:
 def test_every_state_of_a_run_is_in_the_picture_of_its_states() -> None:
     pictures = "".join(blocks((ROOT / "ARCHITECTURE.md").read_text(), "mermaid"))
 
-    assert {state for state in (*OPEN_STATES, *END_STATES) if state not in pictures} <= {"cancelling"}
+    assert {state for state in (*OPEN_STATES, *END_STATES) if state not in pictures} == set()
 
 
 @pytest.mark.parametrize("path", ALL_TEXT, ids=lambda path: path.name)
@@ -127,21 +145,26 @@ def readme() -> str:
     return (ROOT / "README.md").read_text()
 
 
+def settings_page() -> str:
+    """Return the page of all settings."""
+    return (ROOT / "docs" / "settings.md").read_text()
+
+
 def blocks(markdown: str, language: str) -> Iterator[str]:
     """Yield the code blocks of a language."""
     yield from re.findall(rf"^```{language}\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
 
 
-def table(first_column: str) -> list[list[str]]:
-    """Return the rows of the README's table whose first column is called so."""
-    _, _, rest = readme().partition(f"| {first_column} |")
+def table(markdown: str, first_column: str) -> list[list[str]]:
+    """Return the rows of the table whose first column is called so."""
+    _, _, rest = markdown.partition(f"| {first_column} |")
     rows = rest.partition("\n\n")[0].splitlines()[2:]
     assert rows, f"there is no table of {first_column}"
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def shown(name: str, default: object) -> str:
-    """Return how the README shows the default of a setting."""
+    """Return how the page shows the default of a setting."""
     if name == "redis_url":
         return "the broker's"
     if isinstance(default, SecretStr):

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -7,7 +8,7 @@ from promptmill.producers import checks
 from promptmill.producers.checks import Check
 from promptmill.producers.cli import doctor
 from promptmill.workers.checks import use_bucket
-from promptmill.workers.ports import Bucket
+from promptmill.workers.ports import Bucket, Stored
 
 
 class Shelf:
@@ -27,6 +28,9 @@ class Shelf:
 
     def read(self, name: str) -> bytes:
         return self.objects[name]
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        return (Stored(name, len(data), 1, 0.0) for name, data in self.objects.items() if name.startswith(prefix))
 
     def delete(self, name: str) -> None:
         del self.objects[name]

@@ -26,8 +26,9 @@ from promptmill.producers.messages import (
 )
 
 TEXT = st.text(max_size=20)
+RUNS = st.from_regex(names.RUN_ID, fullmatch=True)
 MANIFESTS = st.builds(
-    Manifest, run=st.from_regex(names.RUN_ID, fullmatch=True), model=TEXT, created=st.floats(0, 2e9), name=TEXT, idempotent=st.booleans(),
+    Manifest, run=RUNS, model=TEXT, created=st.floats(0, 2e9), name=TEXT, idempotent=st.booleans(),
     labels=st.dictionaries(TEXT, TEXT, max_size=2), sinks=st.lists(st.builds(SinkSpec, kind=TEXT, url=TEXT), max_size=2),
 )  # fmt: skip
 SEALS = st.none() | st.builds(Seal, st.lists(st.builds(ChunkSize, st.integers(0, 9), st.integers(0, 9)), max_size=4))

@@ -67,9 +67,11 @@ def use_bucket(bucket: Bucket) -> str:
     try:
         if bucket.create(name, b"2") or bucket.read(name) != b"1":
             raise PromptmillError(f"{bucket.url} lets two writers create one object (if_generation_match is ignored)")
+        if [stored.name for stored in bucket.list(name)] != [name]:
+            raise PromptmillError(f"{bucket.url} does not list an object that is there")
     finally:
         bucket.delete(name)
-    return f"{bucket.url} can be written, read and deleted, and an object is created once"
+    return f"{bucket.url} can be written, read, listed and deleted, and an object is created once"
 
 
 def look_at_jobs(jobs: BatchJobs) -> None:
