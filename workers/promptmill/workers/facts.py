@@ -226,7 +226,7 @@ class RunFacts(msgspec.Struct):
 
 _CHUNK = re.compile(r"chunks/(\d{8})")
 _SHARD = re.compile(
-    r"shards/(\d{4})/(\d+)/(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
+    r"shards/(\d{4,})/(\d+)/(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
 )
 
 

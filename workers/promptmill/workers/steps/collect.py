@@ -11,7 +11,7 @@ from promptmill.workers.steps.step import Wait
 
 _PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl")
 _LATE = 300.0
-"""Seconds for which the output of a job that succeeded may be late before its absence is believed."""
+"""Seconds for which the final output of a job that succeeded may be late before its absence is believed."""
 _PAUSE = 3.0
 
 
@@ -22,10 +22,11 @@ def collect(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
     """
     folder = names.shard(run, index, attempt)
     ended = facts.get(bucket, folder + "ended.json", Ended)
-    files = _output(bucket, folder, ended)
-    if not files and ended.job.state == "JOB_STATE_SUCCEEDED" and facts.now() - ended.at < _LATE:
+    found = _output(bucket, folder, ended)
+    final = [stored for stored in found if "/incremental_predictions/" not in stored.name]
+    if not final and ended.job.state == "JOB_STATE_SUCCEEDED" and facts.now() - ended.at < _LATE:
         return Wait(_PAUSE)
-    ranges = [piece for file in files for piece in divide(file, part_bytes)]
+    ranges = [piece for file in final or found for piece in divide(file, part_bytes)]
     facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))
     return facts.get(bucket, folder + "parts.json", Parts)
 
@@ -40,8 +41,4 @@ def divide(file: Stored, part_bytes: int) -> list[PartRange]:
 def _output(bucket: Bucket, folder: str, ended: Ended) -> list[Stored]:
     """The output's directory is what the job says; below our own prefix it is looked for when the job says nothing."""
     directory = ended.job.output_directory.removeprefix(bucket.url + "/").rstrip("/") or folder + "output"
-    found = [
-        stored for stored in bucket.list(directory + "/") if _PREDICTIONS.fullmatch(stored.name.rpartition("/")[2])
-    ]
-    final = [stored for stored in found if "/incremental_predictions/" not in stored.name]
-    return final or found
+    return [stored for stored in bucket.list(directory + "/") if _PREDICTIONS.fullmatch(stored.name.rpartition("/")[2])]

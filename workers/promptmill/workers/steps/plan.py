@@ -22,18 +22,24 @@ def divide(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[S
     A chunk of more than ``max_requests`` is divided among several shards. No chunk may be over ``max_bytes``.
     """
     pieces = list(_pieces(chunks, max_requests))
-    target = _even_share(pieces, max_requests, max_bytes)
+    fewest = len(_fill(pieces, max_requests, max_bytes))
+    largest = max((piece.requests for piece in pieces), default=0)
+    # An even share with room for one more piece: as few shards as can be, and the last one is not a crumb.
+    share = sum(piece.requests for piece in pieces) // max(fewest, 1) + largest
+    return [_shard(held) for held in _fill(pieces, min(share, max_requests), max_bytes)]
+
+
+def _fill(pieces: "list[_Piece]", most: int, max_bytes: int) -> "list[list[_Piece]]":
     shards: list[list[_Piece]] = []
     requests = size = 0
     for piece in pieces:
-        too_many = requests + piece.requests > target or size + piece.size > max_bytes
-        if not shards or too_many:
+        if not shards or requests + piece.requests > most or size + piece.size > max_bytes:
             shards.append([])
             requests = size = 0
         shards[-1].append(piece)
         requests += piece.requests
         size += piece.size
-    return [_shard(held) for held in shards]
+    return shards
 
 
 class _Piece(ShardPlan, frozen=True):
@@ -48,14 +54,6 @@ def _pieces(chunks: list[ChunkSize], max_requests: int) -> Iterator[_Piece]:
             size = -(-chunk.size * requests // chunk.requests)
             yield _Piece(row, requests, index, index, size)
             row += requests
-
-
-def _even_share(pieces: list[_Piece], max_requests: int, max_bytes: int) -> int:
-    """How many requests a shard is to have, so that the last one is not a crumb; never over ``max_requests``."""
-    requests = sum(piece.requests for piece in pieces)
-    shards = max(-(-requests // max_requests), -(-sum(piece.size for piece in pieces) // max_bytes), 1)
-    largest = max((piece.requests for piece in pieces), default=0)
-    return min(max_requests, requests // shards + largest)
 
 
 def _shard(held: list[_Piece]) -> ShardPlan:

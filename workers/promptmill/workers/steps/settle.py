@@ -216,21 +216,24 @@ class _Rest:
 
     def _joined(self, parts: Iterable[int]) -> Iterator[Result]:
         waiting = Rows(line.data for line in self._open_lines() if not line.refused)
-        for part in parts:
-            data = self._bucket.read(names.unkeyed(self._run, self._index, self._attempt, part))
-            for line in data.split(b"\n")[:-1]:
-                unkeyed = _decode_unkeyed(line)
+        for wanted in ("succeeded", "failed"):
+            for unkeyed in self._unkeyed(parts):
+                if unkeyed.result.state != wanted:
+                    continue
                 if found := waiting.take(unkeyed.hash):
-                    key, metadata = found
-                    self._done |= 1 << (key.row - self._rows.first_row)
-                    yield msgspec.structs.replace(
-                        unkeyed.result,
-                        key=key.key,
-                        row=key.row,
-                        metadata=None if metadata is None else msgspec.json.decode(metadata),
-                    )
+                    yield self._with_key(unkeyed.result, *found)
                 else:
                     self._tally.states["unknown"] += 1
+
+    def _unkeyed(self, parts: Iterable[int]) -> Iterator["_Unkeyed"]:
+        for part in parts:
+            data = self._bucket.read(names.unkeyed(self._run, self._index, self._attempt, part))
+            yield from map(_decode_unkeyed, data.split(b"\n")[:-1])
+
+    def _with_key(self, result: Result, key: WireKey, metadata: str | None) -> Result:
+        self._done |= 1 << (key.row - self._rows.first_row)
+        told = None if metadata is None else msgspec.json.decode(metadata)
+        return msgspec.structs.replace(result, key=key.key, row=key.row, metadata=told)
 
     def _unanswered(self, line: RowLine, job: Job) -> Result:
         wire = _decode_refused(line.data)
