@@ -9,7 +9,7 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.producers.messages import Manifest, Seal
-from promptmill.workers.ports import Bucket, Job
+from promptmill.workers.ports import Bucket, Job, Stored
 
 T = TypeVar("T")
 
@@ -163,8 +163,18 @@ def _sum(mine: int | dict[str, int], theirs: int | dict[str, int]) -> int | dict
 
 
 def now() -> float:
-    """Return the time, for facts that say when; nothing is decided by it."""
+    """Return the time by this worker's clock, for facts that say when; nothing is decided by it."""
     return time.time()
+
+
+def age(bucket: Bucket, stored: Stored, clock: str) -> float:
+    """Return how old an object is by the server that wrote it, whose time ``clock``, an empty object, is written to tell.
+
+    For what costs money or answers when it is wrong: no worker's own clock is trusted with those.
+    """
+    bucket.write(clock, b"")
+    probe = bucket.find(clock)
+    return probe.updated - stored.updated if probe else 0.0
 
 
 def encode(fact: msgspec.Struct) -> bytes:

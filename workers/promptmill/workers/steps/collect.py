@@ -24,11 +24,16 @@ def collect(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
     ended = facts.get(bucket, folder + "ended.json", Ended)
     found = _output(bucket, folder, ended)
     final = [stored for stored in found if "/incremental_predictions/" not in stored.name]
-    if not final and ended.job.state == "JOB_STATE_SUCCEEDED" and facts.now() - ended.at < _LATE:
+    if not final and ended.job.state == "JOB_STATE_SUCCEEDED" and _since_end(bucket, folder) < _LATE:
         return Wait(_PAUSE)
     ranges = [piece for file in final or found for piece in divide(file, part_bytes)]
     facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))
     return facts.get(bucket, folder + "parts.json", Parts)
+
+
+def _since_end(bucket: Bucket, folder: str) -> float:
+    seen = bucket.find(folder + "ended.json")
+    return facts.age(bucket, seen, folder + "clock") if seen else 0.0
 
 
 def divide(file: Stored, part_bytes: int) -> list[PartRange]:

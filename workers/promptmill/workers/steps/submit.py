@@ -17,7 +17,7 @@ from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, U
 from promptmill.producers.messages import Manifest
 from promptmill.workers import facts
 from promptmill.workers.facts import Created, Ended, Input, Intent
-from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest, Stored
+from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
 from promptmill.workers.steps.step import Wait
 
 _RETRY = 10.0
@@ -109,7 +109,7 @@ def _take_over(
     if seen is None:
         return Wait(_RETRY)
     free = not facts.get(bucket, folder + "intent.json", Intent).owner
-    if not free and (left := settle_seconds - _age(bucket, folder, seen)) > 0:
+    if not free and (left := settle_seconds - facts.age(bucket, seen, folder + "clock")) > 0:
         return Wait(min(left + 1, 60.0))
     if _find_job(jobs, request):
         return Wait(0.0)
@@ -118,13 +118,6 @@ def _take_over(
     except Conflict:
         return Wait(_RETRY)
     return None
-
-
-def _age(bucket: Bucket, folder: str, seen: Stored) -> float:
-    """How old an object is by the clock of the server that wrote it: no worker's clock is trusted with money."""
-    bucket.write(folder + "clock", b"")
-    probe = bucket.find(folder + "clock")
-    return probe.updated - seen.updated if probe else 0.0
 
 
 def _find_job(jobs: BatchJobs, request: JobRequest) -> Job | None:
