@@ -1,4 +1,4 @@
-"""The real Celery app with the real tasks, traced as a worker traces them; only what they send goes elsewhere."""
+"""The real Celery app with the real tasks, run as a worker runs them; only what they send goes elsewhere."""
 
 import functools
 import logging
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import kombu.exceptions
-from celery.app.trace import build_tracer
+from celery._state import _task_stack
+from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 from promptmill.config.settings import Settings
 from promptmill.workers import tasks
@@ -22,11 +23,6 @@ class Tasks:
         assert tasks.reconcile.name in self._app.tasks
         self._app.finalize()
         logging.getLogger("celery").setLevel(logging.CRITICAL + 1)
-        self._tracers = {
-            name: build_tracer(name, task, app=self._app, hostname="simulated")
-            for name, task in self._app.tasks.items()
-            if name.startswith("promptmill.")
-        }
 
     def bind(self, services: Services, send_task: Callable[..., None], waiting: Callable[[str], int]) -> None:
         """Let the tasks act in a world from now on; ``waiting`` tells how many messages are in a queue."""
@@ -41,17 +37,28 @@ class Tasks:
 
     def run(self, name: str, args: list[Any], task_id: str, retries: int) -> BaseException | None:
         """Run a task as a worker does; returns the error with which it failed."""
-        request = {
-            "id": task_id,
-            "task": name,
-            "retries": retries,
-            "delivery_info": {"exchange": "", "routing_key": "simulated"},
-        }
-        info = self._tracers[name](task_id, args, {}, request).info
-        if info is None or isinstance(info.retval, Retry | Ignore | Reject):
+        task = self._app.tasks[name]
+        request = Context(
+            id=task_id,
+            args=args,
+            kwargs={},
+            retries=retries,
+            delivery_info={"exchange": "", "routing_key": "simulated"},
+            called_directly=False,
+        )
+        _task_stack.push(task)
+        task.request_stack.push(request)
+        try:
+            task(*args)
+        except (Retry, Ignore, Reject):
             return None
-        error: BaseException = info.retval
-        return error
+        except Exception as error:  # noqa: BLE001 - as a worker does
+            task.on_failure(error, task_id, args, {}, None)
+            return error
+        finally:
+            task.request_stack.pop()
+            _task_stack.pop()
+        return None
 
 
 class _Broker:

@@ -119,7 +119,7 @@ class Story:
 
     def _submit(self, submission: Submission) -> None:
         world = self._world
-        mill: Any = Promptmill(model="gemini-simulated")
+        mill: Any = object.__new__(Promptmill)  # settings are not those of the environment
         mill.settings = world.shape.settings
         mill.index = world.services.index
         mill._sender = Sender(mill.settings, mill.index)
