@@ -258,6 +258,22 @@ def test_a_run_is_described_with_its_labels(cli: Cli, index: Index) -> None:
     assert json.loads(cli("describe", run, "--format", "json").stdout)["labels"] == {"team": "growth", "shop": "7"}
 
 
+def test_what_version_1_noted_in_redis_is_still_told(cli: Cli, server: "redis.Redis") -> None:
+    recorded = json.loads((Path(__file__).parents[1] / "contract" / "messages" / "v1" / "index.json").read_text())
+    server.zadd("promptmill:runs", recorded.pop("promptmill:runs"))
+    for key, fields in recorded.items():
+        server.hset(key, mapping=fields | {"colour": "blue"})
+
+    facts = json.loads(cli("describe", "01jtest", "--format", "json").stdout)
+
+    assert (facts["state"], facts["name"], facts["labels"]) == ("cancelling", "reviews", {"team": "growth"})
+    assert (facts["requests"], facts["succeeded"], facts["failed"], facts["jobs"]) == (6, 3, 2, 2)
+    assert [(one["shard"], one["attempt"], one["job_state"]) for one in facts["shards"]] == [
+        (0, 1, "JOB_STATE_SUCCEEDED"),
+        (0, 2, "JOB_STATE_RUNNING"),
+    ]
+
+
 def test_how_often_a_request_is_tried_is_up_to_the_sender(cli: Cli, index: Index) -> None:
     sent = cli("submit", "--prompt", "hi", "--max-attempts", "5")
 

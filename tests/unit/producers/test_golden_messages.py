@@ -1,0 +1,308 @@
+"""What version 1 sent and stored, as recorded in ``tests/contract/messages/v1``, is understood by the code of today.
+
+A recording is never made anew: a run of version 1 may be under way while its workers are replaced. A test that fails
+here wants the code changed, or a version 2 beside version 1.
+"""
+
+import base64
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from driver import RUN, Mill
+from promptmill.config import names, queues
+from promptmill.config.errors import MessageRefused, NewerVersion
+from promptmill.producers.messages import (
+    VERSION,
+    ChunkSize,
+    Ingest,
+    Manifest,
+    Seal,
+    SinkSpec,
+    decode_chunk,
+    decode_ingest,
+    encode,
+)
+from promptmill.producers.results import Error, Result
+from promptmill.producers.status import Report
+from promptmill.workers import dead, facts, tasks
+from promptmill.workers.facts import (
+    Aborted,
+    Cancelled,
+    Counts,
+    Created,
+    Delivered,
+    Ended,
+    Input,
+    Intent,
+    Parsed,
+    Parts,
+    Plan,
+    Settled,
+    ShardPlan,
+)
+from promptmill.workers.fakes import MemoryBucket, Script
+
+V1 = Path(__file__).parents[2] / "contract" / "messages" / "v1"
+AT = 1_700_000_000.0
+JOB = "projects/fake/locations/global/batchPredictionJobs/1"
+MODEL = "publishers/google/models/gemini-fake"
+MANIFEST = Manifest(RUN, MODEL, AT, sinks=[SinkSpec("jsonl", "gs://acme/answers", {"gzip": False})], max_attempts=2)
+SEAL = Seal([ChunkSize(3, 284), ChunkSize(1, 487), ChunkSize(2, 197)])
+
+KINDS: dict[str, type[msgspec.Struct]] = {
+    "run.json": Manifest,
+    "seal.json": Seal,
+    "plan.json": Plan,
+    "aborted.json": Aborted,
+    "cancelled.json": Cancelled,
+    "input.json": Input,
+    "intent.json": Intent,
+    "job.json": Created,
+    "ended.json": Ended,
+    "parts.json": Parts,
+    "parsed": Parsed,
+    "settled.json": Settled,
+    "delivered": Delivered,
+    "report.json": Report,
+    "dead": dead.DeadLetter,
+}
+"""What a fact is decoded as, by its file's or its folder's name."""
+
+
+def objects() -> dict[str, bytes]:
+    """All objects of a bucket of version 1: of a run with a refused, a failed and a mended row, and a few beside it."""
+    recorded = map(json.loads, (V1 / "bucket.jsonl").read_text().splitlines())
+    return {one["name"]: one["text"].encode() if "text" in one else base64.b64decode(one["base64"]) for one in recorded}
+
+
+def bucket(*, without: tuple[str, ...] = ()) -> MemoryBucket:
+    """A bucket of version 1, as it was before objects with these words in their names were there."""
+    filled = MemoryBucket()
+    for name, data in objects().items():
+        if not any(word in name for word in without):
+            filled.create(name, data)
+    return filled
+
+
+def kind_of(name: str) -> type[msgspec.Struct] | None:
+    *folders, file = name.split("/")
+    return KINDS.get(file) or next((KINDS[folder] for folder in folders if folder in KINDS), None)
+
+
+FACTS = sorted(name for name in objects() if kind_of(name))
+EACH_FACT = pytest.mark.parametrize("name", FACTS)
+
+
+def test_every_kind_of_fact_is_among_those_recorded() -> None:
+    assert {kind_of(name) for name in FACTS} == set(KINDS.values())
+
+
+@EACH_FACT
+def test_a_fact_is_read_and_written_again_without_a_loss(name: str) -> None:
+    data = objects()[name]
+    kind = kind_of(name)
+    assert kind
+
+    understood = msgspec.to_builtins(msgspec.json.decode(data, type=kind))
+
+    assert contains(understood, msgspec.json.decode(data))
+
+
+@EACH_FACT
+def test_what_a_later_version_adds_to_a_fact_is_passed_over(name: str) -> None:
+    data = objects()[name]
+    kind = kind_of(name)
+    assert kind
+
+    assert msgspec.json.decode(msgspec.json.encode(enriched(msgspec.json.decode(data))), type=kind) == (
+        msgspec.json.decode(data, type=kind)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        (names.manifest(RUN), MANIFEST),
+        (names.seal(RUN), SEAL),
+        (names.plan(RUN), Plan([ShardPlan(1, 6, 0, 2)], AT)),
+        (names.aborted("01jabort"), Aborted("the producer gave up: KeyboardInterrupt", "cancelled", AT)),
+        (names.cancelled("01jcancel"), Cancelled(AT)),
+        (names.shard(RUN, 0, 1) + "input.json", Input(5, 912, 1, AT)),
+        (names.shard(RUN, 0, 1) + "intent.json", Intent("63ddbc5d")),
+        (names.shard(RUN, 0, 1) + "job.json", Created(JOB, AT)),
+        (names.delivered(RUN, 0, 1, 0, 2), Delivered(AT)),
+        (
+            names.dead_letter(f"{RUN}.s000.a1.p00000.parse"),
+            dead.DeadLetter(f"{RUN}.s000.a1.p00000.parse", "promptmill.parse", [RUN, 0, 1, 0], "ValueError", AT),
+        ),
+    ],
+)
+def test_a_fact_means_what_it_meant(name: str, fact: msgspec.Struct) -> None:
+    assert facts.get(bucket(), name, type(fact)) == fact
+
+
+def test_the_counts_and_bitmaps_of_a_part_mean_what_they_meant() -> None:
+    parsed = facts.get(bucket(), names.parsed(RUN, 0, 1, 0), Parsed)
+    settled = facts.get(bucket(), names.shard(RUN, 0, 1) + "settled.json", Settled)
+
+    assert parsed.counts == Counts(
+        2, 1, {"UNKNOWN": 1}, {"candidatesTokenCount": 11, "promptTokenCount": 2, "totalTokenCount": 13}
+    )
+    assert [facts.unpack(rows) for rows in (parsed.succeeded, parsed.failed)] == [0b010001, 0b001000]
+    assert (facts.unpack(settled.again), settled.retried) == (0b001010, 2)
+    assert [facts.unpack(file.drop_failed) for file in settled.files] == [0b001000, 0, 0]
+
+
+def test_a_dead_letter_gives_back_the_bytes_that_were_sent() -> None:
+    letter = facts.get(bucket(), names.dead_letter(f"{RUN}.c00000.ingest"), dead.DeadLetter)
+
+    assert dead.arguments(letter) == [b"\x00\x01"]
+
+
+def test_an_ingest_message_means_what_it_meant() -> None:
+    first = decode_ingest((V1 / "ingest.msgpack").read_bytes())
+    chunk = decode_chunk(first.chunk)
+
+    assert (first.run, first.seal, first.v) == (MANIFEST, None, 1)
+    assert (chunk.index, chunk.first_row, chunk.requests, chunk.refused) == (0, 1, 3, [3])
+    assert chunk.lines().count(b"\n") == 3
+    assert decode_ingest((V1 / "ingest-last.msgpack").read_bytes()).seal == SEAL
+
+
+@pytest.mark.parametrize("file", ["ingest.msgpack", "ingest-last.msgpack"])
+def test_what_a_later_producer_adds_to_a_message_is_passed_over(file: str) -> None:
+    data = (V1 / file).read_bytes()
+    message = msgspec.msgpack.decode(data)
+    message["chunk"] = msgspec.msgpack.encode(enriched(msgspec.msgpack.decode(message["chunk"])))
+
+    understood = decode_ingest(msgspec.msgpack.encode(enriched(message)))
+
+    assert (understood.run, understood.seal) == (decode_ingest(data).run, decode_ingest(data).seal)
+    assert decode_chunk(understood.chunk) == decode_chunk(decode_ingest(data).chunk)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        encode(Ingest(MANIFEST, b"", None, VERSION + 1)),
+        encode(Ingest(msgspec.structs.replace(MANIFEST, v=VERSION + 1), b"")),
+        msgspec.msgpack.encode({"v": VERSION + 1, "run": "a name alone", "chunks": [1, 2]}),
+    ],
+    ids=["a message", "a run", "another shape"],
+)
+def test_a_message_of_a_later_version_is_left_to_newer_workers(message: bytes) -> None:
+    with pytest.raises(NewerVersion, match=f"newer than {VERSION}"):
+        decode_ingest(message)
+
+
+@pytest.mark.parametrize("run", ["../01j", "01j/../../open", "01j\n", "", "A", "x" * 63, ".", "01j\x00"])
+def test_a_message_of_a_run_that_would_leave_its_folder_is_refused(run: str) -> None:
+    with pytest.raises(MessageRefused, match="not a run id"):
+        decode_ingest(encode(Ingest(msgspec.structs.replace(MANIFEST, run=run), b"")))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"index": -1},
+        {"index": 10**8},
+        {"index": "0"},
+        {"first_row": -5},
+        {"requests": 1.5},
+        {"refused": "all"},
+        {"data": None},
+    ],
+    ids=str,
+)
+def test_a_chunk_with_a_wrong_field_is_refused(wrong: dict[str, Any]) -> None:
+    chunk = msgspec.msgpack.decode(decode_ingest((V1 / "ingest.msgpack").read_bytes()).chunk)
+
+    with pytest.raises(MessageRefused, match="not a chunk message"):
+        decode_chunk(msgspec.msgpack.encode(chunk | wrong))
+
+
+@pytest.mark.parametrize(("name", "arguments"), json.loads((V1 / "tasks.json").read_text()).items())
+def test_a_task_still_takes_the_arguments_that_it_was_sent_with(name: str, arguments: list[Any]) -> None:
+    task = getattr(tasks, name.removeprefix("promptmill."))
+
+    assert task.name == name
+    assert name in queues.QUEUE_OF
+    inspect.signature(task.run).bind(*arguments)
+
+
+@pytest.mark.parametrize(
+    "not_yet",
+    [
+        ("report",),
+        ("report", "delivered"),
+        ("report", "delivered", "settled"),
+        ("report", "0000/2/", "delivered", "settled", "parsed", "parts", "results"),
+        ("report", "shards"),
+        ("report", "shards", "plan"),
+    ],
+    ids=lambda words: words[-1],
+)
+def test_a_run_that_version_1_left_in_its_middle_is_carried_to_its_end(not_yet: tuple[str, ...]) -> None:
+    report = facts.get(bucket(), names.report(RUN), Report)
+    mill = Mill(script=Script(missing=frozenset({1}), statuses={2: "Error: 400 INVALID_ARGUMENT: refused"}))
+    mill.bucket = bucket(without=not_yet)
+    mill.jobs = type(mill.jobs)(mill.bucket, script=mill.script, clock=mill.clock)
+    mill.bucket.create(names.open_marker(RUN), b"")
+
+    ended = mill.drive(RUN)
+
+    assert (ended.state, ended.failures, ended.tokens) == (report.state, report.failures, report.tokens)
+    assert (ended.requests, ended.succeeded, ended.failed, ended.unaccounted) == (6, 4, 2, 0)
+    assert {result.row: result.error for result in mill.results(RUN) if result.error} == {
+        3: Error("INVALID_REQUEST", "row 3: the prompt is empty"),
+        4: Error("MISSING_ROW", "the job's output has no row for this request"),
+    }
+
+
+def test_the_results_of_a_run_of_version_1_are_read() -> None:
+    mill = Mill()
+    mill.bucket = bucket()
+
+    first, second, *_ = mill.results(RUN)
+
+    assert [result.row for result in mill.results(RUN)] == [1, 2, 3, 4, 5, 6]
+    assert first.text == "You said: Say hello"
+    assert second == Result(
+        "sku-2",
+        2,
+        "succeeded",
+        text="You said: Say goodbye",
+        finish_reason="STOP",
+        usage={"promptTokenCount": 1, "candidatesTokenCount": 6, "totalTokenCount": 7},
+        attempt=2,
+        model_version="fake",
+        metadata={"shop": 7},
+    )
+
+
+def enriched(value: Any) -> Any:
+    """The same with a field in every mapping that nobody knows; the names of others' things are left alone."""
+    if isinstance(value, dict):
+        known = {name: enriched(one) for name, one in value.items() if name not in FREE} | _free(value)
+        return known | {"colour": "blue"}
+    return [enriched(one) for one in value] if isinstance(value, list) else value
+
+
+FREE = {"labels", "options", "failures", "tokens", "seconds", "arguments"}
+"""Fields that hold whatever names there are."""
+
+
+def _free(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in value.items() if name in FREE}
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Whether all that is in ``part`` is in ``whole`` too."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(contains(whole.get(name), one) for name, one in part.items())
+    return bool(whole == part)
