@@ -66,7 +66,7 @@ def manifest(run: str) -> str:
 
 def chunk(run: str, index: int) -> str:
     """Name of the chunk ``index``, counted from 0."""
-    return f"{folder(run)}chunks/{index:08d}"
+    return f"{folder(run)}chunks/{_number(index):08d}"
 
 
 def seal(run: str) -> str:
@@ -96,27 +96,34 @@ def report(run: str) -> str:
 
 def shard(run: str, index: int, attempt: int) -> str:
     """Folder of one attempt of a shard, with its final slash."""
-    return f"{folder(run)}shards/{index:04d}/{attempt}/"
+    return f"{folder(run)}shards/{_number(index):04d}/{_number(attempt)}/"
 
 
 def results(run: str, index: int, attempt: int, part: int) -> str:
     """Name of the results of one part."""
-    return f"{shard(run, index, attempt)}results/{part:05d}.jsonl"
+    return f"{shard(run, index, attempt)}results/{_number(part):05d}.jsonl"
 
 
 def unkeyed(run: str, index: int, attempt: int, part: int) -> str:
     """Name of one part's answers that came back without a key."""
-    return f"{shard(run, index, attempt)}unkeyed/{part:05d}.jsonl"
+    return f"{shard(run, index, attempt)}unkeyed/{_number(part):05d}.jsonl"
 
 
 def parsed(run: str, index: int, attempt: int, part: int) -> str:
     """Name of what was counted in one part."""
-    return f"{shard(run, index, attempt)}parsed/{part:05d}.json"
+    return f"{shard(run, index, attempt)}parsed/{_number(part):05d}.json"
 
 
 def delivered(run: str, index: int, attempt: int, sink: int, part: int) -> str:
     """Name of the fact that one part is in one sink."""
-    return f"{shard(run, index, attempt)}delivered/{sink:02d}-{part:05d}.json"
+    return f"{shard(run, index, attempt)}delivered/{_number(sink):02d}-{_number(part):05d}.json"
+
+
+def _number(value: int) -> int:
+    """Return ``value`` when it is what a name may hold; raises ValueError. Tasks pass on what a message told them."""
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"not a number of a place in a run: {str(value)[:80]!r}")
+    return value
 
 
 def tag(run: str) -> str:
