@@ -1,0 +1,26 @@
+"""Servers for the fault tests; the workers are the tests' own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from faults.mills import Mills
+from stack import SERVERS, Site, running, surroundings
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Redis, storage and the emulator, in whose environment the tests run."""
+    with running(tmp_path_factory.mktemp("servers"), SERVERS, latency=0.3) as site, surroundings(_shared(site)):
+        yield site
+
+
+@pytest.fixture(scope="session")
+def mills(servers: Site, tmp_path_factory: pytest.TempPathFactory) -> Mills:
+    """Mills on these servers."""
+    return Mills(servers, tmp_path_factory.mktemp("mills"))
+
+
+def _shared(site: Site) -> dict[str, str]:
+    """Celery's own variable wins over what a client is told, and every mill has a broker of its own."""
+    return {name: value for name, value in site.environment.items() if name != "CELERY_BROKER_URL"}

@@ -1,0 +1,28 @@
+"""Names for the effects of a worker, by kind: the same whichever run, shard or part they are about."""
+
+import re
+
+_RUN = re.compile(r"^(runs/|open/|)[0-9a-z]{26}(?=/|$)")
+_NUMBER = re.compile(r"(?<=/)\d[\d-]*(?=[./]|$)")
+
+
+def kind_of_object(name: str, *_: object) -> str:
+    """`runs/01jd…/shards/0003/1/parsed/00000.json` → `runs/*/shards/*/*/parsed/*.json`."""
+    return _NUMBER.sub("*", _RUN.sub(r"\1*", name))
+
+
+def first_and_last(journal: list[str]) -> list[tuple[str, int]]:
+    """Every kind of effect in order, with the number of its first and of its last time.
+
+    How often a kind occurs that depends on time (a look, a note in Redis) differs from run to run: the first must do.
+    """
+    times: dict[str, int] = {}
+    for effect in journal:
+        times[effect] = times.get(effect, 0) + 1
+    first = [(effect, 1) for effect in times]
+    last = [(effect, count) for effect, count in times.items() if count > 1 and not _depends_on_time(effect)]
+    return first + last
+
+
+def _depends_on_time(effect: str) -> bool:
+    return effect.endswith((" note", ".poll", ".reconcile"))

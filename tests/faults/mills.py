@@ -1,0 +1,198 @@
+"""Many small mills beside each other on one Redis, one storage and one emulator, with workers that tests own.
+
+Each has a Redis database and a folder of the bucket for itself, so that no fault of one is felt by another. Its workers are
+forked from a process that has imported everything, or starting them would take most of the time.
+"""
+
+import multiprocessing
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import redis
+from celery import Celery
+
+from faults.crashing import Crash, Plan, work
+from faults.invariants import observe, violations
+from promptmill.config.errors import PromptmillError
+from promptmill.config.queues import POLL
+from promptmill.producers import Promptmill, Result, Run, sinks
+from promptmill.producers.messages import SinkSpec
+from promptmill.workers.adapters.storage import open_bucket
+from stack import MODEL, Site, read_results, surroundings
+
+DATABASES = 16
+BUCKET = "gs://promptmill-local"
+QUICK = {
+    "PROMPTMILL_MODEL": MODEL,
+    "PROMPTMILL_POLL_INTERVAL": "0.5",
+    "PROMPTMILL_RECONCILE_INTERVAL": "1",
+    "PROMPTMILL_SETTLE_SECONDS": "3",
+    "PROMPTMILL_MAX_CREATES_PER_MINUTE": "6000",
+    "PROMPTMILL_CHUNK_BYTES": "16384",
+    "PROMPTMILL_MAX_REQUESTS_PER_JOB": "5",
+    "PROMPTMILL_PART_BYTES": "16384",
+}
+"""Settings with which ten requests make two chunks, two shards and several parts of each."""
+
+_TESTS = Path(__file__).parents[1]
+_PRELOADED = ["faults.crashing", "celery.apps.worker", "celery.concurrency.solo", "promptmill.workers.tasks"]
+_ADAPTERS = ["promptmill.workers.adapters.storage", "promptmill.workers.adapters.vertex"]
+_forks = multiprocessing.get_context("forkserver")
+
+
+@dataclass
+class Mills:
+    """Hands out mills, at most one for each Redis database at a time."""
+
+    site: Site
+    directory: Path
+    databases: "queue.Queue[int]" = field(default_factory=queue.Queue)
+
+    def __post_init__(self) -> None:
+        for number in range(DATABASES):
+            self.databases.put(number)
+        _forks.set_forkserver_preload([*_PRELOADED, *_ADAPTERS])
+        with surroundings({"PYTHONPATH": str(_TESTS)}):  # which is all that a fork server looks at before 3.13
+            forkserver.ensure_running()
+
+    @contextmanager
+    def mill(self, name: str, settings: Mapping[str, str] | None = None) -> Iterator["Mill"]:
+        """A mill with nothing in it, that is reconciled once a second as by beat; afterwards its workers are killed."""
+        number = self.databases.get()
+        folder = self.directory / name
+        folder.mkdir(parents=True)
+        broker = self.site.environment["CELERY_BROKER_URL"].removesuffix("/0") + f"/{number}"
+        own = {"CELERY_BROKER_URL": broker, "PROMPTMILL_REDIS_URL": broker, "PROMPTMILL_BUCKET": f"{BUCKET}/{name}"}
+        mill = Mill(self.site, folder, name, self.site.environment | QUICK | own | dict(settings or {}))
+        try:
+            with mill.beat():
+                yield mill
+        finally:
+            mill.kill()
+            mill.redis.flushdb()
+            mill.redis.close()
+            self.databases.put(number)
+
+
+@dataclass
+class Mill:
+    """One small mill; `environment` is that of its workers."""
+
+    site: Site
+    folder: Path
+    name: str
+    environment: dict[str, str]
+    processes: list[BaseProcess] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.redis = redis.Redis.from_url(self.environment["CELERY_BROKER_URL"])
+        url, bucket = self.environment["CELERY_BROKER_URL"], self.environment["PROMPTMILL_BUCKET"]
+        limits = {"chunk_bytes": int(self.environment["PROMPTMILL_CHUNK_BYTES"])}
+        self.bucket = open_bucket(bucket)
+        self.client = Promptmill(broker_url=url, redis_url=url, bucket=bucket, model=MODEL, **limits)
+
+    @property
+    def journal(self) -> Path:
+        """Where its workers note their effects, a line each."""
+        return self.folder / "journal"
+
+    @property
+    def answers(self) -> Path:
+        """The local file that is one of its sinks."""
+        return self.folder / "answers.jsonl"
+
+    @property
+    def sinks(self) -> list[SinkSpec]:
+        """A sink of each kind."""
+        return [sinks.jsonl(self.answers), sinks.jsonl(f"{BUCKET}/{self.name}-answers")]
+
+    def work(self, crash: Crash | None = None, *, copies: int = 1, fast: float = 0.0) -> BaseProcess:
+        """Start a worker, which may have a moment of death, send every task several times, or have a wrong clock."""
+        log = self.folder / f"worker{len(self.processes)}.log"
+        plan = Plan(self.environment, self.journal, log, crash, copies, fast)
+        process = _forks.Process(target=work, args=(plan,), daemon=True)
+        process.start()
+        self.processes.append(process)
+        return process
+
+    def kill(self) -> None:
+        """Kill all workers that are left."""
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+    def submit(self, requests: int = 10, **options: Any) -> Run:
+        """Submit a run, to both sinks unless others are named; a request is long enough for several chunks."""
+        prompts = (f"Say {number}: {'word ' * 500}" for number in range(1, requests + 1))
+        return self.client.submit(prompts, sinks=options.pop("sinks", self.sinks), **options)
+
+    def ended(self, run: Run) -> bool:
+        """Whether the run is through for good, by the facts: it is reported, and off the list of open runs."""
+        return self.holds(f"runs/{run.id}/report.json") and not self.holds(f"open/{run.id}")
+
+    def holds(self, name: str) -> bool:
+        """Whether an object is in the mill's folder of the bucket."""
+        return self.bucket.find(name) is not None
+
+    def wait(self, run: Run, seconds: float) -> None:
+        """Wait for the end of a run by the facts; an AssertionError tells its status, and the end of the workers' logs."""
+        deadline = time.monotonic() + seconds
+        while not self.ended(run):
+            assert time.monotonic() < deadline, f"no end of {self.name} in {seconds:g} s: {self._story(run)}"
+            time.sleep(0.2)
+
+    def violations(self, run: Run, requests: int = 10) -> list[str]:
+        """What is wrong with a run that has ended."""
+        folder = f"{BUCKET}/{self.name}-answers"
+        rows = {"the file": read_results(self.answers), "the folder": rows_in(folder, run)}
+        return violations(observe(run, map(str, range(1, requests + 1)), self.site.jobs, rows))
+
+    @contextmanager
+    def beat(self) -> Iterator[None]:
+        """Send `reconcile` once a second, as beat does."""
+        stop = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(stop,))
+        beat.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            beat.join()
+
+    def _beat(self, stop: threading.Event) -> None:
+        with Celery(broker=self.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
+            while not stop.wait(1.0):
+                with suppress(OSError, Exception):
+                    sender.send_task("promptmill.reconcile", queue=POLL, expires=1.0)
+
+    def _story(self, run: Run) -> str:
+        try:
+            status = str(run.status)
+        except PromptmillError as error:
+            status = str(error)
+        logs = [log.read_text()[-1500:] for log in sorted(self.folder.glob("*.log"))]
+        return "\n".join([status, *logs])
+
+
+def rows_in(folder: str, run: Run) -> list[Result]:
+    """The rows of a run in a sink in a bucket."""
+    bucket = open_bucket(folder)
+    lines = [line for stored in bucket.list(run.id) for line in bucket.read(stored.name).splitlines()]
+    return [msgspec.json.decode(line, type=Result) for line in lines]
+
+
+def died(process: BaseProcess, seconds: float) -> bool:
+    """Whether a worker dies by its own hand within so many seconds."""
+    with suppress(psutil.NoSuchProcess):
+        process.join(seconds)
+    return process.exitcode is not None

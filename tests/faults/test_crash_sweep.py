@@ -1,0 +1,97 @@
+"""A worker dies right before and right after each of its effects; whatever was under way is done, and paid for, once."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from typing import get_args
+
+import pytest
+
+from faults.crashing import Crash, When
+from faults.effects import first_and_last
+from faults.mills import DATABASES, Mills, died
+from stack import Site
+
+AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + ["create job"]
+"""Where a death may cost money."""
+RECOVERY = 90.0
+"""Seconds from the death of a worker to the end of its run, at most; it is about 25 on a machine with nothing else to do."""
+LIFE = 60.0
+"""Seconds that a run may take until the moment of death, with fifteen others on the same two processors."""
+
+
+@pytest.fixture(scope="module")
+def a_row_fails_once(servers: Site) -> None:
+    """One row of each run's first job fails in a way that may pass, so that there is a second attempt."""
+    match = {"label.shard": "0", "label.attempt": "1"}
+    servers.fault("output", "error", times=None, count=1, code=429, match=match)
+
+
+@pytest.fixture(scope="module")
+def effects(a_row_fails_once: None, mills: Mills) -> list[tuple[str, int]]:
+    """All effects of a run in which nobody dies."""
+    with mills.mill("nobody-dies") as mill:
+        mill.work()
+        run = mill.submit()
+        mill.wait(run, LIFE)
+        assert mill.violations(run) == []
+        assert len(mill.site.jobs(run.id)) == 3
+        return first_and_last(mill.journal.read_text().splitlines())
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended in which a worker died; `seconds` from its death."""
+
+    crash: Crash
+    seconds: float
+    violations: list[str]
+
+
+@pytest.mark.usefixtures("a_row_fails_once")
+def test_a_worker_may_die_around_the_creation_of_a_job(mills: Mills) -> None:
+    crashes = [Crash(effect, when) for effect, when in product(AROUND_A_CREATION, get_args(When))]
+
+    endings = sweep(mills, crashes)
+
+    tell(endings)
+    assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
+
+
+@pytest.mark.slow
+def test_a_worker_may_die_before_and_after_each_of_its_effects(mills: Mills, effects: list[tuple[str, int]]) -> None:
+    crashes = [Crash(effect, when, nth) for (effect, nth), when in product(effects, get_args(When))]
+
+    endings = sweep(mills, crashes)
+
+    tell(endings)
+    assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
+
+
+def sweep(mills: Mills, crashes: list[Crash]) -> list[Ending]:
+    """Let a worker die at each of these moments, many beside each other."""
+    with ThreadPoolExecutor(DATABASES - 1) as threads:
+        return list(threads.map(lambda numbered: die_and_go_on(mills, *numbered), enumerate(crashes)))
+
+
+def die_and_go_on(mills: Mills, number: int, crash: Crash) -> Ending:
+    """Let one worker die, and another one bring its run to the end."""
+    with mills.mill(f"crash-{number}") as mill:
+        doomed = mill.work(crash)
+        run = mill.submit()
+        if not died(doomed, LIFE):
+            return Ending(crash, 0.0, ["the worker never came to this"])
+        death = time.monotonic()
+        mill.work()
+        try:
+            mill.wait(run, RECOVERY)
+        except AssertionError as late:
+            return Ending(crash, RECOVERY, [str(late)])
+        return Ending(crash, time.monotonic() - death, mill.violations(run))
+
+
+def tell(endings: list[Ending]) -> None:
+    """Print how long each run took to end after the death of its worker."""
+    for ending in sorted(endings, key=lambda ending: -ending.seconds):
+        print(f"{ending.seconds:5.1f} s  {ending.crash}")  # noqa: T201 - a measurement

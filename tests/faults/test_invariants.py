@@ -1,0 +1,68 @@
+"""The checker of all fault tests is itself right: what is planted is found."""
+
+from collections import Counter
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from faults.invariants import Observed, violations
+from promptmill.producers import Report, Result
+
+KEYS = ["a", "b", "c", "d"]
+ROWS = [Result(key, row, "succeeded") for row, key in enumerate(KEYS, 1)]
+JOB = {"labels": {"shard": "0", "attempt": "1"}}
+REPORT = msgspec.convert(
+    {
+        **dict.fromkeys(["run", "state", "name", "model", "results"], ""),
+        **dict.fromkeys(["failed", "unaccounted", "duplicates", "unknown", "unreadable"], 0),
+        **{name: {} for name in ("failures", "tokens", "seconds")},
+        **dict.fromkeys(["vertex_seconds", "overhead_seconds"], 0.0),
+        "requests": 4,
+        "succeeded": 4,
+        "jobs": 1,
+        "sinks": [],
+    },
+    Report,
+)
+WHOLE = Observed(Counter(KEYS), ROWS, {"the sink": ROWS}, REPORT, [JOB])
+
+
+def test_a_run_that_went_well_breaches_nothing() -> None:
+    assert violations(WHOLE) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "found"),
+    [
+        (replace(WHOLE, results=ROWS[1:]), "the results lack 1 rows (a)"),
+        (replace(WHOLE, results=[*ROWS, ROWS[0]]), "the results have more than once 1 rows (a)"),
+        (replace(WHOLE, sinks={"the sink": ROWS[:2]}), "the sink lack 2 rows (c, d)"),
+        (replace(WHOLE, sinks={"the sink": [*ROWS, *ROWS]}), "the sink have more than once 4 rows (a, b, c)"),
+        (replace(WHOLE, results=[*ROWS, Result("x", 9, "failed")]), "the results have 1 rows (x), which nobody sent"),
+        (
+            replace(WHOLE, sinks={"the sink": [Result("a", 1, "succeeded", text="other"), *ROWS[1:]]}),
+            "the sink differ from the results in 1 rows (a)",
+        ),
+        (replace(WHOLE, bill=[JOB, JOB]), "shard 0 was paid for 2 times in attempt 1"),
+        (replace(WHOLE, bill=[]), "the report tells of 1 jobs, the bill of 0"),
+        (
+            replace(WHOLE, bill=[{"labels": {"shard": "0", "attempt": "2"}}]),
+            "attempt 2 was paid for, and no result is of it",
+        ),
+        (
+            replace(WHOLE, report=msgspec.structs.replace(REPORT, unaccounted=1)),
+            "1 requests are not accounted for",
+        ),
+        (
+            replace(WHOLE, report=msgspec.structs.replace(REPORT, requests=5)),
+            "the report tells of 5 requests, of 4 accepted",
+        ),
+        (
+            replace(WHOLE, report=msgspec.structs.replace(REPORT, succeeded=3, failed=1)),
+            "the report tells of 3 succeeded and 1 failed, the results of 4 and 0",
+        ),
+    ],
+)
+def test_what_is_lost_doubled_or_made_up_is_found(planted: Observed, found: str) -> None:
+    assert found in violations(planted)

@@ -1,0 +1,163 @@
+"""Redis that is wiped, cut off, full, read-only, away, or comes back empty: it is the memory, and never the truth."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from deadline import until
+from faults.crashing import Crash
+from faults.effects import first_and_last
+from faults.mills import DATABASES, Mill, Mills
+from promptmill.config.errors import Transient
+from promptmill.producers import Run
+from stack import Site, running
+from tcp_proxy import HOST, TcpProxy
+
+LIFE = 60.0
+
+
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A Redis beside that of all others, to do to it what would hurt them."""
+    with running(tmp_path_factory.mktemp("redis"), ("redis",)) as site:
+        yield site
+
+
+def at(url: str) -> dict[str, str]:
+    """The settings of a mill whose Redis is there."""
+    return {"CELERY_BROKER_URL": url, "PROMPTMILL_REDIS_URL": url}
+
+
+@pytest.mark.slow
+def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None:
+    """What the broker held of a run that is not whole yet is sent again by its producer, with the same key."""
+    with mills.mill("nobody-wipes") as mill:
+        mill.work()
+        mill.wait(mill.submit(), LIFE)
+        effects = first_and_last(mill.journal.read_text().splitlines())
+
+    def wiped(numbered: tuple[int, tuple[str, int]]) -> tuple[str, list[str]]:
+        number, (effect, nth) = numbered
+        crash = Crash(effect, "after", nth, "wipe")
+        with mills.mill(f"wipe-{number}") as mill:
+            mill.work(crash)
+            run = submit_until_whole(mill, f"wiped {crash}")
+            try:
+                mill.wait(run, 2 * LIFE)
+            except AssertionError as late:
+                return str(crash), [str(late)]
+            return str(crash), mill.violations(run)
+
+    with ThreadPoolExecutor(DATABASES - 1) as threads:
+        found = dict(threads.map(wiped, enumerate(effects)))
+    assert {crash: wrong for crash, wrong in found.items() if wrong} == {}
+
+
+def submit_until_whole(mill: Mill, key: str) -> Run:
+    """Submit a run as a careful producer does: again, while what was sent has not arrived."""
+    run = mill.submit(idempotency_key=key)
+    until(lambda: stored_whole(mill, run) or mill.submit(idempotency_key=key) is None, LIFE, "a whole run")
+    return run
+
+
+def stored_whole(mill: Mill, run: Run) -> bool:
+    time.sleep(1.0)
+    return mill.holds(f"runs/{run.id}/plan.json")
+
+
+def test_a_redis_that_dies_with_tasks_in_flight_and_comes_back_empty_is_filled_again(
+    mills: Mills, own_redis: Site
+) -> None:
+    url = own_redis.environment["CELERY_BROKER_URL"]
+    with mills.mill("empty", at(url)) as mill:
+        for _ in range(2):
+            mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        mill.redis.flushall()
+        own_redis.kill("redis")
+        died = time.monotonic()
+        until(lambda: known(mill, run), LIFE, "the run in Redis again")
+        back = time.monotonic() - died
+        mill.wait(run, LIFE)
+
+        assert mill.violations(run) == []
+        assert run.status.state == "succeeded"
+        print(f"known again {back:.1f} s after Redis died")  # noqa: T201 - a measurement
+        assert back < 15
+
+
+def test_connections_that_break_again_and_again_cost_nothing(mills: Mills) -> None:
+    with mills.mill("cut-off") as mill:
+        for _ in range(2):
+            mill.work()
+        run = mill.submit()
+        for _ in range(10):
+            mill.redis.client_kill_filter(_type="normal", skipme=True)
+            time.sleep(0.5)
+            if mill.ended(run):
+                break
+        mill.wait(run, LIFE)
+
+        assert mill.violations(run) == []
+
+
+def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis: Site) -> None:
+    port = int(own_redis.environment["CELERY_BROKER_URL"].rpartition(":")[2].partition("/")[0])
+    with TcpProxy(HOST, port) as proxy, mills.mill("away", at(f"redis://{HOST}:{proxy.port}/1")) as mill:
+        mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        proxy.refusing = True
+        proxy.break_all()
+        with pytest.raises(Transient):
+            mill.submit()
+        time.sleep(5.0)
+        proxy.refusing = False
+        returned = time.monotonic()
+        mill.wait(run, LIFE)
+
+        print(f"ended {time.monotonic() - returned:.1f} s after Redis was back")  # noqa: T201 - a measurement
+        assert mill.violations(run) == []
+        assert len(mill.site.jobs(run.id)) == 2
+
+
+def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own_redis: Site) -> None:
+    with mills.mill("full", at(own_redis.environment["CELERY_BROKER_URL"])) as mill:
+        mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        mill.redis.config_set("maxmemory", "1")
+        with pytest.raises(Transient):
+            mill.submit()
+        time.sleep(3.0)
+        mill.redis.config_set("maxmemory", "0")
+        mill.redis.replicaof(HOST, "9")  # nobody is there: it keeps what it has, and takes no writes
+        time.sleep(3.0)
+        mill.redis.replicaof("NO", "ONE")
+        mill.wait(run, LIFE)
+
+        assert mill.violations(run) == []
+
+
+def known(mill: Mill, run: Run) -> Any:
+    """Whether Redis tells of the run."""
+    try:
+        return run.id in mill.client.index.runs(10)
+    except (Transient, redis.RedisError):
+        return False
+
+
+def test_nothing_that_redis_held_is_needed_to_tell_how_a_run_ended(mills: Mills, tmp_path: Path) -> None:
+    with mills.mill("forgotten") as mill:
+        mill.work()
+        run = mill.submit()
+        mill.wait(run, LIFE)
+        mill.redis.flushdb()
+
+        assert mill.violations(run) == []

@@ -1,0 +1,105 @@
+"""Storage that refuses, is slow, loses answers or cuts bodies: nothing is lost, and nothing is paid for twice."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from deadline import until
+from faults.invariants import observe, violations
+from faults.mills import Mill, Mills, rows_in
+from promptmill.producers import sinks
+from proxy import HttpProxy
+from stack import Site, ask
+
+LIFE = 60.0
+EVERY = float("inf")
+WRITES = r"/upload/.*"
+READS = r".*alt=media.*"
+
+
+@pytest.fixture
+def storage(servers: Site) -> Iterator[HttpProxy]:
+    """A proxy before storage, for workers."""
+    with HttpProxy(servers.environment["STORAGE_EMULATOR_HOST"]) as proxy:
+        yield proxy
+
+
+def behind(proxy: HttpProxy) -> dict[str, str]:
+    """The settings of a mill whose workers reach storage through the proxy."""
+    return {"STORAGE_EMULATOR_HOST": proxy.url}
+
+
+def test_storage_that_refuses_everything_for_a_while_is_waited_for(mills: Mills, storage: HttpProxy) -> None:
+    with mills.mill("refused", behind(storage)) as mill:
+        mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        storage.fail(".*", ".*", status=503, times=EVERY)
+        time.sleep(8.0)
+        storage.clear()
+        better = time.monotonic()
+        mill.wait(run, LIFE)
+
+        print(f"ended {time.monotonic() - better:.1f} s after storage was well again")  # noqa: T201 - a measurement
+        assert [call for call in storage.calls if call.fault == "fail"]
+        assert mill.violations(run) == []
+
+
+@pytest.mark.parametrize("fault", ["drop_answer", "replace_answer"])
+def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
+    mills: Mills, storage: HttpProxy, fault: str
+) -> None:
+    with mills.mill(fault.replace("_", "-"), behind(storage)) as mill:
+        getattr(storage, fault)("POST", WRITES, times=12)
+        through(mill)
+
+        assert len([call for call in storage.calls if call.fault == fault]) == 12
+
+
+def test_a_body_that_is_cut_is_read_again_and_no_half_of_a_line_is_parsed(mills: Mills, storage: HttpProxy) -> None:
+    with mills.mill("cut", behind(storage)) as mill:
+        storage.cut("GET", READS, after=700, times=12)
+        through(mill)
+
+        assert len([call for call in storage.calls if call.fault == "cut"]) == 12
+
+
+@pytest.mark.slow
+def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(mills: Mills, storage: HttpProxy) -> None:
+    with mills.mill("slow", behind(storage)) as mill:
+        storage.delay(".*", ".*", seconds=1.0, times=EVERY)
+        for _ in range(2):
+            mill.work()
+        run = mill.submit()
+        mill.wait(run, 4 * LIFE)
+        storage.clear()
+
+        assert mill.violations(run) == []
+
+
+def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_for_again(
+    mills: Mills, servers: Site, storage: HttpProxy
+) -> None:
+    ask(servers.environment["STORAGE_EMULATOR_HOST"], "POST", "/storage/v1/b?project=p", b'{"name": "away"}')
+    with mills.mill("sink-away", behind(storage)) as mill:
+        mill.work()
+        run = mill.submit(sinks=[sinks.jsonl("gs://away/answers")])
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        storage.fail("POST", "/upload/storage/v1/b/away/.*", status=503, times=EVERY)
+        until(lambda: [call for call in storage.calls if call.fault], LIFE, "a refusal")
+        time.sleep(8.0)
+        storage.clear()
+        mill.wait(run, LIFE)
+
+        found = {"the folder": rows_in("gs://away/answers", run)}
+        assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, found)) == []
+        assert len(mill.site.jobs(run.id)) == 2
+
+
+def through(mill: Mill) -> None:
+    """Bring a run to its end."""
+    mill.work()
+    run = mill.submit()
+    mill.wait(run, LIFE)
+    assert mill.violations(run) == []

@@ -1,0 +1,86 @@
+"""Vertex that does not answer looks, shows a job too late, or refuses: one paid job for each shard, and a clear end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from deadline import until
+from faults.mills import Mills
+from promptmill.config.settings import load
+from promptmill.workers.reconciling import reconcile
+from proxy import HttpProxy
+from stack import Site, surroundings
+
+LIFE = 60.0
+LOOKS = r".*/batchPredictionJobs\?.*"
+
+
+@pytest.fixture
+def vertex(servers: Site) -> Iterator[HttpProxy]:
+    """A proxy before Vertex, for workers."""
+    with HttpProxy(servers.emulator) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("status", [500, 404, 429])
+def test_looks_that_fail_for_a_while_are_made_again_and_no_job_is_given_up(
+    mills: Mills, vertex: HttpProxy, status: int
+) -> None:
+    with mills.mill(f"looks-{status}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
+        mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        vertex.fail("GET", LOOKS, status=status, times=8)
+        mill.wait(run, LIFE)
+
+        assert mill.violations(run) == []
+        assert len([call for call in vertex.calls if call.fault]) == 8
+
+
+def test_a_creation_that_is_forbidden_ends_the_run_at_once_with_the_words_of_the_service(
+    mills: Mills, vertex: HttpProxy
+) -> None:
+    with mills.mill("forbidden", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
+        vertex.fail("POST", ".*/batchPredictionJobs", status=403, times=float("inf"))
+        mill.work()
+        run = mill.submit()
+        mill.wait(run, LIFE)
+
+        assert (run.report().state, run.report().failed, run.report().jobs) == ("failed", 10, 0)
+        assert "403" in run.report().error
+        assert len([call for call in vertex.calls if call.fault]) == 2, "one try for each shard"
+        assert mill.violations(run) == []
+
+
+def test_a_creation_that_is_put_off_is_no_attempt(mills: Mills, vertex: HttpProxy) -> None:
+    with mills.mill("put-off", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
+        vertex.fail("POST", ".*/batchPredictionJobs", status=429, times=6)
+        mill.work()
+        run = mill.submit(max_attempts=1)
+        mill.wait(run, 2 * LIFE)
+
+        assert mill.violations(run) == []
+        assert run.report().state == "succeeded"
+
+
+@pytest.mark.slow
+def test_a_job_that_turns_up_long_after_its_answer_was_lost_is_found_cancelled_and_told_of(
+    mills: Mills, vertex: HttpProxy
+) -> None:
+    """The one case in which a second job is paid for: Vertex shows the first later than the settings allow."""
+    settings = {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url, "PROMPTMILL_MAX_REQUESTS_PER_JOB": "200"}
+    with mills.mill("turns-up", settings) as mill:
+        model = "gemini-2.5-flash"
+        match = {"model": f"*/{model}"}
+        mill.site.fault("job", "queued", seconds=40, times=2, match=match)
+        mill.site.fault("create", "after", match=match)
+        mill.site.fault("list", "stale-list", seconds=12)
+        mill.work()
+        run = mill.submit(model=model)
+        until(lambda: len(mill.site.jobs(run.id)) == 2, LIFE, "the second job")
+
+        with surroundings(mill.environment):
+            told = until(lambda: [found.words for found in reconcile(load()) if "duplicate" in found.words], LIFE, "it")
+
+        assert len(told) == 1
+        until(lambda: "JOB_STATE_CANCELLED" in {job["state"] for job in mill.site.jobs(run.id)}, LIFE, "its end")
