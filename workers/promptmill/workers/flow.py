@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.workers.notes import Notes
@@ -33,20 +35,24 @@ class Flow:
     def enqueue(self, steps: Iterable[Step]) -> None:
         """Send steps; a step that is sent twice runs twice, and must bear it."""
         for step in steps:
-            self._app.send_task(
-                f"promptmill.{step.task}", args=[step.run, *step.place], task_id=step.id, queue=queue_of(step)
-            )
+            self._send(f"promptmill.{step.task}", [step.run, *step.place], step.id, queue_of(step))
             self._notes.queue(step.id, _QUEUED)
 
     def enqueue_poll(self, chain: str) -> None:
         """Send the first look of a chain of polls."""
-        self._app.send_task("promptmill.poll", args=[chain, 0], task_id=f"{chain}.poll", queue=queues.POLL)
+        self._send("promptmill.poll", [chain, 0], f"{chain}.poll", queues.POLL)
 
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
         """Send those steps that nobody is known to be at, and return them."""
         stalled = [step for step in steps if self._notes.claim(step.id, _QUEUED) or self._went_missing(step)]
         self.enqueue(stalled)
         return stalled
+
+    def _send(self, task: str, args: list[Any], task_id: str, queue: str) -> None:
+        try:
+            self._app.send_task(task, args=args, task_id=task_id, queue=queue)
+        except OperationalError as error:
+            raise Transient(f"the broker cannot be reached: {error}") from error
 
     def _went_missing(self, step: Step) -> bool:
         """Whether a step should be in a queue, but the queue is empty: its message was lost, or its worker died."""
