@@ -56,6 +56,9 @@ def options(settings: Settings) -> dict[str, Any]:
     broker = settings.broker_url.get_secret_value()
     return {
         "broker_url": broker,
+        # Celery lets the variable CELERY_BROKER_URL win over broker_url, but over neither of these.
+        "broker_read_url": broker,
+        "broker_write_url": broker,
         # kombu takes rediss:// without more for "encrypt, but talk to anybody".
         "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker.startswith("rediss://") else False,
         "broker_transport_options": transport,

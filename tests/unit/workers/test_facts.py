@@ -136,11 +136,26 @@ def test_final_output_is_taken_alone_and_whole() -> None:
     files = [OUTPUT + f"prediction-model-1/predictions_000{n}.jsonl" for n in (1, 2)]
     for name in (*files, OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"):
         mill.bucket.write(name, b"{}\n")
+    assert isinstance(found(mill), Wait), "where there are several files, one more may be on its way"
+
+    mill.clock.now += 6.0
 
     parts = found(mill)
-
     assert isinstance(parts, Parts)
     assert [part.name for part in parts.parts] == files
+
+
+def test_output_of_a_job_that_ended_early_is_waited_for_when_it_has_answers() -> None:
+    mill = ended("JOB_STATE_EXPIRED")
+    folder = names.shard(RUN, 0, 1)
+    job = facts.get(mill.bucket, folder + "ended.json", facts.Ended).job
+    told = facts.Ended(type(job)(job.name, job.state, successful_count=1), facts.now())
+    mill.bucket.write(folder + "ended.json", facts.encode(told))
+    assert isinstance(found(mill), Wait)
+
+    mill.clock.now += 301.0
+
+    assert isinstance(found(mill), Parts)
 
 
 def test_the_output_is_divided_once() -> None:

@@ -6,12 +6,14 @@ from itertools import pairwise
 from promptmill.config import names
 from promptmill.workers import facts
 from promptmill.workers.facts import Ended, PartRange, Parts
-from promptmill.workers.ports import Bucket, Stored
+from promptmill.workers.ports import Bucket, Job, Stored
 from promptmill.workers.steps.step import Wait
 
 _PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl")
 _LATE = 300.0
-"""Seconds for which the final output of a job that succeeded may be late before its absence is believed."""
+"""Seconds for which the final output of a job that has answers may be late before its absence is believed."""
+_QUIET = 5.0
+"""Seconds after which no further file is expected beside several."""
 _PAUSE = 3.0
 
 
@@ -24,16 +26,23 @@ def collect(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
     ended = facts.get(bucket, folder + "ended.json", Ended)
     found = _output(bucket, folder, ended)
     final = [stored for stored in found if "/incremental_predictions/" not in stored.name]
-    if not final and ended.job.state == "JOB_STATE_SUCCEEDED" and _since_end(bucket, folder) < _LATE:
+    if _may_be_more(bucket, folder, ended.job, final):
         return Wait(_PAUSE)
     ranges = [piece for file in final or found for piece in divide(file, part_bytes)]
     facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))
     return facts.get(bucket, folder + "parts.json", Parts)
 
 
-def _since_end(bucket: Bucket, folder: str) -> float:
-    seen = bucket.find(folder + "ended.json")
-    return facts.age(bucket, seen, folder + "clock") if seen else 0.0
+def _may_be_more(bucket: Bucket, folder: str, job: Job, final: list[Stored]) -> bool:
+    """Whether output is still to come: none is there of a job that has answers, or one of several files is new."""
+    if [stored.name.rpartition("/")[2] for stored in final] == ["predictions.jsonl"]:
+        return False
+    if final:
+        newest = max(final, key=lambda stored: stored.updated)
+        return facts.age(bucket, newest, folder + "clock") < _QUIET
+    has_answers = job.state == "JOB_STATE_SUCCEEDED" or job.successful_count > 0
+    ended = bucket.find(folder + "ended.json")
+    return has_answers and ended is not None and facts.age(bucket, ended, folder + "clock") < _LATE
 
 
 def divide(file: Stored, part_bytes: int) -> list[PartRange]:
