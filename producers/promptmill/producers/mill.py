@@ -110,7 +110,7 @@ class _Submission:
         self._sender = sender
         self._on_sent = on_sent
         self._stored: dict[int, str] = {}
-        self._sealed = False
+        self._sealed = 0
         self._sizes: list[ChunkSize] = []
         self._refused = 0
         self._sent_any = False
@@ -125,8 +125,8 @@ class _Submission:
         except BaseException as error:
             self._give_up(error)
             raise
+        self._pass_on(last, Seal(self._sizes))
         if not self._sealed:
-            self._pass_on(last, Seal(self._sizes))
             self._index.note_sent(self._manifest.run, self._rows())
 
     def _recall(self) -> None:
@@ -137,7 +137,7 @@ class _Submission:
             raise IdempotencyConflict("this idempotency key belongs to a run with another model, name, labels or sinks")
         self._manifest = known
         self._stored = self._index.stored_chunks(known.run)
-        self._sealed = self._index.sealed_chunks(known.run) > 0
+        self._sealed = self._index.sealed_chunks(known.run)
 
     def _send_all_but_last(self, chunks: Iterator[Chunk]) -> Chunk:
         held: Chunk | None = None
@@ -151,8 +151,9 @@ class _Submission:
         return held
 
     def _note(self, chunk: Chunk) -> None:
-        stored = self._stored.get(chunk.index)
-        if stored != chunk.sha256.hex() and (stored or self._sealed):
+        """Compare a chunk with what is known of it; one that was lost on its way is not known, and is sent again."""
+        stored = self._stored.get(chunk.index, chunk.sha256.hex())
+        if stored != chunk.sha256.hex() or (self._sealed and chunk.index >= self._sealed):
             raise IdempotencyConflict(
                 f"this idempotency key belongs to a run with other content: it differs within rows {chunk.first_row} "
                 f"to {chunk.first_row + chunk.requests - 1}"
@@ -173,7 +174,7 @@ class _Submission:
         if self._refused == self._rows():
             raise EmptyRun(f"not one of the {self._refused:,} prompts can be sent")
         keys.check()
-        if self._sealed and self._index.sealed_chunks(self._manifest.run) != len(self._sizes):
+        if self._sealed and self._sealed != len(self._sizes):
             raise IdempotencyConflict("this idempotency key belongs to a run with more rows")
 
     def _rows(self) -> int:
