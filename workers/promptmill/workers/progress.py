@@ -48,6 +48,13 @@ def remember(index: Index, bucket: Bucket, known: RunFacts) -> bool:
     """Write a run into the index anew, when Redis has lost it; returns whether it had."""
     if known.manifest is None or index.find_manifest(known.run) is not None:
         return False
+    write_anew(index, bucket, known)
+    return True
+
+
+def write_anew(index: Index, bucket: Bucket, known: RunFacts) -> None:
+    """Write all that the index holds of a run whose manifest is known, by its facts."""
+    assert known.manifest is not None  # noqa: S101
     index.open_run(known.manifest)
     if known.sealed is not None:
         index.seal(known.run, facts.get(bucket, names.seal(known.run), Seal).requests, known.sealed)
@@ -61,4 +68,3 @@ def remember(index: Index, bucket: Bucket, known: RunFacts) -> bool:
             submitted(index, known.run, place, attempt, facts.get(bucket, folder + "job.json", Created))
         if shard.files is not None:
             settled(index, known.run, place, attempt, facts.get(bucket, folder + "settled.json", Settled))
-    return True

@@ -6,6 +6,7 @@ Each task calls the step of its own name, notes progress, and sends what comes n
 
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from celery import shared_task
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, Transient
 from promptmill.producers.messages import Manifest, decode_ingest
+from promptmill.producers.status import Report
 from promptmill.workers import facts, progress, reconciling, steps, watching
 from promptmill.workers.ports import Job
 from promptmill.workers.stage import Stage
@@ -29,9 +31,10 @@ class Opening(Stage):
     throws = (Permanent, ConfigurationError, MessageRefused)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
-        """Show the refusal to whoever waits for the run."""
-        run = task_id.partition(".")[0]
-        self.services.index.end_run(run, "failed", error=str(exc))
+        """Show the refusal to whoever waits for the run; after any other error a sweep goes on with it."""
+        if isinstance(exc, self.throws):
+            with suppress(Transient):
+                self.services.index.end_run(task_id.partition(".")[0], "failed", error=str(exc))
 
 
 @shared_task(bind=True, base=Opening, name="promptmill.ingest")
@@ -179,8 +182,12 @@ def finish(self: Stage, run: str) -> None:
     known = facts.load(services.bucket, run)
     if steps.due.next_steps(known) != [Step("finish", run)]:
         return
-    report = steps.finish.finish(services.bucket, services.open_sink, run, sorted(known.shards))
-    services.index.end_run(run, report.state, error=report.error, ended=time.time())
+
+    def tell(report: Report) -> None:
+        progress.write_anew(services.index, services.bucket, known)
+        services.index.end_run(run, report.state, error=report.error, ended=time.time())
+
+    report = steps.finish.finish(services.bucket, services.open_sink, run, sorted(known.shards), tell)
     _log.info("run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed)
 
 

@@ -11,7 +11,7 @@ def next_steps(facts: RunFacts) -> list[Step]:
 
     A run that is reported is finished once more: it is still on the list of open runs, or it would not be looked at.
     """
-    if facts.reported or (facts.manifest and facts.aborted):
+    if facts.reported or (facts.manifest and facts.aborted and not (facts.plan and facts.plan.shards)):
         return [Step("finish", facts.run)]
     if facts.manifest is None:
         return []
@@ -41,7 +41,7 @@ def _shard_steps(facts: RunFacts, place: tuple[int, int]) -> list[Step]:
     if shard.parts is not None:
         todo = [Step("parse", facts.run, (*place, part)) for part in range(shard.parts) if part not in shard.parsed]
         return todo or [Step("settle", facts.run, place)]
-    if shard.ended:
+    if shard.ended and shard.job:
         return [Step("collect", facts.run, place)]
     if shard.job:
         return [Step("poll", facts.run, place)]

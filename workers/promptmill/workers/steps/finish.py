@@ -1,13 +1,13 @@
 """Closes a run: completes its sinks, writes the report, and takes it off the list of open runs."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from promptmill.config import names
-from promptmill.config.errors import NotFound
+from promptmill.config.errors import NotFound, Transient
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.status import Report
 from promptmill.workers import facts
@@ -16,26 +16,47 @@ from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
 
-def finish(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[int, int]]) -> Report:
-    """Write the report of a run of which all ``attempts`` (shard, attempt) are settled and delivered."""
+def finish(
+    bucket: Bucket,
+    open_sink: OpenSink,
+    run: str,
+    attempts: list[tuple[int, int]],
+    tell: Callable[[Report], object] = lambda _: None,
+) -> Report:
+    """Write the report of a run of which all ``attempts`` (shard, attempt) are settled and delivered.
+
+    Whom to ``tell`` is told before the run leaves the list of open runs: nobody would look at it again after a crash.
+    """
     if bucket.find(names.report(run)) is None:
         facts.put(bucket, names.report(run), _report(bucket, open_sink, run, attempts))
+    report = facts.get(bucket, names.report(run), Report)
+    tell(report)
     bucket.delete(names.open_marker(run))
-    return facts.get(bucket, names.report(run), Report)
+    return report
 
 
 def _report(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[int, int]]) -> Report:
     manifest = facts.get(bucket, names.manifest(run), Manifest)
+    if aborted := _aborted(bucket, run):
+        return _unsubmitted(bucket, manifest, aborted)
+    plan = facts.get(bucket, names.plan(run), Plan)
+    if len({index for index, _ in attempts}) < len(plan.shards):
+        raise Transient("the run was divided into shards while it was about to be aborted")
+    story = [_attempt(bucket, run, index, attempt, len(manifest.sinks)) for index, attempt in attempts]
+    sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
+    report = _finished(bucket, manifest, plan, story, sinks)
+    cancelled = report.failed and bucket.find(names.cancelled(run))
+    return msgspec.structs.replace(report, state="cancelled") if cancelled else report
+
+
+def _aborted(bucket: Bucket, run: str) -> Aborted | None:
+    """Return why the run is not to be submitted; None when nobody wished that, or it had a plan by then."""
     try:
         aborted = facts.get(bucket, names.aborted(run), Aborted)
     except NotFound:
-        plan = facts.get(bucket, names.plan(run), Plan)
-        story = [_attempt(bucket, run, index, attempt, len(manifest.sinks)) for index, attempt in attempts]
-        sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
-        report = _finished(bucket, manifest, plan, story, sinks)
-        cancelled = report.failed and bucket.find(names.cancelled(run))
-        return msgspec.structs.replace(report, state="cancelled") if cancelled else report
-    return _unsubmitted(bucket, manifest, aborted)
+        return None
+    facts.put(bucket, names.plan(run), Plan([], facts.now()))
+    return None if facts.get(bucket, names.plan(run), Plan).shards else aborted
 
 
 class _Attempt(NamedTuple):

@@ -35,8 +35,6 @@ def submit(
     folder = names.shard(run, index, attempt)
     if done := _created(bucket, folder):
         return done
-    if bucket.find(names.cancelled(run)):
-        return _write_down(bucket, folder, "", "the run was cancelled", "JOB_STATE_CANCELLED")
     whole = facts.get(bucket, folder + "input.json", Input)
     if whole.requests == 0:
         return _write_down(bucket, folder, "", "no request of the shard can be sent")
@@ -47,6 +45,8 @@ def submit(
             return _write_down(bucket, folder, job.name)
         if wait := _take_over(bucket, jobs, folder, request, intent, settle_seconds):
             return _created(bucket, folder) or wait
+    if bucket.find(names.cancelled(run)):
+        return _write_down(bucket, folder, "", "the run was cancelled", "JOB_STATE_CANCELLED")
     return _create(bucket, jobs, folder, request, intent)
 
 
@@ -56,10 +56,17 @@ def labels(bucket: Bucket, run: str, index: int, attempt: int) -> dict[str, str]
 
 
 def _created(bucket: Bucket, folder: str) -> Created | None:
+    """Return what came of the creation, if that is known; a refusal is known by its end, when a crash left only that."""
     try:
         return facts.get(bucket, folder + "job.json", Created)
     except NotFound:
+        pass
+    try:
+        refused = facts.get(bucket, folder + "ended.json", Ended).job
+    except NotFound:
         return None
+    facts.put(bucket, folder + "job.json", Created(refused.name, facts.now(), refused.error_message))
+    return facts.get(bucket, folder + "job.json", Created)
 
 
 def _request(bucket: Bucket, run: str, index: int, attempt: int) -> JobRequest:
