@@ -62,6 +62,11 @@ class Notes:
         with self._answering() as r:
             r.set(f"{PREFIX}step:{step}", "running", px=int(seconds * 1000))
 
+    def is_held(self, step: str) -> bool:
+        """Whether a step is being worked on, as far as is known."""
+        with self._answering() as r:
+            return bool(r.get(f"{PREFIX}step:{step}") == "running")
+
     def release(self, step: str) -> None:
         """Note that a step is no longer under way."""
         with self._answering() as r:
@@ -130,6 +135,11 @@ class Notes:
             pipe.incr(key)
             pipe.expire(key, _KEEP)
             return int(pipe.execute()[0])
+
+    def take_back(self, step: str) -> None:
+        """Count one start less, of a step that was put off."""
+        with self._answering() as r:
+            r.decr(f"{PREFIX}begun:{step}")
 
     def come_through(self, step: str) -> None:
         """Forget the starts and failures of a step whose worker lived."""

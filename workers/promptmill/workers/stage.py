@@ -15,6 +15,8 @@ from promptmill.workers.services import Services
 from promptmill.workers.steps.step import Step, Wait
 
 _log = structlog.get_logger(__name__)
+_TWIN = Wait(30.0)
+"""Until it is clear whether a step that was begun often was so by workers that died, or by many copies of one message."""
 _NEWER = Wait(30.0)
 """How long a message of a later version is put back for: a newer worker is on its way, or one that is here may take it."""
 
@@ -52,6 +54,10 @@ class Stage(Task):  # type: ignore[type-arg]
         """Run, keeping note that this step is being worked on."""
         step = self.request.id or self.name
         if self._kills(step):
+            if self._is_held(step):
+                with suppress(Transient):
+                    self.services.notes.take_back(step)
+                self.wait(_TWIN)
             self._park(step, list(args), f"its worker died {dead.MOST_DEATHS} times while it ran")
             return None
         with self.flow.under_way(step) as note:
@@ -73,11 +79,17 @@ class Stage(Task):  # type: ignore[type-arg]
                     self.services.notes.come_through(step)
 
     def _kills(self, step: str) -> bool:
-        """Whether this step has never come to an end, however often it was begun; only a worker's death leaves it so."""
+        """Whether this step has not come to an end, however often it was begun: its workers died, or are at it still."""
         try:
             return self.services.notes.begin(step) > dead.MOST_DEATHS
         except Transient:
             return False
+
+    def _is_held(self, step: str) -> bool:
+        try:
+            return self.services.notes.is_held(step)
+        except Transient:
+            return True
 
     def _count_failure(self, step: str, args: list[Any], error: Exception) -> None:
         words = str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__
