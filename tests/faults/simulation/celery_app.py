@@ -24,9 +24,9 @@ class Tasks:
         self._app.finalize()
         logging.getLogger("celery").setLevel(logging.CRITICAL + 1)
 
-    def bind(self, services: Services, send_task: Callable[..., None], waiting: Callable[[str], int]) -> None:
+    def bind(self, services: Callable[[], Services], send_task: Callable[..., None], waiting: Callable[[str], int]) -> None:
         """Let the tasks act in a world from now on; ``waiting`` tells how many messages are in a queue."""
-        self._app.services = lambda: services
+        self._app.services = services
         self._app.send_task = send_task
         self._app.connection_for_read = lambda: _Broker(waiting)
 
@@ -34,6 +34,10 @@ class Tasks:
     def app(self) -> Any:
         """The app, for producers."""
         return self._app
+
+    def function(self, name: str) -> Any:
+        """Return the function that a task is made of."""
+        return self._app.tasks[name]._orig_run.__func__
 
     def run(self, name: str, args: list[Any], task_id: str, retries: int) -> BaseException | None:
         """Run a task as a worker does; returns the error with which it failed."""

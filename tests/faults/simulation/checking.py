@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from promptmill.config import names
+from promptmill.config.errors import RunNotFound
 from promptmill.producers.status import END_STATES, Report
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers import facts, results, steps
@@ -30,7 +31,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     run, bucket = submission.run, world.bucket
     report = msgspec.json.decode(bucket.read(names.report(run)), type=Report)
     rows = [json.loads(line) for line in results.lines(bucket, run)]
-    if bucket.find(names.aborted(run)):
+    if bucket.find(names.aborted(run)) and not report.requests:
         yield from _check_aborted(world, submission, rows)
         return
     expected = _Expected(world, submission)
@@ -50,11 +51,6 @@ def check_always(world: World, wanted: list[Submission]) -> Iterator[str]:
             yield f"run {one.run} is said to be {state}, but is not reported"
 
 
-def check_bucket(world: World) -> Iterator[str]:
-    """Yield what is wrong with the bucket as a whole when all is over."""
-    yield from (f"parked: {world.bucket.read(stored.name)!r}" for stored in world.bucket.list(names.DEAD))
-
-
 def standing(world: World, wanted: list[Submission]) -> str:
     """Tell where the runs stand that are not over."""
     known = [facts.load(world.bucket, one.run) for one in wanted]
@@ -68,7 +64,8 @@ def _check_rows(rows: list[Any], expected: "_Expected", where: str) -> Iterator[
     yield from (f"{where}: row {row} is not of this run" for row in sorted(seen.keys() - wanted))
     yield from (f"{where}: row {row} is there {times} times" for row, times in seen.items() if times > 1)
     for row in rows:
-        yield from expected.compare(row, where)
+        if row["row"] in wanted:
+            yield from expected.compare(row, where)
 
 
 def _check_aborted(world: World, submission: Submission, rows: list[Any]) -> Iterator[str]:
@@ -88,8 +85,16 @@ def _check_bill(world: World, submission: Submission, report: Report) -> Iterato
         request.display_name for request in world.vertex.requests if request.labels["run"] == submission.run
     )
     yield from (f"{name} was created {times} times" for name, times in created.items() if times > 1)
+    cancelled = world.bucket.find(names.cancelled(submission.run))
+    for job in world.vertex.list(f'labels.run="{submission.run}"') if cancelled else ():
+        if cancelled and job.create_time > cancelled.updated + _UNDER_WAY:
+            yield f"{job.display_name} was created after the run was cancelled"
     if report.jobs != created.total():
         yield f"the report tells of {report.jobs} jobs, {created.total()} were created"
+
+
+_UNDER_WAY = 100.0
+"""Seconds for which a creation may be under way that did not yet know of a cancellation."""
 
 
 def _check_report(report: Report, rows: list[Any], requests: int) -> Iterator[str]:
@@ -102,9 +107,14 @@ def _check_report(report: Report, rows: list[Any], requests: int) -> Iterator[st
 
 
 def _check_index(world: World, report: Report) -> Iterator[str]:
-    if world.flushed_at:
+    reported = world.bucket.find(names.report(report.run))
+    if reported is None or world.flushed_at > reported.updated:
         return
-    status = world.services.index.status(report.run)
+    try:
+        status = world.services.index.status(report.run)
+    except RunNotFound:
+        yield f"the index does not know {report.run}, though Redis was not wiped since its end"
+        return
     if (status.state, status.succeeded, status.failed) != (report.state, report.succeeded, report.failed):
         yield f"the index says {status}, the report {report}"
 

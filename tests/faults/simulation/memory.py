@@ -72,6 +72,12 @@ class Redis:
             fields[field] = _text(value)
         return 1
 
+    def decr(self, key: str) -> int:
+        number = int(self.get(key) or 0) - 1
+        held = self._live(key)
+        self._held[key] = _Held(str(number), held.until if held else float("inf"))
+        return number
+
     def hget(self, key: str, field: str) -> str | None:
         found: str | None = self.hgetall(key).get(field)
         return found

@@ -43,7 +43,7 @@ def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Outcome:
     """Run the world of a seed; the same seed does the same every time."""
     tasks = celery_app.shared()
     world = World(seed, tasks, _crew, trace)
-    tasks.bind(world.services, world.send_task, world.waiting)
+    tasks.bind(world.workers_services, world.send_task, world.waiting)
     wanted = submissions(world.rng, seed)
     world.watch = lambda: checking.check_always(world, wanted)
     story = Story(world, wanted, tasks.app)
@@ -56,7 +56,6 @@ def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Outcome:
             world.drain()
             for submission in wanted:
                 world.wrong += checking.check(world, submission)
-            world.wrong += checking.check_bucket(world)
         else:
             took = world.now - world.shape.began
             world.wrong.append(f"not over: {checking.standing(world, wanted)}")

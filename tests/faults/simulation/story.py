@@ -9,13 +9,17 @@ from promptmill.config.errors import PromptmillError
 from promptmill.producers import Promptmill
 from promptmill.producers.messages import SinkSpec
 from promptmill.producers.sender import Sender
-from promptmill.workers import facts
+from promptmill.workers import dead, facts
 
 from faults.simulation.crew import Crash
 from faults.simulation.world import Message, World
 
 _AGAIN = 60.0
 """Seconds after which a producer looks whether its run has come to something, and else sends it again."""
+
+
+_REPLAY = 300.0
+"""Seconds between two looks of a person at the dead letters."""
 
 
 @dataclass
@@ -79,6 +83,7 @@ class Story:
         for _ in range(rng.choice((0, 0, 1, 2))):
             world.later(rng.uniform(0, quiet), self._pull_the_plug)
         world.later(quiet, self._calm)
+        self._look_after_letters()
 
     def is_over(self) -> bool:
         """Whether every run is reported, and off the list of open runs."""
@@ -97,6 +102,18 @@ class Story:
             interval = self._world.shape.settings.reconcile_interval
             self._world.put(Message("promptmill.reconcile", [], f"beat{self._world.now:.0f}"), 0.0)
             self._world.later(interval, self._beat)
+
+    def _look_after_letters(self) -> None:
+        """Replay what is parked: poison is not in this world, but a message that killed its workers by chance may be."""
+        world = self._world
+        for stored in list(world.bucket.list(names.DEAD)):
+            letter = facts.get(world.bucket, stored.name, dead.DeadLetter)
+            world.faults.note("step: parked and replayed")
+            world.services.notes.forgive(letter.step)
+            world.bucket.delete(stored.name)
+            world.put(Message(letter.task, dead.arguments(letter), letter.step), 0.0)
+        if not self.ended:
+            world.later(_REPLAY, self._look_after_letters)
 
     def _pull_the_plug(self) -> None:
         world = self._world

@@ -1,10 +1,13 @@
 """Vertex as the simulation has it: jobs that end in any way, with output that has anything wrong with it, and late."""
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from promptmill.config import names
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
+from promptmill.workers.fakes.output import response_of
 from promptmill.workers.ports import Job, JobRequest
 
 from faults.simulation.faults import Faults
@@ -29,6 +32,16 @@ _STRANGE = (
 )
 
 
+def _intruder(tag: str, row: int) -> bytes:
+    """An answer that the run was never asked for, or not in this job."""
+    line = {"key": f"{tag}-{row}-{row}", "status": "", "request": {"contents": []}, "response": response_of("intruder")}
+    return json.dumps(line).encode()
+
+
+def _row(line: bytes) -> int:
+    return int(json.loads(line)["key"].split("-")[1])
+
+
 class Work(NamedTuple):
     """What one job was asked, and the lines that it wrote."""
 
@@ -47,6 +60,7 @@ class Vertex(FakeJobs):
         super().__init__(self.bucket, answer, **options)
         self.works: list[Work] = []
         self._late_by: Callable[[Callable[[], None]], None] | None = None
+        self._asked: dict[str, set[int]] = {}
         self._faults = faults
         self._seed = seed
 
@@ -56,8 +70,8 @@ class Vertex(FakeJobs):
 
     def _run(self, job: Job, request: JobRequest) -> dict[str, Any]:
         rng = random.Random(f"{self._seed} {request.display_name}")
-        rows = self._read(request.input_uri).count(b"\n")
-        self.script = self._disturbed(rng, rows) if rng.random() < self._faults.rates.disturbed else Script(seed=1)
+        rows = [_row(line) for line in self._read(request.input_uri).splitlines()]
+        self.script = self._disturbed(rng, rows, request.labels) if rng.random() < self._faults.rates.disturbed else Script(seed=1)
         self.bucket.written.clear()
         self.bucket.late = self._late_by if self.script.state == "JOB_STATE_SUCCEEDED" else None
         ended = super()._run(job, request)
@@ -66,11 +80,18 @@ class Vertex(FakeJobs):
         self.works.append(Work(request, job, lines))
         return ended
 
-    def _disturbed(self, rng: random.Random, rows: int) -> Script:
+    def _others(self, run: str, rows: list[int]) -> list[int]:
+        """Return the rows that earlier jobs of the run were asked, and this one was not."""
+        asked = self._asked.setdefault(run, set())
+        others = sorted(asked.difference(rows))
+        asked.update(rows)
+        return others
+
+    def _disturbed(self, rng: random.Random, rows: list[int], labels: dict[str, str]) -> Script:
         state, code = rng.choice(_ENDS)
 
         def some(kind: str, share: float) -> frozenset[int]:
-            found = frozenset(row for row in range(rows) if rng.random() < share)
+            found = frozenset(row for row in range(len(rows)) if rng.random() < share)
             if found:
                 self._faults.note(f"output: {kind}")
             return found if rng.random() < 0.6 else frozenset()
@@ -81,6 +102,7 @@ class Vertex(FakeJobs):
         strange = rng.sample(_STRANGE, rng.randint(0, 3))
         if strange:
             self._faults.note("output: strange lines")
+        strange += [_intruder(names.tag(labels["run"]), row) for row in self._others(labels["run"], rows) if rng.random() < 0.2]
         return Script(
             state=state,
             error_code=code,

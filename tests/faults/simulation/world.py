@@ -33,6 +33,7 @@ T = TypeVar("T")
 Trace = Callable[[str], None]
 
 _START = 1_700_000_000.0
+_RENEWAL = 5.0
 _MOST_COPIES = 3
 """Of one message; a task that waits sends itself again, so that copies would beget copies without end."""
 _LONGEST = {"promptmill.submit": 5.0}
@@ -55,6 +56,7 @@ class Shape:
     """What a seed's world looks like, apart from its faults."""
 
     settings: Settings
+    others: Settings
     duration: float
     listed_after: float
     in_flight: float
@@ -76,12 +78,20 @@ def shape(rng: random.Random) -> Shape:
     ).model_copy(update={"chunk_bytes": rng.randint(200, 1500), "part_bytes": rng.randint(300, 3000)})
     return Shape(
         settings=settings,
+        others=rng.choice((settings, _deployed_later(settings, rng))),
         duration=rng.uniform(1, 200),
         listed_after=rng.choice((0.0, 5.0, 25.0)),
         in_flight=40.0,
         output_late=rng.choice((0.0, 0.0, 60.0)),
         skews=rng.choice(((0.0,), (0.0,), (0.0, 3600.0, -3600.0))),
         faults_end=rng.uniform(100, 600),
+    )
+
+
+def _deployed_later(settings: Settings, rng: random.Random) -> Settings:
+    """Draw the limits of workers that were deployed while others still run."""
+    return settings.model_copy(
+        update={"max_requests_per_job": rng.randint(2, 12), "part_bytes": rng.randint(300, 3000)}
     )
 
 
@@ -134,7 +144,10 @@ class World:
 
         self.buckets = sink_buckets
         jobs = FaultyJobs(self.vertex, self, shape.in_flight)
-        self.services = Services(shape.settings, Index(connection), Notes(connection), open_bucket, lambda: jobs)
+        self.services, self._others = (
+            Services(settings, Index(connection), Notes(connection), open_bucket, lambda: jobs)
+            for settings in (shape.settings, shape.others)
+        )
 
     def clock(self) -> float:
         """Tell the servers' time."""
@@ -143,6 +156,10 @@ class World:
     def worker_clock(self) -> float:
         """Tell the time as the current worker has it."""
         return self.now + (self.current.skew if self.current else 0.0)
+
+    def workers_services(self) -> Services:
+        """Return the services of the current worker."""
+        return self._others if self.current and self.current.is_other else self.services
 
     def later(self, seconds: float, event: Callable[[], Any]) -> None:
         """Let something happen after so many seconds."""
@@ -176,7 +193,7 @@ class World:
 
     def act(self, name: str, work: Callable[[], Any], skew: float = 0.0) -> None:
         """Start a piece of work now."""
-        actor = Actor(name, work, skew)
+        actor = Actor(name, work, skew, is_other=self.rng.random() < 0.5)
         self.actors[id(actor)] = actor
         self._go_on(actor)
 
@@ -241,9 +258,19 @@ class World:
         raise Crash
 
     def _pause(self, actor: Actor, seconds: float) -> None:
+        self._renew(actor, seconds)
         self.later(seconds, lambda: self._go_on(actor))
         self._crew.pause(actor)
         self._look_alive(actor)
+
+    def _renew(self, actor: Actor, seconds: float) -> None:
+        """Let a process that is held up, but alive, renew its note, as its second thread would."""
+        if seconds > _RENEWAL:
+            self.later(_RENEWAL, lambda: None if actor.dead or actor.done else self._hold(actor, seconds - _RENEWAL))
+
+    def _hold(self, actor: Actor, seconds: float) -> None:
+        self.redis.set(f"promptmill:step:{actor.name}", "running", px=20_000)
+        self._renew(actor, seconds)
 
     def _write_late(self, write: Callable[[], None]) -> None:
         self.faults.note("output: late")

@@ -1,0 +1,203 @@
+"""The safeguards of the pipeline, each with the edit of its source that takes it away while the simulation looks on."""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any, NamedTuple
+
+from faults.simulation import celery_app
+
+
+class Mutation(NamedTuple):
+    """In the function ``where`` (``module:name``, below ``promptmill``) the text ``old`` becomes ``new``."""
+
+    safeguard: str
+    where: str
+    old: str
+    new: str
+
+
+SAFEGUARDS = [
+    Mutation(
+        "the intent is written once",
+        "workers.steps.submit:submit",
+        'if not facts.put(bucket, folder + "intent.json", intent):',
+        'if bucket.write(folder + "intent.json", facts.encode(intent)):',
+    ),
+    Mutation(
+        "a job is looked for before one is created",
+        "workers.steps.submit:_find_job",
+        "return min(",
+        "return None and min(",
+    ),
+    Mutation(
+        "a creation has time to turn up before its intent is taken over",
+        "workers.steps.submit:_take_over",
+        "if not free and",
+        "if False and",
+    ),
+    Mutation(
+        "an intent is taken over by the generation that was seen",
+        "workers.steps.submit:_take_over",
+        "bucket.replace(folder + \"intent.json\", facts.encode(intent), seen.generation)",
+        "bucket.write(folder + \"intent.json\", facts.encode(intent))",
+    ),
+    Mutation(
+        "only its owner gives an intent back",
+        "workers.steps.submit:_give_back",
+        'facts.get(bucket, folder + "intent.json", Intent) == intent',
+        "True",
+    ),
+    Mutation(
+        "an intent is given back by the generation that was seen",
+        "workers.steps.submit:_give_back",
+        'bucket.replace(folder + "intent.json", facts.encode(Intent("")), seen.generation)',
+        'bucket.write(folder + "intent.json", facts.encode(Intent("")))',
+    ),
+    Mutation(
+        "a creation without an answer is never simply tried again",
+        "workers.steps.submit:_create",
+        "        return Wait(_RETRY)",
+        "        return _create(bucket, jobs, folder, request, intent)",
+    ),
+    Mutation(
+        "the age of an intent is told by the server's clock",
+        "workers.facts:age",
+        "return probe.updated - stored.updated if probe else 0.0",
+        "return now() - stored.updated",
+    ),
+    Mutation(
+        "nothing is created for a cancelled run",
+        "workers.steps.submit:submit",
+        "if bucket.find(names.cancelled(run)):",
+        "if False:",
+    ),
+    Mutation(
+        "the plan is written once",
+        "workers.steps.plan:plan",
+        "facts.put(bucket, names.plan(run), Plan(divide(seal.chunks, max_requests, max_bytes), facts.now()))",
+        "bucket.write(names.plan(run), facts.encode(Plan(divide(seal.chunks, max_requests, max_bytes), facts.now())))",
+    ),
+    Mutation(
+        "the parts of an output are written down once",
+        "workers.steps.collect:collect",
+        'facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))',
+        'bucket.write(folder + "parts.json", facts.encode(Parts(ranges, facts.now())))',
+    ),
+    Mutation(
+        "the output of a job that succeeded may come late",
+        "workers.steps.collect:collect",
+        "< _LATE",
+        "< -1",
+    ),
+    Mutation(
+        "a row that is answered in two parts counts once",
+        "workers.steps.settle:_all_but_first",
+        "repeated.append(bitmap & seen)",
+        "repeated.append(0)",
+    ),
+    Mutation(
+        "a row that is answered twice in a part counts once",
+        "workers.steps.parse:PartReader._first",
+        "return None",
+        "pass",
+    ),
+    Mutation(
+        "an attempt is for the rows that were put off, and no others",
+        "workers.steps.shard:wanted_rows",
+        "if attempt == FIRST_ATTEMPT:",
+        "if True:",
+    ),
+    Mutation(
+        "an answer counts only when its key is of this run",
+        "workers.steps.parse:PartReader._is_ours",
+        "key.tag == self._tag and",
+        "",
+    ),
+    Mutation(
+        "an answer counts only for a row that was asked",
+        "workers.steps.parse:PartReader._is_ours",
+        "bool(self._wanted[byte] >> bit & 1)",
+        "True",
+    ),
+    Mutation(
+        "a row that is known by its request is not missing",
+        "workers.steps.settle:_Rest._with_key",
+        "self._done |= 1 << (key.row - self._rows.first_row)",
+        "pass",
+    ),
+    Mutation(
+        "what became of an attempt is decided once",
+        "workers.steps.settle:settle",
+        'facts.put(bucket, folder + "settled.json", _settle(bucket, run, index, attempt))',
+        'bucket.write(folder + "settled.json", facts.encode(_settle(bucket, run, index, attempt)))',
+    ),
+    Mutation(
+        "finish looks at the facts before it believes that it is time",
+        "workers.tasks:finish",
+        'if steps.due.next_steps(known) != [Step("finish", run)]:',
+        "if False:",
+    ),
+    Mutation(
+        "rows that were put off are due in a next attempt",
+        "workers.steps.due:next_steps",
+        "if shard.again}",
+        "if False}",
+    ),
+    Mutation(
+        "a sweep sends what stands still",
+        "workers.flow:Flow.enqueue_stalled",
+        "self.enqueue(stalled)",
+        "pass",
+    ),
+    Mutation(
+        "a sweep writes what Redis lost anew",
+        "workers.progress:remember",
+        "if known.manifest is None or",
+        "if True or",
+    ),
+    Mutation(
+        "an open run is marked before anything else of it is kept",
+        "workers.steps.ingest:ingest",
+        'bucket.create(names.open_marker(run), b"")',
+        "pass",
+    ),
+    Mutation(
+        "a sweep sees that every open job is polled",
+        "workers.watching:resume",
+        "if made.name not in known:",
+        "if False:",
+    ),
+]
+
+
+@contextmanager
+def without(mutation: Mutation) -> Iterator[None]:
+    """Take a safeguard away."""
+    function = _function(mutation.where)
+    source = textwrap.dedent(inspect.getsource(function))
+    source = source[source.index("def ") :]
+    assert source.count(mutation.old) == 1, f"the safeguard has moved: {mutation.where} has not once {mutation.old!r}"
+    names: dict[str, Any] = {}
+    code = compile("from __future__ import annotations\n" + source.replace(mutation.old, mutation.new), mutation.where, "exec")
+    exec(code, function.__globals__, names)  # noqa: S102 - the project's own source
+    whole, function.__code__ = function.__code__, names[function.__name__].__code__
+    try:
+        yield
+    finally:
+        function.__code__ = whole
+
+
+def _function(where: str) -> FunctionType:
+    module, _, path = where.partition(":")
+    found: Any = importlib.import_module("promptmill." + module)
+    if module == "workers.tasks":
+        found = celery_app.shared().function(f"promptmill.{path}")
+    else:
+        for name in path.split("."):
+            found = getattr(found, name)
+    assert isinstance(found, FunctionType)
+    return found
