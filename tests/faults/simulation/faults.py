@@ -11,6 +11,20 @@ MOST_REFUSALS = 3
 """By the broker in one step, for the same reason."""
 
 
+_WEIGHTS = {
+    "redis": 0.4,
+    "bucket.read": 0.5,
+    "bucket.replace": 8.0,
+    "bucket.delete": 3.0,
+    "bucket.write_stream": 4.0,
+    "bucket.read_range": 3.0,
+    "jobs.cancel": 10.0,
+    "jobs.create": 3.0,
+    "jobs.get": 2.0,
+}
+"""How much likelier a call to a port goes wrong than others: what is seldom called would hardly ever."""
+
+
 @dataclass(frozen=True)
 class Rates:
     """How likely a fault is, at every call of a port or for every message."""
@@ -78,7 +92,7 @@ class Faults:
         pause = self._pause(port, longest)
         if not self.active:
             return Fault("", pause)
-        rates, dice = self.rates, self.rng.random()
+        rates, dice = self.rates, self.rng.random() / _WEIGHTS.get(port, 1.0)
         for kind, rate in (
             ("before", rates.before),
             ("after", rates.after),
@@ -101,7 +115,7 @@ class Faults:
         return self._refusals[step] <= MOST_REFUSALS
 
     def _pause(self, port: str, longest: float) -> float:
-        if self.happens(self.rates.slow):
+        if self.happens(self.rates.slow * _WEIGHTS.get(port, 1.0)):
             self.note(f"{port}: slow")
             return self.rng.uniform(0.2, 1.0) * longest
         return self.rng.expovariate(2.0) if self.rng.random() < self.rates.switch else 0.0

@@ -56,7 +56,7 @@ def _submission(rng: random.Random, key: str) -> Submission:
         prompts=prompts,
         max_attempts=rng.randint(1, 3),
         sinks=[SinkSpec("bucket", "gs://simulated/sink")][: rng.choice((0, 1, 1, 1))],
-        cancel_after=rng.choice((0, 0, 0, 0, rng.uniform(1, 300))),
+        cancel_after=rng.choice((0, 0, 0, rng.uniform(1, 200))),
     )
 
 

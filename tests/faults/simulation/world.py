@@ -74,17 +74,17 @@ def shape(rng: random.Random) -> Shape:
         max_requests_per_job=rng.randint(2, 12),
         max_open_jobs=rng.choice((1, 3, 1000)),
         max_creates_per_minute=rng.choice((10, 1000)),
-        reconcile_interval=rng.choice((10, 20)),
+        reconcile_interval=rng.choice((15, 30)),
     ).model_copy(update={"chunk_bytes": rng.randint(200, 1500), "part_bytes": rng.randint(300, 3000)})
     return Shape(
         settings=settings,
         others=rng.choice((settings, _deployed_later(settings, rng))),
-        duration=rng.uniform(1, 200),
+        duration=rng.uniform(1, 150),
         listed_after=rng.choice((0.0, 5.0, 25.0)),
         in_flight=40.0,
         output_late=rng.choice((0.0, 0.0, 60.0)),
         skews=rng.choice(((0.0,), (0.0,), (0.0, 3600.0, -3600.0))),
-        faults_end=rng.uniform(100, 600),
+        faults_end=rng.uniform(60, 400),
     )
 
 
