@@ -89,6 +89,7 @@ def test_the_settings_of_every_service_are_valid_and_sufficient(file: str, monke
                 patch.setenv(name, value)
             loaded = settings.load()
 
+        loaded.refuse_open_redis()
         if service["command"][0] in {"worker", "beat"}:
             assert loaded.require("bucket").startswith("gs://")
             assert loaded.parent.startswith("projects/")
