@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import structlog
 from celery import Task
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
 
 from promptmill.config.errors import NewerVersion, PromptmillError, Transient
 from promptmill.workers import dead
@@ -50,6 +50,13 @@ class Stage(Task):  # type: ignore[type-arg]
         """Run this task again after a pause, with other arguments if any are given; that is not a failure."""
         raise self.retry(args=args, countdown=max(pause.seconds, 0.05))
 
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """Put the message back when the next try cannot be sent: Celery would throw it away, and a chunk with it."""
+        try:
+            return super().retry(*args, **options)
+        except Reject as unsent:
+            raise Reject(unsent.args[0], requeue=True) from unsent
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, keeping note that this step is being worked on."""
         step = self.request.id or self.name
@@ -65,6 +72,8 @@ class Stage(Task):  # type: ignore[type-arg]
                 return super().__call__(*args, **kwargs)
             except Retry as later:
                 note.keep(later.when if isinstance(later.when, int | float) else 0.0)
+                raise
+            except Reject:
                 raise
             except NewerVersion as error:
                 _log.warning("left to a newer worker", step=step, error=str(error))

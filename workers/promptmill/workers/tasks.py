@@ -122,7 +122,7 @@ def poll(self: Stage, chain: str, look: int) -> None:
     try:
         ended, waiting = watching.look(services)
         self.send(ended)
-    except Transient as error:
+    except (Transient, Permanent) as error:
         _log.warning("the open jobs could not be looked at", error=str(error))
     if not watching.is_over(services) and (pause := watching.pause(services, chain, look, waiting)):
         self.wait(pause, (chain, look + 1))
