@@ -28,8 +28,6 @@ from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 
 When = Literal["before", "after"]
-VISIBILITY_TIMEOUT = 25
-"""Seconds until a killed worker's messages are handed out again; production waits for ten minutes."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,6 @@ def work(plan: Plan) -> None:
     _set_clock(plan.fast)
     journal = Journal(plan.journal, plan.crash)
     app = make_app(load(), lambda settings: _watched(settings, journal))
-    app.conf.visibility_timeout = VISIBILITY_TIMEOUT
-    app.conf.broker_transport_options = app.conf.broker_transport_options | {"visibility_timeout": VISIBILITY_TIMEOUT}
     app.send_task = _sender(app.send_task, plan, journal)  # type: ignore[method-assign]
     node = ["-n", f"{plan.log.stem}-{os.getpid()}@%h", "-Q", ",".join(queues.ALL)]
     app.worker_main(["worker", *node, "--pool", "solo", "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
@@ -110,7 +106,7 @@ def _sender(send: Callable[..., Any], plan: Plan, journal: Journal) -> Callable[
 
     def send_task(name: str, args: Any = None, *more: Any, task_id: str = "", **options: Any) -> Any:
         with plan.sent.open("a") as lines:
-            lines.write(json.dumps([name, list(args or ()), task_id]) + "\n")
+            lines.write(json.dumps([name, list(args or ()), task_id], default=repr) + "\n")
         # A copy of what a copy sends would be sent twice too, and so on: thousands in the end.
         copies = 1 if task_id in known else plan.copies
         known.add(task_id)

@@ -125,6 +125,11 @@ class Mill:
         self.processes.append(process)
         return process
 
+    def revive(self) -> None:
+        """Start a worker if none is alive, as a supervisor does: a worker ends when Redis refuses its notes of messages."""
+        if not any(process.is_alive() for process in self.processes):
+            self.work()
+
     def kill(self) -> None:
         """Kill all workers that are left."""
         for process in self.processes:

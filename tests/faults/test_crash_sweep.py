@@ -15,9 +15,9 @@ from stack import Site
 
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + ["create job"]
 """Where a death may cost money."""
-RECOVERY = 90.0
+RECOVERY = 120.0
 """Seconds from the death of a worker to the end of its run, at most; it is about 25 on a machine with nothing else to do."""
-LIFE = 60.0
+LIFE = 120.0
 """Seconds that a run may take until the moment of death, with fifteen others on the same two processors."""
 
 

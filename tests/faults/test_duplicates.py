@@ -85,7 +85,7 @@ def again(mill: Mill, messages: list[bytes]) -> None:
 
 
 def sent(file: Path) -> list[tuple[str, list[Any], str]]:
-    """What workers sent, without what beat does."""
+    """What workers sent."""
     found = [json.loads(line) for line in file.read_text().splitlines()]
     return [(name, args, task) for name, args, task in found]
 

@@ -140,6 +140,7 @@ def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own
         mill.redis.replicaof(HOST, "9")  # nobody is there: it keeps what it has, and takes no writes
         time.sleep(3.0)
         mill.redis.replicaof("NO", "ONE")
+        mill.revive()
         mill.wait(run, LIFE)
 
         assert mill.violations(run) == []

@@ -51,10 +51,28 @@ def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
     mills: Mills, storage: HttpProxy, fault: str
 ) -> None:
     with mills.mill(fault.replace("_", "-"), behind(storage)) as mill:
-        getattr(storage, fault)("POST", WRITES, times=12)
-        through(mill)
+        getattr(storage, fault)("POST", WRITES, times=3)
+        mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        getattr(storage, fault)("POST", WRITES, times=3)
+        mill.wait(run, LIFE)
 
-        assert len([call for call in storage.calls if call.fault == fault]) == 12
+        assert mill.violations(run) == []
+        assert len([call for call in storage.calls if call.fault == fault]) == 6
+
+
+def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(mills: Mills, storage: HttpProxy) -> None:
+    """Longer than the client itself tries again, so that its message goes back into the queue."""
+    with mills.mill("not-taken", behind(storage)) as mill:
+        storage.fail("POST", WRITES, status=503, times=EVERY)
+        mill.work()
+        run = mill.submit()
+        until(lambda: "ingest" in waiting_again(mill), LIFE, "a chunk that waits for its next try")
+        storage.clear()
+        mill.wait(run, 2 * LIFE)
+
+        assert mill.violations(run) == []
 
 
 def test_a_body_that_is_cut_is_read_again_and_no_half_of_a_line_is_parsed(mills: Mills, storage: HttpProxy) -> None:
@@ -95,6 +113,12 @@ def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_
         found = {"the folder": rows_in("gs://away/answers", run)}
         assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, found)) == []
         assert len(mill.site.jobs(run.id)) == 2
+
+
+def waiting_again(mill: Mill) -> str:
+    """The workers' logs, where they tell of tasks that are tried again."""
+    told = "".join(log.read_text() for log in mill.folder.glob("*.log"))
+    return "".join(line for line in told.splitlines() if "retry" in line.lower())
 
 
 def through(mill: Mill) -> None:

@@ -12,6 +12,7 @@ from proxy import HttpProxy
 from stack import Site, surroundings
 
 LIFE = 60.0
+CREATIONS = r".*/batchPredictionJobs\?.*"
 LOOKS = r".*/batchPredictionJobs\?.*"
 
 
@@ -41,7 +42,7 @@ def test_a_creation_that_is_forbidden_ends_the_run_at_once_with_the_words_of_the
     mills: Mills, vertex: HttpProxy
 ) -> None:
     with mills.mill("forbidden", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
-        vertex.fail("POST", ".*/batchPredictionJobs", status=403, times=float("inf"))
+        vertex.fail("POST", CREATIONS, status=403, times=float("inf"))
         mill.work()
         run = mill.submit()
         mill.wait(run, LIFE)
@@ -54,11 +55,12 @@ def test_a_creation_that_is_forbidden_ends_the_run_at_once_with_the_words_of_the
 
 def test_a_creation_that_is_put_off_is_no_attempt(mills: Mills, vertex: HttpProxy) -> None:
     with mills.mill("put-off", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
-        vertex.fail("POST", ".*/batchPredictionJobs", status=429, times=6)
+        vertex.fail("POST", CREATIONS, status=429, times=6)
         mill.work()
         run = mill.submit(max_attempts=1)
         mill.wait(run, 2 * LIFE)
 
+        assert len([call for call in vertex.calls if call.fault]) == 6
         assert mill.violations(run) == []
         assert run.report().state == "succeeded"
 
