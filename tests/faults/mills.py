@@ -149,6 +149,10 @@ class Mill:
         """Whether an object is in the mill's folder of the bucket."""
         return self.bucket.find(name) is not None
 
+    def parked(self) -> list[str]:
+        """The steps that are parked as dead letters."""
+        return [stored.name for stored in self.bucket.list("dead/")]
+
     def wait(self, run: Run, seconds: float) -> None:
         """Wait for the end of a run by the facts; an AssertionError tells its status, and the end of the workers' logs."""
         deadline = time.monotonic() + seconds

@@ -1,0 +1,161 @@
+"""Producers and workers that are killed, told to stop, or have a wrong clock; prompts that take their worker with them."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from deadline import until
+from faults.crashing import Crash
+from faults.invariants import observe, violations
+from faults.mills import Mill, Mills
+from promptmill.producers import Promptmill, Run
+from stack import QUICK, WORKERS, Site, done, running, surroundings
+
+LIFE = 90.0
+PARSING = "write runs/*/shards/*/*/results/*.jsonl"
+
+
+@pytest.fixture(scope="module")
+def workers(servers: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Workers as they are run in earnest: prefork, in several processes, with beat, supervised."""
+    settings = QUICK | servers.environment | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "20"}
+    with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=settings) as site:
+        yield site
+
+
+@pytest.fixture
+def mill(servers: Site) -> Iterator[Promptmill]:
+    """A producer for those workers."""
+    with surroundings(servers.environment):
+        yield Promptmill()
+
+
+def whole(servers: Site, run: Run, requests: int) -> None:
+    """Wait for the end of a run, and judge it."""
+    done(run, LIFE)
+    assert violations(observe(run, map(str, range(1, requests + 1)), servers.jobs, {})) == []
+
+
+def test_a_killed_process_of_a_pool_costs_nothing(servers: Site, workers: Site, mill: Promptmill) -> None:
+    run = mill.submit(f"prompt {number}" for number in range(200))
+    for _ in range(4):
+        children = [one for name in ("worker", "poll") for one in pool(workers, name)]
+        for child in children:
+            child.kill()
+        psutil.wait_procs(children, timeout=10)
+        until(lambda: pool(workers, "worker") and pool(workers, "poll"), 30, "new processes in the pools")
+    whole(servers, run, 200)
+
+
+def test_workers_that_are_told_to_stop_in_the_middle_of_a_run_do_so_in_ten_seconds(
+    servers: Site, workers: Site, mill: Promptmill
+) -> None:
+    run = mill.submit(f"prompt {number}" for number in range(400))
+    until(lambda: servers.jobs(run.id), LIFE, "the first job")
+    slowest = 0.0
+    for name in ("worker", "poll"):
+        first = psutil.Process(workers.stack.status()[name].pid)
+        told = time.monotonic()
+        first.terminate()
+        first.wait(30)
+        slowest = max(slowest, time.monotonic() - told)
+    print(f"stopped {slowest:.1f} s after SIGTERM")  # noqa: T201 - a measurement
+    whole(servers, run, 400)
+    assert slowest < 10
+
+
+def pool(site: Site, name: str) -> list[psutil.Process]:
+    """The processes of a worker's pool."""
+    first, *others = site.processes(name)
+    return [one for one in others if one.ppid() != first.pid or len(others) == 1] or others
+
+
+def test_a_producer_that_is_killed_half_way_sends_what_is_missing_when_it_runs_again(mills: Mills) -> None:
+    with mills.mill("producer") as mill:
+        mill.work()
+        with producer(mill, stop_after=40) as first:
+            until(lambda: mill.redis.hlen(f"promptmill:run:{run_of(mill)}:chunks") > 2, LIFE, "some chunks")
+            first.kill()
+            first.wait()
+        run = mill.client.get(run_of(mill))
+        assert run.status.state == "open"
+        stored = mill.redis.hlen(f"promptmill:run:{run.id}:chunks")
+        with producer(mill, stop_after=100) as second:
+            assert second.wait(LIFE) == 0
+        mill.wait(run, LIFE)
+
+        assert 2 < stored < 50
+        assert violations(observe(run, map(str, range(1, 101)), mill.site.jobs, {})) == []
+
+
+def producer(mill: Mill, stop_after: int) -> "subprocess.Popen[bytes]":
+    """A producer of a hundred requests in a process of its own, which stops for good after so many."""
+    code = f"""
+        import time
+        from promptmill.producers import Promptmill
+        def prompts():
+            for number in range(100):
+                if number == {stop_after}:
+                    time.sleep(1000)
+                yield f"{{number}}: " + "word " * 500
+        Promptmill().submit(prompts(), idempotency_key="half-way")
+    """
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=os.environ | mill.environment)
+
+
+def run_of(mill: Mill) -> str:
+    """The only run of a mill."""
+    found = mill.client.index.runs(1)
+    return found[0] if found else ""
+
+
+@pytest.mark.slow
+def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(mills: Mills) -> None:
+    with mills.mill("poison") as mill:
+        neighbour = mill.submit(5)
+        poison: Run | None = None
+        for _ in range(4):
+            doomed = mill.work(Crash(PARSING, "before"))
+            poison = poison or mill.submit()
+            until(lambda dying=doomed: not dying.is_alive() or mill.parked(), 2 * LIFE, "a death")  # type: ignore[misc]
+            if mill.parked():
+                break
+        mill.work()
+        mill.wait(neighbour, 2 * LIFE)
+        assert mill.parked() or (poison and mill.ended(poison))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [3600.0, -3600.0])
+def test_a_worker_whose_clock_is_an_hour_wrong_takes_nothing_from_another(mills: Mills, fast: float) -> None:
+    with mills.mill(f"clock{fast:+.0f}") as mill:
+        mill.work(fast=fast)
+        mill.work()
+        run = mill.submit()
+        mill.wait(run, 2 * LIFE)
+
+        assert mill.violations(run) == []
+
+
+def test_a_worker_that_stands_still_is_overtaken_and_does_no_harm_when_it_goes_on(mills: Mills) -> None:
+    with mills.mill("frozen") as mill:
+        frozen = mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        os.kill(frozen.pid or 0, signal.SIGSTOP)
+        mill.work()
+        try:
+            mill.wait(run, LIFE)
+        finally:
+            os.kill(frozen.pid or 0, signal.SIGCONT)
+        until(lambda: not mill.redis.hlen("unacked"), LIFE, "an end of what the other had begun")
+
+        assert mill.violations(run) == []
+        assert len(mill.site.jobs(run.id)) == 2
