@@ -5,6 +5,8 @@ import pytest
 from faults.simulation import simulate
 from faults.simulation.mutations import SAFEGUARDS, Mutation, without
 
+pytestmark = pytest.mark.slow
+
 FIRST = 1000
 MOST = 150
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import kombu.exceptions
-from celery._state import _task_stack
 from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
+
 from promptmill.config.settings import Settings
 from promptmill.workers import tasks
 from promptmill.workers.app import make_app
@@ -24,7 +24,9 @@ class Tasks:
         self._app.finalize()
         logging.getLogger("celery").setLevel(logging.CRITICAL + 1)
 
-    def bind(self, services: Callable[[], Services], send_task: Callable[..., None], waiting: Callable[[str], int]) -> None:
+    def bind(
+        self, services: Callable[[], Services], send_task: Callable[..., None], waiting: Callable[[str], int]
+    ) -> None:
         """Let the tasks act in a world from now on; ``waiting`` tells how many messages are in a queue."""
         self._app.services = services
         self._app.send_task = send_task
@@ -50,7 +52,6 @@ class Tasks:
             delivery_info={"exchange": "", "routing_key": "simulated"},
             called_directly=False,
         )
-        _task_stack.push(task)
         task.request_stack.push(request)
         try:
             task(*args)
@@ -61,7 +62,6 @@ class Tasks:
             return error
         finally:
             task.request_stack.pop()
-            _task_stack.pop()
         return None
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
-from promptmill.config import names
-from promptmill.config.errors import RunNotFound
-from promptmill.producers.status import END_STATES, Report
-from promptmill.workers.fakes import MemoryBucket
-from promptmill.workers import facts, results, steps
-from promptmill.workers.steps.due import missing_chunks
 
 from faults.simulation.answers import answer
 from faults.simulation.story import Submission
 from faults.simulation.vertex import Work
 from faults.simulation.world import World
+from promptmill.config import names
+from promptmill.config.errors import RunNotFound
+from promptmill.producers.status import END_STATES, Report
+from promptmill.workers import facts, results, steps
+from promptmill.workers.fakes import MemoryBucket
+from promptmill.workers.steps.due import missing_chunks
 
 
 class Final(NamedTuple):

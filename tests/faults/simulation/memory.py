@@ -65,7 +65,7 @@ class Redis:
 
     def hset(
         self, key: str, field: str | None = None, value: object = None, *, mapping: Mapping[str, object] = {}
-    ) -> int:  # noqa: B006
+    ) -> int:
         fields = self._get(key, dict)
         fields.update({name: _text(one) for name, one in mapping.items()})
         if field is not None:

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from promptmill.config.errors import Transient, Unanswered
-from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest, Stored
-
 from faults.simulation.faults import Fault, Faults
 from faults.simulation.memory import Redis
+from promptmill.config.errors import Transient, Unanswered
+from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest, Stored
 
 T = TypeVar("T")
 

@@ -2,17 +2,17 @@
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from faults.simulation.crew import Crash
+from faults.simulation.world import Message, World
 from promptmill.config import names
 from promptmill.config.errors import PromptmillError
 from promptmill.producers import Promptmill
 from promptmill.producers.messages import SinkSpec
 from promptmill.producers.sender import Sender
 from promptmill.workers import dead, facts
-
-from faults.simulation.crew import Crash
-from faults.simulation.world import Message, World
 
 _AGAIN = 60.0
 """Seconds after which a producer looks whether its run has come to something, and else sends it again."""
@@ -73,9 +73,9 @@ class Story:
         """Set everything going."""
         world, rng = self._world, self._world.rng
         for submission in self._wanted:
-            world.later(rng.uniform(0, 20), lambda one=submission: self._produce(one))
+            world.later(rng.uniform(0, 20), partial(self._produce, submission))
             if submission.cancel_after:
-                world.later(submission.cancel_after, lambda one=submission: self._cancel(one))
+                world.later(submission.cancel_after, partial(self._cancel, submission))
         self._beat()
         quiet = world.shape.faults_end
         for _ in range(rng.choice((0, 0, 1, 2))):

@@ -5,12 +5,11 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from faults.simulation.faults import Faults
 from promptmill.config import names
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.fakes.output import response_of
 from promptmill.workers.ports import Job, JobRequest
-
-from faults.simulation.faults import Faults
 
 _QUOTA = 'Too Many Requests: {"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}'
 _INVALID = 'Bad Request: {"error": {"code": 400, "message": "No", "status": "INVALID_ARGUMENT"}}'
@@ -56,8 +55,8 @@ class Vertex(FakeJobs):
     def __init__(
         self, bucket: MemoryBucket, answer: Callable[[dict[str, Any]], Any], faults: Faults, seed: int, **options: Any
     ) -> None:
-        self.bucket = _Late(bucket)
-        super().__init__(self.bucket, answer, **options)
+        self.bucket: Any = _Late(bucket)
+        super().__init__(self.bucket, answer, **options)  # type: ignore[arg-type]  # it only reads and writes
         self.works: list[Work] = []
         self._late_by: Callable[[Callable[[], None]], None] | None = None
         self._asked: dict[str, set[int]] = {}
@@ -71,7 +70,11 @@ class Vertex(FakeJobs):
     def _run(self, job: Job, request: JobRequest) -> dict[str, Any]:
         rng = random.Random(f"{self._seed} {request.display_name}")
         rows = [_row(line) for line in self._read(request.input_uri).splitlines()]
-        self.script = self._disturbed(rng, rows, request.labels) if rng.random() < self._faults.rates.disturbed else Script(seed=1)
+        self.script = (
+            self._disturbed(rng, rows, request.labels)
+            if rng.random() < self._faults.rates.disturbed
+            else Script(seed=1)
+        )
         self.bucket.written.clear()
         self.bucket.late = self._late_by if self.script.state == "JOB_STATE_SUCCEEDED" else None
         ended = super()._run(job, request)
@@ -102,7 +105,9 @@ class Vertex(FakeJobs):
         strange = rng.sample(_STRANGE, rng.randint(0, 3))
         if strange:
             self._faults.note("output: strange lines")
-        strange += [_intruder(names.tag(labels["run"]), row) for row in self._others(labels["run"], rows) if rng.random() < 0.2]
+        strange += [
+            _intruder(names.tag(labels["run"]), row) for row in self._others(labels["run"], rows) if rng.random() < 0.2
+        ]
         return Script(
             state=state,
             error_code=code,

@@ -2,24 +2,12 @@
 
 import heapq
 import random
-import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import kombu.exceptions
-from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, PromptmillError, Transient, Unanswered
-from promptmill.config.settings import Settings
-from promptmill.producers.index import Index
-from promptmill.workers import facts
-from promptmill.workers.fakes import MemoryBucket
-from promptmill.workers.notes import Notes
-from promptmill.workers.services import Services
 
 from faults.simulation import answers
 from faults.simulation.celery_app import Tasks
@@ -27,12 +15,17 @@ from faults.simulation.crew import Actor, Crash, Crew
 from faults.simulation.faults import Fault, Faults, drawn
 from faults.simulation.memory import Redis
 from faults.simulation.ports import FaultyBucket, FaultyConnection, FaultyJobs
+from faults.simulation.shape import START, shape
 from faults.simulation.vertex import Vertex
+from promptmill.config.errors import PromptmillError, Transient, Unanswered
+from promptmill.producers.index import Index
+from promptmill.workers.fakes import MemoryBucket
+from promptmill.workers.notes import Notes
+from promptmill.workers.services import Services
 
 T = TypeVar("T")
 Trace = Callable[[str], None]
 
-_START = 1_700_000_000.0
 _RENEWAL = 5.0
 _MOST_COPIES = 3
 """Of one message; a task that waits sends itself again, so that copies would beget copies without end."""
@@ -51,50 +44,6 @@ class Message(NamedTuple):
     queue: str = ""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a seed's world looks like, apart from its faults."""
-
-    settings: Settings
-    others: Settings
-    duration: float
-    listed_after: float
-    in_flight: float
-    output_late: float
-    skews: tuple[float, ...]
-    faults_end: float
-    began: float = _START
-
-
-def shape(rng: random.Random) -> Shape:
-    """Draw a world: small limits, so that a few requests make several of everything."""
-    settings = Settings(
-        project="simulated",
-        bucket="gs://simulated/mill",
-        max_requests_per_job=rng.randint(2, 12),
-        max_open_jobs=rng.choice((1, 3, 1000)),
-        max_creates_per_minute=rng.choice((10, 1000)),
-        reconcile_interval=rng.choice((15, 30)),
-    ).model_copy(update={"chunk_bytes": rng.randint(200, 1500), "part_bytes": rng.randint(300, 3000)})
-    return Shape(
-        settings=settings,
-        others=rng.choice((settings, _deployed_later(settings, rng))),
-        duration=rng.uniform(1, 150),
-        listed_after=rng.choice((0.0, 5.0, 25.0)),
-        in_flight=40.0,
-        output_late=rng.choice((0.0, 0.0, 60.0)),
-        skews=rng.choice(((0.0,), (0.0,), (0.0, 3600.0, -3600.0))),
-        faults_end=rng.uniform(60, 400),
-    )
-
-
-def _deployed_later(settings: Settings, rng: random.Random) -> Settings:
-    """Draw the limits of workers that were deployed while others still run."""
-    return settings.model_copy(
-        update={"max_requests_per_job": rng.randint(2, 12), "part_bytes": rng.randint(300, 3000)}
-    )
-
-
 class World:
     """The clock, the queue, and everybody who acts."""
 
@@ -103,7 +52,7 @@ class World:
         self.rng = random.Random(seed)
         self.shape = shape(self.rng)
         self.faults = Faults(self.rng, drawn(self.rng))
-        self.now = _START
+        self.now = START
         self.current: Actor | None = None
         self.wrong: list[str] = []
         self.running: set[int] = set()
@@ -215,7 +164,7 @@ class World:
     def say(self, words: str) -> None:
         """Tell the trace."""
         if self._trace:
-            self._trace(f"{self.now - _START:9.2f} {self.current.name if self.current else '-':<38} {words}")
+            self._trace(f"{self.now - START:9.2f} {self.current.name if self.current else '-':<38} {words}")
 
     # The seam
 
