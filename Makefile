@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format lock bench clean
+.PHONY: help setup demo test test-unit test-faults soak lint format lock bench simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -25,11 +25,17 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## run 1,500 translations through the whole stack on this machine; make demo ARGS="--requests 5500"
 	@$(BIN)/promptmill demo $(ARGS)
 
-test: $(READY) lint  ## everything that CI runs
-	@$(BIN)/pytest -q
+test: $(READY) lint  ## all tests but those that take minutes, and lint
+	@$(BIN)/pytest -q -m "not slow"
 
 test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit
+
+test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
+	@$(BIN)/pytest -q tests/faults
+
+soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800
+	@cd tests && ../$(BIN)/python -m faults.soak --seconds $(or $(SECONDS),600)
 
 lint: $(READY)  ## ruff, mypy, pyright and the import rules
 	@$(BIN)/ruff check .
@@ -44,6 +50,9 @@ format: $(READY)  ## let ruff format and mend what it can
 
 bench: $(READY)  ## time a run and its stages
 	@$(BIN)/python -m pytest -q tests/benchmarks --bench
+
+simulate: $(READY)  ## run the pipeline in simulated worlds; make simulate SEEDS=20000
+	@cd tests && ../$(BIN)/python -m faults.simulation --seeds $(or $(SEEDS),1000)
 
 lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \

@@ -1,4 +1,4 @@
-"""The table of faults in the documentation names a test for every case, or says that there is none; and the tests are there."""
+"""The table of faults names tests for every case, or says that there are none yet; and those tests are there."""
 
 import re
 from pathlib import Path
