@@ -59,7 +59,7 @@ class Mills:
     databases: "queue.Queue[int]" = field(default_factory=queue.Queue)
 
     def __post_init__(self) -> None:
-        for number in range(DATABASES):
+        for number in range(1, DATABASES):  # the first is that of workers which are no mill's
             self.databases.put(number)
         _forks.set_forkserver_preload([*_PRELOADED, *_ADAPTERS])
         with surroundings({"PYTHONPATH": str(_TESTS)}):  # which is all that a fork server looks at before 3.13
