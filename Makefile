@@ -26,7 +26,7 @@ demo: $(READY)  ## run 1,500 translations through the whole stack on this machin
 	@$(BIN)/promptmill demo $(ARGS)
 
 test: $(READY) lint  ## all tests but those that take minutes, and lint
-	@$(BIN)/pytest -q -m "not slow"
+	@$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit
