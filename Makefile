@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+TIERS := unit contract integration acceptance faults
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-faults soak lint format lock bench simulate clean
@@ -26,7 +27,7 @@ demo: $(READY)  ## run 1,500 translations through the whole stack on this machin
 	@$(BIN)/promptmill demo $(ARGS)
 
 test: $(READY) lint  ## all tests but those that take minutes, and lint
-	@$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile
+	@for tier in $(TIERS); do echo "tests/$$tier"; $(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile tests/$$tier || exit 1; done
 
 test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit

@@ -71,6 +71,7 @@ def _simulated(world: World) -> Iterator[None]:
     random.seed(world.seed)
     time.time = world.worker_clock
     secrets.token_hex = lambda nbytes=None: f"{chance.getrandbits(8 * (nbytes or 32)):0{2 * (nbytes or 32)}x}"
+    structlog.reset_defaults()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), cache_logger_on_first_use=False)
     try:
         yield

