@@ -86,6 +86,15 @@ class Site:
     def clear_faults(self) -> None:
         ask(self.emulator, "DELETE", "/admin/faults")
 
+    @contextlib.contextmanager
+    def standing_clock(self) -> Iterator[None]:
+        """Let no time pass at the emulator, so that no job ends meanwhile."""
+        ask(self.emulator, "POST", "/admin/clock", b'{"speed": 0.000001}')
+        try:
+            yield
+        finally:
+            ask(self.emulator, "POST", "/admin/clock", b'{"speed": 1}')
+
     def jobs(self, run: str) -> list[dict[str, Any]]:
         """The jobs on the emulator's bill for a run."""
         bill = ask(self.emulator, "GET", "/admin/bill")

@@ -47,6 +47,7 @@ class Supervisor:
             if self._asked_to_stop:
                 raise Interrupted("stopped before everything was ready")
             time.sleep(LOOK)
+        self._raise_what_went_wrong()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Return True when it was asked to stop, False after so many seconds. Raises what the listener raised."""

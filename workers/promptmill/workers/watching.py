@@ -20,8 +20,9 @@ from promptmill.workers.steps.step import Step, Wait
 _log = structlog.get_logger(__name__)
 _GRACE = 10.0
 """Seconds after which a chain that should have looked is taken for dead."""
-_LOOK = 30.0
-"""Seconds that one look may take."""
+_LOOK = 15.0
+"""Seconds after which a look that has not come to its end is taken for that of a dead worker. One that only takes longer
+is overtaken by another chain, which costs a list call."""
 
 
 def may_create(services: Services, run: str, index: int, attempt: int) -> bool | Wait:
