@@ -128,6 +128,7 @@ def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finish
 
     finished = round(REQUESTS * rule.get("share", 0))
     assert (report.state, report.succeeded, report.failures) == (state, finished, {reason: REQUESTS - finished})
+    assert [shard.job_state for shard in mill.get(report.run).status.shards] == [f"JOB_STATE_{end}"]
 
 
 def test_rows_whose_failure_may_pass_are_mended_by_a_job_of_their_own(

@@ -5,7 +5,7 @@ from promptmill.producers.index import Index
 from promptmill.producers.messages import Seal
 from promptmill.producers.status import ShardStatus
 from promptmill.workers import facts
-from promptmill.workers.facts import Created, Input, Plan, RunFacts, Settled
+from promptmill.workers.facts import Created, Ended, Input, Plan, RunFacts, Settled
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
 
@@ -64,7 +64,10 @@ def write_anew(index: Index, bucket: Bucket, known: RunFacts) -> None:
         folder = names.shard(known.run, place, attempt)
         if shard.input:
             sharded(index, known.run, place, attempt, facts.get(bucket, folder + "input.json", Input))
-        if shard.job:
+        if shard.ended:
+            job = facts.get(bucket, folder + "ended.json", Ended).job
+            watched(index, OpenJob(job.name, known.run, place, attempt), job)
+        elif shard.job:
             submitted(index, known.run, place, attempt, facts.get(bucket, folder + "job.json", Created))
         if shard.files is not None:
             settled(index, known.run, place, attempt, facts.get(bucket, folder + "settled.json", Settled))
