@@ -1,15 +1,18 @@
-"""Jobs as Vertex may tell them and no emulator does: the real client, before a server that says what the test wants."""
+"""What Google may answer and no emulator does: the real clients, before a server that says what the test wants."""
 
 import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from promptmill.config.errors import Transient
+from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 
+MIB = 1 << 20
 NAME = "projects/123456789012/locations/global/batchPredictionJobs/1"
 ERROR = {
     "code": 13,
@@ -25,45 +28,77 @@ FAILED: dict[str, Any] = {
 }
 
 
-class Saying(ThreadingHTTPServer):
-    """Answers every call with `says`."""
+class Answer(NamedTuple):
+    """What a call is told; `body` goes out as JSON."""
 
-    says: object = None
+    body: object = None
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Google(ThreadingHTTPServer):
+    """Gives to every call of a method the answer that is set for it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.says: dict[str, Answer] = {}
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Saying
+    server: Google
 
     def do_GET(self) -> None:
-        body = json.dumps(self.server.says).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = self.server.says[self.command]
+        body = json.dumps(answer.body).encode()
+        self.send_response(answer.status)
+        for header in (*answer.headers, ("Content-Type", "application/json"), ("Content-Length", str(len(body)))):
+            self.send_header(*header)
         self.end_headers()
         self.wfile.write(body)
+
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
 
 @pytest.fixture
-def vertex() -> Iterator[Saying]:
-    with Saying(("127.0.0.1", 0), _Handler) as server:
+def google() -> Iterator[Google]:
+    with Google() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
 @pytest.fixture
-def jobs(vertex: Saying, real_jobs: Callable[..., VertexJobs]) -> VertexJobs:
-    return real_jobs(f"http://127.0.0.1:{vertex.server_port}")
+def jobs(google: Google, real_jobs: Callable[..., VertexJobs]) -> VertexJobs:
+    return real_jobs(google.url)
 
 
-def test_a_job_is_read_whatever_its_error_has_for_details(vertex: Saying, jobs: VertexJobs) -> None:
-    vertex.says = FAILED
+@pytest.fixture
+def bucket(google: Google, real_bucket: Callable[[str], StorageBucket]) -> StorageBucket:
+    return real_bucket(google.url)
+
+
+def test_a_job_is_read_whatever_its_error_has_for_details(google: Google, jobs: VertexJobs) -> None:
+    google.says["GET"] = Answer(FAILED)
     job = jobs.get(NAME)
 
-    vertex.says = {"batchPredictionJobs": [FAILED]}
+    google.says["GET"] = Answer({"batchPredictionJobs": [FAILED]})
     assert list(jobs.list("")) == [job]
     assert (job.name, job.ended, job.error_code, job.error_message) == (NAME, True, 13, ERROR["message"])
     assert job.labels == {"details": "kept"}
+
+
+@pytest.mark.parametrize("sizes", [[5 * MIB, 5 * MIB], [5 * MIB, 1]])
+def test_an_upload_of_which_storage_keeps_less_than_it_was_sent_may_be_tried_again(
+    google: Google, bucket: StorageBucket, sizes: list[int]
+) -> None:
+    google.says["POST"] = Answer(headers=(("Location", f"{google.url}/upload"),))
+    google.says["PUT"] = Answer(status=308, headers=(("Range", f"bytes=0-{MIB - 1}"),))
+    google.says["DELETE"] = Answer(status=499)
+
+    with pytest.raises(Transient, match="did not keep all"):
+        bucket.write_stream("input.jsonl", (b"x" * size for size in sizes))

@@ -1,7 +1,7 @@
 """Cloud Storage behind the ``Bucket`` port."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -147,17 +147,24 @@ class StorageBucket:
             writer = self._bucket.blob(self._prefix + name).open(
                 "wb", chunk_size=_PIECE, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY
             )
-            size = writer.write(head)
-            del head
             try:
+                size = self._send(writer.write, head)
+                del head
                 for piece in rest:
-                    size += writer.write(piece)
+                    size += self._send(writer.write, piece)
+                self._send(writer.close)
             except BaseException:
-                # Closing would make the half that is there the whole object.
+                # Closing, which its end does too, would make the half that is there the whole object.
                 writer.terminate()
                 raise
-            writer.close()
         return int(size)
+
+    def _send(self, call: Callable[..., Any], *piece: bytes) -> Any:
+        """Storage may keep only some of what one request brings, which the library can tell but not mend."""
+        try:
+            return call(*piece)
+        except ValueError as error:
+            raise Transient(f"{self.url}: storage did not keep all of a request of an upload") from error
 
     def _is_own(self, name: str, data: bytes) -> bool:
         """Tell a lost answer from a lost race; data that cannot tell two writers apart counts as somebody else's."""
