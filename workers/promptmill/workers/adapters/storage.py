@@ -148,7 +148,7 @@ class StorageBucket:
                 "wb", chunk_size=_PIECE, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY
             )
             try:
-                size = self._send(writer.write, head)
+                size = int(self._send(writer.write, head))
                 del head
                 for piece in rest:
                     size += self._send(writer.write, piece)
@@ -157,14 +157,20 @@ class StorageBucket:
                 # Closing, which its end does too, would make the half that is there the whole object.
                 writer.terminate()
                 raise
-        return int(size)
+        stored = self.find(name)
+        if stored is None or stored.size != size:
+            raise self._cut_short()
+        return size
 
     def _send(self, call: Callable[..., Any], *piece: bytes) -> Any:
-        """Storage may keep only some of what one request brings, which the library can tell but not mend."""
+        """Storage may keep less than a request brings: the library gives up then, or, at the last one, does not notice."""
         try:
             return call(*piece)
         except ValueError as error:
-            raise Transient(f"{self.url}: storage did not keep all of a request of an upload") from error
+            raise self._cut_short() from error
+
+    def _cut_short(self) -> Transient:
+        return Transient(f"{self.url}: storage did not keep all of an upload")
 
     def _is_own(self, name: str, data: bytes) -> bool:
         """Tell a lost answer from a lost race; data that cannot tell two writers apart counts as somebody else's."""
