@@ -1,10 +1,13 @@
 """One look at all open jobs, and when the next is due."""
 
+from collections.abc import Container
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from driver import MODEL, Clock
 from promptmill.config import names
+from promptmill.config.errors import Transient
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.ports import Job, JobRequest
 from promptmill.workers.steps.poll import Look, interval, look
@@ -39,7 +42,46 @@ def test_a_job_that_nobody_asked_about_is_passed_over() -> None:
     made = jobs(Clock())
     add(made)
 
-    assert look(made, MILL, []) == Look([], [], [])
+    assert look(made, MILL, []) == Look([], [], [], {})
+
+
+class Troubled(FakeJobs):
+    """Cannot tell some of its jobs, and counts how often it is asked."""
+
+    troubled: Container[str] = ()
+    asked = 0
+
+    def get(self, name: str) -> Job:
+        self.asked += 1
+        if name in self.troubled:
+            raise Transient("Vertex: 503")
+        return super().get(name)
+
+
+def test_a_job_that_cannot_be_looked_at_keeps_no_other_back() -> None:
+    clock = Clock()
+    made = Troubled(MemoryBucket(clock=clock), duration=100.0, clock=clock)
+    first, *others = sorted(add(made) for _ in range(5))
+    clock.now += 200
+    made.troubled = {first}
+
+    seen = look(made, MILL, [first, *others])
+
+    assert [job.name for job in seen.ended] == others
+    assert seen.unseen == {first: "Vertex: 503"}
+
+
+def test_a_look_ends_with_what_it_saw_when_many_jobs_cannot_be_looked_at() -> None:
+    clock = Clock()
+    made = Troubled(MemoryBucket(clock=clock), duration=100.0, clock=clock)
+    first, *others = sorted(add(made) for _ in range(9))
+    clock.now += 200
+    made.troubled = others
+
+    seen = look(made, MILL, [first, *others])
+
+    assert [job.name for job in seen.ended] == [first]
+    assert made.asked == 4
 
 
 def test_a_job_with_labels_of_another_mill_is_still_looked_at_by_its_name() -> None:

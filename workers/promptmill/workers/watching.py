@@ -114,6 +114,8 @@ def look(services: Services) -> Seen:
     seen = poll.look(services.jobs, names.mill(services.bucket.url), open_jobs)
     for name in seen.lost:
         _log.warning("Vertex does not know a job", job=name, run=open_jobs[name].run)
+    for name, error in seen.unseen.items():
+        _log.warning("an open job could not be looked at", job=name, run=open_jobs[name].run, error=error)
     for job in seen.waiting:
         _note_state(services, open_jobs[job.name], job)
     return Seen([_end(services, open_jobs[job.name], job) for job in seen.ended], seen.waiting)

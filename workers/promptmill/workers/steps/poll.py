@@ -3,36 +3,48 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from promptmill.config.errors import NotFound
+from promptmill.config.errors import NotFound, Permanent, Transient
 from promptmill.workers.ports import ENDED, BatchJobs, Job
 
 _GROWTH = 0.02
 """A look costs one call whatever the number of jobs, so the interval only follows the age of the youngest job: at 2 % of
 it, detection is late by 1 % of a job's duration on average."""
+_FAILURES = 3
+"""Calls of one look that may fail before it ends with what it saw: while Vertex is away, each takes its whole timeout."""
 
 
 class Look(NamedTuple):
-    """The jobs that ended, those that did not, and those that Vertex does not know."""
+    """The jobs that ended, those that did not, those that Vertex does not know, and why others could not be looked at."""
 
     ended: list[Job]
     waiting: list[Job]
     lost: list[str]
+    unseen: dict[str, str]
 
 
 def look(jobs: BatchJobs, mill: str, open_jobs: Iterable[str]) -> Look:
-    """Look at the ``open_jobs`` of a mill: one list of those still active, then each that is not on it by itself."""
+    """Look at the ``open_jobs`` of a mill: one list of those still active, then each that is not on it by itself.
+
+    Of many jobs that end at once, one that cannot be looked at does not keep the others back.
+    """
     wanted = set(open_jobs)
     listed = {job.name: job for job in jobs.list(active(mill)) if job.name in wanted}
-    lost = []
+    lost: list[str] = []
+    unseen: dict[str, str] = {}
     for name in sorted(wanted - listed.keys()):
         try:
             listed[name] = jobs.get(name)
         except NotFound:
             lost.append(name)
+        except (Transient, Permanent) as error:
+            unseen[name] = str(error)
+            if len(unseen) == _FAILURES:
+                break
     return Look(
         ended=[job for job in listed.values() if job.ended],
         waiting=[job for job in listed.values() if not job.ended],
         lost=lost,
+        unseen=unseen,
     )
 
 
