@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from promptmill.config.errors import Transient
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
+from promptmill.workers.ports import JobRequest
 
 MIB = 1 << 20
 NAME = "projects/123456789012/locations/global/batchPredictionJobs/1"
@@ -87,9 +89,20 @@ def test_a_job_is_read_whatever_its_error_has_for_details(google: Google, jobs: 
     job = jobs.get(NAME)
 
     google.says["GET"] = Answer({"batchPredictionJobs": [FAILED]})
-    assert list(jobs.list("")) == [job]
-    assert (job.name, job.ended, job.error_code, job.error_message) == (NAME, True, 13, ERROR["message"])
+    (listed,) = jobs.list("")
+    assert msgspec.structs.replace(listed, name=NAME) == job
+    assert (job.ended, job.error_code, job.error_message) == (True, 13, ERROR["message"])
     assert job.labels == {"details": "kept"}
+
+
+def test_a_job_has_one_name_whatever_vertex_calls_its_project(google: Google, jobs: VertexJobs) -> None:
+    told = {"name": NAME, "state": "JOB_STATE_RUNNING"}
+    google.says = {"POST": Answer(told | {"name": NAME.replace("123456789012", "p")}), "GET": Answer(told)}
+    name = jobs.create(JobRequest("d", "publishers/google/models/m", "gs://b/in", "gs://b/out", {})).name
+
+    assert jobs.get(name).name == name
+    google.says["GET"] = Answer({"batchPredictionJobs": [told]})
+    assert [job.name for job in jobs.list("")] == [name]
 
 
 @pytest.mark.parametrize("kept", [MIB, 4 * MIB])

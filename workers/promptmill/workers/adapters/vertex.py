@@ -83,23 +83,22 @@ class VertexJobs:
             },
         )
         with _translated(creating=True):
-            return _job(
-                self._client.create_batch_prediction_job(
-                    parent=self._parent, batch_prediction_job=job, timeout=self._create_timeout, retry=None
-                )
+            made = self._client.create_batch_prediction_job(
+                parent=self._parent, batch_prediction_job=job, timeout=self._create_timeout, retry=None
             )
+            return _job(made, self._name(made))
 
     def get(self, name: str) -> Job:
         """Return a job."""
         with _translated():
-            return _job(self._client.get_batch_prediction_job(name=name, timeout=_TIMEOUT))
+            return _job(self._client.get_batch_prediction_job(name=name, timeout=_TIMEOUT), name)
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
         """Return the jobs that the filter admits, page by page."""
         request = aiplatform_v1.ListBatchPredictionJobsRequest(parent=self._parent, filter=filter, page_size=_PAGE)
         with _translated():
             for job in self._client.list_batch_prediction_jobs(request=request, timeout=_TIMEOUT):
-                yield _job(job)
+                yield _job(job, self._name(job))
 
     def cancel(self, name: str) -> None:
         """Ask for a job's cancellation; Vertex refuses it for a job that has ended, which is as good."""
@@ -110,11 +109,15 @@ class VertexJobs:
             if not self.get(name).ended:
                 raise
 
+    def _name(self, job: Any) -> str:
+        """A job has one name here, whether an answer calls the project by its id or, as Vertex does, by its number."""
+        return f"{self._parent}/batchPredictionJobs/{job.name.rpartition('/')[2]}"
 
-def _job(job: Any) -> Job:
+
+def _job(job: Any, name: str) -> Job:
     stats = job.completion_stats
     return Job(
-        name=job.name,
+        name=name,
         state=_state(job.state),
         display_name=job.display_name,
         labels=dict(job.labels),
