@@ -1,5 +1,6 @@
 """What exists in the bucket is understood, and nothing else is."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,11 +132,12 @@ def test_what_was_exported_on_the_way_counts_only_when_there_is_nothing_final() 
     assert [part.name for part in parts.parts] == [early]
 
 
-def test_final_output_is_taken_alone_and_whole() -> None:
+@pytest.mark.parametrize("name", ["predictions_000{}.jsonl", "predictions.jsonl-0000{}-of-00002"])
+def test_final_output_is_taken_alone_and_whole(name: str) -> None:
     mill = ended()
-    files = [OUTPUT + f"prediction-model-1/predictions_000{n}.jsonl" for n in (1, 2)]
-    for name in (*files, OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"):
-        mill.bucket.write(name, b"{}\n")
+    files = [OUTPUT + "prediction-model-1/" + name.format(n) for n in (1, 2)]
+    for file in (*files, OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"):
+        mill.bucket.write(file, b"{}\n")
     assert isinstance(found(mill), Wait), "where there are several files, one more may be on its way"
 
     mill.clock.now += 6.0

@@ -9,7 +9,8 @@ from promptmill.workers.facts import Ended, PartRange, Parts
 from promptmill.workers.ports import Bucket, Job, Stored
 from promptmill.workers.steps.step import Wait
 
-_PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl")
+_PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl(-\d+-of-\d+)?")
+"""Several are numbered: before the ending, as the API documents it for other models, or after it, as some exporters do."""
 _LATE = 300.0
 """Seconds for which the final output of a job that has answers may be late before its absence is believed."""
 _QUIET = 5.0
