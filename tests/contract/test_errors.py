@@ -191,6 +191,16 @@ def test_whether_trying_again_helps_decides_what_storing_raises(error: Exception
     assert type(raised(StorageBucket(Raising(error), "b", "p").write, "n", b"")) is kind
 
 
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [(core.ServiceUnavailable("try later"), "503 try later"), (http.ConnectTimeout("a"), "ConnectTimeout")],
+)
+def test_who_tried_in_vain_is_told_what_the_last_try_met_with(last: Exception, words: str) -> None:
+    error = raised(StorageBucket(Raising(core.RetryError("timed out", last)), "b", "p").read, "n")
+
+    assert str(error) == f"gs://b/p/n: {words}"
+
+
 def test_a_source_that_breaks_while_it_is_stored_speaks_for_itself() -> None:
     def pieces() -> Iterator[bytes]:
         raise NotFound("chunk 7 does not exist")

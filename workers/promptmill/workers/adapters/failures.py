@@ -61,7 +61,9 @@ def had_no_effect(error: Exception) -> bool:
 
 
 def words(error: Exception) -> str:
-    """Return what people should read of an error: what the service said, else the kind of error."""
+    """Return what people should read of an error: what the service said (last, of many tries), else the kind of error."""
+    if isinstance(error, exceptions.RetryError) and isinstance(error.cause, Exception):
+        return words(error.cause)
     if isinstance(error, exceptions.GoogleAPICallError):
         return f"{code(error) or type(error).__name__} {_URL.sub('', str(error.message))}"
     if isinstance(error, auth_exceptions.GoogleAuthError):
