@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from promptmill.producers.cli import spans
+from promptmill.config import spans
 from promptmill.producers.cli.output import Format, Shape
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or how it starts.")]

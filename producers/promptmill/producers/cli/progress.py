@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from promptmill.producers.cli import spans, words
+from promptmill.config import spans
+from promptmill.producers.cli import words
 from promptmill.producers.status import END_STATES, RunStatus
 
 if TYPE_CHECKING:

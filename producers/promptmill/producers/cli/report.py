@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
+from promptmill.config import spans
 from promptmill.producers import Report, Result
-from promptmill.producers.cli import output, spans
+from promptmill.producers.cli import output
 from promptmill.producers.cli.output import Record, Shape
 
 if TYPE_CHECKING:

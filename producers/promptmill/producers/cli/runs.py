@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from promptmill.producers.cli import output, spans, words
+from promptmill.config import spans
+from promptmill.producers.cli import output, words
 from promptmill.producers.cli.arguments import OneFormat, RowsFormat, RunId, moment, span
 from promptmill.producers.cli.output import Format, Record, Shape
 from promptmill.producers.cli.submit import wait_for

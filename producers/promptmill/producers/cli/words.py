@@ -1,6 +1,6 @@
 """A run in plain words."""
 
-from promptmill.producers.cli import spans
+from promptmill.config import spans
 from promptmill.producers.status import RunStatus
 
 

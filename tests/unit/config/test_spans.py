@@ -1,6 +1,6 @@
 import pytest
 
-from promptmill.producers.cli import spans
+from promptmill.config import spans
 
 
 @pytest.mark.parametrize(
