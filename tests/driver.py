@@ -52,11 +52,12 @@ class Mill:
     part_bytes: int = 1 << 20
     chunk_bytes: int = 1 << 14
     max_attempts: int = 1
+    duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
         self.bucket = MemoryBucket(clock=self.clock)
-        self.jobs = FakeJobs(self.bucket, script=self.script, clock=self.clock)
+        self.jobs = FakeJobs(self.bucket, script=self.script, duration=self.duration, clock=self.clock)
 
     def send(
         self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None

@@ -82,6 +82,11 @@ class Index:
         with self._answering() as r:
             r.hset(_run(run) + ":shards", mapping={f"{place}.{name}": value for name, value in fields.items()})
 
+    def warn(self, run: str, shard: int, attempt: int, words: str) -> None:
+        """Note what people should know of an attempt that goes on; nothing when ``words`` is empty."""
+        with self._answering() as r:
+            r.hset(_run(run) + ":shards", f"{shard}/{attempt}.warning", words)
+
     def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0) -> None:
         """Note that a run is done."""
         key = _run(run)

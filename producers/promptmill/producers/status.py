@@ -10,6 +10,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """One attempt of a shard: how far it is, its counts, and its job (Google's name and state).
 
     ``requests`` are those of this attempt; those that are to be tried again count as neither succeeded nor failed.
+    ``warning`` says what people should know of it.
     """
 
     shard: int
@@ -20,6 +21,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: int = 0
     job: str = ""
     job_state: str = ""
+    warning: str = ""
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,6 +44,11 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     def done(self) -> bool:
         """Whether every request of the run has its final state and is delivered."""
         return self.state in END_STATES
+
+    @property
+    def warnings(self) -> list[str]:
+        """What people should know of the run, a sentence each."""
+        return [f"shard {one.shard}, attempt {one.attempt}: {one.warning}" for one in self.shards if one.warning]
 
     @property
     def jobs(self) -> int:

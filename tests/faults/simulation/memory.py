@@ -26,6 +26,10 @@ class Redis:
     def ping(self) -> bool:
         return True
 
+    def time(self) -> tuple[int, int]:
+        seconds, rest = divmod(self._clock(), 1)
+        return int(seconds), int(rest * 1e6)
+
     def exists(self, key: str) -> int:
         return int(self._live(key) is not None)
 

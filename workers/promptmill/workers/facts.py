@@ -53,11 +53,18 @@ class Created(msgspec.Struct, frozen=True):
     refusal: str = ""
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """How a job ended, and when that was seen."""
+class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a job ended, and when that was seen.
+
+    ``reason`` is that of rows without an answer, where the job's own state does not tell it; with ``again`` they are
+    tried once more, whatever the reason. ``by_hand``: Vertex did not say so, it was given up.
+    """
 
     job: Job
     at: float
+    reason: str = ""
+    again: bool = False
+    by_hand: bool = False
 
 
 class PartRange(msgspec.Struct, frozen=True, array_like=True):

@@ -11,13 +11,18 @@ _KEEP = 30 * 86_400
 
 
 class OpenJob(NamedTuple):
-    """A job that had not ended when it was last looked at, and what it is for."""
+    """A job that had not ended when it was last looked at, and what it is for.
+
+    It is in ``state`` since ``since`` (Redis's time); ``told``: people were told that this lasts for too long.
+    """
 
     name: str
     run: str
     shard: int
     attempt: int
     state: str = ""
+    since: float = 0.0
+    told: bool = False
 
 
 class Notes:
@@ -75,7 +80,7 @@ class Notes:
     def add_job(self, parent: str, job: OpenJob) -> None:
         """Note a job to be polled, and its state when last looked at."""
         with self._answering() as r:
-            r.hset(_jobs(parent), job.name, f"{job.run}/{job.shard}/{job.attempt}/{job.state}")
+            r.hset(_jobs(parent), job.name, _place(job))
 
     def remove_job(self, parent: str, name: str) -> None:
         """Note that a job has ended and was collected."""
@@ -87,6 +92,12 @@ class Notes:
         with self._answering() as r:
             found = r.hgetall(_jobs(parent))
         return [_open_job(name, place) for name, place in found.items()]
+
+    def now(self) -> float:
+        """Return the time by Redis's clock, for spans that no worker's own clock is to tell."""
+        with self._answering() as r:
+            seconds, micros = r.time()
+        return float(seconds + micros / 1e6)
 
     def take_slot(self, parent: str, place: str, most: int) -> bool:
         """Take one of ``most`` slots for an open job, or keep the one that ``place`` has; False when all are taken."""
@@ -203,6 +214,13 @@ def _poll(parent: str) -> str:
     return f"{PREFIX}poll:{parent}"
 
 
+def _place(job: OpenJob) -> str:
+    seen = f"@{job.since}" + "@told" * job.told if job.since else ""
+    return f"{job.run}/{job.shard}/{job.attempt}/{job.state}{seen}"
+
+
 def _open_job(name: str, place: str) -> OpenJob:
-    run, shard, attempt, state = place.split("/")
-    return OpenJob(name, run, int(shard), int(attempt), state)
+    run, shard, attempt, seen = place.split("/")
+    state, _, rest = seen.partition("@")
+    since, _, told = rest.partition("@")
+    return OpenJob(name, run, int(shard), int(attempt), state, float(since or 0), bool(told))

@@ -35,6 +35,7 @@ OURS = frozenset(
         "JOB_INTERRUPTED",
         "JOB_EXPIRED",
         "JOB_CANCELLED",
+        "JOB_LOST",
     }
 )
 """What Vertex has no word for."""
@@ -96,11 +97,11 @@ def of_finish(reason: str) -> Error:
     return Error(known, "" if known == reason else f"Vertex said {reason[:100]}")
 
 
-def of_missing(job: Job) -> Error:
-    """Return the error of a row that the output of ``job`` lacks."""
+def of_missing(job: Job, reason: str = "") -> Error:
+    """Return the error of a row that the output of ``job`` lacks; its state tells the reason where none is given."""
     failed = job.state == "JOB_STATE_FAILED" and job.error_code in _PASSING_CODES
-    reason = "JOB_INTERRUPTED" if failed else _OF_JOB.get(job.state)
-    if reason is None:
+    reason = reason or ("JOB_INTERRUPTED" if failed else _OF_JOB.get(job.state, ""))
+    if not reason:
         return Error("MISSING_ROW", "the job's output has no row for this request")
     return Error(reason, job.error_message[:_MESSAGE])
 

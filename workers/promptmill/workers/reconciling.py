@@ -7,9 +7,10 @@ from typing import NamedTuple
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.config.settings import Settings
-from promptmill.workers import dead, facts, progress, steps, watching
+from promptmill.workers import dead, facts, lost, progress, steps, watching
 from promptmill.workers.facts import Created, RunFacts
 from promptmill.workers.flow import Flow
+from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
 from promptmill.workers.services import Services, build
 from promptmill.workers.steps.step import Step
@@ -30,17 +31,19 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
 
     ``thorough`` looks at runs and stray jobs however recently they were looked at.
     """
-    held = services.notes.slots(services.settings.parent)
+    held = watching.held(services)
     parked = dead.steps(services.bucket)
     open_runs = [stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)]
     for run in open_runs:
         if thorough or services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
             known = facts.load(services.bucket, run)
             if flow:
-                watching.free_slots(services, held, known)
+                watching.let_go(services, held, known)
             yield from _look_at(services, flow, known, parked)
     if flow:
-        watching.free_slots_but(services, held, set(open_runs))
+        watching.let_go_but(services, held, set(open_runs))
+    if thorough:
+        yield from (Finding(job.run, _words_of_lost(job)) for job in lost.find(services))
     if thorough or services.notes.claim("strays", _STRAYS):
         yield from _strays(services, flow)
 
@@ -75,6 +78,10 @@ def _words_of_missing(missing: list[int], known: RunFacts) -> str:
         f"{len(missing)} of {known.sealed} chunks never arrived (the first is number {missing[0]}): "
         "send the run again with its idempotency key"
     )
+
+
+def _words_of_lost(job: OpenJob) -> str:
+    return f"Vertex does not know job {job.name} any more: say what is to become of it, with promptmill lost-jobs"
 
 
 def _strays(services: Services, flow: Flow | None) -> Iterator[Finding]:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import structlog
 
 from promptmill.config import names
-from promptmill.workers import facts, progress
+from promptmill.workers import alarms, facts, progress
 from promptmill.workers.facts import Created, Ended, RunFacts
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Job
 from promptmill.workers.services import Services
-from promptmill.workers.steps import poll
+from promptmill.workers.steps import poll, submit
 from promptmill.workers.steps.step import Step, Wait
 
 _log = structlog.get_logger(__name__)
@@ -45,18 +45,39 @@ def with_room(services: Services, submits: list[Step]) -> list[Step]:
     return having + [step for step in submits if step not in having][: max(free, 0)]
 
 
-def free_slots(services: Services, held: set[str], known: RunFacts) -> None:
-    """Free those of the slots ``held`` whose job has ended by the facts of its run: a crash may have kept them."""
+class Held(NamedTuple):
+    """What is noted: the slots that are taken, and the open jobs by their slots."""
+
+    slots: set[str]
+    jobs: dict[str, OpenJob]
+
+
+def held(services: Services) -> Held:
+    """Return what is noted now."""
+    open_jobs = services.notes.open_jobs(services.settings.parent)
+    by_slot = {_slot(job.run, job.shard, job.attempt): job for job in open_jobs}
+    return Held(services.notes.slots(services.settings.parent), by_slot)
+
+
+def let_go(services: Services, held: Held, known: RunFacts) -> None:
+    """Let go of what is held of jobs that have ended by the facts of their run: a crash may have kept it."""
     for place, shard in sorted(known.shards.items()):
-        if shard.ended and (slot := _slot(known.run, *place)) in held:
-            services.notes.free_slot(services.settings.parent, slot)
+        if shard.ended:
+            _let_go(services, held, _slot(known.run, *place))
 
 
-def free_slots_but(services: Services, held: set[str], open_runs: set[str]) -> None:
-    """Free those of the slots ``held`` whose run is done; they must have been read before the ``open_runs``."""
-    for slot in sorted(held):
+def let_go_but(services: Services, held: Held, open_runs: set[str]) -> None:
+    """Let go of what is held of runs that are done; it must have been read before the ``open_runs``."""
+    for slot in sorted(held.slots | held.jobs.keys()):
         if slot.partition("/")[0] not in open_runs:
-            services.notes.free_slot(services.settings.parent, slot)
+            _let_go(services, held, slot)
+
+
+def _let_go(services: Services, held: Held, slot: str) -> None:
+    if slot in held.slots:
+        services.notes.free_slot(services.settings.parent, slot)
+    if job := held.jobs.get(slot):
+        services.notes.remove_job(services.settings.parent, job.name)
 
 
 def _slot(run: str, index: int, attempt: int) -> str:
@@ -112,13 +133,39 @@ def look(services: Services) -> Seen:
     parent = services.settings.parent
     open_jobs = {job.name: job for job in services.notes.open_jobs(parent)}
     seen = poll.look(services.jobs, names.mill(services.bucket.url), open_jobs)
-    for name in seen.lost:
-        _log.warning("Vertex does not know a job", job=name, run=open_jobs[name].run)
     for name, error in seen.unseen.items():
         _log.warning("an open job could not be looked at", job=name, run=open_jobs[name].run, error=error)
-    for job in seen.waiting:
-        _note_state(services, open_jobs[job.name], job)
-    return Seen([_end(services, open_jobs[job.name], job) for job in seen.ended], seen.waiting)
+    now = services.notes.now()
+    found = [find(services, open_jobs[name]) or _missing(open_jobs[name], now) for name in seen.lost]
+    waiting = seen.waiting + [job for job in found if not job.ended]
+    for job in waiting:
+        alarms.note(services, open_jobs[job.name], job, now)
+    ended = seen.ended + [job for job in found if job.ended]
+    return Seen([end(services, open_jobs[job.name], Ended(job, facts.now())) for job in ended], waiting)
+
+
+def find(services: Services, known: OpenJob) -> Job | None:
+    """Look in Vertex's list for a job that it does not know by its name."""
+    place = known.run, known.shard, known.attempt
+    labels = submit.labels(services.bucket, *place)
+    return poll.find(services.jobs, known.name, names.display_name(*place), labels)
+
+
+def _missing(known: OpenJob, now: float) -> Job:
+    """A job that is nowhere; it is looked for less often the longer that lasts."""
+    return Job(known.name, alarms.MISSING, create_time=known.since or now)
+
+
+def end(services: Services, known: OpenJob, ended: Ended) -> Step:
+    """Write down how a job ended, unless that is known already, and take it off the list."""
+    folder = names.shard(known.run, known.shard, known.attempt)
+    facts.put(services.bucket, folder + "ended.json", ended)
+    progress.watched(services.index, known, ended.job)
+    alarms.forget(services, known)
+    services.notes.free_slot(services.settings.parent, _slot(known.run, known.shard, known.attempt))
+    services.notes.remove_job(services.settings.parent, known.name)
+    _log.info("job ended", run=known.run, shard=known.shard, job=known.name, state=ended.job.state)
+    return Step("collect", known.run, (known.shard, known.attempt))
 
 
 def pause(services: Services, chain: str, look: int, waiting: list[Job]) -> Wait | None:
@@ -131,19 +178,3 @@ def pause(services: Services, chain: str, look: int, waiting: list[Job]) -> Wait
 def is_over(services: Services) -> bool:
     """End the chain when no job is open."""
     return services.notes.end_poll(services.settings.parent)
-
-
-def _note_state(services: Services, known: OpenJob, job: Job) -> None:
-    if known.state != job.state:
-        services.notes.add_job(services.settings.parent, known._replace(state=job.state))
-        progress.watched(services.index, known, job)
-
-
-def _end(services: Services, known: OpenJob, job: Job) -> Step:
-    folder = names.shard(known.run, known.shard, known.attempt)
-    facts.put(services.bucket, folder + "ended.json", Ended(job, facts.now()))
-    progress.watched(services.index, known, job)
-    services.notes.free_slot(services.settings.parent, _slot(known.run, known.shard, known.attempt))
-    services.notes.remove_job(services.settings.parent, job.name)
-    _log.info("job ended", run=known.run, shard=known.shard, job=job.name, state=job.state)
-    return Step("collect", known.run, (known.shard, known.attempt))

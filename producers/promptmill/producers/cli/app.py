@@ -14,6 +14,7 @@ from promptmill.producers.cli import (
     demo,
     doctor,
     exits,
+    lost_jobs,
     processes,
     reconcile,
     runs,
@@ -65,5 +66,5 @@ def promptmill(
     """
 
 
-for verbs in (demo, submit, runs, watch, answers, cancel, stack, processes, doctor, reconcile, dead_letters):
+for verbs in (demo, submit, runs, watch, answers, cancel, stack, processes, doctor, reconcile, dead_letters, lost_jobs):
     verbs.add_to(app)

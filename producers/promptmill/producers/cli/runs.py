@@ -16,7 +16,7 @@ from promptmill.producers.cli.submit import wait_for
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from promptmill.producers import RunStatus
+    from promptmill.producers import RunStatus, ShardStatus
 
 
 def add_to(app: typer.Typer) -> None:
@@ -101,6 +101,7 @@ def facts(status: "RunStatus") -> dict[str, Any]:
         "seconds": max(status.ended - status.created, 0.0),
         "done": status.done,
         "jobs": status.jobs,
+        "warnings": status.warnings,
         "standing": words.standing(status, time.time()),
         "shards": [msgspec.structs.asdict(shard) for shard in status.shards],
     }
@@ -110,7 +111,7 @@ def portrait(status: "RunStatus") -> "RenderableType":
     """Return a run for people to look at."""
     from rich.console import Group
 
-    shards: list[Record] = [msgspec.structs.asdict(shard) for shard in status.shards]
+    shards = [_shard(shard) for shard in status.shards]
     facts = "\n".join(f"{name:<9} {value}" for name, value in _lines(status) if value)
     parts = [words.standing(status, time.time()), "", facts]
     return Group(*parts, "", output.table(shards)) if shards else Group(*parts)
@@ -128,13 +129,18 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("created", moment(status.created)),
         ("ended", moment(status.ended) + words.took(status)),
         ("error", status.error),
+        *(("warning", words) for words in status.warnings),
     ]
+
+
+def _shard(shard: "ShardStatus") -> Record:
+    return {name: value for name, value in msgspec.structs.asdict(shard).items() if name != "warning"}
 
 
 def _row(status: "RunStatus", now: float) -> Record:
     return {
         "run": status.run,
-        "state": status.state.replace("_", " "),
+        "state": status.state.replace("_", " ") + (" (see describe)" if status.warnings else ""),
         "name": status.name,
         "done": f"{status.succeeded + status.failed:,} of {status.requests:,}",
         "failed": status.failed,
@@ -152,6 +158,7 @@ def _summary(status: "RunStatus") -> Record:
         "succeeded": status.succeeded,
         "failed": status.failed,
         "jobs": status.jobs,
+        "warnings": len(status.warnings),
         "created": moment(status.created),
         "took": spans.show(status.ended - status.created) if status.ended else "",
     }

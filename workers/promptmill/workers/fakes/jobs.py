@@ -38,6 +38,7 @@ class FakeJobs:
         self._bucket, self._answer, self._clock, self._parent = bucket, answer, clock, parent
         self._duration, self._listed_after = duration, 0.0
         self._jobs: dict[str, tuple[Job, JobRequest]] = {}
+        self._forgotten: dict[str, bool] = {}
         self._troubles: deque[PromptmillError] = deque()
         self._lock = threading.Lock()
 
@@ -52,6 +53,14 @@ class FakeJobs:
     def hide_new_jobs(self, seconds: float) -> None:
         """Let ``list`` know no job before it is so old."""
         self._listed_after = seconds
+
+    def forget(self, name: str, *, listed: bool = False) -> None:
+        """Let ``get``, and unless it is ``listed`` also ``list``, not know a job until it is recalled."""
+        self._forgotten[name] = listed
+
+    def recall(self, name: str) -> None:
+        """Let a job that was forgotten be known again."""
+        del self._forgotten[name]
 
     def create(self, request: JobRequest) -> Job:
         """Create a job. ``requests`` has what every job was created with."""
@@ -69,7 +78,7 @@ class FakeJobs:
     def get(self, name: str) -> Job:
         """Return a job; raises NotFound."""
         with self._lock:
-            if name not in self._jobs:
+            if name not in self._jobs or name in self._forgotten:
                 raise NotFound(f"Vertex: 404 {name} does not exist")
             return self._now(name)
 
@@ -78,7 +87,7 @@ class FakeJobs:
         tests = [_read_filter(term) for term in filter.split(" AND ")] if filter else []
         limit = self._clock() - self._listed_after
         with self._lock:
-            jobs = [self._now(name) for name in reversed(self._jobs)]
+            jobs = [self._now(name) for name in reversed(self._jobs) if self._forgotten.get(name, True)]
         return (job for job in jobs if job.create_time <= limit and all(test(job) for test in tests))
 
     def cancel(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """Looks at all open jobs at once, with one list call, and says when to look again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from promptmill.config.errors import NotFound, Permanent, Transient
@@ -46,6 +46,15 @@ def look(jobs: BatchJobs, mill: str, open_jobs: Iterable[str]) -> Look:
         lost=lost,
         unseen=unseen,
     )
+
+
+def find(jobs: BatchJobs, name: str, display_name: str, labels: Mapping[str, str]) -> Job | None:
+    """Look in Vertex's list for a job that it does not know by its name: by its labels, and by its display name."""
+    queries = (
+        " AND ".join(f'labels.{label}="{value}"' for label, value in labels.items()),
+        f'display_name="{display_name}"',
+    )
+    return next((job for query in queries for job in jobs.list(query) if job.name == name), None)
 
 
 def active(mill: str) -> str:

@@ -21,7 +21,7 @@ from promptmill.workers import facts, reasons
 from promptmill.workers.correlate import Rows
 from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
-from promptmill.workers.ports import Bucket, Job
+from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.parse import count
 from promptmill.workers.steps.shard import RowLine, lines, wanted_rows
 
@@ -91,7 +91,8 @@ def _all_but_first(bitmaps: Iterable[int], seen: int) -> tuple[list[int], int]:
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     folder = names.shard(run, index, attempt)
     rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-    last = _is_last(bucket, run, attempt)
+    ended = facts.get(bucket, folder + "ended.json", Ended)
+    last = _is_last(bucket, run, attempt, ended)
     parts = len(facts.get(bucket, folder + "parts.json", Parts).parts)
     parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in range(parts)]
     resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
@@ -100,7 +101,7 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         packed = facts.pack(drop.succeeded), facts.pack(drop.failed)
         files.append(ResultFile(names.results(run, index, attempt, part), *packed))
         counts += _recount(bucket, files[-1], rows, one.counts, drop) if any(packed) else one.counts
-    rest = _Rest(bucket, run, index, attempt, rows, resolution, last)
+    rest = _Rest(bucket, run, index, attempt, rows, resolution, ended, last)
     rest.write([part for part, one in enumerate(parsed) if one.unkeyed], first_file=parts)
     return Settled(
         files=files + rest.files,
@@ -112,9 +113,9 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     )
 
 
-def _is_last(bucket: Bucket, run: str, attempt: int) -> bool:
+def _is_last(bucket: Bucket, run: str, attempt: int, ended: Ended) -> bool:
     most = facts.get(bucket, names.manifest(run), Manifest).max_attempts
-    return attempt >= most or bucket.find(names.cancelled(run)) is not None
+    return (attempt >= most and not ended.again) or bucket.find(names.cancelled(run)) is not None
 
 
 def _recount(bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop) -> Counts:
@@ -155,12 +156,21 @@ class _Rest:
     """The rows that no part answers: joined by their request, refused by lint, missing, or put off."""
 
     def __init__(
-        self, bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan, resolution: Resolution, last: bool
+        self,
+        bucket: Bucket,
+        run: str,
+        index: int,
+        attempt: int,
+        rows: ShardPlan,
+        resolution: Resolution,
+        ended: Ended,
+        last: bool,
     ) -> None:
         self._bucket = bucket
         self._run, self._index, self._attempt = run, index, attempt
         self._rows = rows
-        self._last = last
+        self._ended = ended
+        self._passing = frozenset() if last else reasons.PASSING | ({ended.reason} if ended.again else frozenset())
         self._done = resolution.answered | resolution.again
         self._tally = _Tally()
         self.wanted = wanted_rows(bucket, run, index, attempt, rows)
@@ -189,7 +199,7 @@ class _Rest:
 
     def _put_off(self, result: Result) -> bool:
         """Leave a row to the next attempt, if it may do better there."""
-        if self._last or result.error is None or result.error.reason not in reasons.PASSING:
+        if result.error is None or result.error.reason not in self._passing:
             return False
         self.again |= 1 << (result.row - self._rows.first_row)
         return True
@@ -203,9 +213,7 @@ class _Rest:
         if unkeyed_parts:
             yield from self._joined(unkeyed_parts)
         if self.wanted & ~self._done:
-            folder = names.shard(self._run, self._index, self._attempt)
-            job = facts.get(self._bucket, folder + "ended.json", Ended).job
-            yield from (self._unanswered(line, job) for line in self._open_lines())
+            yield from map(self._unanswered, self._open_lines())
 
     def _open_lines(self) -> Iterator[RowLine]:
         left = (self.wanted & ~self._done).to_bytes((self._rows.requests + 7) // 8, "little")
@@ -235,10 +243,13 @@ class _Rest:
         told = None if metadata is None else msgspec.json.decode(metadata)
         return msgspec.structs.replace(result, key=key.key, row=key.row, metadata=told)
 
-    def _unanswered(self, line: RowLine, job: Job) -> Result:
+    def _unanswered(self, line: RowLine) -> Result:
         wire = _decode_refused(line.data)
         key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
-        error = Error("INVALID_REQUEST", f"row {line.row}: {wire.error}") if line.refused else reasons.of_missing(job)
+        if line.refused:
+            error = Error("INVALID_REQUEST", f"row {line.row}: {wire.error}")
+        else:
+            error = reasons.of_missing(self._ended.job, self._ended.reason)
         metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
         return Result(key=key.key, row=line.row, state="failed", attempt=self._attempt, metadata=metadata, error=error)
 

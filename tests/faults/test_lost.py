@@ -1,0 +1,74 @@
+"""A job that Vertex does not know any more: the run stays open, people are told, and one of them decides."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deadline import until
+from faults.mills import Mill, Mills
+from promptmill.producers import Run
+from promptmill.workers.ports import ENDED
+from proxy import HttpProxy
+from stack import Site
+
+LIFE = 60.0
+MODEL = "gemini-2.5-flash-lite"
+SECONDS = {"PROMPTMILL_LOST_SECONDS": "2"}
+
+
+@pytest.fixture
+def vertex(servers: Site) -> Iterator[HttpProxy]:
+    """A proxy before Vertex, for workers."""
+    with HttpProxy(servers.emulator) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(("word", "state", "jobs"), [("--end", "failed", 1), ("--retry", "succeeded", 2)])
+def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_persons_word(
+    mills: Mills, vertex: HttpProxy, word: str, state: str, jobs: int
+) -> None:
+    with mills.mill(f"lost{word}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
+        run, job = lose(mill, vertex)
+        (warning,) = until(lambda: run.status.warnings, LIFE, "a warning")
+        listed = cli(mill, "lost-jobs", "--format", "csv")
+        found = cli(mill, "reconcile", "--dry-run")
+
+        assert "see promptmill lost-jobs" in warning
+        assert f"{run.id}/0/1,{job['name']}," in listed
+        assert "does not know job" in found
+        assert not run.status.done
+        assert len(mill.site.jobs(run.id)) == 1
+
+        cli(mill, "lost-jobs", word, f"{run.id}/0/1")
+        mill.wait(run, LIFE)
+
+        assert mill.violations(run, 4) == []
+        assert (run.report().state, run.report().jobs) == (state, jobs)
+        assert run.report().failures == ({} if word == "--retry" else {"JOB_LOST": 4})
+        assert run.status.warnings == []
+        assert cli(mill, "lost-jobs", "--format", "csv") == ""
+
+
+def lose(mill: Mill, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
+    """Submit a run of one job that never starts, and that neither a look nor the list knows; returns both."""
+    match = {"model": f"*/{MODEL}"}
+    mill.site.fault("job", "queued", match=match)
+    mill.site.fault("list", "stale-list", seconds=3600, match=match)
+    run = mill.submit(4, model=MODEL)
+    mill.work()
+    (job,) = until(lambda: mill.site.jobs(run.id), LIFE, "the job")
+    assert job["state"] not in ENDED
+    vertex.fail("GET", f".*/{job['name']}.*", status=404, times=float("inf"))
+    return run, job
+
+
+def cli(mill: Mill, *arguments: str) -> str:
+    """What the command line writes to stdout for a person of this mill."""
+    command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
+    return subprocess.run(
+        command, env=os.environ | mill.environment, capture_output=True, text=True, check=True, timeout=LIFE
+    ).stdout
