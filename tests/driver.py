@@ -52,6 +52,7 @@ class Mill:
     part_bytes: int = 1 << 20
     chunk_bytes: int = 1 << 14
     max_attempts: int = 1
+    deadline: float = 0.0
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
@@ -71,7 +72,14 @@ class Mill:
         self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
     ) -> list[Ingest]:
         """Return the messages of a run, the last one with the seal, in any order."""
-        manifest = Manifest(RUN, MODEL, created=facts.now(), sinks=list(sinks), max_attempts=self.max_attempts)
+        manifest = Manifest(
+            RUN,
+            MODEL,
+            created=facts.now(),
+            sinks=list(sinks),
+            max_attempts=self.max_attempts,
+            deadline=self.deadline,
+        )
         chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20), self.chunk_bytes))
         seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks])
         sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
@@ -135,7 +143,7 @@ class Mill:
         folder = names.shard(run, index, attempt)
         name = facts.get(self.bucket, folder + "job.json", facts.Created).name
         for job in steps.poll.look(self.jobs, names.mill(self.bucket.url), [name] if name else []).ended:
-            facts.put(self.bucket, folder + "ended.json", facts.Ended(job, facts.now()))
+            facts.put(self.bucket, folder + "ended.json", steps.cancel.ended(self.bucket, run, job))
 
     def _collect(self, run: str, index: int, attempt: int) -> None:
         steps.collect.collect(self.bucket, run, index, attempt, self.part_bytes)

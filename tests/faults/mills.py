@@ -5,7 +5,10 @@ forked from a process that has imported everything, or starting them would take 
 """
 
 import multiprocessing
+import os
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -148,6 +151,12 @@ class Mill:
     def holds(self, name: str) -> bool:
         """Whether an object is in the mill's folder of the bucket."""
         return self.bucket.find(name) is not None
+
+    def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `promptmill` as a person of this mill does."""
+        command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
+        environment = os.environ | self.environment
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
     def parked(self) -> list[str]:
         """The steps that are parked as dead letters."""

@@ -1,8 +1,5 @@
 """A job that Vertex does not know any more: the run stays open, people are told, and one of them decides."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,8 +31,8 @@ def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_per
     with mills.mill(f"lost{word}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
         run, job = lose(mill, vertex)
         (warning,) = until(lambda: run.status.warnings, LIFE, "a warning")
-        listed = cli(mill, "lost-jobs", "--format", "csv")
-        found = cli(mill, "reconcile", "--dry-run")
+        listed = mill.cli("lost-jobs", "--format", "csv").stdout
+        found = mill.cli("reconcile", "--dry-run").stdout
 
         assert "see promptmill lost-jobs" in warning
         assert f"{run.id}/0/1,{job['name']}," in listed
@@ -43,14 +40,14 @@ def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_per
         assert not run.status.done
         assert len(mill.site.jobs(run.id)) == 1
 
-        cli(mill, "lost-jobs", word, f"{run.id}/0/1")
+        assert mill.cli("lost-jobs", word, f"{run.id}/0/1").returncode == 0
         mill.wait(run, LIFE)
 
         assert mill.violations(run, 4) == []
         assert (run.report().state, run.report().jobs) == (state, jobs)
         assert run.report().failures == ({} if word == "--retry" else {"JOB_LOST": 4})
         assert run.status.warnings == []
-        assert cli(mill, "lost-jobs", "--format", "csv") == ""
+        assert mill.cli("lost-jobs", "--format", "csv").stdout == ""
 
 
 def lose(mill: Mill, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
@@ -64,11 +61,3 @@ def lose(mill: Mill, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
     assert job["state"] not in ENDED
     vertex.fail("GET", f".*/{job['name']}.*", status=404, times=float("inf"))
     return run, job
-
-
-def cli(mill: Mill, *arguments: str) -> str:
-    """What the command line writes to stdout for a person of this mill."""
-    command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
-    return subprocess.run(
-        command, env=os.environ | mill.environment, capture_output=True, text=True, check=True, timeout=LIFE
-    ).stdout

@@ -5,7 +5,7 @@ runs/<run>/chunks/<chunk>                    the requests of one message
 runs/<run>/seal.json                         how many chunks there are
 runs/<run>/plan.json                         which rows make up which shard
 runs/<run>/aborted.json                      the run will never be submitted, and why
-runs/<run>/cancelled.json                    somebody wants the run to end with what it has
+runs/<run>/cancelled.json                    the run is to end with what it has, and why
 runs/<run>/shards/<shard>/<attempt>/
     input.jsonl                              what Vertex reads
     input.json                               that the input is whole
@@ -85,7 +85,7 @@ def aborted(run: str) -> str:
 
 
 def cancelled(run: str) -> str:
-    """Name of the fact that somebody wants the run to end with what it has."""
+    """Name of the fact that the run is to end with what it has."""
     return folder(run) + "cancelled.json"
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.urls import is_open
 
@@ -45,6 +46,8 @@ class Settings(BaseSettings):
     """``http://…`` base URL of a server that speaks the Vertex AI API, in place of Google's."""
     model: str = ""
     """Model of runs that name none."""
+    run_deadline: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
 
     max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
     """Vertex refuses jobs of more than 200,000 requests."""
@@ -79,6 +82,11 @@ class Settings(BaseSettings):
 
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @field_validator("run_deadline", mode="before")
+    @classmethod
+    def _is_a_span(cls, value: object) -> object:
+        return spans.parse(value) if isinstance(value, str) else value
 
     @field_validator("bucket")
     @classmethod

@@ -154,6 +154,7 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
         model=manifest.model,
         labels=manifest.labels,
         created=manifest.created,
+        deadline=manifest.deadline,
         ended=float(fields.get("ended", 0)),
         requests=int(fields.get("requests", fields.get("sent", 0))),
         succeeded=sum(shard.succeeded for shard in shards),

@@ -33,7 +33,10 @@ class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run as opened; ``created`` in seconds since the epoch."""
+    """A run as opened; ``created`` in seconds since the epoch.
+
+    ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never.
+    """
 
     run: str
     model: str
@@ -43,6 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     sinks: list[SinkSpec] = []
     idempotent: bool = False
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 3
+    deadline: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     v: int = VERSION
 
     def content(self) -> "Manifest":

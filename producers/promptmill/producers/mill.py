@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
 from promptmill.producers.chunks import Keys, cut
 from promptmill.producers.connection import Connection
@@ -56,6 +57,7 @@ class Promptmill:
         sinks: Sequence[SinkSpec] = (),
         idempotency_key: str | None = None,
         max_attempts: int = 3,
+        deadline: str | float | None = None,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -65,6 +67,8 @@ class Promptmill:
         wanted ``key`` and ``metadata``. Nothing is paid for before the last one was accepted. A row that cannot be sent
         becomes a failure of the run with reason INVALID_REQUEST (and is shown to ``on_refused``); the rest goes on.
         Requests that fail for a reason that may pass are tried up to ``max_attempts`` times, in jobs of their own.
+        When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since the first request was stored,
+        the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
         The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
         hears how many requests were sent so far.
 
@@ -79,6 +83,7 @@ class Promptmill:
             sinks=list(sinks),
             idempotent=idempotency_key is not None,
             max_attempts=_attempts(max_attempts),
+            deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
         )
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
@@ -134,7 +139,7 @@ class _Submission:
         if known is None:
             return
         if known.content() != self._manifest.content():
-            raise IdempotencyConflict("this idempotency key belongs to a run with another model, name, labels or sinks")
+            raise IdempotencyConflict("this idempotency key belongs to a run with another model, name or options")
         self._manifest = known
         self._stored = self._index.stored_chunks(known.run)
         self._sealed = self._index.sealed_chunks(known.run)
@@ -207,6 +212,16 @@ def _attempts(number: int) -> int:
     if not 1 <= number <= MAX_ATTEMPTS:
         raise ConfigurationError(f"max_attempts is a number from 1 to {MAX_ATTEMPTS}, not {number}")
     return number
+
+
+def _seconds(deadline: str | float) -> float:
+    try:
+        seconds = spans.parse(str(deadline))
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise ConfigurationError(f"deadline is a span of time such as 90m, 36h or 2d, not {deadline!r}")
+    return seconds
 
 
 def _model(model: str) -> str:

@@ -25,13 +25,14 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run: its state, counts and shards; times in seconds since the epoch."""
+    """A run: its state, counts and shards; times in seconds since the epoch, ``deadline`` in seconds since ``created``."""
 
     run: str
     state: str
     name: str = ""
     model: str = ""
     created: float = 0.0
+    deadline: float = 0.0
     ended: float = 0.0
     requests: int = 0
     succeeded: int = 0

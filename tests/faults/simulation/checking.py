@@ -161,7 +161,7 @@ class _Expected:
             yield f"{where}: row {number} ended as {found!r}, not {sorted(allowed)}; Vertex wrote {answers}"
 
 
-_OF_JOBS = {"MISSING_ROW", "JOB_FAILED", "JOB_INTERRUPTED", "JOB_EXPIRED", "JOB_CANCELLED"}
+_OF_JOBS = {"MISSING_ROW", "JOB_FAILED", "JOB_INTERRUPTED", "JOB_EXPIRED", "JOB_CANCELLED", "DEADLINE_EXCEEDED"}
 
 
 def _failures(answers: dict[int, list[str]]) -> set[str]:

@@ -31,6 +31,7 @@ class Submission:
     max_attempts: int
     sinks: list[SinkSpec]
     cancel_after: float = 0.0
+    deadline: float | None = None
     run: str = ""
 
     def __post_init__(self) -> None:
@@ -57,6 +58,7 @@ def _submission(rng: random.Random, key: str) -> Submission:
         max_attempts=rng.randint(1, 3),
         sinks=[SinkSpec("bucket", "gs://simulated/sink")][: rng.choice((0, 1, 1, 1))],
         cancel_after=rng.choice((0, 0, 0, rng.uniform(1, 200))),
+        deadline=rng.choice((None, None, None, rng.uniform(20, 300))),
     )
 
 
@@ -148,6 +150,7 @@ class Story:
                 idempotency_key=submission.key,
                 sinks=submission.sinks,
                 max_attempts=submission.max_attempts,
+                deadline=submission.deadline,
             )
         except Crash:
             world.say("is gone")

@@ -79,6 +79,7 @@ def test_the_version_is_told() -> None:
         ["list", "--format", "yaml"],
         ["demo", "--latency", "long"],
         ["submit", "--prompt", "x", "--max-attempts", "0"],
+        ["submit", "--prompt", "x", "--deadline", "soon"],
         ["dead-letters", "--replay", "x", "--all"],
         ["lost-jobs", "--end", "x", "--retry", "x"],
         ["nonsense"],

@@ -42,6 +42,7 @@ WRONG = [
     ("PROMPTMILL_POLL_INTERVAL", "soon", "valid number"),
     ("PROMPTMILL_POLL_MAX_INTERVAL", "61", "less than or equal to 60"),
     ("PROMPTMILL_LOG_FORMAT", "xml", "match pattern"),
+    ("PROMPTMILL_RUN_DEADLINE", "soon", "'soon' is not a span of time such as"),
 ]
 
 
@@ -53,6 +54,14 @@ def test_a_wrong_setting_is_named_by_its_variable(
 
     with pytest.raises(ConfigurationError, match=f"^{name}: .*{why}"):
         load()
+
+
+def test_a_deadline_is_named_as_people_write_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTMILL_RUN_DEADLINE", "36h")
+
+    assert load().run_deadline == 129_600.0
+    assert load(run_deadline=90).run_deadline == 90.0
+    assert load(run_deadline="0").run_deadline == 0.0
 
 
 def test_all_wrong_settings_are_named_at_once() -> None:

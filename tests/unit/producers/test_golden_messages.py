@@ -174,7 +174,13 @@ def test_an_ingest_message_means_what_it_meant() -> None:
     assert decode_ingest((V1 / "ingest-last.msgpack").read_bytes()).seal == SEAL
 
 
-@pytest.mark.parametrize("file", ["ingest.msgpack", "ingest-last.msgpack"])
+def test_a_message_of_a_run_with_a_deadline_means_what_it_meant() -> None:
+    message = decode_ingest((V1 / "ingest-deadline.msgpack").read_bytes())
+
+    assert message.run == msgspec.structs.replace(MANIFEST, deadline=129_600.0)
+
+
+@pytest.mark.parametrize("file", ["ingest.msgpack", "ingest-last.msgpack", "ingest-deadline.msgpack"])
 def test_what_a_later_producer_adds_to_a_message_is_passed_over(file: str) -> None:
     data = (V1 / file).read_bytes()
     message = msgspec.msgpack.decode(data)

@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 import promptmill.producers as public
 from promptmill.config.errors import PromptmillError
 
@@ -41,6 +43,14 @@ def test_every_error_that_submitting_raises_is_public() -> None:
 
     assert errors
     assert errors - {"Transient"} <= set(public.__all__)
+
+
+@pytest.mark.parametrize("deadline", ["soon", "0", "-1h", 0, ""])
+def test_a_deadline_that_is_no_span_is_refused_before_anything_is_sent(deadline: str | float) -> None:
+    mill = public.Promptmill(broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash")
+
+    with pytest.raises(public.ConfigurationError, match="deadline is a span of time such as 90m, 36h or 2d, not"):
+        mill.submit(["a"], deadline=deadline)
 
 
 def subclasses(kind: type[Exception]) -> list[type[Exception]]:

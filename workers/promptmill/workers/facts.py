@@ -143,14 +143,20 @@ class Delivered(msgspec.Struct, frozen=True):
     at: float
 
 
-class Cancelled(msgspec.Struct, frozen=True):
-    """That somebody wants the run to end with what it has."""
+class Cancelled(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That the run is to end with what it has: somebody wants it, or for a ``reason`` that its rows then have."""
 
     at: float
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        """What people are told."""
+        return "the run's deadline passed" if self.reason else "the run was cancelled"
 
 
 class Aborted(msgspec.Struct, frozen=True):
-    """Why a run will never be submitted, and its state: ``failed`` or ``cancelled``."""
+    """Why a run will never be submitted, and its state: ``failed``, ``cancelled`` or ``expired``."""
 
     reason: str
     state: str

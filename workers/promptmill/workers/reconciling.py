@@ -53,6 +53,8 @@ def _look_at(services: Services, flow: Flow | None, known: RunFacts, parked: set
         yield Finding(known.run, "written into Redis anew")
     if missing := steps.due.missing_chunks(known):
         yield Finding(known.run, _words_of_missing(missing, known))
+    if steps.cancel.is_past_deadline(services.bucket, known):
+        yield _expire(services, flow, known)
     for step in _due(services, known, parked):
         if flow is None:
             yield Finding(known.run, f"would send {step.id}")
@@ -62,13 +64,23 @@ def _look_at(services: Services, flow: Flow | None, known: RunFacts, parked: set
             yield Finding(known.run, f"sent {step.id}")
 
 
+def _expire(services: Services, flow: Flow | None, known: RunFacts) -> Finding:
+    if flow is None:
+        return Finding(known.run, "would end it: its deadline has passed")
+    steps.cancel.expire(services.bucket, known.run)
+    known.cancelled = True
+    services.index.note_cancelling(known.run)
+    services.index.note_error(known.run, "the run's deadline passed")
+    return Finding(known.run, "ends, as its deadline has passed")
+
+
 def _due(services: Services, known: RunFacts, parked: set[str]) -> list[Step]:
     due = [step for step in steps.due.next_steps(known) if step.id not in parked]
     submits = [step for step in due if step.task == "submit"]
     if submits:
         room = watching.with_room(services, submits)
         due = [step for step in due if step.task != "submit" or step in room]
-    if known.cancelled and steps.cancel.open_places(known):
+    if steps.cancel.is_due(known):
         due.append(Step("cancel", known.run))
     return due
 

@@ -14,7 +14,7 @@ from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Job
 from promptmill.workers.services import Services
-from promptmill.workers.steps import poll, submit
+from promptmill.workers.steps import cancel, poll, submit
 from promptmill.workers.steps.step import Step, Wait
 
 _log = structlog.get_logger(__name__)
@@ -141,7 +141,7 @@ def look(services: Services) -> Seen:
     for job in waiting:
         alarms.note(services, open_jobs[job.name], job, now)
     ended = seen.ended + [job for job in found if job.ended]
-    return Seen([end(services, open_jobs[job.name], Ended(job, facts.now())) for job in ended], waiting)
+    return Seen([_end(services, open_jobs[job.name], job) for job in ended], waiting)
 
 
 def find(services: Services, known: OpenJob) -> Job | None:
@@ -154,6 +154,10 @@ def find(services: Services, known: OpenJob) -> Job | None:
 def _missing(known: OpenJob, now: float) -> Job:
     """A job that is nowhere; it is looked for less often the longer that lasts."""
     return Job(known.name, alarms.MISSING, create_time=known.since or now)
+
+
+def _end(services: Services, known: OpenJob, job: Job) -> Step:
+    return end(services, known, cancel.ended(services.bucket, known.run, job))
 
 
 def end(services: Services, known: OpenJob, ended: Ended) -> Step:

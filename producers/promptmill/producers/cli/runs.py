@@ -127,6 +127,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("requests", f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
         ("created", moment(status.created)),
+        ("deadline", moment(status.created + status.deadline) if status.deadline else ""),
         ("ended", moment(status.ended) + words.took(status)),
         ("error", status.error),
         *(("warning", words) for words in status.warnings),

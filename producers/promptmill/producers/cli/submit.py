@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptmill.producers.cli import exits, output, progress, words
-from promptmill.producers.cli.arguments import label
+from promptmill.producers.cli.arguments import label, span
 
 if TYPE_CHECKING:
     from promptmill.producers import Run
@@ -38,6 +38,10 @@ def submit(
     max_attempts: Annotated[
         int, typer.Option(min=1, max=9, help="How often a request is tried that fails for a reason that may pass.")
     ] = 3,
+    deadline: Annotated[
+        float | None,
+        typer.Option(metavar="SPAN", parser=span, help="Such as 90m, 36h or 2d: end then, with what there is."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -51,7 +55,14 @@ def submit(
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
     """
     run = _send(
-        _prompts(file, prompt or []), model, name, labels or [], sink or [], idempotency_key, max_attempts=max_attempts
+        _prompts(file, prompt or []),
+        model,
+        name,
+        labels or [],
+        sink or [],
+        idempotency_key,
+        max_attempts=max_attempts,
+        deadline=deadline,
     )
     typer.echo(run.id)
     if wait:
@@ -85,8 +96,7 @@ def _send(
     labels: list[str],
     urls: list[str],
     key: str | None,
-    *,
-    max_attempts: int,
+    **options: Any,
 ) -> "Run":
     from promptmill.config import logs
     from promptmill.producers import Promptmill, sinks
@@ -106,9 +116,9 @@ def _send(
             labels=dict(_split(text) for text in labels),
             sinks=[sinks.jsonl(url) for url in urls],
             idempotency_key=key,
-            max_attempts=max_attempts,
             on_refused=refusals.note,
             on_sent=on_sent,
+            **options,
         )
     refusals.tell()
     return run

@@ -55,5 +55,7 @@ def _ended(run: RunStatus) -> str:
             return f"{counts}{took(run)}.{error}"
         case "failed":
             return f"The run failed: {run.succeeded:,} of {plural(run.requests, 'request')} succeeded.{error}"
+        case "expired":
+            return f"The run expired with {progress(run)}.{error}"
         case _:
             return f"The run was {run.state} with {progress(run)}.{error}"

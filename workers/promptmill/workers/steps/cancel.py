@@ -1,11 +1,15 @@
 """Ends a run with what it has: nothing more is submitted, jobs under way are asked to stop, finished rows are kept."""
 
+import msgspec
+
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.workers import facts
-from promptmill.workers.facts import Cancelled, Created, RunFacts
-from promptmill.workers.ports import BatchJobs, Bucket
+from promptmill.workers.facts import Cancelled, Created, Ended, RunFacts
+from promptmill.workers.ports import BatchJobs, Bucket, Job
 from promptmill.workers.steps import ingest
+
+DEADLINE = "DEADLINE_EXCEEDED"
 
 
 def cancel(bucket: Bucket, jobs: BatchJobs, known: RunFacts) -> int:
@@ -15,17 +19,58 @@ def cancel(bucket: Bucket, jobs: BatchJobs, known: RunFacts) -> int:
     being created at this moment is found by the next sweep. A run that its producer has not sent in full ends at once.
     """
     facts.put(bucket, names.cancelled(known.run), Cancelled(facts.now()))
-    if known.plan is None and not known.is_whole:
-        ingest.abort(bucket, known.run, "cancelled before it was submitted", "cancelled")
+    if _is_cut_short(known):
+        wish = facts.get(bucket, names.cancelled(known.run), Cancelled)
+        state = "expired" if wish.reason else "cancelled"
+        ingest.abort(bucket, known.run, f"{wish.words} before it was submitted", state)
     open_jobs = [name for place in open_places(known) if (name := _job(bucket, known.run, place))]
     for name in open_jobs:
         _ask(jobs, name)
     return len(open_jobs)
 
 
+def is_due(known: RunFacts) -> bool:
+    """Whether a run that is cancelled has something left to cancel."""
+    return known.cancelled and bool(open_places(known) or _is_cut_short(known))
+
+
 def open_places(known: RunFacts) -> list[tuple[int, int]]:
     """Return the attempts whose job has not ended."""
     return [place for place, shard in sorted(known.shards.items()) if shard.job and not shard.ended]
+
+
+def is_past_deadline(bucket: Bucket, known: RunFacts) -> bool:
+    """Whether a run that nobody has ended yet has been open for longer than it may, by the bucket's clock."""
+    if known.manifest is None or not known.manifest.deadline or known.cancelled or known.reported:
+        return False
+    opened = bucket.find(names.manifest(known.run))
+    age = facts.age(bucket, opened, names.folder(known.run) + "clock") if opened else 0.0
+    return age > known.manifest.deadline
+
+
+def expire(bucket: Bucket, run: str) -> None:
+    """Write down that a run is to end, as its deadline has passed; ``cancel`` does the rest."""
+    facts.put(bucket, names.cancelled(run), Cancelled(facts.now(), DEADLINE))
+
+
+def ended(bucket: Bucket, run: str, job: Job) -> Ended:
+    """Return how a job ended, as a fact: rows of one that was cancelled for a reason fail for that."""
+    wish = find(bucket, run) if job.state == "JOB_STATE_CANCELLED" else None
+    if wish is None or not wish.reason:
+        return Ended(job, facts.now())
+    return Ended(msgspec.structs.replace(job, error_message=wish.words), facts.now(), wish.reason)
+
+
+def find(bucket: Bucket, run: str) -> Cancelled | None:
+    """Return the wish that a run end, if there is one."""
+    try:
+        return facts.get(bucket, names.cancelled(run), Cancelled)
+    except NotFound:
+        return None
+
+
+def _is_cut_short(known: RunFacts) -> bool:
+    return known.plan is None and not known.is_whole
 
 
 def _job(bucket: Bucket, run: str, place: tuple[int, int]) -> str:

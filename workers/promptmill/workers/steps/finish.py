@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from promptmill.config import names
+from promptmill.config import names, spans
 from promptmill.config.errors import NotFound, Transient
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.status import Report
-from promptmill.workers import facts
-from promptmill.workers.facts import Aborted, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled
+from promptmill.workers import facts, reasons
+from promptmill.workers.facts import Aborted, Cancelled, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled
 from promptmill.workers.ports import Bucket
+from promptmill.workers.steps import cancel
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
 
@@ -45,8 +46,17 @@ def _report(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[
     story = [_attempt(bucket, run, index, attempt, len(manifest.sinks)) for index, attempt in attempts]
     sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
     report = _finished(bucket, manifest, plan, story, sinks)
-    cancelled = report.failed and bucket.find(names.cancelled(run))
-    return msgspec.structs.replace(report, state="cancelled") if cancelled else report
+    return _cut_short(report, cancel.find(bucket, run), manifest.deadline)
+
+
+def _cut_short(report: Report, wish: Cancelled | None, deadline: float) -> Report:
+    """Say in the report that the run was ended before its time, if that cost it rows."""
+    if wish and wish.reason and report.failures.keys() & reasons.PASSING:
+        error = f"the run's deadline of {spans.show(deadline)} passed"
+        return msgspec.structs.replace(report, state="expired", error=error)
+    if wish and not wish.reason and report.failed:
+        return msgspec.structs.replace(report, state="cancelled")
+    return report
 
 
 def _aborted(bucket: Bucket, run: str) -> Aborted | None:

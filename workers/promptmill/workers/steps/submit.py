@@ -16,7 +16,7 @@ from promptmill.config import names
 from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, Unanswered
 from promptmill.producers.messages import Manifest
 from promptmill.workers import facts
-from promptmill.workers.facts import Created, Ended, Input, Intent
+from promptmill.workers.facts import Cancelled, Created, Ended, Input, Intent
 from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
 from promptmill.workers.steps.step import Wait
 
@@ -46,7 +46,8 @@ def submit(
         if wait := _take_over(bucket, jobs, folder, request, intent, settle_seconds):
             return _created(bucket, folder) or wait
     if bucket.find(names.cancelled(run)):
-        return _write_down(bucket, folder, "", "the run was cancelled", "JOB_STATE_CANCELLED")
+        wish = facts.get(bucket, names.cancelled(run), Cancelled)
+        return _write_down(bucket, folder, "", wish.words, "JOB_STATE_CANCELLED", wish.reason)
     return _create(bucket, jobs, folder, request, intent)
 
 
@@ -101,9 +102,11 @@ def _give_back(bucket: Bucket, folder: str, intent: Intent) -> None:
             bucket.replace(folder + "intent.json", facts.encode(Intent("")), seen.generation)
 
 
-def _write_down(bucket: Bucket, folder: str, name: str, refusal: str = "", state: str = "JOB_STATE_FAILED") -> Created:
+def _write_down(
+    bucket: Bucket, folder: str, name: str, refusal: str = "", state: str = "JOB_STATE_FAILED", reason: str = ""
+) -> Created:
     if refusal:
-        facts.put(bucket, folder + "ended.json", Ended(Job(name, state, error_message=refusal), facts.now()))
+        facts.put(bucket, folder + "ended.json", Ended(Job(name, state, error_message=refusal), facts.now(), reason))
     facts.put(bucket, folder + "job.json", Created(name, facts.now(), refusal))
     return facts.get(bucket, folder + "job.json", Created)
 
