@@ -18,10 +18,14 @@ runs/<run>/shards/<shard>/<attempt>/
     parsed/<part>.json                       what was counted in one part
     settled.json                             one final state for every row of the shard
     delivered/<sink>-<part>.json             that one part is in one sink
+    late.json                                how a job that was given up ended after all
+    harvested.json                           how many of its answers are kept
     output/…                                 what Vertex writes
+runs/<run>/late/<part>.jsonl                 answers of jobs that were given up and ended after all
 runs/<run>/report.json                       the run is done
 dead/<step>                                  work that was refused so often that a person must look
-open/<run>                                   the run is not done; the one object that goes away
+given-up/<run>/<shard>/<attempt>             a job that may yet end, and is looked after
+open/<run>                                   the run is not done
 
 No name is ever the folder of another: some stores cannot hold both.
 """
@@ -32,6 +36,7 @@ import re
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,61}")
 STEP_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
 OPEN = "open/"
+GIVEN_UP = "given-up/"
 DEAD = "dead/"
 
 
@@ -87,6 +92,21 @@ def aborted(run: str) -> str:
 def cancelled(run: str) -> str:
     """Name of the fact that the run is to end with what it has."""
     return folder(run) + "cancelled.json"
+
+
+def late_folder(run: str) -> str:
+    """Folder of the answers that came too late for the results of a run, with its final slash."""
+    return folder(run) + "late/"
+
+
+def late(run: str, index: int, attempt: int, part: int) -> str:
+    """Name of the late answers of one part."""
+    return f"{late_folder(run)}{_number(index):04d}-{_number(attempt)}-{_number(part):05d}.jsonl"
+
+
+def given_up(run: str, index: int, attempt: int) -> str:
+    """Name of the marker of a job that was given up, and may yet end."""
+    return f"{GIVEN_UP}{check_run(run)}/{_number(index)}/{_number(attempt)}"
 
 
 def report(run: str) -> str:

@@ -23,6 +23,7 @@ QUEUE_OF = {
     "promptmill.parse": WORK,
     "promptmill.settle": WORK,
     "promptmill.deliver": WORK,
+    "promptmill.harvest": WORK,
     "promptmill.finish": WORK,
     "promptmill.reconcile": POLL,
 }

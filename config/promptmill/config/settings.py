@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """Seconds to wait for the answer to the creation of a job."""
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
     """How long after an unanswered creation its job may still turn up in Vertex's list."""
+    give_up_seconds: Annotated[float, Field(ge=0)] = 3600.0
+    """How long after a run was to end its jobs may take to do so, before they are given up."""
     lost_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """How long Vertex may not know a job that it has created before the job is called lost."""
 

@@ -87,6 +87,13 @@ class Index:
         with self._answering() as r:
             r.hset(_run(run) + ":shards", f"{shard}/{attempt}.warning", words)
 
+    def note_late(self, run: str, shard: int, attempt: int, answers: int) -> None:
+        """Note how many answers of an attempt came too late for its run, if the run is known here."""
+        key = _run(run) + ":shards"
+        with self._answering() as r:
+            if r.exists(key):
+                r.hset(key, f"{shard}/{attempt}.late", answers)
+
     def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0) -> None:
         """Note that a run is done."""
         key = _run(run)

@@ -65,14 +65,18 @@ class Run:
                     raise
             time.sleep(1.0)
 
-    def results(self) -> Iterator[Result]:
-        """Stream the results of all shards that are settled, in no particular order; needs access to the bucket."""
-        decode = msgspec.json.Decoder(Result).decode
-        return map(decode, self.result_lines())
+    def results(self, *, late: bool = False) -> Iterator[Result]:
+        """Stream the results of all shards that are settled, in no particular order; needs access to the bucket.
 
-    def result_lines(self) -> Iterator[bytes]:
+        ``late`` ones are instead the answers of jobs that were given up and ended after all; no sink has them, and their
+        rows are failures among the results.
+        """
+        decode = msgspec.json.Decoder(Result).decode
+        return map(decode, self.result_lines(late=late))
+
+    def result_lines(self, *, late: bool = False) -> Iterator[bytes]:
         """Stream the results as lines of JSON, as they lie in the bucket."""
-        lines: Iterator[bytes] = bucket_access("results")(self._settings, self.id)
+        lines: Iterator[bytes] = bucket_access("late_results" if late else "results")(self._settings, self.id)
         return lines
 
     def failures(self) -> Iterator[Result]:

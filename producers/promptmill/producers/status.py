@@ -10,7 +10,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """One attempt of a shard: how far it is, its counts, and its job (Google's name and state).
 
     ``requests`` are those of this attempt; those that are to be tried again count as neither succeeded nor failed.
-    ``warning`` says what people should know of it.
+    ``warning`` says what people should know of it; ``late`` answers came after its job was given up.
     """
 
     shard: int
@@ -22,6 +22,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     job: str = ""
     job_state: str = ""
     warning: str = ""
+    late: int = 0
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,6 +51,11 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     def warnings(self) -> list[str]:
         """What people should know of the run, a sentence each."""
         return [f"shard {one.shard}, attempt {one.attempt}: {one.warning}" for one in self.shards if one.warning]
+
+    @property
+    def late(self) -> int:
+        """Number of answers that came too late for the results, and are kept beside them."""
+        return sum(shard.late for shard in self.shards)
 
     @property
     def jobs(self) -> int:

@@ -67,6 +67,13 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
     by_hand: bool = False
 
 
+class Harvested(msgspec.Struct, frozen=True):
+    """How many answers of a job that was given up came after all."""
+
+    answers: int
+    at: float
+
+
 class PartRange(msgspec.Struct, frozen=True, array_like=True):
     """Bytes ``start`` to ``end`` of one generation of an output object."""
 

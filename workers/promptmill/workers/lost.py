@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from promptmill.config.settings import Settings
-from promptmill.workers import alarms, facts, watching
+from promptmill.workers import alarms, facts, given_up, watching
 from promptmill.workers.facts import Ended
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
@@ -52,7 +52,7 @@ def end(services: Services, flow: Flow, place: str, *, again: bool) -> None:
         raise ValueError(f"no job at {place[:80]!r} is lost")
     job = Job(known.name, "JOB_STATE_FAILED", error_message="Vertex does not know the job any more")
     ended = Ended(job, facts.now(), reason="JOB_LOST", again=again, by_hand=True)
-    flow.enqueue([watching.end(services, known, ended)])
+    flow.enqueue([given_up.end(services, known, ended)])
 
 
 def _told(job: OpenJob) -> LostJob:

@@ -5,7 +5,7 @@ from promptmill.producers.index import Index
 from promptmill.producers.messages import Seal
 from promptmill.producers.status import ShardStatus
 from promptmill.workers import facts
-from promptmill.workers.facts import Created, Ended, Input, Plan, RunFacts, Settled
+from promptmill.workers.facts import Created, Ended, Harvested, Input, Plan, RunFacts, Settled
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
 
@@ -42,6 +42,11 @@ def settled(index: Index, run: str, shard: int, attempt: int, settled: Settled) 
     """Note the counts of an attempt."""
     counts = settled.counts
     index.set_shard(run, ShardStatus(shard, "settled", attempt, succeeded=counts.succeeded, failed=counts.failed))
+
+
+def harvested(index: Index, run: str, shard: int, attempt: int, found: Harvested) -> None:
+    """Note how many answers of an attempt came after its job was given up."""
+    index.note_late(run, shard, attempt, found.answers)
 
 
 def remember(index: Index, bucket: Bucket, known: RunFacts) -> bool:

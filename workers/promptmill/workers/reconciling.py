@@ -7,7 +7,7 @@ from typing import NamedTuple
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.config.settings import Settings
-from promptmill.workers import dead, facts, lost, progress, steps, watching
+from promptmill.workers import dead, facts, given_up, lost, progress, steps, watching
 from promptmill.workers.facts import Created, RunFacts
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
@@ -46,6 +46,8 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
         yield from (Finding(job.run, _words_of_lost(job)) for job in lost.find(services))
     if thorough or services.notes.claim("strays", _STRAYS):
         yield from _strays(services, flow)
+        if flow:
+            yield from map(Finding._make, given_up.look_after(services, flow))
 
 
 def _look_at(services: Services, flow: Flow | None, known: RunFacts, parked: set[str]) -> Iterator[Finding]:
@@ -55,6 +57,8 @@ def _look_at(services: Services, flow: Flow | None, known: RunFacts, parked: set
         yield Finding(known.run, _words_of_missing(missing, known))
     if steps.cancel.is_past_deadline(services.bucket, known):
         yield _expire(services, flow, known)
+    for words in given_up.give_up(services, flow, known):
+        yield Finding(known.run, words)
     for step in _due(services, known, parked):
         if flow is None:
             yield Finding(known.run, f"would send {step.id}")

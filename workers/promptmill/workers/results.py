@@ -21,6 +21,13 @@ def report(settings: Settings, run: str) -> bytes:
     return build(settings).bucket.read(names.report(run))
 
 
+def late(settings: Settings, run: str) -> Iterator[bytes]:
+    """Yield the answers of jobs of a run that were given up and ended after all, in the same form."""
+    bucket = build(settings).bucket
+    for stored in bucket.list(names.late_folder(run)):
+        yield from bucket.read(stored.name).split(b"\n")[:-1]
+
+
 def lines(bucket: Bucket, run: str) -> Iterator[bytes]:
     """Yield the results of a run, one file of each shard at a time."""
     known = facts.load(bucket, run)

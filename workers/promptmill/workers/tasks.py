@@ -175,6 +175,17 @@ def deliver(self: Stage, run: str, index: int, attempt: int, part: int, sink: in
         _finish_if_through(self, run, index, attempt)
 
 
+@shared_task(bind=True, base=Stage, name="promptmill.harvest")
+def harvest(self: Stage, run: str, index: int, attempt: int) -> None:
+    """Keep the answers of a job that was given up and ended after all, beside the results of its run."""
+    services = self.services
+    found = steps.harvest.harvest(services.bucket, run, index, attempt, services.settings.part_bytes)
+    if isinstance(found, Wait):
+        self.wait(found)
+    progress.harvested(services.index, run, index, attempt, found)
+    _log.info("late answers kept", run=run, shard=index, attempt=attempt, answers=found.answers)
+
+
 @shared_task(bind=True, base=Stage, name="promptmill.finish")
 def finish(self: Stage, run: str) -> None:
     """Write the report of a run that is all settled and delivered."""

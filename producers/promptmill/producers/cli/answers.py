@@ -33,6 +33,9 @@ def results(
     file: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not to stdout.")
     ] = None,
+    late: Annotated[
+        bool, typer.Option("--late", help="Answers of jobs that were given up and ended after all, instead.")
+    ] = False,
     form: RowsFormat = Format.jsonl,
 ) -> None:
     """Stream the results of a run.
@@ -49,10 +52,10 @@ def results(
     found = _find(run)
     with _written_to(file):
         if form is Format.jsonl:
-            for line in found.result_lines():
+            for line in found.result_lines(late=late):
                 output.write_line(line)
         else:
-            output.write((_record(result) for result in found.results()), form)
+            output.write((_record(result) for result in found.results(late=late)), form)
 
 
 def failures(

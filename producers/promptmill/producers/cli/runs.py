@@ -101,6 +101,7 @@ def facts(status: "RunStatus") -> dict[str, Any]:
         "seconds": max(status.ended - status.created, 0.0),
         "done": status.done,
         "jobs": status.jobs,
+        "late": status.late,
         "warnings": status.warnings,
         "standing": words.standing(status, time.time()),
         "shards": [msgspec.structs.asdict(shard) for shard in status.shards],
@@ -126,6 +127,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("labels", ", ".join(f"{name}={value}" for name, value in status.labels.items())),
         ("requests", f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
+        ("late", f"{status.late:,} answers: promptmill results {status.run} --late" if status.late else ""),
         ("created", moment(status.created)),
         ("deadline", moment(status.created + status.deadline) if status.deadline else ""),
         ("ended", moment(status.ended) + words.took(status)),
@@ -135,7 +137,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
 
 
 def _shard(shard: "ShardStatus") -> Record:
-    return {name: value for name, value in msgspec.structs.asdict(shard).items() if name != "warning"}
+    return {name: value for name, value in msgspec.structs.asdict(shard).items() if name not in {"warning", "late"}}
 
 
 def _row(status: "RunStatus", now: float) -> Record:

@@ -38,6 +38,7 @@ class FakeJobs:
         self._bucket, self._answer, self._clock, self._parent = bucket, answer, clock, parent
         self._duration, self._listed_after = duration, 0.0
         self._jobs: dict[str, tuple[Job, JobRequest]] = {}
+        self._deaf = False
         self._forgotten: dict[str, bool] = {}
         self._troubles: deque[PromptmillError] = deque()
         self._lock = threading.Lock()
@@ -53,6 +54,10 @@ class FakeJobs:
     def hide_new_jobs(self, seconds: float) -> None:
         """Let ``list`` know no job before it is so old."""
         self._listed_after = seconds
+
+    def ignore_cancellations(self, ignored: bool = True) -> None:
+        """Let jobs that are asked to stop go on, or stop again."""
+        self._deaf = ignored
 
     def forget(self, name: str, *, listed: bool = False) -> None:
         """Let ``get``, and unless it is ``listed`` also ``list``, not know a job until it is recalled."""
@@ -91,9 +96,9 @@ class FakeJobs:
         return (job for job in jobs if job.create_time <= limit and all(test(job) for test in tests))
 
     def cancel(self, name: str) -> None:
-        """Cancel a job: it ends at once, without output, unless it has ended."""
+        """Cancel a job: it ends at once, without output, unless it has ended or cancellations are ignored."""
         job = self.get(name)
-        if not job.ended:
+        if not (job.ended or self._deaf):
             with self._lock:
                 self._end(name, state="JOB_STATE_CANCELLED", end_time=self._clock())
 

@@ -39,6 +39,12 @@ def open_places(known: RunFacts) -> list[tuple[int, int]]:
     return [place for place, shard in sorted(known.shards.items()) if shard.job and not shard.ended]
 
 
+def has_waited(bucket: Bucket, known: RunFacts, seconds: float) -> bool:
+    """Whether jobs of a run are open so many seconds after it was to end, by the bucket's clock."""
+    wish = bucket.find(names.cancelled(known.run)) if known.cancelled and open_places(known) else None
+    return wish is not None and facts.age(bucket, wish, names.folder(known.run) + "clock") > seconds
+
+
 def is_past_deadline(bucket: Bucket, known: RunFacts) -> bool:
     """Whether a run that nobody has ended yet has been open for longer than it may, by the bucket's clock."""
     if known.manifest is None or not known.manifest.deadline or known.cancelled or known.reported:
@@ -59,6 +65,13 @@ def ended(bucket: Bucket, run: str, job: Job) -> Ended:
     if wish is None or not wish.reason:
         return Ended(job, facts.now())
     return Ended(msgspec.structs.replace(job, error_message=wish.words), facts.now(), wish.reason)
+
+
+def ended_by_hand(bucket: Bucket, run: str, name: str) -> Ended:
+    """Return the end of a job of a cancelled run that does not come to its own end."""
+    wish = facts.get(bucket, names.cancelled(run), Cancelled)
+    job = Job(name, "JOB_STATE_CANCELLED", error_message=wish.words)
+    return Ended(job, facts.now(), wish.reason, by_hand=True)
 
 
 def find(bucket: Bucket, run: str) -> Cancelled | None:

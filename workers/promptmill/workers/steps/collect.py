@@ -24,17 +24,24 @@ def collect(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
     The final ``predictions*.jsonl`` are taken where there are any, else what was exported while the job ran.
     """
     folder = names.shard(run, index, attempt)
-    ended = facts.get(bucket, folder + "ended.json", Ended)
-    found = _output(bucket, folder, ended)
-    final = [stored for stored in found if "/incremental_predictions/" not in stored.name]
-    if _may_be_more(bucket, folder, ended.job, final):
-        return Wait(_PAUSE)
-    ranges = [piece for file in final or found for piece in divide(file, part_bytes)]
+    ranges = output(bucket, folder, "ended.json", part_bytes)
+    if isinstance(ranges, Wait):
+        return ranges
     facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))
     return facts.get(bucket, folder + "parts.json", Parts)
 
 
-def _may_be_more(bucket: Bucket, folder: str, job: Job, final: list[Stored]) -> bool:
+def output(bucket: Bucket, folder: str, end: str, part_bytes: int) -> list[PartRange] | Wait:
+    """Return the ranges of the output of the job whose end is the fact ``end`` of its attempt's folder."""
+    ended = facts.get(bucket, folder + end, Ended)
+    found = _output(bucket, folder, ended)
+    final = [stored for stored in found if "/incremental_predictions/" not in stored.name]
+    if _may_be_more(bucket, folder, end, ended.job, final):
+        return Wait(_PAUSE)
+    return [piece for file in final or found for piece in divide(file, part_bytes)]
+
+
+def _may_be_more(bucket: Bucket, folder: str, end: str, job: Job, final: list[Stored]) -> bool:
     """Whether output is still to come: none is there of a job that has answers, or one of several files is new."""
     if [stored.name.rpartition("/")[2] for stored in final] == ["predictions.jsonl"]:
         return False
@@ -42,7 +49,7 @@ def _may_be_more(bucket: Bucket, folder: str, job: Job, final: list[Stored]) -> 
         newest = max(final, key=lambda stored: stored.updated)
         return facts.age(bucket, newest, folder + "clock") < _QUIET
     has_answers = job.state == "JOB_STATE_SUCCEEDED" or job.successful_count > 0
-    ended = bucket.find(folder + "ended.json")
+    ended = bucket.find(folder + end)
     return has_answers and ended is not None and facts.age(bucket, ended, folder + "clock") < _LATE
 
 

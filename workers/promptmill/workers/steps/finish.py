@@ -46,7 +46,7 @@ def _report(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[
     story = [_attempt(bucket, run, index, attempt, len(manifest.sinks)) for index, attempt in attempts]
     sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
     report = _finished(bucket, manifest, plan, story, sinks)
-    return _cut_short(report, cancel.find(bucket, run), manifest.deadline)
+    return _with_late(_cut_short(report, cancel.find(bucket, run), manifest.deadline), bucket, story)
 
 
 def _cut_short(report: Report, wish: Cancelled | None, deadline: float) -> Report:
@@ -57,6 +57,15 @@ def _cut_short(report: Report, wish: Cancelled | None, deadline: float) -> Repor
     if wish and not wish.reason and report.failed:
         return msgspec.structs.replace(report, state="cancelled")
     return report
+
+
+def _with_late(report: Report, bucket: Bucket, story: list["_Attempt"]) -> Report:
+    """Say in the report where the answers of jobs that were given up would come to be, if they do."""
+    given_up = sum(one.ended.by_hand for one in story)
+    if not given_up:
+        return report
+    words = f"jobs given up: {given_up}; answers that they may yet have come to {bucket.url}/{names.late_folder(report.run)}"
+    return msgspec.structs.replace(report, error="; ".join(filter(None, (report.error, words))))
 
 
 def _aborted(bucket: Bucket, run: str) -> Aborted | None:

@@ -1,0 +1,57 @@
+"""A job that is asked to stop and does not keeps its run open for a while only, and is not paid for in vain."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from deadline import until
+from faults.mills import Mill, Mills
+from promptmill.producers import Run
+from proxy import HttpProxy
+from stack import Site
+
+LIFE = 60.0
+MODEL = "gemini-2.5-pro"
+SECONDS = {"PROMPTMILL_GIVE_UP_SECONDS": "2"}
+
+
+@pytest.fixture
+def vertex(servers: Site) -> Iterator[HttpProxy]:
+    """A proxy before Vertex, for workers, which tells nobody of cancellations."""
+    with HttpProxy(servers.emulator) as proxy:
+        proxy.fail("POST", r".*:cancel.*", status=200, times=float("inf"))
+        yield proxy
+
+
+def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_kept(
+    mills: Mills, vertex: HttpProxy
+) -> None:
+    with mills.mill("given-up", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
+        mill.site.fault("job", "queued", seconds=15, match={"model": f"*/{MODEL}"})
+        run = mill.submit(4, model=MODEL)
+        mill.work()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the job")
+        run.cancel()
+        mill.wait(run, LIFE)
+
+        report = run.report()
+        assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 4})
+        assert f"jobs given up: 1; answers that they may yet have come to {report.results}late/" in report.error
+        assert mill.site.jobs(run.id)[0]["state"] == "JOB_STATE_QUEUED"
+        assert list(run.results(late=True)) == []
+
+        until(lambda: answers_came(mill, run), LIFE, "late answers")
+
+        assert sorted(result.key for result in run.results(late=True) if result.succeeded) == ["1", "2", "3", "4"]
+        assert mill.cli("results", run.id, "--late").stdout.count("\n") == 4
+        assert f"4 answers: promptmill results {run.id} --late" in mill.cli("describe", run.id).stdout
+        assert run.report() == report
+        assert run.status.state == "cancelled"
+        assert mill.violations(run, 4) == []
+        assert mill.ended(run)
+
+
+def answers_came(mill: Mill, run: Run) -> bool:
+    """Let a sweep look for strays, as it does every ten minutes; whether the answers are kept."""
+    assert mill.cli("reconcile").returncode == 0
+    return run.status.late == 4
