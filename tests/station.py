@@ -7,6 +7,7 @@ from typing import Any
 
 from driver import Mill
 from faults.simulation.memory import Redis
+from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
 from promptmill.producers.index import Index
 from promptmill.producers.status import RunStatus
@@ -31,7 +32,7 @@ class Station:
         self.services = Services(
             settings, Index(connection), Notes(connection), lambda _: mill.bucket, lambda: mill.jobs
         )
-        self.flow = Flow(self, self.services.notes)
+        self.flow = Flow(self, self.services.notes, takeover(settings))
 
     @property
     def parent(self) -> str:

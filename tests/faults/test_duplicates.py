@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ def test_every_message_may_come_five_times(mills: Mills) -> None:
             mill.work(copies=5)
         mill.wait(run, 2 * LIFE)
 
+        assert mill.violations(run) == []
+
+
+def test_copies_of_a_message_do_not_make_copies_of_all_that_comes_after_it(mills: Mills) -> None:
+    with mills.mill("merged", {"PROMPTMILL_TAKEOVER_SECONDS": "600"}) as mill:
+        run = mill.submit()
+        again(mill, waiting(mill) * 20)
+        mill.work()
+        mill.wait(run, LIFE)
+        until(lambda: at_rest(mill), LIFE, "an end of the copies")
+
+        times = Counter(task for name, _, task in sent(mill.folder / "sent") if name != "promptmill.poll")
+        assert {step: copies for step, copies in times.items() if copies > 1} == {}
         assert mill.violations(run) == []
 
 

@@ -1,7 +1,7 @@
 """Queues, task names and Celery's options, the same in every process on one broker."""
 
 import ssl
-from typing import Any
+from typing import Any, NamedTuple
 
 from promptmill.config.settings import Settings
 
@@ -31,11 +31,28 @@ QUEUE_OF = {
 the largest import; ``ingest`` because a large run must not keep finished work of others waiting; ``reconcile`` shares the
 queue of ``poll``, which is never busy for long, so that it comes when all other workers are."""
 
-VISIBILITY_TIMEOUT = 24
-"""Seconds until Redis hands a dead worker's messages to another. A live one renews what it holds (``workers.leases``), so
-this may be shorter than a task or a countdown."""
 TIME_LIMIT = 540
 """Seconds after which a task that hangs is killed; ten times the longest step."""
+
+
+class Takeover(NamedTuple):
+    """In seconds, how soon others take over what a dead worker was at."""
+
+    messages: float
+    """Until Redis hands its messages to another. A live worker renews what it holds (``workers.leases``), so this may be
+    shorter than a task or a countdown."""
+    looks: float
+    """Between two looks for such messages."""
+    steps: float
+    """Until a step is taken for dead whose worker stopped to renew its note."""
+    fetched: float
+    """That a worker may take to begin a step that it has fetched."""
+
+
+def takeover(settings: Settings) -> Takeover:
+    """Derive all of them from the one setting: a message is found at the first look after its time."""
+    whole = settings.takeover_seconds
+    return Takeover(messages=whole * 4 / 5, looks=whole / 6, steps=whole * 2 / 3, fetched=whole / 2)
 
 
 def options(settings: Settings) -> dict[str, Any]:
@@ -44,9 +61,10 @@ def options(settings: Settings) -> dict[str, Any]:
     kombu looks for lost messages each ``unacked_restore_interval`` × ``unacked_restore_throttle`` seconds, by default
     only every 100; and the shortest visibility timeout of all apps on a broker wins, so all must use this one.
     """
+    times = takeover(settings)
     transport = {
-        "visibility_timeout": VISIBILITY_TIMEOUT,
-        "unacked_restore_interval": 5,
+        "visibility_timeout": times.messages,
+        "unacked_restore_interval": times.looks,
         "unacked_restore_throttle": 1,
         "socket_keepalive": True,
         "socket_timeout": 30,
@@ -65,7 +83,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": transport,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "visibility_timeout": VISIBILITY_TIMEOUT,
+        "visibility_timeout": times.messages,
         "accept_content": ["json", "msgpack"],
         "task_serializer": "json",
         "task_ignore_result": True,

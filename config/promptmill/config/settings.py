@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     """Longest time between two looks."""
     reconcile_interval: Annotated[float, Field(gt=0, le=600)] = 10.0
     """Seconds between two sweeps for work that stands still."""
+    takeover_seconds: Annotated[float, Field(ge=3, le=600)] = 30.0
+    """Seconds after which, at most, others take over what a dead worker was at; the same in all processes on a broker."""
     create_timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
     """Seconds to wait for the answer to the creation of a job."""
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0

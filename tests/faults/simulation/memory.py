@@ -144,6 +144,12 @@ class Redis:
             self._held[key] = _Held(kind(), float("inf"))
         return self._held[key].value
 
+    def queue_once(self, step: str, sent: str, milliseconds: int, once_in: int) -> int:
+        if not self.set(sent, "sent", nx=True, px=once_in):
+            return 0
+        self.set(step, "queued", px=milliseconds)
+        return 1
+
     def take_poll(self, key: str, chain: str, milliseconds: int) -> int:
         if self.get(key) not in (None, chain):
             return 0
@@ -183,6 +189,7 @@ _SCRIPTS: dict[str, Callable[..., Any]] = {
     "sismember": Redis.take_slot,
     "'time'": Redis.take_turn,
     "local turn": Redis.take_poll,
+    "'queued'": Redis.queue_once,
 }
 
 

@@ -126,7 +126,7 @@ SAFEGUARDS = [
     Mutation(
         "a sweep sends what stands still",
         "workers.flow:Flow.enqueue_stalled",
-        "self.enqueue(stalled)",
+        "self._send_step(step)",
         "pass",
     ),
     Mutation(

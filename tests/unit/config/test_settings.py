@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from promptmill.config.errors import ConfigurationError
-from promptmill.config.queues import ALL, QUEUE_OF, VISIBILITY_TIMEOUT, options
+from promptmill.config.queues import ALL, QUEUE_OF, options, takeover
 from promptmill.config.settings import Settings, load, variable
 from promptmill.config.urls import masked
 
@@ -117,9 +117,17 @@ def test_every_task_has_a_queue_that_a_worker_can_listen_to() -> None:
 def test_every_app_agrees_when_messages_are_handed_out_again() -> None:
     made = options(load())
 
-    assert made["broker_transport_options"]["visibility_timeout"] == made["visibility_timeout"] == VISIBILITY_TIMEOUT
+    assert made["broker_transport_options"]["visibility_timeout"] == made["visibility_timeout"] == 24
     assert made["task_acks_late"]
     assert made["task_reject_on_worker_lost"]
+
+
+@pytest.mark.parametrize("seconds", [3, 30, 600])
+def test_what_a_dead_worker_was_at_is_taken_over_in_the_time_that_is_set(seconds: float) -> None:
+    times = takeover(load(takeover_seconds=seconds))
+
+    assert times.messages + times.looks <= seconds
+    assert max(times.steps, times.fetched) <= seconds
 
 
 def test_no_message_is_taken_that_could_run_code() -> None:

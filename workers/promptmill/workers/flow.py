@@ -9,15 +9,12 @@ from kombu.exceptions import OperationalError
 
 from promptmill.config import queues
 from promptmill.config.errors import Transient
+from promptmill.config.queues import Takeover
 from promptmill.workers.notes import Notes
 from promptmill.workers.steps.step import Step
 
 _QUEUED = 600.0
 """Seconds for which a step in a queue is not sent again by a sweep, unless the queue is empty."""
-_FETCHED = 15.0
-"""Seconds that a worker may take to begin a step that it has fetched."""
-_RUNNING = 20.0
-"""Seconds after which a step whose worker stopped to renew its note is taken for dead."""
 
 
 def queue_of(step: Step) -> str:
@@ -28,15 +25,20 @@ def queue_of(step: Step) -> str:
 class Flow:
     """Enqueues steps of the pipeline."""
 
-    def __init__(self, app: Any, notes: Notes) -> None:
+    def __init__(self, app: Any, notes: Notes, takeover: Takeover) -> None:
         self._app = app
         self._notes = notes
+        self._takeover = takeover
 
     def enqueue(self, steps: Iterable[Step]) -> None:
-        """Send steps; a step that is sent twice runs twice, and must bear it."""
+        """Send steps; a step that is sent twice runs twice, and must bear it.
+
+        One that was sent just now is not sent again, or each copy of a message would make copies of all that comes after it.
+        Should that have been needed, because the step began too soon or its message was lost, a sweep sends it.
+        """
         for step in steps:
-            self._send(f"promptmill.{step.task}", [step.run, *step.place], step.id, queue_of(step))
-            self._notes.queue(step.id, _QUEUED)
+            if self._notes.queue_once(step.id, _QUEUED, self._takeover.fetched):
+                self._send_step(step)
 
     def enqueue_poll(self, chain: str) -> None:
         """Send the first look of a chain of polls."""
@@ -45,8 +47,18 @@ class Flow:
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
         """Send those steps that nobody is known to be at, and return them."""
         stalled = [step for step in steps if self._notes.claim(step.id, _QUEUED) or self._went_missing(step)]
-        self.enqueue(stalled)
+        for step in stalled:
+            self._notes.queue(step.id, _QUEUED)
+            self._send_step(step)
         return stalled
+
+    def _send_step(self, step: Step) -> None:
+        try:
+            self._send(f"promptmill.{step.task}", [step.run, *step.place], step.id, queue_of(step))
+        except Transient:
+            with suppress(Transient):
+                self._notes.forget(step.id)
+            raise
 
     def _send(self, task: str, args: list[Any], task_id: str, queue: str) -> None:
         try:
@@ -57,7 +69,7 @@ class Flow:
     def _went_missing(self, step: Step) -> bool:
         """Whether a step should be in a queue, but the queue is empty: its message was lost, or its worker died."""
         left = self._notes.left_in_queue(step.id)
-        return left is not None and left < _QUEUED - _FETCHED and self._waiting(queue_of(step)) == 0
+        return left is not None and left < _QUEUED - self._takeover.fetched and self._waiting(queue_of(step)) == 0
 
     def _waiting(self, queue: str) -> int:
         with self._app.connection_for_read() as connection:
@@ -71,7 +83,7 @@ class Flow:
     @contextmanager
     def under_way(self, step: str) -> Iterator["Note"]:
         """Keep a note that a step is being worked on, renewed until it is done or the process is dead."""
-        note = Note(self._notes, step)
+        note = Note(self._notes, step, self._takeover.steps)
         note.start()
         try:
             yield note
@@ -82,9 +94,10 @@ class Flow:
 class Note:
     """That a step is being worked on."""
 
-    def __init__(self, notes: Notes, step: str) -> None:
+    def __init__(self, notes: Notes, step: str, life: float) -> None:
         self._notes = notes
         self._step = step
+        self._life = life
         self._done = threading.Event()
         self._keep = 0.0
         self._renewal = threading.Thread(target=self._renew, daemon=True)
@@ -92,12 +105,12 @@ class Note:
     def start(self) -> None:
         """Write the note, and renew it from now on."""
         with suppress(Transient):
-            self._notes.hold(self._step, _RUNNING)
+            self._notes.hold(self._step, self._life)
         self._renewal.start()
 
     def keep(self, seconds: float) -> None:
         """Let the note stand so long after the work, for a step that comes back by itself."""
-        self._keep = seconds + _RUNNING
+        self._keep = seconds + self._life
 
     def stop(self) -> None:
         """Stop renewing, and take the note away."""
@@ -110,6 +123,6 @@ class Note:
                 self._notes.release(self._step)
 
     def _renew(self) -> None:
-        while not self._done.wait(_RUNNING / 4):
+        while not self._done.wait(self._life / 4):
             with suppress(Transient):
-                self._notes.hold(self._step, _RUNNING)
+                self._notes.hold(self._step, self._life)

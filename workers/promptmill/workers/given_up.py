@@ -34,13 +34,13 @@ def give_up(services: Services, flow: Flow | None, known: RunFacts) -> Iterator[
         name = facts.get(services.bucket, names.shard(known.run, *place) + "job.json", Created).name
         if flow:
             ended = steps.cancel.ended_by_hand(services.bucket, known.run, name)
-            flow.enqueue([end(services, OpenJob(name, known.run, *place), ended)])
+            flow.enqueue(end(services, OpenJob(name, known.run, *place), ended))
             known.shards[place].ended = True
             _log.warning("a job that does not end was given up", run=known.run, shard=place[0], job=name)
         yield f"{'gave' if flow else 'would give'} up job {name}, which does not end"
 
 
-def end(services: Services, known: OpenJob, ended: Ended) -> Step:
+def end(services: Services, known: OpenJob, ended: Ended) -> list[Step]:
     """End a job for which Vertex told no end; from now on it is looked after here. Returns what is to be done next."""
     services.bucket.create(names.given_up(known.run, known.shard, known.attempt), b"")
     return watching.end(services, known, ended)

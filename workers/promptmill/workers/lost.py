@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
 from promptmill.workers import alarms, facts, given_up, watching
 from promptmill.workers.facts import Ended
@@ -34,7 +35,8 @@ def release(settings: Settings, place: str, *, again: bool) -> None:
     from promptmill.workers.app import make_app
 
     services = build(settings)
-    end(services, Flow(make_app(settings, build), services.notes), place, again=again)
+    flow = Flow(make_app(settings, build), services.notes, takeover(settings))
+    end(services, flow, place, again=again)
 
 
 def find(services: Services) -> list[OpenJob]:
@@ -52,7 +54,7 @@ def end(services: Services, flow: Flow, place: str, *, again: bool) -> None:
         raise ValueError(f"no job at {place[:80]!r} is lost")
     job = Job(known.name, "JOB_STATE_FAILED", error_message="Vertex does not know the job any more")
     ended = Ended(job, facts.now(), reason="JOB_LOST", again=again, by_hand=True)
-    flow.enqueue([given_up.end(services, known, ended)])
+    flow.enqueue(given_up.end(services, known, ended))
 
 
 def _told(job: OpenJob) -> LostJob:

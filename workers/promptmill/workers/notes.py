@@ -53,6 +53,22 @@ class Notes:
         with self._answering() as r:
             r.set(f"{PREFIX}step:{step}", "queued", px=int(seconds * 1000))
 
+    def queue_once(self, step: str, seconds: float, once_in: float) -> bool:
+        """As ``queue``, but only once in so many seconds; False when it was done before, whatever came of the step."""
+        script = """
+            if not redis.call('set', KEYS[2], 'sent', 'nx', 'px', ARGV[2]) then return 0 end
+            redis.call('set', KEYS[1], 'queued', 'px', ARGV[1])
+            return 1
+        """
+        times = int(seconds * 1000), int(once_in * 1000)
+        with self._answering() as r:
+            return bool(r.eval(script, 2, f"{PREFIX}step:{step}", f"{PREFIX}sent:{step}", *times))
+
+    def forget(self, step: str) -> None:
+        """Forget that a step is in a queue: it could not be sent."""
+        with self._answering() as r:
+            r.delete(f"{PREFIX}step:{step}", f"{PREFIX}sent:{step}")
+
     def left_in_queue(self, step: str) -> float | None:
         """Return for how many seconds more a step's note says that it is in a queue; None when it does not say so."""
         key = f"{PREFIX}step:{step}"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
+from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
 from promptmill.workers import dead, facts, given_up, lost, progress, steps, watching
 from promptmill.workers.facts import Created, RunFacts
@@ -155,4 +156,5 @@ def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]
     from promptmill.workers.app import make_app
 
     services = build(settings)
-    yield from sweep(services, None if dry_run else Flow(make_app(settings, build), services.notes), thorough=True)
+    flow = None if dry_run else Flow(make_app(settings, build), services.notes, takeover(settings))
+    yield from sweep(services, flow, thorough=True)

@@ -8,6 +8,7 @@ import structlog
 from celery import Task
 from celery.exceptions import Reject, Retry
 
+from promptmill.config import queues
 from promptmill.config.errors import NewerVersion, PromptmillError, Transient
 from promptmill.workers import dead
 from promptmill.workers.flow import Flow
@@ -40,7 +41,7 @@ class Stage(Task):  # type: ignore[type-arg]
     @property
     def flow(self) -> Flow:
         """Sends steps."""
-        return Flow(self.app, self.services.notes)
+        return Flow(self.app, self.services.notes, queues.takeover(self.services.settings))
 
     def send(self, steps: Iterable[Step]) -> None:
         """Send what comes next."""

@@ -141,7 +141,8 @@ def look(services: Services) -> Seen:
     for job in waiting:
         alarms.note(services, open_jobs[job.name], job, now)
     ended = seen.ended + [job for job in found if job.ended]
-    return Seen([_end(services, open_jobs[job.name], job) for job in ended], waiting)
+    steps = [step for job in ended for step in _end(services, open_jobs[job.name], job)]
+    return Seen(steps, waiting)
 
 
 def find(services: Services, known: OpenJob) -> Job | None:
@@ -156,20 +157,22 @@ def _missing(known: OpenJob, now: float) -> Job:
     return Job(known.name, alarms.MISSING, create_time=known.since or now)
 
 
-def _end(services: Services, known: OpenJob, job: Job) -> Step:
+def _end(services: Services, known: OpenJob, job: Job) -> list[Step]:
     return end(services, known, cancel.ended(services.bucket, known.run, job))
 
 
-def end(services: Services, known: OpenJob, ended: Ended) -> Step:
-    """Write down how a job ended, unless that is known already, and take it off the list."""
+def end(services: Services, known: OpenJob, ended: Ended) -> list[Step]:
+    """Write down how a job ended and take it off the list; returns what comes next, unless another look did so before."""
     folder = names.shard(known.run, known.shard, known.attempt)
-    facts.put(services.bucket, folder + "ended.json", ended)
+    is_news = facts.put(services.bucket, folder + "ended.json", ended)
     progress.watched(services.index, known, ended.job)
     alarms.forget(services, known)
     services.notes.free_slot(services.settings.parent, _slot(known.run, known.shard, known.attempt))
     services.notes.remove_job(services.settings.parent, known.name)
+    if not is_news:
+        return []
     _log.info("job ended", run=known.run, shard=known.shard, job=known.name, state=ended.job.state)
-    return Step("collect", known.run, (known.shard, known.attempt))
+    return [Step("collect", known.run, (known.shard, known.attempt))]
 
 
 def pause(services: Services, chain: str, look: int, waiting: list[Job]) -> Wait | None:
