@@ -28,6 +28,8 @@ from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 
 When = Literal["before", "after"]
+WIPED = "wiped"
+"""What a journal says when Redis was wiped."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ class Journal:
         self.had[effect] += 1
         self._strike("before", effect)
         result = act()
-        with self.path.open("a") as lines:
-            lines.write(effect + "\n")
+        self._write(effect)
         self._strike("after", effect)
         return result
 
@@ -87,6 +88,11 @@ class Journal:
             os.kill(os.getpid(), signal.SIGKILL)
         with redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]) as client:
             client.flushdb()
+        self._write(WIPED)
+
+    def _write(self, line: str) -> None:
+        with self.path.open("a") as lines:
+            lines.write(line + "\n")
 
 
 def work(plan: Plan) -> None:

@@ -34,11 +34,16 @@ from promptmill.workers.adapters.storage import open_bucket
 from stack import MODEL, Site, read_results, surroundings
 
 DATABASES = 16
+BEAT = 2.0
+"""Seconds between two sweeps, which are most of what a small mill does."""
+LOOK = 0.5
+"""Seconds between two looks for the end of a run: each is a call to storage, beside which a dozen mills are at work."""
 BUCKET = "gs://promptmill-local"
 QUICK = {
     "PROMPTMILL_MODEL": MODEL,
     "PROMPTMILL_POLL_INTERVAL": "0.5",
     "PROMPTMILL_RECONCILE_INTERVAL": "1",
+    "PROMPTMILL_TAKEOVER_SECONDS": "9",
     "PROMPTMILL_SETTLE_SECONDS": "3",
     "PROMPTMILL_MAX_CREATES_PER_MINUTE": "6000",
     "PROMPTMILL_CHUNK_BYTES": "16384",
@@ -70,7 +75,7 @@ class Mills:
 
     @contextmanager
     def mill(self, name: str, settings: Mapping[str, str] | None = None) -> Iterator["Mill"]:
-        """A mill with nothing in it, that is reconciled once a second as by beat; afterwards its workers are killed."""
+        """A mill with nothing in it, that is reconciled all the time, as by beat; afterwards its workers are killed."""
         number = self.databases.get()
         folder = self.directory / name
         folder.mkdir(parents=True)
@@ -108,6 +113,10 @@ class Mill:
     def journal(self) -> Path:
         """Where its workers note their effects, a line each."""
         return self.folder / "journal"
+
+    def journal_lines(self) -> list[str]:
+        """The effects of its workers so far, in order."""
+        return self.journal.read_text().splitlines() if self.journal.exists() else []
 
     @property
     def answers(self) -> Path:
@@ -167,7 +176,7 @@ class Mill:
         deadline = time.monotonic() + seconds
         while not self.ended(run):
             assert time.monotonic() < deadline, f"no end of {self.name} in {seconds:g} s: {self._story(run)}"
-            time.sleep(0.2)
+            time.sleep(LOOK)
 
     def violations(self, run: Run, requests: int = 10) -> list[str]:
         """What is wrong with a run that has ended."""
@@ -177,7 +186,7 @@ class Mill:
 
     @contextmanager
     def beat(self) -> Iterator[None]:
-        """Send `reconcile` once a second, as beat does."""
+        """Send `reconcile` every few seconds, as beat does."""
         stop = threading.Event()
         beat = threading.Thread(target=self._beat, args=(stop,))
         beat.start()
@@ -189,9 +198,9 @@ class Mill:
 
     def _beat(self, stop: threading.Event) -> None:
         with Celery(broker=self.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
-            while not stop.wait(1.0):
+            while not stop.wait(BEAT):
                 with suppress(OSError, Exception):
-                    sender.send_task("promptmill.reconcile", queue=POLL, expires=1.0)
+                    sender.send_task("promptmill.reconcile", queue=POLL, expires=BEAT)
 
     def _story(self, run: Run) -> str:
         try:

@@ -37,7 +37,7 @@ def effects(a_row_fails_once: None, mills: Mills) -> list[tuple[str, int]]:
         mill.wait(run, LIFE)
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 3
-        return first_and_last(mill.journal.read_text().splitlines())
+        return first_and_last(mill.journal_lines())
 
 
 @dataclass(frozen=True)

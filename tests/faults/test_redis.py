@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from deadline import until
-from faults.crashing import Crash
+from faults.crashing import WIPED, Crash
 from faults.effects import first_and_last
 from faults.mills import DATABASES, Mill, Mills
 from promptmill.config.errors import Transient
@@ -39,15 +39,18 @@ def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None
     with mills.mill("nobody-wipes") as mill:
         mill.work()
         mill.wait(mill.submit(), LIFE)
-        effects = first_and_last(mill.journal.read_text().splitlines())
+        effects = first_and_last(mill.journal_lines())
 
     def wiped(numbered: tuple[int, tuple[str, int]]) -> tuple[str, list[str]]:
         number, (effect, nth) = numbered
         crash = Crash(effect, "after", nth, "wipe")
         with mills.mill(f"wipe-{number}") as mill:
             mill.work(crash)
-            run = submit_until_whole(mill, f"wiped {crash}")
+            run = mill.submit(idempotency_key="wiped")
             try:
+                until(lambda: WIPED in mill.journal_lines(), 2 * LIFE, "the moment of the wipe")
+                if not mill.holds(f"runs/{run.id}/plan.json"):
+                    mill.submit(idempotency_key="wiped")
                 mill.wait(run, 2 * LIFE)
             except AssertionError as late:
                 return str(crash), [str(late)]
@@ -56,18 +59,6 @@ def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None
     with ThreadPoolExecutor(DATABASES - 1) as threads:
         found = dict(threads.map(wiped, enumerate(effects)))
     assert {crash: wrong for crash, wrong in found.items() if wrong} == {}
-
-
-def submit_until_whole(mill: Mill, key: str) -> Run:
-    """Submit a run as a careful producer does: again, while what was sent has not arrived."""
-    run = mill.submit(idempotency_key=key)
-    until(lambda: stored_whole(mill, run) or mill.submit(idempotency_key=key) is None, LIFE, "a whole run")
-    return run
-
-
-def stored_whole(mill: Mill, run: Run) -> bool:
-    time.sleep(1.0)
-    return mill.holds(f"runs/{run.id}/plan.json")
 
 
 def test_a_redis_that_dies_with_tasks_in_flight_and_comes_back_empty_is_filled_again(
