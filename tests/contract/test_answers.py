@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
@@ -48,11 +48,9 @@ class Google(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Google
-
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = self.server.says[self.command]
+        answer = cast("Google", self.server).says[self.command]
         body = json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for header in (*answer.headers, ("Content-Type", "application/json"), ("Content-Length", str(len(body)))):

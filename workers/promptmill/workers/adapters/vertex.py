@@ -33,7 +33,7 @@ def _client(settings: Settings) -> Any:
 
         options["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
     try:
-        client = aiplatform_v1.JobServiceClient(transport="rest", **options)
+        client: Any = aiplatform_v1.JobServiceClient(transport="rest", **options)
     except auth_exceptions.DefaultCredentialsError as error:
         raise ConfigurationError(
             "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
