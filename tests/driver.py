@@ -53,6 +53,7 @@ class Mill:
     chunk_bytes: int = 1 << 14
     max_attempts: int = 1
     deadline: float = 0.0
+    retry_max_tokens: int = 0
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
@@ -79,6 +80,7 @@ class Mill:
             sinks=list(sinks),
             max_attempts=self.max_attempts,
             deadline=self.deadline,
+            retry_max_tokens=self.retry_max_tokens,
         )
         chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20), self.chunk_bytes))
         seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks])

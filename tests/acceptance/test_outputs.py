@@ -172,12 +172,47 @@ def test_rows_that_would_fail_again_are_not_paid_for_again(site: Site, mill: Pro
     assert set(report.failures) == {"INVALID_ARGUMENT", "MAX_TOKENS"}
 
 
-def translated(mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int = 1) -> Report:
+def test_answers_that_were_cut_off_are_tried_again_with_more_tokens_where_the_run_allows_it(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    site.fault("output", "finish", count=5, reason="MAX_TOKENS")
+    site.fault("output", "keyless", count=40, times=2, seed=1)
+
+    report = translated(mill, answers, max_attempts=3, jobs=2, retry_max_tokens=4096)
+
+    again = [job["requests"] for job in site.jobs(report.run) if job["labels"]["attempt"] == "2"]
+    assert (report.state, again) == ("succeeded", [5])
+    assert Counter(result.attempt for result in read_results(answers)) == {1: REQUESTS - 5, 2: 5}
+
+
+@pytest.mark.parametrize(
+    ("end", "share", "jobs", "state"),
+    [
+        ("EXPIRED", 0.4, 2, "succeeded"),
+        ("PARTIALLY_SUCCEEDED", 0.6, 2, "succeeded"),
+        ("CANCELLED", 0.5, 1, "partially_succeeded"),
+    ],
+)
+def test_what_a_job_has_finished_is_kept_and_only_the_rest_is_paid_for_again_unless_somebody_cancelled_it(
+    site: Site, mill: Promptmill, answers: Path, end: str, share: float, jobs: int, state: str
+) -> None:
+    site.fault("job", end, share=share)
+
+    report = translated(mill, answers, max_attempts=3, jobs=jobs)
+
+    finished = round(REQUESTS * share)
+    assert (report.state, report.succeeded) == (state, REQUESTS if jobs == 2 else finished)
+    billed = {job["labels"]["attempt"]: job["requests"] for job in site.jobs(report.run)}
+    assert billed == {"1": finished} | ({"2": REQUESTS - finished} if jobs == 2 else {})
+
+
+def translated(mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int = 1, **options: Any) -> Report:
     """Do a run of REQUESTS requests; each key is in the sink exactly once, as the report says."""
     run = mill.submit(
         (f"Translate to Spanish: sentence {number} ends" for number in range(1, REQUESTS + 1)),
         sinks=[sinks.jsonl(answers)],
         max_attempts=max_attempts,
+        **options,
     )
     status, report, results = done(run), run.report(), read_results(answers)
     assert keys(results) == once(range(1, REQUESTS + 1))

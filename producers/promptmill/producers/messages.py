@@ -35,7 +35,8 @@ class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run as opened; ``created`` in seconds since the epoch.
 
-    ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never.
+    ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``: the
+    budget of rows that are tried again as they were cut off; 0: they are not.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotent: bool = False
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 3
     deadline: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    retry_max_tokens: Count = 0
     v: int = VERSION
 
     def content(self) -> "Manifest":

@@ -57,6 +57,7 @@ class Promptmill:
         sinks: Sequence[SinkSpec] = (),
         idempotency_key: str | None = None,
         max_attempts: int = 3,
+        retry_max_tokens: int = 0,
         deadline: str | float | None = None,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
@@ -67,6 +68,8 @@ class Promptmill:
         wanted ``key`` and ``metadata``. Nothing is paid for before the last one was accepted. A row that cannot be sent
         becomes a failure of the run with reason INVALID_REQUEST (and is shown to ``on_refused``); the rest goes on.
         Requests that fail for a reason that may pass are tried up to ``max_attempts`` times, in jobs of their own.
+        An answer that was cut off (MAX_TOKENS) with less than ``retry_max_tokens`` is tried again too, with that many as its
+        ``maxOutputTokens``.
         When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since the first request was stored,
         the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
         The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
@@ -83,6 +86,7 @@ class Promptmill:
             sinks=list(sinks),
             idempotent=idempotency_key is not None,
             max_attempts=_attempts(max_attempts),
+            retry_max_tokens=_tokens(retry_max_tokens),
             deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
         )
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
@@ -211,6 +215,12 @@ def _run_id(idempotency_key: str | None) -> str:
 def _attempts(number: int) -> int:
     if not 1 <= number <= MAX_ATTEMPTS:
         raise ConfigurationError(f"max_attempts is a number from 1 to {MAX_ATTEMPTS}, not {number}")
+    return number
+
+
+def _tokens(number: int) -> int:
+    if not isinstance(number, int) or number < 0:
+        raise ConfigurationError(f"retry_max_tokens is a number of tokens, not {number!r}")
     return number
 
 

@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_a_deadline_that_is_no_span_is_refused_before_anything_is_sent(deadline:
 
     with pytest.raises(public.ConfigurationError, match="deadline is a span of time such as 90m, 36h or 2d, not"):
         mill.submit(["a"], deadline=deadline)
+
+
+@pytest.mark.parametrize("tokens", [-1, 1.5, "4096"])
+def test_a_budget_that_is_no_number_of_tokens_is_refused(tokens: Any) -> None:
+    mill = public.Promptmill(broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash")
+
+    with pytest.raises(public.ConfigurationError, match="retry_max_tokens is a number of tokens, not"):
+        mill.submit(["a"], retry_max_tokens=tokens)
 
 
 def subclasses(kind: type[Exception]) -> list[type[Exception]]:

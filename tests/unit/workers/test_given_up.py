@@ -130,7 +130,7 @@ def test_keeping_late_answers_twice_changes_nothing(station: Station) -> None:
 
 
 def test_only_answers_that_the_results_lack_are_late_ones_each_once() -> None:
-    station = cancelled(script=Script(duplicated=frozenset({1}), missing=frozenset({2})), part_bytes=60)
+    station = cancelled(script=Script(duplicated=frozenset({1}), statuses={2: "Bad Request: {}"}), part_bytes=60)
     export(station, {"contents": [{"role": "user", "parts": [{"text": "a"}]}]})
     give_up(station)
     assert [result.text for result in station.mill.results(RUN) if result.succeeded] == ["early"]

@@ -110,7 +110,7 @@ class Counts(msgspec.Struct, frozen=True):
 class Parsed(msgspec.Struct, frozen=True):
     """One part, parsed: its counts, and packed bitmaps of the rows of the shard that it answers.
 
-    ``passing`` are those of the failed rows that a second try can mend.
+    ``passing`` are those of the failed rows that a second try can mend; ``cut_off`` those that need more tokens for it.
     """
 
     counts: Counts
@@ -120,6 +120,7 @@ class Parsed(msgspec.Struct, frozen=True):
     unkeyed: int
     unreadable_at: list[int]
     at: float
+    cut_off: bytes = b""
 
 
 class ResultFile(msgspec.Struct, frozen=True):
@@ -133,7 +134,8 @@ class ResultFile(msgspec.Struct, frozen=True):
 class Settled(msgspec.Struct, frozen=True):
     """What became of every row of an attempt: the files that hold final results, their counts, and who is tried again.
 
-    ``again`` is the packed bitmap of the rows of the next attempt, ``retried`` their number.
+    ``again`` is the packed bitmap of the rows of the next attempt, ``retried`` their number; ``raised`` those of them that
+    get more tokens.
     """
 
     files: list[ResultFile]
@@ -142,6 +144,7 @@ class Settled(msgspec.Struct, frozen=True):
     at: float
     again: bytes = b""
     retried: int = 0
+    raised: bytes = b""
 
 
 class Delivered(msgspec.Struct, frozen=True):

@@ -38,6 +38,9 @@ def submit(
     max_attempts: Annotated[
         int, typer.Option(min=1, max=9, help="How often a request is tried that fails for a reason that may pass.")
     ] = 3,
+    retry_max_tokens: Annotated[
+        int, typer.Option(metavar="TOKENS", min=0, help="Try cut off answers again, with this as maxOutputTokens.")
+    ] = 0,
     deadline: Annotated[
         float | None,
         typer.Option(metavar="SPAN", parser=span, help="Such as 90m, 36h or 2d: end then, with what there is."),
@@ -62,6 +65,7 @@ def submit(
         sink or [],
         idempotency_key,
         max_attempts=max_attempts,
+        retry_max_tokens=retry_max_tokens,
         deadline=deadline,
     )
     typer.echo(run.id)

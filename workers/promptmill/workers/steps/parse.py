@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import msgspec
 
 from promptmill.config import names
+from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
-from promptmill.workers import facts, reasons
+from promptmill.workers import budget, facts, reasons
 from promptmill.workers.correlate import request_hash
 from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
 from promptmill.workers.ports import Bucket
@@ -34,7 +35,8 @@ def parse(bucket: Bucket, run: str, index: int, attempt: int, part: int) -> Pars
         piece = facts.get(bucket, folder + "parts.json", Parts).parts[part]
         rows = facts.get(bucket, names.plan(run), Plan).shards[index]
         wanted = wanted_rows(bucket, run, index, attempt, rows)
-        reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted)
+        tokens = facts.get(bucket, names.manifest(run), Manifest).retry_max_tokens
+        reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, tokens)
         bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
         if reader.unkeyed:
             bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
@@ -134,14 +136,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PartReader:
-    """Reads the lines of one part; what it saw is in ``parsed`` when ``results`` is exhausted."""
+    """Reads the lines of one part; what it saw is in ``parsed`` when ``results`` is exhausted.
 
-    def __init__(self, tag: str, first_row: int, requests: int, attempt: int, wanted: int) -> None:
+    Rows that were cut off with less than ``tokens`` are among those that a second try can mend.
+    """
+
+    def __init__(self, tag: str, first_row: int, requests: int, attempt: int, wanted: int, tokens: int = 0) -> None:
         self._tag = tag
         self._first_row = first_row
         self._attempt = attempt
+        self._tokens_again = tokens
         self._wanted = wanted.to_bytes((requests + 7) // 8, "little")
         self._passing = bytearray((requests + 7) // 8)
+        self._cut_off = bytearray((requests + 7) // 8)
         self._succeeded = bytearray((requests + 7) // 8)
         self._failed = bytearray((requests + 7) // 8)
         self._counts: Counter[str] = Counter()
@@ -164,7 +171,7 @@ class PartReader:
                 key = split_wire_key(line.key)
                 if key is None or not self._is_ours(key):
                     self._counts["unknown"] += 1
-                elif result := self._first(result_of(line, data, key, self._attempt)):
+                elif result := self._first(result_of(line, data, key, self._attempt), data):
                     yield _encode(result) + b"\n"
 
     def parsed(self) -> Parsed:
@@ -185,13 +192,14 @@ class PartReader:
             unkeyed=len(self.unkeyed),
             unreadable_at=self._unreadable_at,
             at=facts.now(),
+            cut_off=facts.pack(int.from_bytes(self._cut_off, "little")),
         )
 
     def _is_ours(self, key: WireKey) -> bool:
         byte, bit = divmod(key.row - self._first_row, 8)
         return key.tag == self._tag and 0 <= byte < len(self._wanted) and bool(self._wanted[byte] >> bit & 1)
 
-    def _first(self, result: Result) -> Result | None:
+    def _first(self, result: Result, data: bytes) -> Result | None:
         """Pass the first success and the first failure of a row; a failure after a success says nothing new."""
         byte, bit = divmod(result.row - self._first_row, 8)
         mask = 1 << bit
@@ -200,15 +208,19 @@ class PartReader:
             self._counts["duplicates"] += 1
             return None
         seen[byte] |= mask
-        if result.error and result.error.reason in reasons.PASSING:
+        cut_off = budget.may_mend(result, data, self._tokens_again)
+        if cut_off or (result.error and result.error.reason in reasons.PASSING):
             self._passing[byte] |= mask
+        if cut_off:
+            self._cut_off[byte] |= mask
         count(result, self._counts, self._failures, self._tokens)
         return result
 
     def _unkeyed_line(self, line: _Line, data: bytes) -> bytes:
         """A result without its key, and the hash of the request that Vertex echoed, by which it may yet be known."""
         result = result_of(line, data, WireKey("", 0, ""), self._attempt)
-        return _encode({"hash": request_hash(data), "result": result}) + b"\n"
+        cut_off = {"cut_off": True} if budget.may_mend(result, data, self._tokens_again) else {}
+        return _encode({"hash": request_hash(data), "result": result} | cut_off) + b"\n"
 
 
 def count(result: Result, states: Counter[str], failures: Counter[str], tokens: Counter[str]) -> None:

@@ -17,7 +17,7 @@ from promptmill.config import names
 from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
-from promptmill.workers import facts, reasons
+from promptmill.workers import budget, facts, reasons
 from promptmill.workers.correlate import Rows
 from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
@@ -110,7 +110,13 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         at=facts.now(),
         again=facts.pack(rest.again),
         retried=rest.again.bit_count(),
+        raised=facts.pack(_raised(parsed, rest)),
     )
+
+
+def _raised(parsed: list[Parsed], rest: "_Rest") -> int:
+    """The rows of the next attempt that get more tokens: they were cut off in this one, or in one before."""
+    return _union([rest.more.rows, rest.cut_off, *(facts.unpack(one.cut_off) for one in parsed)]) & rest.again
 
 
 def _is_last(bucket: Bucket, run: str, attempt: int, ended: Ended) -> bool:
@@ -170,10 +176,13 @@ class _Rest:
         self._run, self._index, self._attempt = run, index, attempt
         self._rows = rows
         self._ended = ended
-        self._passing = frozenset() if last else reasons.PASSING | ({ended.reason} if ended.again else frozenset())
+        self._last = last
+        self._passing = reasons.PASSING | ({ended.reason} if ended.again else frozenset())
         self._done = resolution.answered | resolution.again
         self._tally = _Tally()
         self.wanted = wanted_rows(bucket, run, index, attempt, rows)
+        self.more = budget.load(bucket, run, index, attempt)
+        self.cut_off = 0
         self.again = resolution.again
         self.files: list[ResultFile] = []
 
@@ -199,10 +208,14 @@ class _Rest:
 
     def _put_off(self, result: Result) -> bool:
         """Leave a row to the next attempt, if it may do better there."""
-        if result.error is None or result.error.reason not in self._passing:
+        row = 1 << self._place(result.row)
+        if self._last or result.error is None or not (result.error.reason in self._passing or self.cut_off & row):
             return False
-        self.again |= 1 << (result.row - self._rows.first_row)
+        self.again |= row
         return True
+
+    def _place(self, row: int) -> int:
+        return row - self._rows.first_row
 
     def _flush(self, held: list[bytes], first_file: int) -> None:
         name = names.results(self._run, self._index, self._attempt, first_file + len(self.files))
@@ -223,13 +236,14 @@ class _Rest:
                 yield line
 
     def _joined(self, parts: Iterable[int]) -> Iterator[Result]:
-        waiting = Rows(line.data for line in self._open_lines() if not line.refused)
+        asked = (self.more.apply(line.data, self._place(line.row)) for line in self._open_lines() if not line.refused)
+        waiting = Rows(asked)
         for wanted in ("succeeded", "failed"):
             for unkeyed in self._unkeyed(parts):
                 if unkeyed.result.state != wanted:
                     continue
                 if found := waiting.take(unkeyed.hash):
-                    yield self._with_key(unkeyed.result, *found)
+                    yield self._with_key(unkeyed, *found)
                 else:
                     self._tally.states["unknown"] += 1
 
@@ -238,10 +252,11 @@ class _Rest:
             data = self._bucket.read(names.unkeyed(self._run, self._index, self._attempt, part))
             yield from map(_decode_unkeyed, data.split(b"\n")[:-1])
 
-    def _with_key(self, result: Result, key: WireKey, metadata: str | None) -> Result:
+    def _with_key(self, unkeyed: "_Unkeyed", key: WireKey, metadata: str | None) -> Result:
         self._done |= 1 << (key.row - self._rows.first_row)
+        self.cut_off |= unkeyed.cut_off << self._place(key.row)
         told = None if metadata is None else msgspec.json.decode(metadata)
-        return msgspec.structs.replace(result, key=key.key, row=key.row, metadata=told)
+        return msgspec.structs.replace(unkeyed.result, key=key.key, row=key.row, metadata=told)
 
     def _unanswered(self, line: RowLine) -> Result:
         wire = _decode_refused(line.data)
@@ -257,6 +272,7 @@ class _Rest:
 class _Unkeyed(msgspec.Struct):
     hash: str
     result: Result
+    cut_off: bool = False
 
 
 class _Refused(msgspec.Struct):
