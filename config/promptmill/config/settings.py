@@ -79,6 +79,14 @@ class Settings(BaseSettings):
     """Seconds to wait for the answer to the creation of a job."""
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
     """How long after an unanswered creation its job may still turn up in Vertex's list."""
+    late_queued_seconds: Annotated[float, Field(ge=0)] = 72 * 3600.0
+    """How long a job may wait in Vertex's queue before people are told; Vertex lets none wait for longer."""
+    late_running_seconds: Annotated[float, Field(ge=0)] = 24 * 3600.0
+    """How long a job may run before people are told; Vertex ends one after 24 hours."""
+    late_cancelling_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """How long a job may take to stop before people are told."""
+    late_open_seconds: Annotated[float, Field(ge=0)] = 3600.0
+    """How long a run may take to be sent in full before people are told."""
     give_up_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """How long after a run was to end its jobs may take to do so, before they are given up."""
     lost_seconds: Annotated[float, Field(ge=0)] = 3600.0

@@ -87,6 +87,12 @@ class Index:
         with self._answering() as r:
             r.hset(_run(run) + ":shards", f"{shard}/{attempt}.warning", words)
 
+    def warn_of_run(self, run: str, words: str) -> None:
+        """Note what people should know of a run that is open, if it is known here."""
+        with self._answering() as r:
+            if r.exists(_run(run)):
+                r.hset(_run(run), "warning", words)
+
     def note_late(self, run: str, shard: int, attempt: int, answers: int) -> None:
         """Note how many answers of an attempt came too late for its run, if the run is known here."""
         key = _run(run) + ":shards"
@@ -154,9 +160,11 @@ def _shard(fields: dict[str, str]) -> ShardStatus | None:
 def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:
     manifest = msgspec.json.decode(fields["manifest"], type=Manifest)
     state = fields.get("state", "")
+    if state not in END_STATES:
+        state = state_of(shards, "requests" in fields, "cancelling" in fields)
     return RunStatus(
         run=run,
-        state=state if state in END_STATES else state_of(shards, "requests" in fields, "cancelling" in fields),
+        state=state,
         name=manifest.name,
         model=manifest.model,
         labels=manifest.labels,
@@ -167,5 +175,6 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
         succeeded=sum(shard.succeeded for shard in shards),
         failed=sum(shard.failed for shard in shards),
         error=fields.get("error", ""),
+        warning=fields.get("warning", "") if state == "open" else "",
         shards=sorted(shards, key=lambda shard: (shard.shard, shard.attempt)),
     )

@@ -39,6 +39,7 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     succeeded: int = 0
     failed: int = 0
     error: str = ""
+    warning: str = ""
     shards: list[ShardStatus] = []
     labels: dict[str, str] = {}
 
@@ -50,7 +51,8 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def warnings(self) -> list[str]:
         """What people should know of the run, a sentence each."""
-        return [f"shard {one.shard}, attempt {one.attempt}: {one.warning}" for one in self.shards if one.warning]
+        of_shards = [f"shard {one.shard}, attempt {one.attempt}: {one.warning}" for one in self.shards if one.warning]
+        return [self.warning, *of_shards] if self.warning else of_shards
 
     @property
     def late(self) -> int:

@@ -76,6 +76,11 @@ class Redis:
             fields[field] = _text(value)
         return 1
 
+    def hincrby(self, key: str, field: str, number: int) -> int:
+        fields = self._get(key, dict)
+        fields[field] = _text(int(fields.get(field, 0)) + number)
+        return int(fields[field])
+
     def decr(self, key: str) -> int:
         number = int(self.get(key) or 0) - 1
         held = self._live(key)

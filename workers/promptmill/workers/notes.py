@@ -109,6 +109,16 @@ class Notes:
             found = r.hgetall(_jobs(parent))
         return [_open_job(name, place) for name, place in found.items()]
 
+    def count_alarm(self, what: str) -> None:
+        """Count that people were told of something: a state of a job, or ``open`` for a run."""
+        with self._answering() as r:
+            r.hincrby(f"{PREFIX}alarms", what, 1)
+
+    def alarms(self) -> dict[str, int]:
+        """Return how often people were told of what, since Redis was empty."""
+        with self._answering() as r:
+            return {what: int(times) for what, times in r.hgetall(f"{PREFIX}alarms").items()}
+
     def now(self) -> float:
         """Return the time by Redis's clock, for spans that no worker's own clock is to tell."""
         with self._answering() as r:

@@ -8,7 +8,7 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
-from promptmill.workers import dead, facts, given_up, lost, progress, steps, watching
+from promptmill.workers import alarms, dead, facts, given_up, lost, progress, steps, watching
 from promptmill.workers.facts import Created, RunFacts
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
@@ -40,6 +40,8 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
             known = facts.load(services.bucket, run)
             if flow:
                 watching.let_go(services, held, known)
+            if (words := alarms.note_run(services, known)) and thorough:
+                yield Finding(run, words)
             yield from _look_at(services, flow, known, parked)
     if flow:
         watching.let_go_but(services, held, set(open_runs))
