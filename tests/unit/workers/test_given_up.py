@@ -140,6 +140,19 @@ def test_only_answers_that_the_results_lack_are_late_ones_each_once() -> None:
     assert ["You said: b" in words for words in late(station) if words] == [True]
 
 
+def test_late_answers_without_keys_are_joined_by_what_was_asked() -> None:
+    station = cancelled(script=Script(unkeyed=frozenset({0, 2}), missing=frozenset({1})))
+    give_up(station)
+
+    assert harvest(station).answers == 2
+
+    assert [(one["key"], one["row"]) for one in rows(late(station))] == [("1", 1), ("3", 3)]
+
+
+def rows(files: list[str]) -> list[dict[str, object]]:
+    return [msgspec.json.decode(line) for words in files for line in words.splitlines()]
+
+
 def export(station: Station, request: object) -> None:
     """Let the job export its first row while it runs."""
     line = {"key": f"{names.tag(RUN)}-1-1", "status": "", "request": request, "response": response_of("early")}

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from promptmill.producers.requests import WireKey, split_wire_key
+from promptmill.producers.results import Result
 
 _SNAKE = re.compile(r"_([a-z])")
 _order = msgspec.json.Encoder(order="deterministic").encode
@@ -44,6 +45,26 @@ def _plain(value: object) -> object:
 
 def _capital(found: re.Match[str]) -> str:
     return found[1].upper()
+
+
+class Unkeyed(msgspec.Struct):
+    """An answer that came back without a key: the hash of its request, and its result, which lacks what the key tells.
+
+    ``cut_off``: more tokens may mend it.
+    """
+
+    hash: str
+    result: Result
+    cut_off: bool = False
+
+    def of_row(self, key: WireKey, metadata: str | None) -> Result:
+        """Return the result of the row that it was found to answer."""
+        told = None if metadata is None else msgspec.json.decode(metadata)
+        return msgspec.structs.replace(self.result, key=key.key, row=key.row, metadata=told)
+
+
+decode_unkeyed = msgspec.json.Decoder(Unkeyed).decode
+"""Reads an answer without a key as ``parse`` wrote it."""
 
 
 class Rows:

@@ -1,19 +1,25 @@
 """Keeps the answers of a job that was given up and ended after all: they are paid for."""
 
-from collections.abc import Iterator
-from functools import reduce
-from operator import or_
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
 from promptmill.config import names
-from promptmill.workers import facts
-from promptmill.workers.facts import Harvested, Parsed, PartRange, Plan
+from promptmill.producers.results import Result
+from promptmill.workers import budget, facts
+from promptmill.workers.correlate import Rows, decode_unkeyed
+from promptmill.workers.facts import Harvested, PartRange, Plan, Settled, ShardPlan
+from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
-from promptmill.workers.steps import parse
 from promptmill.workers.steps.collect import output
+from promptmill.workers.steps.parse import PartReader, lines
+from promptmill.workers.steps.shard import lines as rows_of
 from promptmill.workers.steps.shard import wanted_rows
 from promptmill.workers.steps.step import Wait
+
+_decode = msgspec.json.Decoder(Result).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def harvest(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int) -> Harvested | Wait:
@@ -26,32 +32,75 @@ def harvest(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
         pieces = output(bucket, folder, "late.json", part_bytes)
         if isinstance(pieces, Wait):
             return pieces
-        answers = sum(_write(bucket, run, index, attempt, pieces))
+        answers = _Harvest(bucket, _Place(run, index, attempt), pieces).write()
         facts.put(bucket, folder + "harvested.json", Harvested(answers, facts.now()))
     bucket.delete(names.given_up(run, index, attempt))
     return facts.get(bucket, folder + "harvested.json", Harvested)
 
 
-def _write(bucket: Bucket, run: str, index: int, attempt: int, pieces: list[PartRange]) -> Iterator[int]:
-    """Write the late answers of each part, the same bytes every time; yields how many there are."""
-    rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-    wanted = wanted_rows(bucket, run, index, attempt, rows) & ~_answered(bucket, run, index, attempt)
-    for part, piece in enumerate(pieces):
-        reader = parse.PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted)
-        results = [line for line in reader.results(parse.lines(bucket, piece)) if _decode(line).state == "succeeded"]
-        bucket.write(names.late(run, index, attempt, part), b"".join(results))
-        wanted &= ~facts.unpack(reader.parsed().succeeded)
-        yield len(results)
+class _Place(NamedTuple):
+    run: str
+    index: int
+    attempt: int
 
 
-def _answered(bucket: Bucket, run: str, index: int, attempt: int) -> int:
-    parts = range(parse.parts(bucket, run, index, attempt))
-    parsed = (facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in parts)
-    return reduce(or_, (facts.unpack(one.succeeded) for one in parsed), 0)
+class _Harvest:
+    """The late answers of one attempt, part by part: first those with keys, then those that are known by their request."""
+
+    def __init__(self, bucket: Bucket, place: _Place, pieces: list[PartRange]) -> None:
+        self._bucket, self._place, self._pieces = bucket, place, pieces
+        self._rows = facts.get(bucket, names.plan(place.run), Plan).shards[place.index]
+        self._wanted = wanted_rows(bucket, *place, self._rows) & ~_answered(bucket, place, self._rows)
+        self._with_unkeyed: list[int] = []
+
+    def write(self) -> int:
+        """Write files that are the same however often they are written; returns how many answers are in them."""
+        answers = sum(self._write(part, self._keyed(part)) for part in range(len(self._pieces)))
+        if not self._with_unkeyed:
+            return answers
+        waiting = Rows(self._asked())
+        joined = (self._write(len(self._pieces) + part, self._joined(part, waiting)) for part in self._with_unkeyed)
+        return answers + sum(joined)
+
+    def _write(self, part: int, results: Iterable[Result]) -> int:
+        encoded = [_encode(result) + b"\n" for result in results]
+        self._bucket.write(names.late(*self._place, part), b"".join(encoded))
+        return len(encoded)
+
+    def _reader(self) -> PartReader:
+        tag = names.tag(self._place.run)
+        return PartReader(tag, self._rows.first_row, self._rows.requests, self._place.attempt, self._wanted)
+
+    def _keyed(self, part: int) -> Iterator[Result]:
+        reader = self._reader()
+        for line in reader.results(lines(self._bucket, self._pieces[part])):
+            if (result := _decode(line)).succeeded:
+                yield result
+        self._wanted &= ~facts.unpack(reader.parsed().succeeded)
+        if reader.unkeyed:
+            self._with_unkeyed.append(part)
+
+    def _asked(self) -> Iterator[bytes]:
+        """The wire lines of the rows that have no answer yet, as the attempt asked them."""
+        more = budget.load(self._bucket, *self._place)
+        for line in rows_of(self._bucket, self._place.run, self._rows):
+            place = line.row - self._rows.first_row
+            if self._wanted >> place & 1 and not line.refused:
+                yield more.apply(line.data, place)
+
+    def _joined(self, part: int, waiting: Rows) -> Iterator[Result]:
+        reader = self._reader()
+        for _ in reader.results(lines(self._bucket, self._pieces[part])):
+            pass  # those with keys are written
+        for unkeyed in map(decode_unkeyed, reader.unkeyed):
+            if unkeyed.result.succeeded and (found := waiting.take(unkeyed.hash)):
+                yield unkeyed.of_row(*found)
 
 
-class _State(msgspec.Struct):
-    state: str
-
-
-_decode = msgspec.json.Decoder(_State).decode
+def _answered(bucket: Bucket, place: _Place, rows: ShardPlan) -> int:
+    """The rows of the shard that the attempt has an answer for, as a bitmap."""
+    answered = 0
+    for file in facts.get(bucket, names.shard(*place) + "settled.json", Settled).files:
+        for result in kept_results(bucket, file, rows.first_row):
+            answered |= result.succeeded << (result.row - rows.first_row)
+    return answered

@@ -18,7 +18,7 @@ from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
 from promptmill.workers import budget, facts, reasons
-from promptmill.workers.correlate import Rows
+from promptmill.workers.correlate import Rows, Unkeyed, decode_unkeyed
 from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
@@ -247,16 +247,15 @@ class _Rest:
                 else:
                     self._tally.states["unknown"] += 1
 
-    def _unkeyed(self, parts: Iterable[int]) -> Iterator["_Unkeyed"]:
+    def _unkeyed(self, parts: Iterable[int]) -> Iterator[Unkeyed]:
         for part in parts:
             data = self._bucket.read(names.unkeyed(self._run, self._index, self._attempt, part))
-            yield from map(_decode_unkeyed, data.split(b"\n")[:-1])
+            yield from map(decode_unkeyed, data.split(b"\n")[:-1])
 
-    def _with_key(self, unkeyed: "_Unkeyed", key: WireKey, metadata: str | None) -> Result:
+    def _with_key(self, unkeyed: Unkeyed, key: WireKey, metadata: str | None) -> Result:
         self._done |= 1 << (key.row - self._rows.first_row)
         self.cut_off |= unkeyed.cut_off << self._place(key.row)
-        told = None if metadata is None else msgspec.json.decode(metadata)
-        return msgspec.structs.replace(unkeyed.result, key=key.key, row=key.row, metadata=told)
+        return unkeyed.of_row(key, metadata)
 
     def _unanswered(self, line: RowLine) -> Result:
         wire = _decode_refused(line.data)
@@ -269,17 +268,10 @@ class _Rest:
         return Result(key=key.key, row=line.row, state="failed", attempt=self._attempt, metadata=metadata, error=error)
 
 
-class _Unkeyed(msgspec.Struct):
-    hash: str
-    result: Result
-    cut_off: bool = False
-
-
 class _Refused(msgspec.Struct):
     key: str
     metadata: str | None = None
     error: str = ""
 
 
-_decode_unkeyed = msgspec.json.Decoder(_Unkeyed).decode
 _decode_refused = msgspec.json.Decoder(_Refused).decode
