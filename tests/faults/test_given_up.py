@@ -27,7 +27,9 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
     mills: Mills, vertex: HttpProxy
 ) -> None:
     with mills.mill("given-up", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
-        mill.site.fault("job", "queued", seconds=15, match={"model": f"*/{MODEL}"})
+        match = {"model": f"*/{MODEL}"}
+        mill.site.fault("job", "queued", seconds=15, match=match)
+        mill.site.fault("output", "late", seconds=0.5, match=match)  # the emulator writes ahead of a job's end
         run = mill.submit(4, model=MODEL)
         mill.work()
         until(lambda: mill.site.jobs(run.id), LIFE, "the job")

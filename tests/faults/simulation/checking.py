@@ -39,6 +39,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     if submission.sinks:
         yield from _check_rows(_sink_rows(world, submission), expected, "sink")
     yield from _check_bill(world, submission, report)
+    yield from expected.check_late(rows)
     yield from _check_report(report, rows, len(submission.prompts))
     yield from _check_index(world, report)
 
@@ -126,20 +127,38 @@ class _Expected:
         self._submission = submission
         self.keys = {row: _key(prompt, row) for row, prompt in enumerate(submission.prompts, 1)}
         self._rows = {_text(prompt): row for row, prompt in enumerate(submission.prompts, 1)}
+        self._late: dict[int, list[str]] = defaultdict(list)
+        self._bucket = world.bucket
         self._answers: dict[int, dict[int, list[str]]] = defaultdict(dict)
         for work in world.vertex.works:
             if work.request.labels["run"] == submission.run:
                 self._note(work)
 
     def _note(self, work: Work) -> None:
-        attempt = int(work.request.labels["attempt"])
+        shard, attempt = int(work.request.labels["shard"]), int(work.request.labels["attempt"])
+        place = names.shard(self._submission.run, shard, attempt)
+        ended = facts.get(self._bucket, place + "ended.json", facts.Ended)
         for line in work.output:
             try:
                 read = json.loads(line)
                 row = self._rows[read["request"]["contents"][-1]["parts"][-1]["text"]]
             except (ValueError, KeyError, IndexError):
                 continue
-            self._answers[row].setdefault(attempt, []).append(_reason(read))
+            if ended.by_hand:
+                self._late[row].append(_reason(read))
+            else:
+                self._answers[row].setdefault(attempt, []).append(_reason(read))
+
+    def check_late(self, rows: list[Any]) -> Iterator[str]:
+        """Yield which answers of jobs that were given up were thrown away."""
+        run = self._submission.run
+        kept = [line for stored in self._bucket.list(names.late_folder(run)) for line in self._lines(stored.name)]
+        told = {row["row"] for row in [*rows, *kept] if row["state"] == "succeeded"}
+        late = {row for row, reasons in self._late.items() if "" in reasons}
+        yield from (f"row {row} was answered late, and thrown away" for row in sorted(late - told))
+
+    def _lines(self, name: str) -> list[Any]:
+        return [json.loads(line) for line in self._bucket.read(name).splitlines()]
 
     def compare(self, row: Any, where: str) -> Iterator[str]:
         """Yield how a result differs from what Vertex answered."""
@@ -156,12 +175,22 @@ class _Expected:
             if max(answers) > min(succeeded):
                 yield f"row {number} was answered at attempt {min(succeeded)}, and asked again"
         else:
-            allowed = _failures(answers)
+            allowed = _failures(answers) | set(self._late[number])
+        if "" in self._late[number]:
+            allowed |= {str(answer({"contents": [{"parts": [{"text": _text(prompt)}]}]})), *_OF_JOBS}
         if found not in allowed:
             yield f"{where}: row {number} ended as {found!r}, not {sorted(allowed)}; Vertex wrote {answers}"
 
 
-_OF_JOBS = {"MISSING_ROW", "JOB_FAILED", "JOB_INTERRUPTED", "JOB_EXPIRED", "JOB_CANCELLED", "DEADLINE_EXCEEDED"}
+_OF_JOBS = {
+    "MISSING_ROW",
+    "JOB_FAILED",
+    "JOB_INTERRUPTED",
+    "JOB_EXPIRED",
+    "JOB_CANCELLED",
+    "JOB_LOST",
+    "DEADLINE_EXCEEDED",
+}
 
 
 def _failures(answers: dict[int, list[str]]) -> set[str]:

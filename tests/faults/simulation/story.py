@@ -1,6 +1,7 @@
 """What is done in a world: producers submit runs, beat sweeps, Redis is wiped, workers die, a user cancels."""
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,14 +13,15 @@ from promptmill.config.errors import PromptmillError
 from promptmill.producers import Promptmill
 from promptmill.producers.messages import SinkSpec
 from promptmill.producers.sender import Sender
-from promptmill.workers import dead, facts
+from promptmill.workers import dead, facts, lost
+from promptmill.workers.flow import Flow
 
 _AGAIN = 60.0
 """Seconds after which a producer looks whether its run has come to something, and else sends it again."""
 
 
 _REPLAY = 300.0
-"""Seconds between two looks of a person at the dead letters."""
+"""Seconds between two looks of a person at the dead letters, and at the lost jobs."""
 
 
 @dataclass
@@ -86,10 +88,11 @@ class Story:
             world.later(rng.uniform(0, quiet), self._pull_the_plug)
         world.later(quiet, self._calm)
         self._look_after_letters()
+        self._look_after_lost_jobs()
 
     def is_over(self) -> bool:
-        """Whether every run is reported, and off the list of open runs."""
-        return all(self._is_done(one.run) for one in self._wanted)
+        """Whether every run is reported, and off the list of open runs, and no job may have late answers."""
+        return all(self._is_done(one.run) for one in self._wanted) and not [*self._world.bucket.list(names.GIVEN_UP)]
 
     def _is_done(self, run: str) -> bool:
         find = self._world.bucket.find
@@ -116,6 +119,18 @@ class Story:
             world.put(Message(letter.task, dead.arguments(letter), letter.step), 0.0)
         if not self.ended:
             world.later(_REPLAY, self._look_after_letters)
+
+    def _look_after_lost_jobs(self) -> None:
+        """Say what is to become of jobs that are lost, one way or the other."""
+        world = self._world
+        for job in lost.find(world.services):
+            again = world.rng.random() < 0.5
+            world.faults.note(f"job: lost, and {'tried again' if again else 'ended'}")
+            with suppress(ValueError):  # it has turned up
+                place = f"{job.run}/{job.shard}/{job.attempt}"
+                lost.end(world.services, Flow(self._app, world.services.notes), place, again=again)
+        if not self.ended:
+            world.later(_REPLAY, self._look_after_lost_jobs)
 
     def _pull_the_plug(self) -> None:
         world = self._world

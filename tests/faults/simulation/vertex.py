@@ -57,6 +57,7 @@ class Vertex(FakeJobs):
     ) -> None:
         self.bucket: Any = _Late(bucket)
         super().__init__(self.bucket, answer, **options)  # type: ignore[arg-type]  # it only reads and writes
+        self._facts = bucket
         self.works: list[Work] = []
         self._late_by: Callable[[Callable[[], None]], None] | None = None
         self._asked: dict[str, set[int]] = {}
@@ -66,6 +67,42 @@ class Vertex(FakeJobs):
     def be_late(self, late: Callable[[Callable[[], None]], None]) -> None:
         """Hand the output of jobs that succeed to ``late``, which lets it appear."""
         self._late_by = late
+
+    def cancel(self, name: str) -> None:
+        """Cancel a job, unless it is one that does not stop."""
+        job = self.get(name)
+        if self._is_stubborn(job) and not job.ended:
+            self._faults.note("job: does not stop")
+        else:
+            super().cancel(name)
+
+    def _lasts(self, job: Job) -> float:
+        return self._chance(job, "lasts").uniform(600, 3000) if self._is_stubborn(job) else super()._lasts(job)
+
+    def _knows(self, name: str) -> bool:
+        if self._is_forgotten(self._jobs[name][0]):
+            self._faults.note("job: forgotten for a while")
+            return False
+        return super()._knows(name)
+
+    def _lists(self, name: str) -> bool:
+        return not self._is_forgotten(self._jobs[name][0])
+
+    def _is_stubborn(self, job: Job) -> bool:
+        return self._chance(job, "stubborn").random() < self._faults.rates.disturbed / 15
+
+    def _is_forgotten(self, job: Job) -> bool:
+        """Whether nobody knows of a job now: for some minutes, after its name was written down."""
+        chance = self._chance(job, "forgotten")
+        if chance.random() > self._faults.rates.disturbed / 15:
+            return False
+        folder = names.shard(job.labels["run"], int(job.labels["shard"]), int(job.labels["attempt"]))
+        written = self._facts.find(folder + "job.json")
+        began = written.updated + chance.uniform(30, 100) if written else float("inf")
+        return began <= self._clock() < began + chance.uniform(10, 900)
+
+    def _chance(self, job: Job, what: str) -> random.Random:
+        return random.Random(f"{self._seed} {what} {job.display_name}")
 
     def _run(self, job: Job, request: JobRequest) -> dict[str, Any]:
         rng = random.Random(f"{self._seed} {request.display_name}")

@@ -83,7 +83,7 @@ class FakeJobs:
     def get(self, name: str) -> Job:
         """Return a job; raises NotFound."""
         with self._lock:
-            if name not in self._jobs or name in self._forgotten:
+            if not self._knows(name):
                 raise NotFound(f"Vertex: 404 {name} does not exist")
             return self._now(name)
 
@@ -92,7 +92,7 @@ class FakeJobs:
         tests = [_read_filter(term) for term in filter.split(" AND ")] if filter else []
         limit = self._clock() - self._listed_after
         with self._lock:
-            jobs = [self._now(name) for name in reversed(self._jobs) if self._forgotten.get(name, True)]
+            jobs = [self._now(name) for name in reversed(self._jobs) if self._lists(name)]
         return (job for job in jobs if job.create_time <= limit and all(test(job) for test in tests))
 
     def cancel(self, name: str) -> None:
@@ -112,12 +112,21 @@ class FakeJobs:
     def _now(self, name: str) -> Job:
         """Return the job as it is by the clock, having done its work when its time has come."""
         job, request = self._jobs[name]
-        end = job.create_time + self._duration
+        end = job.create_time + self._lasts(job)
         if job.ended:
             return job
         if self._clock() < end:
             return msgspec.structs.replace(job, state="JOB_STATE_RUNNING", start_time=job.create_time)
         return self._end(name, start_time=job.create_time, end_time=end, **self._run(job, request))
+
+    def _knows(self, name: str) -> bool:
+        return name in self._jobs and name not in self._forgotten
+
+    def _lists(self, name: str) -> bool:
+        return self._forgotten.get(name, True)
+
+    def _lasts(self, job: Job) -> float:  # noqa: ARG002 - others may know of jobs that last longer
+        return self._duration
 
     def _end(self, name: str, **fields: Any) -> Job:
         job, request = self._jobs[name]
