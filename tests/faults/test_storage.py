@@ -16,6 +16,7 @@ LIFE = 60.0
 EVERY = float("inf")
 WRITES = r"/upload/.*"
 READS = r".*alt=media.*"
+DAMAGED = "0" * 26
 
 
 @pytest.fixture
@@ -92,6 +93,20 @@ def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(mills
         run = mill.submit()
         mill.wait(run, 4 * LIFE)
         storage.clear()
+
+        assert mill.violations(run) == []
+
+
+def test_a_run_whose_facts_are_damaged_keeps_no_other_from_being_mended(mills: Mills) -> None:
+    with mills.mill("damaged") as mill:
+        mill.bucket.write("open/!", b"")  # no run at all, such as the "open/" by which Google's console makes a folder
+        mill.bucket.write(f"open/{DAMAGED}", b"")
+        mill.bucket.write(f"runs/{DAMAGED}/run.json", b"no run")
+        mill.work()
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        mill.redis.flushdb()
+        mill.wait(run, LIFE)
 
         assert mill.violations(run) == []
 

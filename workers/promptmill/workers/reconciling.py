@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from promptmill.config import names
-from promptmill.config.errors import NotFound
+from promptmill.config.errors import NotFound, Permanent
 from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
 from promptmill.workers import alarms, dead, facts, given_up, lost, progress, steps, watching
@@ -37,12 +37,7 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
     open_runs = [stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)]
     for run in open_runs:
         if thorough or services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
-            known = facts.load(services.bucket, run)
-            if flow:
-                watching.let_go(services, held, known)
-            if (words := alarms.note_run(services, known)) and thorough:
-                yield Finding(run, words)
-            yield from _look_at(services, flow, known, parked)
+            yield from _sweep_run(services, flow, run, held, parked, thorough=thorough)
     if flow:
         watching.let_go_but(services, held, set(open_runs))
     if thorough:
@@ -51,6 +46,21 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
         yield from _strays(services, flow)
         if flow:
             yield from map(Finding._make, given_up.look_after(services, flow))
+
+
+def _sweep_run(
+    services: Services, flow: Flow | None, run: str, held: watching.Held, parked: set[str], *, thorough: bool
+) -> Iterator[Finding]:
+    """Look at one run; what is none, or has facts that cannot be read, must not keep others from being looked at."""
+    try:
+        known = facts.load(services.bucket, run)
+        if flow:
+            watching.let_go(services, held, known)
+        if (words := alarms.note_run(services, known)) and thorough:
+            yield Finding(run, words)
+        yield from _look_at(services, flow, known, parked)
+    except (Permanent, ValueError) as error:
+        yield Finding(run, f"cannot be looked at: {error}")
 
 
 def _look_at(services: Services, flow: Flow | None, known: RunFacts, parked: set[str]) -> Iterator[Finding]:
