@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import redis
 
+from deadline import until
 from faults.effects import kind_of_object
 from promptmill.config import queues
 from promptmill.config.settings import Settings, load
@@ -34,12 +35,13 @@ WIPED = "wiped"
 
 @dataclass(frozen=True)
 class Crash:
-    """What happens right before or after the `nth` effect of this kind that a worker has: it dies, or Redis is wiped."""
+    """What happens right before or after the `nth` effect of this kind that a worker has: it dies, Redis is wiped, or it
+    waits until its mill is told to go on."""
 
     effect: str
     when: When
     nth: int = 1
-    deed: Literal["die", "wipe"] = "die"
+    deed: Literal["die", "wipe", "wait"] = "die"
 
     def __str__(self) -> str:
         return f"{self.when} {self.effect} #{self.nth}"
@@ -86,6 +88,9 @@ class Journal:
             return
         if self.crash.deed == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.crash.deed == "wait":
+            until(self.path.with_name("go on").exists, 600, "leave to go on")
+            return
         with redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]) as client:
             client.flushdb()
         self._write(WIPED)
@@ -160,7 +165,7 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         jobs: Any = _Effects(real.open_jobs(), journal, {name: lambda *_: "job" for name in ("create", "cancel")})
         return jobs  # type: ignore[no-any-return]
 
-    noting = ("tally", "hold", "claim", "add_job", "remove_job", "take_poll", "end_poll")
+    noting = ("tally", "begin", "end", "claim", "add_job", "remove_job", "take_poll", "end_poll")
     notes: Any = _Effects(real.notes, journal, {name: lambda *_: "note" for name in noting})
     watched = _Watched(real.settings, real.index, notes, open_bucket, open_jobs)
     object.__setattr__(watched, "journal", journal)

@@ -1,5 +1,6 @@
 """Producers and workers that are killed, told to stop, or have a wrong clock; prompts that take their worker with them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,16 +11,21 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from celery import Celery
 
 from deadline import until
 from faults.crashing import Crash
 from faults.invariants import observe, violations
 from faults.mills import Mill, Mills
+from promptmill.config.queues import QUEUE_OF
 from promptmill.producers import Promptmill, Run
+from promptmill.workers import dead, facts
 from stack import QUICK, WORKERS, Site, done, running, surroundings
 
 LIFE = 90.0
-PARSING = "write runs/*/shards/*/*/results/*.jsonl"
+DELIVERING = "deliver sink"
+ONE_DELIVERY = {"PROMPTMILL_PART_BYTES": str(1 << 20)}
+"""Settings with which five requests make one part: with one sink there is one delivery."""
 
 
 @pytest.fixture(scope="module")
@@ -118,18 +124,72 @@ def run_of(mill: Mill) -> str:
 
 @pytest.mark.slow
 def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(mills: Mills) -> None:
-    with mills.mill("poison") as mill:
-        neighbour = mill.submit(5)
-        poison: Run | None = None
-        for _ in range(4):
-            doomed = mill.work(Crash(PARSING, "before"))
-            poison = poison or mill.submit()
+    with mills.mill("poison", ONE_DELIVERY) as mill:
+        poison = mill.submit(5, sinks=mill.sinks[:1])
+        neighbour = mill.submit(5, sinks=[])
+        deaths = 0
+        while not mill.parked():
+            doomed = mill.work(Crash(DELIVERING, "before"))
             until(lambda dying=doomed: not dying.is_alive() or mill.parked(), 2 * LIFE, "a death")  # type: ignore[misc]
-            if mill.parked():
-                break
+            deaths += not doomed.is_alive()
+        mill.wait(neighbour, LIFE)
+        [name] = mill.parked()
+        letter = facts.get(mill.bucket, name, dead.DeadLetter)
+
+        assert deaths == dead.MOST_DEATHS == 3
+        assert letter.reason == "poison: its worker died 3 times while it ran"
+        assert letter.step == f"{poison.id}.s000.a1.p00000.k00.deliver"
+        assert not mill.ended(poison)
+
+        mill.kill()
         mill.work()
-        mill.wait(neighbour, 2 * LIFE)
-        assert mill.parked() or (poison and mill.ended(poison))
+        replay(mill, letter.step)
+        mill.wait(poison, LIFE)
+        assert mill.parked() == []
+        assert poison.status.state == "succeeded"
+
+
+def replay(mill: Mill, step: str) -> None:
+    """Send a dead letter again, as a person does."""
+    verb = [sys.executable, "-m", "promptmill.producers.cli", "dead-letters", "--replay", step]
+    subprocess.run(verb, env=os.environ | mill.environment, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(mills: Mills) -> None:
+    with mills.mill("copies", ONE_DELIVERY) as mill:
+        for _ in range(5):
+            mill.work(Crash(DELIVERING, "before", deed="wait"))
+        run = mill.submit(5, sinks=mill.sinks[:1])
+        copies(mill, until(lambda: delivery(mill), LIFE, "a delivery"), 19)
+        until(lambda: put_off(mill) >= 2 * 17, 2 * LIFE, "copies that came again, and again were too many")
+        (mill.folder / "go on").touch()
+        mill.wait(run, LIFE)
+        until(lambda: not mill.redis.hlen("unacked"), LIFE, "an end of all copies")
+
+        assert mill.parked() == []
+        assert run.status.state == "succeeded"
+
+
+def delivery(mill: Mill) -> tuple[list[object], str] | None:
+    """The arguments and the id of the delivery that a worker sent."""
+    sent = mill.folder / "sent"
+    tasks = [json.loads(line) for line in sent.read_text().splitlines()] if sent.exists() else []
+    return next(((args, step) for name, args, step in tasks if name == "promptmill.deliver"), None)
+
+
+def copies(mill: Mill, delivery: tuple[list[object], str], number: int) -> None:
+    """Send a delivery again, so many times."""
+    args, step = delivery
+    with Celery(broker=mill.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
+        for _ in range(number):
+            sender.send_task("promptmill.deliver", args=args, task_id=step, queue=QUEUE_OF["promptmill.deliver"])
+
+
+def put_off(mill: Mill) -> int:
+    """How often a worker put a delivery off."""
+    logs = "".join(log.read_text() for log in mill.folder.glob("*.log"))
+    return sum(".deliver] retry: " in line for line in logs.splitlines())
 
 
 @pytest.mark.slow

@@ -61,6 +61,22 @@ class Redis:
             return -2
         return -1 if held.until == float("inf") else int((held.until - self._clock()) * 1000)
 
+    def begin(self, begun: str, step: str, start: str, life: int, most: int, remembered: int) -> list[int]:
+        now, starts = self._clock() * 1000, self._get(begun, dict)
+        starts.pop(start, None)
+        for one in [one for one, until in starts.items() if until <= now - remembered * 1000]:
+            del starts[one]
+        deaths = sum(until <= now for until in starts.values())
+        found = [deaths, len(starts) - deaths]
+        if sum(found) < most:
+            self.renew(begun, step, start, life, remembered)
+        return found
+
+    def renew(self, begun: str, step: str, start: str, life: int, remembered: int) -> None:
+        self.zadd(begun, {start: self._clock() * 1000 + life})
+        self.expire(begun, remembered)
+        self.set(step, "running", px=life)
+
     def incr(self, key: str) -> int:
         number = int(self.get(key) or 0) + 1
         held = self._live(key)
@@ -117,6 +133,9 @@ class Redis:
     def zadd(self, key: str, mapping: Mapping[str, float]) -> int:
         self._get(key, dict).update(mapping)
         return 1
+
+    def zrem(self, key: str, *members: str) -> int:
+        return self.hdel(key, *members)
 
     def zrevrange(self, key: str, start: int, end: int) -> list[str]:
         held = self._live(key)
@@ -189,6 +208,8 @@ class Redis:
 
 
 _SCRIPTS: dict[str, Callable[..., Any]] = {
+    "'zcount'": Redis.begin,
+    "'zadd'": Redis.renew,
     "ARGV[3]": Redis.pass_poll,
     "hlen": Redis.end_poll,
     "sismember": Redis.take_slot,

@@ -141,6 +141,24 @@ SAFEGUARDS = [
         "if made.name not in known:",
         "if False:",
     ),
+    Mutation(
+        "a start that ended in order is no death",
+        "workers.notes:Notes.end",
+        "pipe.zrem(_begun(one[0]), one[1])",
+        "pass",
+    ),
+    Mutation(
+        "an end of which Redis did not hear is told again",
+        "workers.notes:Notes.end",
+        "ended = list(self._ended)",
+        "ended = [(step, start)]",
+    ),
+    Mutation(
+        "a start that lives is no death",
+        "workers.stage:Stage.__call__",
+        "if starts.deaths >= dead.MOST_DEATHS:",
+        "if sum(starts) >= dead.MOST_DEATHS:",
+    ),
 ]
 
 

@@ -109,11 +109,11 @@ class Story:
             self._world.later(interval, self._beat)
 
     def _look_after_letters(self) -> None:
-        """Replay what is parked: poison is not in this world, but a message that killed its workers by chance may be."""
+        """Replay what is parked, which nothing should be: no step of this world takes its worker with it three times."""
         world = self._world
         for stored in list(world.bucket.list(names.DEAD)):
             letter = facts.get(world.bucket, stored.name, dead.DeadLetter)
-            world.faults.note("step: parked and replayed")
+            world.wrong.append(f"{letter.step} was parked: {letter.reason}")
             world.services.notes.forgive(letter.step)
             world.bucket.delete(stored.name)
             world.put(Message(letter.task, dead.arguments(letter), letter.step), 0.0)

@@ -5,6 +5,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import kombu.exceptions
@@ -20,13 +21,14 @@ from faults.simulation.vertex import Vertex
 from promptmill.config.errors import PromptmillError, Transient, Unanswered
 from promptmill.producers.index import Index
 from promptmill.workers.fakes import MemoryBucket
-from promptmill.workers.notes import Notes
+from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.services import Services
 
 T = TypeVar("T")
 Trace = Callable[[str], None]
 
 _RENEWAL = 5.0
+_LIFE = 20.0
 _MOST_COPIES = 3
 """Of one message; a task that waits sends itself again, so that copies would beget copies without end."""
 _LONGEST = {"promptmill.submit": 5.0}
@@ -94,7 +96,7 @@ class World:
         self.buckets = sink_buckets
         jobs = FaultyJobs(self.vertex, self, shape.in_flight)
         self.services, self._others = (
-            Services(settings, Index(connection), Notes(connection), open_bucket, lambda: jobs)
+            Services(settings, Index(connection), _Notes(connection, self), open_bucket, lambda: jobs)
             for settings in (shape.settings, shape.others)
         )
 
@@ -144,6 +146,7 @@ class World:
         """Start a piece of work now."""
         actor = Actor(name, work, skew, is_other=self.rng.random() < 0.5)
         self.actors[id(actor)] = actor
+        self.later(_RENEWAL, partial(self._renew, actor))
         self._go_on(actor)
 
     def _go_on(self, actor: Actor) -> None:
@@ -207,19 +210,17 @@ class World:
         raise Crash
 
     def _pause(self, actor: Actor, seconds: float) -> None:
-        self._renew(actor, seconds)
         self.later(seconds, lambda: self._go_on(actor))
         self._crew.pause(actor)
         self._look_alive(actor)
 
-    def _renew(self, actor: Actor, seconds: float) -> None:
-        """Let a process that is held up, but alive, renew its note, as its second thread would."""
-        if seconds > _RENEWAL:
-            self.later(_RENEWAL, lambda: None if actor.dead or actor.done else self._hold(actor, seconds - _RENEWAL))
-
-    def _hold(self, actor: Actor, seconds: float) -> None:
-        self.redis.set(f"promptmill:step:{actor.name}", "running", px=20_000)
-        self._renew(actor, seconds)
+    def _renew(self, actor: Actor) -> None:
+        """Let a process that is alive renew its note, as its second thread would."""
+        if actor.dead or actor.done:
+            return
+        if actor.start:
+            self.services.notes.renew(actor.name, actor.start, _LIFE)
+        self.later(_RENEWAL, partial(self._renew, actor))
 
     def _write_late(self, write: Callable[[], None]) -> None:
         self.faults.note("output: late")
@@ -332,3 +333,26 @@ class World:
         self.faults.note(f"task failed: {type(error).__name__}")
         if not isinstance(error, kombu.exceptions.OperationalError | Transient):
             self.wrong.append(f"{message.id} failed: {error!r}")
+
+
+class _Notes(Notes):
+    """Notes that know which start of its step the current actor is, from its beginning to its end."""
+
+    def __init__(self, connection: Any, world: World) -> None:
+        super().__init__(connection)
+        self._world = world
+
+    def begin(self, step: str, start: str, seconds: float, most: int) -> Starts:
+        self._is_at(start)
+        starts = super().begin(step, start, seconds, most)
+        if sum(starts) >= most:
+            self._is_at("")
+        return starts
+
+    def end(self, step: str, start: str, *, through: bool, keep: float) -> None:
+        self._is_at("")
+        super().end(step, start, through=through, keep=keep)
+
+    def _is_at(self, start: str) -> None:
+        if self._world.current:
+            self._world.current.start = start

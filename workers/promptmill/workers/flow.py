@@ -1,5 +1,6 @@
 """Puts steps into Celery, and keeps note of those under way so that a sweep does not send them again."""
 
+import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +11,7 @@ from kombu.exceptions import OperationalError
 from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.config.queues import Takeover
-from promptmill.workers.notes import Notes
+from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.steps.step import Step
 
 _QUEUED = 600.0
@@ -80,49 +81,49 @@ class Flow:
             except connection.connection_errors as error:
                 raise Transient(f"the broker cannot be reached: {type(error).__name__}") from error
 
-    @contextmanager
-    def under_way(self, step: str) -> Iterator["Note"]:
-        """Keep a note that a step is being worked on, renewed until it is done or the process is dead."""
-        note = Note(self._notes, step, self._takeover.steps)
-        note.start()
-        try:
-            yield note
-        finally:
-            note.stop()
+    def note(self, step: str) -> "Note":
+        """Return a note of a start of a step, which is not written yet."""
+        return Note(self._notes, step, self._takeover.steps)
 
 
 class Note:
-    """That a step is being worked on."""
+    """That a step is being worked on, and that this start of it lives."""
 
     def __init__(self, notes: Notes, step: str, life: float) -> None:
         self._notes = notes
         self._step = step
         self._life = life
+        self._start = secrets.token_hex(8)
         self._done = threading.Event()
         self._keep = 0.0
         self._renewal = threading.Thread(target=self._renew, daemon=True)
 
-    def start(self) -> None:
-        """Write the note, and renew it from now on."""
-        with suppress(Transient):
-            self._notes.hold(self._step, self._life)
+    def begin(self, most: int) -> Starts:
+        """Write the note, unless ``most`` other starts of the step have not ended in order; returns those, if known."""
+        try:
+            return self._notes.begin(self._step, self._start, self._life, most)
+        except Transient:
+            return Starts()
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renew the note until the work is done or the process is dead; afterwards take it away."""
         self._renewal.start()
+        through = False
+        try:
+            yield
+            through = True
+        finally:
+            self._done.set()
+            self._renewal.join()
+            with suppress(Transient):
+                self._notes.end(self._step, self._start, through=through, keep=self._keep)
 
     def keep(self, seconds: float) -> None:
         """Let the note stand so long after the work, for a step that comes back by itself."""
         self._keep = seconds + self._life
 
-    def stop(self) -> None:
-        """Stop renewing, and take the note away."""
-        self._done.set()
-        self._renewal.join()
-        with suppress(Transient):
-            if self._keep:
-                self._notes.hold(self._step, self._keep)
-            else:
-                self._notes.release(self._step)
-
     def _renew(self) -> None:
         while not self._done.wait(self._life / 4):
             with suppress(Transient):
-                self._notes.hold(self._step, self._life)
+                self._notes.renew(self._step, self._start, self._life)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from promptmill.producers.connection import PREFIX, Connection
 
 _KEEP = 30 * 86_400
+_DEATHS = 86_400
+"""Seconds for which the death of a worker is held against the step that it was at: its message may wait for long."""
 
 
 class OpenJob(NamedTuple):
@@ -25,11 +27,19 @@ class OpenJob(NamedTuple):
     told: bool = False
 
 
+class Starts(NamedTuple):
+    """The starts of a step that have not ended in order: those whose worker died, and those that may be at it still."""
+
+    deaths: int = 0
+    living: int = 0
+
+
 class Notes:
     """The notes; every method may raise Transient when Redis does not answer."""
 
     def __init__(self, connection: Connection) -> None:
         self._answering = connection.answering
+        self._ended: set[tuple[str, str]] = set()
 
     def tally(self, run: str, what: str, member: str) -> int:
         """Add ``member`` to a set of what is done and return how many are; joins use it to tell who is last."""
@@ -46,12 +56,12 @@ class Notes:
         Only spares duplicate work: a step may still run twice, and must bear it.
         """
         with self._answering() as r:
-            return bool(r.set(f"{PREFIX}step:{step}", "queued", nx=True, px=int(seconds * 1000)))
+            return bool(r.set(_step(step), "queued", nx=True, px=int(seconds * 1000)))
 
     def queue(self, step: str, seconds: float) -> None:
         """Note that a step is in a queue, for the next ``seconds``, whatever was noted before."""
         with self._answering() as r:
-            r.set(f"{PREFIX}step:{step}", "queued", px=int(seconds * 1000))
+            r.set(_step(step), "queued", px=int(seconds * 1000))
 
     def queue_once(self, step: str, seconds: float, once_in: float) -> bool:
         """As ``queue``, but only once in so many seconds; False when it was done before, whatever came of the step."""
@@ -71,27 +81,65 @@ class Notes:
 
     def left_in_queue(self, step: str) -> float | None:
         """Return for how many seconds more a step's note says that it is in a queue; None when it does not say so."""
-        key = f"{PREFIX}step:{step}"
         with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.get(key)
-            pipe.pttl(key)
+            pipe.get(_step(step))
+            pipe.pttl(_step(step))
             state, left = pipe.execute()
         return left / 1000 if state == "queued" else None
 
-    def hold(self, step: str, seconds: float) -> None:
-        """Note that a step is being worked on, for the next ``seconds``, whatever was noted before."""
-        with self._answering() as r:
-            r.set(f"{PREFIX}step:{step}", "running", px=int(seconds * 1000))
+    def begin(self, step: str, start: str, seconds: float, most: int) -> Starts:
+        """Note a ``start`` of a step, at work for the next ``seconds``, unless ``most`` others have not ended in order.
 
-    def is_held(self, step: str) -> bool:
-        """Whether a step is being worked on, as far as is known."""
+        Returns those others. One that was not renewed in time, by Redis's clock, is a death. How often a message was
+        handed out tells nothing: copies of it are a normal event.
+        """
+        script = """
+            local now = redis.call('time')
+            now = now[1] * 1000 + math.floor(now[2] / 1000)
+            redis.call('zrem', KEYS[1], ARGV[1])
+            redis.call('zremrangebyscore', KEYS[1], '-inf', now - ARGV[4] * 1000)
+            local deaths = redis.call('zcount', KEYS[1], '-inf', now)
+            local living = redis.call('zcard', KEYS[1]) - deaths
+            if deaths + living < tonumber(ARGV[3]) then
+                redis.call('zadd', KEYS[1], now + ARGV[2], ARGV[1])
+                redis.call('expire', KEYS[1], ARGV[4])
+                redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
+            end
+            return {deaths, living}
+        """
         with self._answering() as r:
-            return bool(r.get(f"{PREFIX}step:{step}") == "running")
+            return Starts(*r.eval(script, 2, _begun(step), _step(step), start, int(seconds * 1000), most, _DEATHS))
 
-    def release(self, step: str) -> None:
-        """Note that a step is no longer under way."""
+    def renew(self, step: str, start: str, seconds: float) -> None:
+        """Note that this start of a step is at work, for the next ``seconds``, whatever was noted before."""
+        script = """
+            local now = redis.call('time')
+            redis.call('zadd', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2], ARGV[1])
+            redis.call('expire', KEYS[1], ARGV[3])
+            redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
+        """
         with self._answering() as r:
-            r.delete(f"{PREFIX}step:{step}")
+            r.eval(script, 2, _begun(step), _step(step), start, int(seconds * 1000), _DEATHS)
+
+    def end(self, step: str, start: str, *, through: bool, keep: float) -> None:
+        """Note that a start ended in order, and that its step is under way for ``keep`` seconds more.
+
+        The deaths of a step that is ``through`` are forgotten: it takes no worker with it. An end of which Redis did
+        not hear, and which would look like a death, is told with the next one.
+        """
+        self._ended.add((step, start))
+        ended = list(self._ended)
+        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+            for one in ended:
+                pipe.zrem(_begun(one[0]), one[1])
+            if through:
+                pipe.delete(_begun(step))
+            if keep:
+                pipe.set(_step(step), "running", px=int(keep * 1000))
+            else:
+                pipe.delete(_step(step))
+            pipe.execute()
+        self._ended.difference_update(ended)
 
     def add_job(self, parent: str, job: OpenJob) -> None:
         """Note a job to be polled, and its state when last looked at."""
@@ -165,24 +213,6 @@ class Notes:
         with self._answering() as r:
             return float(r.eval(script, 1, f"{PREFIX}turns:{parent}", per_minute))
 
-    def begin(self, step: str) -> int:
-        """Count a start of a step that is not known to have come to an end; returns how many there are."""
-        key = f"{PREFIX}begun:{step}"
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.incr(key)
-            pipe.expire(key, _KEEP)
-            return int(pipe.execute()[0])
-
-    def take_back(self, step: str) -> None:
-        """Count one start less, of a step that was put off."""
-        with self._answering() as r:
-            r.decr(f"{PREFIX}begun:{step}")
-
-    def come_through(self, step: str) -> None:
-        """Forget the starts and failures of a step whose worker lived."""
-        with self._answering() as r:
-            r.delete(f"{PREFIX}begun:{step}")
-
     def fail(self, step: str) -> int:
         """Count a failure of a step; returns how many there are."""
         key = f"{PREFIX}failed:{step}"
@@ -194,7 +224,7 @@ class Notes:
     def forgive(self, step: str) -> None:
         """Forget all starts and failures of a step."""
         with self._answering() as r:
-            r.delete(f"{PREFIX}begun:{step}", f"{PREFIX}failed:{step}")
+            r.delete(_begun(step), f"{PREFIX}failed:{step}")
 
     def take_poll(self, parent: str, chain: str, look: int, seconds: float) -> bool:
         """Make this look of ``chain`` the one that polls, when none is alive or it is this one, for ``seconds``."""
@@ -230,6 +260,14 @@ class Notes:
         """
         with self._answering() as r:
             return bool(r.eval(script, 2, _poll(parent), _jobs(parent)))
+
+
+def _step(step: str) -> str:
+    return f"{PREFIX}step:{step}"
+
+
+def _begun(step: str) -> str:
+    return f"{PREFIX}begun:{step}"
 
 
 def _jobs(parent: str) -> str:

@@ -11,13 +11,13 @@ from celery.exceptions import Reject, Retry
 from promptmill.config import queues
 from promptmill.config.errors import NewerVersion, PromptmillError, Transient
 from promptmill.workers import dead
-from promptmill.workers.flow import Flow
+from promptmill.workers.flow import Flow, Note
 from promptmill.workers.services import Services
 from promptmill.workers.steps.step import Step, Wait
 
 _log = structlog.get_logger(__name__)
-_TWIN = Wait(30.0)
-"""Until it is clear whether a step that was begun often was so by workers that died, or by many copies of one message."""
+_UNCLEAR = Wait(30.0)
+"""Until it is clear which starts of a step that was begun often live, as copies of one message do, and which are deaths."""
 _NEWER = Wait(30.0)
 """How long a message of a later version is put back for: a newer worker is on its way, or one that is here may take it."""
 
@@ -59,47 +59,40 @@ class Stage(Task):  # type: ignore[type-arg]
             raise Reject(unsent.args[0], requeue=True) from unsent
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run, keeping note that this step is being worked on."""
+        """Run, keeping note that this step is being worked on; park it if it took too many workers with it."""
         step = self.request.id or self.name
-        if self._kills(step):
-            if self._is_held(step):
-                with suppress(Transient):
-                    self.services.notes.take_back(step)
-                self.wait(_TWIN)
-            self._park(step, list(args), f"its worker died {dead.MOST_DEATHS} times while it ran")
+        note = self.flow.note(step)
+        starts = note.begin(dead.MOST_DEATHS)
+        if starts.deaths >= dead.MOST_DEATHS:
+            self._park_poison(step, list(args), starts.deaths)
             return None
-        with self.flow.under_way(step) as note:
-            try:
-                return super().__call__(*args, **kwargs)
-            except Retry as later:
-                note.keep(later.when if isinstance(later.when, int | float) else 0.0)
-                raise
-            except Reject:
-                raise
-            except NewerVersion as error:
-                _log.warning("left to a newer worker", step=step, error=str(error))
-                note.keep(_NEWER.seconds)
-                self.wait(_NEWER)
-            except Exception as error:
-                note.keep(60.0)
-                self._count_failure(step, list(args), error)
-                raise
-            finally:
-                with suppress(Transient):
-                    self.services.notes.come_through(step)
+        if sum(starts) >= dead.MOST_DEATHS:
+            self.wait(_UNCLEAR)
+        with note.renewed():
+            return self._work(note, step, args, kwargs)
 
-    def _kills(self, step: str) -> bool:
-        """Whether this step has not come to an end, however often it was begun: its workers died, or are at it still."""
+    def _park_poison(self, step: str, args: list[Any], deaths: int) -> None:
         try:
-            return self.services.notes.begin(step) > dead.MOST_DEATHS
+            self._park(step, args, f"poison: its worker died {deaths} times while it ran")
         except Transient:
-            return False
+            self.wait(_UNCLEAR)
 
-    def _is_held(self, step: str) -> bool:
+    def _work(self, note: Note, step: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            return self.services.notes.is_held(step)
-        except Transient:
-            return True
+            return super().__call__(*args, **kwargs)
+        except Retry as later:
+            note.keep(later.when if isinstance(later.when, int | float) else 0.0)
+            raise
+        except Reject:
+            raise
+        except NewerVersion as error:
+            _log.warning("left to a newer worker", step=step, error=str(error))
+            note.keep(_NEWER.seconds)
+            self.wait(_NEWER)
+        except Exception as error:
+            note.keep(60.0)
+            self._count_failure(step, list(args), error)
+            raise
 
     def _count_failure(self, step: str, args: list[Any], error: Exception) -> None:
         words = str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__
