@@ -30,6 +30,7 @@ FAULTS = {
     "message: twice",
     "redis: wiped",
     "all workers died",
+    "submit: stands still",
     "run: cancelled",
     "job: does not stop",
     "job: forgotten for a while",

@@ -78,7 +78,8 @@ class Settings(BaseSettings):
     create_timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
     """Seconds to wait for the answer to the creation of a job."""
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
-    """How long after an unanswered creation its job may still turn up in Vertex's list."""
+    """How long after an unanswered creation its job may still turn up in Vertex's list. A creation begins in the first half
+    of that time or not at all, so it is to be twice ``create_timeout`` at least."""
     late_queued_seconds: Annotated[float, Field(ge=0)] = 72 * 3600.0
     """How long a job may wait in Vertex's queue before people are told; Vertex lets none wait for longer."""
     late_running_seconds: Annotated[float, Field(ge=0)] = 24 * 3600.0

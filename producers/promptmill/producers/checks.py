@@ -30,6 +30,7 @@ class Check(NamedTuple):
 def check(settings: Settings) -> Iterator[Check]:
     """Look at everything, one thing after the other."""
     yield from _settings(settings)
+    yield from settle_time(settings)
     yield redis_is_closed(settings)
     yield versions(version("celery"), version("kombu"))
     yield from _broker(settings)
@@ -44,6 +45,16 @@ def _settings(settings: Settings) -> Iterator[Check]:
         yield Check(name, bool(value), value or f"{variable(name)} is not set", "" if value else remedy)
     if not settings.model:
         yield Check("model", None, "PROMPTMILL_MODEL is not set, so every run must name its model")
+
+
+def settle_time(settings: Settings) -> Iterator[Check]:
+    """Look at whether a creation is over before its job is no longer waited for; of no account where nothing is paid."""
+    least = 2 * settings.create_timeout
+    if settings.vertex_endpoint or settings.settle_seconds >= least:
+        return
+    name, limit = variable("settle_seconds"), variable("create_timeout")
+    message = f"{name} is less than twice {limit}: a job that is created slowly could be created and paid for twice"
+    yield Check("settle time", False, message, f"export {name}={least:g}")
 
 
 def redis_is_closed(settings: Settings) -> Check:

@@ -45,11 +45,25 @@ def check(world: World, submission: Submission) -> Iterator[str]:
 
 
 def check_always(world: World, wanted: list[Submission]) -> Iterator[str]:
-    """Yield what is wrong at any time: a run must not be told to have ended before it has."""
+    """Yield what is wrong at any time: a run must not be told to have ended before it has, nor be forgotten for long."""
     for one in wanted:
+        yield from _check_known(world, one)
         state = world.redis.hget(f"promptmill:run:{one.run}", "state")
         if state in END_STATES and world.bucket.find(names.report(one.run)) is None:
             yield f"run {one.run} is said to be {state}, but is not reported"
+
+
+def _check_known(world: World, submission: Submission) -> Iterator[str]:
+    """An open run of which Redis was wiped is written into the index by one of the next sweeps, once they come through."""
+    quiet = max(world.flushed_at, world.shape.began + world.shape.faults_end)
+    marked = world.bucket.find(names.open_marker(submission.run))
+    if marked is None or world.now < max(quiet, marked.updated) + _SWEEPS * world.shape.settings.reconcile_interval:
+        return
+    if world.bucket.find(names.manifest(submission.run)) and not world.redis.exists(f"promptmill:run:{submission.run}"):
+        yield f"the index has not known the open run {submission.run} for {_SWEEPS} sweeps"
+
+
+_SWEEPS = 5
 
 
 def standing(world: World, wanted: list[Submission]) -> str:

@@ -18,6 +18,7 @@ class Actor:
         self.is_other = is_other
         self.dead = False
         self.done = False
+        self.frozen = False
         self.start = ""
         self.work = work
         self.turn = threading.Lock()

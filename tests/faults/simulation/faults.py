@@ -39,6 +39,7 @@ class Rates:
     late: float = 0.0
     disturbed: float = 0.0
     create: float = 0.0
+    frozen: float = 0.0
 
 
 def drawn(rng: random.Random) -> Rates:
@@ -58,6 +59,7 @@ def drawn(rng: random.Random) -> Rates:
         late=one(0.02, 0.1),
         disturbed=one(0.3, 0.8),
         create=one(0.2, 0.5),
+        frozen=one(0.005, 0.03),
     )
 
 

@@ -65,17 +65,17 @@ def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Outcome:
 @contextmanager
 def _simulated(world: World) -> Iterator[None]:
     """Let the process have the world's clock and chance, and keep quiet."""
-    told, drawn, state = time.time, secrets.token_hex, random.getstate()
+    told, passed, drawn, state = time.time, time.monotonic, secrets.token_hex, random.getstate()
     logs = structlog.get_config()
     chance = random.Random(world.seed)
     random.seed(world.seed)
-    time.time = world.worker_clock
+    time.time, time.monotonic = world.worker_clock, world.clock
     secrets.token_hex = lambda nbytes=None: f"{chance.getrandbits(8 * (nbytes or 32)):0{2 * (nbytes or 32)}x}"
     structlog.reset_defaults()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), cache_logger_on_first_use=False)
     try:
         yield
     finally:
-        time.time, secrets.token_hex = told, drawn
+        time.time, time.monotonic, secrets.token_hex = told, passed, drawn
         random.setstate(state)
         structlog.configure(**logs)

@@ -33,7 +33,8 @@ _MOST_COPIES = 3
 """Of one message; a task that waits sends itself again, so that copies would beget copies without end."""
 _LONGEST = {"promptmill.submit": 5.0}
 """Seconds that one call of a task may be held up. ``submit`` is held up so little that a creation turns up within the
-settle window: that is what the window is for, and beyond it nothing can be promised."""
+settle window: that is what the window is for, and beyond it nothing can be promised. Before it creates, it may stand
+still for longer than the window."""
 
 
 class Message(NamedTuple):
@@ -179,6 +180,7 @@ class World:
             raise Transient("simulated: this thread is not part of the simulation")
         self._look_alive(actor)
         self.now += self.rng.uniform(0.001, 0.02)
+        self._freeze(actor, port)
         fault = self.faults.call(port, actor.name, _LONGEST.get("promptmill." + actor.name.rpartition(".")[2], 60.0))
         self.say(f"{port} {what} {fault.kind}" + (f" after {fault.pause:.1f} s" if fault.pause else ""))
         if fault.pause:
@@ -188,6 +190,18 @@ class World:
         if fault.kind == "before":
             raise Transient("simulated: nothing was done")
         return fault
+
+    def _freeze(self, actor: Actor, port: str) -> None:
+        """Let a process that is about to create a job stand still until others may take its intent over; it looks dead."""
+        faults = self.faults
+        if not actor.name.endswith(".submit") or not port.startswith("bucket"):
+            return
+        if faults.happens(faults.rates.frozen) and faults.may_crash(actor.name):
+            faults.note("submit: stands still")
+            self.say("stands still")
+            actor.frozen = True
+            self._pause(actor, self.rng.uniform(0.4, 2.0) * self.shape.settings.settle_seconds)
+            actor.frozen = False
 
     def leave(self, port: str, fault: Fault) -> None:
         if fault.kind == "crash after" and self.current:
@@ -218,7 +232,7 @@ class World:
         """Let a process that is alive renew its note, as its second thread would."""
         if actor.dead or actor.done:
             return
-        if actor.start:
+        if actor.start and not actor.frozen:
             self.services.notes.renew(actor.name, actor.start, _LIFE)
         self.later(_RENEWAL, partial(self._renew, actor))
 

@@ -4,6 +4,7 @@ from typing import cast
 import pytest
 
 from promptmill.config.errors import PromptmillError
+from promptmill.config.settings import Settings
 from promptmill.producers import checks
 from promptmill.producers.checks import Check
 from promptmill.producers.cli import doctor
@@ -69,6 +70,15 @@ def test_versions_that_lose_messages_or_workers_are_found(celery: str, kombu: st
 
     assert check.ok is right
     assert bool(check.remedy) is not right
+
+
+@pytest.mark.parametrize(
+    ("seconds", "endpoint", "told"), [(120, "", False), (119, "", True), (3, "http://127.0.0.1:1", False)]
+)
+def test_a_settle_time_that_leaves_a_creation_too_little_is_told(seconds: float, endpoint: str, told: bool) -> None:
+    found = list(checks.settle_time(Settings(settle_seconds=seconds, create_timeout=60, vertex_endpoint=endpoint)))
+
+    assert [check.remedy for check in found] == ["export PROMPTMILL_SETTLE_SECONDS=120"] * told
 
 
 @pytest.mark.parametrize(

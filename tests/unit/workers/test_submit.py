@@ -11,7 +11,7 @@ from promptmill.config.errors import Permanent, Transient
 from promptmill.workers import facts
 from promptmill.workers.facts import Created, Ended, Intent
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
-from promptmill.workers.ports import Job
+from promptmill.workers.ports import Job, Stored
 from promptmill.workers.steps.step import Step, Wait
 from promptmill.workers.steps.submit import submit
 
@@ -195,6 +195,70 @@ class Overtaken(MemoryBucket):
     def replace(self, name: str, data: bytes, generation: int) -> None:
         super().replace(name, b'{"owner":"faster"}', generation)
         super().replace(name, data, generation)
+
+
+class StandsStill(MemoryBucket):
+    """A bucket whose caller stands still once, before its `call` on an object, while something else happens."""
+
+    def __init__(self, mill: Mill, call: str, name: str, meanwhile: Callable[[], object]) -> None:
+        super().__init__(clock=mill.clock)
+        for stored in mill.bucket.list(""):
+            super().write(stored.name, mill.bucket.read(stored.name))
+        self._at, self._meanwhile = (call, name), [meanwhile]
+        mill.bucket = self
+
+    def find(self, name: str) -> Stored | None:
+        self._stand_still("find", name)
+        return super().find(name)
+
+    def replace(self, name: str, data: bytes, generation: int) -> None:
+        self._stand_still("replace", name)
+        super().replace(name, data, generation)
+
+    def _stand_still(self, *at: str) -> None:
+        if at == self._at and self._meanwhile:
+            self._meanwhile.pop()()
+
+
+def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(mill: Mill) -> None:
+    def overtake() -> None:
+        mill.clock.now += SETTLE + 1
+        create(mill, "you")
+
+    StandsStill(mill, "find", names.cancelled(RUN), overtake)
+
+    assert isinstance(create(mill, "me"), Wait)
+    assert intent(mill) == "you"
+    assert len(mill.jobs.requests) == 1
+
+
+@pytest.mark.parametrize("place", [names.cancelled(RUN), FOLDER + "clock"])
+def test_an_owner_that_stood_still_for_long_begins_anew(
+    mill: Mill, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def freeze() -> None:
+        mill.clock.now += SETTLE / 2 + 1
+
+    monkeypatch.setattr("time.monotonic", lambda: mill.clock.now)
+    StandsStill(mill, "find", place, freeze)
+
+    assert isinstance(create(mill, "me"), Wait)
+    assert (intent(mill), mill.jobs.requests) == ("", [])
+    assert isinstance(create(mill, "me again"), Created)
+
+
+def test_an_intent_that_was_taken_over_is_not_given_back(mill: Mill) -> None:
+    def overtake() -> None:
+        mill.clock.now += SETTLE + 1
+        mill.jobs.lose_next_answer()
+        create(mill, "you")
+
+    mill.jobs.refuse_next(Transient("429"))
+    StandsStill(mill, "replace", FOLDER + "intent.json", overtake)
+
+    with pytest.raises(Transient, match="429"):
+        create(mill, "me")
+    assert intent(mill) == "you"
 
 
 class TurnsUp(FakeJobs):

@@ -7,8 +7,13 @@
 Whoever finds an intent of somebody else's looks for the job in Vertex's list, and adopts it. When there is none, and the
 intent is so old (by the server's clock) that a creation under way would have turned up, it takes the intent over by
 replacing exactly the generation it saw. When Vertex surely created nothing, the owner gives the intent back at once.
+
+An owner may stand still for as long between writing its intent and creating, and then be overtaken. So it looks at its
+intent once more right before it creates. What remains is a worker that stands still between that look and Vertex's having
+its call, for more than half of the settle time: its job is a duplicate, which the sweep for stray jobs finds and cancels.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -48,6 +53,9 @@ def submit(
     if bucket.find(names.cancelled(run)):
         wish = facts.get(bucket, names.cancelled(run), Cancelled)
         return _write_down(bucket, folder, "", wish.words, "JOB_STATE_CANCELLED", wish.reason)
+    if not _is_fresh(bucket, folder, intent, settle_seconds):
+        _give_back(bucket, folder, intent)
+        return Wait(_RETRY)
     return _create(bucket, jobs, folder, request, intent)
 
 
@@ -79,6 +87,19 @@ def _request(bucket: Bucket, run: str, index: int, attempt: int) -> JobRequest:
         output_uri=f"{bucket.url}/{folder}output",
         labels=labels(bucket, run, index, attempt),
     )
+
+
+def _is_fresh(bucket: Bucket, folder: str, intent: Intent, settle_seconds: float) -> bool:
+    """Whether the intent is still ours, and so young that a creation has time to turn up before others may take it over.
+
+    Its age is told by the bucket's clock; how long it took to ask is added, as we may have stood still meanwhile.
+    """
+    asked = time.monotonic()
+    seen = bucket.find(folder + "intent.json")
+    if seen is None or facts.get(bucket, folder + "intent.json", Intent) != intent:
+        return False
+    age = facts.age(bucket, seen, folder + "clock")
+    return age + time.monotonic() - asked < settle_seconds / 2
 
 
 def _create(bucket: Bucket, jobs: BatchJobs, folder: str, request: JobRequest, intent: Intent) -> Created | Wait:
