@@ -9,6 +9,7 @@ import random
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -125,7 +126,7 @@ class Mill:
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink; those in a bucket are in this mill's own, which is the only one."""
-        return FileSink(spec.url, run) if spec.kind == "file" else BucketSink(self.bucket, "sink-" + run)
+        return FileSink(Path(spec.url), run) if spec.kind == "file" else BucketSink(self.bucket, "sink-" + run)
 
     def _plan(self, run: str) -> None:
         steps.plan.plan(self.bucket, run, self.max_requests, 1 << 24)

@@ -31,8 +31,8 @@ from kombu.serialization import loads
 from deadline import until
 from promptmill.config import names, queues
 from promptmill.producers import Promptmill
-from promptmill.producers.messages import VERSION, Chunk, Ingest, Manifest, encode
-from stack import Site, done
+from promptmill.producers.messages import VERSION, Chunk, Ingest, Manifest, SinkSpec, encode
+from stack import QUICK, SERVERS, WORKERS, Site, done, running, surroundings
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
 BOMB = 1 << 30
@@ -185,6 +185,59 @@ def test_no_place_that_a_message_names_lies_outside_its_run(index: Any, attempt:
         except (ValueError, TypeError):
             continue
         assert re.fullmatch(r"runs/01jrun/shards/\d{4,}/\d+/(parsed/\d{5,}\.json)?", made)
+
+
+@pytest.fixture(scope="module")
+def fenced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A stack whose workers may write below one folder, `out`, and to the mill's own bucket."""
+    directory = tmp_path_factory.mktemp("fenced")
+    (directory / "out").mkdir()
+    (directory / "out" / "link").symlink_to(directory)
+    settings = QUICK | {"PROMPTMILL_SINKS": f"{directory}/out/"}
+    with running(directory, (*SERVERS, *WORKERS), settings=settings) as site:
+        yield site
+
+
+FORGED = [
+    SinkSpec("file", "{fenced}/outside/answers.jsonl"),
+    SinkSpec("file", "{fenced}/out/../outside/answers.jsonl"),
+    SinkSpec("file", "{fenced}/out/link/outside/answers.jsonl"),
+    SinkSpec("file", "outside/answers.jsonl"),
+    SinkSpec("jsonl", "{fenced}/outside"),
+    SinkSpec("jsonl", "gs://outside/answers"),
+    SinkSpec("jsonl", "gs://promptmill-local/mill/runs"),
+    SinkSpec("jsonl", "gs://promptmill-local/mill/../outside"),
+]
+
+
+def test_a_run_whose_message_names_a_sink_that_is_not_allowed_fails_before_it_costs_anything(fenced: Site) -> None:
+    with surroundings(fenced.environment):
+        mill = Promptmill()
+        runs = [mill.submit(["Say hello"], sinks=[within(fenced, spec)]) for spec in FORGED]
+
+        for run in runs:
+            status = done(run)
+            assert (status.state, run.report().jobs) == ("failed", 0)
+            assert re.match(r"sink .*(PROMPTMILL_SINKS|must look like|Promptmill itself)", status.error)
+    assert fenced.billed() == 0
+    assert not any(path.match("*outside*") for path in fenced.directory.rglob("*"))
+
+
+def test_a_run_whose_sinks_are_allowed_fills_them(fenced: Site) -> None:
+    sinks = [
+        SinkSpec("file", "{fenced}/out/deep/answers.jsonl"),
+        SinkSpec("jsonl", "gs://promptmill-local/mill/answers"),
+    ]
+    with surroundings(fenced.environment):
+        run = Promptmill().submit(["Say hello"], sinks=[within(fenced, spec) for spec in sinks])
+
+        assert done(run).state == "succeeded"
+    assert len((fenced.directory / "out" / "deep" / "answers.jsonl").read_text().splitlines()) == 1
+
+
+def within(site: Site, spec: SinkSpec) -> SinkSpec:
+    """A sink of this stack."""
+    return SinkSpec(spec.kind, spec.url.format(fenced=site.directory))
 
 
 def test_a_message_of_a_later_version_is_put_back_with_an_alarm(site: Site, send: Callable[..., None]) -> None:

@@ -38,6 +38,8 @@ STEP_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
 OPEN = "open/"
 GIVEN_UP = "given-up/"
 DEAD = "dead/"
+KEPT = ("runs/", OPEN, DEAD)
+"""The folders of what a mill keeps; no sink may lie in them."""
 
 
 def check_run(run: str) -> str:

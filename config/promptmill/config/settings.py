@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     """Model of runs that name none."""
     run_deadline: Annotated[float, Field(ge=0)] = 0.0
     """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
+    sinks: str = ""
+    """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/`` and ``/folder/``,
+    with commas between; all below is allowed. What the workers are told counts.
+    """
 
     max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
     """Vertex refuses jobs of more than 200,000 requests."""
@@ -108,12 +112,24 @@ class Settings(BaseSettings):
             raise ValueError("must look like gs://bucket or gs://bucket/prefix")
         return value.rstrip("/")
 
+    @field_validator("sinks")
+    @classmethod
+    def _sinks_are_places(cls, value: str) -> str:
+        if not all(place.startswith(("gs://", "/")) for place in _places(value)):
+            raise ValueError("must be places like gs://bucket/folder/ or /folder/, with commas between")
+        return value
+
     @field_validator("vertex_endpoint", "storage_emulator_host")
     @classmethod
     def _endpoint_is_an_http_url(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    @property
+    def sink_places(self) -> tuple[str, ...]:
+        """Where runs may have results written, beside the mill's own bucket; each ends in a slash."""
+        return tuple(place.rstrip("/") + "/" for place in _places(self.sinks))
 
     @property
     def index_url(self) -> str:
@@ -144,6 +160,10 @@ class Settings(BaseSettings):
         if not value:
             raise ConfigurationError(f"{variable(name)} is not set")
         return value
+
+
+def _places(value: str) -> list[str]:
+    return [place.strip() for place in value.split(",") if place.strip()]
 
 
 def load(**explicit: object) -> Settings:

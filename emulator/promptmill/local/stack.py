@@ -13,6 +13,7 @@ from promptmill.local.services import SERVICES, Options, Services, environment
 from promptmill.local.state import ServiceState, State, hold, remove_state, started_at, write_state
 from promptmill.local.supervisor import Supervisor
 
+UNBOUND = {"PROMPTMILL_SINKS": "/,gs://"}  # who reaches the broker is on this machine; the user's own variable wins
 LOGGED = {"PYTHONUNBUFFERED": "1", "PROMPTMILL_LOG_LEVEL": "INFO"}  # readiness is seen in the log
 DATA = ("redis", "storage", "emulator", "logs")
 
@@ -94,7 +95,7 @@ class Stack:
                 self._on_event(Event("moved", name, f"port {preferred[name]} is taken, so it is at {port}"))
 
     def _services(self) -> list[Service]:
-        make = Services(self.options, self.directory, self._ports, os.environ | self.environment() | LOGGED)
+        make = Services(self.options, self.directory, self._ports, UNBOUND | os.environ | self.environment() | LOGGED)
         return [make.named(name) for name in SERVICES if name in self.options.services]
 
     def _write_state(self, services: dict[str, ServiceState]) -> None:

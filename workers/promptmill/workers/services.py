@@ -11,7 +11,7 @@ from promptmill.producers.index import Index
 from promptmill.producers.messages import SinkSpec
 from promptmill.workers.notes import Notes
 from promptmill.workers.ports import BatchJobs, Bucket
-from promptmill.workers.sinks import Sink
+from promptmill.workers.sinks import Sink, allowed
 from promptmill.workers.sinks.jsonl import BucketSink, FileSink
 
 
@@ -36,10 +36,10 @@ class Services:
         return self.open_jobs()
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
-        """Open a sink for a run."""
+        """Open a sink for a run; raises ConfigurationError when runs may not write there."""
         if spec.kind == "file":
-            return FileSink(spec.url, run)
-        return BucketSink(self.open_bucket(spec.url), run)
+            return FileSink(allowed.file(self.settings, spec), run)
+        return BucketSink(self.open_bucket(allowed.folder(self.settings, spec, run)), run)
 
 
 def build(settings: Settings) -> Services:

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.workers.ports import Bucket
@@ -38,20 +39,20 @@ class BucketSink:
 class FileSink:
     """One file on a disk that the workers share; it appears whole, in the order of the run's parts, when the run ends."""
 
-    def __init__(self, path: str, run: str) -> None:
-        self._path = Path(path)
+    def __init__(self, path: Path, run: str) -> None:
+        self._path = path
         self._folder = self._path.with_name(f".{self._path.name}.{run}")
 
     def check(self) -> None:
         """Make the folder for the parts."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
         except OSError as error:
             raise ConfigurationError(f"sink {self._path} cannot be written: {error.strerror}") from error
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Write one part beside its final name, then move it there: it is whole or not there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         _write(self._folder / f"{part}.jsonl", lines)
 
     def finish(self, parts: list[str]) -> str:
@@ -70,20 +71,30 @@ class FileSink:
             shutil.rmtree(done, ignore_errors=True)
         return str(self._path)
 
+    def _make_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._folder.is_symlink():
+            raise ConfigurationError(f"sink {self._path}: {self._folder} is a link, perhaps to where nobody may write")
+
     def _join(self, parts: list[str]) -> None:
         draft = self._folder / f"whole.{secrets.token_hex(4)}"
-        with draft.open("wb") as out:
+        with _open(draft, "xb") as out:
             for part in parts:
-                with (self._folder / f"{part}.jsonl").open("rb") as piece:
+                with _open(self._folder / f"{part}.jsonl", "rb") as piece:
                     shutil.copyfileobj(piece, out, 1 << 20)
             out.flush()
             os.fsync(out.fileno())
         draft.replace(self._path)
 
 
+def _open(path: Path, mode: Literal["rb", "xb"]) -> BinaryIO:
+    """Open a file that is not a link: a sink is checked by its path, and a link would lead elsewhere."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
+
+
 def _write(path: Path, data: bytes) -> None:
     draft = path.with_suffix(f".{secrets.token_hex(4)}")
-    with draft.open("wb") as out:
+    with _open(draft, "xb") as out:
         out.write(data)
         out.flush()
         os.fsync(out.fileno())

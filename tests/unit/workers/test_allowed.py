@@ -1,0 +1,98 @@
+"""A run writes where the workers' settings allow it, whatever sink its message names."""
+
+from pathlib import Path
+
+import pytest
+
+from promptmill.config.errors import ConfigurationError
+from promptmill.config.settings import Settings
+from promptmill.producers.messages import SinkSpec
+from promptmill.workers.sinks import allowed
+
+RUN = "01jtest"
+
+
+def mill(sinks: str = "", bucket: str = "gs://acme/mill") -> Settings:
+    return Settings(bucket=bucket, sinks=sinks)
+
+
+@pytest.mark.parametrize(
+    ("url", "sinks"),
+    [
+        ("gs://acme/mill/answers", ""),
+        ("gs://acme/elsewhere/", ""),
+        ("gs://acme", ""),
+        ("gs://other/out/deep", "gs://third/, gs://other/out"),
+        ("gs://other", "gs://"),
+    ],
+)
+def test_a_folder_of_the_mills_own_bucket_or_below_a_place_that_is_named_is_allowed(url: str, sinks: str) -> None:
+    assert allowed.folder(mill(sinks), SinkSpec("jsonl", url), RUN) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gs://other/out",
+        "gs://acme-too/out",
+        "gs://third/output",
+        "gs://acme/mill/runs",
+        "gs://acme/mill/runs/01jother/shards",
+        "gs://acme/mill/answers/../runs",
+        "gs://acme/mill//runs",
+        "gs://acme/./mill/runs",
+        "gs://",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "",
+    ],
+)
+def test_no_other_folder_is_allowed(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^sink "):
+        allowed.folder(mill("gs://third/out/"), SinkSpec("jsonl", url), RUN)
+
+
+@pytest.mark.parametrize("run", ["runs", "open", "dead"])
+def test_no_run_may_be_called_so_that_it_writes_among_what_the_mill_keeps(run: str) -> None:
+    with pytest.raises(ConfigurationError, match="Promptmill itself"):
+        allowed.folder(mill(), SinkSpec("jsonl", "gs://acme/mill"), run)
+
+
+def test_what_a_mill_keeps_in_the_root_of_its_bucket_is_safe_too() -> None:
+    with pytest.raises(ConfigurationError, match="Promptmill itself"):
+        allowed.folder(mill(bucket="gs://acme"), SinkSpec("jsonl", "gs://acme/open"), RUN)
+
+
+def test_a_file_below_a_place_that_is_named_is_allowed(tmp_path: Path) -> None:
+    wanted = tmp_path / "out" / "deep" / "answers.jsonl"
+
+    assert allowed.file(mill(f"{tmp_path}/out"), SinkSpec("file", str(wanted))) == wanted.resolve()
+
+
+@pytest.mark.parametrize("place", ["", "gs://", "{out}/further", "{out}x"])
+def test_no_other_file_is_allowed(tmp_path: Path, place: str) -> None:
+    spec = SinkSpec("file", str(tmp_path / "out" / "answers.jsonl"))
+
+    with pytest.raises(ConfigurationError, match="PROMPTMILL_SINKS"):
+        allowed.file(mill(place.format(out=tmp_path / "out")), spec)
+
+
+def test_neither_links_nor_dots_lead_out_of_a_place(tmp_path: Path) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    out.mkdir()
+    outside.mkdir()
+    (out / "folder").symlink_to(outside)
+    (out / "file.jsonl").symlink_to(outside / "file.jsonl")
+
+    for url in ("folder/answers.jsonl", "file.jsonl", "../outside/answers.jsonl", "new/../../answers.jsonl", "\0"):
+        with pytest.raises(ConfigurationError, match=r"^sink "):
+            allowed.file(mill(str(out)), SinkSpec("file", f"{out}/{url}"))
+
+
+def test_a_place_may_be_a_link_itself(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+
+    found = allowed.file(mill(str(tmp_path / "out")), SinkSpec("file", f"{tmp_path}/out/answers.jsonl"))
+
+    assert found == (tmp_path / "disk" / "answers.jsonl").resolve()

@@ -1,0 +1,46 @@
+"""Where runs may write: whoever can send a message can name any sink, so the workers' own settings say which are allowed."""
+
+from pathlib import Path
+
+from promptmill.config import names
+from promptmill.config.errors import ConfigurationError
+from promptmill.config.settings import Settings, variable
+from promptmill.producers.messages import SinkSpec
+
+
+def folder(settings: Settings, spec: SinkSpec, run: str) -> str:
+    """Return the ``gs://`` URL of a bucket's folder that a run may write to; raises ConfigurationError.
+
+    It lies in the mill's own bucket, but not among what the mill keeps there, or below one of ``settings.sink_places``.
+    """
+    url, place = spec.url.rstrip("/"), f"{spec.url.rstrip('/')}/{run}/"
+    if not url.startswith("gs://") or {"", ".", ".."} & set(url.removeprefix("gs://").split("/")):
+        raise ConfigurationError(f"sink {spec.url}: must look like gs://bucket/folder/")
+    if any(place.startswith(f"{settings.bucket}/{kept}") for kept in names.KEPT):
+        raise ConfigurationError(f"sink {spec.url}: this is where Promptmill itself keeps what it knows")
+    own = "/".join(settings.bucket.split("/")[:3]) + "/"
+    if not place.startswith((own, *settings.sink_places)):
+        raise _refusal(spec)
+    return url
+
+
+def file(settings: Settings, spec: SinkSpec) -> Path:
+    """Return the path of a file that runs may write, without any link in it; raises ConfigurationError.
+
+    It lies below one of ``settings.sink_places``, wherever links and ``..`` lead.
+    """
+    try:
+        path = Path(spec.url).resolve()
+        folders = [Path(place).resolve() for place in settings.sink_places if place.startswith("/")]
+    except (OSError, ValueError, RuntimeError):
+        raise ConfigurationError(f"sink {spec.url[:200]!r}: not a path that can be followed") from None
+    if not any(path.parent.is_relative_to(one) for one in folders):
+        raise _refusal(spec)
+    return path
+
+
+def _refusal(spec: SinkSpec) -> ConfigurationError:
+    return ConfigurationError(
+        f"sink {spec.url}: the workers may not write there; {variable('sinks')} names the places where they may, "
+        "beside the mill's own bucket"
+    )
