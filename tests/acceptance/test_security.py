@@ -57,7 +57,7 @@ def publish(site: Site) -> Iterator[Publish]:
                 content_encoding="utf-8" if content_type == "application/json" else "binary",
                 routing_key=queue,
                 exchange="",
-                headers={"lang": "py", "task": task, "id": task_id, "argsrepr": "()", **headers},
+                headers={"lang": "py", "id": task_id, "argsrepr": "()", **({"task": task} if task else {}), **headers},
                 delivery_mode=2,
             )
 
@@ -105,6 +105,31 @@ def test_a_message_that_could_run_code_is_refused_unread_and_the_next_one_is_tak
     assert done(mill.submit(["Say hello"])).state == "succeeded"
     assert [process.pid for process in site.processes("worker", "poll")] == workers
     assert not sprung.exists()
+
+
+MARK = "a-prompt-that-nobody-may-see"
+JSON, MSGPACK = "application/json", "application/x-msgpack"
+REFUSED: list[tuple[bytes, str, str]] = [
+    (MARK.encode(), "text/plain", "promptmill.finish"),
+    (f"{MARK} {{".encode(), JSON, "promptmill.finish"),
+    (f'["{MARK}'.encode() + b"\xff", JSON, "promptmill.finish"),
+    (msgspec.msgpack.encode(MARK) * 2, MSGPACK, "promptmill.finish"),
+    (msgspec.json.encode([[MARK], {}, {}]), JSON, "promptmill.nothing"),
+    (msgspec.json.encode({"prompt": MARK}), JSON, ""),
+]
+"""Of an unknown type, damaged, damaged within a character, with more behind it, of an unknown task, and of none."""
+
+
+def test_nothing_of_a_message_that_is_refused_is_in_the_log(site: Site, mill: Promptmill, publish: Publish) -> None:
+    heard = Heard(site, "worker")
+
+    for body, kind, task in REFUSED:
+        publish(body, kind, task=task, queue=queues.WORK, task_id="x", argsrepr=f"('{MARK}',)")
+    heard.until(r"(?s)(message refused: .*){6}")
+
+    assert MARK not in heard.text()
+    assert MARK.encode().hex() not in heard.text()
+    assert done(mill.submit(["Say hello"])).state == "succeeded"
 
 
 def test_a_message_that_says_it_is_compressed_is_not_unpacked(site: Site, mill: Promptmill, publish: Publish) -> None:

@@ -11,6 +11,7 @@ from kombu.exceptions import ContentDisallowed
 from promptmill.config import logs, queues
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
+from promptmill.workers import refusals
 from promptmill.workers.leases import Leases
 from promptmill.workers.services import PerProcess, Services
 
@@ -23,6 +24,7 @@ def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celer
 
     def configure_logging(**_: Any) -> None:
         logs.configure(settings)
+        refusals.keep_secret()
 
     app.steps["consumer"].add(Leases)
     signals.setup_logging.connect(configure_logging, weak=False)
