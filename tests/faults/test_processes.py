@@ -161,7 +161,9 @@ def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(mills: Mil
         for _ in range(5):
             mill.work(Crash(DELIVERING, "before", deed="wait"))
         run = mill.submit(5, sinks=mill.sinks[:1])
-        copies(mill, until(lambda: delivery(mill), LIFE, "a delivery"), 19)
+        found = until(lambda: delivery(mill), LIFE, "a delivery")
+        assert found
+        copies(mill, found, 19)
         until(lambda: put_off(mill) >= 2 * 17, 2 * LIFE, "copies that came again, and again were too many")
         (mill.folder / "go on").touch()
         mill.wait(run, LIFE)

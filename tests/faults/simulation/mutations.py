@@ -70,34 +70,10 @@ SAFEGUARDS = [
         "< 1e9",
     ),
     Mutation(
-        "who stood still while it looked at its intent knows that",
-        "workers.steps.submit:_is_fresh",
-        "age + time.monotonic() - asked",
-        "age",
-    ),
-    Mutation(
-        "an intent that is another's by now is not given back",
-        "workers.steps.submit:_give_back",
-        'if seen and facts.get(bucket, folder + "intent.json", Intent) == intent:',
-        "if seen:",
-    ),
-    Mutation(
-        "an intent is given back only as it was when it was looked at",
-        "workers.steps.submit:_give_back",
-        'bucket.replace(folder + "intent.json", facts.encode(Intent("")), seen.generation)',
-        'bucket.write(folder + "intent.json", facts.encode(Intent("")))',
-    ),
-    Mutation(
         "an intent is taken over only as it was when it was looked at",
         "workers.steps.submit:_take_over",
         'bucket.replace(folder + "intent.json", facts.encode(intent), seen.generation)',
         'bucket.write(folder + "intent.json", facts.encode(intent))',
-    ),
-    Mutation(
-        "what became of an attempt is written down once",
-        "workers.steps.settle:settle",
-        'facts.put(bucket, folder + "settled.json", _settle(bucket, run, index, attempt))',
-        'bucket.write(folder + "settled.json", facts.encode(_settle(bucket, run, index, attempt)))',
     ),
     Mutation(
         "a sweep writes into the index what Redis has lost",

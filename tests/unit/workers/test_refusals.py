@@ -2,6 +2,7 @@
 
 import logging
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery.worker.consumer import consumer
@@ -38,7 +39,7 @@ def test_only_the_reason_is_told(
 ) -> None:
     refusals.keep_secret()
     refuse = getattr(consumer.Consumer, method)
-    taker = object.__new__(consumer.Consumer)
+    taker: Any = object.__new__(consumer.Consumer)
     taker.connection_errors = ()
 
     with caplog.at_level(logging.WARNING):
