@@ -40,7 +40,7 @@ def harvest(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
 
 class _Place(NamedTuple):
     run: str
-    index: int
+    shard: int
     attempt: int
 
 
@@ -49,7 +49,7 @@ class _Harvest:
 
     def __init__(self, bucket: Bucket, place: _Place, pieces: list[PartRange]) -> None:
         self._bucket, self._place, self._pieces = bucket, place, pieces
-        self._rows = facts.get(bucket, names.plan(place.run), Plan).shards[place.index]
+        self._rows = facts.get(bucket, names.plan(place.run), Plan).shards[place.shard]
         self._wanted = wanted_rows(bucket, *place, self._rows) & ~_answered(bucket, place, self._rows)
         self._with_unkeyed: list[int] = []
 
