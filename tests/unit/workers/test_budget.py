@@ -37,7 +37,7 @@ def answer(request: dict[str, Any]) -> str | dict[str, Any]:
 
 
 def mill(tokens: int = 64, max_attempts: int = 3, **script: Any) -> Mill:
-    made = Mill(retry_max_tokens=tokens, max_attempts=max_attempts, script=Script(**({"seed": None} | script)))
+    made = Mill(retry_max_tokens=tokens, max_attempts=max_attempts, script=Script(seed=None, **script))
     made.jobs = FakeJobs(made.bucket, answer, script=made.script, clock=made.clock)
     return made
 
