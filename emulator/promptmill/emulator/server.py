@@ -1,4 +1,4 @@
-"""Serving the application: uvicorn, with a port of its own choice, a line when ready, and a bill at the end."""
+"""Serving an application: uvicorn, with a port of its own choice, and a line when ready."""
 
 import asyncio
 import signal
@@ -6,10 +6,10 @@ import socket
 from types import FrameType
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
+from uvicorn.config import HTTPProtocolType
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-GREETING = "promptmill emulator (not Google):"
 _SHUTDOWN_SECONDS = 2
 
 
@@ -23,28 +23,42 @@ class DroppableProtocol(H11Protocol):
 
 
 class _Announced(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, name: str) -> None:
+        super().__init__(config)
+        self.name = name
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if sockets and self.started:
             host, port = sockets[0].getsockname()[:2]
-            print(f"{GREETING} http://{host}:{port}", flush=True)  # noqa: T201 - the line that starters wait for
+            print(f"promptmill {self.name} (not Google): http://{host}:{port}", flush=True)  # noqa: T201 - the line that starters wait for
 
 
-def serve(app: Starlette, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; port 0 takes a free one. Raises OSError if the port is taken."""
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    name: str = "emulator",
+    http: type[asyncio.Protocol] | HTTPProtocolType = DroppableProtocol,
+    keep_alive: int = 5,
+) -> None:
+    """Serve until SIGTERM or SIGINT; port 0 takes a free one. Raises OSError if the port is taken.
+
+    A connection that is idle for `keep_alive` seconds is closed.
+    """
     # uvicorn raises the signal anew once it has stopped; with these handlers that ends in a return, not a death.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_stopped)
     config = uvicorn.Config(
-        app, http=DroppableProtocol, ws="none", log_level="warning", access_log=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        app, http=http, ws="none", lifespan="off", log_level="warning", access_log=False,
+        timeout_keep_alive=keep_alive, timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )  # fmt: skip
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named; otherwise every answer takes 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        _Announced(config).run(sockets=[listener])
+        _Announced(config, name).run(sockets=[listener])
 
 
 def _already_stopped(_number: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,62 @@
+"""The two checksums of an object, and those that a caller declares."""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import google_crc32c
+
+from .errors import Refused
+
+Declared = dict[str, str]
+"""`crc32c` and `md5` in base64, as far as the caller tells them."""
+
+
+class Checksums:
+    """CRC32C and MD5 of bytes that come in pieces."""
+
+    def __init__(self) -> None:
+        self._crc32c = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def add(self, piece: bytes) -> None:
+        """Take in the next bytes."""
+        self._crc32c = google_crc32c.extend(self._crc32c, piece)
+        self._md5.update(piece)
+
+    @property
+    def crc32c(self) -> str:
+        """In base64, as Google writes it."""
+        return base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
+
+    @property
+    def md5(self) -> str:
+        """In base64, as Google writes it."""
+        return base64.b64encode(self._md5.digest()).decode()
+
+    def require(self, declared: Declared) -> None:
+        """Raise Refused 400 unless the bytes are those that the caller meant."""
+        for kind, found in (("crc32c", self.crc32c), ("md5", self.md5)):
+            if declared.get(kind, found) != found:
+                name = kind.upper() + (" hash" if kind == "md5" else "")
+                message = f'Provided {name} "{declared[kind]}" doesn\'t match calculated {name} "{found}".'
+                raise Refused(400, message)
+
+
+def in_headers(headers: Iterable[tuple[bytes, bytes]]) -> Declared:
+    """What `x-goog-hash`, once or more than once, and `content-md5` declare."""
+    declared: Declared = {}
+    for name, value in headers:
+        if name == b"x-goog-hash":
+            pairs = (pair.strip().partition("=") for pair in value.decode("latin-1").split(","))
+            declared |= {kind: digest for kind, _, digest in pairs}
+        elif name == b"content-md5":
+            declared["md5"] = value.decode("latin-1")
+    return declared
+
+
+def in_metadata(metadata: Mapping[str, Any]) -> Declared:
+    """What an object's metadata declare."""
+    names = {"crc32c": metadata.get("crc32c"), "md5": metadata.get("md5Hash")}
+    return {kind: str(digest) for kind, digest in names.items() if digest}

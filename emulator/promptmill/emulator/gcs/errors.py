@@ -1,0 +1,30 @@
+"""Refusals in Cloud Storage's shape."""
+
+from typing import Any
+
+_REASONS = {
+    304: "notModified",
+    400: "invalid",
+    404: "notFound",
+    409: "conflict",
+    410: "gone",
+    412: "conditionNotMet",
+    416: "requestedRangeNotSatisfiable",
+    501: "notImplemented",
+    503: "backendError",
+}
+
+
+class Refused(Exception):
+    """A call that Cloud Storage would refuse; `code` is the HTTP status code."""
+
+    def __init__(self, code: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the answer."""
+        detail = {"message": self.message, "domain": "global", "reason": _REASONS.get(self.code, "internalError")}
+        return {"error": {"code": self.code, "message": self.message, "errors": [detail]}}

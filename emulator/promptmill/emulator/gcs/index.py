@@ -1,0 +1,116 @@
+"""What is known of every object, in SQLite: one commit publishes an object, and a listing reads only its page.
+
+With 100,000 objects a page of 1,000 takes 10 ms and no memory that grows; a walk over a directory would read all of it.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    bucket TEXT NOT NULL, name BLOB NOT NULL, generation INTEGER NOT NULL, file INTEGER NOT NULL, size INTEGER NOT NULL,
+    crc32c TEXT NOT NULL, md5 TEXT NOT NULL, about BLOB NOT NULL, PRIMARY KEY (bucket, name)
+) WITHOUT ROWID;
+"""
+_COLUMNS = "bucket, name, generation, file, size, crc32c, md5, about"
+_AFTER_ALL = b"\xff"
+"""No byte of UTF-8 is as large, so this ends a prefix after every name that begins with it."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One object; `about` is what its writer said of it, in the words of Google's metadata.
+
+    `generation` is when it was written, in microseconds since the epoch; `file` is the number of its file.
+    """
+
+    bucket: str
+    name: str
+    generation: int
+    file: int
+    size: int
+    crc32c: str
+    md5: str
+    about: dict[str, Any]
+
+
+class Index:
+    """Buckets and objects. One process has it at a time; what was put is there after its death, however it dies."""
+
+    def __init__(self, file: Path) -> None:
+        """Open or make it. Raises BlockingIOError if another process has it."""
+        self._database = sqlite3.connect(file, isolation_level=None, timeout=0)
+        try:
+            self._database.executescript(
+                # Without fsync nothing is lost but with the machine.
+                f"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {_SCHEMA}"
+            )
+        except sqlite3.OperationalError as error:
+            raise BlockingIOError(f"{file} is in use: {error}") from error
+
+    def buckets(self) -> dict[str, int]:
+        """When each bucket was made, in microseconds since the epoch, by name."""
+        return dict(self._database.execute("SELECT name, created FROM buckets ORDER BY name"))
+
+    def bucket(self, name: str) -> int | None:
+        """When the bucket was made; None if it does not exist."""
+        row = self._database.execute("SELECT created FROM buckets WHERE name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def add_bucket(self, name: str, created: int) -> None:
+        """Make a bucket."""
+        self._database.execute("INSERT INTO buckets VALUES (?, ?)", (name, created))
+
+    def remove_bucket(self, name: str) -> None:
+        """Forget a bucket."""
+        self._database.execute("DELETE FROM buckets WHERE name = ?", (name,))
+
+    def find(self, bucket: str, name: str) -> Stored | None:
+        """The object of that name."""
+        query = f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND name = ?"  # noqa: S608
+        row = self._database.execute(query, (bucket, name.encode())).fetchone()
+        return None if row is None else _stored(row)
+
+    def put(self, stored: Stored) -> None:
+        """Publish an object in place of what had its name."""
+        row = msgspec.structs.astuple(stored)
+        row = (row[0], stored.name.encode(), *row[2:-1], msgspec.json.encode(stored.about))
+        self._database.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def remove(self, stored: Stored) -> None:
+        """Forget an object."""
+        where = (stored.bucket, stored.name.encode())
+        self._database.execute("DELETE FROM objects WHERE bucket = ? AND name = ?", where)
+
+    def named(self, bucket: str, prefix: bytes, start: bytes, end: bytes, most: int) -> Iterator[Stored]:
+        """At most so many objects by name: those with the prefix, from `start` on, before `end` if there is one."""
+        query = f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?"  # noqa: S608
+        last = min(after(prefix), end) if end else after(prefix)
+        return map(_stored, self._database.execute(query, (bucket, max(prefix, start), last, most)))
+
+    def files(self) -> Iterator[int]:
+        """The number of every file that is an object's."""
+        return (int(row[0]) for row in self._database.execute("SELECT file FROM objects"))
+
+    def newest(self) -> int:
+        """The largest generation or number of a file; 0 without objects."""
+        row = self._database.execute("SELECT max(max(generation), max(file)) FROM objects").fetchone()
+        return int(row[0] or 0)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+
+def after(prefix: bytes) -> bytes:
+    """What comes after every name with this prefix."""
+    return prefix + _AFTER_ALL
+
+
+def _stored(row: tuple[Any, ...]) -> Stored:
+    bucket, name, generation, file, size, crc32c, md5, about = row
+    return Stored(bucket, name.decode(), generation, file, size, crc32c, md5, msgspec.json.decode(about))
