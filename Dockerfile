@@ -1,6 +1,6 @@
-# One image for worker, poll, beat, Flower and the emulator: the command says which.
+# One image for worker, poll, beat, Flower and the emulators: the command says which.
 FROM python:3.11-slim AS build
-# worker,monitor is what real Google needs; local adds what the emulator needs.
+# worker,monitor is what real Google needs; local adds what the emulators need.
 ARG EXTRAS=worker,monitor
 WORKDIR /src
 COPY requirements.lock ./

@@ -32,7 +32,7 @@ from deadline import until
 from promptmill.config import names, queues
 from promptmill.producers import Promptmill
 from promptmill.producers.messages import VERSION, Chunk, Ingest, Manifest, SinkSpec, encode
-from stack import QUICK, SERVERS, WORKERS, Site, done, running, surroundings
+from stack import QUICK, SERVERS, WORKERS, Site, ask, done, running, surroundings
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
 BOMB = 1 << 30
@@ -325,9 +325,20 @@ def bomb(told: bool) -> bytes:
 
 
 def objects(site: Site) -> set[str]:
-    """Every file that the storage emulator holds or has anywhere near."""
+    """Every object that the storage emulator holds, with its bucket, and every file that is not its own beside them."""
     root = site.directory / "storage"
-    return {str(path) for path in root.rglob("*") if path.is_file()}
+    files = {str(path) for path in root.rglob("*") if path.is_file() and path.parent.name != "bodies"}
+    return {name for name in files if "/index.sqlite3" not in name} | set(names_in_storage(site))
+
+
+def names_in_storage(site: Site) -> Iterator[str]:
+    """The names of all objects, each after that of its bucket."""
+    url = site.environment["STORAGE_EMULATOR_HOST"]
+    for bucket in ask(url, "GET", "/storage/v1/b")["items"]:
+        page: dict[str, Any] = {"nextPageToken": ""}
+        while "nextPageToken" in page:
+            page = ask(url, "GET", f"/storage/v1/b/{bucket['name']}/o?pageToken={page['nextPageToken']}")
+            yield from (f"{item['bucket']}/{item['name']}" for item in page.get("items", []))
 
 
 def is_stray(name: str) -> bool:

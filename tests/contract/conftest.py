@@ -1,10 +1,11 @@
-"""The two sides of every contract: the fakes, and the real adapters before real servers."""
+"""The sides of every contract: the fakes, and the real adapters before our stand-ins, and before storage by others."""
 
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from contract.reference import running_reference
 from promptmill.config.settings import load
 from promptmill.local.services import BUCKET
 from promptmill.workers.adapters.storage import StorageBucket, open_bucket
@@ -13,7 +14,7 @@ from promptmill.workers.fakes import FakeJobs, MemoryBucket
 from promptmill.workers.ports import BatchJobs, Bucket
 from stack import Site, running, surroundings
 
-SIDES = ("fake", "real")
+SIDES = ("fake", "real", "reference")
 LATENCY = 0.5
 """Seconds that a job takes."""
 
@@ -25,6 +26,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         tmp_path_factory.mktemp("site"), ("storage", "emulator"), latency=LATENCY, settings={}
     ) as running_site:
         yield running_site
+
+
+@pytest.fixture(scope="session")
+def reference_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """fake-gcs-server in the place of our own stand-in for Cloud Storage."""
+    with running_reference(tmp_path_factory.mktemp("reference"), BUCKET) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def reference_emulator_url(reference_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Vertex's stand-in before it."""
+    where = {"STORAGE_EMULATOR_HOST": reference_url}
+    with running(tmp_path_factory.mktemp("site"), ("emulator",), latency=LATENCY, settings=where) as site:
+        yield site.environment["PROMPTMILL_VERTEX_ENDPOINT"]
 
 
 @pytest.fixture
@@ -68,18 +84,23 @@ def emulator_url(site: Site) -> str:
 
 
 @pytest.fixture(params=SIDES)
-def bucket(request: pytest.FixtureRequest) -> Bucket:
-    """An empty folder of a bucket."""
-    if request.param == "fake":
-        return MemoryBucket()
-    real: Callable[[str], Bucket] = request.getfixturevalue("real_bucket")
-    return real(request.getfixturevalue("storage_url"))
+def side(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def jobs(request: pytest.FixtureRequest, bucket: Bucket) -> BatchJobs:
+def bucket(side: str, request: pytest.FixtureRequest) -> Bucket:
+    """An empty folder of a bucket."""
+    if side == "fake":
+        return MemoryBucket()
+    real: Callable[[str], Bucket] = request.getfixturevalue("real_bucket")
+    return real(request.getfixturevalue("storage_url" if side == "real" else "reference_url"))
+
+
+@pytest.fixture
+def jobs(side: str, request: pytest.FixtureRequest, bucket: Bucket) -> BatchJobs:
     """Jobs that read and write in the bucket."""
     if isinstance(bucket, MemoryBucket):
         return FakeJobs(bucket, duration=LATENCY)
     real: Callable[[str], BatchJobs] = request.getfixturevalue("real_jobs")
-    return real(request.getfixturevalue("emulator_url"))
+    return real(request.getfixturevalue("emulator_url" if side == "real" else "reference_emulator_url"))

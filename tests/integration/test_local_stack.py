@@ -22,7 +22,7 @@ from promptmill.local import (
     read_state,
     stop_running,
 )
-from promptmill.local.readiness import Logged, call
+from promptmill.local.readiness import Answers, Logged
 from supervised import foreign_supervisor, marking, pids, script, wait_for
 
 ANY_PORT = {"redis": 0, "storage": 0}
@@ -48,7 +48,7 @@ def test_services_start_in_order_stop_in_reverse_and_leave_nothing_behind(option
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client.close()
-        assert call(port(stack, "storage"), "GET", "/storage/v1/b/promptmill-local") == 200
+        assert Answers(port(stack, "storage"), "/storage/v1/b/promptmill-local")("")
         assert stack.environment()["STORAGE_EMULATOR_HOST"] == f"http://127.0.0.1:{port(stack, 'storage')}"
 
     assert [(event.service, event.kind) for event in events] == [

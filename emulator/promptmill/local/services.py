@@ -8,7 +8,7 @@ from pathlib import Path
 
 from promptmill.local import parts, ports
 from promptmill.local.ports import HOST
-from promptmill.local.readiness import Answers, HasBucket, Logged, Pongs, Ready
+from promptmill.local.readiness import Answers, Logged, Pongs, Ready
 from promptmill.local.service import Service
 
 PROJECT = BUCKET = "promptmill-local"
@@ -67,8 +67,9 @@ class Services:
     def storage(self) -> Service:
         """Cloud Storage's stand-in, with the bucket."""
         port = self.ports["storage"]
-        command = parts.storage(port, self.directory / "storage")
-        return self._server("storage", command, HasBucket(port, BUCKET, PROJECT), http(port))
+        place = ["--host", HOST, "--port", str(port), "--directory", str(self.directory / "storage")]
+        command = [*module("promptmill.emulator.gcs"), *place, "--bucket", BUCKET]
+        return self._server("storage", command, Answers(port, f"/storage/v1/b/{BUCKET}"), http(port))
 
     def emulator(self) -> Service:
         """Vertex AI's stand-in."""

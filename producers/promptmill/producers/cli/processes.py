@@ -1,4 +1,4 @@
-"""``promptmill worker``, ``beat``, ``flower`` and ``emulator``: one process each, thin over the tool's own command.
+"""``promptmill worker``, ``beat``, ``flower``, ``emulator``, ``storage``: one process each, thin over the tool's command.
 
 The process becomes the tool, so that signals and exit codes are the tool's.
 """
@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(context_settings=PASSES_ON)(beat)
     app.command(context_settings=PASSES_ON)(flower)
     app.command(context_settings=PASSES_ON, add_help_option=False)(emulator)
+    app.command(context_settings=PASSES_ON, add_help_option=False)(storage)
 
 
 def worker(
@@ -101,6 +102,17 @@ def emulator(ctx: typer.Context) -> None:
     """
     _need("local", "uvicorn", "starlette")
     become(["-m", "promptmill.emulator", *ctx.args])
+
+
+def storage(ctx: typer.Context) -> None:
+    """Run the emulator of Cloud Storage.
+
+    \b
+    promptmill storage --help
+    promptmill storage --directory objects --bucket promptmill
+    """
+    _need("local", "uvicorn", "httptools")
+    become(["-m", "promptmill.emulator.gcs", *ctx.args])
 
 
 def celery() -> list[str]:
