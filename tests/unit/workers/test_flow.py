@@ -54,10 +54,15 @@ def test_a_step_that_was_sent_just_now_is_not_sent_again(place: Place) -> None:
 
 def test_a_step_that_ended_too_soon_is_sent_again_by_a_sweep(place: Place) -> None:
     place.flow.enqueue([FINISH])
-    place.notes.release(FINISH.id)
-    place.flow.enqueue([FINISH])
+    note = place.flow.note(FINISH.id)
+    note.begin(3)
+    with note.renewed():
+        place.flow.enqueue([FINISH])
     place.flow.enqueue_stalled([FINISH])
+    assert place.sent == [FINISH.id], "a sweep may have read the facts before its end"
 
+    place.now += TIMES.fetched
+    place.flow.enqueue_stalled([FINISH])
     assert place.sent == [FINISH.id] * 2
 
 

@@ -83,19 +83,20 @@ class Flow:
 
     def note(self, step: str) -> "Note":
         """Return a note of a start of a step, which is not written yet."""
-        return Note(self._notes, step, self._takeover.steps)
+        return Note(self._notes, step, self._takeover)
 
 
 class Note:
     """That a step is being worked on, and that this start of it lives."""
 
-    def __init__(self, notes: Notes, step: str, life: float) -> None:
+    def __init__(self, notes: Notes, step: str, takeover: Takeover) -> None:
         self._notes = notes
         self._step = step
-        self._life = life
+        self._life = takeover.steps
         self._start = secrets.token_hex(8)
         self._done = threading.Event()
-        self._keep = 0.0
+        # A sweep that read the facts just before the step's end would take it for one that stands still.
+        self._keep = takeover.fetched
         self._renewal = threading.Thread(target=self._renew, daemon=True)
 
     def begin(self, most: int) -> Starts:
@@ -107,7 +108,7 @@ class Note:
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Renew the note until the work is done or the process is dead; afterwards take it away."""
+        """Renew the note until the work is done or the process is dead; then let it stand for a while."""
         self._renewal.start()
         through = False
         try:
