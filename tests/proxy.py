@@ -14,7 +14,7 @@ import re
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self, cast
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 HOST = "127.0.0.1"
 PATIENCE = 30.0
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server"}
-Fault = Literal["fail", "refuse", "drop_answer", "replace_answer", "delay", "cut"]
+Fault = Literal["fail", "refuse", "drop_answer", "replace_answer", "delay", "cut", "corrupt"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,10 @@ class HttpProxy:
     def cut(self, method: str, path: str, *, after: int, times: float = 1) -> None:
         """Send so many bytes of the answer's body, whose header promises all of it, then break the connection."""
         self._add(Rule("cut", method, path, times, after=after))
+
+    def corrupt(self, method: str, path: str, *, times: float = 1) -> None:
+        """Change one byte of a body on its way: of what is sent, else of the answer."""
+        self._add(Rule("corrupt", method, path, times))
 
     def clear(self) -> None:
         """Forget all rules; the calls are kept."""
@@ -205,11 +209,14 @@ class _Handler(BaseHTTPRequestHandler):
         if rule and fault == "fail":
             return _error(rule.status)
         try:
-            answer = self.proxy._forward(self.command, self.path, self.headers.items(), body)
+            sent = _corrupted(body) if fault == "corrupt" else body
+            answer = self.proxy._forward(self.command, self.path, self.headers.items(), sent)
         except (OSError, http.client.HTTPException):
             return None if fault == "drop_answer" else _error(http.HTTPStatus.BAD_GATEWAY)
         if rule and fault == "replace_answer":
             return _error(rule.status)
+        if fault == "corrupt" and not body:
+            return replace(answer, body=_corrupted(answer.body))
         return None if fault == "drop_answer" else answer
 
     def _body(self) -> bytes:
@@ -241,6 +248,13 @@ class _Handler(BaseHTTPRequestHandler):
 def _length(answer: Answer, method: str) -> str:
     promised = [value for name, value in answer.headers if name.lower() == "content-length"]
     return promised[0] if method == "HEAD" and promised else str(len(answer.body))
+
+
+def _corrupted(body: bytes) -> bytes:
+    """Change the last byte of the data, which boundaries of parts may come after; none where there is no data."""
+    end = body.rfind(b"\r\n--")
+    data = body[: end if end > 0 else len(body)]
+    return data[:-1] + bytes([data[-1] ^ 1]) + body[len(data) :] if data.rstrip(b"\r\n") == data != b"" else body
 
 
 def _error(status: int) -> Answer:

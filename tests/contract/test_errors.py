@@ -97,6 +97,13 @@ STORAGE = errors(*ANY_CLIENT, storage, others=[storage.InvalidResponse(Reply(sta
 VERTEX = errors(*ANY_CLIENT, others=[json_format.ParseError("no such type")])
 
 
+def test_an_upload_that_came_corrupted_may_be_tried_again() -> None:
+    refusal = core.BadRequest('Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C "2HvlZg==".')
+    bucket = StorageBucket(Raising(refusal), "b", "p")
+
+    assert isinstance(raised(bucket.create, "n", b"data"), Transient)
+
+
 @pytest.mark.parametrize("error", STORAGE)
 def test_every_error_of_storage_is_classified(error: Exception) -> None:
     bucket = StorageBucket(Raising(error), "b", "p")

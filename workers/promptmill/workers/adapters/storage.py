@@ -1,11 +1,13 @@
 """Cloud Storage behind the ``Bucket`` port."""
 
+import base64
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
+import google_crc32c
 from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -21,6 +23,9 @@ _PIECE = 4 << 20
 is fast enough at 30 ms a request."""
 _FOREIGN = (*failures.FOREIGN, InvalidResponse, DataCorruption)
 """The library's own two come out of streamed uploads, and where a checksum does not fit."""
+_CORRUPTED = "doesn't match calculated"
+"""How the service refuses an upload whose bytes do not fit the checksum that the client declares: `Provided CRC32C "…"
+doesn't match calculated CRC32C "…".` (python-storage issue 1541)."""
 
 
 def open_bucket(url: str, project: str = "") -> "StorageBucket":
@@ -93,14 +98,19 @@ class StorageBucket:
             return data
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
-        """Return a range of this very generation; empty past the object's end."""
+        """Return a range of this very generation; empty past the object's end.
+
+        The service has a checksum of the whole object only, so a range is checked when it is the whole.
+        """
         blob = self._bucket.blob(self._prefix + name, generation=generation)
         try:
             with self._translated(name):
                 data: bytes = blob.download_as_bytes(start=start, end=end - 1, timeout=_TIMEOUT, retry=_RETRY)
-                return data
         except _PastEnd:
             return b""
+        if start == 0 and len(data) < end and blob.crc32c not in (None, _crc32c(data)):
+            raise Transient(f"{self.url}/{name} came corrupted")
+        return data
 
     def find(self, name: str) -> Stored | None:
         """Return what is known of an object."""
@@ -196,7 +206,10 @@ class StorageBucket:
             raise self._translation(f"{self.url}/{name}".rstrip("/"), error, new) from error
 
     def _translation(self, where: str, error: Exception, new: bool) -> PromptmillError:
+        words = failures.words(error)
         match failures.code(error):
+            case HTTPStatus.BAD_REQUEST if _CORRUPTED in words:
+                return Transient(f"{where}: {words}")
             case HTTPStatus.PRECONDITION_FAILED:
                 return Conflict(f"{where} was written by somebody else")
             case HTTPStatus.NOT_FOUND if new:
@@ -205,7 +218,11 @@ class StorageBucket:
                 return NotFound(f"{where} does not exist")
             case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return _PastEnd(where)
-        return (Transient if failures.may_pass(error) else Permanent)(f"{where}: {failures.words(error)}")
+        return (Transient if failures.may_pass(error) else Permanent)(f"{where}: {words}")
+
+
+def _crc32c(data: bytes) -> str:
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
 class _PastEnd(Permanent):

@@ -1,14 +1,19 @@
 """Results as lines of JSON: in a bucket, one object a part; or on disk, in one file."""
 
+import errno
 import glob
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from promptmill.config.errors import ConfigurationError, Permanent
+from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.workers.ports import Bucket
+
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO}
 
 
 class BucketSink:
@@ -52,8 +57,9 @@ class FileSink:
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Write one part beside its final name, then move it there: it is whole or not there."""
-        self._make_folder()
-        _write(self._folder / f"{part}.jsonl", lines)
+        with self._waiting_for_room():
+            self._make_folder()
+            _write(self._folder / f"{part}.jsonl", lines)
 
     def finish(self, parts: list[str]) -> str:
         """Join the parts under the final name, then clean up; two may do so at once.
@@ -62,7 +68,8 @@ class FileSink:
         overtaken by a twin that finished, while a single part that is missing from it is an error.
         """
         try:
-            self._join(parts)
+            with self._waiting_for_room():
+                self._join(parts)
             self._folder.rename(self._folder.with_name(f"{self._folder.name}.done-{secrets.token_hex(4)}"))
         except FileNotFoundError as error:
             if self._folder.is_dir():
@@ -77,14 +84,20 @@ class FileSink:
             raise ConfigurationError(f"sink {self._path}: {self._folder} is a link, perhaps to where nobody may write")
 
     def _join(self, parts: list[str]) -> None:
-        draft = self._folder / f"whole.{secrets.token_hex(4)}"
-        with _open(draft, "xb") as out:
+        with _published(self._path, self._folder / f"whole.{secrets.token_hex(4)}") as out:
             for part in parts:
                 with _open(self._folder / f"{part}.jsonl", "rb") as piece:
                     shutil.copyfileobj(piece, out, 1 << 20)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(self._path)
+
+    @contextmanager
+    def _waiting_for_room(self) -> Iterator[None]:
+        """Take a disk that is full, or a want of file descriptors, for what it is: something that passes."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise Transient(f"sink {self._path} cannot be written now: {error.strerror}") from error
+            raise
 
 
 def _open(path: Path, mode: Literal["rb", "xb"]) -> BinaryIO:
@@ -93,9 +106,19 @@ def _open(path: Path, mode: Literal["rb", "xb"]) -> BinaryIO:
 
 
 def _write(path: Path, data: bytes) -> None:
-    draft = path.with_suffix(f".{secrets.token_hex(4)}")
-    with _open(draft, "xb") as out:
+    with _published(path, path.with_suffix(f".{secrets.token_hex(4)}")) as out:
         out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(path)
+
+
+@contextmanager
+def _published(path: Path, draft: Path) -> Iterator[BinaryIO]:
+    """Write a file beside its final name, and move it there when it is whole; nothing stays of one that is not."""
+    try:
+        with _open(draft, "xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

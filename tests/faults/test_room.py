@@ -1,0 +1,88 @@
+"""A disk that is full and file descriptors that run out: a step waits for room, says so, and leaves no half of anything."""
+
+import resource
+import subprocess
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deadline import until
+from faults.invariants import observe, violations
+from faults.mills import Mill, Mills
+from promptmill.producers import Run, sinks
+from stack import read_results
+
+LIFE = 60.0
+SIZE = 256 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a quarter of a MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(mills: Mills, small_disk: Path) -> None:
+    answers = small_disk / "answers.jsonl"
+    with mills.mill("disk-full") as mill:
+        mill.work()
+        run = mill.submit(sinks=[sinks.jsonl(answers)])
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        filler = fill(small_disk)
+        until(lambda: delivery_waits(mill), LIFE, "a delivery that waits for room")
+        assert not answers.exists()
+        filler.unlink()
+        whole(mill, run, answers)
+        assert [path.name for path in small_disk.iterdir()] == [answers.name]
+
+
+def test_file_descriptors_that_run_out_are_waited_for(mills: Mills) -> None:
+    with mills.mill("no-descriptors") as mill:
+        worker = psutil.Process(mill.work().pid)
+        run = mill.submit(sinks=[sinks.jsonl(mill.answers)])
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        before = worker.rlimit(resource.RLIMIT_NOFILE)
+        worker.rlimit(resource.RLIMIT_NOFILE, (lowest_free(worker.pid), before[1]))
+        until(lambda: delivery_waits(mill), LIFE, "a delivery that waits for a descriptor")
+        worker.rlimit(resource.RLIMIT_NOFILE, before)
+        whole(mill, run, mill.answers)
+
+
+def lowest_free(process: int) -> int:
+    """The file descriptor that a process gets next."""
+    used = {int(descriptor.name) for descriptor in Path(f"/proc/{process}/fd").iterdir()}
+    return next(number for number in count() if number not in used)
+
+
+def fill(disk: Path) -> Path:
+    """Write until nothing more goes onto a disk."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as out:
+        try:
+            while out.write(b"x" * 4096):
+                pass
+        except OSError:
+            return filler
+    raise AssertionError("the disk has no end")
+
+
+def delivery_waits(mill: Mill) -> bool:
+    """Whether a worker says that it will try a delivery again."""
+    return ".deliver] retry: " in mill.log() and "cannot be written now" in mill.log()
+
+
+def whole(mill: Mill, run: Run, answers: Path) -> None:
+    """Wait for the end of a run, and judge it."""
+    mill.wait(run, LIFE)
+    rows = {"the file": read_results(answers)}
+    assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, rows)) == []
+    assert mill.parked() == []
