@@ -29,22 +29,32 @@ from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 
 When = Literal["before", "after"]
-WIPED = "wiped"
-"""What a journal says when Redis was wiped."""
+Pool = Literal["solo", "prefork"]
+Deed = Literal["die", "die whole", "stop", "wait", "wipe"]
+STRUCK = "struck"
+"""What a journal says once a moment has come at which its worker lives on."""
+READS = frozenset(
+    {"url", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
+    | {"ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
+)
+"""What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
 
 
 @dataclass(frozen=True)
 class Crash:
-    """What happens right before or after the `nth` effect of this kind that a worker has: it dies, Redis is wiped, or it
-    waits until its mill is told to go on."""
+    """What happens right before or after the `nth` effect of this kind that a worker has.
+
+    Its process dies; the worker with its whole pool does; the worker is told to stop, or waits until its mill is told to go
+    on; or Redis is wiped.
+    """
 
     effect: str
     when: When
     nth: int = 1
-    deed: Literal["die", "wipe", "wait"] = "die"
+    deed: Deed = "die"
 
     def __str__(self) -> str:
-        return f"{self.when} {self.effect} #{self.nth}"
+        return f"{self.when} {self.effect} #{self.nth}" + (f", {self.deed}" if self.deed != "die" else "")
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class Plan:
     """How often every task is sent that is not yet known."""
     fast: float = 0.0
     """How many seconds its clock is fast."""
+    pool: Pool = "solo"
 
     @property
     def sent(self) -> Path:
@@ -68,11 +79,15 @@ class Plan:
 
 @dataclass
 class Journal:
-    """Notes effects in order, a line each, and dies at the one that is asked for."""
+    """Notes effects in order, a line each, and strikes at the one that is asked for."""
 
     path: Path
     crash: Crash | None
+    pool: Pool = "solo"
     had: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._lines = self.path.open("a", buffering=1)  # at once, as a worker may run out of file descriptors
 
     def watch(self, effect: str, act: Callable[[], Any]) -> Any:
         """Have an effect, unless death comes before it."""
@@ -86,38 +101,55 @@ class Journal:
     def _strike(self, when: When, effect: str) -> None:
         if not self.crash or (effect, when, self.had[effect]) != (self.crash.effect, self.crash.when, self.crash.nth):
             return
-        if self.crash.deed == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.crash.deed == "wait":
-            until(self.path.with_name("go on").exists, 600, "leave to go on")
-            return
-        with redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]) as client:
-            client.flushdb()
-        self._write(WIPED)
+        match self.crash.deed:
+            case "wipe":
+                with redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]) as client:
+                    client.flushdb()
+                self._write(STRUCK)
+            case "wait":
+                until(self.path.with_name("go on").exists, 600, "leave to go on")
+            case "stop":
+                self._write(STRUCK)
+                os.kill(self._worker(), signal.SIGTERM)
+            case "die" if self._is_first():
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "die whole" if self._is_first():
+                os.killpg(0, signal.SIGKILL)
+
+    def _is_first(self) -> bool:
+        """Whether nobody died here before: the next process of a pool comes to the same moment."""
+        if self.pool == "prefork" and STRUCK in self.path.read_text().splitlines():
+            return False
+        self._write(STRUCK)
+        return True
+
+    def _worker(self) -> int:
+        return os.getppid() if self.pool == "prefork" else os.getpid()
 
     def _write(self, line: str) -> None:
-        with self.path.open("a") as lines:
-            lines.write(line + "\n")
+        self._lines.write(line + "\n")
 
 
 def work(plan: Plan) -> None:
     """Be a worker until killed."""
+    os.setpgid(0, 0)
     os.environ.update(plan.environment)
     _write_to(plan.log)
     _set_clock(plan.fast)
-    journal = Journal(plan.journal, plan.crash)
+    journal = Journal(plan.journal, plan.crash, plan.pool)
     app = make_app(load(), lambda settings: _watched(settings, journal))
     app.send_task = _sender(app.send_task, plan, journal)  # type: ignore[method-assign]
     node = ["-n", f"{plan.log.stem}-{os.getpid()}@%h", "-Q", ",".join(queues.ALL)]
-    app.worker_main(["worker", *node, "--pool", "solo", "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
+    pool = ["--pool", plan.pool, "--concurrency", "2"]
+    app.worker_main(["worker", *node, *pool, "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
 
 
 def _sender(send: Callable[..., Any], plan: Plan, journal: Journal) -> Callable[..., Any]:
     known: set[str] = set()
+    lines = plan.sent.open("a", buffering=1)
 
     def send_task(name: str, args: Any = None, *more: Any, task_id: str = "", **options: Any) -> Any:
-        with plan.sent.open("a") as lines:
-            lines.write(json.dumps([name, list(args or ()), task_id], default=repr) + "\n")
+        lines.write(json.dumps([name, list(args or ()), task_id], default=repr) + "\n")
         # A copy of what a copy sends would be sent twice too, and so on: thousands in the end.
         copies = 1 if task_id in known else plan.copies
         known.add(task_id)
@@ -148,8 +180,7 @@ class _Watched(Services):
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink that is watched."""
-        sink: Any = super().open_sink(spec, run)
-        watched: Any = _Effects(sink, self.journal, {name: lambda *_: "sink" for name in ("deliver", "finish")})
+        watched: Any = _Effects(super().open_sink(spec, run), self.journal, lambda *_: "sink")
         return watched  # type: ignore[no-any-return]
 
 
@@ -157,34 +188,33 @@ def _watched(settings: Settings, journal: Journal) -> Services:
     real = services.build(settings)
 
     def open_bucket(url: str) -> Bucket:
-        writing = ("create", "write", "write_stream", "replace", "delete")
-        bucket: Any = _Effects(real.open_bucket(url), journal, dict.fromkeys(writing, kind_of_object))
+        bucket: Any = _Effects(real.open_bucket(url), journal, kind_of_object)
         return bucket  # type: ignore[no-any-return]
 
     def open_jobs() -> BatchJobs:
-        jobs: Any = _Effects(real.open_jobs(), journal, {name: lambda *_: "job" for name in ("create", "cancel")})
+        jobs: Any = _Effects(real.open_jobs(), journal, lambda *_: "job")
         return jobs  # type: ignore[no-any-return]
 
-    noting = ("tally", "begin", "end", "claim", "add_job", "remove_job", "take_poll", "end_poll")
-    notes: Any = _Effects(real.notes, journal, {name: lambda *_: "note" for name in noting})
-    watched = _Watched(real.settings, real.index, notes, open_bucket, open_jobs)
+    index: Any = _Effects(real.index, journal, lambda *_: "index")
+    notes: Any = _Effects(real.notes, journal, lambda *_: "note")
+    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs)
     object.__setattr__(watched, "journal", journal)
     return watched
 
 
 class _Effects:
-    """Something whose methods of these names have effects; each names what is affected from the arguments."""
+    """Something whose methods have effects, all but READS; `name` says from the arguments what is affected."""
 
-    def __init__(self, real: Any, journal: Journal, effects: Mapping[str, Callable[..., str]]) -> None:
-        self._real, self._journal, self._effects = real, journal, effects
+    def __init__(self, real: Any, journal: Journal, name: Callable[..., str]) -> None:
+        self._real, self._journal, self._name = real, journal, name
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._real, name)
-        if name not in self._effects:
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._real, method)
+        if method in READS or method.startswith("_"):
             return found
 
         def act(*args: Any, **kwargs: Any) -> Any:
-            effect = f"{name} {self._effects[name](*args)}"
+            effect = f"{method} {self._name(*args)}"
             return self._journal.watch(effect, lambda: found(*args, **kwargs))
 
         return act

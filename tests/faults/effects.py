@@ -25,4 +25,4 @@ def first_and_last(journal: list[str]) -> list[tuple[str, int]]:
 
 
 def _depends_on_time(effect: str) -> bool:
-    return effect.endswith((" note", ".poll", ".reconcile"))
+    return effect.endswith((" note", " index", ".poll", ".reconcile"))

@@ -7,6 +7,7 @@ forked from a process that has imported everything, or starting them would take 
 import multiprocessing
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -20,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 import redis
 from celery import Celery
 
-from faults.crashing import Crash, Plan, work
+from faults.crashing import Crash, Plan, Pool, work
 from faults.invariants import observe, violations
 from promptmill.config.errors import PromptmillError
 from promptmill.config.queues import POLL
@@ -54,7 +54,16 @@ QUICK = {
 """Settings with which ten requests make two chunks, two shards and several parts of each."""
 
 _TESTS = Path(__file__).parents[1]
-_PRELOADED = ["faults.crashing", "celery.apps.worker", "celery.concurrency.solo", "promptmill.workers.tasks"]
+_PRELOADED = [
+    *(
+        "faults.crashing",
+        "promptmill.workers.tasks",
+        "celery.bin.celery",
+        "celery.apps.worker",
+        "celery.worker.consumer",
+    ),
+    *("celery.concurrency.solo", "celery.concurrency.prefork", "kombu.transport.redis"),
+]
 _ADAPTERS = ["promptmill.workers.adapters.storage", "promptmill.workers.adapters.vertex"]
 _forks = multiprocessing.get_context("forkserver")
 
@@ -129,10 +138,12 @@ class Mill:
         """A sink of each kind."""
         return [sinks.jsonl(self.answers), sinks.jsonl(f"{BUCKET}/{self.name}-answers")]
 
-    def work(self, crash: Crash | None = None, *, copies: int = 1, fast: float = 0.0) -> BaseProcess:
+    def work(
+        self, crash: Crash | None = None, *, copies: int = 1, fast: float = 0.0, pool: Pool = "solo"
+    ) -> BaseProcess:
         """Start a worker, which may have a moment of death, send every task several times, or have a wrong clock."""
         log = self.folder / f"worker{len(self.processes)}.log"
-        plan = Plan(self.environment, self.journal, log, crash, copies, fast)
+        plan = Plan(self.environment, self.journal, log, crash, copies, fast, pool)
         process = _forks.Process(target=work, args=(plan,), daemon=True)
         process.start()
         self.processes.append(process)
@@ -146,6 +157,9 @@ class Mill:
     def kill(self) -> None:
         """Kill all workers that are left."""
         for process in self.processes:
+            assert process.pid
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
 
@@ -203,6 +217,10 @@ class Mill:
                 with suppress(OSError, Exception):
                     sender.send_task("promptmill.reconcile", queue=POLL, expires=BEAT)
 
+    def log(self) -> str:
+        """What its workers have logged so far."""
+        return "".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
+
     def _story(self, run: Run) -> str:
         try:
             status = str(run.status)
@@ -217,10 +235,3 @@ def rows_in(folder: str, run: Run) -> list[Result]:
     bucket = open_bucket(folder)
     lines = [line for stored in bucket.list(run.id) for line in bucket.read(stored.name).splitlines()]
     return [msgspec.json.decode(line, type=Result) for line in lines]
-
-
-def died(process: BaseProcess, seconds: float) -> bool:
-    """Whether a worker dies by its own hand within so many seconds."""
-    with suppress(psutil.NoSuchProcess):
-        process.join(seconds)
-    return process.exitcode is not None

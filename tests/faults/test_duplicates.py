@@ -66,7 +66,10 @@ def test_all_messages_of_a_run_once_more_after_its_end_and_in_any_order_change_n
         resend(mill, sent(mill.folder / "sent"))
 
         until(lambda: at_rest(mill) and mill.ended(run), LIFE, "an end of the old messages")
-        assert traces(mill, run) == before
+        after = traces(mill, run)
+        changed = {kind: len(set(after[kind]) ^ set(before[kind])) for kind in ("objects", "rows")}
+        print(f"replayed: {changed['objects']} objects and {changed['rows']} rows changed")  # noqa: T201 - a measurement
+        assert after == before
         assert mill.violations(run) == []
         assert run.status.state == "succeeded"
 
@@ -119,6 +122,6 @@ def at_rest(mill: Mill) -> bool:
 
 def traces(mill: Mill, run: Run) -> dict[str, Any]:
     """All that a run left behind: its objects by generation, its jobs, and its rows in both sinks."""
-    objects = {stored.name: stored.size for stored in mill.bucket.list(f"runs/{run.id}/")}
+    objects = [(stored.name, stored.generation) for stored in mill.bucket.list(f"runs/{run.id}/")]
     with closing(mill.answers.open("rb")) as file:
         return {"objects": objects, "jobs": mill.site.jobs(run.id), "rows": sorted(file), "report": run.report()}

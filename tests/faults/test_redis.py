@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from deadline import until
-from faults.crashing import WIPED, Crash
+from faults.crashing import STRUCK, Crash
 from faults.effects import first_and_last
 from faults.mills import DATABASES, Mill, Mills
 from promptmill.config.errors import Transient
@@ -19,6 +19,8 @@ from stack import Site, running
 from tcp_proxy import HOST, TcpProxy
 
 LIFE = 60.0
+CONNECTED = "Connected to redis"
+CANNOT_CONNECT = "Cannot connect to redis"
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +48,11 @@ def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None
         crash = Crash(effect, "after", nth, "wipe")
         with mills.mill(f"wipe-{number}") as mill:
             mill.work(crash)
-            run = mill.submit(idempotency_key="wiped")
+            run = mill.submit(idempotency_key=str(crash))
             try:
-                until(lambda: WIPED in mill.journal_lines(), 2 * LIFE, "the moment of the wipe")
+                until(lambda: STRUCK in mill.journal_lines(), 2 * LIFE, "the moment of the wipe")
                 if not mill.holds(f"runs/{run.id}/plan.json"):
-                    mill.submit(idempotency_key="wiped")
+                    mill.submit(idempotency_key=str(crash))
                 mill.wait(run, 2 * LIFE)
             except AssertionError as late:
                 return str(crash), [str(late)]
@@ -88,11 +90,10 @@ def test_connections_that_break_again_and_again_cost_nothing(mills: Mills) -> No
         for _ in range(2):
             mill.work()
         run = mill.submit()
-        for _ in range(10):
+        while not mill.ended(run):
+            connected = mill.log().count(CONNECTED)
             mill.redis.client_kill_filter(_type="normal", skipme=True)
-            time.sleep(0.5)
-            if mill.ended(run):
-                break
+            until(lambda: mill.log().count(CONNECTED) > connected or mill.ended(run), LIFE, "a new connection")  # noqa: B023
         mill.wait(run, LIFE)
 
         assert mill.violations(run) == []
@@ -108,7 +109,7 @@ def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis:
         proxy.break_all()
         with pytest.raises(Transient):
             mill.submit()
-        time.sleep(5.0)
+        until(lambda: mill.log().count(CANNOT_CONNECT) >= 2, LIFE, "a worker that tries again, and again")
         proxy.refusing = False
         returned = time.monotonic()
         mill.wait(run, LIFE)
@@ -126,10 +127,12 @@ def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own
         mill.redis.config_set("maxmemory", "1")
         with pytest.raises(Transient):
             mill.submit()
-        time.sleep(3.0)
+        until(lambda: "OOM" in mill.log(), LIFE, "a worker whose writes are refused")
         mill.redis.config_set("maxmemory", "0")
+        mill.revive()
+        until(lambda: mill.redis.info("clients")["blocked_clients"], LIFE, "a worker that waits for messages")
         mill.redis.replicaof(HOST, "9")  # nobody is there: it keeps what it has, and takes no writes
-        time.sleep(3.0)
+        until(lambda: "read only replica" in mill.log(), LIFE, "a worker whose writes are refused again")
         mill.redis.replicaof("NO", "ONE")
         mill.revive()
         mill.wait(run, LIFE)

@@ -18,6 +18,6 @@ def test_every_case_is_in_the_table_once() -> None:
 @pytest.mark.parametrize(("number", "case", "told"), ROWS)
 def test_the_tests_of_a_case_are_there(number: str, case: str, told: str) -> None:
     named = re.findall(r"`(\S+?)::(\w+)`", told)
-    assert named or told == "not yet"
+    assert named or told.startswith("not yet")
     for file, test in named:
         assert f"def {test}(" in (TESTS / file).read_text()

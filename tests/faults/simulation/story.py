@@ -10,6 +10,7 @@ from faults.simulation.crew import Crash
 from faults.simulation.world import Message, World
 from promptmill.config import names
 from promptmill.config.errors import PromptmillError
+from promptmill.config.queues import takeover
 from promptmill.producers import Promptmill
 from promptmill.producers.messages import SinkSpec
 from promptmill.producers.sender import Sender
@@ -123,12 +124,13 @@ class Story:
     def _look_after_lost_jobs(self) -> None:
         """Say what is to become of jobs that are lost, one way or the other."""
         world = self._world
+        flow = Flow(self._app, world.services.notes, takeover(world.services.settings))
         for job in lost.find(world.services):
             again = world.rng.random() < 0.5
             world.faults.note(f"job: lost, and {'tried again' if again else 'ended'}")
             with suppress(ValueError):  # it has turned up
                 place = f"{job.run}/{job.shard}/{job.attempt}"
-                lost.end(world.services, Flow(self._app, world.services.notes), place, again=again)
+                lost.end(world.services, flow, place, again=again)
         if not self.ended:
             world.later(_REPLAY, self._look_after_lost_jobs)
 

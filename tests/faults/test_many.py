@@ -1,0 +1,95 @@
+"""Very many small runs, and very many steps that wait: no run is lost, and no worker holds on to more than it can drop."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+from celery import Celery
+
+from deadline import until
+from promptmill.config.queues import JOBS
+from promptmill.producers import Promptmill, Run
+from promptmill.producers.status import END_STATES
+from stack import QUICK, SERVERS, WORKERS, Site, running, surroundings
+
+WAITING = 2000
+RUNS = 150
+LIFE = 120.0
+
+
+@pytest.fixture
+def slow_to_create(tmp_path: Path) -> Iterator[Site]:
+    """A worker that creates jobs, one a minute."""
+    settings = {"PROMPTMILL_MAX_CREATES_PER_MINUTE": "1", "PROMPTMILL_MAX_OPEN_JOBS": str(2 * WAITING)}
+    with running(tmp_path, (*SERVERS, "poll"), settings=settings) as site:
+        yield site
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Site]:
+    """A whole stack whose workers wait for nothing."""
+    with running(tmp_path, (*SERVERS, *WORKERS), settings=QUICK) as site, surroundings(site.environment):
+        yield site
+
+
+def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_and_loses_none(
+    slow_to_create: Site,
+) -> None:
+    """Open jobs cost no message at all; a submit that waits for its turn is one that its worker holds."""
+    url = slow_to_create.environment["CELERY_BROKER_URL"]
+    with redis.Redis.from_url(url) as broker, Celery(broker=url, set_as_current=False) as sender:
+        for shard in range(WAITING):
+            step = f"01k000000000000000000000zz.s{shard:03d}.a1.submit"
+            args = ["01k000000000000000000000zz", shard, 1]
+            sender.send_task("promptmill.submit", args=args, task_id=step, queue=JOBS)
+        until(lambda: not broker.llen(JOBS), LIFE, "a worker that has taken them all")
+        held: Any = broker.hlen("unacked")
+        seconds = stop(slow_to_create, "poll")
+        until(lambda: waiting(broker) >= WAITING, LIFE, "all submits in the queue, or with the next worker")
+
+    print(f"{held} submits held; stopped {seconds:.1f} s after SIGTERM")  # noqa: T201 - a measurement
+    assert held > WAITING * 0.9
+    assert seconds < 5
+
+
+def stop(site: Site, name: str) -> float:
+    """Tell a worker to stop; returns how many seconds that took."""
+    first = psutil.Process(site.stack.status()[name].pid)
+    told = time.monotonic()
+    first.terminate()
+    first.wait(30)
+    return time.monotonic() - told
+
+
+def waiting(broker: "redis.Redis") -> int:
+    """How many messages are in the queue or held by a worker; a step that begins anew is in both for a moment."""
+    queued: Any = broker.llen(JOBS)
+    held: Any = broker.hlen("unacked")
+    return int(queued + held)
+
+
+@pytest.mark.slow
+def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: Site) -> None:
+    mill = Promptmill()
+    began = time.monotonic()
+    with ThreadPoolExecutor(4) as threads:
+        runs = list(threads.map(lambda number: mill.submit([f"Say {number}", "Say it again"]), range(RUNS)))
+    seconds = sorted(until(lambda run=run: took(run), LIFE, "its end") for run in runs)  # type: ignore[misc]
+    whole = time.monotonic() - began
+
+    p99 = seconds[int(len(seconds) * 0.99)]
+    print(f"{RUNS} runs in {whole:.0f} s; p50 {seconds[RUNS // 2]:.1f} s, p99 {p99:.1f} s")  # noqa: T201 - a measurement
+    assert {run.status.state for run in runs} == {"succeeded"}
+    assert quick.billed() == RUNS
+    assert whole < LIFE
+
+
+def took(run: Run) -> float:
+    """How many seconds a run took; 0 while it is under way."""
+    status = run.status
+    return status.ended - status.created if status.state in END_STATES else 0.0

@@ -1,0 +1,159 @@
+"""The promises that have a number, measured with the settings that users have, and the whole disaster at once."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from deadline import until
+from faults.crashing import STRUCK, Crash
+from faults.mills import Mills
+from promptmill.producers import Promptmill, Run, sinks
+from promptmill.workers.adapters.storage import open_bucket
+from proxy import HttpProxy
+from stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+
+TAKEOVER = 30.0
+"""Seconds from the death of a worker until another has done what it was at."""
+WITHOUT_REDIS = 15.0
+"""Seconds from the loss of all that Redis held, or of Redis itself, until a run goes on."""
+STOP = 10.0
+"""Seconds from SIGTERM to the worker's exit."""
+LIFE = 120.0
+PER_JOB = 20
+EVERY = float("inf")
+STAGES = {
+    "ingest": "create runs/*/chunks/*",
+    "plan": "create runs/*/plan.json",
+    "shard": "write_stream runs/*/shards/*/*/input.jsonl",
+    "submit": "create job",
+    "poll": "create runs/*/shards/*/*/ended.json",
+    "collect": "create runs/*/shards/*/*/parts.json",
+    "parse": "write runs/*/shards/*/*/results/*.jsonl",
+    "settle": "create runs/*/shards/*/*/settled.json",
+    "deliver": "deliver sink",
+    "finish": "finish sink",
+}
+"""An effect in the middle of each stage."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Servers that stay up, workers with the settings that users have, and between them a proxy before storage."""
+
+    servers: Site
+    workers: Site
+    storage: HttpProxy
+
+    def facts(self, run: Run) -> set[str]:
+        """The names of all objects of a run."""
+        bucket = open_bucket(self.servers.environment["PROMPTMILL_BUCKET"])
+        return {stored.name.removeprefix(f"runs/{run.id}/") for stored in bucket.list(f"runs/{run.id}/")}
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    with (
+        running(tmp_path_factory.mktemp("servers"), SERVERS) as servers,
+        HttpProxy(servers.environment["STORAGE_EMULATOR_HOST"]) as storage,
+        surroundings(servers.environment),
+    ):
+        behind = {"STORAGE_EMULATOR_HOST": storage.url, "PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB)}
+        with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=behind) as workers:
+            yield Plant(servers, workers, storage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("calls", "fact"), [("POST /upload/.*", "chunks/00000000"), ("GET .*chunks.*", "shards/0000/1/input.json")]
+)
+def test_what_a_killed_worker_was_at_is_taken_over_within_30_seconds(plant: Plant, calls: str, fact: str) -> None:
+    """A chunk, which only its message carries, and a step that a sweep knows of."""
+    method, _, path = calls.partition(" ")
+    plant.storage.fail(method, path, times=EVERY)
+    run = Promptmill().submit(f"prompt {number}" for number in range(PER_JOB))
+    until(lambda: [call for call in plant.storage.seen(method, path) if call.fault], LIFE, "a worker in the middle")
+    plant.workers.kill("worker")
+    died = time.monotonic()
+    plant.storage.clear()
+    before = fact in plant.facts(run)
+    until(lambda: fact in plant.facts(run), 2 * TAKEOVER, fact)
+    seconds = time.monotonic() - died
+    done(run, LIFE)
+
+    print(f"{fact} {seconds:.1f} s after its worker died")  # noqa: T201 - a measurement
+    assert not before
+    assert seconds < TAKEOVER
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_killed", [False, True], ids=["wiped", "killed"])
+def test_a_run_goes_on_within_15_seconds_after_redis_lost_everything(plant: Plant, is_killed: bool) -> None:
+    plant.servers.fault("job", "queued", seconds=4, times=2)
+    run = Promptmill().submit(f"prompt {number}" for number in range(2 * PER_JOB))
+    until(lambda: len(plant.servers.jobs(run.id)) == 2, LIFE, "two jobs")
+    with redis.Redis.from_url(plant.servers.environment["CELERY_BROKER_URL"]) as client:
+        client.flushall()
+    if is_killed:
+        plant.servers.kill("redis")
+    lost, before = time.monotonic(), plant.facts(run)
+    until(lambda: {name for name in plant.facts(run) - before if "job.json" not in name}, LIFE, "progress")
+    seconds = time.monotonic() - lost
+    until(lambda: "report.json" in plant.facts(run), LIFE, "the end")
+
+    print(f"progress {seconds:.1f} s after Redis lost everything")  # noqa: T201 - a measurement
+    assert seconds < WITHOUT_REDIS
+    assert run.report().succeeded == 2 * PER_JOB
+    assert len(plant.servers.jobs(run.id)) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_stop_in_any_stage_exits_within_ten_seconds(mills: Mills) -> None:
+    with ThreadPoolExecutor(5) as threads:
+        seconds = dict(zip(STAGES, threads.map(lambda stage: stopped_in(mills, stage), STAGES), strict=True))
+
+    print(", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()))  # noqa: T201 - a measurement
+    assert {stage: took for stage, took in seconds.items() if took > STOP} == {}
+
+
+def stopped_in(mills: Mills, stage: str) -> float:
+    """Stop a worker in this stage, and let another one go on; returns the seconds from SIGTERM to its exit."""
+    with mills.mill(f"stop-{stage}") as mill:
+        worker = mill.work(Crash(STAGES[stage], "before", deed="stop"), pool="prefork")
+        run = mill.submit()
+        until(lambda: STRUCK in mill.journal_lines(), LIFE, stage)
+        told = time.monotonic()
+        worker.join(3 * STOP)
+        seconds = time.monotonic() - told
+        mill.work()
+        mill.wait(run, LIFE)
+        assert mill.violations(run) == []
+        return seconds
+
+
+@pytest.mark.slow
+def test_a_run_outlives_the_death_of_all_workers_the_loss_of_redis_and_a_restart_of_vertex(tmp_path: Path) -> None:
+    shards, answers = 20, tmp_path / "answers"
+    settings = QUICK | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB)}
+    with running(tmp_path / "servers", SERVERS) as servers, surroundings(servers.environment):
+        with running(tmp_path / "first", WORKERS, settings=settings) as workers:
+            prompts = (f"prompt {number}" for number in range(shards * PER_JOB))
+            run = Promptmill().submit(prompts, sinks=[sinks.jsonl(answers)])
+            until(lambda: len(servers.jobs(run.id)) >= shards // 2, LIFE, "half of the jobs")
+            workers.kill(*WORKERS)
+        with redis.Redis.from_url(servers.environment["CELERY_BROKER_URL"]) as client:
+            client.flushall()
+        servers.kill("emulator")
+        until(lambda: servers.stack.status()["emulator"].state == "ready", LIFE, "the emulator")
+        with running(tmp_path / "second", WORKERS, settings=settings):
+            assert servers.cli("reconcile").returncode == 0
+            done(run, LIFE)
+
+        report = run.report()
+        assert (report.state, report.succeeded, report.unaccounted) == ("succeeded", shards * PER_JOB, 0)
+        assert report.jobs == len(servers.jobs(run.id)) == shards
+        assert keys(read_results(answers)) == keys(list(run.results())) == once(range(1, shards * PER_JOB + 1))
