@@ -185,6 +185,7 @@ STORING: list[tuple[Exception, type[Exception]]] = [
     (core.Conflict("a"), Transient),
     (core.ServiceUnavailable("a"), Transient),
     (storage.InvalidResponse(Reply(503), "a"), Transient),
+    (storage.InvalidResponse(Reply(410), "a"), Transient),
     (storage.DataCorruption(Reply(200), "a checksum"), Transient),
     (http.ChunkedEncodingError("cut"), Transient),
     (wire.ProtocolError("cut"), Transient),

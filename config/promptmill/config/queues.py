@@ -97,7 +97,9 @@ def options(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # A process that Celery kills in the middle of its step looks like one that the step has killed, and may have been
+        # creating a job. What it does is done twice instead, which every step bears.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         "beat_schedule": {
             "reconcile": {
                 "task": "promptmill.reconcile",

@@ -210,6 +210,8 @@ class StorageBucket:
         match failures.code(error):
             case HTTPStatus.BAD_REQUEST if _CORRUPTED in words:
                 return Transient(f"{where}: {words}")
+            case HTTPStatus.GONE:
+                return Transient(f"{where}: the upload was forgotten, and has to begin anew")
             case HTTPStatus.PRECONDITION_FAILED:
                 return Conflict(f"{where} was written by somebody else")
             case HTTPStatus.NOT_FOUND if new:
