@@ -31,6 +31,7 @@ ONE_OF_EACH_KIND = [
     "delete open/*",
 ]
 """Deaths in a pool do not differ by what was under way; those of the whole worker are swept with the solo pool."""
+DEATHS: tuple[Deed, ...] = ("die", "die whole")
 RECOVERY = 120.0
 """Seconds from the death of a worker to the end of its run, at most; it is about 10 on a machine with nothing else to do."""
 LIFE = 120.0
@@ -63,7 +64,7 @@ def effects_of_a_cancel(effects: list[tuple[str, int]], mills: Mills) -> list[tu
     """The effects that a run only has when it is cancelled."""
     with mills.mill("nobody-dies-cancelled") as mill:
         mill.work()
-        submit_and_cancel(mill)
+        mill.wait(submit_and_cancel(mill), LIFE)
         known = {effect for effect, _ in effects}
         return [(effect, nth) for effect, nth in first_and_last(mill.journal_lines()) if effect not in known]
 
@@ -102,8 +103,7 @@ def test_a_worker_may_die_before_and_after_each_of_its_effects(mills: Mills, eff
 def test_a_process_of_a_pool_and_its_whole_worker_may_die_around_what_costs_and_each_kind_of_effect(
     mills: Mills,
 ) -> None:
-    deeds: tuple[Deed, ...] = ("die", "die whole")
-    places = product(AROUND_A_CREATION + ONE_OF_EACH_KIND, get_args(When), deeds)
+    places = product(AROUND_A_CREATION + ONE_OF_EACH_KIND, get_args(When), DEATHS)
     crashes = [Crash(effect, when, deed=deed) for effect, when, deed in places]
 
     endings = sweep(mills, crashes, pool="prefork")
