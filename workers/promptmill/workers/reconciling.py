@@ -124,7 +124,7 @@ def _strays(services: Services, flow: Flow | None) -> Iterator[Finding]:
         ours = _created(services.bucket, fact)
         if ours is None:
             yield from _adopt(services, flow, run, fact, found)
-        elif ours.name and len(found) > 1:
+        else:
             yield from _cancel_others(services, flow, run, ours.name, found)
 
 
@@ -155,12 +155,17 @@ def _adopt(services: Services, flow: Flow | None, run: str, fact: str, found: li
 
 
 def _cancel_others(services: Services, flow: Flow | None, run: str, ours: str, found: list[Job]) -> Iterator[Finding]:
+    """Stop what nobody waits for; of a job that has ended already it can only be told that it is paid for."""
     for job in found:
-        if job.name == ours or job.ended:
+        if job.name == ours:
+            continue
+        what = f"{job.name}, {f'a duplicate of {ours}' if ours else 'which nobody waits for'}"
+        if job.ended:
+            yield Finding(run, f"{what}, has ended and is paid for")
             continue
         if flow:
             services.jobs.cancel(job.name)
-        yield Finding(run, f"{'cancelled' if flow else 'would cancel'} {job.name}, a duplicate of {ours}")
+        yield Finding(run, f"{'cancelled' if flow else 'would cancel'} {what}")
 
 
 def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]:
