@@ -21,7 +21,6 @@ MAX_ATTEMPTS = 9
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 T = TypeVar("T", bound=msgspec.Struct)
-_compressor = zstandard.ZstdCompressor(level=1, write_content_size=True)
 
 
 class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -122,7 +121,7 @@ class Ingest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def compress(lines: bytes) -> bytes:
     """Compress wire lines for a chunk."""
-    return _compressor.compress(lines)
+    return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(lines)
 
 
 def encode(message: msgspec.Struct) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -83,3 +84,13 @@ def test_a_key_that_occurs_twice_is_found_and_both_rows_are_named(found: list[st
         rows = [int(word) for word in str(caught.value).replace(";", "").split() if word.isdigit()]
         assert found[rows[0] - 1] == found[rows[1] - 1]
         assert rows[0] > rows[1]
+
+
+def test_threads_that_cut_at_once_do_not_spoil_each_others_chunks() -> None:
+    def cut_one(seed: int) -> bool:
+        data = random.Random(seed).randbytes(200_000).hex().encode() + b"\n"
+        [chunk] = cut([Line(1, "1", data, "")], len(data))
+        return chunk.lines() == data
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(cut_one, range(200)))
