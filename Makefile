@@ -32,7 +32,7 @@ test: $(READY) lint  ## all tests but those that take minutes, and lint
 test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit
 
-test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 15 min
+test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
 	@$(BIN)/pytest -q tests/faults
 
 soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800

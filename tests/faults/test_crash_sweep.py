@@ -1,7 +1,6 @@
 """A worker dies right before and right after each of its effects; whatever was under way is done, and paid for, once."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, product
@@ -12,11 +11,9 @@ import pytest
 from deadline import until
 from faults.crashing import STRUCK, Crash, Deed, Pool, When
 from faults.effects import first_and_last
-from faults.mills import DATABASES, Mill, Mills
-from promptmill.producers import Run
+from faults.mills import DATABASES, Mills
 from stack import Site
 
-OTHER_MODEL = "gemini-2.5-pro"
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + ["create job"]
 """Where a death may cost money."""
 ONE_OF_EACH_KIND = [
@@ -57,16 +54,6 @@ def effects(a_row_fails_once: None, mills: Mills) -> list[tuple[str, int]]:
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 3
         return first_and_last(mill.journal_lines())
-
-
-@pytest.fixture(scope="module")
-def effects_of_a_cancel(effects: list[tuple[str, int]], mills: Mills) -> list[tuple[str, int]]:
-    """The effects that a run only has when it is cancelled."""
-    with mills.mill("nobody-dies-cancelled") as mill:
-        mill.work()
-        mill.wait(submit_and_cancel(mill), LIFE)
-        known = {effect for effect, _ in effects}
-        return [(effect, nth) for effect, nth in first_and_last(mill.journal_lines()) if effect not in known]
 
 
 @dataclass(frozen=True)
@@ -112,44 +99,17 @@ def test_a_process_of_a_pool_and_its_whole_worker_may_die_around_what_costs_and_
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
-@pytest.mark.slow
-def test_a_worker_may_die_while_it_cancels_a_run(mills: Mills, effects_of_a_cancel: list[tuple[str, int]]) -> None:
-    assert {"create runs/*/cancelled.json", "cancel job"} <= {effect for effect, _ in effects_of_a_cancel}
-    crashes = [Crash(effect, when, nth) for (effect, nth), when in product(effects_of_a_cancel, get_args(When))]
-
-    endings = sweep(mills, crashes, submit_and_cancel)
-
-    tell(endings)
-    assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
-
-
-def submit(mill: Mill) -> Run:
-    """Submit a run."""
-    return mill.submit()
-
-
-def submit_and_cancel(mill: Mill) -> Run:
-    """Submit a run whose jobs Vertex does not begin with, and cancel it when they are there."""
-    mill.site.fault("job", "queued", seconds=20, times=2, match={"model": f"*/{OTHER_MODEL}"})
-    run = mill.submit(model=OTHER_MODEL)
-    until(lambda: len(mill.site.jobs(run.id)) == 2, LIFE, "two jobs")
-    run.cancel()
-    return run
-
-
-def sweep(
-    mills: Mills, crashes: list[Crash], begin: Callable[[Mill], Run] = submit, pool: Pool = "solo"
-) -> list[Ending]:
+def sweep(mills: Mills, crashes: list[Crash], pool: Pool = "solo") -> list[Ending]:
     """Let a worker die at each of these moments, many beside each other."""
     with ThreadPoolExecutor(DATABASES - 1) as threads:
-        return list(threads.map(lambda crash: die_and_go_on(mills, crash, begin, pool), crashes))
+        return list(threads.map(lambda crash: die_and_go_on(mills, crash, pool), crashes))
 
 
-def die_and_go_on(mills: Mills, crash: Crash, begin: Callable[[Mill], Run], pool: Pool) -> Ending:
+def die_and_go_on(mills: Mills, crash: Crash, pool: Pool) -> Ending:
     """Let one worker die, and another one bring its run to the end."""
     with mills.mill(f"crash-{next(numbers)}") as mill:
         doomed = mill.work(crash, pool=pool)
-        run = begin(mill)
+        run = mill.submit()
         try:
             until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of death")
             death = time.monotonic()
