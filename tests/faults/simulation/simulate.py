@@ -44,8 +44,8 @@ def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Outcome:
     world = World(seed, tasks, _crew, trace)
     tasks.bind(world.workers_services, world.send_task, world.waiting)
     wanted = submissions(world.rng, seed)
-    world.watch = lambda: checking.check_always(world, wanted)
     story = Story(world, wanted, tasks.app)
+    world.watch = lambda: checking.check_always(world, wanted, swept=not story.ended)
     with _simulated(world):
         story.begin()
         deadline = world.now + world.shape.faults_end + _PATIENCE

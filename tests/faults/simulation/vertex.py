@@ -94,7 +94,7 @@ class Vertex(FakeJobs):
     def _is_forgotten(self, job: Job) -> bool:
         """Whether nobody knows of a job now: for some minutes, after its name was written down."""
         chance = self._chance(job, "forgotten")
-        if chance.random() > self._faults.rates.disturbed / 15:
+        if chance.random() > self._faults.rates.disturbed / 8:
             return False
         folder = names.shard(job.labels["run"], int(job.labels["shard"]), int(job.labels["attempt"]))
         written = self._facts.find(folder + "job.json")
