@@ -29,7 +29,8 @@ HEAVY = {"celery", "kombu", "redis", "pydantic", "google", "grpc", "typer", "ric
 
 
 def uv(*arguments: str | Path) -> str:
-    command = [sys.executable, "-m", "uv", *map(str, arguments), "--quiet", "--no-config", "--cache-dir", str(cache())]
+    command = [sys.executable, "-m", "uv", *map(str, arguments), "--quiet", "--no-config"]
+    command += ["--system-certs", "--cache-dir", str(cache())]
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert ran.returncode == 0, ran.stderr
