@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """A message is closed when its requests reach this size, before compression."""
     max_queued_bytes: Annotated[int, Field(ge=MIB)] = 16 * MIB
     """A producer waits while this much is queued for ingestion."""
-    part_bytes: Annotated[int, Field(ge=1024, le=64 * MIB)] = 8 * MIB
+    part_bytes: Annotated[int, Field(ge=1024, le=64 * MIB)] = 4 * MIB
     """How much of a job's output one task parses."""
 
     max_open_jobs: Annotated[int, Field(ge=1)] = 1000
