@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from faults.mills import Mills
+from proxy import HttpProxy
 from stack import SERVERS, Site, running, surroundings
 
 
@@ -19,6 +20,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def mills(servers: Site, tmp_path_factory: pytest.TempPathFactory) -> Mills:
     """Mills on these servers."""
     return Mills(servers, tmp_path_factory.mktemp("mills"))
+
+
+@pytest.fixture
+def storage(servers: Site) -> Iterator[HttpProxy]:
+    """A proxy before storage, for workers."""
+    with HttpProxy(servers.environment["STORAGE_EMULATOR_HOST"]) as proxy:
+        yield proxy
 
 
 def _shared(site: Site) -> dict[str, str]:

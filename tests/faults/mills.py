@@ -31,6 +31,7 @@ from promptmill.config.queues import POLL
 from promptmill.producers import Promptmill, Result, Run, sinks
 from promptmill.producers.messages import SinkSpec
 from promptmill.workers.adapters.storage import open_bucket
+from proxy import HttpProxy
 from stack import MODEL, Site, read_results, surroundings
 
 DATABASES = 16
@@ -228,6 +229,11 @@ class Mill:
             status = str(error)
         logs = [log.read_text()[-1500:] for log in sorted(self.folder.glob("*.log"))]
         return "\n".join([status, *logs])
+
+
+def behind(proxy: HttpProxy) -> dict[str, str]:
+    """The settings of a mill whose workers reach storage through the proxy."""
+    return {"STORAGE_EMULATOR_HOST": proxy.url}
 
 
 def rows_in(folder: str, run: Run) -> list[Result]:

@@ -1,6 +1,7 @@
 """A worker dies right before and right after each of its effects; whatever was under way is done, and paid for, once."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, product
@@ -38,10 +39,12 @@ numbers = count()
 
 
 @pytest.fixture(scope="module")
-def a_row_fails_once(servers: Site) -> None:
+def a_row_fails_once(servers: Site) -> Iterator[None]:
     """One row of each run's first job fails in a way that may pass, so that there is a second attempt."""
     match = {"label.shard": "0", "label.attempt": "1"}
     servers.fault("output", "error", times=None, count=1, code=429, match=match)
+    yield
+    servers.clear_faults()
 
 
 @pytest.fixture(scope="module")
