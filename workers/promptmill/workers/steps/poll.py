@@ -1,6 +1,6 @@
 """Looks at all open jobs at once, with one list call, and says when to look again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from promptmill.config.errors import NotFound, Permanent, Transient
@@ -50,11 +50,14 @@ def look(jobs: BatchJobs, mill: str, open_jobs: Iterable[str]) -> Look:
 
 def find(jobs: BatchJobs, name: str, display_name: str, labels: Mapping[str, str]) -> Job | None:
     """Look in Vertex's list for a job that it does not know by its name: by its labels, and by its display name."""
-    queries = (
-        " AND ".join(f'labels.{label}="{value}"' for label, value in labels.items()),
-        f'display_name="{display_name}"',
-    )
-    return next((job for query in queries for job in jobs.list(query) if job.name == name), None)
+    found = (job for query in of_attempt(display_name, labels) for job in jobs.list(query))
+    return next((job for job in found if job.name == name), None)
+
+
+def of_attempt(display_name: str, labels: Mapping[str, str]) -> Iterator[str]:
+    """Yield Google's filters for the jobs of one attempt: by their labels, and by their display name."""
+    yield " AND ".join(f'labels.{name}="{value}"' for name, value in labels.items())
+    yield f'display_name="{display_name}"'
 
 
 def active(mill: str) -> str:

@@ -14,7 +14,6 @@ its call, for more than half of the settle time: its job is a duplicate, which t
 """
 
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 from promptmill.config import names
@@ -23,6 +22,7 @@ from promptmill.producers.messages import Manifest
 from promptmill.workers import facts
 from promptmill.workers.facts import Cancelled, Created, Ended, Input, Intent
 from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
+from promptmill.workers.steps.poll import of_attempt
 from promptmill.workers.steps.step import Wait
 
 _RETRY = 10.0
@@ -153,11 +153,6 @@ def _take_over(
 
 def _find_job(jobs: BatchJobs, request: JobRequest) -> Job | None:
     """Look for the job by its labels and by its name; the oldest, should there be several."""
-    found = {job.name: job for query in _queries(request) for job in jobs.list(query)}
+    found = {job.name: job for query in of_attempt(request.display_name, request.labels) for job in jobs.list(query)}
     ours = [job for job in found.values() if job.display_name == request.display_name]
     return min(ours, key=lambda job: (job.create_time, job.name), default=None)
-
-
-def _queries(request: JobRequest) -> Iterator[str]:
-    yield " AND ".join(f'labels.{name}="{value}"' for name, value in request.labels.items())
-    yield f'display_name="{request.display_name}"'
