@@ -152,7 +152,8 @@ class Mill:
         steps.collect.collect(self.bucket, run, index, attempt, self.part_bytes)
 
     def _parse(self, run: str, index: int, attempt: int, part: int) -> None:
-        steps.parse.parse(self.bucket, run, index, attempt, part)
+        if steps.parse.parse(self.bucket, run, index, attempt, part) is None:
+            self._collect(run, index, attempt)
 
     def _settle(self, run: str, index: int, attempt: int) -> None:
         steps.settle.settle(self.bucket, run, index, attempt)

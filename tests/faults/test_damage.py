@@ -3,6 +3,7 @@
 import pytest
 
 from deadline import until
+from faults.crashing import STRUCK, Crash
 from faults.mills import Mill, Mills, behind
 from proxy import HttpProxy
 
@@ -30,6 +31,24 @@ def test_a_byte_that_changes_on_its_way_is_noticed_and_never_stored_nor_parsed(
         through(mill)
 
         assert len([call for call in storage.calls if call.fault == "corrupt"]) == 4
+
+
+def test_output_that_is_replaced_between_two_reads_is_divided_anew_and_no_generations_mix(mills: Mills) -> None:
+    with mills.mill("replaced") as mill:
+        doomed = mill.work(Crash("create runs/*/shards/*/*/parts.json", "after"))
+        run = mill.submit()
+        until(lambda: STRUCK in mill.journal_lines(), LIFE, "output that is divided into parts")
+        doomed.join(LIFE)
+        for stored in mill.bucket.list(f"runs/{run.id}/shards/"):
+            if stored.name.endswith("predictions.jsonl"):
+                lines = mill.bucket.read(stored.name).splitlines(keepends=True)
+                mill.bucket.write(stored.name, b"".join(line.replace(b"word", b"w") for line in reversed(lines)))
+        mill.work()
+        mill.wait(run, LIFE)
+
+        assert mill.violations(run) == []
+        assert mill.parked() == []
+        assert len(mill.site.jobs(run.id)) == 2
 
 
 def test_a_run_whose_facts_are_damaged_keeps_no_other_from_being_mended(mills: Mills) -> None:

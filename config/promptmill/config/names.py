@@ -14,6 +14,7 @@ runs/<run>/shards/<shard>/<attempt>/
     ended.json                               how the job ended
     parts.json                               which ranges of its output are parsed side by side
     results/<part>.jsonl                     results of one part
+    results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers, at the last attempt or before
     unkeyed/<part>.jsonl                     its answers that came back without a key
     parsed/<part>.json                       what was counted in one part
     settled.json                             one final state for every row of the shard
@@ -124,6 +125,15 @@ def shard(run: str, index: int, attempt: int) -> str:
 def results(run: str, index: int, attempt: int, part: int) -> str:
     """Name of the results of one part."""
     return f"{shard(run, index, attempt)}results/{_number(part):05d}.jsonl"
+
+
+def rest(run: str, index: int, attempt: int, first_part: int, number: int, *, last: bool) -> str:
+    """Name of a file of results of the rows that no part answers, ``first_part`` being the first of those that count.
+
+    Whether this is their ``last`` attempt decides which rows these are, and so makes a name of its own.
+    """
+    kind = f"{'last' if last else 'rest'}-{_number(first_part)}-{_number(number)}"
+    return f"{shard(run, index, attempt)}results/{kind}.jsonl"
 
 
 def unkeyed(run: str, index: int, attempt: int, part: int) -> str:

@@ -21,7 +21,7 @@ from promptmill.workers.steps.step import Step
 
 MANIFEST = Manifest("r", "m", 0.0, sinks=[SinkSpec("jsonl", "gs://a"), SinkSpec("jsonl", "gs://b")])
 PLAN = Plan([ShardPlan(1, 5, 0, 0), ShardPlan(6, 5, 1, 1)], 0.0)
-DONE = ShardFacts(True, True, True, 0, set(), 0)
+DONE = ShardFacts(True, True, True, range(0), set(), 0)
 
 
 def facts(**known: object) -> RunFacts:
@@ -34,7 +34,7 @@ def first_shard(attempts: dict[int, ShardFacts]) -> RunFacts:
     return facts(plan=PLAN, shards=shards)
 
 
-AGAIN = ShardFacts(True, True, True, 0, set(), 0, again=True)
+AGAIN = ShardFacts(True, True, True, range(0), set(), 0, again=True)
 TABLE: list[tuple[str, RunFacts, list[tuple[str, tuple[int, ...]]]]] = [
     ("nothing is known", RunFacts("r"), []),
     ("no seal yet", facts(sealed=None), []),
@@ -46,14 +46,16 @@ TABLE: list[tuple[str, RunFacts, list[tuple[str, tuple[int, ...]]]]] = [
     ("input written", first_shard({1: ShardFacts(True)}), [("submit", (0, 1))]),
     ("job created", first_shard({1: ShardFacts(True, True)}), [("poll", (0, 1))]),
     ("job ended", first_shard({1: ShardFacts(True, True, True)}), [("collect", (0, 1))]),
-    ("a part parsed", first_shard({1: ShardFacts(True, True, True, 3, {1})}), [("parse", (0, 1, 0)), ("parse", (0, 1, 2))]),
-    ("all parts parsed", first_shard({1: ShardFacts(True, True, True, 2, {0, 1})}), [("settle", (0, 1))]),
-    ("no part at all", first_shard({1: ShardFacts(True, True, True, 0)}), [("settle", (0, 1))]),
-    ("in one sink", first_shard({1: ShardFacts(True, True, True, 1, {0}, 1, delivered={(0, 0)})}),
+    ("output replaced", first_shard({1: ShardFacts(True, True, True, range(2, 4), {0, 1, 2})}), [("parse", (0, 1, 3))]),
+    ("a part parsed", first_shard({1: ShardFacts(True, True, True, range(3), {1})}),
+     [("parse", (0, 1, 0)), ("parse", (0, 1, 2))]),
+    ("all parts parsed", first_shard({1: ShardFacts(True, True, True, range(2), {0, 1})}), [("settle", (0, 1))]),
+    ("no part at all", first_shard({1: ShardFacts(True, True, True, range(0))}), [("settle", (0, 1))]),
+    ("in one sink", first_shard({1: ShardFacts(True, True, True, range(1), {0}, 1, delivered={(0, 0)})}),
      [("deliver", (0, 1, 0, 1))]),
     ("rows put off", first_shard({1: AGAIN}), [("shard", (0, 2))]),
     ("second attempt under way", first_shard({1: AGAIN, 2: ShardFacts(True)}), [("submit", (0, 2))]),
-    ("first attempt not delivered", first_shard({1: ShardFacts(True, True, True, 0, set(), 1, True, {(0, 0)})}),
+    ("first attempt not delivered", first_shard({1: ShardFacts(True, True, True, range(0), set(), 1, True, {(0, 0)})}),
      [("deliver", (0, 1, 0, 1)), ("shard", (0, 2))]),
     ("all delivered", first_shard({1: AGAIN, 2: DONE}), [("finish", ())]),
     ("reported, but not closed", facts(plan=PLAN, shards={(0, 1): DONE}, reported=True), [("finish", ())]),

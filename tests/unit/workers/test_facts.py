@@ -40,7 +40,7 @@ def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> N
 
     known = facts.load(bucket, "r")
 
-    whole = ShardFacts(True, True, True, 3, {part}, 0, delivered={(sink, part)}, again=True)
+    whole = ShardFacts(True, True, True, range(3), {part}, 0, delivered={(sink, part)}, again=True)
     assert known == RunFacts("r", chunks={chunk}, shards={(shard, attempt): whole})
 
 

@@ -1,6 +1,7 @@
 """Every row of a shard ends in exactly one state, whatever its job's output looks like."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -12,8 +13,9 @@ from promptmill.config import names
 from promptmill.producers.requests import wire_key
 from promptmill.producers.results import Error
 from promptmill.workers.facts import Counts
-from promptmill.workers.fakes import Script
+from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.steps.settle import PartRows, resolve
+from promptmill.workers.steps.step import Step
 
 BITS = st.integers(0, 0xFF)
 PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), BITS, BITS, BITS), max_size=5)
@@ -97,6 +99,37 @@ def test_a_row_that_is_not_in_the_output_is_missing() -> None:
 
     assert found == ["You said: a", "MISSING_ROW", "You said: c"]
     assert mill.report(RUN).failures == {"MISSING_ROW": 1}
+
+
+class Cancelled(MemoryBucket):
+    """A bucket in which, right before one write, the run is cancelled and a twin of the step does all of it."""
+
+    twin: Callable[[], object] | None = None
+
+    def write(self, name: str, data: bytes) -> None:
+        if "/results/" in name and self.twin:
+            twin, self.twin = self.twin, None
+            self.create(names.cancelled(RUN), b'{"at":0}')
+            twin()
+        super().write(name, data)
+
+
+def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_first_of_them_wrote() -> None:
+    mill = Mill(script=Script(missing=frozenset({1})), max_attempts=2)
+    mill.bucket = bucket = Cancelled(clock=mill.clock)
+    mill.jobs = FakeJobs(bucket, script=mill.script, clock=mill.clock)
+    run = mill.send(["a", "b", {"key": "refused", "request": {}}])
+    while (due := mill.due(run)) != [Step("settle", run, (0, 1))]:
+        for step in due:
+            mill.do(step)
+
+    bucket.twin = lambda: mill.do(due[0])
+    report = mill.drive(run)
+
+    assert [result.error and result.error.reason for result in mill.results(run)] == [
+        None, "MISSING_ROW", "INVALID_REQUEST",
+    ]  # fmt: skip
+    assert (report.unaccounted, report.jobs) == (0, 1)
 
 
 @pytest.mark.parametrize(

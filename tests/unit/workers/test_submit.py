@@ -11,7 +11,7 @@ from promptmill.config.errors import Permanent, Transient
 from promptmill.workers import facts
 from promptmill.workers.facts import Created, Ended, Intent
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
-from promptmill.workers.ports import Job, Stored
+from promptmill.workers.ports import Job, JobRequest, Stored
 from promptmill.workers.steps.step import Step, Wait
 from promptmill.workers.steps.submit import submit
 
@@ -259,6 +259,33 @@ def test_an_intent_that_was_taken_over_is_not_given_back(mill: Mill) -> None:
     with pytest.raises(Transient, match="429"):
         create(mill, "me")
     assert intent(mill) == "you"
+
+
+class Slow(FakeJobs):
+    """Jobs of which the first creation takes so long that somebody else takes the intent over, and is then put off."""
+
+    mill: Mill
+
+    def create(self, request: JobRequest) -> Job:
+        if self.mill.jobs is self:
+            self.mill.jobs = FakeJobs(self.mill.bucket, clock=self.mill.clock)
+            self.mill.jobs.lose_next_answer()
+            self.mill.clock.now += SETTLE + 1
+            create(self.mill, "you")
+            raise Transient("429")
+        return super().create(request)
+
+
+def test_an_intent_that_was_taken_over_while_the_creation_was_put_off_is_not_given_back(mill: Mill) -> None:
+    slow = Slow(mill.bucket, clock=mill.clock)
+    slow.mill, mill.jobs = mill, slow
+
+    with pytest.raises(Transient, match="429"):
+        create(mill, "me")
+
+    assert intent(mill) == "you"
+    assert isinstance(create(mill, "me again"), Created)
+    assert (len(slow.requests), len(mill.jobs.requests)) == (0, 1)
 
 
 class TurnsUp(FakeJobs):

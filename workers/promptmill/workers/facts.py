@@ -83,11 +83,17 @@ class PartRange(msgspec.Struct, frozen=True, array_like=True):
     end: int
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """The ranges of a job's output that are parsed side by side."""
+class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The ranges of a job's output that are parsed side by side; those before ``first`` are of files that were replaced."""
 
     parts: list[PartRange]
     at: float
+    first: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the parts that count."""
+        return range(self.first, len(self.parts))
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -226,12 +232,12 @@ def unpack(data: bytes) -> int:
 
 
 class ShardFacts(msgspec.Struct):
-    """Which facts exist of a shard's attempt; ``parts`` and ``files`` are how many of each there are to be."""
+    """Which facts exist of a shard's attempt; ``parts`` are the numbers, ``files`` is how many of each there are to be."""
 
     input: bool = False
     job: bool = False
     ended: bool = False
-    parts: int | None = None
+    parts: range | None = None
     parsed: set[int] = msgspec.field(default_factory=set)
     files: int | None = None
     again: bool = False
@@ -299,7 +305,7 @@ def _note_shard(facts: RunFacts, bucket: Bucket, name: str, found: re.Match[str]
     elif sink:
         shard.delivered.add((int(sink), int(part)))
     elif fact == "parts":
-        shard.parts = len(get(bucket, name, Parts).parts)
+        shard.parts = get(bucket, name, Parts).numbers
     elif fact == "settled":
         settled = get(bucket, name, Settled)
         shard.files, shard.again = len(settled.files), settled.retried > 0

@@ -136,7 +136,7 @@ def collect(self: Stage, run: str, index: int, attempt: int) -> None:
     if isinstance(found, Wait):
         self.wait(found)
     progress.delivering(services.index, run, index, attempt)
-    parse = [Step("parse", run, (index, attempt, part)) for part in range(len(found.parts))]
+    parse = [Step("parse", run, (index, attempt, part)) for part in found.numbers]
     self.send(parse or [Step("settle", run, (index, attempt))])
 
 
@@ -144,9 +144,14 @@ def collect(self: Stage, run: str, index: int, attempt: int) -> None:
 def parse(self: Stage, run: str, index: int, attempt: int, part: int) -> None:
     """Make results of one part; the last one sends ``settle``."""
     services = self.services
-    steps.parse.parse(services.bucket, run, index, attempt, part)
-    done = services.notes.tally(run, f"parsed:{index}.{attempt}", str(part))
-    if done >= steps.parse.parts(services.bucket, run, index, attempt):
+    if steps.parse.parse(services.bucket, run, index, attempt, part) is None:
+        self.send([Step("collect", run, (index, attempt))])
+        return
+    parts = steps.parse.parts(services.bucket, run, index, attempt)
+    if part not in parts.numbers:
+        return
+    done = services.notes.tally(run, f"parsed:{index}.{attempt}.{parts.first}", str(part))
+    if done >= len(parts.numbers):
         self.send([Step("settle", run, (index, attempt))])
 
 

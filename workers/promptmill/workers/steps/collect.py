@@ -1,9 +1,11 @@
 """Finds the output of a job that ended, and divides it into parts."""
 
 import re
+from contextlib import suppress
 from itertools import pairwise
 
 from promptmill.config import names
+from promptmill.config.errors import Conflict
 from promptmill.workers import facts
 from promptmill.workers.facts import Ended, PartRange, Parts
 from promptmill.workers.ports import Bucket, Job, Stored
@@ -21,14 +23,28 @@ _PAUSE = 3.0
 def collect(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int) -> Parts | Wait:
     """Write down which ranges of the job's output are to be parsed; none when there is no output.
 
-    The final ``predictions*.jsonl`` are taken where there are any, else what was exported while the job ran.
+    The final ``predictions*.jsonl`` are taken where there are any, else what was exported while the job ran. Output of
+    which a file was replaced since then is divided anew, into parts with further numbers: no two generations mix.
     """
     folder = names.shard(run, index, attempt)
     ranges = output(bucket, folder, "ended.json", part_bytes)
     if isinstance(ranges, Wait):
         return ranges
-    facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))
+    if not facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now())):
+        _divide_anew(bucket, folder + "parts.json", ranges)
     return facts.get(bucket, folder + "parts.json", Parts)
+
+
+def _divide_anew(bucket: Bucket, fact: str, ranges: list[PartRange]) -> None:
+    """Add the ``ranges`` to those written down, if any file of these was replaced; one that only went away may come back."""
+    seen = bucket.find(fact)
+    known = facts.get(bucket, fact, Parts)
+    now = {piece.name: piece.generation for piece in ranges}
+    used = {piece.name: piece.generation for piece in known.parts[known.first :]}
+    if seen and used.keys() <= now.keys() and any(now[name] != generation for name, generation in used.items()):
+        anew = Parts([*known.parts, *ranges], facts.now(), first=len(known.parts))
+        with suppress(Conflict):
+            bucket.replace(fact, facts.encode(anew), seen.generation)
 
 
 def output(bucket: Bucket, folder: str, end: str, part_bytes: int) -> list[PartRange] | Wait:

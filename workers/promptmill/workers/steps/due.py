@@ -39,7 +39,7 @@ def _shard_steps(facts: RunFacts, place: tuple[int, int]) -> list[Step]:
             if (sink, part) not in shard.delivered
         ]
     if shard.parts is not None:
-        todo = [Step("parse", facts.run, (*place, part)) for part in range(shard.parts) if part not in shard.parsed]
+        todo = [Step("parse", facts.run, (*place, part)) for part in shard.parts if part not in shard.parsed]
         return todo or [Step("settle", facts.run, place)]
     if shard.ended and shard.job:
         return [Step("collect", facts.run, place)]

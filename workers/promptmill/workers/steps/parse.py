@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from promptmill.config import names
+from promptmill.config.errors import NotFound
 from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
@@ -27,26 +28,42 @@ _MAX_LINE = 64 << 20
 _KEEP_OFFSETS = 1000
 
 
-def parse(bucket: Bucket, run: str, index: int, attempt: int, part: int) -> Parsed:
-    """Write the results of one part, then the fact of what was counted; the same bytes every time."""
-    folder = names.shard(run, index, attempt)
+def parse(bucket: Bucket, run: str, index: int, attempt: int, part: int) -> Parsed | None:
+    """Write the results of one part, then the fact of what was counted; the same bytes every time.
+
+    None when the file was replaced since it was divided into parts: then the output has to be collected anew.
+    """
     fact = names.parsed(run, index, attempt, part)
     if bucket.find(fact) is None:
-        piece = facts.get(bucket, folder + "parts.json", Parts).parts[part]
-        rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-        wanted = wanted_rows(bucket, run, index, attempt, rows)
-        tokens = facts.get(bucket, names.manifest(run), Manifest).retry_max_tokens
-        reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, tokens)
-        bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
-        if reader.unkeyed:
-            bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
-        facts.put(bucket, fact, reader.parsed())
+        piece = facts.get(bucket, names.shard(run, index, attempt) + "parts.json", Parts).parts[part]
+        try:
+            _parse(bucket, run, index, attempt, part, piece)
+        except NotFound:
+            if _was_replaced(bucket, piece):
+                return None
+            raise
     return facts.get(bucket, fact, Parsed)
 
 
-def parts(bucket: Bucket, run: str, index: int, attempt: int) -> int:
-    """Return how many parts the output of a job has."""
-    return len(facts.get(bucket, names.shard(run, index, attempt) + "parts.json", Parts).parts)
+def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
+    now = bucket.find(piece.name)
+    return now is not None and now.generation != piece.generation
+
+
+def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> None:
+    rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+    wanted = wanted_rows(bucket, run, index, attempt, rows)
+    tokens = facts.get(bucket, names.manifest(run), Manifest).retry_max_tokens
+    reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, tokens)
+    bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
+    if reader.unkeyed:
+        bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
+    facts.put(bucket, names.parsed(run, index, attempt, part), reader.parsed())
+
+
+def parts(bucket: Bucket, run: str, index: int, attempt: int) -> Parts:
+    """Return the parts of the output of a job."""
+    return facts.get(bucket, names.shard(run, index, attempt) + "parts.json", Parts)
 
 
 def lines(bucket: Bucket, piece: PartRange) -> Iterator[tuple[int, bytes]]:

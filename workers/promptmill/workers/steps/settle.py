@@ -93,16 +93,16 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     rows = facts.get(bucket, names.plan(run), Plan).shards[index]
     ended = facts.get(bucket, folder + "ended.json", Ended)
     last = _is_last(bucket, run, attempt, ended)
-    parts = len(facts.get(bucket, folder + "parts.json", Parts).parts)
-    parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in range(parts)]
+    parts = facts.get(bucket, folder + "parts.json", Parts).numbers
+    parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in parts]
     resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
     files, counts = [], Counts()
-    for part, (one, drop) in enumerate(zip(parsed, resolution.drops, strict=True)):
+    for part, one, drop in zip(parts, parsed, resolution.drops, strict=True):
         packed = facts.pack(drop.succeeded), facts.pack(drop.failed)
         files.append(ResultFile(names.results(run, index, attempt, part), *packed))
         counts += _recount(bucket, files[-1], rows, one.counts, drop) if any(packed) else one.counts
     rest = _Rest(bucket, run, index, attempt, rows, resolution, ended, last)
-    rest.write([part for part, one in enumerate(parsed) if one.unkeyed], first_file=parts)
+    rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
     return Settled(
         files=files + rest.files,
         counts=counts + rest.counts(),
@@ -190,8 +190,12 @@ class _Rest:
         """Return what was counted while writing."""
         return self._tally.counts()
 
-    def write(self, unkeyed_parts: list[int], first_file: int) -> None:
-        """Write the results of these rows, as files of a bounded size."""
+    def write(self, unkeyed_parts: list[int], parts: range) -> None:
+        """Write the results of these rows, as files of a bounded size.
+
+        Twins of this step may disagree on what the rest is, when the run is cancelled or output replaced between them;
+        then they write files of other names, and the fact that is written first says which count.
+        """
         held: list[bytes] = []
         size = 0
         for result in self._results(unkeyed_parts):
@@ -201,10 +205,10 @@ class _Rest:
             held.append(_encode(result) + b"\n")
             size += len(held[-1])
             if size >= _FILE:
-                self._flush(held, first_file)
+                self._flush(held, parts)
                 held, size = [], 0
         if held:
-            self._flush(held, first_file)
+            self._flush(held, parts)
 
     def _put_off(self, result: Result) -> bool:
         """Leave a row to the next attempt, if it may do better there."""
@@ -217,8 +221,8 @@ class _Rest:
     def _place(self, row: int) -> int:
         return row - self._rows.first_row
 
-    def _flush(self, held: list[bytes], first_file: int) -> None:
-        name = names.results(self._run, self._index, self._attempt, first_file + len(self.files))
+    def _flush(self, held: list[bytes], parts: range) -> None:
+        name = names.rest(self._run, self._index, self._attempt, parts.start, len(self.files), last=self._last)
         self._bucket.write(name, b"".join(held))
         self.files.append(ResultFile(name))
 
