@@ -14,7 +14,7 @@ import requests.exceptions as http
 import urllib3.exceptions as wire
 from google.protobuf import json_format
 
-from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.errors import Conflict, Denied, NotFound, Permanent, Transient, Unanswered
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports import JobRequest
@@ -126,19 +126,19 @@ def test_every_error_of_vertex_is_classified(error: Exception) -> None:
     jobs = VertexJobs(Raising(error), "projects/p/locations/l", 1.0)
 
     for call in ((jobs.get, "n"), (jobs.list, ""), (jobs.cancel, "n")):
-        assert type(raised(*call)) in {Transient, Permanent, NotFound}
-    assert type(raised(jobs.create, REQUEST)) in {Transient, Unanswered, Permanent, NotFound}
+        assert type(raised(*call)) in {Transient, Denied, Permanent, NotFound}
+    assert type(raised(jobs.create, REQUEST)) in {Transient, Denied, Unanswered, Permanent, NotFound}
 
 
 REFUSED = http.ConnectionError(wire.MaxRetryError(None, "u", wire.NewConnectionError(None, "refused")))  # type: ignore[arg-type]
 CREATING: list[tuple[Exception, type[Exception]]] = [
     (core.InvalidArgument("a"), Permanent),
     (core.PermissionDenied("a"), Permanent),
-    (core.Unauthenticated("a"), Permanent),
+    (core.Unauthenticated("a"), Denied),
     (core.FailedPrecondition("a"), Permanent),
     (core.NotFound("a"), NotFound),
     (core.MethodNotImplemented("a"), Permanent),
-    (auth.RefreshError("revoked"), Permanent),
+    (auth.RefreshError("revoked"), Denied),
     (http.InvalidURL("http://"), Permanent),
     (core.TooManyRequests("a"), Transient),
     (core.ResourceExhausted("a"), Transient),
@@ -178,8 +178,8 @@ STORING: list[tuple[Exception, type[Exception]]] = [
     (storage.InvalidResponse(Reply(412), "a"), Conflict),
     (core.NotFound("a"), NotFound),
     (storage.InvalidResponse(Reply(404), "a"), NotFound),
-    (core.Forbidden("a"), Permanent),
-    (auth.RefreshError("revoked"), Permanent),
+    (core.Forbidden("a"), Denied),
+    (auth.RefreshError("revoked"), Denied),
     (core.TooManyRequests("a"), Transient),
     (core.from_http_status(408, "a"), Transient),
     (core.Conflict("a"), Transient),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.errors import Conflict, Denied, NotFound, Permanent, Transient, Unanswered
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports import JobRequest
@@ -137,11 +137,13 @@ def test_a_long_upload_survives_failing_pieces(bucket: StorageBucket, storage_pr
     assert bucket.read("input.jsonl") == b"".join(pieces)
 
 
-@pytest.mark.parametrize("status", [400, 403])
-def test_storage_that_refuses_is_not_asked_again(bucket: StorageBucket, storage_proxy: HttpProxy, status: int) -> None:
+@pytest.mark.parametrize(("status", "kind"), [(400, Permanent), (401, Denied), (403, Denied)])
+def test_storage_that_refuses_is_not_asked_again(
+    bucket: StorageBucket, storage_proxy: HttpProxy, status: int, kind: type[Exception]
+) -> None:
     storage_proxy.fail("GET", DOWNLOAD, status=status, times=99)
 
-    with pytest.raises(Permanent, match=str(status)):
+    with pytest.raises(kind, match=f"{status}|no token"):
         bucket.read("fact")
     assert len(storage_proxy.seen("GET", DOWNLOAD)) <= 3
 

@@ -31,6 +31,29 @@ def test_storage_that_refuses_everything_for_a_while_is_waited_for(mills: Mills,
         assert mill.violations(run) == []
 
 
+@pytest.mark.parametrize("moment", ["before its first chunk", "after its first job"])
+def test_storage_that_lets_nobody_in_for_a_while_is_waited_for_and_the_run_says_so(
+    mills: Mills, storage: HttpProxy, moment: str
+) -> None:
+    with mills.mill(f"denied-{moment[-5:].strip()}", behind(storage)) as mill:
+        if moment == "before its first chunk":
+            storage.fail(".*", ".*", status=403, times=EVERY)
+        mill.work()
+        run = mill.submit()
+        if moment == "after its first job":
+            until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+            storage.fail(".*", ".*", status=403, times=EVERY)
+        until(lambda: "403" in run.status.error, LIFE, "word of it")
+        denied = len(storage.calls)
+        until(lambda: len(storage.calls) > denied + 5, LIFE, "further tries")
+        storage.clear()
+        mill.wait(run, LIFE)
+
+        assert mill.violations(run) == []
+        assert mill.parked() == []
+        assert run.status.state == "succeeded"
+
+
 @pytest.mark.parametrize("fault", ["drop_answer", "replace_answer"])
 def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
     mills: Mills, storage: HttpProxy, fault: str

@@ -12,7 +12,8 @@ PromptmillError
 ├── MessageRefused          a message or stored object breaks the contract
 │   └── NewerVersion        … or it is of a contract that is not known here yet
 ├── Transient               an outside system failed in a way that a later try can mend
-│   └── Unanswered          … and whether it did what was asked is unknown
+│   ├── Unanswered          … and whether it did what was asked is unknown
+│   └── Denied              … or did not let us in: nothing to give up for, somebody can mend that
 └── Permanent               an outside system refused; trying again changes nothing
     ├── NotFound
     └── Conflict            somebody else changed or created the object first
@@ -79,6 +80,10 @@ class Transient(PromptmillError):
 
 class Unanswered(Transient):
     """An outside system did not answer: what it was asked to do may have been done, or may yet be."""
+
+
+class Denied(Transient):
+    """An outside system did not let us in: credentials have run out, or a permission is missing or was taken away."""
 
 
 class Permanent(PromptmillError):

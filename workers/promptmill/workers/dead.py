@@ -36,8 +36,8 @@ def park(bucket: Bucket, step: str, task: str, arguments: list[Any], reason: str
 
 def letters(bucket: Bucket) -> Iterator[DeadLetter]:
     """Yield all dead letters, by step."""
-    for stored in bucket.list(names.DEAD):
-        yield facts.get(bucket, stored.name, DeadLetter)
+    for step in sorted(steps(bucket)):
+        yield facts.get(bucket, names.dead_letter(step), DeadLetter)
 
 
 def replay(settings: Settings, step: str) -> DeadLetter:
@@ -66,7 +66,8 @@ def listed(settings: Settings) -> Iterator[DeadLetter]:
 
 def steps(bucket: Bucket) -> set[str]:
     """Return the ids of all steps that are parked."""
-    return {stored.name.removeprefix(names.DEAD) for stored in bucket.list(names.DEAD)}
+    found = (stored.name.removeprefix(names.DEAD) for stored in bucket.list(names.DEAD))
+    return {step for step in found if names.STEP_ID.fullmatch(step)}
 
 
 def arguments(letter: DeadLetter) -> list[Any]:

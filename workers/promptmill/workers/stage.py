@@ -9,7 +9,7 @@ from celery import Task
 from celery.exceptions import Reject, Retry
 
 from promptmill.config import queues
-from promptmill.config.errors import NewerVersion, PromptmillError, Transient
+from promptmill.config.errors import Denied, MessageRefused, NewerVersion, Permanent, PromptmillError, Transient
 from promptmill.workers import dead
 from promptmill.workers.flow import Flow, Note
 from promptmill.workers.services import Services
@@ -20,12 +20,16 @@ _UNCLEAR = Wait(30.0)
 """Until it is clear which starts of a step that was begun often live, as copies of one message do, and which are deaths."""
 _NEWER = Wait(30.0)
 """How long a message of a later version is put back for: a newer worker is on its way, or one that is here may take it."""
+_AGAIN = Wait(60.0)
+"""After which a step that failed in a way that is not known to pass is tried again, by a sweep or by itself."""
 
 
 class Stage(Task):  # type: ignore[type-arg]
     """A task of the pipeline. A Transient error is tried again, for ever, at most 30 s apart, with jitter."""
 
     abstract = True
+    is_carrier = False
+    """Whether its message has what is nowhere else, so that no sweep could send it again."""
     max_retries = None
     autoretry_for = (Transient,)
     retry_backoff = 1
@@ -82,6 +86,8 @@ class Stage(Task):  # type: ignore[type-arg]
             return super().__call__(*args, **kwargs)
         except Retry as later:
             note.keep(later.when if isinstance(later.when, int | float) else 0.0)
+            if isinstance(later.exc, Denied):
+                self._tell(step, later.exc)
             raise
         except Reject:
             raise
@@ -90,16 +96,26 @@ class Stage(Task):  # type: ignore[type-arg]
             note.keep(_NEWER.seconds)
             self.wait(_NEWER)
         except Exception as error:
-            note.keep(60.0)
-            self._count_failure(step, list(args), error)
+            note.keep(_AGAIN.seconds)
+            is_parked = self._count_failure(step, list(args), error)
+            if self.is_carrier and not is_parked and not isinstance(error, Permanent | MessageRefused):
+                _log.error("failed, and is tried again", step=step, error=type(error).__name__)
+                self.wait(_AGAIN)
             raise
 
-    def _count_failure(self, step: str, args: list[Any], error: Exception) -> None:
-        words = str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__
-        with suppress(Transient):
-            self.services.index.note_error(step.partition(".")[0], f"{step}: {words}")
+    def _count_failure(self, step: str, args: list[Any], error: Exception) -> bool:
+        """Count a failure; whether it is one too many, and the step is parked."""
+        self._tell(step, error)
+        with suppress(PromptmillError):
             if self.services.notes.fail(step) >= dead.MOST_FAILURES:
-                self._park(step, args, words)
+                self._park(step, args, _words(error))
+                return True
+        return False
+
+    def _tell(self, step: str, error: Exception) -> None:
+        """Let people see what is wrong with their run."""
+        with suppress(Transient):
+            self.services.index.note_error(step.partition(".")[0], f"{step}: {_words(error)}")
 
     def _park(self, step: str, args: list[Any], reason: str) -> None:
         dead.park(self.services.bucket, step, self.name, args, reason)
@@ -112,3 +128,8 @@ class Stage(Task):  # type: ignore[type-arg]
         options["argsrepr"] = f"({task_id})" if task_id else "()"
         options["kwargsrepr"] = "{}"
         return super().apply_async(args, kwargs, task_id=task_id, **options)
+
+
+def _words(error: Exception) -> str:
+    """What may be said of an error: those of others may quote what they were given."""
+    return str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__

@@ -37,7 +37,7 @@ class Opening(Stage):
                 self.services.index.end_run(task_id.partition(".")[0], "failed", error=str(exc))
 
 
-@shared_task(bind=True, base=Opening, name="promptmill.ingest")
+@shared_task(bind=True, base=Opening, is_carrier=True, name="promptmill.ingest")
 def ingest(self: Stage, body: bytes) -> None:
     """Keep one chunk; the one that makes the run whole sends ``plan``."""
     message = decode_ingest(body)
@@ -50,14 +50,14 @@ def ingest(self: Stage, body: bytes) -> None:
         self.send([Step("plan", run)])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.abort")
+@shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.abort")
 def abort(self: Stage, run: str, reason: str) -> None:
     """Write down that a run will never be whole."""
     steps.ingest.abort(self.services.bucket, run, reason, "cancelled")
     self.send([Step("finish", run)])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.cancel")
+@shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.cancel")
 def cancel(self: Stage, run: str) -> None:
     """End a run with what it has."""
     services = self.services

@@ -51,6 +51,13 @@ def may_pass(error: Exception) -> bool:
     )
 
 
+def is_denied(error: Exception) -> bool:
+    """Whether the service knows us, and did not let us do this, or does not know us (any more)."""
+    if isinstance(error, auth_exceptions.GoogleAuthError):
+        return not may_pass(error)
+    return code(error) in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+
+
 def had_no_effect(error: Exception) -> bool:
     """Whether a call that failed so surely changed nothing: it was refused, or never left this machine."""
     if isinstance(error, auth_exceptions.GoogleAuthError):

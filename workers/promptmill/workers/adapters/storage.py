@@ -12,7 +12,15 @@ from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from promptmill.config.errors import ConfigurationError, Conflict, NotFound, Permanent, PromptmillError, Transient
+from promptmill.config.errors import (
+    ConfigurationError,
+    Conflict,
+    Denied,
+    NotFound,
+    Permanent,
+    PromptmillError,
+    Transient,
+)
 from promptmill.workers.adapters import failures
 from promptmill.workers.ports import Stored
 
@@ -220,6 +228,8 @@ class StorageBucket:
                 return NotFound(f"{where} does not exist")
             case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return _PastEnd(where)
+        if failures.is_denied(error):
+            return Denied(f"{where}: {words}")
         return (Transient if failures.may_pass(error) else Permanent)(f"{where}: {words}")
 
 

@@ -11,7 +11,15 @@ from google.auth import exceptions as auth_exceptions
 from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
-from promptmill.config.errors import ConfigurationError, NotFound, Permanent, PromptmillError, Transient, Unanswered
+from promptmill.config.errors import (
+    ConfigurationError,
+    Denied,
+    NotFound,
+    Permanent,
+    PromptmillError,
+    Transient,
+    Unanswered,
+)
 from promptmill.config.settings import Settings
 from promptmill.workers.adapters import failures
 from promptmill.workers.ports import Job, JobRequest
@@ -151,9 +159,12 @@ def _translated(*, creating: bool = False) -> Iterator[None]:
 
 
 def _translation(error: Exception, creating: bool) -> PromptmillError:
+    """A creation that is forbidden is refused for good: the run is to end with the words of the service, not wait."""
     words = f"Vertex: {failures.words(error)}"
     if failures.code(error) == HTTPStatus.NOT_FOUND:
         return NotFound(words)
+    if failures.is_denied(error) and not (creating and failures.code(error) == HTTPStatus.FORBIDDEN):
+        return Denied(words)
     if not failures.may_pass(error):
         return Permanent(words)
     return Transient(words) if not creating or failures.had_no_effect(error) else Unanswered(words)

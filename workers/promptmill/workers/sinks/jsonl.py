@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from promptmill.config.errors import ConfigurationError, Permanent, Transient
+from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
 from promptmill.workers.ports import Bucket
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO}
@@ -29,7 +29,7 @@ class BucketSink:
         try:
             self._bucket.write(name, b"")
             self._bucket.delete(name)
-        except Permanent as error:
+        except (Permanent, Denied) as error:
             raise ConfigurationError(f"sink {self._bucket.url} cannot be written: {error}") from error
 
     def deliver(self, part: str, lines: bytes) -> None:
