@@ -95,9 +95,9 @@ SAFEGUARDS = [
     ),
     Mutation(
         "the output of a job that succeeded may come late",
-        "workers.steps.collect:_may_be_more",
-        "< _LATE",
-        "< -1",
+        "workers.steps.collect:_patience",
+        "return _LATE",
+        "return 0.0",
     ),
     Mutation(
         "a row that is answered in two parts counts once",

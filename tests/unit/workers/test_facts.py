@@ -1,5 +1,7 @@
 """What exists in the bucket is understood, and nothing else is."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from promptmill.producers.messages import ChunkSize, Manifest, Seal
 from promptmill.workers import facts
 from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan, RunFacts, Settled, ShardFacts, ShardPlan
 from promptmill.workers.fakes import MemoryBucket
+from promptmill.workers.ports import Job
 from promptmill.workers.steps import collect
 from promptmill.workers.steps.step import Step, Wait
 
@@ -147,15 +150,29 @@ def test_final_output_is_taken_alone_and_whole(name: str) -> None:
     assert [part.name for part in parts.parts] == files
 
 
-def test_output_of_a_job_that_ended_early_is_waited_for_when_it_has_answers() -> None:
-    mill = ended("JOB_STATE_EXPIRED")
-    folder = names.shard(RUN, 0, 1)
-    job = facts.get(mill.bucket, folder + "ended.json", facts.Ended).job
-    told = facts.Ended(type(job)(job.name, job.state, successful_count=1), facts.now())
-    mill.bucket.write(folder + "ended.json", facts.encode(told))
-    assert isinstance(found(mill), Wait)
-
-    mill.clock.now += 301.0
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ({"state": "JOB_STATE_EXPIRED", "successful_count": 1}, 300),
+        ({"state": "JOB_STATE_CANCELLED", "start_time": 5.0}, 20),
+        ({"state": "JOB_STATE_FAILED", "start_time": 5.0, "error_code": 13}, 20),
+        ({"state": "JOB_STATE_FAILED", "start_time": 5.0, "error_code": 3}, 0),
+        ({"state": "JOB_STATE_CANCELLED", "start_time": 5.0, "successful_count": 0}, 0),
+        ({"state": "JOB_STATE_CANCELLED"}, 0),
+    ],
+    ids=["has answers", "stopped", "broke down", "import refused", "says that there are none", "never began"],
+)
+def test_output_of_a_job_that_did_not_succeed_is_waited_for_as_long_as_it_may_have_answers(
+    told: dict[str, Any], seconds: float
+) -> None:
+    mill = ended()
+    mill.bucket.write(
+        names.shard(RUN, 0, 1) + "ended.json", facts.encode(facts.Ended(Job("job", **told), facts.now()))
+    )
+    if seconds:
+        mill.clock.now += seconds - 1.0
+        assert isinstance(found(mill), Wait)
+        mill.clock.now += 2.0
 
     assert isinstance(found(mill), Parts)
 

@@ -15,6 +15,10 @@ _PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl(-\d+-of-\d+)?")
 """Several are numbered: before the ending, as the API documents it for other models, or after it, as some exporters do."""
 _LATE = 300.0
 """Seconds for which the final output of a job that has answers may be late before its absence is believed."""
+_UNSURE = 20.0
+"""The same for a job that was stopped while it ran and does not say whether it has answers."""
+_CLEAR_CODES = frozenset({3, 7, 9})
+"""google.rpc codes of a failed job that has no answers: the importer refused its file, or it could not reach its bucket."""
 _QUIET = 5.0
 """Seconds after which no further file is expected beside several."""
 _PAUSE = 3.0
@@ -64,9 +68,17 @@ def _may_be_more(bucket: Bucket, folder: str, end: str, job: Job, final: list[St
     if final:
         newest = max(final, key=lambda stored: stored.updated)
         return facts.age(bucket, newest, folder + "clock") < _QUIET
-    has_answers = job.state == "JOB_STATE_SUCCEEDED" or job.successful_count > 0
-    ended = bucket.find(folder + end)
-    return has_answers and ended is not None and facts.age(bucket, ended, folder + "clock") < _LATE
+    patience = _patience(job)
+    ended = bucket.find(folder + end) if patience else None
+    return ended is not None and facts.age(bucket, ended, folder + "clock") < patience
+
+
+def _patience(job: Job) -> float:
+    """Return for how long output may be late of which nothing is there yet."""
+    if job.state == "JOB_STATE_SUCCEEDED" or job.successful_count > 0:
+        return _LATE
+    unsure = job.successful_count < 0 and job.start_time > 0 and job.error_code not in _CLEAR_CODES
+    return _UNSURE if unsure else 0.0
 
 
 def divide(file: Stored, part_bytes: int) -> list[PartRange]:
