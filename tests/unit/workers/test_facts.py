@@ -166,9 +166,7 @@ def test_output_of_a_job_that_did_not_succeed_is_waited_for_as_long_as_it_may_ha
     told: dict[str, Any], seconds: float
 ) -> None:
     mill = ended()
-    mill.bucket.write(
-        names.shard(RUN, 0, 1) + "ended.json", facts.encode(facts.Ended(Job("job", **told), facts.now()))
-    )
+    mill.bucket.write(names.shard(RUN, 0, 1) + "ended.json", facts.encode(facts.Ended(Job("job", **told), facts.now())))
     if seconds:
         mill.clock.now += seconds - 1.0
         assert isinstance(found(mill), Wait)
