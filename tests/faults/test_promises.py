@@ -23,6 +23,10 @@ WITHOUT_REDIS = 15.0
 """Seconds from the loss of all that Redis held, or of Redis itself, until a run goes on."""
 STOP = 10.0
 """Seconds from SIGTERM to the worker's exit."""
+INTERVAL = 3.0
+"""Seconds between two looks at young jobs, as users have it."""
+QUEUED_MODEL = "gemini-3.1-pro"
+LOOKS = r".*/batchPredictionJobs\?.*"
 LIFE = 120.0
 PER_JOB = 20
 EVERY = float("inf")
@@ -133,6 +137,31 @@ def stopped_in(mills: Mills, stage: str) -> float:
         mill.wait(run, LIFE)
         assert mill.violations(run) == []
         return seconds
+
+
+@pytest.mark.parametrize("moment", ["take_poll note", "pass_poll note"], ids=["in a look", "between two looks"])
+def test_polling_goes_on_within_two_intervals_after_the_death_of_the_worker_that_polled(
+    mills: Mills, servers: Site, moment: str
+) -> None:
+    """Of two workers one dies; no sweep comes in between, as they are minutes apart here."""
+    with HttpProxy(servers.emulator) as vertex:
+        settings = {"PROMPTMILL_POLL_INTERVAL": str(INTERVAL), "PROMPTMILL_RECONCILE_INTERVAL": "600"}
+        behind = {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}
+        with mills.mill(f"polled-{moment.partition('_')[0]}", settings | behind) as mill:
+            match = {"model": f"*/{QUEUED_MODEL}"}
+            servers.fault("job", "queued", seconds=30, match=match)
+            for _ in range(2):
+                mill.work(Crash(moment, "after", 4, "die whole"), pool="prefork")
+            run = mill.submit(4, model=QUEUED_MODEL)
+            until(lambda: STRUCK in mill.journal_lines(), LIFE, "the death of the worker that polls")
+            died, before = time.monotonic(), len(vertex.seen("GET", LOOKS))
+            until(lambda: len(vertex.seen("GET", LOOKS)) > before, LIFE, "a look by the other one")
+            seconds = time.monotonic() - died
+            mill.wait(run, LIFE)
+
+            print(f"a look {seconds:.1f} s after the death of the worker that polled")  # noqa: T201 - a measurement
+            assert seconds < 2 * INTERVAL
+            assert mill.violations(run, 4) == []
 
 
 @pytest.mark.slow

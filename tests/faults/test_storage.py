@@ -85,7 +85,8 @@ def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(mills: Mills
 
 @pytest.mark.slow
 def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(mills: Mills, storage: HttpProxy) -> None:
-    with mills.mill("slow", behind(storage) | {"PROMPTMILL_TAKEOVER_SECONDS": "30"}) as mill:
+    seconds = {"PROMPTMILL_TAKEOVER_SECONDS": "30", "PROMPTMILL_SETTLE_SECONDS": "40"}
+    with mills.mill("slow", behind(storage) | seconds) as mill:
         storage.delay(".*", ".*", seconds=1.0, times=EVERY)
         for _ in range(4):
             mill.work()

@@ -13,6 +13,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
 from promptmill.workers import refusals
 from promptmill.workers.leases import Leases
+from promptmill.workers.revival import Revival
 from promptmill.workers.services import PerProcess, Services
 
 
@@ -26,7 +27,7 @@ def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celer
         logs.configure(settings)
         refusals.keep_secret()
 
-    app.steps["consumer"].add(Leases)
+    app.steps["consumer"].update({Leases, Revival})
     signals.setup_logging.connect(configure_logging, weak=False)
 
     def refuse_what_is_open(**_: Any) -> None:

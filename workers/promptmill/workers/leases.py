@@ -5,53 +5,28 @@ worker's messages are missing for minutes; with a short one a long task, or one 
 So the timeout is short, and each worker renews what it holds: a message comes back soon after its worker died.
 """
 
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import structlog
-from celery import bootsteps
-from celery.concurrency import solo
+
+from promptmill.workers.periodic import Periodic
 
 _log = structlog.get_logger(__name__)
 _TIMES = 6
 """How often a message is renewed before its time is over."""
 
 
-class Leases(bootsteps.StartStopStep):
-    """A part of Celery's consumer; starts anew with each connection to the broker."""
+class Leases(Periodic):
+    """Renews what the worker holds; when it stops, that goes back to the queue."""
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    def period(self, parent: Any) -> float:
+        """A fraction of the time for which a message is the worker's own."""
+        return float(parent.app.conf.visibility_timeout) / _TIMES
 
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        self._stop: Callable[[], Any] | None = None
-
-    def start(self, parent: Any) -> None:
-        """Renew from now on."""
-        period = parent.app.conf.visibility_timeout / _TIMES
-        if isinstance(parent.pool, solo.TaskPool):
-            self._stop = _renew_beside(parent, period)
-        else:
-            self._stop = parent.timer.call_repeatedly(period, renew, (parent,)).cancel
-
-    def stop(self, parent: Any) -> None:  # noqa: ARG002
-        """Renew no more: what is held now goes back to the queue."""
-        if self._stop is not None:
-            self._stop()
-
-
-def _renew_beside(consumer: Any, period: float) -> Callable[[], Any]:
-    """Renew in a thread, as a pool that works in the main one keeps its timers waiting; returns what ends it."""
-    over = threading.Event()
-
-    def keep_renewing() -> None:
-        while not over.wait(period):
-            renew(consumer)
-
-    threading.Thread(target=keep_renewing, daemon=True).start()
-    return over.set
+    def act(self, parent: Any) -> None:
+        """Renew."""
+        renew(parent)
 
 
 def renew(consumer: Any) -> None:

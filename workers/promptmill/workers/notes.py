@@ -251,6 +251,14 @@ class Notes:
         with self._answering() as r:
             return bool(r.eval(script, 1, _poll(parent), *turns, int(seconds * 1000)))
 
+    def stands_still(self, parent: str) -> bool:
+        """Whether jobs are open and no look at them is due or under way."""
+        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+            pipe.exists(_poll(parent))
+            pipe.hlen(_jobs(parent))
+            turn, jobs = pipe.execute()
+        return bool(jobs and not turn)
+
     def end_poll(self, parent: str) -> bool:
         """End polling when no job is open; False when there is one."""
         script = """

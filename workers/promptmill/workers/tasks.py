@@ -120,8 +120,9 @@ def poll(self: Stage, chain: str, look: int) -> None:
         return
     waiting: list[Job] = []
     try:
-        ended, waiting = watching.look(services)
-        self.send(ended)
+        with watching.turn_kept(services, chain, look):
+            ended, waiting = watching.look(services)
+            self.send(ended)
     except (Transient, Permanent) as error:
         _log.warning("the open jobs could not be looked at", error=str(error))
     if not watching.is_over(services) and (pause := watching.pause(services, chain, look, waiting)):

@@ -2,12 +2,16 @@
 
 import secrets
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import structlog
 
 from promptmill.config import names
+from promptmill.config.errors import Transient
 from promptmill.workers import alarms, facts, progress
 from promptmill.workers.facts import Created, Ended, RunFacts
 from promptmill.workers.flow import Flow
@@ -18,11 +22,14 @@ from promptmill.workers.steps import cancel, poll, submit
 from promptmill.workers.steps.step import Step, Wait
 
 _log = structlog.get_logger(__name__)
-_GRACE = 10.0
-"""Seconds after which a chain that should have looked is taken for dead."""
-_LOOK = 15.0
-"""Seconds after which a look that has not come to its end is taken for that of a dead worker. One that only takes longer
-is overtaken by another chain, which costs a list call."""
+_BEGIN = 10.0
+"""Seconds that the first look of a chain may be on its way; were it less, chains would overtake each other for ever on a
+machine that is busy, and none ever look."""
+_GRACE = 1.5
+"""Seconds after which a look that is due and has not begun is taken for that of a dead worker. A live one that is only
+late ends when it sees that another chain has overtaken it, which costs a message."""
+_LOOK = 3.0
+"""Seconds after which a look that is not renewed any more is taken for that of a dead worker."""
 
 
 def may_create(services: Services, run: str, index: int, attempt: int) -> bool | Wait:
@@ -100,10 +107,16 @@ def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, ma
 def start(services: Services, flow: Flow) -> bool:
     """Start a chain, unless one is alive."""
     chain = secrets.token_hex(4)
-    if not services.notes.take_poll(services.settings.parent, chain, 0, _GRACE):
+    if not services.notes.take_poll(services.settings.parent, chain, 0, _BEGIN):
         return False
     flow.enqueue_poll(chain)
     return True
+
+
+def revive(services: Services, flow: Flow) -> None:
+    """Start a chain if jobs are open and none is alive."""
+    if services.notes.stands_still(services.settings.parent) and start(services, flow):
+        _log.warning("nobody looked at the open jobs any more: polling goes on")
 
 
 def resume(services: Services, flow: Flow, step: Step) -> list[Step]:
@@ -119,6 +132,25 @@ def resume(services: Services, flow: Flow, step: Step) -> list[Step]:
 def is_ours(services: Services, chain: str, look: int) -> bool:
     """Whether it is this look's turn; any other that turns up late, or again, ends here."""
     return services.notes.take_poll(services.settings.parent, chain, look, _LOOK)
+
+
+@contextmanager
+def turn_kept(services: Services, chain: str, look: int) -> Iterator[None]:
+    """Keep this look's turn until it is over, or its process dead."""
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(_LOOK / 3):
+            with suppress(Transient):
+                is_ours(services, chain, look)
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
 
 
 class Seen(NamedTuple):
