@@ -1,7 +1,7 @@
 """A worker dies right before and right after each of its effects; whatever was under way is done, and paid for, once."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, product
@@ -12,7 +12,8 @@ import pytest
 from deadline import until
 from faults.crashing import STRUCK, Crash, Deed, Pool, When
 from faults.effects import first_and_last
-from faults.mills import DATABASES, Mills
+from faults.mills import DATABASES, Mill, Mills
+from promptmill.producers import Run
 from stack import Site
 
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + ["create job"]
@@ -34,6 +35,9 @@ RECOVERY = 120.0
 """Seconds from the death of a worker to the end of its run, at most; it is about 10 on a machine with nothing else to do."""
 LIFE = 120.0
 """Seconds that a run may take until the moment of death, with fifteen others on the same two processors."""
+
+CANCELLATION = "create runs/*/cancelled.json"
+CANCELLED_MODEL = "gemini-3.5-flash-lite"
 
 numbers = count()
 
@@ -102,17 +106,56 @@ def test_a_process_of_a_pool_and_its_whole_worker_may_die_around_what_costs_and_
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
-def sweep(mills: Mills, crashes: list[Crash], pool: Pool = "solo") -> list[Ending]:
+@pytest.mark.slow
+def test_a_worker_may_die_around_each_effect_of_a_cancellation(mills: Mills, servers: Site) -> None:
+    """The jobs wait in Vertex's queue until they are cancelled, so that there is something to cancel."""
+    servers.fault("job", "queued", times=None, match={"model": f"*/{CANCELLED_MODEL}"})
+    with mills.mill("cancelled") as mill:
+        mill.work()
+        run = submit_and_cancel(mill)
+        mill.wait(run, LIFE)
+        assert mill.violations(run) == []
+        lines = mill.journal_lines()
+        effects = first_and_last(lines[lines.index(CANCELLATION) :])
+    crashes = [
+        Crash(effect, when)
+        for (effect, nth), when in product(effects, get_args(When))
+        if nth == 1 and is_its_own(effect)
+    ]
+
+    endings = sweep(mills, crashes, start=submit_and_cancel)
+
+    tell(endings)
+    assert {"create job", "cancel job"} & {crash.effect for crash in crashes} == {"cancel job"}
+    assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
+
+
+def is_its_own(effect: str) -> bool:
+    """Whether an effect is one of a cancellation, rather than of what goes on all the time."""
+    return not effect.endswith((" note", " index", ".poll", ".reconcile", "clock"))
+
+
+def submit_and_cancel(mill: Mill) -> Run:
+    """Submit a run, and cancel it when its jobs wait in the queue."""
+    run = mill.submit(model=CANCELLED_MODEL)
+    until(lambda: len(mill.site.jobs(run.id)) == 2, LIFE, "two jobs")
+    run.cancel()
+    return run
+
+
+def sweep(
+    mills: Mills, crashes: list[Crash], pool: Pool = "solo", start: Callable[[Mill], Run] = Mill.submit
+) -> list[Ending]:
     """Let a worker die at each of these moments, many beside each other."""
     with ThreadPoolExecutor(DATABASES - 1) as threads:
-        return list(threads.map(lambda crash: die_and_go_on(mills, crash, pool), crashes))
+        return list(threads.map(lambda crash: die_and_go_on(mills, crash, pool, start), crashes))
 
 
-def die_and_go_on(mills: Mills, crash: Crash, pool: Pool) -> Ending:
+def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill], Run]) -> Ending:
     """Let one worker die, and another one bring its run to the end."""
     with mills.mill(f"crash-{next(numbers)}") as mill:
         doomed = mill.work(crash, pool=pool)
-        run = mill.submit()
+        run = start(mill)
         try:
             until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of death")
             death = time.monotonic()

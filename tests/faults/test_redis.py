@@ -19,6 +19,7 @@ from stack import Site, running
 from tcp_proxy import HOST, TcpProxy
 
 LIFE = 60.0
+FEW = 5
 CONNECTED = "Connected to redis"
 CANNOT_CONNECT = "Cannot connect to redis"
 
@@ -127,15 +128,22 @@ def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own
         mill.redis.config_set("maxmemory", "1")
         with pytest.raises(Transient):
             mill.submit()
-        time.sleep(3.0)
+        until(lambda: refused(mill, "OOM") > FEW, LIFE, "writes that are refused as Redis is full")
         mill.redis.config_set("maxmemory", "0")
+        mill.revive()
         mill.redis.replicaof(HOST, "9")  # nobody is there: it keeps what it has, and takes no writes
-        time.sleep(3.0)
+        until(lambda: refused(mill, "READONLY") > FEW, LIFE, "writes that are refused as Redis is a replica")
         mill.redis.replicaof("NO", "ONE")
         mill.revive()
         mill.wait(run, LIFE)
 
         assert mill.violations(run) == []
+
+
+def refused(mill: Mill, error: str) -> int:
+    """How many commands Redis has refused with an error of this kind."""
+    told: Any = mill.redis.info("errorstats")
+    return int(told.get(f"errorstat_{error}", {"count": 0})["count"])
 
 
 def known(mill: Mill, run: Run) -> Any:

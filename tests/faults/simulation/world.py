@@ -35,6 +35,8 @@ _LONGEST = {"promptmill.submit": 5.0}
 """Seconds that one call of a task may be held up. ``submit`` is held up so little that a creation turns up within the
 settle window: that is what the window is for, and beyond it nothing can be promised. Before it creates, it may stand
 still for longer than the window."""
+_LAST_LOOKS = 10
+"""How much likelier that is at its last looks at the bucket before it creates."""
 
 
 class Message(NamedTuple):
@@ -180,7 +182,7 @@ class World:
             raise Transient("simulated: this thread is not part of the simulation")
         self._look_alive(actor)
         self.now += self.rng.uniform(0.001, 0.02)
-        self._freeze(actor, port)
+        self._freeze(actor, port, what)
         fault = self.faults.call(port, actor.name, _LONGEST.get("promptmill." + actor.name.rpartition(".")[2], 60.0))
         self.say(f"{port} {what} {fault.kind}" + (f" after {fault.pause:.1f} s" if fault.pause else ""))
         if fault.pause:
@@ -191,12 +193,13 @@ class World:
             raise Transient("simulated: nothing was done")
         return fault
 
-    def _freeze(self, actor: Actor, port: str) -> None:
+    def _freeze(self, actor: Actor, port: str, what: str) -> None:
         """Let a process that is about to create a job stand still until others may take its intent over; it looks dead."""
         faults = self.faults
         if not actor.name.endswith(".submit") or not port.startswith("bucket"):
             return
-        if faults.happens(faults.rates.frozen) and faults.may_crash(actor.name):
+        rate = faults.rates.frozen * (_LAST_LOOKS if what.endswith(("/intent.json", "/cancelled.json")) else 1)
+        if faults.happens(rate) and faults.may_crash(actor.name):
             faults.note("submit: stands still")
             self.say("stands still")
             actor.frozen = True
