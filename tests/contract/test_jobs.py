@@ -11,7 +11,7 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
 from promptmill.workers.facts import PartRange
 from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
-from promptmill.workers.steps.parse import lines
+from promptmill.workers.ranges import lines
 from promptmill.workers.steps.poll import active
 
 MODEL = "publishers/google/models/gemini-3.8-flash"

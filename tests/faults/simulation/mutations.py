@@ -101,7 +101,7 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a row that is answered in two parts counts once",
-        "workers.steps.settle:_all_but_first",
+        "workers.resolution:_all_but_first",
         "repeated.append(bitmap & seen)",
         "repeated.append(0)",
     ),
@@ -131,7 +131,7 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a row that is known by its request is not missing",
-        "workers.steps.settle:_Rest._with_key",
+        "workers.steps.rest:Rest._with_key",
         "self._done |= 1 << (key.row - self._rows.first_row)",
         "pass",
     ),

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from promptmill.workers import ranges
 from promptmill.workers.facts import PartRange
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.ports import Stored
-from promptmill.workers.steps import parse
+from promptmill.workers.ranges import lines
 from promptmill.workers.steps.collect import divide
-from promptmill.workers.steps.parse import lines
 
 CONTENT = st.one_of(
     st.binary(max_size=30).map(lambda data: data.replace(b"\n", b"")),
@@ -47,7 +47,7 @@ def test_every_line_is_read_once_whatever_the_parts(held: list[bytes], final: bo
 
 @pytest.mark.parametrize("part_bytes", [1, 1000, 70_000, 1 << 20])
 def test_a_line_longer_than_any_read_is_read_once(part_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parse, "_MARGIN", 64)
+    monkeypatch.setattr(ranges, "_MARGIN", 64)
     data = b"a" * 500 + b"\n" + b"b" * 5_000 + b"\n" + b"c" * 100
     if part_bytes == 1:
         data = data[:900]

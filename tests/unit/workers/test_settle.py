@@ -14,7 +14,7 @@ from promptmill.producers.requests import wire_key
 from promptmill.producers.results import Error
 from promptmill.workers.facts import Counts
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
-from promptmill.workers.steps.settle import PartRows, resolve
+from promptmill.workers.resolution import PartRows, resolve
 from promptmill.workers.steps.step import Step
 
 BITS = st.integers(0, 0xFF)

@@ -12,8 +12,9 @@ from promptmill.workers.correlate import Rows, decode_unkeyed
 from promptmill.workers.facts import Harvested, PartRange, Plan, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
+from promptmill.workers.ranges import lines
 from promptmill.workers.steps.collect import output
-from promptmill.workers.steps.parse import PartReader, lines
+from promptmill.workers.steps.parse import PartReader
 from promptmill.workers.steps.shard import lines as rows_of
 from promptmill.workers.steps.shard import wanted_rows
 from promptmill.workers.steps.step import Wait

@@ -1,0 +1,142 @@
+"""The rows of an attempt that no part answers by key: joined by their request, refused by lint, missing, or put off."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from promptmill.config import names
+from promptmill.producers.requests import WireKey, split_wire_key
+from promptmill.producers.results import Error, Result
+from promptmill.workers import budget, reasons
+from promptmill.workers.correlate import Rows, Unkeyed, decode_unkeyed
+from promptmill.workers.facts import Counts, Ended, ResultFile, ShardPlan
+from promptmill.workers.ports import Bucket
+from promptmill.workers.resolution import Resolution
+from promptmill.workers.steps.shard import RowLine, lines, wanted_rows
+from promptmill.workers.tally import Tally
+
+_FILE = 8 << 20
+_encode = msgspec.json.Encoder().encode
+
+
+class Rest:
+    """The rows that no part answers: joined by their request, refused by lint, missing, or put off."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        run: str,
+        index: int,
+        attempt: int,
+        rows: ShardPlan,
+        resolution: Resolution,
+        ended: Ended,
+        last: bool,
+    ) -> None:
+        self._bucket = bucket
+        self._run, self._index, self._attempt = run, index, attempt
+        self._rows = rows
+        self._ended = ended
+        self._last = last
+        self._passing = reasons.PASSING | ({ended.reason} if ended.again else frozenset())
+        self._done = resolution.answered | resolution.again
+        self._tally = Tally()
+        self.wanted = wanted_rows(bucket, run, index, attempt, rows)
+        self.more = budget.load(bucket, run, index, attempt)
+        self.cut_off = 0
+        self.again = resolution.again
+        self.files: list[ResultFile] = []
+
+    def counts(self) -> Counts:
+        """Return what was counted while writing."""
+        return self._tally.counts()
+
+    def write(self, unkeyed_parts: list[int], parts: range) -> None:
+        """Write the results of these rows, as files of a bounded size.
+
+        Twins of this step may disagree on what the rest is, when the run is cancelled or output replaced between them;
+        then they write files of other names, and the fact that is written first says which count.
+        """
+        held: list[bytes] = []
+        size = 0
+        for result in self._results(unkeyed_parts):
+            if self._put_off(result):
+                continue
+            self._tally.add(result)
+            held.append(_encode(result) + b"\n")
+            size += len(held[-1])
+            if size >= _FILE:
+                self._flush(held, parts)
+                held, size = [], 0
+        if held:
+            self._flush(held, parts)
+
+    def _put_off(self, result: Result) -> bool:
+        """Leave a row to the next attempt, if it may do better there."""
+        row = 1 << self._place(result.row)
+        if self._last or result.error is None or not (result.error.reason in self._passing or self.cut_off & row):
+            return False
+        self.again |= row
+        return True
+
+    def _place(self, row: int) -> int:
+        return row - self._rows.first_row
+
+    def _flush(self, held: list[bytes], parts: range) -> None:
+        name = names.rest(self._run, self._index, self._attempt, parts.start, len(self.files), last=self._last)
+        self._bucket.write(name, b"".join(held))
+        self.files.append(ResultFile(name))
+
+    def _results(self, unkeyed_parts: list[int]) -> Iterator[Result]:
+        if unkeyed_parts:
+            yield from self._joined(unkeyed_parts)
+        if self.wanted & ~self._done:
+            yield from map(self._unanswered, self._open_lines())
+
+    def _open_lines(self) -> Iterator[RowLine]:
+        left = (self.wanted & ~self._done).to_bytes((self._rows.requests + 7) // 8, "little")
+        for line in lines(self._bucket, self._run, self._rows):
+            byte, bit = divmod(line.row - self._rows.first_row, 8)
+            if left[byte] >> bit & 1:
+                yield line
+
+    def _joined(self, parts: Iterable[int]) -> Iterator[Result]:
+        asked = (self.more.apply(line.data, self._place(line.row)) for line in self._open_lines() if not line.refused)
+        waiting = Rows(asked)
+        for wanted in ("succeeded", "failed"):
+            for unkeyed in self._unkeyed(parts):
+                if unkeyed.result.state != wanted:
+                    continue
+                if found := waiting.take(unkeyed.hash):
+                    yield self._with_key(unkeyed, *found)
+                else:
+                    self._tally.states["unknown"] += 1
+
+    def _unkeyed(self, parts: Iterable[int]) -> Iterator[Unkeyed]:
+        for part in parts:
+            data = self._bucket.read(names.unkeyed(self._run, self._index, self._attempt, part))
+            yield from map(decode_unkeyed, data.split(b"\n")[:-1])
+
+    def _with_key(self, unkeyed: Unkeyed, key: WireKey, metadata: str | None) -> Result:
+        self._done |= 1 << (key.row - self._rows.first_row)
+        self.cut_off |= unkeyed.cut_off << self._place(key.row)
+        return unkeyed.of_row(key, metadata)
+
+    def _unanswered(self, line: RowLine) -> Result:
+        wire = _decode_refused(line.data)
+        key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
+        if line.refused:
+            error = Error("INVALID_REQUEST", f"row {line.row}: {wire.error}")
+        else:
+            error = reasons.of_missing(self._ended.job, self._ended.reason)
+        metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
+        return Result(key=key.key, row=line.row, state="failed", attempt=self._attempt, metadata=metadata, error=error)
+
+
+class _Refused(msgspec.Struct):
+    key: str
+    metadata: str | None = None
+    error: str = ""
+
+
+_decode_refused = msgspec.json.Decoder(_Refused).decode
