@@ -16,6 +16,7 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import Transient
+from promptmill.producers import schemas
 from promptmill.producers.chunks import cut
 from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, SinkSpec, encode
 from promptmill.producers.requests import Prompt, encode_lines
@@ -55,6 +56,8 @@ class Mill:
     max_attempts: int = 1
     deadline: float = 0.0
     retry_max_tokens: int = 0
+    response_schema: object = None
+    retry_schema_invalid: bool = False
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
@@ -74,6 +77,7 @@ class Mill:
         self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
     ) -> list[Ingest]:
         """Return the messages of a run, the last one with the seal, in any order."""
+        schema = schemas.of_run(self.response_schema, retry=self.retry_schema_invalid)
         manifest = Manifest(
             RUN,
             MODEL,
@@ -82,8 +86,10 @@ class Mill:
             max_attempts=self.max_attempts,
             deadline=self.deadline,
             retry_max_tokens=self.retry_max_tokens,
+            response_schema=schema.checked,
+            retry_schema_invalid=self.retry_schema_invalid,
         )
-        chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20), self.chunk_bytes))
+        chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20, schema.sent), self.chunk_bytes))
         seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks])
         sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
         if order:

@@ -17,6 +17,7 @@ runs/<run>/shards/<shard>/<attempt>/
     results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers, at the last attempt or before
     unkeyed/<part>.jsonl                     its answers that came back without a key
     parsed/<part>.json                       what was counted in one part
+    repairs.json                             what was wrong with answers that are asked for once more
     settled.json                             one final state for every row of the shard
     delivered/<sink>-<part>.json             that one part is in one sink
     late.json                                how a job that was given up ended after all
@@ -144,6 +145,11 @@ def unkeyed(run: str, index: int, attempt: int, part: int) -> str:
 def parsed(run: str, index: int, attempt: int, part: int) -> str:
     """Name of what was counted in one part."""
     return f"{shard(run, index, attempt)}parsed/{_number(part):05d}.json"
+
+
+def repairs(run: str, index: int, attempt: int) -> str:
+    """Name of what was wrong with answers of an attempt that are asked for once more."""
+    return shard(run, index, attempt) + "repairs.json"
 
 
 def delivered(run: str, index: int, attempt: int, sink: int, part: int) -> str:

@@ -29,6 +29,11 @@ def check(request: object) -> str:
     return _check_fields(request) or _check_contents(request["contents"]) or _check_import(request, 1, "request")
 
 
+def check_import(part: Mapping[str, object]) -> str:
+    """Return why the importer would refuse a job for ``part`` of a request, at its place in it; "" when it would not."""
+    return _check_import(part, 1, "request")
+
+
 def _not_a_mapping(request: object) -> str:
     if request is None:
         return "the row has neither a request nor a prompt"

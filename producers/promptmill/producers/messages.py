@@ -35,7 +35,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run as opened; ``created`` in seconds since the epoch.
 
     ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``: the
-    budget of rows that are tried again as they were cut off; 0: they are not.
+    budget of rows that are tried again as they were cut off; 0: they are not. ``response_schema``: the JSON Schema that
+    answers must fit; ``retry_schema_invalid``: whether those that do not are asked for once more.
     """
 
     run: str
@@ -48,6 +49,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 3
     deadline: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     retry_max_tokens: Count = 0
+    response_schema: dict[str, Any] | None = None
+    retry_schema_invalid: bool = False
     v: int = VERSION
 
     def content(self) -> "Manifest":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
+from promptmill.producers import schemas
 from promptmill.producers.chunks import Keys, cut
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
@@ -58,6 +59,8 @@ class Promptmill:
         idempotency_key: str | None = None,
         max_attempts: int = 3,
         retry_max_tokens: int = 0,
+        response_schema: object = None,
+        retry_schema_invalid: bool = False,
         deadline: str | float | None = None,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
@@ -70,6 +73,9 @@ class Promptmill:
         Requests that fail for a reason that may pass are tried up to ``max_attempts`` times, in jobs of their own.
         An answer that was cut off (MAX_TOKENS) with less than ``retry_max_tokens`` is tried again too, with that many as its
         ``maxOutputTokens``.
+        ``response_schema`` (a pydantic model, or a JSON schema as a dict) is what every answer must fit: each request asks
+        for JSON that does, each answer is checked, and decoded into ``Result.parsed``. One that does not fit fails with
+        reason SCHEMA_INVALID; ``retry_schema_invalid`` has it asked for once more, with what was wrong added to the prompt.
         When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since the first request was stored,
         the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
         The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
@@ -77,6 +83,7 @@ class Promptmill:
 
         Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
         """
+        schema = schemas.of_run(response_schema, retry=retry_schema_invalid)
         manifest = Manifest(
             run=_run_id(idempotency_key),
             model=_model(model or self.settings.require("model")),
@@ -87,9 +94,12 @@ class Promptmill:
             idempotent=idempotency_key is not None,
             max_attempts=_attempts(max_attempts),
             retry_max_tokens=_tokens(retry_max_tokens),
+            response_schema=schema.checked,
+            retry_schema_invalid=retry_schema_invalid,
             deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
         )
-        lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
+        encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema.sent)
+        lines = _show(encoded, on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self.settings, self.index)

@@ -15,6 +15,7 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
 from promptmill.producers import lint
+from promptmill.producers.shapes import Shape, UnfitSchema
 
 MAX_KEY = 512
 MAX_METADATA = 16 * 1024
@@ -24,7 +25,6 @@ Prompt = str | Mapping[str, Any]
 
 _encode = msgspec.json.Encoder().encode
 _TEXT_HEAD = b'"request":{"contents":[{"role":"user","parts":[{"text":'
-_TEXT_TAIL = b"}]}]}}\n"
 
 
 class Line(NamedTuple):
@@ -58,23 +58,26 @@ def split_wire_key(text: str) -> WireKey | None:
     return WireKey(tag, int(row), key)
 
 
-def encode_lines(run: str, prompts: Iterable[Prompt], max_bytes: int) -> Iterator[Line]:
+def encode_lines(run: str, prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Iterator[Line]:
     """Encode ``prompts`` one by one for ``run``; a row that cannot be sent comes out as a refused line.
+
+    ``schema`` is the encoded ``responseSchema`` of every request, if there is one.
 
     Raises InvalidRequest only where not even a result could be written for the row: its key is unusable.
     """
+    shape = Shape(schema)
     tag = names.tag(run)
     for row, prompt in enumerate(prompts, 1):
-        yield _encode_line(tag, row, prompt, max_bytes)
+        yield _encode_line(tag, row, prompt, max_bytes, shape)
 
 
-def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int) -> Line:
+def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shape) -> Line:
     if isinstance(prompt, str):
         key, head = str(row), b'{"key":"%s-%d-%d",' % (tag.encode(), row, row)
         if not prompt.strip():
             return _refused(row, key, head, "the prompt is empty")
         try:
-            data = head + _TEXT_HEAD + _encode(prompt) + _TEXT_TAIL
+            data = head + _TEXT_HEAD + _encode(prompt) + shape.after_text
         except UnicodeEncodeError:
             return _refused(row, key, head, "the prompt holds half of a surrogate pair, which UTF-8 cannot carry")
     else:
@@ -84,8 +87,8 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int) -> Line:
             head += _encode_metadata(metadata)
             if refusal := lint.check(request):
                 return _refused(row, key, head, refusal)
-            data = head + b'"request":' + _encode(request) + b"}\n"
-        except _Unfit as refusal:
+            data = head + b'"request":' + _encode(shape.of_request(request)) + b"}\n"
+        except (_Unfit, UnfitSchema) as refusal:
             return _refused(row, key, head, str(refusal))
         except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
             return _refused(row, key, head, f"the request is not JSON: {type(error).__name__}")

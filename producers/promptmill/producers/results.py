@@ -17,7 +17,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``row`` is the request's place in the run, from 1. ``usage`` is Google's usageMetadata. ``text`` may be there on a
     failure too: an answer cut off by MAX_TOKENS was paid for. ``content`` is the answer in Google's shape when it has
-    more than text (an image, a function call).
+    more than text (an image, a function call). ``parsed`` is the answer as JSON values in a run with a
+    response schema, which they fit.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     model_version: str = ""
     metadata: dict[str, Any] | None = None
     content: dict[str, Any] | None = None
+    parsed: Any = None
     error: Error | None = None
 
     @property

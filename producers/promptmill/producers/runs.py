@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from promptmill.config.errors import NotInstalled, RunNotFound, Transient, WaitTimeout
+from promptmill.producers import typed
 from promptmill.producers.index import Index
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report, RunStatus
@@ -65,14 +66,19 @@ class Run:
                     raise
             time.sleep(1.0)
 
-    def results(self, *, late: bool = False) -> Iterator[Result]:
+    def results(self, *, late: bool = False, as_: Any = None) -> Iterator[Result]:
         """Stream the results of all shards that are settled, in no particular order; needs access to the bucket.
 
         ``late`` ones are instead the answers of jobs that were given up and ended after all; no sink has them, and their
         rows are failures among the results.
+
+        ``as_`` is a pydantic model, such as the run's response schema was made of, or any type that pydantic can make of
+        JSON: ``Result.parsed`` is then of that type. A row that its own validators refuse comes as a failure with reason
+        SCHEMA_INVALID; sinks and the report, which know the JSON schema alone, count it as succeeded.
         """
         decode = msgspec.json.Decoder(Result).decode
-        return map(decode, self.result_lines(late=late))
+        results = map(decode, self.result_lines(late=late))
+        return results if as_ is None else typed.results(results, as_)
 
     def result_lines(self, *, late: bool = False) -> Iterator[bytes]:
         """Stream the results as lines of JSON, as they lie in the bucket."""

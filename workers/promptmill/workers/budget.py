@@ -4,12 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from promptmill.config import names
-from promptmill.producers.messages import Manifest
 from promptmill.producers.results import Result
-from promptmill.workers import facts
-from promptmill.workers.facts import Settled
-from promptmill.workers.ports import Bucket
 
 
 class Budget(NamedTuple):
@@ -21,16 +16,6 @@ class Budget(NamedTuple):
     def apply(self, line: bytes, place: int) -> bytes:
         """Return the wire line of the row at ``place`` in its shard as this attempt asks it."""
         return raised(line, self.tokens) if self.rows >> place & 1 else line
-
-
-def load(bucket: Bucket, run: str, index: int, attempt: int) -> Budget:
-    """Return the budget of an attempt."""
-    if attempt == 1:
-        return Budget()
-    settled = facts.get(bucket, names.shard(run, index, attempt - 1) + "settled.json", Settled)
-    if not settled.raised:
-        return Budget()
-    return Budget(facts.unpack(settled.raised), facts.get(bucket, names.manifest(run), Manifest).retry_max_tokens)
 
 
 def may_mend(result: Result, line: bytes, tokens: int) -> bool:

@@ -47,15 +47,16 @@ def _capital(found: re.Match[str]) -> str:
     return found[1].upper()
 
 
-class Unkeyed(msgspec.Struct):
+class Unkeyed(msgspec.Struct, omit_defaults=True):
     """An answer that came back without a key: the hash of its request, and its result, which lacks what the key tells.
 
-    ``cut_off``: more tokens may mend it.
+    ``cut_off``: more tokens may mend it. ``invalid``: hearing what was wrong may.
     """
 
     hash: str
     result: Result
     cut_off: bool = False
+    invalid: bool = False
 
     def of_row(self, key: WireKey, metadata: str | None) -> Result:
         """Return the result of the row that it was found to answer."""

@@ -116,7 +116,8 @@ class Counts(msgspec.Struct, frozen=True):
 class Parsed(msgspec.Struct, frozen=True):
     """One part, parsed: its counts, and packed bitmaps of the rows of the shard that it answers.
 
-    ``passing`` are those of the failed rows that a second try can mend; ``cut_off`` those that need more tokens for it.
+    ``passing`` are those of the failed rows that a second try can mend; ``cut_off`` those that need more tokens for it, and
+    ``invalid`` those that need to hear what was wrong.
     """
 
     counts: Counts
@@ -127,6 +128,7 @@ class Parsed(msgspec.Struct, frozen=True):
     unreadable_at: list[int]
     at: float
     cut_off: bytes = b""
+    invalid: bytes = b""
 
 
 class ResultFile(msgspec.Struct, frozen=True):
@@ -141,7 +143,7 @@ class Settled(msgspec.Struct, frozen=True):
     """What became of every row of an attempt: the files that hold final results, their counts, and who is tried again.
 
     ``again`` is the packed bitmap of the rows of the next attempt, ``retried`` their number; ``raised`` those of them that
-    get more tokens.
+    get more tokens, ``repaired`` those that hear what was wrong with their answer.
     """
 
     files: list[ResultFile]
@@ -151,6 +153,7 @@ class Settled(msgspec.Struct, frozen=True):
     again: bytes = b""
     retried: int = 0
     raised: bytes = b""
+    repaired: bytes = b""
 
 
 class Delivered(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ OURS = frozenset(
         "MISSING_ROW",
         "EMPTY_RESPONSE",
         "UNREADABLE_RESPONSE",
+        "SCHEMA_INVALID",
         "JOB_FAILED",
         "JOB_INTERRUPTED",
         "JOB_EXPIRED",

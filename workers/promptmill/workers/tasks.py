@@ -16,7 +16,7 @@ from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, Transient
 from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.producers.status import Report
-from promptmill.workers import facts, progress, reconciling, steps, watching
+from promptmill.workers import facts, judging, progress, reconciling, steps, watching
 from promptmill.workers.ports import Job
 from promptmill.workers.stage import Stage
 from promptmill.workers.steps.step import Step, Wait
@@ -73,10 +73,12 @@ def cancel(self: Stage, run: str) -> None:
 
 @shared_task(bind=True, base=Opening, name="promptmill.plan")
 def plan(self: Stage, run: str) -> None:
-    """Check the sinks, then divide the run into shards."""
+    """Check the response schema and the sinks, then divide the run into shards."""
     services, settings = self.services, self.services.settings
     try:
-        for spec in facts.get(services.bucket, names.manifest(run), Manifest).sinks:
+        manifest = facts.get(services.bucket, names.manifest(run), Manifest)
+        judging.judge(manifest)
+        for spec in manifest.sinks:
             services.open_sink(spec, run).check()
     except ConfigurationError as refusal:
         steps.ingest.abort(services.bucket, run, str(refusal), "failed")

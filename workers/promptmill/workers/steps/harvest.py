@@ -6,8 +6,10 @@ from typing import NamedTuple
 import msgspec
 
 from promptmill.config import names
+from promptmill.producers.messages import Manifest
 from promptmill.producers.results import Result
-from promptmill.workers import budget, facts
+from promptmill.workers import facts, judging, mending
+from promptmill.workers.chances import Chances
 from promptmill.workers.correlate import Rows, decode_unkeyed
 from promptmill.workers.facts import Harvested, PartRange, Plan, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
@@ -53,6 +55,7 @@ class _Harvest:
         self._rows = facts.get(bucket, names.plan(place.run), Plan).shards[place.shard]
         self._wanted = wanted_rows(bucket, *place, self._rows) & ~_answered(bucket, place, self._rows)
         self._with_unkeyed: list[int] = []
+        self._judging = Chances(judge=judging.judge(facts.get(bucket, names.manifest(place.run), Manifest)))
 
     def write(self) -> int:
         """Write files that are the same however often they are written; returns how many answers are in them."""
@@ -70,7 +73,8 @@ class _Harvest:
 
     def _reader(self) -> PartReader:
         tag = names.tag(self._place.run)
-        return PartReader(tag, self._rows.first_row, self._rows.requests, self._place.attempt, self._wanted)
+        place, rows = self._place, self._rows
+        return PartReader(tag, rows.first_row, rows.requests, place.attempt, self._wanted, self._judging)
 
     def _keyed(self, part: int) -> Iterator[Result]:
         reader = self._reader()
@@ -83,11 +87,11 @@ class _Harvest:
 
     def _asked(self) -> Iterator[bytes]:
         """The wire lines of the rows that have no answer yet, as the attempt asked them."""
-        more = budget.load(self._bucket, *self._place)
+        mended = mending.load(self._bucket, *self._place)
         for line in rows_of(self._bucket, self._place.run, self._rows):
             place = line.row - self._rows.first_row
             if self._wanted >> place & 1 and not line.refused:
-                yield more.apply(line.data, place)
+                yield mended.apply(line.data, place)
 
     def _joined(self, part: int, waiting: Rows) -> Iterator[Result]:
         reader = self._reader()

@@ -11,12 +11,12 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
-from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Result
-from promptmill.workers import budget, facts, reasons
+from promptmill.workers import chances, facts, reasons
 from promptmill.workers.answers import Line, read, result_of
-from promptmill.workers.correlate import request_hash
+from promptmill.workers.chances import Chances
+from promptmill.workers.correlate import Unkeyed, request_hash
 from promptmill.workers.facts import Counts, Parsed, Parts, Plan
 from promptmill.workers.ports import Bucket
 from promptmill.workers.ranges import lines
@@ -24,6 +24,7 @@ from promptmill.workers.steps.shard import wanted_rows
 from promptmill.workers.tally import count
 
 _KEEP_OFFSETS = 1000
+_NONE = Chances()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,8 +53,8 @@ def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
 def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> None:
     rows = facts.get(bucket, names.plan(run), Plan).shards[index]
     wanted = wanted_rows(bucket, run, index, attempt, rows)
-    tokens = facts.get(bucket, names.manifest(run), Manifest).retry_max_tokens
-    reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, tokens)
+    more = chances.load(bucket, run, index, attempt)
+    reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, more)
     bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
     if reader.unkeyed:
         bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
@@ -68,17 +69,20 @@ def parts(bucket: Bucket, run: str, index: int, attempt: int) -> Parts:
 class PartReader:
     """Reads the lines of one part; what it saw is in ``parsed`` when ``results`` is exhausted.
 
-    Rows that were cut off with less than ``tokens`` are among those that a second try can mend.
+    Rows that have a chance to be mended are among those that a second try can mend.
     """
 
-    def __init__(self, tag: str, first_row: int, requests: int, attempt: int, wanted: int, tokens: int = 0) -> None:
+    def __init__(
+        self, tag: str, first_row: int, requests: int, attempt: int, wanted: int, more: Chances = _NONE
+    ) -> None:
         self._tag = tag
         self._first_row = first_row
         self._attempt = attempt
-        self._tokens_again = tokens
+        self._chances = more
         self._wanted = wanted.to_bytes((requests + 7) // 8, "little")
         self._passing = bytearray((requests + 7) // 8)
         self._cut_off = bytearray((requests + 7) // 8)
+        self._invalid = bytearray((requests + 7) // 8)
         self._succeeded = bytearray((requests + 7) // 8)
         self._failed = bytearray((requests + 7) // 8)
         self._counts: Counter[str] = Counter()
@@ -101,7 +105,7 @@ class PartReader:
                 key = split_wire_key(line.key)
                 if key is None or not self._is_ours(key):
                     self._counts["unknown"] += 1
-                elif result := self._first(result_of(line, data, key, self._attempt), data):
+                elif result := self._first(self._result(line, data, key), data):
                     yield _encode(result) + b"\n"
 
     def parsed(self) -> Parsed:
@@ -123,11 +127,15 @@ class PartReader:
             unreadable_at=self._unreadable_at,
             at=facts.now(),
             cut_off=facts.pack(int.from_bytes(self._cut_off, "little")),
+            invalid=facts.pack(int.from_bytes(self._invalid, "little")),
         )
 
     def _is_ours(self, key: WireKey) -> bool:
         byte, bit = divmod(key.row - self._first_row, 8)
         return key.tag == self._tag and 0 <= byte < len(self._wanted) and bool(self._wanted[byte] >> bit & 1)
+
+    def _result(self, line: Line, data: bytes, key: WireKey) -> Result:
+        return self._chances.judged(result_of(line, data, key, self._attempt))
 
     def _first(self, result: Result, data: bytes) -> Result | None:
         """Pass the first success and the first failure of a row; a failure after a success says nothing new."""
@@ -138,16 +146,17 @@ class PartReader:
             self._counts["duplicates"] += 1
             return None
         seen[byte] |= mask
-        cut_off = budget.may_mend(result, data, self._tokens_again)
-        if cut_off or (result.error and result.error.reason in reasons.PASSING):
+        cut_off = self._chances.cut_off(result, data)
+        invalid = self._chances.invalid(result, result.row - self._first_row)
+        if cut_off or invalid or (result.error and result.error.reason in reasons.PASSING):
             self._passing[byte] |= mask
-        if cut_off:
-            self._cut_off[byte] |= mask
+        self._cut_off[byte] |= mask * cut_off
+        self._invalid[byte] |= mask * invalid
         count(result, self._counts, self._failures, self._tokens)
         return result
 
     def _unkeyed_line(self, line: Line, data: bytes) -> bytes:
         """A result without its key, and the hash of the request that Vertex echoed, by which it may yet be known."""
-        result = result_of(line, data, WireKey("", 0, ""), self._attempt)
-        cut_off = {"cut_off": True} if budget.may_mend(result, data, self._tokens_again) else {}
-        return _encode({"hash": request_hash(data), "result": result} | cut_off) + b"\n"
+        result = self._result(line, data, WireKey("", 0, ""))
+        cut_off, invalid = self._chances.cut_off(result, data), self._chances.invalid(result)
+        return _encode(Unkeyed(request_hash(data), result, cut_off, invalid)) + b"\n"

@@ -7,7 +7,7 @@ import msgspec
 from promptmill.config import names
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
-from promptmill.workers import budget, reasons
+from promptmill.workers import mending, reasons
 from promptmill.workers.correlate import Rows, Unkeyed, decode_unkeyed
 from promptmill.workers.facts import Counts, Ended, ResultFile, ShardPlan
 from promptmill.workers.ports import Bucket
@@ -36,14 +36,16 @@ class Rest:
         self._bucket = bucket
         self._run, self._index, self._attempt = run, index, attempt
         self._rows = rows
+        self.first_row = rows.first_row
         self._ended = ended
         self._last = last
         self._passing = reasons.PASSING | ({ended.reason} if ended.again else frozenset())
         self._done = resolution.answered | resolution.again
         self._tally = Tally()
         self.wanted = wanted_rows(bucket, run, index, attempt, rows)
-        self.more = budget.load(bucket, run, index, attempt)
+        self.mended = mending.load(bucket, run, index, attempt)
         self.cut_off = 0
+        self.invalid: dict[int, str] = {}
         self.again = resolution.again
         self.files: list[ResultFile] = []
 
@@ -73,8 +75,11 @@ class Rest:
 
     def _put_off(self, result: Result) -> bool:
         """Leave a row to the next attempt, if it may do better there."""
-        row = 1 << self._place(result.row)
-        if self._last or result.error is None or not (result.error.reason in self._passing or self.cut_off & row):
+        place = self._place(result.row)
+        row = 1 << place
+        if self._last or result.error is None:
+            return False
+        if not (result.error.reason in self._passing or self.cut_off & row or place in self.invalid):
             return False
         self.again |= row
         return True
@@ -101,7 +106,7 @@ class Rest:
                 yield line
 
     def _joined(self, parts: Iterable[int]) -> Iterator[Result]:
-        asked = (self.more.apply(line.data, self._place(line.row)) for line in self._open_lines() if not line.refused)
+        asked = (self.mended.apply(line.data, self._place(line.row)) for line in self._open_lines() if not line.refused)
         waiting = Rows(asked)
         for wanted in ("succeeded", "failed"):
             for unkeyed in self._unkeyed(parts):
@@ -119,7 +124,10 @@ class Rest:
 
     def _with_key(self, unkeyed: Unkeyed, key: WireKey, metadata: str | None) -> Result:
         self._done |= 1 << (key.row - self._rows.first_row)
-        self.cut_off |= unkeyed.cut_off << self._place(key.row)
+        place = self._place(key.row)
+        self.cut_off |= unkeyed.cut_off << place
+        if unkeyed.invalid and unkeyed.result.error and not self.mended.repair.rows >> place & 1:
+            self.invalid[place] = unkeyed.result.error.message
         return unkeyed.of_row(key, metadata)
 
     def _unanswered(self, line: RowLine) -> Result:

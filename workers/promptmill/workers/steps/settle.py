@@ -5,11 +5,15 @@ parts; a row without any gets a failure that says why. Answers that came back wi
 Rows whose failure may pass are put off to the next attempt, unless this was the last.
 """
 
+from collections.abc import Iterator
+from itertools import chain
+
 import msgspec
 
 from promptmill.config import names
 from promptmill.producers.messages import Manifest
-from promptmill.workers import facts
+from promptmill.producers.results import Error
+from promptmill.workers import facts, judging, repair
 from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
@@ -49,12 +53,42 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         again=facts.pack(rest.again),
         retried=rest.again.bit_count(),
         raised=facts.pack(_raised(parsed, rest)),
+        repaired=facts.pack(_repaired(bucket, (run, index, attempt), parsed, rest)),
     )
 
 
 def _raised(parsed: list[Parsed], rest: Rest) -> int:
     """The rows of the next attempt that get more tokens: they were cut off in this one, or in one before."""
-    return union([rest.more.rows, rest.cut_off, *(facts.unpack(one.cut_off) for one in parsed)]) & rest.again
+    return union([rest.mended.budget.rows, rest.cut_off, *(facts.unpack(one.cut_off) for one in parsed)]) & rest.again
+
+
+def _repaired(bucket: Bucket, place: tuple[str, int, int], parsed: list[Parsed], rest: Rest) -> int:
+    """The rows of the next attempt that hear what was wrong with their answer, in this one or in one before."""
+    invalid = [facts.unpack(one.invalid) for one in parsed]
+    before = rest.mended.repair
+    rows = union([before.rows, *(1 << row for row in rest.invalid), *invalid]) & rest.again
+    if rows:
+        parts = [part for part, one in enumerate(invalid) if one & rows]
+        told = chain(before.errors.items(), _errors(bucket, place, parts, rest.first_row), rest.invalid.items())
+        repair.keep(bucket, *place, ((row, error) for row, error in told if rows >> row & 1))
+    return rows
+
+
+def _errors(bucket: Bucket, place: tuple[str, int, int], parts: list[int], first_row: int) -> Iterator[tuple[int, str]]:
+    """What was wrong with the answers of some parts that do not fit the response schema, by their rows' places."""
+    for part in parts:
+        for line in bucket.read(names.results(*place, part)).split(b"\n")[:-1]:
+            failed = _decode_failed(line)
+            if failed.error and failed.error.reason == judging.REASON:
+                yield failed.row - first_row, failed.error.message
+
+
+class _Failed(msgspec.Struct):
+    row: int
+    error: Error | None = None
+
+
+_decode_failed = msgspec.json.Decoder(_Failed).decode
 
 
 def _is_last(bucket: Bucket, run: str, attempt: int, ended: Ended) -> bool:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from promptmill.config import names
 from promptmill.producers.messages import Chunk, decode_chunk
-from promptmill.workers import budget, facts
-from promptmill.workers.budget import Budget
+from promptmill.workers import facts, mending
 from promptmill.workers.facts import Input, Plan, ShardPlan
+from promptmill.workers.mending import Mending
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.due import FIRST_ATTEMPT
 
@@ -18,8 +18,8 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     if bucket.find(folder + "input.json") is None:
         tally = _Tally()
         rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-        wanted, more = wanted_rows(bucket, run, index, attempt, rows), budget.load(bucket, run, index, attempt)
-        size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, more, tally))
+        wanted, mended = wanted_rows(bucket, run, index, attempt, rows), mending.load(bucket, run, index, attempt)
+        size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, mended, tally))
         facts.put(bucket, folder + "input.json", Input(tally.requests, size, tally.refused, facts.now()))
     return facts.get(bucket, folder + "input.json", Input)
 
@@ -54,14 +54,14 @@ class _Tally:
     refused = 0
 
 
-def _input(bucket: Bucket, run: str, rows: ShardPlan, wanted: int, more: Budget, tally: _Tally) -> Iterator[bytes]:
-    whole = wanted.bit_count() == rows.requests and not more.rows
+def _input(bucket: Bucket, run: str, rows: ShardPlan, wanted: int, mended: Mending, tally: _Tally) -> Iterator[bytes]:
+    whole = wanted.bit_count() == rows.requests and not mended
     for chunk in _chunks(bucket, run, rows):
         if whole and not chunk.refused and _lies_within(chunk, rows):
             tally.requests += chunk.requests
             yield chunk.lines()
         else:
-            yield _fit(chunk, rows, wanted, more, tally)
+            yield _fit(chunk, rows, wanted, mended, tally)
 
 
 def _chunks(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[Chunk]:
@@ -73,7 +73,7 @@ def _lies_within(chunk: Chunk, rows: ShardPlan) -> bool:
     return rows.first_row <= chunk.first_row and chunk.first_row + chunk.requests <= rows.first_row + rows.requests
 
 
-def _fit(chunk: Chunk, rows: ShardPlan, wanted: int, more: Budget, tally: _Tally) -> bytes:
+def _fit(chunk: Chunk, rows: ShardPlan, wanted: int, mended: Mending, tally: _Tally) -> bytes:
     refused = set(chunk.refused)
     kept = []
     for row, line in enumerate(chunk.lines().split(b"\n")[:-1], chunk.first_row):
@@ -82,6 +82,6 @@ def _fit(chunk: Chunk, rows: ShardPlan, wanted: int, more: Budget, tally: _Tally
         if row in refused:
             tally.refused += 1
         else:
-            kept.append(more.apply(line, row - rows.first_row) + b"\n")
+            kept.append(mended.apply(line, row - rows.first_row) + b"\n")
     tally.requests += len(kept)
     return b"".join(kept)
