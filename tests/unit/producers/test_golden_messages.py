@@ -180,6 +180,13 @@ def test_a_message_of_a_run_with_a_deadline_means_what_it_meant() -> None:
     assert message.run == msgspec.structs.replace(MANIFEST, deadline=129_600.0)
 
 
+def test_a_message_of_a_run_with_a_response_schema_means_what_it_meant() -> None:
+    message = decode_ingest((V1 / "ingest-schema.msgpack").read_bytes())
+
+    schema = {"type": "object", "properties": {"stars": {"type": "integer", "maximum": 5}}, "required": ["stars"]}
+    assert message.run == msgspec.structs.replace(MANIFEST, response_schema=schema, retry_schema_invalid=True)
+
+
 @pytest.mark.parametrize("file", ["ingest.msgpack", "ingest-last.msgpack", "ingest-deadline.msgpack"])
 def test_what_a_later_producer_adds_to_a_message_is_passed_over(file: str) -> None:
     data = (V1 / file).read_bytes()

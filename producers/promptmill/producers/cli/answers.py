@@ -116,6 +116,7 @@ def _record(result: "Result") -> Record:
         "row": result.row,
         "state": result.state,
         "text": result.text,
+        "parsed": result.parsed,
         "finish_reason": result.finish_reason,
         "reason": error.reason if error else "",
         "message": error.message if error else "",

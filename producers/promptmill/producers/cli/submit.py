@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptmill.producers.cli import exits, output, progress, words
+from promptmill.producers.cli import exits, output, progress, schema_option, words
 from promptmill.producers.cli.arguments import label, span
 
 if TYPE_CHECKING:
@@ -41,6 +41,18 @@ def submit(
     retry_max_tokens: Annotated[
         int, typer.Option(metavar="TOKENS", min=0, help="Try cut off answers again, with this as maxOutputTokens.")
     ] = 0,
+    response_schema: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.json|MODULE:MODEL", help="What answers must fit: a JSON schema, or a pydantic model."
+        ),
+    ] = "",
+    retry_schema_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--retry-schema-invalid", help="Ask once more for answers that do not fit, saying what was wrong."
+        ),
+    ] = False,
     deadline: Annotated[
         float | None,
         typer.Option(metavar="SPAN", parser=span, help="Such as 90m, 36h or 2d: end then, with what there is."),
@@ -55,6 +67,7 @@ def submit(
     \b
     promptmill submit reviews.jsonl --model gemini-3.8-flash --name reviews
     promptmill submit --prompt "Say hello" --prompt "Say goodbye" --wait
+    promptmill submit claims.jsonl --response-schema claims:Claim --retry-schema-invalid
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
     """
     run = _send(
@@ -66,6 +79,8 @@ def submit(
         idempotency_key,
         max_attempts=max_attempts,
         retry_max_tokens=retry_max_tokens,
+        response_schema=schema_option.find(response_schema),
+        retry_schema_invalid=retry_schema_invalid,
         deadline=deadline,
     )
     typer.echo(run.id)
