@@ -42,6 +42,13 @@ def test_the_pictures_of_the_second_example_keep_their_keys_and_metadata(environ
     assert lines_of(where.removeprefix("all of them are in "), environment) == {"sku-1", "sku-2"}
 
 
+def test_the_claims_of_the_third_example_are_objects_that_fit_their_model(environment: dict[str, str]) -> None:
+    printed = run("claims.py", environment).splitlines()
+
+    claims = [re.fullmatch(r"letter-(\d) (fire|water|theft|other) ([1-5]) (\d+\.\d+)", line) for line in printed]
+    assert [claim and claim[1] for claim in claims] == ["1", "2"]
+
+
 def test_an_example_that_is_run_twice_with_one_idempotency_key_makes_one_run(environment: dict[str, str]) -> None:
     first = run("images.py", environment)
     runs = newest_runs(environment)

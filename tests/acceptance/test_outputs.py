@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field
 
 from promptmill.producers import Promptmill, Report, Result, sinks
 from stack import Site, done, keys, once, read_results
@@ -204,6 +205,41 @@ def test_what_a_job_has_finished_is_kept_and_only_the_rest_is_paid_for_again_unl
     assert (report.state, report.succeeded) == (state, REQUESTS if jobs == 2 else finished)
     billed = {job["labels"]["attempt"]: job["requests"] for job in site.jobs(report.run)}
     assert billed == {"1": finished} | ({"2": REQUESTS - finished} if jobs == 2 else {})
+
+
+class Sentence(BaseModel):
+    words: str
+    length: int = Field(ge=0)
+
+
+def test_answers_that_do_not_fit_the_schema_are_asked_for_once_more_with_what_was_wrong(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    site.fault("output", "off-schema", count=9)
+    site.fault("output", "keyless", share=0.5, times=2)
+
+    report = translated(mill, answers, 2, jobs=2, response_schema=Sentence, retry_schema_invalid=True)
+
+    assert report.succeeded == REQUESTS
+    assert [Sentence.model_validate(result.parsed) for result in read_results(answers)]
+    assert all(isinstance(result.parsed, Sentence) for result in mill.get(report.run).results(as_=Sentence))
+    billed = {job["labels"]["attempt"]: job["requests"] for job in site.jobs(report.run)}
+    assert billed == {"1": REQUESTS, "2": 9}
+
+
+def test_answers_that_do_not_fit_the_schema_fail_and_keep_their_text(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    site.fault("output", "off-schema", count=9)
+
+    report = translated(mill, answers, max_attempts=3, response_schema=Sentence)
+
+    assert report.failures == {"SCHEMA_INVALID": 9}
+    failed = [result for result in read_results(answers) if result.error]
+    assert {result.text for result in failed} == {'{"words":7,"length":"off schema"}'}
+    assert {result.error and result.error.message for result in failed} == {
+        '/words: the value is not of type "string"; /length: the value is not of type "integer"'
+    }
 
 
 def translated(mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int = 1, **options: Any) -> Report:

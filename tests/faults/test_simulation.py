@@ -48,6 +48,7 @@ FAULTS = {
     "output: unkeyed",
     "output: status",
     "output: strange lines",
+    "answer: does not fit, asked for once more",
 }
 
 

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+import msgspec
+
 from . import output
 from .errors import RowRefused
 from .faults import Rule
 
 _ONE_BY_DEFAULT = frozenset({"missing", "duplicated", "unknown", "invalid"})
 _BEFORE = frozenset({"error"})
-_ANSWER = frozenset({"blocked", "finish", "no-candidates"})
+_ANSWER = frozenset({"blocked", "finish", "no-candidates", "off-schema"})
 
 
 class Script:
@@ -41,7 +43,7 @@ class Script:
             raise RowRefused(rule.code or 500, rule.message or "Emulated failure of this request.")
 
     def alter(self, index: int, row: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
-        """The response after safety blocks, other finish reasons and lost candidates."""
+        """The response after safety blocks, other finish reasons, lost candidates and answers that fit no schema."""
         for rule in self._meets(index, row, _ANSWER):
             response = _altered(rule, response)
         return response
@@ -108,6 +110,8 @@ def _altered(rule: Rule, response: dict[str, Any]) -> dict[str, Any]:
         return kept
     if rule.fault == "blocked":
         return kept | {"promptFeedback": {"blockReason": rule.reason or "PROHIBITED_CONTENT"}}
+    if rule.fault == "off-schema":
+        return kept | {"candidates": [_off_schema(candidate) for candidate in response["candidates"]]}
     reason = rule.reason or "SAFETY"
     return kept | {"candidates": [_finished(candidate, reason) for candidate in response["candidates"]]}
 
@@ -119,6 +123,25 @@ def _finished(candidate: dict[str, Any], reason: str) -> dict[str, Any]:
     text = candidate["content"]["parts"][0]["text"]
     half = {"role": "model", "parts": [{"text": text[: len(text) // 2]}]}
     return candidate | {"content": half, "finishReason": reason}
+
+
+def _off_schema(candidate: dict[str, Any]) -> dict[str, Any]:
+    """An answer in JSON with a value of another type in each place of its first level; any other stays as it is."""
+    text = candidate["content"]["parts"][0]["text"]
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return candidate
+    wrong = (
+        {name: _other_type(one) for name, one in value.items()}
+        if isinstance(value, dict) and value
+        else _other_type(value)
+    )
+    return candidate | {"content": {"role": "model", "parts": [{"text": output.encode(wrong).decode().strip()}]}}
+
+
+def _other_type(value: Any) -> Any:
+    return 7 if isinstance(value, str) else "off schema"
 
 
 def _foreign(line: dict[str, Any], index: int) -> dict[str, Any]:

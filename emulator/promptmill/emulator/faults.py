@@ -31,6 +31,7 @@ FAULTS = {
             "blocked",
             "finish",
             "no-candidates",
+            "off-schema",
             "empty",
             "late",
         }
@@ -55,8 +56,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
       `missing`, `duplicated` (`where`: `same` or `other` file), `unknown` (rows nobody sent), `invalid` (no JSON):
                     one row unless told otherwise
       `keyless` (extra fields not echoed), `nulls` (request echoed with added nulls), `error` (failed row with HTTP
-      `code`), `blocked` (promptFeedback with `reason`), `finish` (finishReason `reason`), `no-candidates`: all rows
-                    unless told otherwise
+      `code`), `blocked` (promptFeedback with `reason`), `finish` (finishReason `reason`), `no-candidates`, `off-schema`
+      (JSON of other types than the response schema's): all rows unless told otherwise
       `files`       `count` files instead of one         `truncated`    the last line is cut in the middle
       `incremental` a copy of half the rows in `incremental_predictions/`
       `empty`       a file without lines                 `late`         published `seconds` after the job's end

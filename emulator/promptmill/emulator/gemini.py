@@ -8,6 +8,7 @@ import msgspec
 
 from .clock import timestamp
 from .errors import RowRefused
+from .schemas import strange_fields
 
 REQUEST_FIELDS = frozenset(
     {
@@ -126,6 +127,9 @@ def _check_parts(parts: Any, path: str) -> None:
 def _check_config(config: Any) -> None:
     if not isinstance(config, dict):
         raise _invalid("Invalid value at 'generation_config'.")
+    for place in strange_fields(field(config, "responseSchema"), "generation_config.response_schema"):
+        where, _, name = place.rpartition(": ")
+        raise _invalid(f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': Cannot find field.")
     temperature, limit, count = (field(config, name) for name in ("temperature", "maxOutputTokens", "candidateCount"))
     if temperature is not None and not (isinstance(temperature, int | float) and 0 <= temperature <= 2):
         raise _invalid(f"Unable to submit request because it has a temperature value of {temperature}: from 0 to 2.")

@@ -3,6 +3,7 @@
 Deterministic: the same schema and random source give the same value.
 """
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -31,6 +32,37 @@ def instance(schema: Schema, random: Random) -> Any:
     the usual formats. `pattern` is not looked at. Raises ValueError for a reference that leads nowhere.
     """
     return _Maker(schema, random).value(schema, 0)
+
+
+FIELDS = frozenset(
+    {
+        "type", "format", "title", "description", "nullable", "default", "items", "minItems", "maxItems", "enum",
+        "properties", "propertyOrdering", "required", "minProperties", "maxProperties", "minimum", "maximum", "minLength",
+        "maxLength", "pattern", "example", "anyOf", "additionalProperties", "ref", "defs",
+    }
+)  # fmt: skip
+"""What Google's Schema has (google-cloud-aiplatform 2.7.0, types/openapi.py); JSON Schema has more."""
+
+
+def strange_fields(schema: Any, path: str) -> Iterator[str]:
+    """The places in a schema in Google's dialect of names that it does not have: `PATH: NAME`."""
+    if not isinstance(schema, dict):
+        return
+    for name, value in schema.items():
+        known = _camel(name)
+        if known not in FIELDS:
+            yield f"{path}: {name}"
+        elif known in {"properties", "defs"} and isinstance(value, dict):
+            for key, one in value.items():
+                yield from strange_fields(one, f"{path}.{known}[{key}]")
+        elif known in {"items", "anyOf"}:
+            for one in value if isinstance(value, list) else [value]:
+                yield from strange_fields(one, f"{path}.{known}")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() or "_" for word in rest)
 
 
 class _Maker:

@@ -1,15 +1,14 @@
 """What must be true of a run when it is over, whatever went wrong: judged by what Vertex was asked and what it wrote."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from faults.simulation.answers import answer
+from faults.simulation.expected import Expected
 from faults.simulation.story import Submission
-from faults.simulation.vertex import Work
 from faults.simulation.world import World
 from promptmill.config import names
 from promptmill.config.errors import RunNotFound
@@ -17,13 +16,6 @@ from promptmill.producers.status import END_STATES, Report
 from promptmill.workers import facts, results, steps
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.steps.due import missing_chunks
-
-
-class Final(NamedTuple):
-    """The final state of a row: whether it succeeded, and its text or the reason of its failure."""
-
-    succeeded: bool
-    words: str
 
 
 def check(world: World, submission: Submission) -> Iterator[str]:
@@ -34,7 +26,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     if bucket.find(names.aborted(run)) and not report.requests:
         yield from _check_aborted(world, submission, rows)
         return
-    expected = _Expected(world, submission)
+    expected = Expected(world, submission)
     yield from _check_rows(rows, expected, "results")
     if submission.sinks:
         yield from _check_rows(_sink_rows(world, submission), expected, "sink")
@@ -76,7 +68,7 @@ def standing(world: World, wanted: list[Submission]) -> str:
     return "; ".join(f"{one.run}: {steps.due.next_steps(one)} {missing_chunks(one)}" for one in known)
 
 
-def _check_rows(rows: list[Any], expected: "_Expected", where: str) -> Iterator[str]:
+def _check_rows(rows: list[Any], expected: Expected, where: str) -> Iterator[str]:
     seen = Counter(row["row"] for row in rows)
     wanted = set(expected.keys)
     yield from (f"{where}: row {row} is missing" for row in sorted(wanted - seen.keys()))
@@ -136,101 +128,3 @@ def _check_index(world: World, report: Report) -> Iterator[str]:
         return
     if (status.state, status.succeeded, status.failed) != (report.state, report.succeeded, report.failed):
         yield f"the index says {status}, the report {report}"
-
-
-class _Expected:
-    """What the rows of a run must come to, by the lines that Vertex wrote, known by the prompts that they echo."""
-
-    def __init__(self, world: World, submission: Submission) -> None:
-        self._submission = submission
-        self.keys = {row: _key(prompt, row) for row, prompt in enumerate(submission.prompts, 1)}
-        self._rows = {_text(prompt): row for row, prompt in enumerate(submission.prompts, 1)}
-        self._late: dict[int, list[str]] = defaultdict(list)
-        self._bucket = world.bucket
-        self._answers: dict[int, dict[int, list[str]]] = defaultdict(dict)
-        for work in world.vertex.works:
-            if work.request.labels["run"] == submission.run:
-                self._note(work)
-
-    def _note(self, work: Work) -> None:
-        shard, attempt = int(work.request.labels["shard"]), int(work.request.labels["attempt"])
-        place = names.shard(self._submission.run, shard, attempt)
-        ended = facts.get(self._bucket, place + "ended.json", facts.Ended)
-        for line in work.output:
-            try:
-                read = json.loads(line)
-                row = self._rows[read["request"]["contents"][-1]["parts"][-1]["text"]]
-            except (ValueError, KeyError, IndexError):
-                continue
-            if ended.by_hand:
-                self._late[row].append(_reason(read))
-            else:
-                self._answers[row].setdefault(attempt, []).append(_reason(read))
-
-    def check_late(self, rows: list[Any]) -> Iterator[str]:
-        """Yield which answers of jobs that were given up were thrown away."""
-        run = self._submission.run
-        kept = [line for stored in self._bucket.list(names.late_folder(run)) for line in self._lines(stored.name)]
-        told = {row["row"] for row in [*rows, *kept] if row["state"] == "succeeded"}
-        late = {row for row, reasons in self._late.items() if "" in reasons}
-        yield from (f"row {row} was answered late, and thrown away" for row in sorted(late - told))
-
-    def _lines(self, name: str) -> list[Any]:
-        return [json.loads(line) for line in self._bucket.read(name).splitlines()]
-
-    def compare(self, row: Any, where: str) -> Iterator[str]:
-        """Yield how a result differs from what Vertex answered."""
-        number = row["row"]
-        prompt = self._submission.prompts[number - 1]
-        if row["key"] != self.keys[number]:
-            yield f"{where}: row {number} has key {row['key']}"
-        found = row.get("text", "") if row["state"] == "succeeded" else row["error"]["reason"]
-        answers = self._answers[number]
-        if prompt == "":
-            allowed = {"INVALID_REQUEST"}
-        elif succeeded := [attempt for attempt, reasons in answers.items() if "" in reasons]:
-            allowed = {str(answer({"contents": [{"parts": [{"text": _text(prompt)}]}]}))}
-            if max(answers) > min(succeeded):
-                yield f"row {number} was answered at attempt {min(succeeded)}, and asked again"
-        else:
-            allowed = _failures(answers) | set(self._late[number])
-        if "" in self._late[number]:
-            allowed |= {str(answer({"contents": [{"parts": [{"text": _text(prompt)}]}]})), *_OF_JOBS}
-        if found not in allowed:
-            yield f"{where}: row {number} ended as {found!r}, not {sorted(allowed)}; Vertex wrote {answers}"
-
-
-_OF_JOBS = {
-    "MISSING_ROW",
-    "JOB_FAILED",
-    "JOB_INTERRUPTED",
-    "JOB_EXPIRED",
-    "JOB_CANCELLED",
-    "JOB_LOST",
-    "DEADLINE_EXCEEDED",
-}
-
-
-def _failures(answers: dict[int, list[str]]) -> set[str]:
-    """The reasons that a row without a success may have: that of the last attempt, which may have left it out."""
-    lasting = {reason for reasons in answers.values() for reason in reasons} - {"RESOURCE_EXHAUSTED"}
-    return lasting or {*_OF_JOBS, *(reason for reasons in answers.values() for reason in reasons)}
-
-
-def _reason(line: Any) -> str:
-    """Why a line of output is no answer; empty when it is one."""
-    if line["status"]:
-        return "RESOURCE_EXHAUSTED" if "429" in line["status"] else "INVALID_ARGUMENT"
-    response = line["response"]
-    if "promptFeedback" in response:
-        return str(response["promptFeedback"]["blockReason"])
-    reason = response["candidates"][0]["finishReason"]
-    return "" if reason == "STOP" else str(reason)
-
-
-def _text(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else str(prompt["prompt"])
-
-
-def _key(prompt: Any, row: int) -> str:
-    return str(row) if isinstance(prompt, str) else str(prompt.get("key", row))

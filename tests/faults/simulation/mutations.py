@@ -136,6 +136,24 @@ SAFEGUARDS = [
         "pass",
     ),
     Mutation(
+        "an answer that does not fit is asked for once more, and no oftener",
+        "workers.chances:Chances.invalid",
+        "not self.repaired >> place & 1",
+        "True",
+    ),
+    Mutation(
+        "an answer without a key that does not fit is asked for once more, and no oftener",
+        "workers.steps.rest:Rest._with_key",
+        " and not self.mended.repair.rows >> place & 1",
+        "",
+    ),
+    Mutation(
+        "what was wrong is told in whatever is asked later",
+        "workers.steps.settle:_repaired",
+        "union([before.rows, ",
+        "union([",
+    ),
+    Mutation(
         "finish looks at the facts before it believes that it is time",
         "workers.tasks:finish",
         'if steps.due.next_steps(known) != [Step("finish", run)]:',

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from faults.simulation import answers
 from faults.simulation.crew import Crash
 from faults.simulation.world import Message, World
 from promptmill.config import names
@@ -35,6 +36,8 @@ class Submission:
     sinks: list[SinkSpec]
     cancel_after: float = 0.0
     deadline: float | None = None
+    structured: bool = False
+    retry_schema_invalid: bool = False
     run: str = ""
 
     def __post_init__(self) -> None:
@@ -55,7 +58,12 @@ def _submission(rng: random.Random, key: str) -> Submission:
         prompts.append(rng.choice((text, text, text, {"prompt": text, "key": f"k{row}", "metadata": {"row": row}})))
     for row in rng.sample(range(len(prompts)), len(prompts) // 10):
         prompts[row] = ""
+    # Of its own, so that the rest of a seed's world is the same with and without.
+    structure = random.Random(f"{key} structured")
+    structured = structure.random() < 0.4
     return Submission(
+        structured=structured,
+        retry_schema_invalid=structured and structure.random() < 0.8,
         key=key,
         prompts=prompts,
         max_attempts=rng.randint(1, 3),
@@ -168,6 +176,8 @@ class Story:
                 sinks=submission.sinks,
                 max_attempts=submission.max_attempts,
                 deadline=submission.deadline,
+                response_schema=answers.SCHEMA if submission.structured else None,
+                retry_schema_invalid=submission.retry_schema_invalid,
             )
         except Crash:
             world.say("is gone")

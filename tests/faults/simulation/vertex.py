@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from faults.simulation import answers
 from faults.simulation.faults import Faults
 from promptmill.config import names
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
@@ -106,7 +107,10 @@ class Vertex(FakeJobs):
 
     def _run(self, job: Job, request: JobRequest) -> dict[str, Any]:
         rng = random.Random(f"{self._seed} {request.display_name}")
-        rows = [_row(line) for line in self._read(request.input_uri).splitlines()]
+        asked = self._read(request.input_uri).splitlines()
+        rows = [_row(line) for line in asked]
+        if any(answers.heard(json.loads(line)["request"]) for line in asked):
+            self._faults.note("answer: does not fit, asked for once more")
         self.script = (
             self._disturbed(rng, rows, request.labels)
             if rng.random() < self._faults.rates.disturbed

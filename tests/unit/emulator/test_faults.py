@@ -309,3 +309,18 @@ def test_rows_are_neither_invented_nor_lost_beyond_the_faults(faults: list[str],
     lines = len(stand.files()["predictions.jsonl"].splitlines())
     gained = count * (("duplicated" in faults) + ("unknown" in faults))
     assert lines == 30 + gained - count * ("missing" in faults)
+
+
+def test_an_answer_may_not_fit_its_schema() -> None:
+    stand = Stand()
+    stand.fault("output", "off-schema", keys=["k1", "k2"])
+    schema = {"type": "OBJECT", "properties": {"name": {"type": "STRING"}, "count": {"type": "INTEGER"}}}
+    stand.input(row("k0", responseSchema=schema), row("k1", responseSchema=schema), row("k2"))
+
+    stand.look(stand.create(), at=3600)
+
+    texts = {line["key"]: line["response"]["candidates"][0]["content"]["parts"][0]["text"] for line in stand.output()}
+    fitting, unfitting = json.loads(texts["k0"]), json.loads(texts["k1"])
+    assert (type(fitting["name"]), type(fitting["count"])) == (str, int)
+    assert unfitting == {"name": 7, "count": "off schema"}
+    assert texts["k2"].endswith("You said: hello k2")

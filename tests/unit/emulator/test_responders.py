@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -136,3 +137,21 @@ def test_a_request_is_put_to_a_chat_model_in_its_own_words() -> None:
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("local", 0.5, 9)
     asked_for = body["response_format"]["json_schema"]["schema"]
     assert asked_for == {"type": "object", "properties": {"type": {"type": ["string", "null"]}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "place", "name"),
+    [
+        ({"type": "OBJECT", "$defs": {}}, "generation_config.response_schema", "$defs"),
+        (
+            {"type": "ARRAY", "items": {"anyOf": [{"const": 1}]}},
+            "generation_config.response_schema.items.anyOf",
+            "const",
+        ),
+        ({"properties": {"a": {"type_": "STRING"}}}, "generation_config.response_schema.properties[a]", "type_"),
+    ],
+)
+def test_a_schema_with_words_that_googles_dialect_lacks_is_refused(schema: Any, place: str, name: str) -> None:
+    with pytest.raises(RowRefused, match=re.escape(f"Unknown name \"{name}\" at '{place}'")):
+        answer(asked(responseSchema=schema))
+    assert answer(asked(responseJsonSchema=schema | {"type": "string"}))
