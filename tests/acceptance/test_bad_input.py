@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from promptmill.config.errors import ConfigurationError, DuplicateKey, EmptyRun, InvalidRequest
-from promptmill.producers import Promptmill, sinks
+from promptmill.producers import Promptmill, schemas, sinks
 from stack import Site, done, keys, once, read_results, running, surroundings
 
 
@@ -44,6 +44,19 @@ def test_a_key_that_comes_twice_is_refused_however_far_apart(mill: Promptmill, r
     for run in mill.runs():
         if run.status.name == "same key twice":
             assert done(run).state == "cancelled"
+
+
+@pytest.mark.usefixtures("unpaid")
+def test_a_schema_that_only_a_worker_finds_wrong_ends_the_run(
+    mill: Promptmill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the producer has not the workers' validator, or somebody else wrote the message."""
+    monkeypatch.setattr(schemas, "_check_compiles", lambda schema: None)
+
+    run = mill.submit(["a"], response_schema={"type": "string", "pattern": "("})
+
+    assert done(run).state == "failed"
+    assert run.status.error.startswith("response_schema is not a JSON schema: ")
 
 
 def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(site: Site, mill: Promptmill, answers: Path) -> None:

@@ -64,6 +64,19 @@ def test_no_log_holds_a_prompt(site: Site) -> None:
     assert [log.name for log in logs if CANARY in log.read_text()] == []
 
 
+def test_no_log_holds_an_answer_that_did_not_fit_its_schema(site: Site, mill: Promptmill) -> None:
+    schema = {"type": "object", "properties": {"word": {"type": "integer", "description": "A number"}}}
+    site.fault("output", "off-schema", count=5, times=2)
+    run = mill.submit([f"Say {CANARY} {n}" for n in range(9)], response_schema=schema, retry_schema_invalid=True)
+
+    done(run)
+
+    failed = list(run.failures())
+    assert [result.text for result in failed] == ['{"word":"off schema"}'] * len(failed) != []
+    words = [path.name for path in (site.directory / "logs").glob("*.log") if "off schema" in path.read_text()]
+    assert words == []
+
+
 def test_a_task_that_crashes_logs_nothing_of_its_message(site: Site) -> None:
     log = site.directory / "logs" / "worker.log"
     sender = Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False)

@@ -18,6 +18,8 @@ from stack import Site
 
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + ["create job"]
 """Where a death may cost money."""
+AROUND_A_REPAIR = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("repairs", "settled")]
+"""Where a death may change what a row is asked again."""
 ONE_OF_EACH_KIND = [
     "create runs/*/chunks/*",
     "write_stream runs/*/shards/*/*/input.jsonl",
@@ -42,11 +44,19 @@ CANCELLED_MODEL = "gemini-3.5-flash-lite"
 numbers = count()
 
 
+WANTED = {
+    "response_schema": {"type": "object", "properties": {"said": {"type": "string"}}},
+    "retry_schema_invalid": True,
+}
+"""What the runs here want of their answers."""
+
+
 @pytest.fixture(scope="module")
 def a_row_fails_once(servers: Site) -> Iterator[None]:
-    """One row of each run's first job fails in a way that may pass, so that there is a second attempt."""
+    """One row of each run's first job fails in a way that may pass, and one does not fit: there is a second attempt."""
     match = {"label.shard": "0", "label.attempt": "1"}
     servers.fault("output", "error", times=None, count=1, code=429, match=match)
+    servers.fault("output", "off-schema", times=None, count=1, seed=1, match=match)
     yield
     servers.clear_faults()
 
@@ -56,7 +66,7 @@ def effects(a_row_fails_once: None, mills: Mills) -> list[tuple[str, int]]:
     """All effects of a run in which nobody dies."""
     with mills.mill("nobody-dies") as mill:
         mill.work()
-        run = mill.submit()
+        run = mill.submit(**WANTED)
         mill.wait(run, LIFE)
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 3
@@ -75,6 +85,16 @@ class Ending:
 @pytest.mark.usefixtures("a_row_fails_once")
 def test_a_worker_may_die_around_the_creation_of_a_job(mills: Mills) -> None:
     crashes = [Crash(effect, when) for effect, when in product(AROUND_A_CREATION, get_args(When))]
+
+    endings = sweep(mills, crashes)
+
+    tell(endings)
+    assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
+
+
+@pytest.mark.usefixtures("a_row_fails_once")
+def test_a_worker_may_die_around_what_it_keeps_of_answers_that_do_not_fit(mills: Mills) -> None:
+    crashes = [Crash(effect, when) for effect, when in product(AROUND_A_REPAIR, get_args(When))]
 
     endings = sweep(mills, crashes)
 
@@ -143,8 +163,13 @@ def submit_and_cancel(mill: Mill) -> Run:
     return run
 
 
+def submit(mill: Mill) -> Run:
+    """Submit a run that has every kind of effect."""
+    return mill.submit(**WANTED)
+
+
 def sweep(
-    mills: Mills, crashes: list[Crash], pool: Pool = "solo", start: Callable[[Mill], Run] = Mill.submit
+    mills: Mills, crashes: list[Crash], pool: Pool = "solo", start: Callable[[Mill], Run] = submit
 ) -> list[Ending]:
     """Let a worker die at each of these moments, many beside each other."""
     with ThreadPoolExecutor(DATABASES - 1) as threads:

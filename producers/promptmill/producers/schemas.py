@@ -60,7 +60,21 @@ def read(schema: object) -> ResponseSchema:
         raise ConfigurationError(
             f"response_schema takes {len(encoded):,} bytes in every request; at most {MAX_BYTES:,}"
         )
+    _check_compiles(checked)
     return ResponseSchema(checked, encoded)
+
+
+def _check_compiles(schema: dict[str, Any]) -> None:
+    """Say at once what else is wrong with a schema, where the validator of the workers is installed; they look anyway."""
+    try:
+        import jsonschema_rs
+    except ModuleNotFoundError:
+        return
+    try:
+        jsonschema_rs.validator_for(schema, offline=True)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        words = str(error).partition("\n")[0]
+        raise ConfigurationError(f"response_schema is not a JSON schema: {words}") from None
 
 
 def _of_type(kind: Any) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from promptmill.workers.facts import (
     ShardPlan,
 )
 from promptmill.workers.fakes import MemoryBucket, Script
+from promptmill.workers.repair import Repairs, repaired
 
 V1 = Path(__file__).parents[2] / "contract" / "messages" / "v1"
 AT = 1_700_000_000.0
@@ -67,6 +68,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "parts.json": Parts,
     "parsed": Parsed,
     "settled.json": Settled,
+    "repairs.json": Repairs,
     "delivered": Delivered,
     "report.json": Report,
     "dead": dead.DeadLetter,
@@ -156,6 +158,29 @@ def test_the_counts_and_bitmaps_of_a_part_mean_what_they_meant() -> None:
     assert [facts.unpack(rows) for rows in (parsed.succeeded, parsed.failed)] == [0b010001, 0b001000]
     assert (facts.unpack(settled.again), settled.retried) == (0b001010, 2)
     assert [facts.unpack(file.drop_failed) for file in settled.files] == [0b001000, 0, 0]
+
+
+def test_what_was_wrong_with_an_answer_means_what_it_meant() -> None:
+    place = names.shard("01jschema", 0, 1)
+    parsed = facts.get(bucket(), names.parsed("01jschema", 0, 1, 0), Parsed)
+    settled = facts.get(bucket(), place + "settled.json", Settled)
+    kept = facts.get(bucket(), place + "repairs.json", Repairs).by_place()
+
+    wrong = (
+        '/mood: the value is not one of "good", "bad" or "mixed"; /stars: the value is greater than the maximum of 5'
+    )
+    assert [facts.unpack(rows) for rows in (parsed.invalid, settled.again, settled.repaired)] == [0b10, 0b10, 0b10]
+    assert kept == {1: wrong}
+
+
+def test_a_row_that_is_asked_for_once_more_has_the_same_bytes_as_it_had() -> None:
+    """Another version may be at the same attempt, and a job is joined by the hash of what it was asked."""
+    kept = facts.get(bucket(), names.shard("01jschema", 0, 1) + "repairs.json", Repairs).by_place()
+    (line,) = bucket().read(names.shard("01jschema", 0, 2) + "input.jsonl").splitlines()
+    wire = json.loads(line)
+    wire["request"]["contents"][0]["parts"].pop()
+
+    assert repaired(msgspec.json.encode(wire), kept[1]) == line
 
 
 def test_a_dead_letter_gives_back_the_bytes_that_were_sent() -> None:

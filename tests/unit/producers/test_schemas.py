@@ -126,6 +126,7 @@ def test_a_schema_in_googles_dialect_is_understood_too() -> None:
         ({"type": "object", "properties": {"a": True}}, r"response_schema\.a is no schema of a kind of value"),
         ({"type": "object", "properties": 7}, "response_schema is not a JSON schema"),
         ({"type": "string", "description": "x" * 70_000}, "takes 70,0.. bytes in every request"),
+        ({"type": "string", "pattern": "("}, "response_schema is not a JSON schema: .* is not a .regex."),
         (7, "is a pydantic model or a JSON schema as a dict"),
     ],
 )

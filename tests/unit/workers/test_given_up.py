@@ -149,6 +149,18 @@ def test_late_answers_without_keys_are_joined_by_what_was_asked() -> None:
     assert [(one["key"], one["row"]) for one in rows(late(station))] == [("1", 1), ("3", 3)]
 
 
+def test_late_answers_of_a_run_with_a_response_schema_are_parsed_and_those_that_do_not_fit_are_none() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    station = cancelled(response_schema=schema)
+    said = {"a": '{"n": 1}', "b": '{"n": "two"}', "c": "three"}
+    station.mill.jobs._answer = lambda request: said[request["contents"][0]["parts"][0]["text"]]
+    give_up(station)
+
+    assert harvest(station).answers == 1
+
+    assert [(one["key"], one["parsed"]) for one in rows(late(station))] == [("1", {"n": 1})]
+
+
 def rows(files: list[str]) -> list[dict[str, object]]:
     return [msgspec.json.decode(line) for words in files for line in words.splitlines()]
 
