@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -44,7 +44,7 @@ CANCELLED_MODEL = "gemini-3.5-flash-lite"
 numbers = count()
 
 
-WANTED = {
+WANTED: dict[str, Any] = {
     "response_schema": {"type": "object", "properties": {"said": {"type": "string"}}},
     "retry_schema_invalid": True,
 }

@@ -17,7 +17,7 @@ from promptmill.workers import chances, facts, reasons
 from promptmill.workers.answers import Line, read, result_of
 from promptmill.workers.chances import Chances
 from promptmill.workers.correlate import Unkeyed, request_hash
-from promptmill.workers.facts import Counts, Parsed, Parts, Plan
+from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
 from promptmill.workers.ports import Bucket
 from promptmill.workers.ranges import lines
 from promptmill.workers.steps.shard import wanted_rows
