@@ -24,6 +24,7 @@ class Expected:
         self._bucket = world.bucket
         self._answers: dict[int, dict[int, list[str]]] = defaultdict(dict)
         self._heard: dict[int, dict[int, bool]] = defaultdict(dict)
+        self._invalid: dict[int, set[int]] = defaultdict(set)
         for work in world.vertex.works:
             if work.request.labels["run"] == submission.run:
                 self._note(work)
@@ -38,6 +39,8 @@ class Expected:
                 row = self._rows[read["request"]["contents"][0]["parts"][0]["text"]]
             except (ValueError, KeyError, IndexError):
                 continue
+            if self._reason(read) == "SCHEMA_INVALID":
+                self._invalid[row].add(attempt)
             if ended.by_hand:
                 self._late[row].append(self._reason(read))
             else:
@@ -99,7 +102,8 @@ class Expected:
                     yield f"row {number} did not fit at attempt {attempt}, and was asked for again"
                 if not all(heard[one] for one in later):
                     yield f"row {number} was asked for again after attempt {attempt}, and not told what was wrong"
-        if any(asked and not (invalid and invalid[0] < attempt) for attempt, asked in heard.items()):
+        # Of a job that was lost and tried again, what it had written is taken too.
+        if any(asked and not any(one < attempt for one in self._invalid[number]) for attempt, asked in heard.items()):
             yield f"row {number} was told of something wrong that there was not"
 
     def _failures(self, written: dict[int, list[str]]) -> set[str]:
