@@ -25,7 +25,7 @@ from promptmill.producers.status import Report
 from promptmill.workers import facts, results, steps
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.sinks import Sink
-from promptmill.workers.sinks.jsonl import BucketSink, FileSink
+from promptmill.workers.sinks.files import BucketSink, FileSink
 from promptmill.workers.steps.step import Step, Wait
 
 RUN = "01jtest"

@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
+import msgspec
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError
-from promptmill.config.urls import is_open
+from promptmill.config.urls import is_open, masked
 
 MIB = 1 << 20
+_PLACES = ("gs://", "/", "postgresql://", "https://", "http://")
 
 
 def _env(*names: str) -> AliasChoices:
@@ -49,9 +51,16 @@ class Settings(BaseSettings):
     run_deadline: Annotated[float, Field(ge=0)] = 0.0
     """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
     sinks: str = ""
-    """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/`` and ``/folder/``,
-    with commas between; all below is allowed. What the workers are told counts.
+    """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/``, ``/folder/``,
+    ``postgresql://host/database`` and ``https://host/path/``, with commas between; all below is allowed. What the
+    workers are told counts.
     """
+    named_sinks: SecretStr = SecretStr("")
+    """Sinks that runs use by name, so that their secrets stay with the workers: a JSON object of URLs, or of objects with
+    ``url`` and ``secret`` (by which webhooks are signed).
+    """
+    webhook_secret: SecretStr = SecretStr("")
+    """By which webhooks are signed that have no secret of their own: ``whsec_`` and 24 to 64 bytes in base64."""
 
     max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
     """Vertex refuses jobs of more than 200,000 requests."""
@@ -115,8 +124,14 @@ class Settings(BaseSettings):
     @field_validator("sinks")
     @classmethod
     def _sinks_are_places(cls, value: str) -> str:
-        if not all(place.startswith(("gs://", "/")) for place in _places(value)):
-            raise ValueError("must be places like gs://bucket/folder/ or /folder/, with commas between")
+        if not all(place.startswith(_PLACES) for place in _places(value)):
+            raise ValueError(f"must be places that begin with {', '.join(_PLACES)}, with commas between")
+        return value
+
+    @field_validator("named_sinks")
+    @classmethod
+    def _named_sinks_are_urls(cls, value: SecretStr) -> SecretStr:
+        _named(value)
         return value
 
     @field_validator("vertex_endpoint", "storage_emulator_host")
@@ -129,7 +144,16 @@ class Settings(BaseSettings):
     @property
     def sink_places(self) -> tuple[str, ...]:
         """Where runs may have results written, beside the mill's own bucket; each ends in a slash."""
-        return tuple(place.rstrip("/") + "/" for place in _places(self.sinks))
+        return tuple(place if place.endswith("/") else f"{place}/" for place in _places(self.sinks))
+
+    def named_sink(self, name: str) -> "NamedSink":
+        """Return the sink that the workers know by this name; raises ConfigurationError."""
+        known = _named(self.named_sinks)
+        if name not in known:
+            raise ConfigurationError(
+                f"sink {name[:80]}: {variable('named_sinks')} of the workers has none of this name"
+            )
+        return known[name]
 
     @property
     def index_url(self) -> str:
@@ -160,6 +184,25 @@ class Settings(BaseSettings):
         if not value:
             raise ConfigurationError(f"{variable(name)} is not set")
         return value
+
+
+class NamedSink(msgspec.Struct, frozen=True):
+    """A sink that the workers know by its name; both are secret."""
+
+    url: str
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"NamedSink({masked(self.url)!r})"
+
+
+def _named(value: SecretStr) -> dict[str, NamedSink]:
+    """Return the sinks by name; what is wrong with them is told without a word of what they hold."""
+    try:
+        found = msgspec.json.decode(value.get_secret_value() or "{}", type=dict[str, str | NamedSink])
+    except msgspec.MsgspecError:
+        raise ValueError('must be JSON such as {"warehouse": "postgresql://…", "crm": {"url": "https://…"}}') from None
+    return {name: NamedSink(sink) if isinstance(sink, str) else sink for name, sink in found.items()}
 
 
 def _places(value: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.workers.fakes import MemoryBucket
-from promptmill.workers.sinks.jsonl import BucketSink, FileSink
+from promptmill.workers.sinks.files import BucketSink, FileSink
 
 PARTS = {"0000-1-00000": b'{"a":1}\n', "0000-1-00001": b"", "0001-1-00000": b'{"a":2}\n{"a":3}\n'}
 WHOLE = b"".join(PARTS.values())

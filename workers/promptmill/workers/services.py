@@ -2,17 +2,22 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from promptmill.config.settings import Settings
+from promptmill.config.settings import Settings, variable
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import SinkSpec
+from promptmill.workers.database import Database
 from promptmill.workers.notes import Notes
 from promptmill.workers.ports import BatchJobs, Bucket
-from promptmill.workers.sinks import Sink, allowed
-from promptmill.workers.sinks.jsonl import BucketSink, FileSink
+from promptmill.workers.sinks import Sink, opening
+from promptmill.workers.sinks.opening import Ways
+
+if TYPE_CHECKING:
+    from promptmill.workers.sinks.webhook import Web
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Services:
     notes: Notes
     open_bucket: Callable[[str], Bucket]
     open_jobs: Callable[[], BatchJobs]
+    ways: Ways = field(default_factory=Ways)
 
     @cached_property
     def bucket(self) -> Bucket:
@@ -37,9 +43,7 @@ class Services:
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink for a run; raises ConfigurationError when runs may not write there."""
-        if spec.kind == "file":
-            return FileSink(allowed.file(self.settings, spec), run)
-        return BucketSink(self.open_bucket(allowed.folder(self.settings, spec, run)), run)
+        return opening.open_sink(self.settings, self.open_bucket, self.ways, spec, run)
 
 
 def build(settings: Settings) -> Services:
@@ -48,15 +52,26 @@ def build(settings: Settings) -> Services:
     def open_bucket(url: str) -> Bucket:
         from promptmill.workers.adapters import storage
 
-        return storage.open_bucket(url, settings.project)
+        return storage.open_bucket(url, settings.project, variable("bucket") if url == settings.bucket else "")
 
     def open_jobs() -> BatchJobs:
         from promptmill.workers.adapters import vertex
 
         return vertex.open_jobs(settings)
 
+    def open_database(url: str, name: str) -> Database:
+        from promptmill.workers.adapters import postgres
+
+        return postgres.open_database(url, name)
+
+    def open_web() -> "Web":
+        from promptmill.workers.adapters import web
+
+        return web.open_web()
+
     connection = Connection(settings.index_url)
-    return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs)
+    ways = Ways(open_database, open_web)
+    return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs, ways)
 
 
 class PerProcess:

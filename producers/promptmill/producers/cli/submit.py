@@ -30,7 +30,11 @@ def submit(
         list[str] | None, typer.Option("--label", metavar="K=V", parser=label, help="A label; may be repeated.")
     ] = None,
     sink: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="gs://bucket/folder/ or a local file; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="gs://bucket/folder/, a local file, postgres:NAME#table or webhook:NAME; may be repeated.",
+        ),
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sending the same again with the same key makes no second run.")
@@ -69,6 +73,7 @@ def submit(
     promptmill submit --prompt "Say hello" --prompt "Say goodbye" --wait
     promptmill submit claims.jsonl --response-schema claims:Claim --retry-schema-invalid
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
+    promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment
     """
     run = _send(
         _prompts(file, prompt or []),
@@ -113,7 +118,7 @@ def _send(
     model: str | None,
     name: str,
     labels: list[str],
-    urls: list[str],
+    places: list[str],
     key: str | None,
     **options: Any,
 ) -> "Run":
@@ -133,7 +138,7 @@ def _send(
             model=model,
             name=name,
             labels=dict(_split(text) for text in labels),
-            sinks=[sinks.jsonl(url) for url in urls],
+            sinks=[sinks.at(place) for place in places],
             idempotency_key=key,
             on_refused=refusals.note,
             on_sent=on_sent,

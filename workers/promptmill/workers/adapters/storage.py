@@ -36,12 +36,12 @@ _CORRUPTED = "doesn't match calculated"
 doesn't match calculated CRC32C "…".` (python-storage issue 1541)."""
 
 
-def open_bucket(url: str, project: str = "") -> "StorageBucket":
-    """Open ``gs://bucket/prefix``; raises ConfigurationError when no credentials are found."""
+def open_bucket(url: str, project: str = "", setting: str = "PROMPTMILL_BUCKET") -> "StorageBucket":
+    """Open ``gs://bucket/prefix``, which ``setting`` names, if any does; raises ConfigurationError without credentials."""
     # The library would ask for the bucket's metadata in a thread of its own, for traces, and needs a permission for it.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     name, _, prefix = url.removeprefix("gs://").partition("/")
-    return StorageBucket(_client(project), name, prefix.strip("/"))
+    return StorageBucket(_client(project), name, prefix.strip("/"), setting)
 
 
 def _client(project: str) -> Any:
@@ -58,8 +58,9 @@ def _client(project: str) -> Any:
 class StorageBucket:
     """A folder of a Cloud Storage bucket. Build one in each process: its sockets must not be shared over a fork."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+    def __init__(self, client: Any, bucket: str, prefix: str, setting: str = "") -> None:
         self._client = client
+        self._setting = f" ({setting})" if setting else ""
         self._bucket = client.bucket(bucket)
         self._prefix = prefix + "/" if prefix else ""
         self.url = f"gs://{bucket}/{prefix}".rstrip("/")
@@ -223,7 +224,7 @@ class StorageBucket:
             case HTTPStatus.PRECONDITION_FAILED:
                 return Conflict(f"{where} was written by somebody else")
             case HTTPStatus.NOT_FOUND if new:
-                return NotFound(f"bucket gs://{self._bucket.name} does not exist (PROMPTMILL_BUCKET)")
+                return NotFound(f"bucket gs://{self._bucket.name} does not exist{self._setting}")
             case HTTPStatus.NOT_FOUND:
                 return NotFound(f"{where} does not exist")
             case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:

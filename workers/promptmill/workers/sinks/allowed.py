@@ -1,10 +1,13 @@
 """Where runs may write: whoever can send a message can name any sink, so the workers' own settings say which are allowed."""
 
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings, variable
+from promptmill.config.urls import is_loopback
 from promptmill.producers.messages import SinkSpec
 
 
@@ -37,6 +40,57 @@ def file(settings: Settings, spec: SinkSpec) -> Path:
     if not any(path.parent.is_relative_to(one) for one in folders):
         raise _refusal(spec)
     return path
+
+
+class Server(NamedTuple):
+    """A server of others: ``name`` is what people may see of it; ``named`` whether the workers' settings name its host."""
+
+    name: str
+    url: str
+    secret: str = ""
+    named: bool = True
+
+    def __repr__(self) -> str:
+        return f"Server({self.name!r})"
+
+
+def server(settings: Settings, spec: SinkSpec, *schemes: str) -> Server:
+    """Return the database or web server that a run may write to; raises ConfigurationError.
+
+    Either the workers know it by a name; or it is a URL below one of ``settings.sink_places``, which holds nothing secret
+    and no options: passwords are the workers' own (for PostgreSQL, a PGPASSFILE).
+    """
+    if "://" not in spec.url:
+        known = settings.named_sink(spec.url)
+        if not known.url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ConfigurationError(
+                f"sink {spec.url}: is no {schemes[0]}:// in {variable('named_sinks')} of the workers"
+            )
+        return Server(spec.url, known.url, known.secret)
+    try:
+        url = urlsplit(spec.url)
+        place = next((one for one in map(urlsplit, settings.sink_places) if _lies_below(url, one)), None)
+    except ValueError:
+        raise ConfigurationError("sink: not a URL") from None
+    if url.scheme not in schemes or not url.hostname or url.password or url.query or url.fragment:
+        raise ConfigurationError(
+            f"sink {url.scheme}://{url.hostname}: must be {schemes[0]}://host/… without password, ? and #; give it a name "
+            f"in {variable('named_sinks')} of the workers if it needs them"
+        )
+    if place is None:
+        raise _refusal(spec)
+    return Server(spec.url, spec.url, named=bool(place.hostname))
+
+
+def _lies_below(url: SplitResult, place: SplitResult) -> bool:
+    """Whether a URL lies below a place; one that is a scheme alone is everywhere, ``http://`` only this machine."""
+    if url.scheme != place.scheme or {".", ".."} & set(url.path.split("/")) or "%" in url.path or "\\" in url.path:
+        return False
+    if not place.hostname:
+        return url.scheme != "http" or is_loopback(url.hostname or "")
+    return (url.hostname, url.port) == (place.hostname, place.port) and f"{url.path.rstrip('/')}/".startswith(
+        place.path
+    )
 
 
 def _refusal(spec: SinkSpec) -> ConfigurationError:

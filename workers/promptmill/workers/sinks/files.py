@@ -1,4 +1,4 @@
-"""Results as lines of JSON: in a bucket, one object a part; or on disk, in one file."""
+"""Results as files, of JSON or Parquet: in a bucket, one object a part; or on disk, in one file."""
 
 import errno
 import glob
@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal
 
 from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
 from promptmill.workers.ports import Bucket
+from promptmill.workers.sinks.form import JSONL, Form
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO}
 
@@ -19,9 +20,10 @@ _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE,
 class BucketSink:
     """``gs://bucket/folder/<run>/<part>.jsonl``: a part has the same name and bytes every time."""
 
-    def __init__(self, bucket: Bucket, run: str) -> None:
+    def __init__(self, bucket: Bucket, run: str, form: Form = JSONL) -> None:
         self._bucket = bucket
         self._run = run
+        self._form = form
 
     def check(self) -> None:
         """Write and delete a small object."""
@@ -34,7 +36,10 @@ class BucketSink:
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Write one part."""
-        self._bucket.write(f"{self._run}/{part}.jsonl", lines)
+        try:
+            self._bucket.write(f"{self._run}/{part}{self._form.suffix}", self._form.encode(self._run, lines))
+        except Permanent as error:
+            raise Permanent(f"sink {self._bucket.url} cannot be written: {error}") from error
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
         """Return the folder; there is nothing to complete."""
@@ -44,8 +49,10 @@ class BucketSink:
 class FileSink:
     """One file on a disk that the workers share; it appears whole, in the order of the run's parts, when the run ends."""
 
-    def __init__(self, path: Path, run: str) -> None:
+    def __init__(self, path: Path, run: str, form: Form = JSONL) -> None:
         self._path = path
+        self._run = run
+        self._form = form
         self._folder = self._path.with_name(f".{self._path.name}.{run}")
 
     def check(self) -> None:
@@ -59,7 +66,7 @@ class FileSink:
         """Write one part beside its final name, then move it there: it is whole or not there."""
         with self._waiting_for_room():
             self._make_folder()
-            _write(self._folder / f"{part}.jsonl", lines)
+            _write(self._folder / f"{part}{self._form.suffix}", self._form.encode(self._run, lines))
 
     def finish(self, parts: list[str]) -> str:
         """Join the parts under the final name, then clean up; two may do so at once.
@@ -85,9 +92,10 @@ class FileSink:
 
     def _join(self, parts: list[str]) -> None:
         with _published(self._path, self._folder / f"whole.{secrets.token_hex(4)}") as out:
-            for part in parts:
-                with _open(self._folder / f"{part}.jsonl", "rb") as piece:
-                    shutil.copyfileobj(piece, out, 1 << 20)
+            self._form.join((self._open_part(part) for part in parts), out)
+
+    def _open_part(self, part: str) -> BinaryIO:
+        return _open(self._folder / f"{part}{self._form.suffix}", "rb")
 
     @contextmanager
     def _waiting_for_room(self) -> Iterator[None]:

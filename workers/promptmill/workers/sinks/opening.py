@@ -1,0 +1,85 @@
+"""Opens the sink that a run names, if the workers' settings allow it; what a sink needs is imported only then."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from promptmill.config.errors import ConfigurationError
+from promptmill.config.settings import Settings
+from promptmill.producers.messages import SinkSpec
+from promptmill.producers.sinks import check_table
+from promptmill.workers.database import Database
+from promptmill.workers.ports import Bucket
+from promptmill.workers.sinks import allowed
+from promptmill.workers.sinks.custom import CustomSink
+from promptmill.workers.sinks.files import BucketSink, FileSink
+from promptmill.workers.sinks.form import JSONL, Form
+from promptmill.workers.sinks.sink import Sink
+
+if TYPE_CHECKING:
+    from promptmill.workers.sinks.webhook import Web
+
+
+def _no_database(_url: str, name: str) -> Database:
+    raise ConfigurationError(f"sink {name}: there is no way to a database here")
+
+
+def _no_web() -> "Web":
+    raise ConfigurationError("there is no way to the web here")
+
+
+class Ways(NamedTuple):
+    """How databases (by URL, and what people may see of it) and web servers are reached."""
+
+    open_database: Callable[[str, str], Database] = _no_database
+    open_web: Callable[[], "Web"] = _no_web
+
+
+def open_sink(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, spec: SinkSpec, run: str) -> Sink:
+    """Open a sink for a run; raises ConfigurationError when runs may not write there, or it is not installed."""
+    try:
+        return _open(settings, open_bucket, ways, spec, run)
+    except ImportError as error:
+        extra = f"pip install 'promptmill[{spec.kind}]'"
+        raise ConfigurationError(f"sink {spec.url}: the workers lack {error.name}: {extra}") from None
+
+
+def _open(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, spec: SinkSpec, run: str) -> Sink:
+    match spec.kind:
+        case "file" | "jsonl":
+            return _files(settings, open_bucket, spec, run, JSONL)
+        case "parquet":
+            from promptmill.workers.sinks.parquet import PARQUET
+
+            return _files(settings, open_bucket, spec, run, PARQUET)
+        case "postgres":
+            return _postgres(settings, ways, spec, run)
+        case "webhook":
+            return _webhook(settings, ways, spec, run)
+        case "custom":
+            return CustomSink(spec.url, run, spec.options)
+        case _:
+            raise ConfigurationError(f"sink {spec.url}: the workers know no sink of the kind {spec.kind[:40]!r}")
+
+
+def _files(settings: Settings, open_bucket: Callable[[str], Bucket], spec: SinkSpec, run: str, form: Form) -> Sink:
+    if spec.kind == "file" or (spec.kind == "parquet" and "://" not in spec.url):
+        path: Path = allowed.file(settings, spec)
+        return FileSink(path, run, form)
+    return BucketSink(open_bucket(allowed.folder(settings, spec, run)), run, form)
+
+
+def _postgres(settings: Settings, ways: Ways, spec: SinkSpec, run: str) -> Sink:
+    from promptmill.workers.sinks.postgres import PostgresSink
+
+    server = allowed.server(settings, spec, "postgresql", "postgres")
+    table = check_table(str(spec.options.get("table", "")))
+    return PostgresSink(lambda: ways.open_database(server.url, server.name), table, run)
+
+
+def _webhook(settings: Settings, ways: Ways, spec: SinkSpec, run: str) -> Sink:
+    from promptmill.workers.sinks.webhook import Endpoint, WebhookSink
+
+    server = allowed.server(settings, spec, "https", "http")
+    secret = server.secret or settings.webhook_secret.get_secret_value()
+    return WebhookSink(ways.open_web(), Endpoint(server.name, server.url, secret, server.named), run)

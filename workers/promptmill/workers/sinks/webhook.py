@@ -1,0 +1,105 @@
+"""Results by webhook: signed as Standard Webhooks says (standardwebhooks.com), in messages of bounded size."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import NamedTuple
+
+import msgspec
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
+
+from promptmill.config.errors import ConfigurationError, Permanent, Transient
+from promptmill.config.settings import variable
+
+MOST_BYTES = 1 << 20
+"""Of the results in one message, unless one result alone is larger."""
+_PASSING = {408, 409, 425, 429}
+
+
+class Endpoint(NamedTuple):
+    """Where to send: ``name`` is what people may see of it, ``url`` and ``secret`` they may not.
+
+    ``private`` when its host is one that the workers' settings name, which may be of their own network.
+    """
+
+    name: str
+    url: str
+    secret: str
+    private: bool = False
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.name!r})"
+
+
+class Web(NamedTuple):
+    """The way out: sends a body and returns the status of the answer, or only connects; raises Transient, Permanent."""
+
+    post: Callable[[Endpoint, bytes, Mapping[str, str]], int]
+    connect: Callable[[Endpoint], None]
+
+
+class WebhookSink:
+    """Messages of one run; each has an id that is the same whenever it comes, so that a receiver can tell it is known."""
+
+    def __init__(self, web: Web, endpoint: Endpoint, run: str) -> None:
+        self._web = web
+        self._endpoint = endpoint
+        self._run = run
+
+    def check(self) -> None:
+        """See that there is a secret to sign with, and that the host can be connected to."""
+        self._signer()
+        try:
+            self._web.connect(self._endpoint)
+        except Permanent as error:
+            raise ConfigurationError(f"sink {self._endpoint.name}: {error}") from error
+
+    def deliver(self, part: str, lines: bytes) -> None:
+        """Send one part, in as many messages as it takes."""
+        for number, results in enumerate(_batches(lines)):
+            self._send(f"{self._run}.{part}.{number}", self._body(part, number, results))
+
+    def finish(self, parts: list[str]) -> str:  # noqa: ARG002
+        """Return where the results went."""
+        return self._endpoint.name
+
+    def _body(self, part: str, number: int, results: list[bytes]) -> bytes:
+        head = msgspec.json.encode({"type": "promptmill.results", "run": self._run, "part": part, "number": number})
+        return head[:-1] + b',"results":[' + b",".join(results) + b"]}"
+
+    def _send(self, message: str, body: bytes) -> None:
+        at = datetime.now(UTC)
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": message,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": self._signer().sign(message, at, body.decode()),
+        }
+        status = self._web.post(self._endpoint, body, headers)
+        if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Transient(f"sink {self._endpoint.name}: answered {status}")
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            raise Permanent(f"sink {self._endpoint.name}: refused message {message} with {status}")
+
+    def _signer(self) -> Webhook:
+        try:
+            return Webhook(self._endpoint.secret)
+        except (ValueError, EmptyWebhookSecretError):
+            raise ConfigurationError(
+                f"sink {self._endpoint.name}: the workers have no secret of the form whsec_BASE64 to sign with; set "
+                f"{variable('webhook_secret')}, or one for it in {variable('named_sinks')}"
+            ) from None
+
+
+def _batches(lines: bytes) -> Iterator[list[bytes]]:
+    """Divide lines into lists of at most MOST_BYTES, the same every time."""
+    batch: list[bytes] = []
+    size = 0
+    for line in lines.split(b"\n")[:-1]:
+        if batch and size + len(line) > MOST_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line)
+    if batch:
+        yield batch
