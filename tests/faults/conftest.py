@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from faults.mills import Mills
+from faults.outlets import Outlets, outlets
 from proxy import HttpProxy
 from stack import SERVERS, Site, running, surroundings
 
@@ -32,3 +33,10 @@ def storage(servers: Site) -> Iterator[HttpProxy]:
 def _shared(site: Site) -> dict[str, str]:
     """Celery's own variable wins over what a client is told, and every mill has a broker of its own."""
     return {name: value for name, value in site.environment.items() if name != "CELERY_BROKER_URL"}
+
+
+@pytest.fixture(scope="session")
+def out(servers: Site) -> Iterator[Outlets]:
+    """Servers that take results, for sinks of every kind."""
+    with outlets() as running_outlets:
+        yield running_outlets

@@ -24,9 +24,12 @@ from promptmill.config.settings import Settings, load
 from promptmill.producers.messages import SinkSpec
 from promptmill.workers import services
 from promptmill.workers.app import make_app
+from promptmill.workers.database import Database
 from promptmill.workers.ports import BatchJobs, Bucket
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
+from promptmill.workers.sinks.opening import Ways
+from promptmill.workers.sinks.webhook import Web
 
 When = Literal["before", "after"]
 Pool = Literal["solo", "prefork"]
@@ -34,7 +37,21 @@ Deed = Literal["die", "die whole", "stop", "wait", "wipe"]
 STRUCK = "struck"
 """What a journal says once a moment has come at which its worker lives on."""
 READS = frozenset(
-    {"url", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
+    {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect"}
+    | {
+        "url",
+        "name",
+        "read",
+        "read_range",
+        "find",
+        "list",
+        "exists",
+        "get",
+        "left_in_queue",
+        "now",
+        "open_jobs",
+        "slots",
+    }
     | {"ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
 )
 """What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
@@ -137,11 +154,28 @@ def work(plan: Plan) -> None:
     _write_to(plan.log)
     _set_clock(plan.fast)
     journal = Journal(plan.journal, plan.crash, plan.pool)
+    _watch_moves(journal)
     app = make_app(load(), lambda settings: _watched(settings, journal))
     app.send_task = _sender(app.send_task, plan, journal)  # type: ignore[method-assign]
     node = ["-n", f"{plan.log.stem}-{os.getpid()}@%h", "-Q", ",".join(queues.ALL)]
     pool = ["--pool", plan.pool, "--concurrency", "2"]
     app.worker_main(["worker", *node, *pool, "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
+
+
+def _watch_moves(journal: Journal) -> None:
+    """Note every move of a file of a local sink: what is before it is in the middle of a write."""
+
+    def heed(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and (moved := _moved(Path(os.fsdecode(arguments[1])))):
+            journal.watch(f"move {moved}", lambda: None)
+
+    sys.addaudithook(heed)
+
+
+def _moved(to: Path) -> str:
+    if ".done-" in to.name:
+        return "folder of parts"
+    return "part" if to.parent.name.startswith(".") else "whole file" if to.suffix in {".jsonl", ".parquet"} else ""
 
 
 def _sender(send: Callable[..., Any], plan: Plan, journal: Journal) -> Callable[..., Any]:
@@ -180,7 +214,7 @@ class _Watched(Services):
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink that is watched."""
-        watched: Any = _Effects(super().open_sink(spec, run), self.journal, lambda *_: "sink")
+        watched: Any = _Effects(super().open_sink(spec, run), self.journal, lambda *_: spec.kind)
         return watched  # type: ignore[no-any-return]
 
 
@@ -195,9 +229,17 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         jobs: Any = _Effects(real.open_jobs(), journal, lambda *_: "job")
         return jobs  # type: ignore[no-any-return]
 
+    def open_database(url: str, name: str) -> Database:
+        database: Any = _Effects(real.ways.open_database(url, name), journal, lambda *_: "database")
+        return database  # type: ignore[no-any-return]
+
+    def open_web() -> Web:
+        web: Any = _Effects(real.ways.open_web(), journal, lambda *_: "web")
+        return web  # type: ignore[no-any-return]
+
     index: Any = _Effects(real.index, journal, lambda *_: "index")
     notes: Any = _Effects(real.notes, journal, lambda *_: "note")
-    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs)
+    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, Ways(open_database, open_web))
     object.__setattr__(watched, "journal", journal)
     return watched
 

@@ -39,8 +39,8 @@ STAGES = {
     "collect": "create runs/*/shards/*/*/parts.json",
     "parse": "write runs/*/shards/*/*/results/*.jsonl",
     "settle": "create runs/*/shards/*/*/settled.json",
-    "deliver": "deliver sink",
-    "finish": "finish sink",
+    "deliver": "deliver file",
+    "finish": "finish file",
 }
 """An effect in the middle of each stage."""
 

@@ -1,14 +1,31 @@
-"""Sinks that are away, or die in the middle of their rows: each has every row once in the end."""
+"""Sinks that are away, or die in the middle of their rows, as workers do: each has every row once in the end."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, product
+from typing import get_args
+
+import pytest
 
 from deadline import until
+from faults.crashing import STRUCK, Crash, When
+from faults.effects import first_and_last
 from faults.invariants import observe, violations
-from faults.mills import Mills, behind, rows_in
+from faults.mills import DATABASES, Mills, behind, rows_in
+from faults.outlets import SETTINGS, Outlets, rows_of
+from postgres import postgres_server
 from promptmill.producers import sinks
 from proxy import HttpProxy
 from stack import Site, ask
 
 LIFE = 60.0
+PATIENCE = 120.0
+"""Seconds for a run among a dozen others."""
 EVERY = float("inf")
+AROUND_A_COMMIT = ["copy database", "commit database"]
+OF_SINKS = ("check ", "deliver ", "finish ", "move ", "post ", "write *", "write runs/*", "delete *")
+"""How effects on a sink begin; so do some others, which is no harm."""
+
+numbers = count()
 
 
 def test_a_sink_that_dies_in_the_middle_of_its_rows_has_each_once_in_the_end(
@@ -46,5 +63,74 @@ def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_
         mill.wait(run, LIFE)
 
         found = {"the folder": rows_in("gs://away/answers", run)}
+        assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, found)) == []
+        assert len(mill.site.jobs(run.id)) == 2
+
+
+def test_a_worker_that_dies_around_the_commit_of_a_database_leaves_each_row_there_once(
+    mills: Mills, out: Outlets
+) -> None:
+    crashes = [Crash(effect, when) for effect, when in product(AROUND_A_COMMIT, get_args(When))]
+
+    assert sweep(mills, out, crashes) == {}
+
+
+@pytest.mark.slow
+def test_a_worker_may_die_in_the_middle_of_every_sinks_write(mills: Mills, out: Outlets) -> None:
+    with mills.mill("all-sinks", SETTINGS) as mill:
+        mill.work()
+        run = mill.submit(sinks=out.specs(mill))
+        mill.wait(run, PATIENCE)
+        assert out.violations(mill, run) == []
+        effects = [
+            one for one in first_and_last(mill.journal_lines()) if one[0].startswith(OF_SINKS) or "database" in one[0]
+        ]
+    assert len(effects) > 20
+
+    assert (
+        sweep(mills, out, [Crash(effect, when, nth) for (effect, nth), when in product(effects, get_args(When))]) == {}
+    )
+
+
+def sweep(mills: Mills, out: Outlets, crashes: list[Crash]) -> dict[str, list[str]]:
+    """Let a worker die at each of these moments, many beside each other; return what is wrong in the end."""
+    with ThreadPoolExecutor(DATABASES - 1) as threads:
+        endings = threads.map(lambda crash: (str(crash), die_and_go_on(mills, out, crash)), crashes)
+        return {crash: wrong for crash, wrong in endings if wrong}
+
+
+def die_and_go_on(mills: Mills, out: Outlets, crash: Crash) -> list[str]:
+    """Let one worker die, look at the table, and have another one bring the run to its end."""
+    with mills.mill(f"sink-crash-{next(numbers)}", SETTINGS) as mill:
+        doomed = mill.work(crash)
+        run = mill.submit(sinks=out.specs(mill))
+        try:
+            until(lambda: STRUCK in mill.journal_lines(), PATIENCE, "the moment of death")
+            doomed.join(PATIENCE)
+            there = out.in_table(mill, run) if crash.effect in AROUND_A_COMMIT else []
+            if there and (crash.effect, crash.when) != ("commit database", "after"):
+                return [f"{len(there)} rows were there without a commit"]
+            mill.work()
+            mill.wait(run, PATIENCE)
+        except AssertionError as late:
+            return [str(late)]
+        return out.violations(mill, run)
+
+
+def test_a_database_that_dies_while_rows_come_gets_them_later_and_other_runs_go_on(mills: Mills) -> None:
+    with postgres_server() as server, mills.mill("database-dies", SETTINGS) as mill:
+        mill.work()
+        run = mill.submit(sinks=[sinks.postgres(server.url(), table="answers")])
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        server.kill()
+        until(lambda: ".deliver] retry: " in mill.log(), LIFE, "a delivery that waits")
+
+        other = mill.submit()
+        mill.wait(other, LIFE)
+        assert not mill.ended(run)
+        server.start()
+        mill.wait(run, LIFE)
+
+        found = {"the table": rows_of(server, run, "answers")}
         assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, found)) == []
         assert len(mill.site.jobs(run.id)) == 2

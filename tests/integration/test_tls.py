@@ -1,8 +1,6 @@
 """A Redis behind TLS, with a password: runs are sent to it and told of, and a server that nobody vouches for is not."""
 
 import asyncio
-import datetime
-import ipaddress
 import socket
 import ssl
 import subprocess
@@ -14,10 +12,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from certificates import certify
 from deadline import until
 from promptmill.config.errors import Transient
 from promptmill.local import parts
@@ -83,26 +79,6 @@ def test_a_wrong_password_is_not_told_in_the_error(server: Server) -> None:
         mill.runs()
 
     assert wrong not in str(refusal.value)
-
-
-def certify(directory: Path) -> tuple[Path, Path]:
-    """Make a certificate for this machine, which vouches for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis of a test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    certificate, private = directory / "certificate.pem", directory / "key.pem"
-    certificate.write_bytes(made.public_bytes(pem))
-    private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return certificate, private
 
 
 @contextmanager

@@ -37,7 +37,8 @@ def postgres(database: str, *, table: str) -> SinkSpec:
     ``table`` (``name`` or ``schema.name``) that is missing is made; of one that is there, the columns that it has are
     filled, from top-level properties of parsed answers too. Raises ConfigurationError.
     """
-    return SinkSpec("postgres", _server(database, "postgresql", "postgres"), {"table": check_table(table)})
+    url = database.replace("postgres://", "postgresql://", 1) if database.startswith("postgres://") else database
+    return SinkSpec("postgres", _server(url, "postgresql"), {"table": check_table(table)})
 
 
 def webhook(url: str) -> SinkSpec:
@@ -105,7 +106,7 @@ def _server(url: str, *schemes: str) -> str:
         return url
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in schemes and bool(parts.hostname)
+        fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0  # which tells, too, that it is none
     except ValueError:
         fits = False
     if not fits:

@@ -96,3 +96,84 @@ def test_a_place_may_be_a_link_itself(tmp_path: Path) -> None:
     found = allowed.file(mill(str(tmp_path / "out")), SinkSpec("file", f"{tmp_path}/out/answers.jsonl"))
 
     assert found == (tmp_path / "disk" / "answers.jsonl").resolve()
+
+
+DATABASES = "postgresql://db.acme.com/shop/,postgresql://db:6543, https://hooks.acme.com/answers,http://10.0.0.5:8080"
+
+
+def postgres(url: str) -> SinkSpec:
+    return SinkSpec("postgres", url, {"table": "answers"})
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://db.acme.com/shop", "postgresql://me@db:6543/any", "postgresql://db:6543"]
+)
+def test_a_database_of_a_server_that_is_named_is_allowed(url: str) -> None:
+    found = allowed.server(mill(DATABASES), postgres(url), "postgresql")
+
+    assert (found.url, found.named) == (url, True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db.acme.com/other",
+        "postgresql://db.acme.com/shopping",
+        "postgresql://db.acme.com/shop/../other",
+        "postgresql://db.acme.com/%73hop",
+        "postgresql://db.acme.com:5433/shop",
+        "postgresql://db.acme.com.evil.org/shop",
+        "postgresql://db.acme.com@evil.org/shop",
+        "postgresql://db/any",
+        "postgresql://me:secret@db.acme.com/shop",
+        "postgresql://db.acme.com/shop?host=evil.org",
+        "postgresql://db.acme.com/shop?passfile=/etc/shadow",
+        "postgresql:///shop",
+        "postgresql://db:nonsense/",
+        "https://hooks.acme.com/answers",
+        "mysql://db.acme.com/shop",
+        "warehouse",
+    ],
+)
+def test_no_other_database_is_and_no_password_or_option_comes_from_a_run(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^sink") as refusal:
+        allowed.server(mill(DATABASES), postgres(url), "postgresql")
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("sinks", "url", "named"),
+    [
+        ("https://", "https://anywhere.org/x", False),
+        ("https://hooks.acme.com/", "https://hooks.acme.com/x", True),
+        ("http://", "http://127.0.0.1:8000/x", True),
+        (DATABASES, "http://10.0.0.5:8080/x", True),
+    ],
+)
+def test_a_scheme_alone_allows_every_host_but_makes_none_one_that_may_be_inside(
+    sinks: str, url: str, named: bool
+) -> None:
+    assert allowed.server(mill(sinks), SinkSpec("webhook", url), "https", "http").named is named
+
+
+@pytest.mark.parametrize("url", ["http://acme.com/x", "http://169.254.169.254/", "https://hooks.acme.com/answersx"])
+def test_without_tls_a_scheme_alone_allows_this_machine_only(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="PROMPTMILL_SINKS"):
+        allowed.server(mill(f"http://,{DATABASES}"), SinkSpec("webhook", url), "https", "http")
+
+
+def test_a_sink_that_the_workers_know_by_name_brings_its_secrets_and_shows_none() -> None:
+    crm_of_json = '{"url": "https://crm/x?SECRET", "secret": "whsec_SECRET"}'
+    named = f'{{"warehouse": "postgresql://me:SECRET@db/shop", "crm": {crm_of_json}}}'
+    settings = Settings(bucket="gs://acme/mill", named_sinks=named)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    found = allowed.server(settings, postgres("warehouse"), "postgresql")
+    crm = allowed.server(settings, SinkSpec("webhook", "crm"), "https", "http")
+
+    assert found[:3] == ("warehouse", "postgresql://me:SECRET@db/shop", "")
+    assert crm[:3] == ("crm", "https://crm/x?SECRET", "whsec_SECRET")
+    assert "SECRET" not in repr((found, crm, settings, settings.named_sink("warehouse")))
+    for spec in (postgres("crm"), postgres("nobody")):
+        with pytest.raises(ConfigurationError, match="PROMPTMILL_NAMED_SINKS") as refusal:
+            allowed.server(settings, spec, "postgresql")
+        assert "SECRET" not in str(refusal.value)

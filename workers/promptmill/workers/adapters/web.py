@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -84,7 +85,7 @@ def _translated() -> Iterator[None]:
     """The one place where the library's errors become ours; whether a message was taken is unknown then."""
     try:
         yield
-    except urllib3.exceptions.SSLError:
+    except (urllib3.exceptions.SSLError, ssl.SSLError):
         raise Permanent("its certificate is not one that this machine trusts") from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise Transient(f"no answer: {type(error).__name__}") from None

@@ -79,7 +79,7 @@ def server(settings: Settings, spec: SinkSpec, *schemes: str) -> Server:
         )
     if place is None:
         raise _refusal(spec)
-    return Server(spec.url, spec.url, named=bool(place.hostname))
+    return Server(spec.url, spec.url, named=bool(place.hostname) or url.scheme == "http")
 
 
 def _lies_below(url: SplitResult, place: SplitResult) -> bool:

@@ -72,7 +72,7 @@ def _files(settings: Settings, open_bucket: Callable[[str], Bucket], spec: SinkS
 def _postgres(settings: Settings, ways: Ways, spec: SinkSpec, run: str) -> Sink:
     from promptmill.workers.sinks.postgres import PostgresSink
 
-    server = allowed.server(settings, spec, "postgresql", "postgres")
+    server = allowed.server(settings, spec, "postgresql")
     table = check_table(str(spec.options.get("table", "")))
     return PostgresSink(lambda: ways.open_database(server.url, server.name), table, run)
 

@@ -1,0 +1,106 @@
+"""One sink of every kind for a mill of the fault tests, and what has come to each."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import psycopg
+import pyarrow as pa
+from psycopg.rows import dict_row
+from psycopg.sql import SQL, Identifier
+from pyarrow import parquet
+from standardwebhooks.webhooks import Webhook
+
+from faults.invariants import observe, violations
+from faults.mills import BUCKET, Mill, rows_in
+from postgres import PostgresServer, postgres_server
+from promptmill.producers import Result, Run, sinks
+from promptmill.producers.messages import SinkSpec
+from promptmill.workers.adapters.storage import open_bucket
+from receiver import Receiver, receiving
+from stack import read_results
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SETTINGS = {"PROMPTMILL_WEBHOOK_SECRET": SECRET}
+"""What a mill needs so that its workers can write to all of them."""
+
+
+@dataclass(frozen=True)
+class Outlets:
+    """Servers that take results."""
+
+    postgres: PostgresServer
+    receiver: Receiver
+
+    def specs(self, mill: Mill) -> list[SinkSpec]:
+        """A sink of every kind, for this mill alone."""
+        return [
+            *mill.sinks,
+            sinks.postgres(self.postgres.url(), table=_table(mill)),
+            sinks.parquet(f"{BUCKET}/{mill.name}-parquet"),
+            sinks.parquet(mill.folder / "answers.parquet"),
+            sinks.webhook(self.receiver.url),
+        ]
+
+    def violations(self, mill: Mill, run: Run, requests: int = 10) -> list[str]:
+        """What is wrong with a run that has ended, in any of its sinks."""
+        rows = {
+            "the file": read_results(mill.answers),
+            "the folder": rows_in(f"{BUCKET}/{mill.name}-answers", run),
+            "the table": self.in_table(mill, run),
+            "the Parquet files": list(_in_parquet_files(f"{BUCKET}/{mill.name}-parquet", run)),
+            "the Parquet file": _in_parquet((mill.folder / "answers.parquet").read_bytes()),
+            "the webhook": self._received(run),
+        }
+        return violations(observe(run, map(str, range(1, requests + 1)), mill.site.jobs, rows))
+
+    def in_table(self, mill: Mill, run: Run) -> list[Result]:
+        """The rows of a run in the table of a mill, those that are there twice twice."""
+        return rows_of(self.postgres, run, _table(mill))
+
+    def _received(self, run: Run) -> list[Result]:
+        """The results of messages that the receiver can verify and had not got before."""
+        messages = {headers["webhook-id"]: (headers, body) for headers, body in self.receiver.got}
+        mine = [Webhook(SECRET).verify(body, headers) for headers, body in messages.values() if run.id.encode() in body]
+        return [msgspec.convert(result, Result) for message in mine for result in message["results"]]
+
+
+@contextmanager
+def outlets() -> Iterator[Outlets]:
+    """Run the servers that take results."""
+    with postgres_server() as postgres, receiving() as receiver:
+        yield Outlets(postgres, receiver)
+
+
+def rows_of(server: PostgresServer, run: Run, table: str) -> list[Result]:
+    """The rows of a run in a table, those that are there twice twice."""
+    query = SQL("SELECT * FROM {} WHERE run = %s").format(Identifier(table))
+    with psycopg.connect(server.url(), row_factory=dict_row) as connection:
+        return [_result(row) for row in connection.execute(query, [run.id])]
+
+
+def _table(mill: Mill) -> str:
+    return f"answers_{mill.name.replace('-', '_')}"
+
+
+def _in_parquet_files(folder: str, run: Run) -> Iterator[Result]:
+    bucket = open_bucket(folder)
+    for stored in bucket.list(run.id):
+        yield from _in_parquet(bucket.read(stored.name))
+
+
+def _in_parquet(data: bytes) -> list[Result]:
+    return [_result(row) for row in parquet.read_table(pa.BufferReader(data)).to_pylist()]
+
+
+def _result(row: dict[str, Any]) -> Result:
+    """Make a result again from the columns of a row."""
+    told = {name: value for name, value in row.items() if value is not None and name in Result.__struct_fields__}
+    for name in {"usage", "metadata", "content", "parsed"} & told.keys():
+        told[name] = json.loads(told[name]) if isinstance(told[name], str) else told[name]
+    if row["error_reason"]:
+        told["error"] = {"reason": row["error_reason"], "message": row["error_message"] or ""}
+    return msgspec.convert(told, Result)
