@@ -1,5 +1,6 @@
 """The examples, run as a newcomer would run them, against a stack of real servers and workers on this machine."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 
+from postgres import PostgresServer, postgres_server
 from promptmill.local.services import Options
 from promptmill.local.stack import Stack
 
@@ -19,11 +22,19 @@ WITHOUT_PAGE = ("redis", "storage", "emulator", "worker", "poll", "beat")
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def database() -> Iterator[PostgresServer]:
+    """The database of the examples that want one."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, database: PostgresServer) -> Iterator[dict[str, str]]:
     """What a program's environment needs to find a running stack."""
     options = Options(tmp_path_factory.mktemp("stack"), services=WITHOUT_PAGE, latency=1, ports=ANY_PORTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROMPTMILL_POLL_INTERVAL", "0.3")
+        patch.setenv("PROMPTMILL_NAMED_SINKS", json.dumps({"warehouse": database.url()}))
         with Stack(options) as stack:
             yield os.environ | stack.environment()
 
@@ -47,6 +58,17 @@ def test_the_claims_of_the_third_example_are_objects_that_fit_their_model(enviro
 
     claims = [re.fullmatch(r"letter-(\d) (fire|water|theft|other) ([1-5]) (\d+\.\d+)", line) for line in printed]
     assert [claim and claim[1] for claim in claims] == ["1", "2"]
+
+
+def test_the_sentiments_of_reviews_are_rows_of_a_table(environment: dict[str, str], database: PostgresServer) -> None:
+    printed = run("sentiment.py", environment)
+
+    with psycopg.connect(database.url()) as connection:
+        rows = dict(connection.execute("SELECT key, text FROM sentiment").fetchall())
+        (name,) = connection.execute("SELECT DISTINCT run FROM sentiment").fetchall()
+    assert printed == f"3 rows of run {name[0]} are in warehouse sentiment\n"
+    assert sorted(rows) == ["r-1", "r-2", "r-3"]
+    assert all(text.startswith("[emulated gemini-3.8-flash]") for text in rows.values())
 
 
 def test_an_example_that_is_run_twice_with_one_idempotency_key_makes_one_run(environment: dict[str, str]) -> None:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from promptmill.config.errors import Conflict, Denied, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.errors import ConfigurationError, Conflict, Denied, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.settings import Settings
+from promptmill.producers.messages import SinkSpec
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports import JobRequest
+from promptmill.workers.services import build
 from proxy import HOST, HttpProxy
+from stack import surroundings
 
 # Google's libraries leave a connection that broke to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*<socket:pytest.PytestUnraisableExceptionWarning")
@@ -161,11 +165,25 @@ def test_a_bucket_that_does_not_exist_is_named(real_bucket: OpenBucket, storage_
         lambda: [*missing.list("")],
         write_much,
     ):
-        with pytest.raises(NotFound, match=r"bucket gs://no-such-bucket does not exist \(PROMPTMILL_BUCKET\)"):
+        with pytest.raises(NotFound, match=r"bucket gs://no-such-bucket does not exist$"):
             call()
     assert not missing.exists()
     with pytest.raises(NotFound, match="gs://no-such-bucket/mill/x"):
         missing.read("x")
+
+
+def test_a_bucket_that_is_missing_is_told_by_the_setting_or_the_sink_that_names_it(storage_url: str) -> None:
+    settings = Settings(bucket="gs://no-mill/here", project="p", sinks="gs://")
+    sink = SinkSpec("jsonl", "gs://no-sink/out")
+    with surroundings({"STORAGE_EMULATOR_HOST": storage_url}):
+        services = build(settings)
+        with pytest.raises(NotFound, match=r"^bucket gs://no-mill does not exist \(PROMPTMILL_BUCKET\)$"):
+            services.bucket.write("x", b"")
+        words = "^sink gs://no-sink/out cannot be written: bucket gs://no-sink does not exist$"
+        with pytest.raises(ConfigurationError, match=words):
+            services.open_sink(sink, "run").check()
+        with pytest.raises(Permanent, match=words):
+            services.open_sink(sink, "run").deliver("part", b"")
 
 
 def test_a_creation_whose_answer_was_lost_is_not_sent_again(

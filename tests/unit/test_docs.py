@@ -11,7 +11,7 @@ import typer
 from pydantic import SecretStr
 
 from promptmill.config import names, queues
-from promptmill.config.settings import Settings, variable
+from promptmill.config.settings import Settings, load, variable
 from promptmill.producers.cli import exits
 from promptmill.producers.cli.app import app
 from promptmill.producers.status import END_STATES, OPEN_STATES
@@ -48,6 +48,16 @@ def test_the_first_code_of_the_readme_is_an_example_that_is_run() -> None:
     code = next(blocks(readme(), "python"))
 
     assert (ROOT / "examples" / "translate.py").read_text().endswith(f'"""\n\n{code}')
+
+
+def test_the_code_on_sinks_runs_and_the_settings_beside_it_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "sinks.md").read_text()
+    for name, value in re.findall(r"^export (\w+)='(.*)'$", page, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+
+    assert {load().named_sink(name).url.partition(":")[0] for name in ("warehouse", "crm")} == {"postgresql", "https"}
+    for block in blocks(page, "python"):
+        exec(compile(block, "sinks.md", "exec"), {})  # noqa: S102 - it is ours
 
 
 @EACH_DOCUMENT

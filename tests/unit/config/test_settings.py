@@ -42,6 +42,9 @@ WRONG = [
     ("PROMPTMILL_POLL_INTERVAL", "soon", "valid number"),
     ("PROMPTMILL_POLL_MAX_INTERVAL", "61", "less than or equal to 60"),
     ("PROMPTMILL_LOG_FORMAT", "xml", "match pattern"),
+    ("PROMPTMILL_SINKS", "gs://acme,ftp://acme", "must be places that begin with gs://"),
+    ("PROMPTMILL_NAMED_SINKS", "postgresql://me:secret@db/shop", "must be JSON such as"),
+    ("PROMPTMILL_NAMED_SINKS", '{"crm": {"uri": "secret"}}', "must be JSON such as"),
     ("PROMPTMILL_RUN_DEADLINE", "soon", "'soon' is not a span of time such as"),
 ]
 
@@ -52,8 +55,9 @@ def test_a_wrong_setting_is_named_by_its_variable(
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(ConfigurationError, match=f"^{name}: .*{why}"):
+    with pytest.raises(ConfigurationError, match=f"^{name}: .*{why}") as refusal:
         load()
+    assert "secret" not in str(refusal.value)
 
 
 def test_a_deadline_is_named_as_people_write_spans(monkeypatch: pytest.MonkeyPatch) -> None:
