@@ -64,7 +64,7 @@ def test_the_sentiments_of_reviews_are_rows_of_a_table(environment: dict[str, st
     printed = run("sentiment.py", environment)
 
     with psycopg.connect(database.url()) as connection:
-        rows = dict(connection.execute("SELECT key, text FROM sentiment").fetchall())
+        rows: dict[str, str] = dict(connection.execute("SELECT key, text FROM sentiment").fetchall())
         (name,) = connection.execute("SELECT DISTINCT run FROM sentiment").fetchall()
     assert printed == f"3 rows of run {name[0]} are in warehouse sentiment\n"
     assert sorted(rows) == ["r-1", "r-2", "r-3"]

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from postgres import PostgresServer, postgres_server
-from promptmill.config.errors import ConfigurationError, Permanent, Transient
+from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
 from promptmill.producers.results import Error, Result
 from promptmill.workers.adapters.postgres import PostgresDatabase, open_database
 from promptmill.workers.database import Rejected
@@ -388,17 +388,19 @@ PASSING = [
     *("AdminShutdown", "CannotConnectNow", "ConnectionResetError", "DeadlockDetected", "DiskFull", "IoError"),
     *("LockNotAvailable", "QueryCanceled", "ReadOnlySqlTransaction", "SerializationFailure", "TooManyConnections"),
 ]
-LASTING = ["InsufficientPrivilege", "InvalidPassword", "UndefinedColumn", "UndefinedTable", "ProgrammingError"]
+DENIED = ["InsufficientPrivilege", "InvalidPassword", "InvalidAuthorizationSpecification"]
+LASTING = ["UndefinedColumn", "UndefinedTable", "InvalidCatalogName", "ProgrammingError"]
 
 
-@pytest.mark.parametrize("name", [*PASSING, *LASTING, "UniqueViolation"])
+@pytest.mark.parametrize("name", [*PASSING, *DENIED, *LASTING, "UniqueViolation"])
 def test_what_passes_is_tried_again_and_what_does_not_is_told(name: str) -> None:
     (kind,) = [kind for kind in errors() if kind.__name__ == name]
 
     with pytest.raises((Transient, Permanent)) as raised:
         PostgresDatabase(Raising(kind("words")), "warehouse").begin()
 
-    assert type(raised.value) is (Transient if name in PASSING else Permanent if name in LASTING else Rejected)
+    wanted = [(PASSING, Transient), (DENIED, Denied), (LASTING, Permanent), (["UniqueViolation"], Rejected)]
+    assert type(raised.value) is next(kind for names, kind in wanted if name in names)
 
 
 def test_a_password_is_in_no_error() -> None:

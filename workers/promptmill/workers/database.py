@@ -39,7 +39,7 @@ class Table(NamedTuple):
 class Database(Protocol):
     """A connection to a database, for one delivery: opened for it, and closed after it. Names of tables may have a schema.
 
-    Every method may raise Transient and Permanent; those that write rows raise Rejected.
+    Every method may raise Transient, Denied among them, and Permanent; those that write rows raise Rejected.
     """
 
     @property

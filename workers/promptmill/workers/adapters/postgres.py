@@ -1,13 +1,14 @@
 """PostgreSQL behind the ``Database`` port."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from promptmill.config.errors import Permanent, PromptmillError, Transient
+from promptmill.config.errors import Transient
+from promptmill.workers.adapters.postgres_errors import FOREIGN, translated
 from promptmill.workers.database import Column, Rejected, Table
 
 _CONNECTION: dict[str, Any] = {
@@ -24,6 +25,7 @@ _LIMITS = """
     SELECT set_config('statement_timeout', '60s', true), set_config('lock_timeout', '20s', true),
            set_config('idle_in_transaction_session_timeout', '60s', true)
 """
+_KEY = ("run", "key")
 _STAGED = sql.Identifier("pg_temp", "promptmill_staged")
 _COLUMNS = """
     SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname, t.typcategory,
@@ -42,18 +44,11 @@ _UNIQUE = """
     FROM pg_index i WHERE i.indrelid = %s
       AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
 """
-_PASSING_CLASSES = ("08", "40", "53", "57", "58")
-"""Of SQLSTATEs: connection, rollback (deadlock, serialization), resources (disk full), operator (shutdown), system."""
-_PASSING = ("55P03", "25006", "25P03", "25P04")
-"""A lock that is held too long, a server that takes no writes just now, a session that was idle for too long."""
-_FOREIGN = (psycopg.Error, psycopg.Warning, OSError)
-_UNFIT_CLASSES = ("21", "22", "23", "44")
-"""Values that their columns or constraints do not take; the words of these quote the values."""
 
 
 def open_database(url: str, name: str) -> "PostgresDatabase":
     """Connect to ``postgresql://…``, which people are to see as ``name``; raises Transient, Permanent."""
-    with _translated(name):
+    with translated(name):
         return PostgresDatabase(psycopg.connect(url, **_CONNECTION), name)
 
 
@@ -157,7 +152,7 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """Close the connection, which rolls back what was not committed."""
-        with suppress(*_FOREIGN):
+        with suppress(*FOREIGN):
             self._connection.close()
 
     def _execute(self, query: Any, values: Sequence[Any] = ()) -> int:
@@ -168,68 +163,8 @@ class PostgresDatabase:
         with self._translated():
             return list(self._connection.execute(query, values).fetchall())
 
-    def _translated(self) -> Any:
-        return _translated(self.name)
-
-
-@contextmanager
-def _translated(where: str) -> Iterator[None]:
-    """The one place where the library's errors become ours. They are not chained: a traceback would show what they quote."""
-    try:
-        yield
-    except _FOREIGN as error:
-        raise _translation(where, error) from None
-
-
-def _translation(where: str, error: Exception) -> PromptmillError:
-    state = getattr(error, "sqlstate", None) or ""
-    if state.startswith(_UNFIT_CLASSES):
-        return Rejected(f"{where}: {_unfit(error)}")
-    if state.startswith(_PASSING_CLASSES) or state in _PASSING:
-        return Transient(f"{where}: {_words(error)}")
-    if state or not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError):
-        return Permanent(f"{where}: {_words(error)}")
-    if _refused_at_the_door(error):
-        return Permanent(f"{where}: {_words(error)}")
-    return Transient(f"{where}: {_words(error)}")
-
-
-def _refused_at_the_door(error: Exception) -> bool:
-    """Whether the server answered and let nobody in: psycopg tells no SQLSTATE of what fails while it connects."""
-    words = str(error)
-    if any(
-        mark in words
-        for mark in ("the database system is", "too many", "remaining connection slots", "cannot connect now")
-    ):
-        return False
-    return "FATAL:" in words or "no password supplied" in words or "certificate" in words
-
-
-def _words(error: Exception) -> str:
-    """Return what people should read of an error: the server's own words, or those of a connection that failed."""
-    told = getattr(getattr(error, "diag", None), "message_primary", None)
-    if not told and isinstance(error, psycopg.OperationalError):
-        told = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
-
-
-def _unfit(error: Any) -> str:
-    """Say what does not fit, by names alone."""
-    names = [f"{kind} {name}" for kind in ("column", "constraint", "datatype") if (name := _named_by(error, kind))]
-    return " ".join([type(error).__name__, *names])
-
-
-def _named_by(error: Any, kind: str) -> str:
-    """Return the name of a column, constraint or type. The context of a COPY names the column, then quotes the value."""
-    if name := getattr(error.diag, f"{kind}_name", None):
-        return str(name)
-    context = error.diag.context or ""
-    if kind == "column" and context.startswith("COPY ") and ", column " in context:
-        return str(context.split(", column ", 1)[1].split(":", 1)[0])
-    return ""
-
-
-_KEY = ("run", "key")
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self.name)
 
 
 def _named(table: str) -> sql.Identifier:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from promptmill.config.errors import ConfigurationError, Permanent
+from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.workers.database import Column, Database, Rejected, Table
 from promptmill.workers.sinks import columns
 from promptmill.workers.sinks.columns import Plan
@@ -31,7 +31,7 @@ class PostgresSink:
         try:
             with closing(self._connect()) as database:
                 self._check(database)
-        except Permanent as refusal:
+        except (Permanent, Denied) as refusal:
             raise ConfigurationError(f"sink {self._table}: {refusal}") from None
 
     def deliver(self, part: str, lines: bytes) -> None:
@@ -70,7 +70,7 @@ class PostgresSink:
         if database.describe(self._apart) is None:
             try:
                 database.create(self._apart, columns.APART, ("run", "key"))
-            except Permanent:
+            except (Permanent, Denied):
                 return
 
     def _described(self, database: Database) -> Table:
