@@ -9,11 +9,12 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from deadline import until
 from promptmill.local.ports import HOST, reserve
@@ -29,7 +30,7 @@ class PostgresServer:
     folder: Path
     port: int
     identity: dict[str, Any]
-    process: "subprocess.Popen[bytes] | None" = field(default=None)
+    process: Any = None
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Where a database is."""
@@ -54,7 +55,7 @@ class PostgresServer:
     def database(self, name: str) -> str:
         """Make an empty database and return its URL."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return self.url(name)
 
     def _answers(self) -> bool:

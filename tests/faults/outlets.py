@@ -78,8 +78,8 @@ def outlets() -> Iterator[Outlets]:
 def rows_of(server: PostgresServer, run: Run, table: str) -> list[Result]:
     """The rows of a run in a table, those that are there twice twice."""
     query = SQL("SELECT * FROM {} WHERE run = %s").format(Identifier(table))
-    with psycopg.connect(server.url(), row_factory=dict_row) as connection:
-        return [_result(row) for row in connection.execute(query, [run.id])]
+    with psycopg.connect(server.url()) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return [_result(row) for row in cursor.execute(query, [run.id])]
 
 
 def _table(mill: Mill) -> str:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.urls import masked
@@ -104,12 +104,8 @@ def _server(url: str, *schemes: str) -> str:
         if not url:
             raise ConfigurationError(f"sink: a name is missing, or a URL such as {schemes[0]}://host/…")
         return url
-    try:
-        parts = urlsplit(url)
-        fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0  # which tells, too, that it is none
-    except ValueError:
-        fits = False
-    if not fits:
+    parts = _split(url)
+    if parts is None or parts.scheme not in schemes or not parts.hostname:
         raise ConfigurationError(f"sink: must look like {schemes[0]}://host/…, or be a name that the workers know")
     if parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
@@ -117,3 +113,11 @@ def _server(url: str, *schemes: str) -> str:
             "PROMPTMILL_NAMED_SINKS of the workers"
         )
     return url
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port != 0 else None  # which raises, too, when it is no number
+    except ValueError:
+        return None

@@ -28,7 +28,7 @@ OWN = (
 APART = (("run", "text"), ("key", "text"), ("part", "text NOT NULL"), ("reason", "text"), ("result", "text"))
 """The columns of the table of rows that do not fit."""
 FILL: dict[str, Callable[[Row], Any]] = {field.name: field.fill for field in FIELDS}
-_FORMS: dict[str, Form] = {field.name: field.form for field in FIELDS} | {"run": "text", "nul_replaced": "truth"}
+_FORMS: dict[str, Form] = {"run": "text", "nul_replaced": "truth", **{field.name: field.form for field in FIELDS}}
 _KEY = ("run", "key")
 _CATEGORIES: dict[Form, str] = {"text": "SE", "number": "N", "json": "S", "truth": "B"}
 """PostgreSQL's categories of types that take a form: S strings, E enums, N numbers, B booleans."""
