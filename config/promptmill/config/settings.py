@@ -42,6 +42,10 @@ class Settings(BaseSettings):
         str, Field(validation_alias=_env("storage_emulator_host", "STORAGE_EMULATOR_HOST"))
     ] = ""
     """Cloud Storage emulator in place of Google's; read by the storage library itself too."""
+    bigquery_emulator_host: Annotated[
+        str, Field(validation_alias=_env("bigquery_emulator_host", "BIGQUERY_EMULATOR_HOST"))
+    ] = ""
+    """BigQuery emulator in place of Google's; read by the BigQuery library itself too."""
     vertex_endpoint: str = ""
     """``http://…`` base URL of a server that speaks the Vertex AI API, in place of Google's."""
     model: str = ""
@@ -49,8 +53,8 @@ class Settings(BaseSettings):
     run_deadline: Annotated[float, Field(ge=0)] = 0.0
     """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
     sinks: str = ""
-    """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/`` and ``/folder/``,
-    with commas between; all below is allowed. What the workers are told counts.
+    """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/``, ``/folder/`` and
+    ``bq://project.dataset``, with commas between; all below is allowed. What the workers are told counts.
     """
 
     max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
@@ -115,11 +119,13 @@ class Settings(BaseSettings):
     @field_validator("sinks")
     @classmethod
     def _sinks_are_places(cls, value: str) -> str:
-        if not all(place.startswith(("gs://", "/")) for place in _places(value)):
-            raise ValueError("must be places like gs://bucket/folder/ or /folder/, with commas between")
+        if not all(place.startswith(("gs://", "/", "bq://")) for place in _places(value)):
+            raise ValueError(
+                "must be places like gs://bucket/folder/, /folder/ or bq://project.dataset, with commas between"
+            )
         return value
 
-    @field_validator("vertex_endpoint", "storage_emulator_host")
+    @field_validator("vertex_endpoint", "storage_emulator_host", "bigquery_emulator_host")
     @classmethod
     def _endpoint_is_an_http_url(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):

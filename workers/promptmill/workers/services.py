@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from promptmill.config.errors import ConfigurationError, NotInstalled
 from promptmill.config.settings import Settings
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
@@ -12,7 +13,13 @@ from promptmill.producers.messages import SinkSpec
 from promptmill.workers.notes import Notes
 from promptmill.workers.ports import BatchJobs, Bucket
 from promptmill.workers.sinks import Sink, allowed
+from promptmill.workers.sinks.bigquery import BigQuerySink
 from promptmill.workers.sinks.jsonl import BucketSink, FileSink
+from promptmill.workers.warehouse import Warehouse
+
+
+def _no_warehouse() -> Warehouse:
+    raise ConfigurationError("there is no BigQuery here")
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Services:
     notes: Notes
     open_bucket: Callable[[str], Bucket]
     open_jobs: Callable[[], BatchJobs]
+    open_warehouse: Callable[[], Warehouse] = _no_warehouse
 
     @cached_property
     def bucket(self) -> Bucket:
@@ -35,10 +43,17 @@ class Services:
         """Vertex's jobs; the client is the largest import, so only tasks that need it pay for it."""
         return self.open_jobs()
 
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """BigQuery."""
+        return self.open_warehouse()
+
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink for a run; raises ConfigurationError when runs may not write there."""
         if spec.kind == "file":
             return FileSink(allowed.file(self.settings, spec), run)
+        if spec.kind == "bigquery":
+            return BigQuerySink(self.warehouse, self.bucket, allowed.table(self.settings, spec), spec, run)
         return BucketSink(self.open_bucket(allowed.folder(self.settings, spec, run)), run)
 
 
@@ -55,8 +70,15 @@ def build(settings: Settings) -> Services:
 
         return vertex.open_jobs(settings)
 
+    def open_warehouse() -> Warehouse:
+        try:
+            from promptmill.workers.adapters import bigquery
+        except ImportError as error:
+            raise NotInstalled("BigQuery needs an extra: pip install 'promptmill[bigquery]'") from error
+        return bigquery.open_warehouse(settings)
+
     connection = Connection(settings.index_url)
-    return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs)
+    return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs, open_warehouse)
 
 
 class PerProcess:

@@ -30,7 +30,7 @@ def submit(
         list[str] | None, typer.Option("--label", metavar="K=V", parser=label, help="A label; may be repeated.")
     ] = None,
     sink: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="gs://bucket/folder/ or a local file; may be repeated.")
+        list[str] | None, typer.Option(metavar="URL", help="gs://bucket/folder/, bq://project.dataset.table or a local file; may be repeated.")
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sending the same again with the same key makes no second run.")
@@ -118,7 +118,7 @@ def _send(
             model=model,
             name=name,
             labels=dict(_split(text) for text in labels),
-            sinks=[sinks.jsonl(url) for url in urls],
+            sinks=[sinks.bigquery(url) if url.startswith("bq://") else sinks.jsonl(url) for url in urls],
             idempotency_key=key,
             on_refused=refusals.note,
             on_sent=on_sent,

@@ -5,6 +5,7 @@ from pathlib import Path
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings, variable
+from promptmill.config.tables import Table, parse
 from promptmill.producers.messages import SinkSpec
 
 
@@ -37,6 +38,18 @@ def file(settings: Settings, spec: SinkSpec) -> Path:
     if not any(path.parent.is_relative_to(one) for one in folders):
         raise _refusal(spec)
     return path
+
+
+def table(settings: Settings, spec: SinkSpec) -> Table:
+    """Return the BigQuery table that runs may write to; raises ConfigurationError.
+
+    It is one of ``settings.sink_places``, or in a dataset or project that is.
+    """
+    wanted = parse(spec.url)
+    places = [place.rstrip("/") for place in settings.sink_places]
+    if not any(place.startswith("bq://") and f"{wanted.url}.".startswith(f"{place}.") for place in places):
+        raise _refusal(spec)
+    return wanted
 
 
 def _refusal(spec: SinkSpec) -> ConfigurationError:

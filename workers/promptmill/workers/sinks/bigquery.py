@@ -1,0 +1,167 @@
+"""Results as rows of a BigQuery table: parts are gathered in the bucket, and loaded by one job when the run ends.
+
+One load job a run, as BigQuery allows a table so many changes a day and no more, and as its rows then appear at once. The
+job has an id that follows from the run, and BigQuery runs no id twice.
+"""
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from promptmill.config import names
+from promptmill.config.errors import ConfigurationError, Permanent, Transient
+from promptmill.config.tables import Table
+from promptmill.producers.messages import SinkSpec
+from promptmill.workers.ports import Bucket
+from promptmill.workers.warehouse import MOST_URIS, Column, JobState, TableJob, Warehouse
+
+COLUMNS = (
+    Column("run", "STRING", "REQUIRED"),
+    Column("key", "STRING", "REQUIRED"),
+    Column("row", "INTEGER", "REQUIRED"),
+    Column("state", "STRING", "REQUIRED"),
+    Column("text", "STRING"),
+    Column("parsed", "JSON"),
+    Column("error", "RECORD", fields=(Column("reason", "STRING"), Column("message", "STRING"))),
+    Column("finish_reason", "STRING"),
+    Column("usage", "JSON"),
+    Column("attempt", "INTEGER"),
+    Column("model_version", "STRING"),
+    Column("metadata", "JSON"),
+    Column("content", "JSON"),
+)
+"""What is known of a result; a table may have fewer of them, and others that take NULL."""
+
+_FITTING = {
+    "STRING": {"STRING"},
+    "INTEGER": {"INTEGER", "INT64", "NUMERIC", "BIGNUMERIC", "FLOAT", "FLOAT64"},
+    "JSON": {"JSON", "RECORD", "STRUCT"},
+    "RECORD": {"JSON", "RECORD", "STRUCT"},
+}
+_PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.updateData")
+_MERGED_ON = {"run": ("run", "key"), "key": ("key",)}
+_STAGING_DAYS = 30
+_PASSING = frozenset(
+    {
+        "backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded", "quotaExceeded",
+        "rateLimitExceeded", "resourcesExceeded", "stopped", "tableUnavailable", "timeout",
+    }
+)  # fmt: skip
+"""Reasons of failed jobs that a new job may not meet (https://cloud.google.com/bigquery/docs/error-messages)."""
+_OVERTAKEN = "concurrent update"
+"""BigQuery's words when two statements change one table, under the reason invalidQuery."""
+_MAY_QUOTE_ROWS = frozenset({"invalid", "invalidQuery", "invalidUser"})
+"""Reasons whose messages may show values of rows, which are not for logs."""
+
+
+class BigQuerySink:
+    """One table; with ``merge`` rows are replaced by those of the same run and key, or of the same key, else appended."""
+
+    def __init__(
+        self, warehouse: Warehouse, bucket: Bucket, table: Table, spec: SinkSpec, run: str, patience: float = 20.0
+    ) -> None:
+        self._warehouse = warehouse
+        self._bucket = bucket
+        self._table = table
+        self._run = run
+        merge = str(spec.options.get("merge") or "")
+        if merge and merge not in _MERGED_ON:
+            raise ConfigurationError(f"sink {table.url}: merge is {' or '.join(_MERGED_ON)}, not {merge[:80]!r}")
+        self._on = _MERGED_ON.get(merge, ())
+        self._id = hashlib.sha256(f"{table} {merge}".encode()).hexdigest()[:8]
+        self._patience = patience
+
+    def check(self) -> None:
+        """Look for the dataset, the right to run jobs and to write, and fitting columns; make the table if need be."""
+        try:
+            self._warehouse.check_jobs(self._table)
+            columns = self._warehouse.columns(self._table)
+            if columns is None:
+                self._warehouse.create(self._table, COLUMNS)
+                columns = list(COLUMNS)
+            missing = set(_PERMISSIONS) - self._warehouse.may(self._table, _PERMISSIONS)
+        except Permanent as error:
+            raise ConfigurationError(f"sink {self._table.url} cannot be written: {error}") from error
+        wrong = [f"{name} is missing" for name in sorted(missing)] or list(_misfits(columns, self._on or ("key",)))
+        if wrong:
+            raise ConfigurationError(f"sink {self._table.url} cannot be written: {'; '.join(wrong)}")
+
+    def deliver(self, part: str, lines: bytes) -> None:
+        """Keep one part for the load, with the run's id in each of its rows: the same bytes every time."""
+        self._bucket.write(names.gathered(self._run, self._id, part), _with_run(lines, self._run))
+
+    def finish(self, parts: list[str]) -> str:
+        """Load all parts, and merge them if that is wanted; raises Transient while BigQuery is at it."""
+        loaded = self._staging() if self._on else self._table
+        for first in range(0, len(parts), MOST_URIS):
+            uris = [self._uri(part) for part in parts[first : first + MOST_URIS]]
+            self._bring_through(f"load{first}", loaded, partial(self._warehouse.load, uris=uris))
+        if self._on:
+            self._bring_through("merge", self._table, partial(self._warehouse.merge, source=loaded, on=self._on))
+            self._warehouse.drop(loaded)
+        return self._table.url
+
+    def _staging(self) -> Table:
+        """Make the table that a run's rows are merged from, with the columns of the sink's."""
+        columns = self._warehouse.columns(self._table)
+        if columns is None:
+            raise Permanent(f"sink {self._table.url} is not there any more")
+        staging = self._table._replace(name=f"promptmill_{self._run}_{self._id}")
+        self._warehouse.create(staging, columns, _STAGING_DAYS)
+        return staging
+
+    def _uri(self, part: str) -> str:
+        return f"{self._bucket.url}/{names.gathered(self._run, self._id, part)}"
+
+    def _bring_through(self, stage: str, table: Table, begin: Callable[[TableJob], None]) -> None:
+        """See that one job of this stage succeeds: find it, or begin it; after one that failed, the next of its name."""
+        for number in itertools.count():
+            job = TableJob(f"promptmill-{self._run}-{self._id}-{stage}-{number}", table)
+            state = self._warehouse.look(job)
+            begun = state is None
+            if begun:
+                begin(job)
+            state = self._await(job, state)
+            if not state.reason:
+                return
+            if begun:
+                raise _error(job, state)
+
+    def _await(self, job: TableJob, state: JobState | None) -> JobState:
+        until = time.monotonic() + self._patience
+        while state is None or not state.done:
+            if time.monotonic() > until:
+                raise Transient(f"job {job.id} of BigQuery is still under way")
+            time.sleep(min(0.5, self._patience / 10))
+            state = self._warehouse.look(job)
+        return state
+
+
+def _with_run(lines: bytes, run: str) -> bytes:
+    """Put the run's id in front of every line; a newline never stands inside of one."""
+    start = b'{"run":"%s",' % run.encode()
+    return start + lines[1:].replace(b"\n{", b"\n" + start) if lines else b""
+
+
+def _misfits(columns: Iterable[Column], needed: Iterable[str]) -> Iterator[str]:
+    theirs, ours = {column.name.lower(): column for column in columns}, {column.name: column for column in COLUMNS}
+    for name in needed:
+        if name not in theirs:
+            yield f"column {name} is missing"
+    for name, column in theirs.items():
+        own = ours.get(name)
+        if own is None and column.mode == "REQUIRED":
+            yield f"column {name} is REQUIRED, and nothing is known to put there"
+        elif own and column.mode == "REQUIRED" and own.mode != "REQUIRED":
+            yield f"column {name} is REQUIRED, but not every result has it"
+        elif own and (column.mode == "REPEATED" or column.type not in _FITTING[own.type]):
+            yield f"column {name} is {column.type} {column.mode}, not {own.type}"
+
+
+def _error(job: TableJob, state: JobState) -> Transient | Permanent:
+    quoting = state.reason in _MAY_QUOTE_ROWS and _OVERTAKEN not in state.message
+    words = f"see `bq show -j {job.id}`" if quoting else state.message
+    passing = state.reason in _PASSING or _OVERTAKEN in state.message
+    return (Transient if passing else Permanent)(f"job {job.id} of BigQuery failed: {state.reason}: {words}")
