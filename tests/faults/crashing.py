@@ -27,6 +27,7 @@ from promptmill.workers.app import make_app
 from promptmill.workers.ports import BatchJobs, Bucket
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
+from promptmill.workers.warehouse import Warehouse
 
 When = Literal["before", "after"]
 Pool = Literal["solo", "prefork"]
@@ -35,6 +36,7 @@ STRUCK = "struck"
 """What a journal says once a moment has come at which its worker lives on."""
 READS = frozenset(
     {"url", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
+    | {"columns", "may", "look", "check_jobs", "rows"}
     | {"ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
 )
 """What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
@@ -195,9 +197,13 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         jobs: Any = _Effects(real.open_jobs(), journal, lambda *_: "job")
         return jobs  # type: ignore[no-any-return]
 
+    def open_warehouse() -> Warehouse:
+        warehouse: Any = _Effects(real.open_warehouse(), journal, lambda *_: "table")
+        return warehouse  # type: ignore[no-any-return]
+
     index: Any = _Effects(real.index, journal, lambda *_: "index")
     notes: Any = _Effects(real.notes, journal, lambda *_: "note")
-    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs)
+    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, open_warehouse)
     object.__setattr__(watched, "journal", journal)
     return watched
 

@@ -253,7 +253,7 @@ def test_a_name_of_a_table_may_have_its_scheme_before_it(name: str) -> None:
     assert parse(parse(name).url) == parse(name)
 
 
-@pytest.mark.parametrize("places", ["bq://acme", "bq://acme.reviews", "gs://x, bq://acme.reviews.sentiment/"])
+@pytest.mark.parametrize("places", ["bq://", "bq://acme", "bq://acme.reviews", "gs://x, bq://acme.reviews.sentiment/"])
 def test_a_table_of_a_place_that_is_named_is_allowed(places: str) -> None:
     assert allowed.table(Settings(sinks=places), sinks.bigquery(str(TABLE))) == TABLE
 

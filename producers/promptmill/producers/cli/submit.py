@@ -30,7 +30,10 @@ def submit(
         list[str] | None, typer.Option("--label", metavar="K=V", parser=label, help="A label; may be repeated.")
     ] = None,
     sink: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="gs://bucket/folder/, bq://project.dataset.table or a local file; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="URL", help="gs://bucket/folder/, bq://project.dataset.table or a local file; may be repeated."
+        ),
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sending the same again with the same key makes no second run.")

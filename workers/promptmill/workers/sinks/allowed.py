@@ -43,11 +43,11 @@ def file(settings: Settings, spec: SinkSpec) -> Path:
 def table(settings: Settings, spec: SinkSpec) -> Table:
     """Return the BigQuery table that runs may write to; raises ConfigurationError.
 
-    It is one of ``settings.sink_places``, or in a dataset or project that is.
+    It is one of ``settings.sink_places``, or in a dataset or project that is; ``bq://`` alone stands for all.
     """
     wanted = parse(spec.url)
-    places = [place.rstrip("/") for place in settings.sink_places]
-    if not any(place.startswith("bq://") and f"{wanted.url}.".startswith(f"{place}.") for place in places):
+    places = [place.partition(":")[2].strip("/") for place in settings.sink_places if place.startswith("bq:")]
+    if not any(not place or f"{wanted}.".startswith(f"{place}.") for place in places):
         raise _refusal(spec)
     return wanted
 
