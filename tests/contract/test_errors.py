@@ -243,6 +243,7 @@ def test_every_error_of_bigquery_is_classified(error: Exception) -> None:
         ("may", [TABLE, ["p"]]),
         ("look", [JOB]),
         ("load", [JOB, ["gs://b/n"]]),
+        ("extract", [JOB, "gs://b/*"]),
         ("merge", [JOB, TABLE, ["key"]]),
         ("drop", [TABLE]),
         ("rows", [TABLE]),

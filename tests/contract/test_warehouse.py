@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from bigquery_server import PROJECT, running_bigquery
@@ -35,7 +36,10 @@ def bigquery_url(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def warehouse(request: pytest.FixtureRequest) -> Iterator[Warehouse]:
     if request.param == "fake":
         bucket: MemoryBucket = request.getfixturevalue("files")
-        yield FakeWarehouse(lambda uri: bucket.read(uri.removeprefix(f"{bucket.url}/")))
+        yield FakeWarehouse(
+            lambda uri: bucket.read(uri.removeprefix(f"{bucket.url}/")),
+            write=lambda uri, data: bucket.write(uri.removeprefix(f"{bucket.url}/"), data),
+        )
         return
     url = request.getfixturevalue("bigquery_url")
     with surroundings({"BIGQUERY_EMULATOR_HOST": url}):
@@ -150,6 +154,21 @@ def test_a_job_whose_file_is_missing_fails_and_appends_nothing(
 
     assert through(warehouse, job(table)).reason
     assert rows(warehouse, table) == {}
+
+
+def test_a_table_is_extracted_into_files_of_json_once(
+    warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str], files: Bucket
+) -> None:
+    warehouse.load(job(table), [put("rows.jsonl", ROW + FAILED)])
+    through(warehouse, job(table))
+    for _ in range(2):
+        warehouse.extract(job(table, "out"), f"{files.url}/out/predictions-*.jsonl")
+        assert through(warehouse, job(table, "out")) == JobState(True)
+
+    (stored,) = files.list("out/")
+    lines = [msgspec.json.decode(line) for line in files.read(stored.name).splitlines()]
+    assert sorted(line["key"] for line in lines) == ["a", "b"]
+    assert {"shop": [7]} in [line["metadata"] for line in lines]
 
 
 def test_a_merge_replaces_equal_rows_and_adds_the_others(

@@ -5,10 +5,13 @@ from itertools import permutations
 
 import pytest
 
+from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.config.settings import Settings
 from promptmill.config.tables import Table, parse
 from promptmill.producers import sinks
+from promptmill.producers.messages import Manifest
+from promptmill.workers import facts
 from promptmill.workers.fakes import FakeWarehouse, MemoryBucket
 from promptmill.workers.sinks import allowed
 from promptmill.workers.sinks.bigquery import COLUMNS, BigQuerySink
@@ -36,6 +39,7 @@ def warehouse(bucket: MemoryBucket) -> FakeWarehouse:
 @pytest.fixture
 def sink(bucket: MemoryBucket, warehouse: FakeWarehouse) -> Callable[..., BigQuerySink]:
     def opened(run: str = "run", merge: str = "", patience: float = 0.05) -> BigQuerySink:
+        facts.put(bucket, names.manifest(run), Manifest(run, "gemini", 7.0))
         spec = sinks.bigquery(str(TABLE), merge=merge)  # type: ignore[arg-type]
         return BigQuerySink(warehouse, bucket, TABLE, spec, run, patience)
 
@@ -149,7 +153,7 @@ def test_a_job_that_failed_for_good_says_so_without_showing_a_row_and_a_replay_b
     one = sink()
     one.check()
     deliver_all(one)
-    with pytest.raises(Permanent, match=r"invalid: see `bq show -j promptmill-run-\w+-load0-0`") as refusal:
+    with pytest.raises(Permanent, match=r"invalid: see `bq show -j promptmill-run-\w+-\w+-load0-0`") as refusal:
         one.finish(list(PARTS))
     assert "secret" not in str(refusal.value)
 
@@ -179,6 +183,20 @@ def test_a_worker_that_dies_between_two_jobs_loses_and_doubles_nothing(
 
 def _die(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("other", ["another mill", "a run that was deleted and sent again"])
+def test_the_same_id_in_another_mill_or_at_another_time_is_another_run(
+    bucket: MemoryBucket, warehouse: FakeWarehouse, sink: Callable[..., BigQuerySink], other: str
+) -> None:
+    through(sink())
+    elsewhere = MemoryBucket("gs://fake/other") if other == "another mill" else bucket
+    elsewhere.delete(names.manifest("run"))
+    facts.put(elsewhere, names.manifest("run"), Manifest("run", "gemini", 8.0))
+    warehouse._read = lambda uri: elsewhere.read(uri.removeprefix(f"{elsewhere.url}/"))
+
+    through(BigQuerySink(warehouse, elsewhere, TABLE, sinks.bigquery(str(TABLE)), "run", 0.05))
+    assert len(warehouse.tables[TABLE]) == 6
 
 
 def test_a_run_of_very_many_parts_is_loaded_by_several_jobs(

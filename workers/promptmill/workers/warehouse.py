@@ -60,6 +60,10 @@ class Warehouse(Protocol):
         """Begin to append ``gs://`` files of JSON lines to ``job.table``, all or nothing; fine if the job is there."""
         ...
 
+    def extract(self, job: TableJob, uri: str) -> None:
+        """Begin to write ``job.table`` to ``gs://`` files of JSON lines, with numbers for the ``*``; fine if it is there."""
+        ...
+
     def merge(self, job: TableJob, source: Table, on: Sequence[str]) -> None:
         """Begin to put the rows of ``source`` into ``job.table``, in place of those that are equal in the columns ``on``.
 

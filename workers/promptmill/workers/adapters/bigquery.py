@@ -101,6 +101,15 @@ class BigQuery:
                 list(uris), str(job.table), job_id=job.id, location=location, job_config=config, **_CALL
             )
 
+    def extract(self, job: TableJob, uri: str) -> None:
+        """Begin to write a table to files."""
+        config = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")
+        location = self._location(job.table)
+        with _begun(job):
+            self._client.extract_table(
+                str(job.table), uri, job_id=job.id, location=location, job_config=config, **_CALL
+            )
+
     def merge(self, job: TableJob, source: Table, on: Sequence[str]) -> None:
         """Begin a MERGE."""
         sql = _merge(job.table, source, on, [field.name for field in self._schema(job.table)])

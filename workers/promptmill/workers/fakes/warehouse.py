@@ -14,9 +14,14 @@ Row = dict[str, Any]
 
 
 class FakeWarehouse:
-    """A ``Warehouse`` with ``datasets`` (project.dataset); loads read through ``read``, which is given a URI."""
+    """A ``Warehouse`` with ``datasets`` (project.dataset); files are read and written by their URI."""
 
-    def __init__(self, read: Callable[[str], bytes], datasets: Sequence[str] = ("acme.reviews",)) -> None:
+    def __init__(
+        self,
+        read: Callable[[str], bytes],
+        datasets: Sequence[str] = ("acme.reviews",),
+        write: Callable[[str, bytes], None] = lambda _, __: None,
+    ) -> None:
         self.tables: dict[Table, list[Row]] = {}
         self.denied: set[str] = set()
         self.fail_next: list[JobState] = []
@@ -25,6 +30,7 @@ class FakeWarehouse:
         """How many looks at a job find it still under way."""
         self.begun: list[str] = []
         self._read = read
+        self._write = write
         self._datasets = set(datasets)
         self._columns: dict[Table, list[Column]] = {}
         self._jobs: dict[str, JobState] = {}
@@ -71,6 +77,12 @@ class FakeWarehouse:
             self.tables[job.table] += [{name: row.get(name) for name in columns} for row in rows]
 
         self._run(job, work)
+
+    def extract(self, job: TableJob, uri: str) -> None:
+        """Write the rows of a table to one file."""
+        self._require(job.table)
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in self.tables[job.table])
+        self._run(job, lambda: self._write(uri.replace("*", "000000000000"), lines))
 
     def merge(self, job: TableJob, source: Table, on: Sequence[str]) -> None:
         """Replace the rows that are equal in the columns ``on``."""

@@ -5,17 +5,17 @@ job has an id that follows from the run, and BigQuery runs no id twice.
 """
 
 import hashlib
-import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 
 from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, Permanent, Transient
+from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.config.tables import Table
 from promptmill.producers.messages import SinkSpec
+from promptmill.workers import table_jobs
 from promptmill.workers.ports import Bucket
-from promptmill.workers.warehouse import MOST_URIS, Column, JobState, TableJob, Warehouse
+from promptmill.workers.table_jobs import PATIENCE
+from promptmill.workers.warehouse import MOST_URIS, Column, TableJob, Warehouse
 
 COLUMNS = (
     Column("run", "STRING", "REQUIRED"),
@@ -43,24 +43,13 @@ _FITTING = {
 _PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.updateData")
 _MERGED_ON = {"run": ("run", "key"), "key": ("key",)}
 _STAGING_DAYS = 30
-_PASSING = frozenset(
-    {
-        "backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded", "quotaExceeded",
-        "rateLimitExceeded", "resourcesExceeded", "stopped", "tableUnavailable", "timeout",
-    }
-)  # fmt: skip
-"""Reasons of failed jobs that a new job may not meet (https://cloud.google.com/bigquery/docs/error-messages)."""
-_OVERTAKEN = "concurrent update"
-"""BigQuery's words when two statements change one table, under the reason invalidQuery."""
-_MAY_QUOTE_ROWS = frozenset({"invalid", "invalidQuery", "invalidUser"})
-"""Reasons whose messages may show values of rows, which are not for logs."""
 
 
 class BigQuerySink:
     """One table; with ``merge`` rows are replaced by those of the same run and key, or of the same key, else appended."""
 
     def __init__(
-        self, warehouse: Warehouse, bucket: Bucket, table: Table, spec: SinkSpec, run: str, patience: float = 20.0
+        self, warehouse: Warehouse, bucket: Bucket, table: Table, spec: SinkSpec, run: str, patience: float = PATIENCE
     ) -> None:
         self._warehouse = warehouse
         self._bucket = bucket
@@ -108,35 +97,19 @@ class BigQuerySink:
         columns = self._warehouse.columns(self._table)
         if columns is None:
             raise Permanent(f"sink {self._table.url} is not there any more")
-        staging = self._table._replace(name=f"promptmill_{self._run}_{self._id}")
+        staging = self._table._replace(name=f"promptmill-{self._mark}-{self._id}")
         self._warehouse.create(staging, columns, _STAGING_DAYS)
         return staging
 
+    def _bring_through(self, stage: str, table: Table, begin: Callable[[TableJob], None]) -> None:
+        table_jobs.bring_through(self._warehouse, f"{self._mark}-{self._id}-{stage}", table, begin, self._patience)
+
+    @cached_property
+    def _mark(self) -> str:
+        return table_jobs.mark(self._bucket, self._run)
+
     def _uri(self, part: str) -> str:
         return f"{self._bucket.url}/{names.gathered(self._run, self._id, part)}"
-
-    def _bring_through(self, stage: str, table: Table, begin: Callable[[TableJob], None]) -> None:
-        """See that one job of this stage succeeds: find it, or begin it; after one that failed, the next of its name."""
-        for number in itertools.count():
-            job = TableJob(f"promptmill-{self._run}-{self._id}-{stage}-{number}", table)
-            state = self._warehouse.look(job)
-            begun = state is None
-            if begun:
-                begin(job)
-            state = self._await(job, state)
-            if not state.reason:
-                return
-            if begun:
-                raise _error(job, state)
-
-    def _await(self, job: TableJob, state: JobState | None) -> JobState:
-        until = time.monotonic() + self._patience
-        while state is None or not state.done:
-            if time.monotonic() > until:
-                raise Transient(f"job {job.id} of BigQuery is still under way")
-            time.sleep(min(0.5, self._patience / 10))
-            state = self._warehouse.look(job)
-        return state
 
 
 def _with_run(lines: bytes, run: str) -> bytes:
@@ -158,10 +131,3 @@ def _misfits(columns: Iterable[Column], needed: Iterable[str]) -> Iterator[str]:
             yield f"column {name} is REQUIRED, but not every result has it"
         elif own and (column.mode == "REPEATED" or column.type not in _FITTING[own.type]):
             yield f"column {name} is {column.type} {column.mode}, not {own.type}"
-
-
-def _error(job: TableJob, state: JobState) -> Transient | Permanent:
-    quoting = state.reason in _MAY_QUOTE_ROWS and _OVERTAKEN not in state.message
-    words = f"see `bq show -j {job.id}`" if quoting else state.message
-    passing = state.reason in _PASSING or _OVERTAKEN in state.message
-    return (Transient if passing else Permanent)(f"job {job.id} of BigQuery failed: {state.reason}: {words}")
