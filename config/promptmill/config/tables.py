@@ -37,3 +37,11 @@ def parse(name: str) -> Table:
     if match is None:
         raise ConfigurationError(f"{name[:200]!r} is no BigQuery table; it must look like project.dataset.table")
     return Table(*match.groups())
+
+
+def parse_dataset(name: str) -> str:
+    """Return ``project.dataset`` of a name that may have ``bq://`` before it; raises ConfigurationError."""
+    try:
+        return str(parse(f"{name.rstrip('/')}.all")).removesuffix(".all")
+    except ConfigurationError:
+        raise ConfigurationError(f"{name[:200]!r} is no BigQuery dataset; it must look like project.dataset") from None

@@ -91,7 +91,7 @@ def test_no_row_is_there_before_the_run_ends_and_each_has_all_that_is_known(
 
     one.finish(list(PARTS))
     assert warehouse.tables[TABLE][0] == dict.fromkeys((column.name for column in COLUMNS), None) | {
-        "run": "run", "key": "a", "row": 1, "state": "succeeded", "text": 'line\n{"key"',
+        "run": "run", "key": "a", "row": 1, "state": "succeeded", "attempt": 1, "text": 'line\n{"key"',
     }  # fmt: skip
 
 

@@ -103,7 +103,7 @@ class BigQuery:
 
     def extract(self, job: TableJob, uri: str) -> None:
         """Begin to write a table to files."""
-        config = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")
+        config: Any = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")  # type: ignore[no-untyped-call]
         location = self._location(job.table)
         with _begun(job):
             self._client.extract_table(

@@ -40,6 +40,11 @@ def file(settings: Settings, spec: SinkSpec) -> Path:
     return path
 
 
+def dataset(settings: Settings, tables: str) -> None:
+    """Raise ConfigurationError unless runs may have tables in the BigQuery dataset ``tables``."""
+    table(settings, SinkSpec("bigquery", f"{tables}.all"))
+
+
 def table(settings: Settings, spec: SinkSpec) -> Table:
     """Return the BigQuery table that runs may write to; raises ConfigurationError.
 

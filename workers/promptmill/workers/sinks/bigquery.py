@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 
+import msgspec
+
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.config.tables import Table
@@ -41,6 +43,8 @@ _FITTING = {
     "RECORD": {"JSON", "RECORD", "STRUCT"},
 }
 _PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.updateData")
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
 _MERGED_ON = {"run": ("run", "key"), "key": ("key",)}
 _STAGING_DAYS = 30
 
@@ -79,7 +83,7 @@ class BigQuerySink:
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Keep one part for the load, with the run's id in each of its rows: the same bytes every time."""
-        self._bucket.write(names.gathered(self._run, self._id, part), _with_run(lines, self._run))
+        self._bucket.write(names.gathered(self._run, self._id, part), b"".join(_rows(lines, self._run)))
 
     def finish(self, parts: list[str]) -> str:
         """Load all parts, and merge them if that is wanted; raises Transient while BigQuery is at it."""
@@ -112,10 +116,11 @@ class BigQuerySink:
         return f"{self._bucket.url}/{names.gathered(self._run, self._id, part)}"
 
 
-def _with_run(lines: bytes, run: str) -> bytes:
-    """Put the run's id in front of every line; a newline never stands inside of one."""
-    start = b'{"run":"%s",' % run.encode()
-    return start + lines[1:].replace(b"\n{", b"\n" + start) if lines else b""
+def _rows(lines: bytes, run: str) -> Iterator[bytes]:
+    """Complete every line by the run, and the first attempt, which results do not name; values stay as they are."""
+    told = {"run": msgspec.Raw(b'"%s"' % run.encode()), "attempt": msgspec.Raw(b"1")}
+    for line in lines.split(b"\n")[:-1]:
+        yield _encode(told | _decode(line)) + b"\n"
 
 
 def _misfits(columns: Iterable[Column], needed: Iterable[str]) -> Iterator[str]:
