@@ -7,6 +7,7 @@ extensions are among them, so that nothing is fetched when it runs.
 import contextlib
 import fcntl
 import functools
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,7 @@ def running_bigquery(directory: Path, storage: str = "") -> Iterator[str]:
             url = f"http://127.0.0.1:{port}"
             until(lambda: server.poll() is not None or _answers(url), 60, "BigQuery's stand-in")
             assert server.poll() is None, (directory / "bigquery.log").read_text()
+            _meet_storage(url)
             yield url
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -92,6 +95,28 @@ def _find_python() -> str | None:
 def _is_3_13(python: str) -> bool:
     asked = subprocess.run([python, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, check=False)
     return asked.stdout.strip() == b"(3, 13)"
+
+
+def _meet_storage(url: str) -> None:
+    """Have it load a file that is not there: it makes itself known to storage at its first load, and two at once fail."""
+    load = {
+        "destinationTable": {"projectId": PROJECT, "datasetId": "local", "tableId": "none"},
+        "sourceUris": ["gs://nowhere/none.jsonl"],
+        "sourceFormat": "NEWLINE_DELIMITED_JSON",
+    }
+    body = json.dumps({"jobReference": {"jobId": "first"}, "configuration": {"load": load}}).encode()
+    asked = urllib.request.Request(
+        f"{url}/bigquery/v2/projects/{PROJECT}/jobs", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        assert answer.status == 200
+    look = f"{url}/bigquery/v2/projects/{PROJECT}/jobs/first"
+    until(lambda: _ask(look)["status"]["state"] == "DONE", 60, "the first load")
+
+
+def _ask(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return json.load(answer)
 
 
 def _free_port() -> int:
