@@ -19,6 +19,7 @@ from promptmill.producers.results import Error, Result
 from promptmill.workers import budget, facts, reasons
 from promptmill.workers.correlate import request_hash
 from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
+from promptmill.workers.nested import unnested
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.shard import wanted_rows
 
@@ -176,7 +177,8 @@ class PartReader:
 
     def results(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield each result as a line of JSON: at most one success and one failure for a row."""
-        for offset, data in lines:
+        for offset, raw in lines:
+            data = unnested(raw)
             line = _read(data)
             if line is None:
                 self._counts["unreadable"] += 1
