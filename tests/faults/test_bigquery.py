@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,9 +17,9 @@ from promptmill.config.tables import Table
 from promptmill.producers import Result, Run, sinks
 from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
 from proxy import HttpProxy
-from stack import Site, surroundings
+from stack import Site, read_results, running, surroundings
 
-LIFE = 90.0
+LIFE = 150.0
 DEATHS = [
     Crash("create table", "after"),
     Crash("deliver sink", "after"),
@@ -78,6 +79,41 @@ def test_a_worker_may_die_around_every_step_of_a_load_and_each_row_is_there_once
 
     with ThreadPoolExecutor(4) as pool:
         assert [breach for found in pool.map(die, range(len(DEATHS))) for breach in found] == []
+
+
+TABLES_DIE = [
+    Crash("create table", "after"),
+    Crash("load table", "before"),
+    Crash("load table", "after"),
+    Crash("create job", "after"),
+    Crash("extract table", "before"),
+    Crash("extract table", "after"),
+]
+
+
+@pytest.mark.slow
+def test_a_worker_may_die_around_every_table_of_a_job_and_nothing_is_lost_or_paid_for_twice(
+    mills: Mills, servers: Site, bigquery: str, warehouse: BigQuery, tmp_path: Path
+) -> None:
+    known = {"BIGQUERY_EMULATOR_HOST": bigquery}
+    where = servers.environment | known
+
+    def die(place: int, vertex: Site) -> list[str]:
+        crash, endpoint = TABLES_DIE[place], vertex.environment["PROMPTMILL_VERTEX_ENDPOINT"]
+        with mills.mill(f"tables-{place}", known | {"PROMPTMILL_VERTEX_ENDPOINT": endpoint}) as mill:
+            doomed = mill.work(crash)
+            run = mill.submit(tables="acme.reviews")
+            doomed.join(LIFE)
+            assert not doomed.is_alive(), f"{crash} never came"
+            mill.work()
+            mill.wait(run, LIFE)
+            found = {"the file": read_results(mill.answers)}
+            seen = observe(run, map(str, range(1, 11)), vertex.jobs, found)
+            return [f"{crash}: {breach}" for breach in violations(seen)]
+
+    with running(tmp_path, ("emulator",), latency=0.3, settings=where) as vertex, ThreadPoolExecutor(4) as pool:
+        dying = [pool.submit(die, place, vertex) for place in range(len(TABLES_DIE))]
+        assert [breach for died in dying for breach in died.result()] == []
 
 
 def test_answers_that_are_lost_and_calls_that_fail_leave_each_row_once(

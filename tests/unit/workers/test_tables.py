@@ -138,7 +138,7 @@ def test_rows_are_read_from_a_table_or_a_query_and_from_nothing_else(warehouse: 
             return iter(())
 
     assert list(read(warehouse, "bq://acme.reviews.t")) == [{"id": 1}]
-    other = Asked(bytes)
+    other = Asked(lambda _: b"")
     list(read(other, "with t as (select 1) select * from t"))
     list(read(other, "bq://acme.reviews.t", "id"))
     assert asked == ["with t as (select 1) select * from t", "SELECT * FROM `acme.reviews.t` ORDER BY `id`"]
