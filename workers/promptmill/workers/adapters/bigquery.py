@@ -12,7 +12,15 @@ from google.auth import exceptions as auth_exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-from promptmill.config.errors import ConfigurationError, Conflict, NotFound, Permanent, PromptmillError, Transient
+from promptmill.config.errors import (
+    ConfigurationError,
+    Conflict,
+    Denied,
+    NotFound,
+    Permanent,
+    PromptmillError,
+    Transient,
+)
 from promptmill.config.settings import Settings
 from promptmill.config.tables import Table
 from promptmill.workers.adapters import failures
@@ -209,8 +217,9 @@ def _translation(what: str, error: Exception) -> PromptmillError:
             return NotFound(words)
         case HTTPStatus.CONFLICT:
             return Conflict(words)
-    passing = _reason(error) in _PASSING or failures.may_pass(error)
-    return (Transient if passing else Permanent)(words)
+    if _reason(error) in _PASSING or failures.may_pass(error):
+        return Transient(words)
+    return (Denied if failures.is_denied(error) else Permanent)(words)
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 import msgspec
 
 from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, Permanent
+from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.config.tables import Table
 from promptmill.producers.messages import SinkSpec
 from promptmill.workers import table_jobs
@@ -75,7 +75,7 @@ class BigQuerySink:
                 self._warehouse.create(self._table, COLUMNS)
                 columns = list(COLUMNS)
             missing = set(_PERMISSIONS) - self._warehouse.may(self._table, _PERMISSIONS)
-        except Permanent as error:
+        except (Permanent, Denied) as error:
             raise ConfigurationError(f"sink {self._table.url} cannot be written: {error}") from error
         wrong = [f"{name} is missing" for name in sorted(missing)] or list(_misfits(columns, self._on or ("key",)))
         if wrong:

@@ -8,7 +8,7 @@ BigQuery's with ids that follow from the attempt, and run once. The tables go aw
 from functools import partial
 
 from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, Permanent
+from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.config.tables import SCHEME, Table, parse
 from promptmill.producers.messages import Manifest
 from promptmill.workers import facts, table_jobs
@@ -26,7 +26,7 @@ def check(warehouse: Warehouse, manifest: Manifest) -> None:
     dataset = _dataset(manifest)
     try:
         warehouse.check_jobs(dataset)
-    except Permanent as error:
+    except (Permanent, Denied) as error:
         raise ConfigurationError(f"tables {manifest.tables}: {error}") from error
 
 
