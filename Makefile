@@ -27,7 +27,7 @@ demo: $(READY)  ## run 1,500 translations through the whole stack on this machin
 	@$(BIN)/promptmill demo $(ARGS)
 
 test: $(READY) lint  ## all tests but those that take minutes, and lint
-	@for tier in $(TIERS); do echo "tests/$$tier"; $(BIN)/pytest -q -m "not slow" -n 3 --dist loadfile tests/$$tier || exit 1; done
+	@for tier in $(TIERS); do echo "tests/$$tier"; $(BIN)/pytest -q -rs -m "not slow" -n 3 --dist loadfile tests/$$tier || exit 1; done
 
 test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit

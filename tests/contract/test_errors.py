@@ -15,9 +15,12 @@ import urllib3.exceptions as wire
 from google.protobuf import json_format
 
 from promptmill.config.errors import Conflict, Denied, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.tables import Table
+from promptmill.workers.adapters.bigquery import BigQuery
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports import JobRequest
+from promptmill.workers.warehouse import Column, TableJob
 
 core: Any = google.api_core.exceptions
 auth: Any = google.auth.exceptions
@@ -94,6 +97,7 @@ def raised(call: Any, *arguments: Any) -> Exception:
 
 
 STORAGE = errors(*ANY_CLIENT, storage, others=[storage.InvalidResponse(Reply(status), "words") for status in STATUSES])
+BIGQUERY = errors(*ANY_CLIENT, others=[ValueError("no such enum"), TypeError("no such argument")])
 VERTEX = errors(*ANY_CLIENT, others=[json_format.ParseError("no such type")])
 
 
@@ -217,3 +221,79 @@ def test_a_source_that_breaks_while_it_is_stored_speaks_for_itself() -> None:
     error = raised(StorageBucket(Raising(ValueError()), "b", "p").write_stream, "n", pieces())
 
     assert str(error) == "chunk 7 does not exist"
+
+
+TABLE = Table("acme", "reviews", "t")
+JOB = TableJob("j", TABLE)
+
+
+def tables(error: Exception) -> BigQuery:
+    """A warehouse that knows where its dataset lies, and nothing else."""
+    warehouse = BigQuery(Raising(error))
+    warehouse._locations["acme", "reviews"] = "EU"
+    return warehouse
+
+
+@pytest.mark.parametrize("error", BIGQUERY)
+def test_every_error_of_bigquery_is_classified(error: Exception) -> None:
+    calls: list[tuple[str, Any]] = [
+        ("check_jobs", [TABLE]),
+        ("columns", [TABLE]),
+        ("create", [TABLE, [Column("key", "STRING")]]),
+        ("may", [TABLE, ["p"]]),
+        ("look", [JOB]),
+        ("load", [JOB, ["gs://b/n"]]),
+        ("extract", [JOB, "gs://b/*"]),
+        ("merge", [JOB, TABLE, ["key"]]),
+        ("drop", [TABLE]),
+        ("rows", [TABLE]),
+        ("rows", ["SELECT 1"]),
+    ]
+    for name, arguments in calls:
+        if name in {"columns", "look"} and getattr(error, "code", 0) == 404:
+            continue  # there is no such table or job, which is an answer
+        if name == "extract" and getattr(error, "code", 0) == 409:
+            continue  # the job is there already
+        assert isinstance(raised(getattr(tables(error), name), *arguments), Transient | Permanent)
+    assert isinstance(raised(BigQuery(Raising(error)).look, JOB), Transient | Permanent)
+
+
+TABLES: list[tuple[Exception, type[Exception]]] = [
+    (core.NotFound("a"), NotFound),
+    (core.Conflict("a"), Conflict),
+    (core.Forbidden("a", errors=[{"reason": "accessDenied"}]), Denied),
+    (core.Forbidden("a", errors=[{"reason": "quotaExceeded"}]), Transient),
+    (core.Forbidden("a", errors=[{"reason": "rateLimitExceeded"}]), Transient),
+    (core.BadRequest("a", errors=[{"reason": "invalidQuery"}]), Permanent),
+    (core.ServiceUnavailable("a"), Transient),
+    (auth.RefreshError("revoked"), Denied),
+    (http.ReadTimeout("a"), Transient),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), TABLES, ids=[f"{type(row[0]).__name__}-{row[1].__name__}-{n}" for n, row in enumerate(TABLES)]
+)
+def test_whether_trying_again_helps_decides_what_bigquery_raises(error: Exception, kind: type[Exception]) -> None:
+    assert type(raised(tables(error).drop, TABLE)) is kind
+
+
+def test_a_job_whose_id_was_used_is_fine() -> None:
+    warehouse = BigQuery(_Taken())
+    warehouse.load(JOB, ["gs://b/n"])
+    warehouse.merge(JOB, TABLE, ["key"])
+
+
+class _Taken:
+    """A client that has every job already."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def __call__(self, *_: Any, **asked: Any) -> Any:
+        if "job_id" in asked:
+            raise core.Conflict("Already Exists: Job")
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())

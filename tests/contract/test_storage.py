@@ -370,3 +370,16 @@ def test_buckets_are_created_listed_and_removed(server: Server) -> None:
     assert server.call("POST", "/storage/v1/b?project=p", json.dumps({"name": name}).encode()).status == 409
     bucket.delete()
     assert not bucket.exists()
+
+
+def test_an_object_can_be_read_by_the_paths_of_the_xml_api(server: Server) -> None:
+    """As DuckDB does, and through it BigQuery's stand-in."""
+    server.blob("a b.jsonl").upload_from_string(b"0123456789")
+    path = f"/{BUCKET}/{server.folder}/a%20b.jsonl"
+
+    head = server.call("HEAD", path)
+    assert (head.status, head.headers["content-length"], head.body) == (200, "10", b"")
+    assert server.call("GET", path).body == b"0123456789"
+    part = server.call("GET", path, range="bytes=2-4")
+    assert (part.status, part.body) == (206, b"234")
+    assert server.call("GET", path.replace("jsonl", "none")).status == 404

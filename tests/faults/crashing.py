@@ -30,6 +30,7 @@ from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.opening import Ways
 from promptmill.workers.sinks.webhook import Web
+from promptmill.workers.warehouse import Warehouse
 
 When = Literal["before", "after"]
 Pool = Literal["solo", "prefork"]
@@ -37,21 +38,9 @@ Deed = Literal["die", "die whole", "stop", "wait", "wipe"]
 STRUCK = "struck"
 """What a journal says once a moment has come at which its worker lives on."""
 READS = frozenset(
-    {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect"}
-    | {
-        "url",
-        "name",
-        "read",
-        "read_range",
-        "find",
-        "list",
-        "exists",
-        "get",
-        "left_in_queue",
-        "now",
-        "open_jobs",
-        "slots",
-    }
+    {"url", "name", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
+    | {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect", "stands_still"}
+    | {"columns", "may", "look", "check_jobs", "rows"}
     | {"ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
 )
 """What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
@@ -237,9 +226,14 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         web: Any = _Effects(real.ways.open_web(), journal, lambda *_: "web")
         return web  # type: ignore[no-any-return]
 
+    def open_warehouse() -> Warehouse:
+        warehouse: Any = _Effects(real.ways.open_warehouse(), journal, lambda *_: "table")
+        return warehouse  # type: ignore[no-any-return]
+
     index: Any = _Effects(real.index, journal, lambda *_: "index")
     notes: Any = _Effects(real.notes, journal, lambda *_: "note")
-    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, Ways(open_database, open_web))
+    ways = Ways(open_database, open_web, open_warehouse)
+    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, ways)
     object.__setattr__(watched, "journal", journal)
     return watched
 

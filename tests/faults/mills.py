@@ -50,7 +50,7 @@ QUICK = {
     "PROMPTMILL_CHUNK_BYTES": "16384",
     "PROMPTMILL_MAX_REQUESTS_PER_JOB": "5",
     "PROMPTMILL_PART_BYTES": "16384",
-    "PROMPTMILL_SINKS": "/,gs://,postgresql://,http://",
+    "PROMPTMILL_SINKS": "/,gs://,bq://,postgresql://,http://",
 }
 """Settings with which ten requests make two chunks, two shards and several parts of each."""
 

@@ -23,6 +23,7 @@ runs/<run>/shards/<shard>/<attempt>/
     late.json                                how a job that was given up ended after all
     harvested.json                           how many of its answers are kept
     output/…                                 what Vertex writes
+runs/<run>/gathered/<sink>/<part>.jsonl      rows for a sink that takes all at once
 runs/<run>/late/<part>.jsonl                 answers of jobs that were given up and ended after all
 runs/<run>/report.json                       the run is done
 dead/<step>                                  work that was refused so often that a person must look
@@ -96,6 +97,11 @@ def aborted(run: str) -> str:
 def cancelled(run: str) -> str:
     """Name of the fact that the run is to end with what it has."""
     return folder(run) + "cancelled.json"
+
+
+def gathered(run: str, sink: str, part: str) -> str:
+    """Name of the rows of one part for a sink that takes them all at once."""
+    return f"{folder(run)}gathered/{sink}/{part}.jsonl"
 
 
 def late_folder(run: str) -> str:

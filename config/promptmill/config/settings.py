@@ -11,7 +11,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.config.urls import is_open, masked
 
 MIB = 1 << 20
-_PLACES = ("gs://", "/", "postgresql://", "https://", "http://")
+_PLACES = ("gs://", "/", "bq://", "postgresql://", "https://", "http://")
 
 
 def _env(*names: str) -> AliasChoices:
@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         str, Field(validation_alias=_env("storage_emulator_host", "STORAGE_EMULATOR_HOST"))
     ] = ""
     """Cloud Storage emulator in place of Google's; read by the storage library itself too."""
+    bigquery_emulator_host: Annotated[
+        str, Field(validation_alias=_env("bigquery_emulator_host", "BIGQUERY_EMULATOR_HOST"))
+    ] = ""
+    """BigQuery emulator in place of Google's; read by the BigQuery library itself too."""
     vertex_endpoint: str = ""
     """``http://…`` base URL of a server that speaks the Vertex AI API, in place of Google's."""
     model: str = ""
@@ -52,8 +56,8 @@ class Settings(BaseSettings):
     """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
     sinks: str = ""
     """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/``, ``/folder/``,
-    ``postgresql://host/database`` and ``https://host/path/``, with commas between; all below is allowed. What the
-    workers are told counts.
+    ``bq://project.dataset``, ``postgresql://host/database`` and ``https://host/path/``, with commas between; all below is
+    allowed. What the workers are told counts.
     """
     named_sinks: SecretStr = SecretStr("")
     """Sinks that runs use by name, so that their secrets stay with the workers: a JSON object of URLs, or of objects with
@@ -134,7 +138,7 @@ class Settings(BaseSettings):
         _named(value)
         return value
 
-    @field_validator("vertex_endpoint", "storage_emulator_host")
+    @field_validator("vertex_endpoint", "storage_emulator_host", "bigquery_emulator_host")
     @classmethod
     def _endpoint_is_an_http_url(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):

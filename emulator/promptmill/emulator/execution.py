@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import IO, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from .jobs import FAILED, Job, Outcome
 from .output import Spools
 from .responders import Responder
 from .storage import Storage, StorageFailed, split_uri
+from .tables import GoogleTables, Tables
 
 
 class Abandoned(Exception):
@@ -45,6 +46,7 @@ class Execution:
     responder: Responder
     clock: Clock
     limits: Limits = field(default_factory=Limits)
+    tables: Tables = field(default_factory=GoogleTables)
 
     def run(self, job: Job, control: Control) -> None:
         """Do all the work of a job; an error is part of its outcome. Raises Abandoned."""
@@ -68,7 +70,7 @@ class Execution:
         self._require_buckets(job)
         ending = ending_of(job)
         with tempfile.TemporaryFile() as lines:
-            imported = importer.load(self.storage, job.spec.uris, lines, self.limits)
+            imported = self._import(job, lines)
             script = Script(job.rules, len(imported))
             outcome = self._answer(job, control, imported, script, spools, ending)
         late = script.rule("late")
@@ -80,8 +82,16 @@ class Execution:
         if late is None:
             control.finish(msgspec.structs.replace(outcome, ready=self.clock.now()))
 
+    def _import(self, job: Job, lines: IO[bytes]) -> Imported:
+        if job.spec.table:
+            return importer.load_rows(self.tables.lines(job.spec.table), lines, self.limits)
+        return importer.load(self.storage, job.spec.uris, lines, self.limits)
+
     def _require_buckets(self, job: Job) -> None:
-        for uri in [*job.spec.uris, job.spec.prefix]:
+        for uri in filter(None, [job.spec.table, job.spec.output_table]):
+            if not self.tables.has_dataset(uri):
+                raise JobFailed(NOT_FOUND, f"Not found: Dataset of {uri}.")
+        for uri in filter(None, [*job.spec.uris, job.spec.prefix]):
             bucket, _ = split_uri(uri)
             if not self.storage.has_bucket(bucket):
                 raise JobFailed(FAILED_PRECONDITION, f"Failed to get GCS bucket location for bucket {bucket}.")
@@ -111,6 +121,9 @@ class Execution:
         for name, file in spools.items():
             if control.abandoned():
                 raise Abandoned
+            if job.spec.output_table:
+                self.tables.write(job.spec.table, job.spec.output_table, file)
+                continue
             self.storage.write(f"{job.directory}/{name}", file)
 
 

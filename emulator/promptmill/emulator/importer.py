@@ -37,8 +37,10 @@ class Limits:
 class Imported:
     """The accepted lines of a job, in a temporary file, with the offset of each."""
 
-    def __init__(self, lines: IO[bytes]) -> None:
+    def __init__(self, lines: IO[bytes], *, typed: bool = False) -> None:
+        """`typed` lines are rows of a table, whose columns have types of their own."""
         self._lines = lines
+        self._typed = typed
         self._offsets = array("Q")
 
     def __len__(self) -> int:
@@ -53,7 +55,7 @@ class Imported:
         """The decoded line, numbers made of what looks like them."""
         self._lines.seek(self._offsets[index])
         row: dict[str, Any] = msgspec.json.decode(self._lines.readline())
-        return {name: coerce(value) for name, value in row.items()}
+        return row if self._typed else {name: coerce(value) for name, value in row.items()}
 
     def shuffled(self, seed: str) -> "array[int]":
         """All indexes, in an order that only the seed decides: Google's output keeps no order."""
@@ -68,6 +70,18 @@ def load(storage: Storage, uris: Iterable[str], lines: IO[bytes], limits: Limits
     for uri in _objects(storage, uris):
         with storage.open(uri) as stream:
             _load_object(stream, imported, types, limits)
+    if not len(imported):
+        raise refused("the input has no rows")
+    return imported
+
+
+def load_rows(rows: Iterable[bytes], lines: IO[bytes], limits: Limits) -> Imported:
+    """Take the rows of a table in, whose request is JSON of any shape. Raises JobFailed for none, or too many."""
+    imported = Imported(lines, typed=True)
+    for row in rows:
+        if len(imported) >= limits.requests:
+            raise refused(f"the input has more than {limits.requests} rows")
+        imported.append(row)
     if not len(imported):
         raise refused("the input has no rows")
     return imported

@@ -163,7 +163,10 @@ def _times(job: Job, now: float, state: str) -> dict[str, str]:
 
 def _ending(job: Job, outcome: Outcome, state: str) -> dict[str, Any]:
     ending: dict[str, Any] = {}
-    if outcome.published:
+    if outcome.published and job.spec.output_table:
+        dataset, _, table = job.spec.output_table.rpartition(".")
+        ending["outputInfo"] = {"bigqueryOutputDataset": dataset, "bigqueryOutputTable": table}
+    elif outcome.published:
         ending["outputInfo"] = {"gcsOutputDirectory": job.directory}
     status = {"code": outcome.code, "message": outcome.message}
     if outcome.code and state == PARTIALLY_SUCCEEDED:

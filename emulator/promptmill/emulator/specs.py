@@ -13,6 +13,8 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _GCS_URI = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?", re.DOTALL)
 
+_TABLE = re.compile(r"bq://[^./]+\.\w+\.[\w-]+", re.ASCII)
+
 
 class Camel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """A message in Google's JSON: camelCase names, no unknown ones."""
@@ -24,12 +26,24 @@ class GcsSource(Camel, frozen=True):
     uris: list[str] = []
 
 
+class BigQuerySource(Camel, frozen=True):
+    """A table of requests, as `bq://project.dataset.table`."""
+
+    input_uri: str = ""
+
+
+class BigQueryDestination(Camel, frozen=True):
+    """The table for the answers."""
+
+    output_uri: str = ""
+
+
 class InputConfig(Camel, frozen=True):
     """Where the requests are."""
 
     instances_format: str = ""
     gcs_source: GcsSource | None = None
-    bigquery_source: dict[str, Any] | None = None
+    bigquery_source: BigQuerySource | None = None
     vertex_multimodal_dataset_source: dict[str, Any] | None = None
 
 
@@ -44,7 +58,7 @@ class OutputConfig(Camel, frozen=True):
 
     predictions_format: str = ""
     gcs_destination: GcsDestination | None = None
-    bigquery_destination: dict[str, Any] | None = None
+    bigquery_destination: BigQueryDestination | None = None
     vertex_multimodal_dataset_destination: dict[str, Any] | None = None
 
 
@@ -76,6 +90,18 @@ class Spec(Camel, frozen=True):
         return self.input_config.gcs_source.uris if self.input_config.gcs_source else []
 
     @property
+    def table(self) -> str:
+        """The input table, if that is where the requests are."""
+        source = self.input_config.bigquery_source
+        return source.input_uri if source else ""
+
+    @property
+    def output_table(self) -> str:
+        """The table for the answers, if that is where they go."""
+        destination = self.output_config.bigquery_destination
+        return destination.output_uri if destination else ""
+
+    @property
     def prefix(self) -> str:
         """The output folder without its last slash."""
         destination = self.output_config.gcs_destination
@@ -91,6 +117,8 @@ def read_spec(body: bytes) -> Spec:
     _check_name(spec)
     _check_input(spec.input_config)
     _check_output(spec.output_config)
+    if spec.output_table and not spec.table:
+        raise ApiError(501, "This emulator writes a table only of what it read in one.")
     _check_labels(spec.labels)
     return spec
 
@@ -105,8 +133,11 @@ def _check_name(spec: Spec) -> None:
 
 
 def _check_input(config: InputConfig) -> None:
-    if config.bigquery_source or config.vertex_multimodal_dataset_source:
-        raise ApiError(501, "This emulator reads its input from Cloud Storage only.")
+    if config.vertex_multimodal_dataset_source:
+        raise ApiError(501, "This emulator reads its input from Cloud Storage and BigQuery only.")
+    if config.bigquery_source:
+        _check_table(config.instances_format, "instances_format", config.bigquery_source.input_uri)
+        return
     if config.instances_format != "jsonl":
         raise ApiError(400, f"Unsupported instances_format {config.instances_format!r}: must be 'jsonl'.")
     if not config.gcs_source or not config.gcs_source.uris:
@@ -116,13 +147,23 @@ def _check_input(config: InputConfig) -> None:
 
 
 def _check_output(config: OutputConfig) -> None:
-    if config.bigquery_destination or config.vertex_multimodal_dataset_destination:
-        raise ApiError(501, "This emulator writes its output to Cloud Storage only.")
+    if config.vertex_multimodal_dataset_destination:
+        raise ApiError(501, "This emulator writes its output to Cloud Storage and BigQuery only.")
+    if config.bigquery_destination:
+        _check_table(config.predictions_format, "predictions_format", config.bigquery_destination.output_uri)
+        return
     if config.predictions_format != "jsonl":
         raise ApiError(400, f"Unsupported predictions_format {config.predictions_format!r}: must be 'jsonl'.")
     if not config.gcs_destination:
         raise ApiError(400, "The output destination is required: output_config.gcs_destination.")
     _check_uri(config.gcs_destination.output_uri_prefix, "output_config.gcs_destination.output_uri_prefix")
+
+
+def _check_table(kind: str, field: str, uri: str) -> None:
+    if kind != "bigquery":
+        raise ApiError(400, f"Unsupported {field} {kind!r}: must be 'bigquery'.")
+    if not _TABLE.fullmatch(uri):
+        raise ApiError(400, f"Invalid BigQuery table {uri!r}: must look like bq://project.dataset.table.")
 
 
 def _check_uri(uri: str, field: str) -> None:

@@ -13,7 +13,7 @@ from promptmill.local.services import SERVICES, Options, Services, environment
 from promptmill.local.state import ServiceState, State, hold, remove_state, started_at, write_state
 from promptmill.local.supervisor import Supervisor
 
-UNBOUND = {"PROMPTMILL_SINKS": "/,gs://,postgresql://,https://,http://"}
+UNBOUND = {"PROMPTMILL_SINKS": "/,gs://,bq://,postgresql://,https://,http://"}
 """Who reaches the broker is on this machine, so its runs may write everywhere; the user's own variable wins."""
 LOGGED = {"PYTHONUNBUFFERED": "1", "PROMPTMILL_LOG_LEVEL": "INFO"}  # readiness is seen in the log
 DATA = ("redis", "storage", "emulator", "logs")

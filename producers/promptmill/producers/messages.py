@@ -14,6 +14,8 @@ from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
 
 VERSION = 1
+WITH_TABLES = 2
+"""Version of a run whose jobs read and write tables: an older worker would not find what they answer."""
 MAX_CHUNK = 20 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
 
@@ -36,7 +38,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``: the
     budget of rows that are tried again as they were cut off; 0: they are not. ``response_schema``: the JSON Schema that
-    answers must fit; ``retry_schema_invalid``: whether those that do not are asked for once more.
+    answers must fit; ``retry_schema_invalid``: whether those that do not are asked for once more. ``tables``: the BigQuery
+    dataset, as ``project.dataset``, in which its jobs read and write tables, so that its ``v`` is ``WITH_TABLES``; empty:
+    none.
     """
 
     run: str
@@ -51,6 +55,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_max_tokens: Count = 0
     response_schema: dict[str, Any] | None = None
     retry_schema_invalid: bool = False
+    tables: str = ""
     v: int = VERSION
 
     def content(self) -> "Manifest":
@@ -140,7 +145,7 @@ def decode_chunk(data: bytes) -> Chunk:
 def decode_ingest(data: bytes) -> Ingest:
     """Decode an ingest message; raises MessageRefused, NewerVersion."""
     message = _decode(data, Ingest)
-    _check_version(message.run.v, "run")
+    _check_version(message.run.v, "run", WITH_TABLES)
     try:
         names.check_run(message.run.run)
     except ValueError as error:
@@ -163,6 +168,6 @@ class _Version(msgspec.Struct):
     v: int = VERSION
 
 
-def _check_version(version: int, what: str) -> None:
-    if version > VERSION:
-        raise NewerVersion(f"a {what} of a version newer than {VERSION}")
+def _check_version(version: int, what: str, newest: int = VERSION) -> None:
+    if version > newest:
+        raise NewerVersion(f"a {what} of a version newer than {newest}")

@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
-from promptmill.producers import schemas
+from promptmill.config.tables import SCHEME, parse_dataset
+from promptmill.producers import schemas, sinks
 from promptmill.producers.chunks import Keys, cut
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
-from promptmill.producers.messages import MAX_ATTEMPTS, Chunk, ChunkSize, Manifest, Seal, SinkSpec
+from promptmill.producers.messages import (
+    MAX_ATTEMPTS,
+    VERSION,
+    WITH_TABLES,
+    Chunk,
+    ChunkSize,
+    Manifest,
+    Seal,
+    SinkSpec,
+)
 from promptmill.producers.requests import Line, Prompt, encode_lines
-from promptmill.producers.runs import Run
+from promptmill.producers.runs import Run, bucket_access
+from promptmill.producers.table_runs import prompts_of, split_output
 
 if TYPE_CHECKING:
     from promptmill.producers.sender import Sender
@@ -62,6 +73,7 @@ class Promptmill:
         response_schema: object = None,
         retry_schema_invalid: bool = False,
         deadline: str | float | None = None,
+        tables: str = "",
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -78,6 +90,8 @@ class Promptmill:
         reason SCHEMA_INVALID; ``retry_schema_invalid`` has it asked for once more, with what was wrong added to the prompt.
         When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since the first request was stored,
         the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
+        With ``tables``, a BigQuery dataset as ``project.dataset``, the run's jobs read and write tables there, in place of
+        files in the bucket; all else is the same.
         The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
         hears how many requests were sent so far.
 
@@ -97,12 +111,33 @@ class Promptmill:
             response_schema=schema.checked,
             retry_schema_invalid=retry_schema_invalid,
             deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
+            tables=parse_dataset(tables) if tables else "",
+            v=WITH_TABLES if tables else VERSION,
         )
         encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema.sent)
         lines = _show(encoded, on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self.settings, self.index)
+
+    def submit_table(
+        self, source: str, *, output: str, key: str = "key", metadata: Sequence[str] | None = None, **options: Any
+    ) -> Run:
+        """Run the requests of a BigQuery table, by jobs that read and write tables.
+
+        ``source`` is ``bq://project.dataset.table`` or a query (SELECT …). Its column ``request`` holds Google's
+        GenerateContentRequest, as JSON or STRING, and its column ``key`` the key of each. The other columns, or those of
+        them that ``metadata`` names, come back beside the answers. ``output`` is the dataset for the tables of the jobs, as
+        ``bq://project.dataset``; or a table in it, which is then a sink of the run too. ``options`` are those of ``submit``.
+
+        Raises what ``submit`` raises, NotInstalled (it needs ``promptmill[bigquery]``), NotFound and Permanent.
+        """
+        order_by = key if options.get("idempotency_key") and source.startswith(SCHEME) else ""
+        rows = bucket_access("bigquery_rows")(self.settings, source, order_by)
+        dataset, table = split_output(output)
+        own = [sinks.bigquery(table)] if table else []
+        prompts = prompts_of(rows, key, metadata)
+        return self.submit(prompts, tables=dataset, sinks=[*options.pop("sinks", ()), *own], **options)
 
     def get(self, run: str) -> Run:
         """Return the run with this id, or the only one whose id starts so; raises RunNotFound."""

@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from promptmill.config import tables
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.urls import masked
 from promptmill.producers.messages import SinkSpec
@@ -61,8 +62,8 @@ def custom(name: str, **options: Any) -> SinkSpec:
 def at(text: str) -> SinkSpec:
     """Return the sink that a text stands for, as on the command line; raises ConfigurationError.
 
-    ``postgresql://host/database#table``, ``postgres:NAME#table``, ``https://…``, ``webhook:NAME``, ``parquet:PLACE``,
-    ``custom:NAME``; anything else is a place as for ``jsonl``.
+    ``bq://project.dataset.table``, ``postgresql://host/database#table``, ``postgres:NAME#table``, ``https://…``,
+    ``webhook:NAME``, ``parquet:PLACE``, ``custom:NAME``; anything else is a place as for ``jsonl``.
     """
     kind, _, rest = text.partition(":")
     match kind:
@@ -73,6 +74,8 @@ def at(text: str) -> SinkSpec:
             return webhook(text)
         case "webhook":
             return webhook(rest)
+        case "bq":
+            return bigquery(text)
         case "parquet":
             return parquet(rest)
         case "custom":
@@ -121,3 +124,16 @@ def _split(url: str) -> SplitResult | None:
         return parts if parts.port != 0 else None  # which raises, too, when it is no number
     except ValueError:
         return None
+
+
+def bigquery(table: str, *, merge: Literal["", "run", "key"] | bool = False) -> SinkSpec:
+    """Write results as rows of the BigQuery table ``project.dataset.table``, which is made if it is missing.
+
+    They appear at once, when the run ends. ``merge="key"`` replaces rows of the same key, so that the table has the newest
+    answer to each; ``merge="run"`` (or True) those of the same run and key; otherwise rows are appended, each once.
+    Raises ConfigurationError.
+    """
+    wanted = "run" if merge is True else merge or ""
+    if wanted not in {"", "run", "key"}:
+        raise ConfigurationError(f"sink {table}: merge is 'run' or 'key', not {merge!r}")
+    return SinkSpec("bigquery", tables.parse(table).url, {"merge": wanted} if wanted else {})

@@ -79,7 +79,7 @@ class Bucket(Protocol):
 
 
 class JobRequest(NamedTuple):
-    """What a job is created with: Google's fields, ``input_uri`` and ``output_uri`` as ``gs://…``."""
+    """What a job is created with: Google's fields, ``input_uri`` and ``output_uri`` as ``gs://…`` or both as ``bq://…``."""
 
     display_name: str
     model: str

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from promptmill.config.errors import NotInstalled
 from promptmill.config.settings import Settings, variable
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
@@ -15,6 +16,7 @@ from promptmill.workers.notes import Notes
 from promptmill.workers.ports import BatchJobs, Bucket
 from promptmill.workers.sinks import Sink, opening
 from promptmill.workers.sinks.opening import Ways
+from promptmill.workers.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from promptmill.workers.sinks.webhook import Web
@@ -41,9 +43,16 @@ class Services:
         """Vertex's jobs; the client is the largest import, so only tasks that need it pay for it."""
         return self.open_jobs()
 
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """BigQuery."""
+        return self.ways.open_warehouse()
+
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink for a run; raises ConfigurationError when runs may not write there."""
-        return opening.open_sink(self.settings, self.open_bucket, self.ways, spec, run)
+        return opening.open_sink(
+            self.settings, self.open_bucket, self.ways._replace(open_warehouse=lambda: self.warehouse), spec, run
+        )
 
 
 def build(settings: Settings) -> Services:
@@ -69,8 +78,15 @@ def build(settings: Settings) -> Services:
 
         return web.open_web()
 
+    def open_warehouse() -> Warehouse:
+        try:
+            from promptmill.workers.adapters import bigquery
+        except ImportError as error:
+            raise NotInstalled("BigQuery needs an extra: pip install 'promptmill[bigquery]'") from error
+        return bigquery.open_warehouse(settings)
+
     connection = Connection(settings.index_url)
-    ways = Ways(open_database, open_web)
+    ways = Ways(open_database, open_web, open_warehouse)
     return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs, ways)
 
 

@@ -18,6 +18,7 @@ from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.producers.status import Report
 from promptmill.workers import facts, judging, progress, reconciling, steps, watching
 from promptmill.workers.ports import Job
+from promptmill.workers.sinks import allowed
 from promptmill.workers.stage import Stage
 from promptmill.workers.steps.step import Step, Wait
 
@@ -80,6 +81,9 @@ def plan(self: Stage, run: str) -> None:
         judging.judge(manifest)
         for spec in manifest.sinks:
             services.open_sink(spec, run).check()
+        if manifest.tables:
+            allowed.dataset(settings, manifest.tables)
+            steps.tables.check(services.warehouse, manifest)
     except ConfigurationError as refusal:
         steps.ingest.abort(services.bucket, run, str(refusal), "failed")
         self.send([Step("finish", run)])
@@ -101,6 +105,8 @@ def shard(self: Stage, run: str, index: int, attempt: int) -> None:
 def submit(self: Stage, run: str, index: int, attempt: int) -> None:
     """Create the shard's job, and see that it is polled."""
     services = self.services
+    if _uses_tables(self, run):
+        steps.tables.bring_in(services.warehouse, services.bucket, run, index, attempt)
     room = watching.may_create(services, run, index, attempt)
     if isinstance(room, Wait):
         self.wait(room)
@@ -135,6 +141,8 @@ def poll(self: Stage, chain: str, look: int) -> None:
 def collect(self: Stage, run: str, index: int, attempt: int) -> None:
     """Divide the output of a job that ended into parts."""
     services = self.services
+    if _uses_tables(self, run):
+        steps.tables.bring_out(services.warehouse, services.bucket, run, index, attempt)
     found = steps.collect.collect(services.bucket, run, index, attempt, services.settings.part_bytes)
     if isinstance(found, Wait):
         self.wait(found)
@@ -187,6 +195,8 @@ def deliver(self: Stage, run: str, index: int, attempt: int, part: int, sink: in
 def harvest(self: Stage, run: str, index: int, attempt: int) -> None:
     """Keep the answers of a job that was given up and ended after all, beside the results of its run."""
     services = self.services
+    if _uses_tables(self, run):
+        steps.tables.bring_out(services.warehouse, services.bucket, run, index, attempt, "late.json")
     found = steps.harvest.harvest(services.bucket, run, index, attempt, services.settings.part_bytes)
     if isinstance(found, Wait):
         self.wait(found)
@@ -208,6 +218,11 @@ def finish(self: Stage, run: str) -> None:
 
     report = steps.finish.finish(services.bucket, services.open_sink, run, sorted(known.shards), tell)
     _log.info("run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed)
+
+
+def _uses_tables(self: Stage, run: str) -> bool:
+    """Whether the jobs of a run read and write tables of BigQuery, whose client is loaded for no other."""
+    return bool(facts.get(self.services.bucket, names.manifest(run), Manifest).tables)
 
 
 def _finish_if_through(self: Stage, run: str, index: int, attempt: int) -> None:

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import conditions, listing, resources
 from .calls import Answer, Body, Call, HungUp, to_json
-from .downloads import download
+from .downloads import Media, download
 from .errors import Refused
 from .store import Store
 from .uploads import Uploads
@@ -36,6 +36,8 @@ class App:
             ("GET", "objects"): self._list,
             ("GET", "object"): self._get,
             ("GET", "download object"): self._get,
+            ("GET", "xml object"): self._download,
+            ("HEAD", "xml object"): self._head,
             ("DELETE", "object"): self._delete,
             ("POST", "upload objects"): uploads.begin,
             ("PUT", "upload objects"): uploads.go_on,
@@ -102,6 +104,12 @@ class App:
             return download(self._store, call)
         stored = self._store.require(call.bucket, call.name, conditions.read(call.query))
         return to_json(resources.of_object(stored, call.base))
+
+    async def _download(self, call: Call) -> Media:
+        return download(self._store, call)
+
+    async def _head(self, call: Call) -> Media:
+        return download(self._store, call, bare=True)
 
     async def _delete(self, call: Call) -> Answer:
         self._store.delete(call.bucket, call.name, conditions.read(call.query))

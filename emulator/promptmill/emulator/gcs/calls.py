@@ -10,6 +10,8 @@ from starlette.types import Receive, Scope, Send
 from .errors import Refused
 
 _PATH = re.compile(r"(?:/(upload|download))?/storage/v1/b(?:/([^/]+)(?:/(o)(?:/(.+))?)?)?/?")
+_XML_PATH = re.compile(r"/(?!storage/|upload/|download/)([^/]+)/(.+)")
+"""The path of an object in the XML API, by which DuckDB reads, and through it BigQuery's stand-in."""
 _BARE = (204, 304)
 """What has no body, nor the length of one."""
 
@@ -46,10 +48,12 @@ class Call:
     def __init__(self, scope: Scope, body: Body) -> None:
         """Raises Refused 404 for a path that is none of Cloud Storage's."""
         path = scope["raw_path"].decode("latin-1")
-        match = _PATH.fullmatch(path)
-        if match is None:
+        if match := _PATH.fullmatch(path):
+            family, bucket, objects, name = match.groups()
+        elif match := _XML_PATH.fullmatch(path):
+            family, bucket, objects, name = "xml", match[1], "o", match[2]
+        else:
             raise Refused(404, f"Not found: {path}")
-        family, bucket, objects, name = match.groups()
         kind = "object" if name else "objects" if objects else "bucket" if bucket else "buckets"
         self.method = str(scope["method"])
         self.target = f"{family} {kind}" if family else kind

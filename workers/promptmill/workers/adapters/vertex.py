@@ -21,6 +21,7 @@ from promptmill.config.errors import (
     Unanswered,
 )
 from promptmill.config.settings import Settings
+from promptmill.config.tables import SCHEME
 from promptmill.workers.adapters import failures
 from promptmill.workers.ports import Job, JobRequest
 
@@ -84,11 +85,7 @@ class VertexJobs:
             display_name=request.display_name,
             model=request.model,
             labels=request.labels,
-            input_config={"instances_format": "jsonl", "gcs_source": {"uris": [request.input_uri]}},
-            output_config={
-                "predictions_format": "jsonl",
-                "gcs_destination": {"output_uri_prefix": request.output_uri},
-            },
+            **_places(request),
         )
         with _translated(creating=True):
             made = self._client.create_batch_prediction_job(
@@ -122,6 +119,30 @@ class VertexJobs:
         return f"{self._parent}/batchPredictionJobs/{job.name.rpartition('/')[2]}"
 
 
+def _places(request: JobRequest) -> dict[str, Any]:
+    """Where a job reads and writes, in Google's words."""
+    if request.input_uri.startswith(SCHEME):
+        return {
+            "input_config": {"instances_format": "bigquery", "bigquery_source": {"input_uri": request.input_uri}},
+            "output_config": {
+                "predictions_format": "bigquery",
+                "bigquery_destination": {"output_uri": request.output_uri},
+            },
+        }
+    return {
+        "input_config": {"instances_format": "jsonl", "gcs_source": {"uris": [request.input_uri]}},
+        "output_config": {"predictions_format": "jsonl", "gcs_destination": {"output_uri_prefix": request.output_uri}},
+    }
+
+
+def _output(told: Any) -> str:
+    """Where a job wrote: a folder, or a table as ``bq://project.dataset.table``."""
+    if told.bigquery_output_table:
+        table = told.bigquery_output_table.rpartition(".")[2]
+        return f"{SCHEME}{told.bigquery_output_dataset.removeprefix(SCHEME)}.{table}"
+    return str(told.gcs_output_directory)
+
+
 def _job(job: Any, name: str) -> Job:
     stats = job.completion_stats
     return Job(
@@ -132,7 +153,7 @@ def _job(job: Any, name: str) -> Job:
         create_time=_seconds(job.create_time),
         start_time=_seconds(job.start_time),
         end_time=_seconds(job.end_time),
-        output_directory=job.output_info.gcs_output_directory,
+        output_directory=_output(job.output_info),
         error_code=job.error.code,
         error_message=job.error.message,
         successful_count=stats.successful_count if stats else -1,

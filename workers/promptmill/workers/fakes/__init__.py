@@ -10,5 +10,6 @@ scripted: ``Script`` for the output of jobs, ``FakeJobs.refuse_next`` and ``lose
 from promptmill.workers.fakes.bucket import MemoryBucket
 from promptmill.workers.fakes.jobs import FakeJobs
 from promptmill.workers.fakes.output import Script
+from promptmill.workers.fakes.warehouse import FakeWarehouse
 
-__all__ = ["FakeJobs", "MemoryBucket", "Script"]
+__all__ = ["FakeJobs", "FakeWarehouse", "MemoryBucket", "Script"]

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings, variable
+from promptmill.config.tables import Table, parse
 from promptmill.config.urls import is_loopback
 from promptmill.producers.messages import SinkSpec
 
@@ -91,6 +92,23 @@ def _lies_below(url: SplitResult, place: SplitResult) -> bool:
     return (url.hostname, url.port) == (place.hostname, place.port) and f"{url.path.rstrip('/')}/".startswith(
         place.path
     )
+
+
+def dataset(settings: Settings, tables: str) -> None:
+    """Raise ConfigurationError unless runs may have tables in the BigQuery dataset ``tables``."""
+    table(settings, SinkSpec("bigquery", f"{tables}.all"))
+
+
+def table(settings: Settings, spec: SinkSpec) -> Table:
+    """Return the BigQuery table that runs may write to; raises ConfigurationError.
+
+    It is one of ``settings.sink_places``, or in a dataset or project that is; ``bq://`` alone stands for all.
+    """
+    wanted = parse(spec.url)
+    places = [place.partition(":")[2].strip("/") for place in settings.sink_places if place.startswith("bq:")]
+    if not any(not place or f"{wanted}.".startswith(f"{place}.") for place in places):
+        raise _refusal(spec)
+    return wanted
 
 
 def _refusal(spec: SinkSpec) -> ConfigurationError:

@@ -11,10 +11,12 @@ from promptmill.producers.sinks import check_table
 from promptmill.workers.database import Database
 from promptmill.workers.ports import Bucket
 from promptmill.workers.sinks import allowed
+from promptmill.workers.sinks.bigquery import BigQuerySink
 from promptmill.workers.sinks.custom import CustomSink
 from promptmill.workers.sinks.files import BucketSink, FileSink
 from promptmill.workers.sinks.form import JSONL, Form
 from promptmill.workers.sinks.sink import Sink
+from promptmill.workers.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from promptmill.workers.sinks.webhook import Web
@@ -28,11 +30,16 @@ def _no_web() -> "Web":
     raise ConfigurationError("there is no way to the web here")
 
 
+def _no_warehouse() -> Warehouse:
+    raise ConfigurationError("there is no BigQuery here")
+
+
 class Ways(NamedTuple):
-    """How databases (by URL, and what people may see of it) and web servers are reached."""
+    """How databases (by URL, and what people may see of it), web servers and BigQuery are reached."""
 
     open_database: Callable[[str, str], Database] = _no_database
     open_web: Callable[[], "Web"] = _no_web
+    open_warehouse: Callable[[], Warehouse] = _no_warehouse
 
 
 def open_sink(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, spec: SinkSpec, run: str) -> Sink:
@@ -56,6 +63,9 @@ def _open(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, 
             return _postgres(settings, ways, spec, run)
         case "webhook":
             return _webhook(settings, ways, spec, run)
+        case "bigquery":
+            own = open_bucket(settings.require("bucket"))
+            return BigQuerySink(ways.open_warehouse(), own, allowed.table(settings, spec), spec, run)
         case "custom":
             return CustomSink(spec.url, run, spec.options)
         case _:

@@ -18,6 +18,7 @@ from promptmill.workers.steps import (
     settle,
     shard,
     submit,
+    tables,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "settle",
     "shard",
     "submit",
+    "tables",
 ]

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from promptmill.config import names
 from promptmill.config.errors import Conflict
+from promptmill.config.tables import SCHEME
 from promptmill.workers import facts
 from promptmill.workers.facts import Ended, PartRange, Parts
 from promptmill.workers.ports import Bucket, Job, Stored
@@ -89,6 +90,9 @@ def divide(file: Stored, part_bytes: int) -> list[PartRange]:
 
 
 def _output(bucket: Bucket, folder: str, ended: Ended) -> list[Stored]:
-    """The output's directory is what the job says; below our own prefix it is looked for when the job says nothing."""
-    directory = ended.job.output_directory.removeprefix(bucket.url + "/").rstrip("/") or folder + "output"
+    """The output's directory is what the job says; below our own prefix it is looked for when the job says nothing,
+    or wrote a table, which was extracted there."""
+    told = ended.job.output_directory
+    directory = "" if told.startswith(SCHEME) else told.removeprefix(bucket.url + "/").rstrip("/")
+    directory = directory or folder + "output"
     return [stored for stored in bucket.list(directory + "/") if _PREDICTIONS.fullmatch(stored.name.rpartition("/")[2])]

@@ -18,6 +18,7 @@ from promptmill.workers.answers import Line, read, result_of
 from promptmill.workers.chances import Chances
 from promptmill.workers.correlate import Unkeyed, request_hash
 from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
+from promptmill.workers.nested import unnested
 from promptmill.workers.ports import Bucket
 from promptmill.workers.ranges import lines
 from promptmill.workers.steps.shard import wanted_rows
@@ -93,7 +94,8 @@ class PartReader:
 
     def results(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield each result as a line of JSON: at most one success and one failure for a row."""
-        for offset, data in lines:
+        for offset, raw in lines:
+            data = unnested(raw)
             line = read(data)
             if line is None:
                 self._counts["unreadable"] += 1

@@ -22,6 +22,7 @@ from promptmill.producers.messages import Manifest
 from promptmill.workers import facts
 from promptmill.workers.facts import Cancelled, Created, Ended, Input, Intent
 from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
+from promptmill.workers.steps import tables
 from promptmill.workers.steps.poll import of_attempt
 from promptmill.workers.steps.step import Wait
 
@@ -79,12 +80,13 @@ def _created(bucket: Bucket, folder: str) -> Created | None:
 
 
 def _request(bucket: Bucket, run: str, index: int, attempt: int) -> JobRequest:
-    folder = names.shard(run, index, attempt)
+    manifest = facts.get(bucket, names.manifest(run), Manifest)
+    input_uri, output_uri = tables.uris(bucket, manifest, index, attempt)
     return JobRequest(
         display_name=names.display_name(run, index, attempt),
-        model=facts.get(bucket, names.manifest(run), Manifest).model,
-        input_uri=f"{bucket.url}/{folder}input.jsonl",
-        output_uri=f"{bucket.url}/{folder}output",
+        model=manifest.model,
+        input_uri=input_uri,
+        output_uri=output_uri,
         labels=labels(bucket, run, index, attempt),
     )
 

@@ -1,0 +1,122 @@
+"""BigQuery, as far as a job needs it: the rows of one table in, another table out."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import IO, Any, Protocol
+
+import msgspec
+
+from .errors import INVALID_ARGUMENT, JobFailed
+from .storage import StorageFailed
+
+RESERVED = ("response", "status")
+_NOT_PASSED = frozenset({"RECORD", "STRUCT", "RANGE", "DATETIME", "GEOGRAPHY"})
+"""Types of columns that do not come back, and those of arrays (Google's batch inference page)."""
+
+
+class Tables(Protocol):
+    """The seam to BigQuery; uris are `bq://project.dataset.table`. Every call may raise StorageFailed."""
+
+    def has_dataset(self, uri: str) -> bool:
+        """Whether the dataset of a table exists."""
+        ...
+
+    def lines(self, uri: str) -> Iterator[bytes]:
+        """The rows of a table as lines of JSON. Raises JobFailed where it is no table of requests."""
+        ...
+
+    def write(self, source: str, uri: str, lines: IO[bytes]) -> None:
+        """Append lines to a table, made if need be: the columns of `source` that come back, and those of the answer."""
+        ...
+
+
+class GoogleTables:
+    """The real client with anonymous credentials, for the local server that BIGQUERY_EMULATOR_HOST names.
+
+    Without that variable every call fails: the emulator never talks to Google.
+    """
+
+    @cached_property
+    def _bigquery(self) -> Any:
+        if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
+            raise StorageFailed("BIGQUERY_EMULATOR_HOST is not set, and the emulator does not talk to Google")
+        from google.cloud import bigquery
+
+        return bigquery
+
+    @cached_property
+    def _client(self) -> Any:
+        from google.auth.credentials import AnonymousCredentials
+
+        return self._bigquery.Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+
+    def has_dataset(self, uri: str) -> bool:
+        """One look at the dataset."""
+        from google.api_core.exceptions import NotFound
+
+        with _translated(uri):
+            try:
+                self._client.get_dataset(_name(uri).rpartition(".")[0])
+            except NotFound:
+                return False
+            return True
+
+    def lines(self, uri: str) -> Iterator[bytes]:
+        """Reads pages of a thousand."""
+        with _translated(uri):
+            table = self._client.get_table(_name(uri))
+            _check([(field.name, field.field_type) for field in table.schema])
+            for row in self._client.list_rows(table, page_size=1000):
+                yield msgspec.json.encode(_decoded(dict(row.items())), enc_hook=str) + b"\n"
+
+    def write(self, source: str, uri: str, lines: IO[bytes]) -> None:
+        """One load job."""
+        lines.seek(0)
+        with _translated(uri):
+            passed = [field for field in self._client.get_table(_name(source)).schema if _comes_back(field)]
+            own = [("response", "JSON"), ("status", "STRING"), ("processed_time", "TIMESTAMP")]
+            schema = passed + [self._bigquery.SchemaField(name, kind) for name, kind in own]
+            config = self._bigquery.LoadJobConfig(
+                source_format="NEWLINE_DELIMITED_JSON", schema=schema, ignore_unknown_values=True
+            )
+            self._client.load_table_from_file(lines, _name(uri), job_config=config).result()
+
+
+def _name(uri: str) -> str:
+    return uri.removeprefix("bq://")
+
+
+def _check(columns: list[tuple[str, str]]) -> None:
+    names = {name.lower(): kind for name, kind in columns}
+    if names.get("request") not in {"JSON", "STRING"}:
+        raise JobFailed(INVALID_ARGUMENT, "The input table needs a column `request` of type JSON or STRING.")
+    for name in RESERVED:
+        if name in names:
+            raise JobFailed(INVALID_ARGUMENT, f"The input table must not have a column `{name}`: the name is reserved.")
+
+
+def _decoded(row: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(row["request"], str):
+        return row | {"request": msgspec.json.decode(row["request"])}
+    return row
+
+
+def _comes_back(field: Any) -> bool:
+    return field.mode != "REPEATED" and field.field_type not in _NOT_PASSED
+
+
+@contextmanager
+def _translated(place: str) -> Iterator[None]:
+    from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except NotFound as error:
+        raise FileNotFoundError(place) from error
+    except Forbidden as error:
+        raise PermissionError(place) from error
+    except (GoogleAPIError, RequestException, ConnectionError, msgspec.DecodeError) as error:
+        raise StorageFailed(f"{place}: {error}") from error

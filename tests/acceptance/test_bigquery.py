@@ -1,0 +1,185 @@
+"""Tables of BigQuery in and out, through the whole stack: what a user with a table does."""
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bigquery_server import PROJECT, running_bigquery
+from promptmill.config.settings import load
+from promptmill.config.tables import Table
+from promptmill.producers import Promptmill, sinks
+from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
+from promptmill.workers.warehouse import Column
+from stack import QUICK, Site, running, surroundings
+
+PATIENCE = 120.0
+"""Seconds for a run: jobs of BigQuery's come before and after each of Vertex's."""
+ROOT = Path(__file__).parents[2]
+SMALL = {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "4", "PROMPTMILL_CHUNK_BYTES": "16384"}
+
+
+@pytest.fixture(scope="module")
+def bigquery_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A stack whose workers and whose Vertex know a BigQuery, which reads from the stack's storage."""
+    with running(tmp_path_factory.mktemp("servers"), ("redis", "storage"), settings={}) as servers:
+        storage = servers.environment["STORAGE_EMULATOR_HOST"]
+        with running_bigquery(tmp_path_factory.mktemp("bigquery"), storage) as url:
+            known = servers.environment | {"BIGQUERY_EMULATOR_HOST": url}
+            with surroundings(known):
+                rest = ("emulator", "worker", "poll", "beat")
+                directory = tmp_path_factory.mktemp("site")
+                with (
+                    running(directory, rest, settings=QUICK | SMALL | known) as site,
+                    surroundings(site.environment),
+                ):
+                    yield site
+
+
+@pytest.fixture(scope="module")
+def warehouse(bigquery_site: Site) -> Iterator[BigQuery]:
+    found = open_warehouse(load(project=PROJECT))
+    found._client.create_dataset("shop", exists_ok=True)
+    yield found
+    found._client.close()
+
+
+@pytest.fixture
+def requests(warehouse: BigQuery) -> Table:
+    """A table of ten requests, one of which cannot be sent, with columns that pass through."""
+    table = Table(PROJECT, "shop", f"requests{uuid.uuid4().hex}")
+    columns = [Column("id", "INTEGER"), Column("request", "JSON"), Column("shop", "STRING"), Column("since", "DATE")]
+    warehouse.create(table, columns)
+    rows: list[dict[str, Any]] = [
+        {"id": number, "request": request(f"Say {number}"), "shop": f"00{number}", "since": "2026-11-24"}
+        for number in range(1, 11)
+    ]
+    rows[6]["request"] = {"contents": "nothing of Google's shape"}
+    done = warehouse._client.load_table_from_json(rows, str(table), job_config=_as_it_is(warehouse, table)).result()
+    assert done.output_rows == 10
+    return table
+
+
+def _as_it_is(warehouse: BigQuery, table: Table) -> Any:
+    from google.cloud import bigquery
+
+    return bigquery.LoadJobConfig(schema=warehouse._schema(table), source_format="NEWLINE_DELIMITED_JSON")
+
+
+def request(text: str) -> dict[str, Any]:
+    return {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+
+
+def new_table() -> Table:
+    return Table(PROJECT, "shop", f"answers{uuid.uuid4().hex}")
+
+
+def rows(warehouse: BigQuery, table: Table) -> dict[str, dict[str, Any]]:
+    found = list(warehouse.rows(table))
+    told = {row["key"]: row for row in found}
+    assert len(told) == len(found)
+    return told
+
+
+def tables_of(warehouse: BigQuery, run: str) -> list[str]:
+    names = [one.table_id for one in warehouse._client.list_tables("shop")]
+    return sorted(name for name in names if name.startswith(f"promptmill-{run}-"))
+
+
+def test_a_table_is_answered_by_jobs_on_tables_and_each_row_comes_back_with_its_other_columns(
+    warehouse: BigQuery, bigquery_site: Site, requests: Table
+) -> None:
+    answers = new_table()
+    run = Promptmill().submit_table(
+        requests.url, output=answers.url, key="id", model="gemini-3.8-flash", metadata=["shop", "since"]
+    )
+    status = run.wait(PATIENCE)
+
+    assert (status.state, status.succeeded, status.requests) == ("partially_succeeded", 9, 10)
+    found = rows(warehouse, answers)
+    assert set(found) == {str(number) for number in range(1, 11)}
+    assert found["3"]["metadata"] == {"shop": "003", "since": "2026-11-24"}
+    assert "Say 3" in found["3"]["text"]
+    assert found["3"]["usage"]["totalTokenCount"] > 0
+    assert found["7"]["error"]["reason"] == "INVALID_REQUEST"
+    assert {result.key for result in run.results()} == set(found)
+    jobs = bigquery_site.jobs(run.id)
+    assert len(jobs) == 3
+    assert len(tables_of(warehouse, run.id)) == 2 * len(jobs)
+
+
+def test_rows_that_fail_for_a_while_are_tried_again_through_tables_of_their_own(
+    warehouse: BigQuery, bigquery_site: Site, requests: Table
+) -> None:
+    bigquery_site.fault("output", "error", code=429, share=0.5, times=3)
+    answers = new_table()
+    run = Promptmill().submit_table(requests.url, output=answers.url, key="id", model="gemini-3.8-flash")
+    status = run.wait(PATIENCE)
+
+    assert status.succeeded == 9
+    assert {row["attempt"] for row in rows(warehouse, answers).values()} == {1, 2}
+
+
+def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key(
+    warehouse: BigQuery, bigquery_site: Site
+) -> None:
+    answers = new_table()
+    sink = sinks.bigquery(str(answers), merge="key")
+    for greeting in ("Hello", "Goodbye"):
+        prompts = [{"key": str(number), "prompt": f"{greeting} {number}"} for number in range(3)]
+        run = Promptmill().submit(prompts, model="gemini-3.8-flash", tables="acme.shop", sinks=[sink])
+        assert run.wait(PATIENCE).state == "succeeded"
+
+    found = rows(warehouse, answers)
+    assert len(found) == 3
+    assert all("Goodbye" in row["text"] and row["run"] == run.id for row in found.values())
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [("acme.nowhere", "dataset acme.nowhere: 404"), ("other.shop", "dataset other.shop: 404")],
+)
+def test_a_dataset_that_is_not_there_ends_the_run_before_anything_is_paid_for(
+    bigquery_site: Site, where: str, words: str
+) -> None:
+    run = Promptmill().submit(["Hello"], model="gemini-3.8-flash", tables=where)
+    status = run.wait(PATIENCE)
+
+    assert status.state == "failed"
+    assert words in status.error
+    assert bigquery_site.jobs(run.id) == []
+
+
+def test_what_the_page_on_bigquery_shows_runs(warehouse: BigQuery, bigquery_site: Site, requests: Table) -> None:
+    warehouse._client.create_dataset("reviews", exists_ok=True)
+    shown = Table(PROJECT, "shop", "requests")
+    warehouse.create(shown, warehouse.columns(requests) or [])
+    held = [row | {"request": msgspec.json.encode(row["request"]).decode()} for row in warehouse.rows(requests)]
+    warehouse._client.load_table_from_json(held, str(shown), job_config=_as_it_is(warehouse, shown)).result()
+
+    page = (ROOT / "docs" / "bigquery.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        command = [sys.executable, "-c", f"{block}\nprint(run.wait(100).state)"]
+        done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False)
+        assert done.stdout.strip() in {"succeeded", "partially_succeeded"}, done.stderr
+    assert len(rows(warehouse, Table(PROJECT, "reviews", "sentiment"))) == 1
+    assert len(rows(warehouse, Table(PROJECT, "shop", "answers"))) == 10
+
+
+def test_the_example_prints_what_became_of_the_table(warehouse: BigQuery, bigquery_site: Site, requests: Table) -> None:
+    answers = new_table()
+    command = [sys.executable, str(ROOT / "examples" / "bigquery_table.py"), requests.url, answers.url]
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=180, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"partially_succeeded: 9 of 10 are in {answers.url}\n"
+    assert len(rows(warehouse, answers)) == 10

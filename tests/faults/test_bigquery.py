@@ -1,0 +1,135 @@
+"""A BigQuery table as a sink: whatever dies while rows are loaded, each is there once in the end."""
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bigquery_server import PROJECT, running_bigquery
+from faults.crashing import Crash
+from faults.invariants import observe, violations
+from faults.mills import Mills
+from promptmill.config.settings import load
+from promptmill.config.tables import Table
+from promptmill.producers import Result, Run, sinks
+from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
+from proxy import HttpProxy
+from stack import Site, read_results, running, surroundings
+
+LIFE = 150.0
+DEATHS = [
+    Crash("create table", "after"),
+    Crash("deliver bigquery", "after"),
+    Crash("load table", "before"),
+    Crash("load table", "after"),
+    Crash("merge table", "before"),
+    Crash("merge table", "after"),
+    Crash("drop table", "after"),
+    Crash("finish bigquery", "after"),
+]
+
+
+@pytest.fixture(scope="module")
+def bigquery(servers: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """BigQuery's stand-in beside the other servers, with a dataset."""
+    storage = servers.environment["STORAGE_EMULATOR_HOST"]
+    with running_bigquery(tmp_path_factory.mktemp("bigquery"), storage) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def warehouse(bigquery: str) -> Iterator[BigQuery]:
+    with surroundings({"BIGQUERY_EMULATOR_HOST": bigquery}):
+        found = open_warehouse(load(project=PROJECT, bigquery_emulator_host=bigquery))
+    found._client.create_dataset("reviews", exists_ok=True)
+    yield found
+    found._client.close()
+
+
+def new_table() -> Table:
+    return Table(PROJECT, "reviews", f"t{uuid.uuid4().hex}")
+
+
+def rows_of(warehouse: BigQuery, table: Table) -> list[Result]:
+    rows = [{name: value for name, value in row.items() if value is not None} for row in warehouse.rows(table)]
+    return [msgspec.convert(row, Result) for row in rows]
+
+
+def breaches(warehouse: BigQuery, table: Table, run: Run, servers: Site) -> list[str]:
+    found = {"the table": rows_of(warehouse, table)}
+    return violations(observe(run, map(str, range(1, 11)), servers.jobs, found))
+
+
+def test_a_worker_may_die_around_every_step_of_a_load_and_each_row_is_there_once(
+    mills: Mills, servers: Site, bigquery: str, warehouse: BigQuery
+) -> None:
+    def die(place: int) -> list[str]:
+        table = new_table()
+        with mills.mill(f"bigquery-{place}", {"BIGQUERY_EMULATOR_HOST": bigquery}) as mill:
+            doomed = mill.work(DEATHS[place])
+            run = mill.submit(sinks=[sinks.bigquery(str(table), merge="run")])
+            doomed.join(LIFE)
+            assert not doomed.is_alive(), f"{DEATHS[place]} never came"
+            mill.work()
+            mill.wait(run, LIFE)
+            return [f"{DEATHS[place]}: {breach}" for breach in breaches(warehouse, table, run, servers)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [breach for found in pool.map(die, range(len(DEATHS))) for breach in found] == []
+
+
+TABLES_DIE = [
+    Crash("create table", "after"),
+    Crash("load table", "before"),
+    Crash("load table", "after"),
+    Crash("create job", "after"),
+    Crash("extract table", "before"),
+    Crash("extract table", "after"),
+]
+
+
+@pytest.mark.slow
+def test_a_worker_may_die_around_every_table_of_a_job_and_nothing_is_lost_or_paid_for_twice(
+    mills: Mills, servers: Site, bigquery: str, warehouse: BigQuery, tmp_path: Path
+) -> None:
+    known = {"BIGQUERY_EMULATOR_HOST": bigquery}
+    where = servers.environment | known
+
+    def die(place: int, vertex: Site) -> list[str]:
+        crash, endpoint = TABLES_DIE[place], vertex.environment["PROMPTMILL_VERTEX_ENDPOINT"]
+        with mills.mill(f"tables-{place}", known | {"PROMPTMILL_VERTEX_ENDPOINT": endpoint}) as mill:
+            doomed = mill.work(crash)
+            run = mill.submit(tables="acme.reviews")
+            doomed.join(LIFE)
+            assert not doomed.is_alive(), f"{crash} never came"
+            mill.work()
+            mill.wait(run, LIFE)
+            found = {"the file": read_results(mill.answers)}
+            seen = observe(run, map(str, range(1, 11)), vertex.jobs, found)
+            return [f"{crash}: {breach}" for breach in violations(seen)]
+
+    with running(tmp_path, ("emulator",), latency=0.3, settings=where) as vertex, ThreadPoolExecutor(4) as pool:
+        dying = [pool.submit(die, place, vertex) for place in range(len(TABLES_DIE))]
+        assert [breach for died in dying for breach in died.result()] == []
+
+
+def test_answers_that_are_lost_and_calls_that_fail_leave_each_row_once(
+    mills: Mills, servers: Site, bigquery: str, warehouse: BigQuery
+) -> None:
+    table = new_table()
+    with HttpProxy(bigquery) as proxy, mills.mill("bigquery-lost", {"BIGQUERY_EMULATOR_HOST": proxy.url}) as mill:
+        jobs = "/bigquery/v2/projects/[^/]+/jobs.*"
+        proxy.fail("POST", jobs, status=503)
+        mill.work()
+        run = mill.submit(sinks=[sinks.bigquery(str(table))])
+        proxy.drop_answer("POST", jobs, times=2)
+        proxy.refuse("POST", jobs)
+        proxy.replace_answer("POST", jobs, status=503)
+        proxy.fail("GET", jobs, status=500)
+        mill.wait(run, LIFE)
+
+        assert len([call for call in proxy.calls if call.fault]) == 6
+        assert breaches(warehouse, table, run, servers) == []
