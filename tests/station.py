@@ -30,7 +30,12 @@ class Station:
         connection: Any = _Connection(Redis(mill.clock))
         settings = Settings(project="acme", location="here", bucket=mill.bucket.url, **self.settings)
         self.services = Services(
-            settings, Index(connection), Notes(connection), lambda _: mill.bucket, lambda: mill.jobs
+            settings,
+            Index(connection),
+            Notes(connection),
+            lambda _: mill.bucket,
+            lambda: mill.jobs,
+            lambda: mill.caller,
         )
         self.flow = Flow(self, self.services.notes, takeover(settings))
 

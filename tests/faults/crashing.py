@@ -24,7 +24,7 @@ from promptmill.config.settings import Settings, load
 from promptmill.producers.messages import SinkSpec
 from promptmill.workers import services
 from promptmill.workers.app import make_app
-from promptmill.workers.ports import BatchJobs, Bucket
+from promptmill.workers.ports import BatchJobs, Bucket, Caller
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 
@@ -35,7 +35,7 @@ STRUCK = "struck"
 """What a journal says once a moment has come at which its worker lives on."""
 READS = frozenset(
     {"url", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
-    | {"ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
+    | {"waiting", "ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
 )
 """What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
 
@@ -197,7 +197,12 @@ def _watched(settings: Settings, journal: Journal) -> Services:
 
     index: Any = _Effects(real.index, journal, lambda *_: "index")
     notes: Any = _Effects(real.notes, journal, lambda *_: "note")
-    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs)
+
+    def open_caller() -> Caller:
+        caller: Any = _Effects(real.open_caller(), journal, lambda *_: "callback")
+        return caller  # type: ignore[no-any-return]
+
+    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, open_caller)
     object.__setattr__(watched, "journal", journal)
     return watched
 

@@ -11,6 +11,9 @@ JOBS = "promptmill.jobs"
 POLL = "promptmill.poll"
 ALL = (INGEST, WORK, JOBS, POLL)
 
+PUBLIC: dict[str, str] = {}
+"""Tasks that any Celery app may send, and callbacks too, and their queues: docs/celery.md has what they take."""
+
 QUEUE_OF = {
     "promptmill.ingest": INGEST,
     "promptmill.abort": INGEST,
@@ -25,6 +28,7 @@ QUEUE_OF = {
     "promptmill.deliver": WORK,
     "promptmill.harvest": WORK,
     "promptmill.finish": WORK,
+    "promptmill.callback": WORK,
     "promptmill.reconcile": POLL,
 }
 """Queue of every task. ``submit`` and ``poll`` have queues of their own because only they need the Vertex client,
@@ -55,8 +59,8 @@ def takeover(settings: Settings) -> Takeover:
     return Takeover(messages=whole * 4 / 5, looks=whole / 6, steps=whole * 2 / 3, fetched=whole / 2)
 
 
-def options(settings: Settings) -> dict[str, Any]:
-    """Return the Celery configuration of every app on the broker.
+def options(settings: Settings, broker: str = "") -> dict[str, Any]:
+    """Return the Celery configuration of every app on the broker, or of one that sends to another.
 
     kombu looks for lost messages each ``unacked_restore_interval`` × ``unacked_restore_throttle`` seconds, by default
     only every 100; and the shortest visibility timeout of all apps on a broker wins, so all must use this one.
@@ -72,7 +76,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "health_check_interval": 10,
         "queue_order_strategy": "round_robin",
     }
-    broker = settings.broker_url.get_secret_value()
+    broker = broker or settings.broker_url.get_secret_value()
     return {
         "broker_url": broker,
         # Celery lets the variable CELERY_BROKER_URL win over broker_url, but over neither of these.

@@ -14,6 +14,8 @@ from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
 
 VERSION = 1
+RUN_VERSION = 2
+"""Of a run with callbacks: an older worker would end it and call nobody."""
 MAX_CHUNK = 20 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
 
@@ -31,11 +33,22 @@ class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     options: dict[str, Any] = {}
 
 
+class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A task of the caller's, as Celery's signature of it says; an ``immutable`` one is given its own ``args`` alone."""
+
+    task: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    immutable: bool = False
+
+
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run as opened; ``created`` in seconds since the epoch.
 
     ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``: the
-    budget of rows that are tried again as they were cut off; 0: they are not.
+    budget of rows that are tried again as they were cut off; 0: they are not. ``link`` and ``link_error``: the chains of
+    tasks that are sent when the run has ended well, or badly. ``parent``: the run whose failed rows these are.
     """
 
     run: str
@@ -48,6 +61,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 3
     deadline: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     retry_max_tokens: Count = 0
+    link: list[list[Signature]] = []
+    link_error: list[list[Signature]] = []
+    parent: str = ""
     v: int = VERSION
 
     def content(self) -> "Manifest":
@@ -137,7 +153,7 @@ def decode_chunk(data: bytes) -> Chunk:
 def decode_ingest(data: bytes) -> Ingest:
     """Decode an ingest message; raises MessageRefused, NewerVersion."""
     message = _decode(data, Ingest)
-    _check_version(message.run.v, "run")
+    _check_version(message.run.v, "run", RUN_VERSION)
     try:
         names.check_run(message.run.run)
     except ValueError as error:
@@ -160,6 +176,6 @@ class _Version(msgspec.Struct):
     v: int = VERSION
 
 
-def _check_version(version: int, what: str) -> None:
-    if version > VERSION:
-        raise NewerVersion(f"a {what} of a version newer than {VERSION}")
+def _check_version(version: int, what: str, newest: int = VERSION) -> None:
+    if version > newest:
+        raise NewerVersion(f"a {what} of a version newer than {newest}")

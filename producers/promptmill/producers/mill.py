@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
+from promptmill.producers import callbacks
 from promptmill.producers.chunks import Keys, cut
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
-from promptmill.producers.messages import MAX_ATTEMPTS, Chunk, ChunkSize, Manifest, Seal, SinkSpec
+from promptmill.producers.messages import (
+    MAX_ATTEMPTS,
+    RUN_VERSION,
+    VERSION,
+    Chunk,
+    ChunkSize,
+    Manifest,
+    Seal,
+    SinkSpec,
+)
 from promptmill.producers.requests import Line, Prompt, encode_lines
 from promptmill.producers.runs import Run
 
@@ -59,6 +69,9 @@ class Promptmill:
         max_attempts: int = 3,
         retry_max_tokens: int = 0,
         deadline: str | float | None = None,
+        link: callbacks.Given = None,
+        link_error: callbacks.Given = None,
+        link_results: callbacks.Given = None,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -72,6 +85,9 @@ class Promptmill:
         ``maxOutputTokens``.
         When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since the first request was stored,
         the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
+        ``link`` and ``link_error`` are Celery signatures (or chains, their dict forms, or lists of these) of tasks of yours
+        that the workers send when the run has ended with results, or without; ``link_results`` is given all results, some at
+        a time. Each is sent at least once, under the same task id every time, to its own ``queue`` option or to "celery".
         The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
         hears how many requests were sent so far.
 
@@ -83,11 +99,14 @@ class Promptmill:
             created=time.time(),
             name=name,
             labels=dict(labels or {}),
-            sinks=list(sinks),
+            sinks=[*sinks, *callbacks.sinks(link_results)],
             idempotent=idempotency_key is not None,
             max_attempts=_attempts(max_attempts),
             retry_max_tokens=_tokens(retry_max_tokens),
             deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
+            link=callbacks.chains("link", link),
+            link_error=callbacks.chains("link_error", link_error),
+            v=RUN_VERSION if link or link_error else VERSION,
         )
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)

@@ -35,6 +35,7 @@ class Submission:
     sinks: list[SinkSpec]
     cancel_after: float = 0.0
     deadline: float | None = None
+    calls: bool = False
     run: str = ""
 
     def __post_init__(self) -> None:
@@ -62,6 +63,7 @@ def _submission(rng: random.Random, key: str) -> Submission:
         sinks=[SinkSpec("bucket", "gs://simulated/sink")][: rng.choice((0, 1, 1, 1))],
         cancel_after=rng.choice((0, 0, 0, rng.uniform(1, 200))),
         deadline=rng.choice((None, None, None, rng.uniform(20, 300))),
+        calls=rng.choice((False, True)),
     )
 
 
@@ -168,6 +170,8 @@ class Story:
                 sinks=submission.sinks,
                 max_attempts=submission.max_attempts,
                 deadline=submission.deadline,
+                link={"task": "well"} if submission.calls else None,
+                link_error={"task": "badly"} if submission.calls else None,
             )
         except Crash:
             world.say("is gone")
