@@ -1,11 +1,14 @@
 """The way in: ``Promptmill`` turns prompts into a run."""
 
 import hashlib
+import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
@@ -24,9 +27,10 @@ from promptmill.producers.messages import (
     SinkSpec,
 )
 from promptmill.producers.requests import Line, Prompt, encode_lines
-from promptmill.producers.runs import Run
+from promptmill.producers.runs import Run, bucket_access
 
 if TYPE_CHECKING:
+    from promptmill.config.settings import Settings
     from promptmill.producers.sender import Sender
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -45,6 +49,12 @@ class Promptmill:
         from promptmill.config.settings import load
 
         self.settings = load(**settings)
+
+    @classmethod
+    def _of(cls, settings: "Settings", index: Index) -> "Promptmill":
+        mill = cls.__new__(cls)
+        mill.settings, mill.index = settings, index
+        return mill
 
     @cached_property
     def index(self) -> Index:
@@ -94,7 +104,7 @@ class Promptmill:
         Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
         """
         manifest = Manifest(
-            run=_run_id(idempotency_key),
+            run=run_id(idempotency_key),
             model=_model(model or self.settings.require("model")),
             created=time.time(),
             name=name,
@@ -108,10 +118,38 @@ class Promptmill:
             link_error=callbacks.chains("link_error", link_error),
             v=RUN_VERSION if link or link_error else VERSION,
         )
+        return self._send(manifest, prompts, on_refused, on_sent)
+
+    def _send(
+        self,
+        manifest: Manifest,
+        prompts: Iterable[Prompt],
+        on_refused: Callable[[Line], None] | None,
+        on_sent: Callable[[int], None] | None,
+    ) -> Run:
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self.settings, self.index)
+
+    def retry(self, run: str, only: Collection[str] = (), generation_config: Mapping[str, Any] | None = None) -> Run:
+        """Send the failed requests of a run that is done as a run of their own, and return it; see ``Run.retry``."""
+        reasons, config = sorted(set(only)), dict(generation_config or {})
+        parent, prompts = bucket_access("failed_requests")(self.settings, run, reasons, config)
+        key = f"retry/{run}/{','.join(reasons)}/{json.dumps(config, sort_keys=True)}"
+        manifest = msgspec.structs.replace(
+            parent,
+            run=run_id(key),
+            created=time.time(),
+            idempotent=True,
+            parent=run,
+            sinks=[sink for sink in parent.sinks if sink.kind != "file"],
+        )
+        try:
+            return self._send(manifest, prompts, None, None)
+        except EmptyRun:
+            which = f" with {' or '.join(reasons)}" if reasons else ""
+            raise EmptyRun(f"no request of run {run} that could be sent again has failed{which}") from None
 
     def get(self, run: str) -> Run:
         """Return the run with this id, or the only one whose id starts so; raises RunNotFound."""
@@ -121,6 +159,14 @@ class Promptmill:
         raise RunNotFound(
             f"no run has an id that starts with {run!r}" if not found else f"{run!r} fits {len(found)} runs"
         )
+
+    def find(self, *, name: str) -> Run:
+        """Return the newest run of this name among the newest 10,000; raises RunNotFound."""
+        for run in self.index.runs(10_000):
+            manifest = self.index.find_manifest(run)
+            if manifest and manifest.name == name:
+                return Run(run, self.settings, self.index)
+        raise RunNotFound(f"no run is called {name!r}")
 
     def runs(self, limit: int = 50) -> list[Run]:
         """Return the newest runs, newest first."""
@@ -221,7 +267,7 @@ def _show(lines: Iterable[Line], on_refused: Callable[[Line], None] | None) -> I
         yield line
 
 
-def _run_id(idempotency_key: str | None) -> str:
+def run_id(idempotency_key: str | None) -> str:
     """A new id that sorts by time, or the one that belongs to the idempotency key."""
     if idempotency_key is None:
         from ulid import ULID

@@ -39,9 +39,9 @@ class Submission:
     run: str = ""
 
     def __post_init__(self) -> None:
-        from promptmill.producers.mill import _run_id
+        from promptmill.producers.mill import run_id
 
-        self.run = _run_id(self.key)
+        self.run = run_id(self.key)
 
 
 def submissions(rng: random.Random, seed: int) -> list[Submission]:

@@ -28,6 +28,7 @@ class Stage(Task):  # type: ignore[type-arg]
     """A task of the pipeline. A Transient error is tried again, for ever, at most 30 s apart, with jitter."""
 
     abstract = True
+    Request = "promptmill.workers.received:Discreet"
     is_carrier = False
     """Whether its message has what is nowhere else, so that no sweep could send it again."""
     max_retries = None
@@ -47,6 +48,11 @@ class Stage(Task):  # type: ignore[type-arg]
         """Sends steps."""
         return Flow(self.app, self.services.notes, queues.takeover(self.services.settings))
 
+    @property
+    def step_id(self) -> str:
+        """What the step at hand is called in notes and as a dead letter."""
+        return self.request.id or self.name
+
     def send(self, steps: Iterable[Step]) -> None:
         """Send what comes next."""
         self.flow.enqueue(steps)
@@ -64,11 +70,11 @@ class Stage(Task):  # type: ignore[type-arg]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, keeping note that this step is being worked on; park it if it took too many workers with it."""
-        step = self.request.id or self.name
+        step = self.step_id
         note = self.flow.note(step)
         starts = note.begin(dead.MOST_DEATHS)
         if starts.deaths >= dead.MOST_DEATHS:
-            self._park_poison(step, list(args), starts.deaths)
+            self._park_poison(step, _sent(args, kwargs), starts.deaths)
             return None
         if sum(starts) >= dead.MOST_DEATHS:
             self.wait(_UNCLEAR)
@@ -97,7 +103,7 @@ class Stage(Task):  # type: ignore[type-arg]
             self.wait(_NEWER)
         except Exception as error:
             note.keep(_AGAIN.seconds)
-            is_parked = self._count_failure(step, list(args), error)
+            is_parked = self._count_failure(step, _sent(args, kwargs), error)
             if self.is_carrier and not is_parked and not isinstance(error, Permanent | MessageRefused):
                 _log.error("failed, and is tried again", step=step, error=type(error).__name__)
                 self.wait(_AGAIN)
@@ -133,3 +139,8 @@ class Stage(Task):  # type: ignore[type-arg]
 def _words(error: Exception) -> str:
     """What may be said of an error: those of others may quote what they were given."""
     return str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__
+
+
+def _sent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Return arguments as a dead letter keeps them: a public task takes its payload by name, or as one argument."""
+    return [*args, kwargs] if kwargs else list(args)

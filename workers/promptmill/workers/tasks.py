@@ -43,13 +43,9 @@ class Opening(Stage):
 def ingest(self: Stage, body: bytes) -> None:
     """Keep one chunk; the one that makes the run whole sends ``plan``."""
     message = decode_ingest(body)
-    index, run = self.services.index, message.run.run
     chunk = steps.ingest.ingest(self.services.bucket, message)
-    stored = index.note_chunk(run, chunk.index, chunk.sha256)
-    if message.seal:
-        index.seal(run, message.seal.requests, len(message.seal.chunks))
-    if stored >= (index.sealed_chunks(run) or stored + 1):
-        self.send([Step("plan", run)])
+    if progress.ingested(self.services.index, message.run.run, chunk, message.seal):
+        self.send([Step("plan", message.run.run)])
 
 
 @shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.abort")
