@@ -39,7 +39,7 @@ def sinks(given: Given) -> list[SinkSpec]:
     ]
 
 
-def _listed(given: Given) -> list[Mapping[str, Any]]:
+def _listed(given: Given) -> list[object]:
     if given is None:
         return []
     return [given] if isinstance(given, Mapping) or not isinstance(given, Iterable) else list(given)

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.utils.threads import LocalStack
 
 from driver import Mill
 from promptmill.config import names
 from promptmill.config.errors import IdempotencyConflict, MessageRefused, NewerVersion
 from promptmill.producers.messages import Manifest, Signature
 from promptmill.producers.mill import run_id
-from promptmill.workers import facts, public
+from promptmill.workers import dead, facts, public
 from station import Station
 
 PAYLOADS = Path(__file__).parents[2] / "contract" / "messages" / "v1" / "public"
@@ -94,3 +95,34 @@ def test_a_payload_that_breaks_the_contract_is_refused_without_a_word_of_what_is
 def test_a_payload_of_a_later_version_is_left_to_newer_workers() -> None:
     with pytest.raises(NewerVersion):
         public.decode({"v": public.VERSION + 1, "requests": 3})
+
+
+def test_a_parked_submission_is_sent_again_as_it_came() -> None:
+    bucket = Mill().bucket
+    dead.park(bucket, "submit-0a", "promptmill.submit_prompts", [recorded()], "poison")
+
+    (letter,) = dead.letters(bucket)
+
+    assert dead.arguments(letter) == [recorded()]
+
+
+def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_name() -> None:
+    station = Station(Mill())
+    seen: list[Any] = []
+
+    class Task(public.Public):
+        name = "t"
+        services = station.services
+        flow = station.flow
+        request_stack: Any = LocalStack()
+
+        def run(self, payload: dict[str, Any]) -> None:
+            seen.append((payload, self.step_id))
+
+    task = Task()
+    for kwargs in ({}, {"idempotency_key": "mine"}):
+        task.push_request(id="../Nightly 2026", called_directly=False)
+        task(**{"v": 1, **kwargs})
+
+    assert [payload["idempotency_key"] for payload, _ in seen] == ["../Nightly 2026", "mine"]
+    assert all(names.dead_letter(step) for _, step in seen)
