@@ -58,6 +58,7 @@ class Public(Stage):
     """A task that others send: its id is theirs, and is the idempotency key of what names none."""
 
     abstract = True
+    is_carrier = True
     throws = (PromptmillError,)
 
     @property
@@ -82,7 +83,7 @@ def submit_prompts(self: Stage, payload: dict[str, Any]) -> None:
         raise
     except PromptmillError as refusal:
         if not _abort(self.services, submission, run, refusal):
-            raise
+            raise MessageRefused(str(refusal)) from None
         _log.warning("a run that cannot be sent", run=run, error=str(refusal)[:500])
         self.send([Step("finish", run)])
         return

@@ -74,7 +74,7 @@ class Stage(Task):  # type: ignore[type-arg]
         note = self.flow.note(step)
         starts = note.begin(dead.MOST_DEATHS)
         if starts.deaths >= dead.MOST_DEATHS:
-            self._park_poison(step, _sent(args, kwargs), starts.deaths)
+            self._park_poison(step, list(args), starts.deaths)
             return None
         if sum(starts) >= dead.MOST_DEATHS:
             self.wait(_UNCLEAR)
@@ -103,7 +103,7 @@ class Stage(Task):  # type: ignore[type-arg]
             self.wait(_NEWER)
         except Exception as error:
             note.keep(_AGAIN.seconds)
-            is_parked = self._count_failure(step, _sent(args, kwargs), error)
+            is_parked = self._count_failure(step, list(args), error)
             if self.is_carrier and not is_parked and not isinstance(error, Permanent | MessageRefused):
                 _log.error("failed, and is tried again", step=step, error=type(error).__name__)
                 self.wait(_AGAIN)
@@ -139,8 +139,3 @@ class Stage(Task):  # type: ignore[type-arg]
 def _words(error: Exception) -> str:
     """What may be said of an error: those of others may quote what they were given."""
     return str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__
-
-
-def _sent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Return arguments as a dead letter keeps them: a public task takes its payload by name, or as one argument."""
-    return [*args, kwargs] if kwargs else list(args)
