@@ -63,7 +63,8 @@ def test_a_message_is_celerys_own_and_shows_its_id_alone(broker: str, queue: str
         (key,) = [
             one for one in client.scan_iter() if one.decode().startswith(queue)
         ]  # priorities have lists of their own
-        message = json.loads(client.lindex(key, 0))
+        held: Any = client.lindex(key, 0)
+    message = json.loads(held)
     args, kwargs, embedded = json.loads(b64decode(message["body"]))
     assert (args, kwargs) == ([{"run": "01j"}, "secret"], {"colour": "secret"})
     assert [one["task"] for one in embedded["chain"]] == ["shop.next"]

@@ -112,14 +112,12 @@ def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_nam
 
     class Task(public.Public):
         name = "t"
-        services = station.services
-        flow = station.flow
         request_stack: Any = LocalStack()
 
         def run(self, payload: dict[str, Any]) -> None:
             seen.append((payload, self.step_id))
 
-    task = Task()
+    task: Any = type("Bound", (Task,), {"services": station.services, "flow": station.flow})()
     for kwargs in ({}, {"idempotency_key": "mine"}):
         task.push_request(id="../Nightly 2026", called_directly=False)
         task(**{"v": 1, **kwargs})
