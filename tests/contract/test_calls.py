@@ -60,9 +60,8 @@ def test_a_message_is_celerys_own_and_shows_its_id_alone(broker: str, queue: str
     CeleryCaller(load(broker_url=broker)).send(calls.call(chain, {"run": "01j"}, "01j.link0"))
 
     with redis.Redis.from_url(broker) as client:
-        (key,) = [
-            one for one in client.scan_iter() if one.decode().startswith(queue)
-        ]  # priorities have lists of their own
+        # A priority has a list of its own.
+        (key,) = [one for one in client.scan_iter() if one.decode().startswith(queue)]
         held: Any = client.lindex(key, 0)
     message = json.loads(held)
     args, kwargs, embedded = json.loads(b64decode(message["body"]))

@@ -1,6 +1,7 @@
 """The public payload: what every Celery app may send is understood, and what is not is said in words."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from celery.utils.threads import LocalStack
 
 from driver import Mill
 from promptmill.config import names
-from promptmill.config.errors import IdempotencyConflict, MessageRefused, NewerVersion
+from promptmill.config.errors import IdempotencyConflict, MessageRefused, NewerVersion, Transient
+from promptmill.producers import callbacks
 from promptmill.producers.messages import Manifest, Signature
 from promptmill.producers.mill import run_id
 from promptmill.workers import dead, facts, public
+from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
 from station import Station
 
 PAYLOADS = Path(__file__).parents[2] / "contract" / "messages" / "v1" / "public"
@@ -124,3 +127,50 @@ def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_nam
 
     assert [payload["idempotency_key"] for payload, _ in seen] == ["../Nightly 2026", "mine"]
     assert all(names.dead_letter(step) for _, step in seen)
+
+
+def test_the_page_for_those_who_send_it_has_every_field_of_the_payload() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "celery.md").read_text()
+    rows = page.partition("| field |")[2].partition("\n\n")[0].splitlines()[2:]
+
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(told) == sorted(public.Submission.__struct_fields__)
+
+
+def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs" / "celery.md").read_text().split())
+    mill = Mill(link=[[Signature("shop.notify")]])
+    mill.drive(mill.send(["a"]))
+
+    assert [name for name in mill.caller.sent[0].args[0] if f"`{name}`" not in page] == []
+    assert f"at most {MAX_RESULTS} results" in page
+    assert f"at most {MAX_BYTES >> 10} KiB" in page
+    assert all(f"`{option}`" in page for option in callbacks.OPTIONS)
+
+
+def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() -> None:
+    payload = SMALLEST | {"prompts": [f"{row} " + "word " * 500 for row in range(30)]}
+    unbroken = Station(Mill(), {"chunk_bytes": 1 << 14})
+    public.submit(unbroken.services, public.decode(payload))
+    wanted = {stored.name: unbroken.mill.bucket.read(stored.name) for stored in unbroken.mill.bucket.list("runs/")}
+    assert len([name for name in wanted if "/chunks/" in name]) > 3
+    for breaks_at in range(1, len(wanted) + 2):
+        station = Station(Mill(), {"chunk_bytes": 1 << 14})
+        real, left = station.mill.bucket.create, [breaks_at]
+
+        def create(name: str, data: bytes, real: Any = real, left: list[int] = left) -> bool:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Transient("gone")
+            return bool(real(name, data))
+
+        station.mill.bucket.create = create  # type: ignore[method-assign]
+        with pytest.raises(Transient):
+            public.submit(station.services, public.decode(payload))
+        station.mill.bucket.create = real  # type: ignore[method-assign]
+
+        assert public.submit(station.services, public.decode(payload))
+        found = {stored.name: station.mill.bucket.read(stored.name) for stored in station.mill.bucket.list("runs/")}
+        assert {name: data for name, data in found.items() if "run.json" not in name} == {
+            name: data for name, data in wanted.items() if "run.json" not in name
+        }
