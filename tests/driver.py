@@ -7,7 +7,7 @@ report = mill.drive(run)
 
 import random
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from promptmill.config import names
 from promptmill.config.errors import Transient
 from promptmill.producers import schemas
 from promptmill.producers.chunks import cut
-from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, SinkSpec, encode
+from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, Signature, SinkSpec, encode
 from promptmill.producers.requests import Prompt, encode_lines
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report
 from promptmill.workers import facts, results, steps
-from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
+from promptmill.workers.fakes import FakeCaller, FakeJobs, MemoryBucket, Script
 from promptmill.workers.sinks import Sink
+from promptmill.workers.sinks.callback import CallbackSink
 from promptmill.workers.sinks.files import BucketSink, FileSink
 from promptmill.workers.steps.step import Step, Wait
 
@@ -58,11 +59,15 @@ class Mill:
     retry_max_tokens: int = 0
     response_schema: object = None
     retry_schema_invalid: bool = False
+    link: list[list[Signature]] = field(default_factory=list)
+    link_error: list[list[Signature]] = field(default_factory=list)
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
         self.bucket = MemoryBucket(clock=self.clock)
+        self.caller = FakeCaller()
+        self.check_callback: Callable[[list[Signature]], None] = lambda _: None
         self.jobs = FakeJobs(self.bucket, script=self.script, duration=self.duration, clock=self.clock)
 
     def send(
@@ -88,6 +93,8 @@ class Mill:
             retry_max_tokens=self.retry_max_tokens,
             response_schema=schema.checked,
             retry_schema_invalid=self.retry_schema_invalid,
+            link=self.link,
+            link_error=self.link_error,
         )
         chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20, schema.sent), self.chunk_bytes))
         seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks])
@@ -132,6 +139,8 @@ class Mill:
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink; those in a bucket are in this mill's own, which is the only one."""
+        if spec.kind == "celery":
+            return CallbackSink(lambda: self.caller, spec, run, 64, lambda _: None)
         return FileSink(Path(spec.url), run) if spec.kind == "file" else BucketSink(self.bucket, "sink-" + run)
 
     def _plan(self, run: str) -> None:
@@ -169,6 +178,9 @@ class Mill:
 
     def _finish(self, run: str) -> None:
         steps.finish.finish(self.bucket, self.open_sink, run, sorted(facts.load(self.bucket, run).shards))
+
+    def _callback(self, run: str) -> None:
+        steps.callback.callback(self.bucket, self.caller, run, self.check_callback)
 
 
 def disorder(due: list[Step], done: list[Step], order: random.Random) -> list[Step]:

@@ -15,6 +15,7 @@ from promptmill.workers import facts, progress, watching
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import Notes
 from promptmill.workers.services import Services
+from promptmill.workers.sinks.opening import Ways
 
 
 @dataclass
@@ -30,7 +31,12 @@ class Station:
         connection: Any = _Connection(Redis(mill.clock))
         settings = Settings(project="acme", location="here", bucket=mill.bucket.url, **self.settings)
         self.services = Services(
-            settings, Index(connection), Notes(connection), lambda _: mill.bucket, lambda: mill.jobs
+            settings,
+            Index(connection),
+            Notes(connection),
+            lambda _: mill.bucket,
+            lambda: mill.jobs,
+            Ways(open_caller=lambda: mill.caller),
         )
         self.flow = Flow(self, self.services.notes, takeover(settings))
 

@@ -350,7 +350,7 @@ def is_stray(name: str) -> bool:
 
 def waits(client: Any, task_id: str) -> list[bytes]:
     """The first arguments of the messages of a task that wait in the broker, taken or not."""
-    held = [json.loads(one)[0] for one in client.hvals("unacked")]
+    held = [json.loads(one)[0] for one in client.hvals("promptmill.unacked")]
     held += [json.loads(one) for queue in queues.ALL for one in client.lrange(queue, 0, -1)]
     return [first_argument(one) for one in held if one["headers"].get("id") == task_id and one["headers"].get("eta")]
 

@@ -25,7 +25,7 @@ from promptmill.producers.messages import SinkSpec
 from promptmill.workers import services
 from promptmill.workers.app import make_app
 from promptmill.workers.database import Database
-from promptmill.workers.ports import BatchJobs, Bucket
+from promptmill.workers.ports import BatchJobs, Bucket, Caller
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.opening import Ways
@@ -41,7 +41,7 @@ READS = frozenset(
     {"url", "name", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
     | {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect", "stands_still"}
     | {"columns", "may", "look", "check_jobs", "rows"}
-    | {"ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
+    | {"waiting", "ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
 )
 """What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
 
@@ -232,7 +232,12 @@ def _watched(settings: Settings, journal: Journal) -> Services:
 
     index: Any = _Effects(real.index, journal, lambda *_: "index")
     notes: Any = _Effects(real.notes, journal, lambda *_: "note")
-    ways = Ways(open_database, open_web, open_warehouse)
+
+    def open_caller() -> Caller:
+        caller: Any = _Effects(real.ways.open_caller(), journal, lambda *_: "callback")
+        return caller  # type: ignore[no-any-return]
+
+    ways = Ways(open_database, open_web, open_warehouse, open_caller)
     watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, ways)
     object.__setattr__(watched, "journal", journal)
     return watched

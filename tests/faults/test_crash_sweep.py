@@ -1,6 +1,8 @@
 """A worker dies right before and right after each of its effects; whatever was under way is done, and paid for, once."""
 
+import json
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("inten
 """Where a death may cost money."""
 AROUND_A_REPAIR = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("repairs", "settled")]
 """Where a death may change what a row is asked again."""
+AROUND_A_CALL = ["send callback", "create runs/*/callbacks/link0.json", "send promptmill.callback"]
+"""Where a death may cost the caller word of its run. The first calls are slices of results, the last is of the run's end."""
 ONE_OF_EACH_KIND = [
     "create runs/*/chunks/*",
     "write_stream runs/*/shards/*/*/input.jsonl",
@@ -47,6 +51,8 @@ numbers = count()
 WANTED: dict[str, Any] = {
     "response_schema": {"type": "object", "properties": {"said": {"type": "string"}}},
     "retry_schema_invalid": True,
+    "link": {"task": "shop.notify"},
+    "link_results": {"task": "shop.store"},
 }
 """What the runs here want of their answers."""
 
@@ -66,9 +72,9 @@ def effects(a_row_fails_once: None, mills: Mills) -> list[tuple[str, int]]:
     """All effects of a run in which nobody dies."""
     with mills.mill("nobody-dies") as mill:
         mill.work()
-        run = mill.submit(**WANTED)
+        run = submit(mill)
         mill.wait(run, LIFE)
-        assert mill.violations(run) == []
+        assert mill.violations(run) + uncalled(mill, run) == []
         assert len(mill.site.jobs(run.id)) == 3
         return first_and_last(mill.journal_lines())
 
@@ -95,6 +101,17 @@ def test_a_worker_may_die_around_the_creation_of_a_job(mills: Mills) -> None:
 @pytest.mark.usefixtures("a_row_fails_once")
 def test_a_worker_may_die_around_what_it_keeps_of_answers_that_do_not_fit(mills: Mills) -> None:
     crashes = [Crash(effect, when) for effect, when in product(AROUND_A_REPAIR, get_args(When))]
+
+    endings = sweep(mills, crashes)
+
+    tell(endings)
+    assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
+
+
+@pytest.mark.usefixtures("a_row_fails_once")
+def test_a_worker_may_die_around_its_calls_to_the_caller(mills: Mills) -> None:
+    crashes = [Crash(effect, when) for effect, when in product(AROUND_A_CALL, get_args(When))]
+    crashes += [Crash("send callback", when, nth=4) for when in get_args(When)]
 
     endings = sweep(mills, crashes)
 
@@ -190,7 +207,24 @@ def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill]
             mill.wait(run, RECOVERY)
         except AssertionError as late:
             return Ending(crash, RECOVERY, [str(late)])
-        return Ending(crash, time.monotonic() - death, mill.violations(run))
+        wrong = uncalled(mill, run) if start is submit else []
+        return Ending(crash, time.monotonic() - death, mill.violations(run) + wrong)
+
+
+def uncalled(mill: Mill, run: Run) -> list[str]:
+    """What is wrong with the calls that wait in the caller's queue: the end once or more, all results, copies the same."""
+    held: Any = mill.redis.lrange("celery", 0, -1)
+    bodies: dict[str, set[str]] = {}
+    for message in map(json.loads, held):
+        bodies.setdefault(message["headers"]["id"], set()).add(message["body"])
+    first_arguments = {one: json.loads(b64decode(min(copies)))[0][0] for one, copies in bodies.items()}
+    ends = [argument["state"] for one, argument in first_arguments.items() if one == f"{run.id}.link0"]
+    keys = sorted(
+        (result["key"] for one, part in first_arguments.items() if ".results0." in one for result in part), key=int
+    )
+    wrong = [f"{one} was sent with different arguments" for one, copies in bodies.items() if len(copies) > 1]
+    wrong += [f"the end was told as {ends}"] * (ends != ["succeeded"])
+    return wrong + [f"the results of {keys} were handed over"] * (keys != [str(row) for row in range(1, 11)])
 
 
 def tell(endings: list[Ending]) -> None:

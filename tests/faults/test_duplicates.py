@@ -117,7 +117,7 @@ def resend(mill: Mill, tasks: list[tuple[str, list[Any], str]]) -> None:
 
 def at_rest(mill: Mill) -> bool:
     """Whether no message waits, and none is being worked on."""
-    return not any(mill.redis.llen(queue) for queue in ALL) and not mill.redis.hlen("unacked")
+    return not any(mill.redis.llen(queue) for queue in ALL) and not mill.redis.hlen("promptmill.unacked")
 
 
 def traces(mill: Mill, run: Run) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_
             args = ["01k000000000000000000000zz", shard, 1]
             sender.send_task("promptmill.submit", args=args, task_id=step, queue=JOBS)
         until(lambda: not broker.llen(JOBS), LIFE, "a worker that has taken them all")
-        held: Any = broker.hlen("unacked")
+        held: Any = broker.hlen("promptmill.unacked")
         seconds = stop(slow_to_create, "poll")
         until(lambda: waiting(broker) >= WAITING, LIFE, "all submits in the queue, or with the next worker")
 
@@ -69,7 +69,7 @@ def stop(site: Site, name: str) -> float:
 def waiting(broker: "redis.Redis") -> int:
     """How many messages are in the queue or held by a worker; a step that begins anew is in both for a moment."""
     queued: Any = broker.llen(JOBS)
-    held: Any = broker.hlen("unacked")
+    held: Any = broker.hlen("promptmill.unacked")
     return int(queued + held)
 
 

@@ -167,7 +167,7 @@ def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(mills: Mil
         until(lambda: put_off(mill) >= 2 * 17, 2 * LIFE, "copies that came again, and again were too many")
         (mill.folder / "go on").touch()
         mill.wait(run, LIFE)
-        until(lambda: not mill.redis.hlen("unacked"), LIFE, "an end of all copies")
+        until(lambda: not mill.redis.hlen("promptmill.unacked"), LIFE, "an end of all copies")
 
         assert mill.parked() == []
         assert run.status.state == "succeeded"
@@ -217,7 +217,7 @@ def test_a_worker_that_stands_still_is_overtaken_and_does_no_harm_when_it_goes_o
             mill.wait(run, LIFE)
         finally:
             os.kill(frozen.pid or 0, signal.SIGCONT)
-        until(lambda: not mill.redis.hlen("unacked"), LIFE, "an end of what the other had begun")
+        until(lambda: not mill.redis.hlen("promptmill.unacked"), LIFE, "an end of what the other had begun")
 
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 2

@@ -121,7 +121,7 @@ def test_a_run_survives_the_loss_of_all_that_redis_held(plant: Plant, mill: Prom
 
 def at_work(client: "redis.Redis") -> bool:
     """Whether a step is in the workers' queue, or in a worker's hands."""
-    held: Any = client.hvals("unacked")
+    held: Any = client.hvals("promptmill.unacked")
     return bool(client.llen(WORK)) or any(WORK.encode() in message for message in held)
 
 

@@ -175,7 +175,7 @@ def table(markdown: str, first_column: str) -> list[list[str]]:
 
 def shown(name: str, default: object) -> str:
     """Return how the page shows the default of a setting."""
-    if name == "redis_url":
+    if name in {"redis_url", "callback_broker_url"}:
         return "the broker's"
     if isinstance(default, SecretStr):
         return default.get_secret_value()

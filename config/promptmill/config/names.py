@@ -26,6 +26,7 @@ runs/<run>/shards/<shard>/<attempt>/
 runs/<run>/gathered/<sink>/<part>.jsonl      rows for a sink that takes all at once
 runs/<run>/late/<part>.jsonl                 answers of jobs that were given up and ended after all
 runs/<run>/report.json                       the run is done
+runs/<run>/callbacks/<callback>.json         that one of its callbacks is sent
 dead/<step>                                  work that was refused so often that a person must look
 given-up/<run>/<shard>/<attempt>             a job that may yet end, and is looked after
 open/<run>                                   the run is not done
@@ -122,6 +123,11 @@ def given_up(run: str, index: int, attempt: int) -> str:
 def report(run: str) -> str:
     """Name of the final report."""
     return folder(run) + "report.json"
+
+
+def callback(run: str, callback: str) -> str:
+    """Name of the fact that a callback of a run, such as ``link0``, is sent."""
+    return f"{folder(run)}callbacks/{callback}.json"
 
 
 def shard(run: str, index: int, attempt: int) -> str:

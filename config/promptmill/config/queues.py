@@ -11,6 +11,9 @@ JOBS = "promptmill.jobs"
 POLL = "promptmill.poll"
 ALL = (INGEST, WORK, JOBS, POLL)
 
+PUBLIC = {"promptmill.submit_prompts": INGEST}
+"""Tasks that any Celery app may send, and callbacks too, and their queues: docs/celery.md has what they take."""
+
 QUEUE_OF = {
     "promptmill.ingest": INGEST,
     "promptmill.abort": INGEST,
@@ -25,7 +28,9 @@ QUEUE_OF = {
     "promptmill.deliver": WORK,
     "promptmill.harvest": WORK,
     "promptmill.finish": WORK,
+    "promptmill.callback": WORK,
     "promptmill.reconcile": POLL,
+    **PUBLIC,
 }
 """Queue of every task. ``submit`` and ``poll`` have queues of their own because only they need the Vertex client,
 the largest import; ``ingest`` because a large run must not keep finished work of others waiting; ``reconcile`` shares the
@@ -55,24 +60,29 @@ def takeover(settings: Settings) -> Takeover:
     return Takeover(messages=whole * 4 / 5, looks=whole / 6, steps=whole * 2 / 3, fetched=whole / 2)
 
 
-def options(settings: Settings) -> dict[str, Any]:
-    """Return the Celery configuration of every app on the broker.
+def options(settings: Settings, broker: str = "") -> dict[str, Any]:
+    """Return the Celery configuration of every app on the broker, or of one that sends to another.
 
     kombu looks for lost messages each ``unacked_restore_interval`` × ``unacked_restore_throttle`` seconds, by default
-    only every 100; and the shortest visibility timeout of all apps on a broker wins, so all must use this one.
+    only every 100; and the shortest visibility timeout of all that share one record of lost messages wins.
     """
     times = takeover(settings)
     transport = {
         "visibility_timeout": times.messages,
         "unacked_restore_interval": times.looks,
         "unacked_restore_throttle": 1,
+        # Other apps on this Redis look after messages of their own: our short time-out must not have theirs run twice, which
+        # nobody renews.
+        "unacked_key": "promptmill.unacked",
+        "unacked_index_key": "promptmill.unacked_index",
+        "unacked_mutex_key": "promptmill.unacked_mutex",
         "socket_keepalive": True,
         "socket_timeout": 30,
         "socket_connect_timeout": 5,
         "health_check_interval": 10,
         "queue_order_strategy": "round_robin",
     }
-    broker = settings.broker_url.get_secret_value()
+    broker = broker or settings.broker_url.get_secret_value()
     return {
         "broker_url": broker,
         # Celery lets the variable CELERY_BROKER_URL win over broker_url, but over neither of these.

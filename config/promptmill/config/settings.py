@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = SecretStr("")
     """By which webhooks are signed that have no secret of their own: ``whsec_`` and 24 to 64 bytes in base64."""
 
+    callback_tasks: str = ""
+    """Patterns of the names of tasks that runs may have called, such as ``shop.*``, with commas between. Empty: all on the
+    mill's own broker, to which whoever can send a run can send them too, and none on another.
+    """
+    callback_broker_url: SecretStr | None = None
+    """Redis to which callbacks are sent; the broker's when not set. Only workers need it."""
+
     max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
     """Vertex refuses jobs of more than 200,000 requests."""
     max_bytes_per_job: Annotated[int, Field(ge=16 * MIB, le=1_000_000_000)] = 950_000_000
@@ -160,6 +167,12 @@ class Settings(BaseSettings):
         return known[name]
 
     @property
+    def callback_patterns(self) -> tuple[str, ...]:
+        """Patterns of the names of tasks that runs may have called."""
+        patterns = tuple(_places(self.callback_tasks))
+        return patterns or (() if self.callback_broker_url else ("*",))
+
+    @property
     def index_url(self) -> str:
         """URL of the Redis that holds the index of runs, with its secret."""
         return (self.redis_url or self.broker_url).get_secret_value()
@@ -169,7 +182,7 @@ class Settings(BaseSettings):
 
         Whoever reaches it could read the prompts that wait there, and have jobs created.
         """
-        for name in ("broker_url", "redis_url"):
+        for name in ("broker_url", "redis_url", "callback_broker_url"):
             secret: SecretStr | None = getattr(self, name)
             if secret and is_open(url := secret.get_secret_value()) and not self.allow_insecure_redis:
                 raise ConfigurationError(

@@ -109,6 +109,14 @@ class Index:
                 pipe.expire(key + suffix, _KEEP)
             pipe.execute()
 
+    def forget(self, run: str) -> None:
+        """Forget a run."""
+        key = _run(run)
+        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+            pipe.zrem(_RUNS, run)
+            pipe.delete(key, key + ":shards", key + ":chunks")
+            pipe.execute()
+
     def find_manifest(self, run: str) -> Manifest | None:
         """Return the run as opened, if it is known."""
         with self._answering() as r:

@@ -14,8 +14,8 @@ from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
 
 VERSION = 1
-WITH_TABLES = 2
-"""Version of a run whose jobs read and write tables: an older worker would not find what they answer."""
+RUN_VERSION = 2
+"""Of a run with callbacks, or whose jobs read and write tables: an older worker would call nobody, or find no answers."""
 MAX_CHUNK = 20 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
 
@@ -33,14 +33,24 @@ class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     options: dict[str, Any] = {}
 
 
+class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A task of the caller's, as Celery's signature of it says; an ``immutable`` one is given its own ``args`` alone."""
+
+    task: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    immutable: bool = False
+
+
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run as opened; ``created`` in seconds since the epoch.
 
     ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``: the
     budget of rows that are tried again as they were cut off; 0: they are not. ``response_schema``: the JSON Schema that
     answers must fit; ``retry_schema_invalid``: whether those that do not are asked for once more. ``tables``: the BigQuery
-    dataset, as ``project.dataset``, in which its jobs read and write tables, so that its ``v`` is ``WITH_TABLES``; empty:
-    none.
+    dataset, as ``project.dataset``, in which its jobs read and write tables; empty: none. ``link`` and ``link_error``: the
+    chains of tasks that are sent when the run has ended well, or badly. ``parent``: the run whose failed rows these are.
     """
 
     run: str
@@ -56,6 +66,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     response_schema: dict[str, Any] | None = None
     retry_schema_invalid: bool = False
     tables: str = ""
+    link: list[list[Signature]] = []
+    link_error: list[list[Signature]] = []
+    parent: str = ""
     v: int = VERSION
 
     def content(self) -> "Manifest":
@@ -145,7 +158,7 @@ def decode_chunk(data: bytes) -> Chunk:
 def decode_ingest(data: bytes) -> Ingest:
     """Decode an ingest message; raises MessageRefused, NewerVersion."""
     message = _decode(data, Ingest)
-    _check_version(message.run.v, "run", WITH_TABLES)
+    _check_version(message.run.v, "run", RUN_VERSION)
     try:
         names.check_run(message.run.run)
     except ValueError as error:

@@ -1,23 +1,26 @@
 """The way in: ``Promptmill`` turns prompts into a run."""
 
 import hashlib
+import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
 from promptmill.config.tables import SCHEME, parse_dataset
-from promptmill.producers import schemas, sinks
+from promptmill.producers import callbacks, schemas, sinks
 from promptmill.producers.chunks import Keys, cut
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import (
     MAX_ATTEMPTS,
+    RUN_VERSION,
     VERSION,
-    WITH_TABLES,
     Chunk,
     ChunkSize,
     Manifest,
@@ -29,6 +32,7 @@ from promptmill.producers.runs import Run, bucket_access
 from promptmill.producers.table_runs import prompts_of, split_output
 
 if TYPE_CHECKING:
+    from promptmill.config.settings import Settings
     from promptmill.producers.sender import Sender
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -47,6 +51,12 @@ class Promptmill:
         from promptmill.config.settings import load
 
         self.settings = load(**settings)
+
+    @classmethod
+    def _of(cls, settings: "Settings", index: Index) -> "Promptmill":
+        mill = cls.__new__(cls)
+        mill.settings, mill.index = settings, index
+        return mill
 
     @cached_property
     def index(self) -> Index:
@@ -74,6 +84,9 @@ class Promptmill:
         retry_schema_invalid: bool = False,
         deadline: str | float | None = None,
         tables: str = "",
+        link: callbacks.Given = None,
+        link_error: callbacks.Given = None,
+        link_results: callbacks.Given = None,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -92,6 +105,9 @@ class Promptmill:
         the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
         With ``tables``, a BigQuery dataset as ``project.dataset``, the run's jobs read and write tables there, in place of
         files in the bucket; all else is the same.
+        ``link`` and ``link_error`` are Celery signatures (or chains, their dict forms, or lists of these) of tasks of yours
+        that the workers send when the run has ended with results, or without; ``link_results`` is given all results, some at
+        a time. Each is sent at least once, under the same task id every time, to its own ``queue`` option or to "celery".
         The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
         hears how many requests were sent so far.
 
@@ -99,12 +115,12 @@ class Promptmill:
         """
         schema = schemas.of_run(response_schema, retry=retry_schema_invalid)
         manifest = Manifest(
-            run=_run_id(idempotency_key),
+            run=run_id(idempotency_key),
             model=_model(model or self.settings.require("model")),
             created=time.time(),
             name=name,
             labels=dict(labels or {}),
-            sinks=list(sinks),
+            sinks=[*sinks, *callbacks.sinks(link_results)],
             idempotent=idempotency_key is not None,
             max_attempts=_attempts(max_attempts),
             retry_max_tokens=_tokens(retry_max_tokens),
@@ -112,9 +128,20 @@ class Promptmill:
             retry_schema_invalid=retry_schema_invalid,
             deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
             tables=parse_dataset(tables) if tables else "",
-            v=WITH_TABLES if tables else VERSION,
+            link=callbacks.chains("link", link),
+            link_error=callbacks.chains("link_error", link_error),
+            v=RUN_VERSION if link or link_error or tables else VERSION,
         )
         encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema.sent)
+        return self._send(manifest, encoded, on_refused, on_sent)
+
+    def _send(
+        self,
+        manifest: Manifest,
+        encoded: Iterable[Line],
+        on_refused: Callable[[Line], None] | None,
+        on_sent: Callable[[int], None] | None,
+    ) -> Run:
         lines = _show(encoded, on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
@@ -139,6 +166,26 @@ class Promptmill:
         prompts = prompts_of(rows, key, metadata)
         return self.submit(prompts, tables=dataset, sinks=[*options.pop("sinks", ()), *own], **options)
 
+    def retry(self, run: str, only: Collection[str] = (), generation_config: Mapping[str, Any] | None = None) -> Run:
+        """Send the failed requests of a run that is done as a run of their own, and return it; see ``Run.retry``."""
+        reasons, config = sorted(set(only)), dict(generation_config or {})
+        parent, prompts = bucket_access("failed_requests")(self.settings, run, reasons, config)
+        key = f"retry/{run}/{','.join(reasons)}/{json.dumps(config, sort_keys=True)}"
+        manifest = msgspec.structs.replace(
+            parent,
+            run=run_id(key),
+            created=time.time(),
+            idempotent=True,
+            parent=run,
+            sinks=[sink for sink in parent.sinks if sink.kind != "file"],
+        )
+        try:
+            encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes)
+            return self._send(manifest, encoded, None, None)
+        except EmptyRun:
+            which = f" with {' or '.join(reasons)}" if reasons else ""
+            raise EmptyRun(f"no request of run {run} that could be sent again has failed{which}") from None
+
     def get(self, run: str) -> Run:
         """Return the run with this id, or the only one whose id starts so; raises RunNotFound."""
         found = [known for known in self.index.runs(10_000) if known.startswith(run)]
@@ -147,6 +194,14 @@ class Promptmill:
         raise RunNotFound(
             f"no run has an id that starts with {run!r}" if not found else f"{run!r} fits {len(found)} runs"
         )
+
+    def find(self, *, name: str) -> Run:
+        """Return the newest run of this name among the newest 10,000; raises RunNotFound."""
+        for run in self.index.runs(10_000):
+            manifest = self.index.find_manifest(run)
+            if manifest and manifest.name == name:
+                return Run(run, self.settings, self.index)
+        raise RunNotFound(f"no run is called {name!r}")
 
     def runs(self, limit: int = 50) -> list[Run]:
         """Return the newest runs, newest first."""
@@ -247,7 +302,7 @@ def _show(lines: Iterable[Line], on_refused: Callable[[Line], None] | None) -> I
         yield line
 
 
-def _run_id(idempotency_key: str | None) -> str:
+def run_id(idempotency_key: str | None) -> str:
     """A new id that sorts by time, or the one that belongs to the idempotency key."""
     if idempotency_key is None:
         from ulid import ULID

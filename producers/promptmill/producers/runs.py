@@ -1,7 +1,7 @@
 """A run, as the caller holds it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,32 @@ class Run:
     def failures(self) -> Iterator[Result]:
         """Stream the results that are failures."""
         return (result for result in self.results() if not result.succeeded)
+
+    async def wait_async(self, timeout: float | None = None) -> RunStatus:
+        """Wait as ``wait`` does, in an event loop; cancelling it stops the waiting, not the run."""
+        import asyncio
+
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        pause = 0.1
+        while not (status := await asyncio.to_thread(self._status_again, time.monotonic() + _PATIENCE)).done:
+            if time.monotonic() + pause > deadline:
+                raise WaitTimeout(f"run {self.id} is still {status.state} after {timeout:g} s; it goes on")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, 1.0)
+        return status
+
+    def retry(self, only: Collection[str] = (), generation_config: Mapping[str, Any] | None = None) -> "Run":
+        """Send the requests that have failed, or of them ``only`` those with these reasons, as a run of their own.
+
+        ``generation_config`` is laid over that of each request, for example ``{"maxOutputTokens": 4096}``. The new run has
+        the model, options, callbacks and sinks of this one, but for a local file, which it would overwrite; its ``parent``
+        is this run. The same arguments again give the same run. Rows that lint refused are not sent again.
+
+        Needs access to the bucket. Raises EmptyRun when nothing has failed so, PromptmillError while this run is not done.
+        """
+        from promptmill.producers.mill import Promptmill
+
+        return Promptmill._of(self._settings, self._index).retry(self.id, only, generation_config)
 
     def cancel(self) -> None:
         """Ask for the end of the run: what is finished is kept and delivered, the rest ends as cancelled."""

@@ -23,6 +23,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     run, bucket = submission.run, world.bucket
     report = msgspec.json.decode(bucket.read(names.report(run)), type=Report)
     rows = [json.loads(line) for line in results.lines(bucket, run)]
+    yield from _check_calls(world, submission, report)
     if bucket.find(names.aborted(run)) and not report.requests:
         yield from _check_aborted(world, submission, rows)
         return
@@ -34,6 +35,17 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     yield from expected.check_late(rows)
     yield from _check_report(report, rows, len(submission.prompts))
     yield from _check_index(world, report)
+
+
+def _check_calls(world: World, submission: Submission, report: Report) -> Iterator[str]:
+    """Who wants to be called is, once or more, by one id; and of a good end or of a bad one."""
+    calls = [call for call in world.called.sent if call.task_id.startswith(f"{submission.run}.link")]
+    well = report.state in {"succeeded", "partially_succeeded"}
+    wanted = {("well" if well else "badly", f"{report.run}.{'link' if well else 'link_error'}0")}
+    if {(call.task, call.task_id) for call in calls} != (wanted if submission.calls else set()):
+        yield f"a run that ended {report.state} made the calls {[call.task_id for call in calls]}"
+    if any(call.args[0]["state"] != report.state for call in calls):
+        yield "a callback was told of another end"
 
 
 def check_always(world: World, wanted: list[Submission], *, swept: bool) -> Iterator[str]:

@@ -20,6 +20,7 @@ _WEIGHTS = {
     "bucket.read_range": 3.0,
     "jobs.cancel": 10.0,
     "jobs.create": 3.0,
+    "caller.send": 10.0,
     "jobs.get": 2.0,
 }
 """How much likelier a call to a port goes wrong than others: what is seldom called would hardly ever."""

@@ -82,6 +82,18 @@ SAFEGUARDS = [
         "if True:",
     ),
     Mutation(
+        "a run with callbacks leaves the list of open runs only when they are sent",
+        "workers.steps.finish:finish",
+        "if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):",
+        "if True:",
+    ),
+    Mutation(
+        "a callback is written down only when it is sent",
+        "workers.steps.callback:callback",
+        "        try:\n",
+        "        facts.put(bucket, fact, Called(facts.now()))\n        try:\n",
+    ),
+    Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
         "facts.put(bucket, names.plan(run), Plan(divide(seal.chunks, max_requests, max_bytes), facts.now()))",

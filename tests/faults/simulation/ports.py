@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from faults.simulation.faults import Fault, Faults
 from faults.simulation.memory import Redis
 from promptmill.config.errors import Transient, Unanswered
-from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest, Stored
+from promptmill.workers.ports import BatchJobs, Bucket, Call, Caller, Job, JobRequest, Stored
 
 T = TypeVar("T")
 
@@ -111,6 +111,20 @@ class FaultyJobs:
                 faults.note("create: unanswered, and created later")
                 self._seam.later(faults.rng.uniform(1, self._in_flight), partial(self._jobs.create, request))
                 raise Unanswered("simulated: time-out")
+
+
+class FaultyCaller:
+    """A ``Caller`` whose every call passes the seam."""
+
+    def __init__(self, caller: Caller, seam: Seam) -> None:
+        self._caller = caller
+        self._seam = seam
+
+    def send(self, call: Call) -> None:
+        self._seam.call("caller.send", call.task_id, lambda: self._caller.send(call))
+
+    def waiting(self, queue: str) -> int:
+        return self._seam.call("caller.waiting", queue, lambda: self._caller.waiting(queue))
 
 
 class FaultyConnection:

@@ -38,12 +38,13 @@ class Submission:
     deadline: float | None = None
     structured: bool = False
     retry_schema_invalid: bool = False
+    calls: bool = False
     run: str = ""
 
     def __post_init__(self) -> None:
-        from promptmill.producers.mill import _run_id
+        from promptmill.producers.mill import run_id
 
-        self.run = _run_id(self.key)
+        self.run = run_id(self.key)
 
 
 def submissions(rng: random.Random, seed: int) -> list[Submission]:
@@ -70,6 +71,7 @@ def _submission(rng: random.Random, key: str) -> Submission:
         sinks=[SinkSpec("bucket", "gs://simulated/sink")][: rng.choice((0, 1, 1, 1))],
         cancel_after=rng.choice((0, 0, 0, rng.uniform(1, 200))),
         deadline=rng.choice((None, None, None, rng.uniform(20, 300))),
+        calls=rng.choice((False, True)),
     )
 
 
@@ -178,6 +180,8 @@ class Story:
                 deadline=submission.deadline,
                 response_schema=answers.SCHEMA if submission.structured else None,
                 retry_schema_invalid=submission.retry_schema_invalid,
+                link={"task": "well"} if submission.calls else None,
+                link_error={"task": "badly"} if submission.calls else None,
             )
         except Crash:
             world.say("is gone")

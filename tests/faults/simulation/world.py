@@ -15,14 +15,15 @@ from faults.simulation.celery_app import Tasks
 from faults.simulation.crew import Actor, Crash, Crew
 from faults.simulation.faults import Fault, Faults, drawn
 from faults.simulation.memory import Redis
-from faults.simulation.ports import FaultyBucket, FaultyConnection, FaultyJobs
+from faults.simulation.ports import FaultyBucket, FaultyCaller, FaultyConnection, FaultyJobs
 from faults.simulation.shape import START, shape
 from faults.simulation.vertex import Vertex
 from promptmill.config.errors import PromptmillError, Transient, Unanswered
 from promptmill.producers.index import Index
-from promptmill.workers.fakes import MemoryBucket
+from promptmill.workers.fakes import FakeCaller, MemoryBucket
 from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.services import Services
+from promptmill.workers.sinks.opening import Ways
 
 T = TypeVar("T")
 Trace = Callable[[str], None]
@@ -97,9 +98,12 @@ class World:
             return FaultyBucket(sink_buckets.setdefault(url, MemoryBucket(url, self.clock)), self)
 
         self.buckets = sink_buckets
+        self.called = FakeCaller()
+        caller = FaultyCaller(self.called, self)
+        ways = Ways(open_caller=lambda: caller)
         jobs = FaultyJobs(self.vertex, self, shape.in_flight)
         self.services, self._others = (
-            Services(settings, Index(connection), _Notes(connection, self), open_bucket, lambda: jobs)
+            Services(settings, Index(connection), _Notes(connection, self), open_bucket, lambda: jobs, ways)
             for settings in (shape.settings, shape.others)
         )
 

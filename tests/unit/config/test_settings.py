@@ -139,3 +139,14 @@ def test_no_message_is_taken_that_could_run_code() -> None:
 
     assert set(made["accept_content"]) == {"json", "msgpack"}
     assert made["task_serializer"] == "json"
+
+
+def test_other_apps_on_the_broker_are_left_their_own_record_of_lost_messages() -> None:
+    """The shortest time-out of all that share a record counts, and ours is far shorter than a task of theirs may be."""
+    made = options(load())["broker_transport_options"]
+
+    assert {made[f"unacked{name}_key"] for name in ("", "_index", "_mutex")} == {
+        "promptmill.unacked",
+        "promptmill.unacked_index",
+        "promptmill.unacked_mutex",
+    }

@@ -17,12 +17,13 @@ from driver import RUN, Mill
 from promptmill.config import names, queues
 from promptmill.config.errors import MessageRefused, NewerVersion
 from promptmill.producers.messages import (
+    RUN_VERSION,
     VERSION,
-    WITH_TABLES,
     ChunkSize,
     Ingest,
     Manifest,
     Seal,
+    Signature,
     SinkSpec,
     decode_chunk,
     decode_ingest,
@@ -217,11 +218,26 @@ def test_a_message_of_a_run_with_a_response_schema_means_what_it_meant() -> None
 def test_a_message_of_a_run_on_tables_means_what_it_meant_and_is_left_to_workers_that_know_tables() -> None:
     data = (V2 / "ingest-tables.msgpack").read_bytes()
 
-    assert decode_ingest(data).run == msgspec.structs.replace(MANIFEST, tables="acme.answers", v=WITH_TABLES)
-    assert WITH_TABLES > VERSION
+    assert decode_ingest(data).run == msgspec.structs.replace(MANIFEST, tables="acme.answers", v=RUN_VERSION)
+    assert RUN_VERSION > VERSION
 
 
-@pytest.mark.parametrize("file", ["ingest.msgpack", "ingest-last.msgpack", "ingest-deadline.msgpack"])
+def test_a_message_of_a_run_with_callbacks_means_what_it_meant() -> None:
+    message = decode_ingest((V1 / "ingest-callbacks.msgpack").read_bytes())
+
+    notify = Signature("shop.notify", ["#growth"], {"colour": "red"}, {"queue": "shop"})
+    assert message.run == msgspec.structs.replace(
+        MANIFEST,
+        link=[[notify, Signature("shop.next", immutable=True)]],
+        link_error=[[Signature("shop.page")]],
+        parent="01jparent",
+        v=2,
+    )
+
+
+@pytest.mark.parametrize(
+    "file", ["ingest.msgpack", "ingest-last.msgpack", "ingest-deadline.msgpack", "ingest-callbacks.msgpack"]
+)
 def test_what_a_later_producer_adds_to_a_message_is_passed_over(file: str) -> None:
     data = (V1 / file).read_bytes()
     message = msgspec.msgpack.decode(data)
@@ -237,13 +253,13 @@ def test_what_a_later_producer_adds_to_a_message_is_passed_over(file: str) -> No
     "message",
     [
         encode(Ingest(MANIFEST, b"", None, VERSION + 1)),
-        encode(Ingest(msgspec.structs.replace(MANIFEST, v=WITH_TABLES + 1), b"")),
+        encode(Ingest(msgspec.structs.replace(MANIFEST, v=RUN_VERSION + 1), b"")),
         msgspec.msgpack.encode({"v": VERSION + 1, "run": "a name alone", "chunks": [1, 2]}),
     ],
     ids=["a message", "a run", "another shape"],
 )
 def test_a_message_of_a_later_version_is_left_to_newer_workers(message: bytes) -> None:
-    with pytest.raises(NewerVersion, match=r"newer than [12]"):
+    with pytest.raises(NewerVersion, match=rf"newer than ({VERSION}|{RUN_VERSION})"):
         decode_ingest(message)
 
 
@@ -340,7 +356,7 @@ def enriched(value: Any) -> Any:
     return [enriched(one) for one in value] if isinstance(value, list) else value
 
 
-FREE = {"labels", "options", "failures", "tokens", "seconds", "arguments"}
+FREE = {"kwargs", "labels", "options", "failures", "tokens", "seconds", "arguments"}
 """Fields that hold whatever names there are."""
 
 

@@ -20,7 +20,7 @@ from promptmill.workers.services import PerProcess, Services
 
 def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celery:
     """Make the app; ``build`` makes the services at the first task of each process."""
-    app = Celery("promptmill", include=["promptmill.workers.tasks"])
+    app = Celery("promptmill", include=["promptmill.workers.tasks", "promptmill.workers.public"])
     app.config_from_object(queues.options(settings))
     app.services = PerProcess(lambda: build(settings))  # type: ignore[attr-defined]
 

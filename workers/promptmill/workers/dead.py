@@ -51,7 +51,7 @@ def replay(settings: Settings, step: str) -> DeadLetter:
         letter.task,
         args=arguments(letter),
         task_id=step,
-        serializer="msgpack" if any(isinstance(one, dict) for one in letter.arguments) else "json",
+        serializer="msgpack" if any(map(_is_bytes, letter.arguments)) else "json",
         queue=queues.QUEUE_OF[letter.task],
         argsrepr=f"({step})",
     )
@@ -72,4 +72,8 @@ def steps(bucket: Bucket) -> set[str]:
 
 def arguments(letter: DeadLetter) -> list[Any]:
     """Return a letter's arguments as they were sent."""
-    return [base64.b64decode(one["bytes"]) if isinstance(one, dict) else one for one in letter.arguments]
+    return [base64.b64decode(one["bytes"]) if _is_bytes(one) else one for one in letter.arguments]
+
+
+def _is_bytes(argument: object) -> bool:
+    return isinstance(argument, dict) and argument.keys() == {"bytes"}

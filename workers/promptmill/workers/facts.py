@@ -162,6 +162,13 @@ class Delivered(msgspec.Struct, frozen=True):
     at: float
 
 
+class Called(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That one callback is sent, or why it never will be."""
+
+    at: float
+    refusal: str = ""
+
+
 class Cancelled(msgspec.Struct, frozen=True, omit_defaults=True):
     """That the run is to end with what it has: somebody wants it, or for a ``reason`` that its rows then have."""
 

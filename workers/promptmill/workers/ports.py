@@ -1,7 +1,7 @@
 """What the steps need of the outside: a bucket and Vertex's batch jobs. Adapters and fakes pass one contract suite."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -108,6 +108,33 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     def ended(self) -> bool:
         """Whether the job has come to its end."""
         return self.state in ENDED
+
+
+class Call(NamedTuple):
+    """A task of the caller's that is to be sent: Celery's own words, and a ``task_id`` that is the same every time."""
+
+    task: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    task_id: str
+    options: dict[str, Any]
+
+    @property
+    def queue(self) -> str:
+        """The queue that it waits in."""
+        return str(self.options["queue"])
+
+
+class Caller(Protocol):
+    """The broker on which the callers' own workers listen."""
+
+    def send(self, call: Call) -> None:
+        """Put a task into its queue; raises Transient when it may not be there, Permanent when it can never be."""
+        ...
+
+    def waiting(self, queue: str) -> int:
+        """Return how many tasks wait in a queue; raises Transient."""
+        ...
 
 
 class BatchJobs(Protocol):

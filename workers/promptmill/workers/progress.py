@@ -2,12 +2,20 @@
 
 from promptmill.config import names
 from promptmill.producers.index import Index
-from promptmill.producers.messages import Seal
+from promptmill.producers.messages import Chunk, Seal
 from promptmill.producers.status import ShardStatus
 from promptmill.workers import facts
 from promptmill.workers.facts import Created, Ended, Harvested, Input, Plan, RunFacts, Settled
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
+
+
+def ingested(index: Index, run: str, chunk: Chunk, seal: Seal | None) -> bool:
+    """Note a chunk that is stored, and with the last one the seal; returns whether that makes the run whole."""
+    stored = index.note_chunk(run, chunk.index, chunk.sha256)
+    if seal:
+        index.seal(run, seal.requests, len(seal.chunks))
+    return stored >= (index.sealed_chunks(run) or stored + 1)
 
 
 def planned(index: Index, run: str, plan: Plan) -> None:

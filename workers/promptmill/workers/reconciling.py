@@ -146,6 +146,8 @@ def _created(bucket: Bucket, fact: str) -> Created | None:
 def _adopt(services: Services, flow: Flow | None, run: str, fact: str, found: list[Job]) -> Iterator[Finding]:
     oldest = min(found, key=lambda job: (job.create_time, job.name))
     if services.bucket.find(names.manifest(run)) is None:
+        if all(job.ended for job in found):  # as those of runs that gc has deleted, which Vertex remembers for longer
+            return
         yield Finding(run, f"job {oldest.name} belongs to a run that the bucket does not know")
     elif flow is None:
         yield Finding(run, f"would adopt job {oldest.name}")

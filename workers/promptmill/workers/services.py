@@ -10,10 +10,11 @@ from promptmill.config.errors import NotInstalled
 from promptmill.config.settings import Settings, variable
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
-from promptmill.producers.messages import SinkSpec
+from promptmill.producers.messages import Signature, SinkSpec
+from promptmill.workers import calls
 from promptmill.workers.database import Database
 from promptmill.workers.notes import Notes
-from promptmill.workers.ports import BatchJobs, Bucket
+from promptmill.workers.ports import BatchJobs, Bucket, Caller
 from promptmill.workers.sinks import Sink, opening
 from promptmill.workers.sinks.opening import Ways
 from promptmill.workers.warehouse import Warehouse
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, what is kept in Redis, and the ways to reach the bucket and Vertex."""
+    """Settings, what is kept in Redis, and the ways to reach the bucket, Vertex and the callers' own workers."""
 
     settings: Settings
     index: Index
@@ -48,11 +49,19 @@ class Services:
         """BigQuery."""
         return self.ways.open_warehouse()
 
+    @cached_property
+    def caller(self) -> Caller:
+        """The broker of the callers' own workers."""
+        return self.ways.open_caller()
+
+    def check_callback(self, chain: list[Signature]) -> None:
+        """Raise ConfigurationError when runs may not have these tasks called."""
+        calls.check(self.settings, chain)
+
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink for a run; raises ConfigurationError when runs may not write there."""
-        return opening.open_sink(
-            self.settings, self.open_bucket, self.ways._replace(open_warehouse=lambda: self.warehouse), spec, run
-        )
+        ways = self.ways._replace(open_warehouse=lambda: self.warehouse, open_caller=lambda: self.caller)
+        return opening.open_sink(self.settings, self.open_bucket, ways, spec, run)
 
 
 def build(settings: Settings) -> Services:
@@ -85,8 +94,13 @@ def build(settings: Settings) -> Services:
             raise NotInstalled("BigQuery needs an extra: pip install 'promptmill[bigquery]'") from error
         return bigquery.open_warehouse(settings)
 
+    def open_caller() -> Caller:
+        from promptmill.workers.adapters.calls import CeleryCaller
+
+        return CeleryCaller(settings)
+
     connection = Connection(settings.index_url)
-    ways = Ways(open_database, open_web, open_warehouse)
+    ways = Ways(open_database, open_web, open_warehouse, open_caller)
     return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs, ways)
 
 

@@ -28,6 +28,7 @@ class Stage(Task):  # type: ignore[type-arg]
     """A task of the pipeline. A Transient error is tried again, for ever, at most 30 s apart, with jitter."""
 
     abstract = True
+    Request = "promptmill.workers.received:Discreet"
     is_carrier = False
     """Whether its message has what is nowhere else, so that no sweep could send it again."""
     max_retries = None
@@ -47,6 +48,11 @@ class Stage(Task):  # type: ignore[type-arg]
         """Sends steps."""
         return Flow(self.app, self.services.notes, queues.takeover(self.services.settings))
 
+    @property
+    def step_id(self) -> str:
+        """What the step at hand is called in notes and as a dead letter."""
+        return self.request.id or self.name
+
     def send(self, steps: Iterable[Step]) -> None:
         """Send what comes next."""
         self.flow.enqueue(steps)
@@ -64,7 +70,7 @@ class Stage(Task):  # type: ignore[type-arg]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, keeping note that this step is being worked on; park it if it took too many workers with it."""
-        step = self.request.id or self.name
+        step = self.step_id
         note = self.flow.note(step)
         starts = note.begin(dead.MOST_DEATHS)
         if starts.deaths >= dead.MOST_DEATHS:

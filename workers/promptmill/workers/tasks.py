@@ -1,4 +1,4 @@
-"""The story of a run: ingest → plan → shard → submit → poll → collect → parse → settle → deliver → finish.
+"""The story of a run: ingest → plan → shard → submit → poll → collect → parse → settle → deliver → finish → callback.
 
 Each task calls the step of its own name, notes progress, and sends what comes next. A task carries ids only, except
 ``ingest``; it may run twice, late, or beside its twin, and the outcome is the same. ``reconcile`` finds what stands still.
@@ -13,11 +13,13 @@ import structlog
 from celery import shared_task
 
 from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, Transient
+from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, RunNotFound, Transient
 from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.producers.status import Report
 from promptmill.workers import facts, judging, progress, reconciling, steps, watching
+from promptmill.workers.facts import RunFacts
 from promptmill.workers.ports import Job
+from promptmill.workers.services import Services
 from promptmill.workers.sinks import allowed
 from promptmill.workers.stage import Stage
 from promptmill.workers.steps.step import Step, Wait
@@ -42,13 +44,9 @@ class Opening(Stage):
 def ingest(self: Stage, body: bytes) -> None:
     """Keep one chunk; the one that makes the run whole sends ``plan``."""
     message = decode_ingest(body)
-    index, run = self.services.index, message.run.run
     chunk = steps.ingest.ingest(self.services.bucket, message)
-    stored = index.note_chunk(run, chunk.index, chunk.sha256)
-    if message.seal:
-        index.seal(run, message.seal.requests, len(message.seal.chunks))
-    if stored >= (index.sealed_chunks(run) or stored + 1):
-        self.send([Step("plan", run)])
+    if progress.ingested(self.services.index, message.run.run, chunk, message.seal):
+        self.send([Step("plan", message.run.run)])
 
 
 @shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.abort")
@@ -74,11 +72,13 @@ def cancel(self: Stage, run: str) -> None:
 
 @shared_task(bind=True, base=Opening, name="promptmill.plan")
 def plan(self: Stage, run: str) -> None:
-    """Check the response schema and the sinks, then divide the run into shards."""
+    """Check the response schema, callbacks and sinks, then divide the run into shards."""
     services, settings = self.services, self.services.settings
+    manifest = facts.get(services.bucket, names.manifest(run), Manifest)
     try:
-        manifest = facts.get(services.bucket, names.manifest(run), Manifest)
         judging.judge(manifest)
+        for chain in (*manifest.link, *manifest.link_error):
+            services.check_callback(chain)
         for spec in manifest.sinks:
             services.open_sink(spec, run).check()
         if manifest.tables:
@@ -212,12 +212,41 @@ def finish(self: Stage, run: str) -> None:
     if steps.due.next_steps(known) != [Step("finish", run)]:
         return
 
-    def tell(report: Report) -> None:
-        progress.write_anew(services.index, services.bucket, known)
-        services.index.end_run(run, report.state, error=report.error, ended=time.time())
-
-    report = steps.finish.finish(services.bucket, services.open_sink, run, sorted(known.shards), tell)
+    report = steps.finish.finish(
+        services.bucket,
+        services.open_sink,
+        run,
+        sorted(known.shards),
+        lambda report: _tell_end(services, known, report),
+    )
     _log.info("run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed)
+    if known.manifest and steps.callback.is_wanted(known.manifest):
+        self.send([Step("callback", run)])
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.callback")
+def callback(self: Stage, run: str) -> None:
+    """Send the caller's own tasks word of the end of a run that is reported."""
+    services = self.services
+    known = facts.load(services.bucket, run)
+    if not known.reported:
+        return
+    if not _is_told(services, run):
+        _tell_end(services, known, facts.get(services.bucket, names.report(run), Report))
+    for task_id in steps.callback.callback(services.bucket, services.caller, run, services.check_callback):
+        _log.info("callback sent", run=run, id=task_id)
+
+
+def _tell_end(services: Services, known: RunFacts, report: Report) -> None:
+    progress.write_anew(services.index, services.bucket, known)
+    services.index.end_run(known.run, report.state, error=report.error, ended=time.time())
+
+
+def _is_told(services: Services, run: str) -> bool:
+    try:
+        return services.index.status(run).done
+    except RunNotFound:
+        return False
 
 
 def _uses_tables(self: Stage, run: str) -> bool:

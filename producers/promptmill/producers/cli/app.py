@@ -14,10 +14,13 @@ from promptmill.producers.cli import (
     demo,
     doctor,
     exits,
+    gc,
     lost_jobs,
     processes,
     reconcile,
+    retry,
     runs,
+    show,
     stack,
     submit,
     watch,
@@ -66,5 +69,8 @@ def promptmill(
     """
 
 
-for verbs in (demo, submit, runs, watch, answers, cancel, stack, processes, doctor, reconcile, dead_letters, lost_jobs):
+for verbs in (
+    *(demo, submit, runs, watch, answers, show, cancel, retry, stack, processes, doctor, reconcile),
+    *(dead_letters, lost_jobs, gc),
+):
     verbs.add_to(app)

@@ -33,7 +33,7 @@ def submit(
         list[str] | None,
         typer.Option(
             metavar="PLACE",
-            help="gs://bucket/folder/, a file, bq://project.dataset.table, postgres:NAME#table, webhook:NAME; may be repeated.",
+            help="gs://bucket/folder/, a file, bq://project.dataset.table, postgres:NAME#table or webhook:NAME; repeatable.",
         ),
     ] = None,
     idempotency_key: Annotated[

@@ -1,4 +1,4 @@
-"""The bucket and Vertex's batch jobs in memory, for tests without a cloud, a network or a second process.
+"""The bucket, Vertex's batch jobs and the callers' broker in memory: for tests without a cloud or a second process.
 
     bucket = MemoryBucket()
     jobs = FakeJobs(bucket, answer=lambda request: "hola")
@@ -8,8 +8,9 @@ scripted: ``Script`` for the output of jobs, ``FakeJobs.refuse_next`` and ``lose
 """
 
 from promptmill.workers.fakes.bucket import MemoryBucket
+from promptmill.workers.fakes.caller import FakeCaller
 from promptmill.workers.fakes.jobs import FakeJobs
 from promptmill.workers.fakes.output import Script
 from promptmill.workers.fakes.warehouse import FakeWarehouse
 
-__all__ = ["FakeJobs", "FakeWarehouse", "MemoryBucket", "Script"]
+__all__ = ["FakeCaller", "FakeJobs", "FakeWarehouse", "MemoryBucket", "Script"]

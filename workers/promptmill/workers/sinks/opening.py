@@ -8,10 +8,12 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
 from promptmill.producers.messages import SinkSpec
 from promptmill.producers.sinks import check_table
+from promptmill.workers import calls
 from promptmill.workers.database import Database
-from promptmill.workers.ports import Bucket
+from promptmill.workers.ports import Bucket, Caller
 from promptmill.workers.sinks import allowed
 from promptmill.workers.sinks.bigquery import BigQuerySink
+from promptmill.workers.sinks.callback import MAX_BYTES, CallbackSink
 from promptmill.workers.sinks.custom import CustomSink
 from promptmill.workers.sinks.files import BucketSink, FileSink
 from promptmill.workers.sinks.form import JSONL, Form
@@ -34,12 +36,17 @@ def _no_warehouse() -> Warehouse:
     raise ConfigurationError("there is no BigQuery here")
 
 
+def _no_caller() -> Caller:
+    raise ConfigurationError("there is no broker of callers here")
+
+
 class Ways(NamedTuple):
-    """How databases (by URL, and what people may see of it), web servers and BigQuery are reached."""
+    """How databases (by URL, and what people may see of it), web servers, BigQuery and the callers' workers are reached."""
 
     open_database: Callable[[str, str], Database] = _no_database
     open_web: Callable[[], "Web"] = _no_web
     open_warehouse: Callable[[], Warehouse] = _no_warehouse
+    open_caller: Callable[[], Caller] = _no_caller
 
 
 def open_sink(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, spec: SinkSpec, run: str) -> Sink:
@@ -66,6 +73,9 @@ def _open(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, 
         case "bigquery":
             own = open_bucket(settings.require("bucket"))
             return BigQuerySink(ways.open_warehouse(), own, allowed.table(settings, spec), spec, run)
+        case "celery":
+            room = settings.max_queued_bytes // MAX_BYTES
+            return CallbackSink(ways.open_caller, spec, run, room, lambda chain: calls.check(settings, chain))
         case "custom":
             return CustomSink(spec.url, run, spec.options)
         case _:

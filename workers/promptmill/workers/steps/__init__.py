@@ -5,6 +5,7 @@ is the same every time.
 """
 
 from promptmill.workers.steps import (
+    callback,
     cancel,
     collect,
     deliver,
@@ -22,6 +23,7 @@ from promptmill.workers.steps import (
 )
 
 __all__ = [
+    "callback",
     "cancel",
     "collect",
     "deliver",

@@ -1,6 +1,7 @@
 """From the facts of a run to what is to be done next: the one function behind recovery and every join."""
 
 from promptmill.workers.facts import RunFacts, ShardFacts
+from promptmill.workers.steps import callback
 from promptmill.workers.steps.step import Step
 
 FIRST_ATTEMPT = 1
@@ -9,8 +10,11 @@ FIRST_ATTEMPT = 1
 def next_steps(facts: RunFacts) -> list[Step]:
     """Return every step whose turn it is; none while the producer has not sent everything.
 
-    A run that is reported is finished once more: it is still on the list of open runs, or it would not be looked at.
+    A run that is reported is finished once more, or its callbacks are sent: it is still on the list of open runs, or it
+    would not be looked at.
     """
+    if facts.reported and facts.manifest and callback.is_wanted(facts.manifest):
+        return [Step("callback", facts.run)]
     if facts.reported or (facts.manifest and facts.aborted and not (facts.plan and facts.plan.shards)):
         return [Step("finish", facts.run)]
     if facts.manifest is None:

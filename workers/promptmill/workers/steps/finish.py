@@ -13,7 +13,7 @@ from promptmill.producers.status import Report
 from promptmill.workers import facts, reasons
 from promptmill.workers.facts import Aborted, Cancelled, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled
 from promptmill.workers.ports import Bucket
-from promptmill.workers.steps import cancel
+from promptmill.workers.steps import callback, cancel
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
 
@@ -26,13 +26,15 @@ def finish(
 ) -> Report:
     """Write the report of a run of which all ``attempts`` (shard, attempt) are settled and delivered.
 
-    Whom to ``tell`` is told before the run leaves the list of open runs: nobody would look at it again after a crash.
+    Whom to ``tell`` is told before the run leaves the list of open runs: nobody would look at it again after a crash. With
+    callbacks it leaves that list only when they are sent.
     """
     if bucket.find(names.report(run)) is None:
         facts.put(bucket, names.report(run), _report(bucket, open_sink, run, attempts))
     report = facts.get(bucket, names.report(run), Report)
     tell(report)
-    bucket.delete(names.open_marker(run))
+    if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):
+        bucket.delete(names.open_marker(run))
     return report
 
 

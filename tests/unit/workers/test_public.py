@@ -1,0 +1,176 @@
+"""The public payload: what every Celery app may send is understood, and what is not is said in words."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.utils.threads import LocalStack
+
+from driver import Mill
+from promptmill.config import names
+from promptmill.config.errors import IdempotencyConflict, MessageRefused, NewerVersion, Transient
+from promptmill.producers import callbacks
+from promptmill.producers.messages import Manifest, Signature
+from promptmill.producers.mill import run_id
+from promptmill.workers import dead, facts, public
+from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
+from station import Station
+
+PAYLOADS = Path(__file__).parents[2] / "contract" / "messages" / "v1" / "public"
+SMALLEST: dict[str, Any] = {"v": 1, "prompts": ["Say hello"], "idempotency_key": "k", "model": "gemini-3.8-flash"}
+
+
+def recorded() -> dict[str, Any]:
+    return dict(json.loads((PAYLOADS / "submit_prompts.json").read_text()))
+
+
+def test_a_recorded_payload_means_what_it_meant() -> None:
+    station = Station(Mill())
+
+    assert public.submit(station.services, public.decode(recorded()))
+
+    run = run_id("greetings/2026-11-24")
+    manifest = facts.get(station.mill.bucket, names.manifest(run), Manifest)
+    assert (manifest.model, manifest.name) == ("publishers/google/models/gemini-3.8-flash", "greetings")
+    assert (manifest.labels, manifest.max_attempts, manifest.retry_max_tokens) == ({"team": "growth"}, 2, 4096)
+    assert (manifest.deadline, manifest.idempotent, manifest.v) == (129_600.0, True, 2)
+    assert manifest.link == [[Signature("shop.notify", ["#growth"], options={"queue": "shop"})]]
+    assert manifest.link_error == [[Signature("shop.page")]]
+    assert [(sink.kind, sink.url) for sink in manifest.sinks] == [
+        ("jsonl", "gs://acme/answers"),
+        ("celery", "celery:shop.store"),
+    ]
+    assert facts.load(station.mill.bucket, run).is_whole
+    assert station.status.requests == 2
+
+
+def test_a_payload_that_comes_again_changes_nothing() -> None:
+    station = Station(Mill())
+    public.submit(station.services, public.decode(recorded()))
+    before = {stored.name: stored.generation for stored in station.mill.bucket.list("")}
+
+    public.submit(station.services, public.decode(recorded()))
+
+    assert {stored.name: stored.generation for stored in station.mill.bucket.list("")} == before
+
+
+def test_a_payload_that_comes_again_after_redis_was_wiped_changes_nothing() -> None:
+    station = Station(Mill())
+    public.submit(station.services, public.decode(SMALLEST))
+    before = {stored.name: stored.generation for stored in station.mill.bucket.list("")}
+    wiped = Station(station.mill)
+
+    assert public.submit(wiped.services, public.decode(SMALLEST))
+
+    assert {stored.name: stored.generation for stored in station.mill.bucket.list("")} == before
+
+
+def test_other_content_under_the_same_key_is_a_conflict() -> None:
+    station = Station(Mill())
+    public.submit(station.services, public.decode(SMALLEST))
+
+    with pytest.raises(IdempotencyConflict):
+        public.submit(station.services, public.decode(SMALLEST | {"prompts": ["Say goodbye"]}))
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({}, "required field"),
+        (SMALLEST | {"prompts": "secret words"}, "prompts"),
+        (SMALLEST | {"labels": ["secret words"]}, "labels"),
+        (SMALLEST | {"max_cost": 3}, "unknown field `max_cost`"),
+        (SMALLEST | {"v": "1"}, "v"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_payload_that_breaks_the_contract_is_refused_without_a_word_of_what_is_in_it(
+    payload: Any, words: str
+) -> None:
+    with pytest.raises(MessageRefused, match=words) as refusal:
+        public.decode(payload)
+
+    assert "secret words" not in str(refusal.value)
+
+
+def test_a_payload_of_a_later_version_is_left_to_newer_workers() -> None:
+    with pytest.raises(NewerVersion):
+        public.decode({"v": public.VERSION + 1, "requests": 3})
+
+
+def test_a_parked_submission_is_sent_again_as_it_came() -> None:
+    bucket = Mill().bucket
+    dead.park(bucket, "submit-0a", "promptmill.submit_prompts", [recorded()], "poison")
+
+    (letter,) = dead.letters(bucket)
+
+    assert dead.arguments(letter) == [recorded()]
+
+
+def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_name() -> None:
+    station = Station(Mill())
+    seen: list[Any] = []
+
+    class Task(public.Public):
+        name = "t"
+        request_stack: Any = LocalStack()
+
+        def run(self, payload: dict[str, Any]) -> None:
+            seen.append((payload, self.step_id))
+
+    task: Any = type("Bound", (Task,), {"services": station.services, "flow": station.flow})()
+    for kwargs in ({}, {"idempotency_key": "mine"}):
+        task.push_request(id="../Nightly 2026", called_directly=False)
+        task(**{"v": 1, **kwargs})
+
+    assert [payload["idempotency_key"] for payload, _ in seen] == ["../Nightly 2026", "mine"]
+    assert all(names.dead_letter(step) for _, step in seen)
+
+
+def test_the_page_for_those_who_send_it_has_every_field_of_the_payload() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "celery.md").read_text()
+    rows = page.partition("| field |")[2].partition("\n\n")[0].splitlines()[2:]
+
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(told) == sorted(public.Submission.__struct_fields__)
+
+
+def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs" / "celery.md").read_text().split())
+    mill = Mill(link=[[Signature("shop.notify")]])
+    mill.drive(mill.send(["a"]))
+
+    assert [name for name in mill.caller.sent[0].args[0] if f"`{name}`" not in page] == []
+    assert f"at most {MAX_RESULTS} results" in page
+    assert f"at most {MAX_BYTES >> 10} KiB" in page
+    assert all(f"`{option}`" in page for option in callbacks.OPTIONS)
+
+
+def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() -> None:
+    payload = SMALLEST | {"prompts": [f"{row} " + "word " * 500 for row in range(30)]}
+    unbroken = Station(Mill(), {"chunk_bytes": 1 << 14})
+    public.submit(unbroken.services, public.decode(payload))
+    wanted = {stored.name: unbroken.mill.bucket.read(stored.name) for stored in unbroken.mill.bucket.list("runs/")}
+    assert len([name for name in wanted if "/chunks/" in name]) > 3
+    for breaks_at in range(1, len(wanted) + 2):
+        station = Station(Mill(), {"chunk_bytes": 1 << 14})
+        real, left = station.mill.bucket.create, [breaks_at]
+
+        def create(name: str, data: bytes, real: Any = real, left: list[int] = left) -> bool:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Transient("gone")
+            return bool(real(name, data))
+
+        station.mill.bucket.create = create  # type: ignore[method-assign]
+        with pytest.raises(Transient):
+            public.submit(station.services, public.decode(payload))
+        station.mill.bucket.create = real  # type: ignore[method-assign]
+
+        assert public.submit(station.services, public.decode(payload))
+        found = {stored.name: station.mill.bucket.read(stored.name) for stored in station.mill.bucket.list("runs/")}
+        assert {name: data for name, data in found.items() if "run.json" not in name} == {
+            name: data for name, data in wanted.items() if "run.json" not in name
+        }

@@ -1,0 +1,174 @@
+"""The way in for Celery apps that do not import Promptmill: a task whose name and payload are public.
+
+``docs/celery.md`` has the payload for those who send it. It has a version, and within one nothing is taken away.
+"""
+
+import hashlib
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import structlog
+from celery import shared_task
+
+from promptmill.config import names
+from promptmill.config.errors import (
+    ConfigurationError,
+    EmptyRun,
+    IdempotencyConflict,
+    MessageRefused,
+    NewerVersion,
+    PromptmillError,
+    Transient,
+)
+from promptmill.producers import Promptmill, callbacks, messages
+from promptmill.producers.messages import Chunk, Ingest, Manifest, Seal, SinkSpec
+from promptmill.producers.mill import run_id
+from promptmill.workers import facts, progress, steps
+from promptmill.workers.services import Services
+from promptmill.workers.stage import Stage
+from promptmill.workers.steps.step import Step
+
+VERSION = 1
+_log = structlog.get_logger(__name__)
+
+
+class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The payload of ``promptmill.submit_prompts``: what ``Promptmill.submit`` takes, in JSON.
+
+    A field that is not known is refused: an option that was passed over could cost money.
+    """
+
+    prompts: list[Any]
+    v: int
+    idempotency_key: str
+    model: str | None = None
+    name: str = ""
+    labels: dict[str, str] = {}
+    sinks: list[SinkSpec] = []
+    max_attempts: int = 3
+    retry_max_tokens: int = 0
+    deadline: str | float | None = None
+    link: Any = None
+    link_error: Any = None
+    link_results: Any = None
+
+
+class Public(Stage):
+    """A task that others send: its id is theirs, and is the idempotency key of what names none."""
+
+    abstract = True
+    is_carrier = True
+    throws = (PromptmillError,)
+
+    @property
+    def step_id(self) -> str:
+        """An id that is fit for notes and dead letters, whatever the sender's is."""
+        return "submit-" + hashlib.sha256(str(self.request.id).encode()).hexdigest()[:32]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run with the payload as one; the key is in it from now on, so that a dead letter keeps it."""
+        payload = dict(args[0]) if len(args) == 1 and isinstance(args[0], dict) else {}
+        return super().__call__({"idempotency_key": str(self.request.id), **payload, **kwargs})
+
+
+@shared_task(bind=True, base=Public, name="promptmill.submit_prompts")
+def submit_prompts(self: Stage, payload: dict[str, Any]) -> None:
+    """Store a whole run, as its producer would send it, and go on with it."""
+    submission = decode(payload)
+    run = run_id(submission.idempotency_key)
+    try:
+        whole = submit(self.services, submission)
+    except Transient:
+        raise
+    except PromptmillError as refusal:
+        if not _abort(self.services, submission, run, refusal):
+            raise MessageRefused(str(refusal)) from None
+        _log.warning("a run that cannot be sent", run=run, error=str(refusal)[:500])
+        self.send([Step("finish", run)])
+        return
+    if whole:
+        self.send([Step("plan", run)])
+
+
+def decode(payload: dict[str, Any]) -> Submission:
+    """Decode a payload; raises NewerVersion, MessageRefused, whose texts hold nothing of the prompts."""
+    version = payload.get("v")
+    if isinstance(version, int) and version > VERSION:
+        raise NewerVersion(f"a submission of a version newer than {VERSION}")
+    try:
+        return msgspec.convert(payload, Submission)
+    except msgspec.ValidationError as error:
+        raise MessageRefused(f"not a submission of version {VERSION}: {str(error)[:200]}") from None
+
+
+def submit(services: Services, submission: Submission) -> bool:
+    """Store all chunks of a run, those that are there already aside; returns whether this made it whole."""
+    mill = _WorkersMill(services)
+    options = msgspec.structs.asdict(submission)
+    del options["v"]
+    mill.submit(options.pop("prompts"), **options)
+    return mill.keeper.whole
+
+
+class _WorkersMill(Promptmill):
+    """A producer in a worker: it stores chunks by itself, and sends no message that could fill the queue it is fed from."""
+
+    def __init__(self, services: Services) -> None:
+        self.settings, self.index = services.settings, services.index
+        self.keeper = _Keeper(services)
+
+    @cached_property
+    def _sender(self) -> Any:
+        return self.keeper
+
+
+class _Keeper:
+    """Stores chunks, in the place of a ``Sender``."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.whole = False
+
+    def send(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
+        """Keep one chunk."""
+        kept = steps.ingest.ingest(self._services.bucket, Ingest(manifest, messages.encode(chunk), seal))
+        self.whole = progress.ingested(self._services.index, manifest.run, kept, seal)
+
+
+def _abort(services: Services, submission: Submission, run: str, refusal: PromptmillError) -> bool:
+    """End a run that can never be whole as failed, so that people and ``link_error`` hear of it; returns whether it was.
+
+    One that is whole, or that the same idempotency key has begun with other content, is another's.
+    """
+    bucket = services.bucket
+    begun = bucket.find(names.manifest(run)) is not None
+    if (
+        isinstance(refusal, IdempotencyConflict)
+        or (begun and isinstance(refusal, EmptyRun))
+        or bucket.find(names.seal(run))
+    ):
+        return False
+    try:
+        manifest = _bare(services, submission, run)
+    except ConfigurationError:
+        return False
+    bucket.create(names.open_marker(run), b"")
+    facts.put(bucket, names.manifest(run), manifest)
+    services.index.open_run(manifest)
+    steps.ingest.abort(bucket, run, str(refusal), "failed")
+    return True
+
+
+def _bare(services: Services, submission: Submission, run: str) -> Manifest:
+    """Return as much of a run as its report, and whom it is told to, need."""
+    return Manifest(
+        run=run,
+        model=submission.model or services.settings.model,
+        created=facts.now(),
+        name=submission.name,
+        labels=submission.labels,
+        idempotent=True,
+        link_error=callbacks.chains("link_error", submission.link_error),
+        v=messages.RUN_VERSION,
+    )
