@@ -181,6 +181,25 @@ def test_the_input_of_an_attempt_has_the_same_bytes_whatever_a_later_validator_s
     assert made.bucket.read(folder + "input.jsonl") == first
 
 
+def test_what_is_told_is_of_the_output_that_counts_when_it_was_replaced() -> None:
+    made = mill()
+    run = made.send(["mends a"])
+    made.do(Step("plan", run))
+    for step in ("shard", "submit", "poll"):
+        made.do(Step(step, run, (0, 1)))
+    (output,) = [one.name for one in made.bucket.list(names.shard(RUN, 0, 1)) if one.name.endswith("predictions.jsonl")]
+    whole = made.bucket.read(output)
+    made.bucket.write(output, b"unreadable\n")
+    for part in (0, 1):
+        made.do(Step("collect", run, (0, 1)))
+        made.do(Step("parse", run, (0, 1, part)))
+        made.bucket.write(output, whole)
+    made.do(Step("settle", run, (0, 1)))
+    made.do(Step("shard", run, (0, 2)))
+
+    assert HEARD + "/mood: " in asked(made, 2)[0]["request"]["contents"][0]["parts"][-1]["text"]
+
+
 def test_nothing_is_asked_again_in_a_run_that_was_cancelled() -> None:
     made = mill()
     run = made.send(["mends a"])

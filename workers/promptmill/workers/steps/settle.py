@@ -53,7 +53,7 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         again=facts.pack(rest.again),
         retried=rest.again.bit_count(),
         raised=facts.pack(_raised(parsed, rest)),
-        repaired=facts.pack(_repaired(bucket, (run, index, attempt), parsed, rest)),
+        repaired=facts.pack(_repaired(bucket, (run, index, attempt), dict(zip(parts, parsed, strict=True)), rest)),
     )
 
 
@@ -62,13 +62,13 @@ def _raised(parsed: list[Parsed], rest: Rest) -> int:
     return union([rest.mended.budget.rows, rest.cut_off, *(facts.unpack(one.cut_off) for one in parsed)]) & rest.again
 
 
-def _repaired(bucket: Bucket, place: tuple[str, int, int], parsed: list[Parsed], rest: Rest) -> int:
+def _repaired(bucket: Bucket, place: tuple[str, int, int], parsed: dict[int, Parsed], rest: Rest) -> int:
     """The rows of the next attempt that hear what was wrong with their answer, in this one or in one before."""
-    invalid = [facts.unpack(one.invalid) for one in parsed]
+    invalid = {part: facts.unpack(one.invalid) for part, one in parsed.items()}
     before = rest.mended.repair
-    rows = union([before.rows, *(1 << row for row in rest.invalid), *invalid]) & rest.again
+    rows = union([before.rows, *(1 << row for row in rest.invalid), *invalid.values()]) & rest.again
     if rows:
-        parts = [part for part, one in enumerate(invalid) if one & rows]
+        parts = [part for part, one in invalid.items() if one & rows]
         told = chain(before.errors.items(), _errors(bucket, place, parts, rest.first_row), rest.invalid.items())
         repair.keep(bucket, *place, ((row, error) for row, error in told if rows >> row & 1))
     return rows
