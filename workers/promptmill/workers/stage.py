@@ -1,5 +1,6 @@
 """The base of all tasks: services, sending what comes next, waiting, and what people see of a task."""
 
+import inspect
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -104,10 +105,23 @@ class Stage(Task):  # type: ignore[type-arg]
         except Exception as error:
             note.keep(_AGAIN.seconds)
             is_parked = self._count_failure(step, list(args), error)
-            if self.is_carrier and not is_parked and not isinstance(error, Permanent | MessageRefused):
+            if (
+                self.is_carrier
+                and not is_parked
+                and not isinstance(error, Permanent | MessageRefused)
+                and self._fits(args)
+            ):
                 _log.error("failed, and is tried again", step=step, error=type(error).__name__)
                 self.wait(_AGAIN)
             raise
+
+    def _fits(self, args: tuple[Any, ...]) -> bool:
+        """Whether a message has the arguments of this task at all; only one of ours holds anything to keep."""
+        try:
+            inspect.signature(self.run).bind(*args)
+        except TypeError:
+            return False
+        return True
 
     def _count_failure(self, step: str, args: list[Any], error: Exception) -> bool:
         """Count a failure; whether it is one too many, and the step is parked."""

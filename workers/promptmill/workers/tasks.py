@@ -52,6 +52,7 @@ def ingest(self: Stage, body: bytes) -> None:
 @shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.abort")
 def abort(self: Stage, run: str, reason: str) -> None:
     """Write down that a run will never be whole."""
+    _check(run)
     steps.ingest.abort(self.services.bucket, run, reason, "cancelled")
     self.send([Step("finish", run)])
 
@@ -59,6 +60,7 @@ def abort(self: Stage, run: str, reason: str) -> None:
 @shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.cancel")
 def cancel(self: Stage, run: str) -> None:
     """End a run with what it has."""
+    _check(run)
     services = self.services
     known = facts.load(services.bucket, run)
     if known.reported:
@@ -68,6 +70,14 @@ def cancel(self: Stage, run: str) -> None:
     _log.info("run cancelled", run=run, open_jobs=asked)
     if not known.is_whole:
         self.send([Step("finish", run)])
+
+
+def _check(run: str) -> None:
+    """Refuse a message about what is no run: nothing of it is to be kept, nor tried again."""
+    try:
+        names.check_run(run)
+    except (ValueError, TypeError):
+        raise MessageRefused("not a run's id") from None
 
 
 @shared_task(bind=True, base=Opening, name="promptmill.plan")
