@@ -20,6 +20,7 @@ from promptmill.producers.cli import (
     runs,
     stack,
     submit,
+    validate,
     watch,
 )
 
@@ -66,5 +67,19 @@ def promptmill(
     """
 
 
-for verbs in (demo, submit, runs, watch, answers, cancel, stack, processes, doctor, reconcile, dead_letters, lost_jobs):
+for verbs in (
+    demo,
+    submit,
+    validate,
+    runs,
+    watch,
+    answers,
+    cancel,
+    stack,
+    processes,
+    doctor,
+    reconcile,
+    dead_letters,
+    lost_jobs,
+):
     verbs.add_to(app)
