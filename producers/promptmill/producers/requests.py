@@ -119,7 +119,7 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shap
         return _refused(
             row, key, head, f"the request takes {len(data):,} bytes; PROMPTMILL_MAX_REQUEST_BYTES is {max_bytes:,}"
         )
-    if refusal := kinds.admit(row, request):
+    if request is not None and (refusal := kinds.admit(row, request)):
         return _refused(row, key, head, refusal)
     return Line(row, key, data)
 

@@ -88,6 +88,11 @@ def test_a_syntax_error_is_found_before_any_row_is_read() -> None:
         Template("Hello\n{{ name }", "the template")
 
 
+def test_nothing_in_a_template_is_left_to_chance() -> None:
+    with pytest.raises(ConfigurationError, match="No filter named 'random'"):
+        Template("{{ tones | random }}", "the template")
+
+
 def test_a_template_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "prompt.txt"
     path.write_text("Über {{ text }}\n", "utf-8")
