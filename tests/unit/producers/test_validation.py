@@ -78,3 +78,13 @@ def test_an_argument_that_neither_takes_is_an_error(mill: Promptmill, wrong: dic
 def test_a_run_that_is_strict_is_refused_for_one_row(mill: Promptmill) -> None:
     with pytest.raises(InvalidRequest, match=r"^row 2 \(key 'b'\): the prompt is empty"):
         mill.submit([{"key": "a", "prompt": "x"}, {"key": "b", "prompt": ""}], strict=True)
+
+
+def test_the_schema_that_a_run_would_have_is_looked_at_too(mill: Promptmill) -> None:
+    schema = {"type": "object", "properties": {"tone": {"type": "string"}}, "required": ["tone"]}
+    own = {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"responseSchema": {"type": "STRING"}}}
+
+    seen = mill.validate(["one", {"request": own}], response_schema=schema)
+
+    assert [(one.row, "brings a responseSchema of its own" in one.reason) for one in seen.findings] == [(2, True)]
+    assert mill.validate([{"text": "fine"}], template="{{ text }}", response_schema=schema).ok
