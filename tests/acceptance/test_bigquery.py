@@ -93,6 +93,17 @@ def tables_of(warehouse: BigQuery, run: str) -> list[str]:
     return sorted(name for name in names if name.startswith(f"promptmill-{run}-"))
 
 
+def test_rows_of_a_query_go_through_a_template(warehouse: BigQuery, bigquery_site: Site, requests: Table) -> None:
+    query = f"SELECT id, shop FROM `{requests}` WHERE id < 4"
+
+    run = Promptmill().submit_rows(query, template="Describe shop {{ shop }}", key="id", metadata=["shop"])
+
+    assert run.wait(PATIENCE).state == "succeeded"
+    assert {result.key: result.metadata for result in run.results()} == {
+        str(number): {"shop": f"00{number}"} for number in range(1, 4)
+    }
+
+
 def test_a_table_is_answered_by_jobs_on_tables_and_each_row_comes_back_with_its_other_columns(
     warehouse: BigQuery, bigquery_site: Site, requests: Table
 ) -> None:

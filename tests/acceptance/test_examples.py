@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from postgres import PostgresServer, postgres_server
 from promptmill.local.services import Options
@@ -81,6 +84,59 @@ def test_an_example_that_is_run_twice_with_one_idempotency_key_makes_one_run(env
     assert newest_runs(environment) == runs
 
 
+def test_reviews_come_out_of_a_csv_file_with_their_keys_and_columns(environment: dict[str, str]) -> None:
+    seen, state, *answers = run("reviews.py", environment).splitlines()
+
+    assert (seen, state) == ("3 rows, 0 of them wrong", "succeeded")
+    assert [line.partition(" [emulated")[0] for line in answers] == [
+        "r-1 {'shop': '7'}",
+        "r-2 {'shop': '7'}",
+        "r-3 {'shop': '9'}",
+    ]
+
+
+def test_a_product_without_a_picture_fails_alone(environment: dict[str, str]) -> None:
+    refused, state, first, second, third = run("products.py", environment).splitlines()
+
+    assert refused.startswith("not sent: sku-3 - the URI of media 1 is empty")
+    assert state == "partially_succeeded"
+    assert first.startswith("sku-1 [emulated gemini-3.8-flash] (with 1 file: image/jpeg)")
+    assert second.startswith("sku-2 [emulated gemini-3.8-flash] (with 1 file: image/webp)")
+    assert "INVALID_REQUEST" in third
+
+
+def test_videos_are_named_by_their_uri(environment: dict[str, str]) -> None:
+    state, first, second = run("videos.py", environment).splitlines()
+
+    assert state == "succeeded"
+    assert first.startswith("pixel8.mp4 {'language': 'English'} [emulated gemini-3.8-flash] (with 1 file: video/mp4)")
+    assert second.startswith("0017 {'language': 'Spanish'}")
+
+
+def test_documents_are_summarized_for_whom_the_row_says(environment: dict[str, str]) -> None:
+    state, first, second = run("documents.py", environment).splitlines()
+
+    assert state == "succeeded"
+    assert first.startswith("paper-1 [emulated gemini-3.8-flash] (with 1 file: application/pdf)")
+    assert first.endswith("in three sentences for engineers.")
+    assert second.endswith("in three sentences.")
+
+
+def test_rows_of_a_parquet_file_in_the_bucket_are_sent_from_the_command_line(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    table = pyarrow.Table.from_pylist([{"id": row, "text": f"hello {row}"} for row in range(50)])
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    uploaded = put(tmp_path / "rows.parquet", environment)
+
+    sent = promptmill(environment, "submit", uploaded, "--template", "Say {{ text }}", "--key", "id", "--wait")
+
+    texts = [msgspec.json.decode(line) for line in promptmill(environment, "results", sent.strip()).splitlines()]
+    assert {row["key"]: row["text"].rpartition("said: ")[2] for row in texts} == {
+        str(row): f"Say hello {row}" for row in range(50)
+    }
+
+
 def test_what_else_of_python_is_in_the_readme_runs(environment: dict[str, str]) -> None:
     _, *others = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 
@@ -102,6 +158,20 @@ def printed_by(arguments: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
+def promptmill(environment: dict[str, str], *arguments: str) -> str:
+    """Run the command line and return what it printed."""
+    return printed_by(
+        ["-m", "promptmill.producers.cli", *arguments], environment | {"PROMPTMILL_MODEL": "gemini-3.8-flash"}
+    )
+
+
+def put(path: Path, environment: dict[str, str]) -> str:
+    """Put a file into the bucket; returns its URL."""
+    bucket = environment["PROMPTMILL_BUCKET"].removeprefix("gs://").partition("/")[0]
+    storage_client(environment).bucket(bucket).blob(f"rows/{path.name}").upload_from_filename(str(path))
+    return f"gs://{bucket}/rows/{path.name}"
+
+
 def fenced(language: str, markdown: str) -> str:
     """Return the first code block of a language."""
     found = re.search(rf"^```{language}\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
@@ -111,16 +181,20 @@ def fenced(language: str, markdown: str) -> str:
 
 def lines_of(folder: str, environment: dict[str, str]) -> set[str]:
     """Return the keys of all lines of JSON in a folder of the bucket."""
+    bucket, _, prefix = folder.removeprefix("gs://").partition("/")
+    blobs = storage_client(environment).list_blobs(bucket, prefix=prefix)
+    return {msgspec.json.decode(line)["key"] for blob in blobs for line in blob.download_as_bytes().splitlines()}
+
+
+def storage_client(environment: dict[str, str]) -> Any:
+    """Return a client of the stack's bucket."""
     from google.cloud import storage
 
-    bucket, _, prefix = folder.removeprefix("gs://").partition("/")
-    client = storage.Client(
+    return storage.Client(
         project=environment["GOOGLE_CLOUD_PROJECT"],
         client_options={"api_endpoint": environment["STORAGE_EMULATOR_HOST"]},
         use_auth_w_custom_endpoint=False,
     )
-    blobs = client.list_blobs(bucket, prefix=prefix)
-    return {msgspec.json.decode(line)["key"] for blob in blobs for line in blob.download_as_bytes().splitlines()}
 
 
 def newest_runs(environment: dict[str, str]) -> list[str]:

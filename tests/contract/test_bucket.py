@@ -1,5 +1,6 @@
 """What every bucket promises: the one in memory, and Cloud Storage behind its adapter."""
 
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 
 from promptmill.config.errors import Conflict, NotFound
 from promptmill.workers.ports import Bucket, Stored
+from promptmill.workers.reading import read_object
 
 MIB = 1 << 20
 
@@ -206,3 +208,31 @@ def test_a_stream_replaces_what_an_earlier_try_wrote(bucket: Bucket) -> None:
     bucket.write_stream("input.jsonl", [b"b"])
 
     assert bucket.read("input.jsonl") == b"b"
+
+
+def test_an_object_is_read_as_a_file_from_any_place_of_it(bucket: Bucket) -> None:
+    data = bytes(range(256)) * (5 * MIB // 256)
+    bucket.write("rows.bin", data)
+
+    with read_object(bucket, "rows.bin") as file:
+        assert file.read(10) == data[:10]
+        assert file.seek(-7, io.SEEK_END) == len(data) - 7
+        assert file.read() == data[-7:]
+        file.seek(3)
+        assert file.read() == data[3:]
+        assert file.read() == b""
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed_with_the_other(bucket: Bucket) -> None:
+    bucket.write("rows.bin", b"a" * (6 * MIB))
+
+    with read_object(bucket, "rows.bin") as file:
+        assert file.read(1) == b"a"
+        bucket.write("rows.bin", b"b" * (6 * MIB))
+        with pytest.raises(NotFound):
+            file.read()
+
+
+def test_an_object_that_is_not_there_cannot_be_read_as_a_file(bucket: Bucket) -> None:
+    with pytest.raises(NotFound, match=r"none\.csv"):
+        read_object(bucket, "none.csv")

@@ -243,6 +243,25 @@ def test_rows_that_are_refused_are_named_and_the_rest_goes_on(cli: Cli, index: I
     assert refused[10:] == ["refused: 5 more rows"]
 
 
+def test_rows_of_a_file_are_sent_through_a_template(cli: Cli, index: Index, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("id,text\n7,good\n8,\n")
+    options = ("--template", "{{ text }}", "--key", "id", "--config", '{"temperature": 0}')
+
+    sent = cli("submit", str(tmp_path / "reviews.csv"), *options)
+
+    assert sent.exit_code == 0
+    assert index.status(sent.stdout.strip()).requests == 2
+    assert "refused: row 2 (key '8'): the prompt is empty" in sent.stderr
+
+
+def test_one_row_that_cannot_be_sent_refuses_a_strict_run(cli: Cli, index: Index) -> None:
+    sent = cli("submit", "-", "--strict", stdin='{"key": "a", "prompt": "fine"}\n{"key": "b", "prompt": ""}\n')
+
+    assert (sent.exit_code, sent.stdout) == (1, "")
+    assert "error: row 2 (key 'b'): the prompt is empty" in sent.stderr
+    assert index.runs(10) == []
+
+
 def test_a_broken_line_leaves_nothing_to_be_paid_for(cli: Cli, index: Index) -> None:
     sent = cli("submit", "-", stdin='{"prompt": "fine"}\n{oops\n')
 

@@ -19,11 +19,13 @@ from promptmill.producers.mill import Promptmill
 from promptmill.producers.results import Result
 from promptmill.producers.runs import Run
 from promptmill.producers.status import Report, RunStatus, ShardStatus
+from promptmill.producers.validation import Finding, Validation
 
 __all__ = [
     "ConfigurationError",
     "DuplicateKey",
     "EmptyRun",
+    "Finding",
     "IdempotencyConflict",
     "InvalidRequest",
     "Promptmill",
@@ -34,6 +36,7 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "ShardStatus",
+    "Validation",
     "WaitTimeout",
     "sinks",
 ]

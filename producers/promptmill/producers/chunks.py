@@ -54,19 +54,26 @@ class Keys:
 
     def watch(self, lines: Iterable[Line]) -> Iterator[Line]:
         """Pass ``lines`` through, noting their keys."""
-        hashes, rows = self._hashes, self._rows
         for line in lines:
-            digest = xxhash.xxh3_64_intdigest(line.key.encode())
-            hashes[digest & 0xFF].append(digest)
-            rows[digest & 0xFF].append(line.row)
+            self.note(line)
             yield line
+
+    def note(self, line: Line) -> None:
+        """Note the key of a line."""
+        digest = xxhash.xxh3_64_intdigest(line.key.encode())
+        self._hashes[digest & 0xFF].append(digest)
+        self._rows[digest & 0xFF].append(line.row)
 
     def check(self) -> None:
         """Raise DuplicateKey, naming both rows, when a key occurred twice."""
+        for row, first in self.repeats():
+            raise DuplicateKey(f"row {row} has the same key as row {first}; give each row its own")
+
+    def repeats(self) -> Iterator[tuple[int, int]]:
+        """Yield every row whose key occurred before, in no order, and the first row that has it."""
         for hashes, rows in zip(self._hashes, self._rows, strict=True):
             if len(set(hashes)) < len(hashes):
                 first: dict[int, int] = {}
                 for digest, row in zip(hashes, rows, strict=True):
-                    if digest in first:
-                        raise DuplicateKey(f"row {row} has the same key as row {first[digest]}; give each row its own")
-                    first[digest] = row
+                    if first.setdefault(digest, row) != row:
+                        yield row, first[digest]

@@ -1,7 +1,7 @@
 """Reads prompts from a file, line by line, however long it is."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,8 +20,10 @@ _TEXT = (".txt",)
 _UNKNOWN_MEANS_LOOK = ("", ".fifo", ".pipe")
 
 
-def read_prompts(path: str | Path) -> Iterator[Prompt]:
+def read_prompts(path: str | Path, open_object: Callable[[str], BinaryIO] | None = None) -> Iterator[Prompt]:
     """Yield the prompts of a file, or of standard input for ``-``; nothing but the line at hand is held in memory.
+
+    ``open_object`` opens what is in a bucket, ``gs://…``.
 
     ``.jsonl`` has one JSON object a line: ``{"key", "metadata", "request"}``, ``{"prompt": "…"}`` or Google's
     ``{"contents": …}`` alone; ``.txt`` has one prompt a line. Where the name says nothing, as for standard input, the
@@ -30,8 +32,9 @@ def read_prompts(path: str | Path) -> Iterator[Prompt]:
     Raises InvalidRequest naming file and line where a line cannot be read, PromptmillError when the file cannot.
     """
     with ExitStack() as opened:
-        name, file = _open(str(path), opened)
-        lines = _numbered_lines(name, file)
+        _refuse_other_kinds(str(path))
+        name, file = open_binary(str(path), opened, open_object)
+        lines = numbered_lines(name, file)
         first = next(lines, None)
         if first is None:
             return
@@ -42,10 +45,14 @@ def read_prompts(path: str | Path) -> Iterator[Prompt]:
             yield read(name, row, number, line)
 
 
-def _open(path: str, opened: ExitStack) -> tuple[str, BinaryIO]:
+def open_binary(
+    path: str, opened: ExitStack, open_object: Callable[[str], BinaryIO] | None = None
+) -> tuple[str, BinaryIO]:
+    """Open a file, ``gs://`` object or standard input (``-``) until ``opened`` ends; returns its short name, too."""
     if path == STDIN:
         return "standard input", sys.stdin.buffer
-    _refuse_other_kinds(path)
+    if path.startswith("gs://") and open_object:
+        return path, opened.enter_context(open_object(path))
     try:
         return Path(path).name, opened.enter_context(Path(path).open("rb"))
     except OSError as error:
@@ -54,13 +61,15 @@ def _open(path: str, opened: ExitStack) -> tuple[str, BinaryIO]:
 
 def _refuse_other_kinds(path: str) -> None:
     """Prompts out of a table of rows or an archive would be paid for and be nonsense."""
-    if Path(path).suffix.lower() not in (*_JSON, *_TEXT, *_UNKNOWN_MEANS_LOOK):
+    suffix = Path(path).suffix.lower()
+    if suffix not in (*_JSON, *_TEXT, *_UNKNOWN_MEANS_LOOK):
+        rows = "; rows need a template" if suffix in (".csv", ".tsv", ".parquet") else ""
         raise PromptmillError(
-            f"{path}: a file of prompts is .jsonl (one JSON object a line) or .txt (one prompt a line)"
+            f"{path}: a file of prompts is .jsonl (one JSON object a line) or .txt (one prompt a line){rows}"
         )
 
 
-def _numbered_lines(name: str, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(name: str, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not empty, with their numbers from 1."""
     number = 0
     while line := file.readline(LONGEST_LINE):

@@ -1,8 +1,8 @@
 """What would make Vertex refuse a request, found before anything is sent.
 
 The batch importer loads the file as BigQuery would, and one bad line fails the whole job ("Failed to import data"): an
-empty object, a field name that is no column name (``$defs``), nesting over 15 levels. None of that is in Google's
-documentation; it was seen in the field.
+empty object, a field name that is no column name (``$defs``), nesting over 15 levels, a list in a list. None of that is in
+Google's documentation; it was seen in the field. What only two lines together show is found by ``kinds``.
 """
 
 import re
@@ -19,7 +19,10 @@ _MISPLACED = {
     "cachedContent": "explicit caching is not available in batch jobs",
     "cached_content": "explicit caching is not available in batch jobs",
 }
+_SCALARS = frozenset({str, int, float, bool})
 _ROLES = (None, "user", "model", "function")
+SAMPLE: Mapping[str, object] = {"contents": [{"role": "user", "parts": [{"text": "a prompt"}]}]}
+"""A request that is as it should be, to hold one field of."""
 
 
 def check(request: object) -> str:
@@ -37,8 +40,6 @@ def check_import(part: Mapping[str, object]) -> str:
 def _not_a_mapping(request: object) -> str:
     if request is None:
         return "the row has neither a request nor a prompt"
-    if isinstance(request, frozenset):
-        return f"unknown field {min(request)!r}; a row has key, metadata, and request or prompt"
     return f"a request is a mapping with contents, not {type(request).__name__}"
 
 
@@ -70,10 +71,14 @@ def _check_contents(contents: object) -> str:
 
 
 def _check_part(part: object) -> str:
-    if not isinstance(part, Mapping) or not part:
+    if not isinstance(part, Mapping) or all(value is None for value in part.values()):
         return "a part is a mapping such as {'text': …} or {'fileData': {'fileUri': …, 'mimeType': …}}"
     if "text" in part and not isinstance(part["text"], str):
         return "the text of a part must be a string"
+    return _check_file(part) or _check_inline(part)
+
+
+def _check_file(part: Mapping[str, object]) -> str:
     file = part.get("fileData", part.get("file_data"))
     if file is None:
         return ""
@@ -84,19 +89,32 @@ def _check_part(part: object) -> str:
     return "" if file.get("mimeType", file.get("mime_type")) else "fileData.mimeType is missing"
 
 
+def _check_inline(part: Mapping[str, object]) -> str:
+    inline = part.get("inlineData", part.get("inline_data"))
+    if inline is None:
+        return ""
+    if not isinstance(inline, Mapping) or not inline.get("data"):
+        return "inlineData is a mapping of data, in base64, and mimeType"
+    return "" if inline.get("mimeType", inline.get("mime_type")) else "inlineData.mimeType is missing"
+
+
 def _says_something(part: Mapping[str, object]) -> bool:
     text = part.get("text")
     return any(name != "text" for name in part) if text is None else bool(str(text).strip()) or len(part) > 1
 
 
 def _check_import(value: object, depth: int, path: str) -> str:
-    if isinstance(value, Mapping):
-        return _check_object(value, depth, path)
     if isinstance(value, list | tuple):
-        for item in value:
-            if isinstance(item, Mapping | list | tuple) and (refusal := _check_import(item, depth, path + "[]")):
-                return refusal
-    return ""
+        return next(filter(None, [_check_item(item, depth, path) for item in value]), "")
+    return _check_object(value, depth, path) if isinstance(value, Mapping) else ""
+
+
+def _check_item(item: object, depth: int, path: str) -> str:
+    """A column of BigQuery can have neither a list nor null in a list."""
+    if item is None or isinstance(item, list | tuple):
+        what = "null" if item is None else "a list"
+        return f"{path} is a list with {what} in it, which Vertex's importer refuses for the whole job"
+    return _check_object(item, depth, path + "[]") if isinstance(item, Mapping) else ""
 
 
 def _check_object(value: Mapping[str, object], depth: int, path: str) -> str:
@@ -107,6 +125,6 @@ def _check_object(value: Mapping[str, object], depth: int, path: str) -> str:
     for name, item in value.items():
         if not isinstance(name, str) or not _COLUMN.fullmatch(name):
             return f"{path} has a field named {name!r}, which Vertex's importer refuses for the whole job"
-        if isinstance(item, Mapping | list | tuple) and (refusal := _check_import(item, depth + 1, f"{path}.{name}")):
+        if type(item) not in _SCALARS and (refusal := _check_import(item, depth + 1, f"{path}.{name}")):
             return refusal
     return ""

@@ -1,21 +1,24 @@
 """The way in: ``Promptmill`` turns prompts into a run."""
 
 import hashlib
+import inspect
 import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
 from promptmill.config import spans
-from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
+from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, InvalidRequest, RunNotFound
 from promptmill.config.tables import SCHEME, parse_dataset
 from promptmill.producers import callbacks, schemas, sinks
 from promptmill.producers.chunks import Keys, cut
 from promptmill.producers.connection import Connection
+from promptmill.producers.files import read_prompts
 from promptmill.producers.index import Index
 from promptmill.producers.messages import (
     MAX_ATTEMPTS,
@@ -29,7 +32,9 @@ from promptmill.producers.messages import (
 )
 from promptmill.producers.requests import Line, Prompt, encode_lines
 from promptmill.producers.runs import Run, bucket_access
+from promptmill.producers.sources import is_of_bigquery, open_source
 from promptmill.producers.table_runs import prompts_of, split_output
+from promptmill.producers.validation import Validation, validate
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
@@ -39,6 +44,9 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _MODEL = re.compile(
     r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?[\w.@-]+"
 )
+
+ROW_OPTIONS = frozenset({"template", "key", "metadata", "media", "system_instruction", "generation_config"})
+"""Those of ``submit_rows`` that are not of ``submit``."""
 
 
 class Promptmill:
@@ -87,6 +95,7 @@ class Promptmill:
         link: callbacks.Given = None,
         link_error: callbacks.Given = None,
         link_results: callbacks.Given = None,
+        strict: bool = False,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -94,7 +103,8 @@ class Promptmill:
 
         A prompt is a string, or a mapping with ``request`` (Google's GenerateContentRequest) or ``prompt``, and if
         wanted ``key`` and ``metadata``. Nothing is paid for before the last one was accepted. A row that cannot be sent
-        becomes a failure of the run with reason INVALID_REQUEST (and is shown to ``on_refused``); the rest goes on.
+        becomes a failure of the run with reason INVALID_REQUEST (and is shown to ``on_refused``); the rest goes on, unless
+        ``strict``, which raises InvalidRequest for it.
         Requests that fail for a reason that may pass are tried up to ``max_attempts`` times, in jobs of their own.
         An answer that was cut off (MAX_TOKENS) with less than ``retry_max_tokens`` is tried again too, with that many as its
         ``maxOutputTokens``.
@@ -133,7 +143,7 @@ class Promptmill:
             v=RUN_VERSION if link or link_error or tables else VERSION,
         )
         encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema.sent)
-        return self._send(manifest, encoded, on_refused, on_sent)
+        return self._send(manifest, encoded, on_refused, on_sent, strict=strict)
 
     def _send(
         self,
@@ -141,8 +151,10 @@ class Promptmill:
         encoded: Iterable[Line],
         on_refused: Callable[[Line], None] | None,
         on_sent: Callable[[int], None] | None,
+        *,
+        strict: bool = False,
     ) -> Run:
-        lines = _show(encoded, on_refused)
+        lines = _show(encoded, on_refused, strict)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self.settings, self.index)
@@ -185,6 +197,48 @@ class Promptmill:
         except EmptyRun:
             which = f" with {' or '.join(reasons)}" if reasons else ""
             raise EmptyRun(f"no request of run {run} that could be sent again has failed{which}") from None
+
+    def submit_rows(self, source: object, *, template: str | Path, **options: Any) -> Run:
+        """Make a request of every row of ``source`` with a Jinja ``template`` (text, or the Path of a file), and send them.
+
+        ``promptmill.producers.sources.open_source`` tells what a source may be; ``key``, ``metadata``, ``media``,
+        ``system_instruction`` and ``generation_config`` are those of ``promptmill.producers.rows.RowTemplate``; all other
+        ``options`` are those of ``submit``. A row that lacks what a template asks for becomes a failure of the run, as in
+        ``submit``, unless no row of the source can have it.
+
+        Raises what ``submit`` raises, and ConfigurationError for a template that is none.
+        """
+        of_rows = {name: options.pop(name) for name in ROW_OPTIONS & options.keys()}
+        return self.submit(self.prompts(source, template=template, **of_rows), **options)
+
+    def validate(self, source: object, **options: Any) -> Validation:
+        """Return what is wrong with the rows of ``source``, found as ``submit_rows``, or ``submit``, would; sends nothing.
+
+        Takes what these take, and where there is no ``template`` also the path or ``gs://`` URL of a file of prompts.
+        Raises PromptmillError where nothing can be read, ConfigurationError for what no row could be sent with.
+        """
+        of_rows = {name: options.pop(name) for name in ROW_OPTIONS & options.keys()}
+        inspect.signature(self.submit).bind(source, **options)
+        schema = schemas.of_run(options.get("response_schema"), retry=options.get("retry_schema_invalid", False))
+        return validate(self.prompts(source, **of_rows), self.settings.max_request_bytes, schema.sent)
+
+    def prompts(self, source: Any, *, template: str | Path | None = None, **options: Any) -> Iterable[Prompt]:
+        """Return what ``submit`` takes, made of ``source`` with the ``template`` and options of ``submit_rows``.
+
+        Without a template, ``source`` is the path of a file of prompts, or prompts.
+        """
+        if template is None:
+            if options:
+                raise TypeError(f"{min(options)} is for rows, which need a template")
+            return read_prompts(source, self._open_object) if isinstance(source, str | Path) else source
+        from promptmill.producers.rows import RowTemplate  # brings Jinja
+
+        rows = bucket_access("bigquery_rows")(self.settings, source) if is_of_bigquery(source) else source
+        return RowTemplate(template, **options).prompts(open_source(rows, self._open_object))
+
+    def _open_object(self, url: str) -> BinaryIO:
+        file: BinaryIO = bucket_access("open_object")(self.settings, url)
+        return file
 
     def get(self, run: str) -> Run:
         """Return the run with this id, or the only one whose id starts so; raises RunNotFound."""
@@ -295,10 +349,12 @@ class _Submission:
             self._sender.abort(self._manifest.run, f"the producer gave up: {type(error).__name__}")
 
 
-def _show(lines: Iterable[Line], on_refused: Callable[[Line], None] | None) -> Iterator[Line]:
+def _show(lines: Iterable[Line], on_refused: Callable[[Line], None] | None, strict: bool) -> Iterator[Line]:
     for line in lines:
         if line.refusal and on_refused:
             on_refused(line)
+        if line.refusal and strict:
+            raise InvalidRequest(line.refusal, row=line.row, key=line.key)
         yield line
 
 

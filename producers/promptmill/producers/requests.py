@@ -7,7 +7,7 @@ metadata travels as a string of JSON. The wire key holds the run's tag, the row 
 needed to make a result of an answer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,13 +15,22 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
 from promptmill.producers import lint
+from promptmill.producers.kinds import Kinds
 from promptmill.producers.shapes import Shape, UnfitSchema
 
 MAX_KEY = 512
 MAX_METADATA = 16 * 1024
 
-Prompt = str | Mapping[str, Any]
-"""A prompt, or a mapping with ``request`` (or ``prompt``), and if wanted ``key`` and ``metadata``."""
+
+class Refused(NamedTuple):
+    """A row that is known not to be sendable: its ``key`` ("": its number; None: it has none that can be used), and why."""
+
+    key: str | None
+    refusal: str
+
+
+Prompt = str | Mapping[str, Any] | Refused
+"""A prompt, or a mapping with ``request`` (or ``prompt``), and if wanted ``key`` and ``metadata``; or why there is none."""
 
 _encode = msgspec.json.Encoder().encode
 _TEXT_HEAD = b'"request":{"contents":[{"role":"user","parts":[{"text":'
@@ -58,20 +67,34 @@ def split_wire_key(text: str) -> WireKey | None:
     return WireKey(tag, int(row), key)
 
 
-def encode_lines(run: str, prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Iterator[Line]:
+def encode_lines(
+    run: str,
+    prompts: Iterable[Prompt],
+    max_bytes: int,
+    schema: bytes = b"",
+    on_unusable: Callable[[InvalidRequest], None] | None = None,
+) -> Iterator[Line]:
     """Encode ``prompts`` one by one for ``run``; a row that cannot be sent comes out as a refused line.
 
     ``schema`` is the encoded ``responseSchema`` of every request, if there is one.
 
-    Raises InvalidRequest only where not even a result could be written for the row: its key is unusable.
+    Raises InvalidRequest only where not even a result could be written for the row: its key is unusable. With
+    ``on_unusable``, that is told instead, and the row passed over.
     """
-    shape = Shape(schema)
-    tag = names.tag(run)
+    tag, shape, kinds = names.tag(run), Shape(schema), Kinds()
     for row, prompt in enumerate(prompts, 1):
-        yield _encode_line(tag, row, prompt, max_bytes, shape)
+        try:
+            line = _encode_line(tag, row, prompt, max_bytes, shape, kinds)
+        except InvalidRequest as error:
+            if on_unusable is None:
+                raise
+            on_unusable(error)
+        else:
+            yield line
 
 
-def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shape) -> Line:
+def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shape, kinds: Kinds) -> Line:
+    request: object = None
     if isinstance(prompt, str):
         key, head = str(row), b'{"key":"%s-%d-%d",' % (tag.encode(), row, row)
         if not prompt.strip():
@@ -81,21 +104,23 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shap
         except UnicodeEncodeError:
             return _refused(row, key, head, "the prompt holds half of a surrogate pair, which UTF-8 cannot carry")
     else:
-        key, metadata, request = _take_apart(row, prompt)
+        key, metadata, request, refusal = _take_apart(row, prompt)
         head = b'{"key":%s,' % _encode(wire_key(tag, row, key))
         try:
             head += _encode_metadata(metadata)
-            if refusal := lint.check(request):
+            if refusal := refusal or lint.check(request):
                 return _refused(row, key, head, refusal)
             data = head + b'"request":' + _encode(shape.of_request(request)) + b"}\n"
-        except (_Unfit, UnfitSchema) as refusal:
-            return _refused(row, key, head, str(refusal))
+        except (_Unfit, UnfitSchema) as unfit:
+            return _refused(row, key, head, str(unfit))
         except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
             return _refused(row, key, head, f"the request is not JSON: {type(error).__name__}")
     if len(data) > max_bytes:
         return _refused(
             row, key, head, f"the request takes {len(data):,} bytes; PROMPTMILL_MAX_REQUEST_BYTES is {max_bytes:,}"
         )
+    if request is not None and (refusal := kinds.admit(row, request)):
+        return _refused(row, key, head, refusal)
     return Line(row, key, data)
 
 
@@ -107,26 +132,32 @@ def _refused(row: int, key: str, head: bytes, refusal: str) -> Line:
     return Line(row, key, head + b'"error":' + _encode(refusal) + b"}\n", refusal)
 
 
-def _take_apart(row: int, prompt: object) -> tuple[str, object, object]:
+def _take_apart(row: int, prompt: object) -> tuple[str, object, object, str]:
+    """Return key, metadata, request, and why the row is refused, if it is known to be."""
+    if isinstance(prompt, Refused):
+        if prompt.key is None:
+            raise InvalidRequest(prompt.refusal, row=row)
+        return _usable(row, prompt.key or str(row)), None, None, prompt.refusal
     if not isinstance(prompt, Mapping):
         raise InvalidRequest(f"a prompt is a string or a mapping, not {type(prompt).__name__}", row=row)
     key = prompt.get("key", str(row))
-    if isinstance(key, int) and not isinstance(key, bool):
-        key = str(key)
+    key = _usable(row, str(key) if isinstance(key, int) and not isinstance(key, bool) else key)
+    if strange := prompt.keys() - {"key", "metadata", "request", "prompt"}:
+        unknown = f"unknown field {min(strange, key=str)!r}; a row has key, metadata, and request or prompt"
+        return key, prompt.get("metadata"), None, unknown
+    request = prompt["request"] if "request" in prompt else _of_text(prompt.get("prompt"))
+    return key, prompt.get("metadata"), request, ""
+
+
+def _usable(row: int, key: object) -> str:
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not _is_utf8(key):
         raise InvalidRequest(f"a key is a string of 1 to {MAX_KEY} characters", row=row)
-    if strange := prompt.keys() - {"key", "metadata", "request", "prompt"}:
-        return key, prompt.get("metadata"), _Strange(strange)
-    return key, prompt.get("metadata"), prompt["request"] if "request" in prompt else _of_text(prompt.get("prompt"))
+    return key
 
 
 def _of_text(prompt: object) -> object:
     """Make a request of a prompt that is a string; ``lint`` refuses what is neither."""
     return {"contents": [{"role": "user", "parts": [{"text": prompt}]}]} if isinstance(prompt, str) else prompt
-
-
-class _Strange(frozenset[str]):
-    """Names beside the four that a row may have; ``lint`` refuses whatever is not a mapping."""
 
 
 def _is_utf8(text: str) -> bool:

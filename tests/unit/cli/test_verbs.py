@@ -14,7 +14,7 @@ from promptmill.producers.cli.app import app
 
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
-VERBS += ["cancel", "reconcile", "dead-letters", "lost-jobs"]
+VERBS += ["validate", "cancel", "reconcile", "dead-letters", "lost-jobs"]
 SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -74,6 +74,11 @@ def test_the_version_is_told() -> None:
         ["submit"],
         ["submit", "p.txt", "--prompt", "both"],
         ["submit", "--prompt", "x", "--label", "no-value"],
+        ["submit", "rows.csv", "--key", "id"],
+        ["submit", "--prompt", "x", "--template", "{{ x }}"],
+        ["submit", "rows.csv", "--template", "@none.txt"],
+        ["validate", "rows.csv", "--template", "{{ x }}", "--config", "[1]"],
+        ["validate"],
         ["wait", "01kq", "--timeout", "soon"],
         ["worker", "--queues", "pool"],
         ["list", "--format", "yaml"],
@@ -115,6 +120,57 @@ def test_a_file_that_is_not_jsonl_is_named_before_anything_is_sent(tmp_path: Pat
 
     assert result.exit_code == 1
     assert result.stderr.startswith("error: row 2: rows.jsonl line 2: this is not JSON")
+
+
+REVIEWS = "id,text,shop\n1,good,7\n2,,7\n3,bad,7,8\n"
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.csv"
+    path.write_text(REVIEWS)
+    return path
+
+
+def test_the_rows_that_cannot_be_sent_are_listed_and_nobody_has_to_be_there(reviews: Path) -> None:
+    (reviews.parent / "prompt.txt").write_text("{{ text }}\n")
+    options = ["--template", f"@{reviews.parent / 'prompt.txt'}", "--key", "id", "--metadata", "shop"]
+
+    result = CliRunner().invoke(app, ["validate", str(reviews), *options, "--format", "csv"])
+
+    assert result.exit_code == 3
+    assert (
+        result.stdout
+        == "row,key,reason\n2,2,the prompt is empty\n3,3,reviews.csv line 4: there are 4 values for 3 columns\n"
+    )
+    assert result.stderr == "2 of 3 rows would not be sent; the rest of the run would go on\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--template", "Is this {{ text }} good?"], 3, "1 of 3 rows would not be sent"),
+        (["--template", "{{ txt }}"], 4, "1 finding in 1 row; the run would be refused"),
+        (["--template", "{{ text }}", "--key", "shop"], 4, "the run would be refused as a whole"),
+        (["--template", "{{ text"], 1, "error: the template, line 1"),
+        ([], 1, "rows need a template"),
+    ],
+)
+def test_the_exit_code_of_validate_says_how_much_is_wrong(
+    reviews: Path, options: list[str], code: int, told: str
+) -> None:
+    result = CliRunner().invoke(app, ["validate", str(reviews), *options])
+
+    assert result.exit_code == code
+    assert told in " ".join(result.output.split())
+
+
+def test_a_file_of_prompts_of_which_all_can_be_sent_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("one\ntwo\n")
+
+    result = CliRunner().invoke(app, ["validate", str(tmp_path / "prompts.txt")])
+
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "2 rows, and all can be sent\n")
 
 
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

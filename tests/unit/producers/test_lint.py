@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from promptmill.producers.lint import check
+from promptmill.producers.lint import SAMPLE, check
 
 TEXT = {"role": "user", "parts": [{"text": "hi"}]}
 
@@ -34,6 +34,7 @@ GOOD: list[Any] = [
     with_part({"inlineData": {"mimeType": "image/png", "data": "aGk="}}),
     with_part({"functionResponse": {"name": "f", "response": {"a": 1}}}),
     with_config(x=nested(13)),
+    with_config(x=[], y=None, z=[{"a": None}]),
 ]
 BAD: list[tuple[Any, str]] = [
     (None, "neither a request nor a prompt"),
@@ -59,6 +60,12 @@ BAD: list[tuple[Any, str]] = [
     (with_config(responseJsonSchema={"properties": {"first name": {"type": "string"}}}), "a field named 'first name'"),
     (with_config(x=nested(14)), "nested over 15 levels"),
     (with_config(x={1: 2}), "a field named 1"),
+    (with_config(x=[[1], [2]]), "request.generationConfig.x is a list with a list in it"),
+    (with_config(x=["a", None]), "request.generationConfig.x is a list with null in it"),
+    ({"contents": [TEXT], "tools": [None]}, "request.tools is a list with null in it"),
+    (with_part({"fileData": None}), "a part is a mapping"),
+    (with_part({"inlineData": {"mimeType": "image/png"}}), "inlineData is a mapping of data"),
+    (with_part({"inline_data": {"data": "aGk="}}), "inlineData.mimeType is missing"),
 ]
 
 
@@ -70,6 +77,10 @@ def test_a_request_that_vertex_takes_is_let_through(request_: Any) -> None:
 @pytest.mark.parametrize(("request_", "refusal"), BAD, ids=[row[1] for row in BAD])
 def test_a_request_that_vertex_refuses_is_found_and_the_reason_named(request_: Any, refusal: str) -> None:
     assert refusal in check(request_)
+
+
+def test_the_request_that_fields_are_held_in_is_as_it_should_be() -> None:
+    assert check(SAMPLE) == ""
 
 
 def test_a_refusal_of_the_importer_says_that_the_whole_job_is_at_stake() -> None:

@@ -23,6 +23,7 @@ from promptmill.producers.cli import (
     show,
     stack,
     submit,
+    validate,
     watch,
 )
 
@@ -70,7 +71,7 @@ def promptmill(
 
 
 for verbs in (
-    *(demo, submit, runs, watch, answers, show, cancel, retry, stack, processes, doctor, reconcile),
+    *(demo, submit, validate, runs, watch, answers, show, cancel, retry, stack, processes, doctor, reconcile),
     *(dead_letters, lost_jobs, gc),
 ):
     verbs.add_to(app)

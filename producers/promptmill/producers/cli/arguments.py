@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from promptmill.config import spans
@@ -16,6 +17,73 @@ DataDirectory = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="Where the local stack keeps its data.", file_okay=False)
 ]
 DATA = Path(".promptmill")
+
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A .jsonl or .txt file of prompts, or - for stdin; with --template, of rows."),
+]
+Template = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Jinja that makes a prompt of a row; or @FILE, where it is.")
+]
+Key = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The key of a row: a column, or Jinja; else its number.")
+]
+Metadata = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="A column that comes back with the answer; may be repeated.")
+]
+Media = Annotated[
+    list[str] | None, typer.Option(metavar="URI", help="A column or Jinja with a file's URI; may be repeated.")
+]
+MediaType = Annotated[str | None, typer.Option(metavar="TYPE", help="Its MIME type; else its name tells.")]
+System = Annotated[str | None, typer.Option(metavar="TEXT", help="The system instruction, or @FILE; may be Jinja.")]
+Config = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help="Google's generationConfig for all rows, or @FILE.", show_default=False),
+]
+
+
+def row_options(
+    template: str | None,
+    key: str | None,
+    metadata: list[str] | None,
+    media: list[str] | None,
+    media_type: str | None,
+    system: str | None,
+    config: str | None,
+) -> dict[str, Any]:
+    """Return the arguments of ``submit_rows`` that make requests of rows; none where there is no template."""
+    given = {"--key": key, "--metadata": metadata, "--media": media, "--media-type": media_type}
+    given |= {"--system": system, "--config": config}
+    if template is None:
+        if without := next((name for name, value in given.items() if value), None):
+            raise typer.BadParameter(f"{without} says something about rows, which need a --template")
+        return {}
+    files = [{"uri": uri} | ({"mime_type": media_type} if media_type else {}) for uri in media or []]
+    return {
+        "template": _text(template),
+        "key": key,
+        "metadata": metadata or [],
+        "media": files,
+        "system_instruction": _text(system) if system else None,
+        "generation_config": _mapping(_text(config)) if config else None,
+    }
+
+
+def _text(text: str) -> str:
+    """Read an option from the file that ``@FILE`` names."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{text}: {error}") from None
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise typer.BadParameter(f"--config is a JSON object: {error}") from None
 
 
 def span(text: str | float) -> float:

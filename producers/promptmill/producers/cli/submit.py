@@ -1,17 +1,16 @@
 """``promptmill submit``."""
 
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptmill.producers.cli import exits, output, progress, schema_option, words
+from promptmill.producers.cli import arguments, exits, output, progress, schema_option, words
 from promptmill.producers.cli.arguments import label, span
 
 if TYPE_CHECKING:
     from promptmill.producers import Run
-    from promptmill.producers.requests import Line, Prompt
+    from promptmill.producers.requests import Line
 
 SHOWN_REFUSALS = 10
 
@@ -22,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def submit(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A .jsonl or .txt file, or - for stdin.")] = "",
+    file: arguments.File = "",
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
     model: Annotated[str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")] = None,
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
@@ -61,27 +60,45 @@ def submit(
         float | None,
         typer.Option(metavar="SPAN", parser=span, help="Such as 90m, 36h or 2d: end then, with what there is."),
     ] = None,
+    template: arguments.Template = None,
+    key: arguments.Key = None,
+    metadata: arguments.Metadata = None,
+    media: arguments.Media = None,
+    media_type: arguments.MediaType = None,
+    system: arguments.System = None,
+    config: arguments.Config = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the run for one row that cannot be sent.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
 
     A line of a .jsonl file is {"key": …, "metadata": {…}, "request": {"contents": […]}},
     or {"prompt": "…"}, or Google's {"contents": […]} alone; a .txt file has one prompt a line.
+    With --template, each row of a .csv, .tsv, .jsonl or .parquet file becomes a prompt. Files may be gs://… too.
 
     \b
-    promptmill submit reviews.jsonl --model gemini-3.8-flash --name reviews
+    promptmill submit prompts.jsonl --model gemini-3.8-flash --name reviews
+    promptmill submit reviews.csv --template "Classify: {{ text }}" --key review_id --metadata shop
+    promptmill submit photos.parquet --template @prompt.txt --media "{{ uri }}" --config '{"temperature": 0}'
     promptmill submit --prompt "Say hello" --prompt "Say goodbye" --wait
     promptmill submit claims.jsonl --response-schema claims:Claim --retry-schema-invalid
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
     promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment
     """
+    if bool(file) == bool(prompt):
+        raise typer.BadParameter("give a FILE (or -), or --prompt TEXT")
+    rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
+    if rows and not file:
+        raise typer.BadParameter("--template makes prompts of the rows of a FILE (or -)")
     run = _send(
-        _prompts(file, prompt or []),
-        model,
-        name,
+        file or prompt or [],
+        rows,
         labels or [],
         sink or [],
         idempotency_key,
+        model=model,
+        name=name,
+        strict=strict,
         max_attempts=max_attempts,
         retry_max_tokens=retry_max_tokens,
         response_schema=schema_option.find(response_schema),
@@ -105,18 +122,9 @@ def wait_for(run: "Run", timeout: float | None) -> None:
         raise typer.Exit(code)
 
 
-def _prompts(file: str, prompts: list[str]) -> "Iterable[Prompt]":
-    from promptmill.producers.files import read_prompts
-
-    if bool(file) == bool(prompts):
-        raise typer.BadParameter("give a FILE (or -), or --prompt TEXT")
-    return read_prompts(file) if file else prompts
-
-
 def _send(
-    prompts: "Iterable[Prompt]",
-    model: str | None,
-    name: str,
+    source: str | list[str],
+    rows: dict[str, Any],
     labels: list[str],
     places: list[str],
     key: str | None,
@@ -134,9 +142,7 @@ def _send(
         progress.sending(output.to_stderr()) as on_sent,
     ):
         run = mill.submit(
-            prompts,
-            model=model,
-            name=name,
+            mill.prompts(source, **rows),
             labels=dict(_split(text) for text in labels),
             sinks=[sinks.at(place) for place in places],
             idempotency_key=key,

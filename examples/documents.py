@@ -1,0 +1,27 @@
+"""Summaries of PDF documents in a bucket: a generator of rows, read as they are sent."""
+
+from collections.abc import Iterator
+
+from promptmill.producers import Promptmill
+
+PAPERS = "gs://cloud-samples-data/generative-ai/pdf"
+
+
+def papers() -> Iterator[dict[str, object]]:
+    """Yield a row for each document; in earnest, list the bucket here."""
+    for number, name in enumerate(["2403.05530.pdf", "1706.03762v7.pdf"], 1):
+        yield {"number": number, "uri": f"{PAPERS}/{name}", "readers": "engineers" if number == 1 else None}
+
+
+run = Promptmill().submit_rows(
+    papers(),
+    template="Summarize this paper in three sentences{% if readers %} for {{ readers }}{% endif %}.",
+    key="paper-{{ number }}",
+    media=["uri"],
+    model="gemini-3.8-flash",
+    name="summaries",
+    idempotency_key="summaries/2026-11-24",  # sending it all again makes no second run, and no second bill
+)
+print(run.wait().state)
+for result in sorted(run.results(), key=lambda result: result.row):
+    print(result.key, result.text)

@@ -1,0 +1,19 @@
+"""The sentiment of reviews: each row of a CSV file becomes a prompt."""
+
+from pathlib import Path
+
+from promptmill.producers import Promptmill
+
+TEMPLATE = "Is this review of our {{ product | lower }} positive, neutral or negative? {{ text }}"
+
+mill = Promptmill()
+rows = {"template": TEMPLATE, "key": "review_id", "metadata": ["shop"], "generation_config": {"temperature": 0}}
+reviews = Path(__file__).with_name("reviews.csv")
+
+seen = mill.validate(reviews, **rows)  # looks at every row, and spends nothing
+print(f"{seen.rows} rows, {seen.found} of them wrong")
+
+run = mill.submit_rows(reviews, **rows, model="gemini-3.8-flash", name="reviews", deadline="36h")
+print(run.wait().state)
+for result in sorted(run.results(), key=lambda result: result.row):
+    print(result.key, result.metadata, result.text)

@@ -1,0 +1,26 @@
+"""Tags for videos in a bucket: each URI is a row of any iterable, here of a DataFrame."""
+
+import polars
+
+from promptmill.producers import Promptmill
+
+videos = polars.DataFrame(
+    {
+        "video": ["gs://cloud-samples-data/generative-ai/video/pixel8.mp4", "gs://acme/raw/0017"],
+        "language": ["English", "Spanish"],
+    }
+)
+
+run = Promptmill().submit_rows(
+    videos,
+    template="Five tags for this video, in {{ language }}, parted by commas.",
+    key="{{ video.split('/') | last }}",
+    media=[{"uri": "{{ video }}", "mime_type": "video/mp4"}],  # the second name does not tell it
+    metadata=["language"],
+    generation_config={"temperature": 0, "maxOutputTokens": 64},
+    model="gemini-3.8-flash",
+    name="tags",
+)
+print(run.wait().state)
+for result in sorted(run.results(), key=lambda result: result.row):
+    print(result.key, result.metadata, result.text)

@@ -1,0 +1,73 @@
+"""The peak memory of a producer that sends a million rows of a file through a template, and how long it takes."""
+
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+from benchmarks.test_memory import peak
+from deadline import until
+from measurement import Tell
+from stack import Site, running
+
+ROWS = 1_000_000
+MOST = {".csv": 150, ".parquet": 200}
+"""Megabytes; of those for Parquet, pyarrow's import alone takes 60."""
+NO_LIMIT = {"PROMPTMILL_MAX_QUEUED_BYTES": str(4 << 30)}
+"""Nobody takes the messages: it is the producer that is measured, not how long it waits."""
+
+
+def test_a_million_rows_take_no_memory_to_speak_of(tmp_path: Path, tell: Tell) -> None:
+    measured: list[dict[str, Any]] = []
+    with running(tmp_path / "stack", ("redis",), settings={}) as site:
+        for path in (as_csv(tmp_path / "rows.csv"), as_parquet(tmp_path / "rows.parquet")):
+            seconds, megabytes = send(site, path)
+            size = path.stat().st_size / 1e6
+            measured.append(
+                {"file": path.name, "MB": size, "peak_MB": megabytes, "rows_per_second": int(ROWS / seconds)}
+            )
+    tell(f"{ROWS:,} rows", measured)
+
+    assert [one for one in measured if one["peak_MB"] >= MOST[Path(one["file"]).suffix]] == []
+
+
+def send(site: Site, path: Path) -> tuple[float, int]:
+    """Send a file with `promptmill submit`; returns the seconds and the peak of that process in MB."""
+    options = ["--template", "Is this review of {{ product }} good? {{ text }}", "--key", "id", "--metadata", "shop"]
+    command = [sys.executable, "-m", "promptmill.producers.cli", "submit", str(path), *options]
+    started, seen = time.monotonic(), 0
+    with subprocess.Popen(command, env=site.everything | NO_LIMIT, stdout=subprocess.DEVNULL) as producer:
+
+        def ended() -> bool:
+            nonlocal seen
+            seen = max(seen, peak(producer.pid))
+            return producer.poll() is not None
+
+        until(ended, 1_800, f"the last of {ROWS:,} rows")
+        assert producer.returncode == 0
+    return time.monotonic() - started, seen
+
+
+def as_csv(path: Path) -> Path:
+    with path.open("w", newline="") as out:
+        csv.writer(out).writerow(["id", "product", "shop", "text"])
+        csv.writer(out).writerows(row.values() for row in rows())
+    return path
+
+
+def as_parquet(path: Path) -> Path:
+    """One group of rows for all, which is the hardest to read."""
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows())), path, row_group_size=ROWS)
+    return path
+
+
+def rows() -> Iterator[dict[str, object]]:
+    for row in range(ROWS):
+        text = f"What I say in this review number {row} is said in many others, in as many words, but for the number."
+        yield {"id": f"r-{row}", "product": f"shoe {row % 500}", "shop": row % 20, "text": text}
