@@ -46,7 +46,7 @@ _QUERY = re.compile(r"\s*(SELECT|WITH)\s", re.IGNORECASE)
 
 
 def is_of_bigquery(source: object) -> bool:
-    """Whether a source is a table, ``bq://project.dataset.table``, or a query of BigQuery, which only workers' code can read."""
+    """Whether a source is a table, ``bq://project.dataset.table``, or a query of BigQuery: workers' code reads those."""
     return isinstance(source, str) and (source.startswith("bq://") or bool(_QUERY.match(source)))
 
 
