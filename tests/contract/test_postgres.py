@@ -3,13 +3,15 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import psycopg
 import pytest
 from psycopg import sql
+from pydantic import BaseModel, Field
 
 from postgres import PostgresServer, postgres_server
 from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
@@ -36,9 +38,11 @@ class Base:
     server: PostgresServer
     url: str
 
-    def sink(self, table: str = "answers", run: str = RUN, user: str = "postgres") -> PostgresSink:
+    def sink(
+        self, table: str = "answers", run: str = RUN, user: str = "postgres", schema: dict[str, Any] | None = None
+    ) -> PostgresSink:
         url = self.url.replace("postgres@", f"{user}@")
-        return PostgresSink(lambda: open_database(url, "warehouse"), table, run)
+        return PostgresSink(lambda: open_database(url, "warehouse"), table, run, schema)
 
     def run(self, statement: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -171,6 +175,40 @@ def test_properties_of_parsed_answers_fill_columns_of_their_names_as_their_types
         ("a", "good\n", "0.75", "True", "['a,b', 'c']", "[1, 2]", "x", "[1]"),
         ("b", "None", "None", "False", "None", "None", "None", "None"),
         ("c", "None", "None", "True", "None", "None", "None", "None"),
+    ]
+
+
+def test_a_table_that_is_made_for_a_response_schema_has_columns_of_its_types(base: Base) -> None:
+    class Item(BaseModel):
+        name: str
+
+    class Review(BaseModel):
+        label: Literal["good", "bad"]
+        stars: int | None
+        score: float
+        sure: bool
+        item: Item
+        tags: list[str]
+        text: str = Field(description="has the name of a column of ours, and stays in parsed")
+
+    sink = base.sink(schema=Review.model_json_schema())
+    review = {
+        "label": "good",
+        "stars": None,
+        "score": 0.5,
+        "sure": True,
+        "item": {"name": "x"},
+        "tags": ["a"],
+        "text": "t",
+    }
+
+    sink.check()
+    sink.deliver(PART, with_parsed("a", review) + lines(Result("b", 2, "failed", error=Error("SAFETY"))))
+
+    shown = ("label", "stars", "score", "sure", "item", "tags", "text")
+    assert base.rows(columns=shown) == [
+        ("good", None, Decimal("0.5"), True, {"name": "x"}, ["a"], None),
+        (None,) * 7,
     ]
 
 

@@ -201,9 +201,9 @@ class _Watched(Services):
 
     journal: Journal
 
-    def open_sink(self, spec: SinkSpec, run: str) -> Sink:
+    def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
         """Open a sink that is watched."""
-        watched: Any = _Effects(super().open_sink(spec, run), self.journal, lambda *_: spec.kind)
+        watched: Any = _Effects(super().open_sink(spec, run, schema), self.journal, lambda *_: spec.kind)
         return watched  # type: ignore[no-any-return]
 
 

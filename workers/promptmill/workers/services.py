@@ -1,10 +1,10 @@
 """What the tasks of one process work with, built at its first task: no client may be shared over a fork."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promptmill.config.errors import NotInstalled
 from promptmill.config.settings import Settings, variable
@@ -58,10 +58,10 @@ class Services:
         """Raise ConfigurationError when runs may not have these tasks called."""
         calls.check(self.settings, chain)
 
-    def open_sink(self, spec: SinkSpec, run: str) -> Sink:
-        """Open a sink for a run; raises ConfigurationError when runs may not write there."""
+    def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
+        """Open a sink for a run with this response schema; raises ConfigurationError when runs may not write there."""
         ways = self.ways._replace(open_warehouse=lambda: self.warehouse, open_caller=lambda: self.caller)
-        return opening.open_sink(self.settings, self.open_bucket, ways, spec, run)
+        return opening.open_sink(self.settings, self.open_bucket, ways, spec, run, schema)
 
 
 def build(settings: Settings) -> Services:

@@ -90,7 +90,7 @@ def plan(self: Stage, run: str) -> None:
         for chain in (*manifest.link, *manifest.link_error):
             services.check_callback(chain)
         for spec in manifest.sinks:
-            services.open_sink(spec, run).check()
+            services.open_sink(spec, run, manifest.response_schema).check()
         if manifest.tables:
             allowed.dataset(settings, manifest.tables)
             steps.tables.check(services.warehouse, manifest)

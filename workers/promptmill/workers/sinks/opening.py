@@ -1,8 +1,8 @@
 """Opens the sink that a run names, if the workers' settings allow it; what a sink needs is imported only then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
@@ -22,6 +22,8 @@ from promptmill.workers.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from promptmill.workers.sinks.webhook import Web
+
+Schema = Mapping[str, Any] | None
 
 
 def _no_database(_url: str, name: str) -> Database:
@@ -49,9 +51,21 @@ class Ways(NamedTuple):
     open_caller: Callable[[], Caller] = _no_caller
 
 
-def open_sink(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, spec: SinkSpec, run: str) -> Sink:
-    """Open a sink for a run; raises ConfigurationError when runs may not write there, or it is not installed."""
+def open_sink(
+    settings: Settings,
+    open_bucket: Callable[[str], Bucket],
+    ways: Ways,
+    spec: SinkSpec,
+    run: str,
+    schema: Schema = None,
+) -> Sink:
+    """Open a sink for a run; raises ConfigurationError when runs may not write there, or it is not installed.
+
+    A table that ``check`` has to make gets columns for what the run's response ``schema`` names.
+    """
     try:
+        if spec.kind == "postgres":
+            return _postgres(settings, ways, spec, run, schema)
         return _open(settings, open_bucket, ways, spec, run)
     except ImportError as error:
         extra = f"pip install 'promptmill[{spec.kind}]'"
@@ -66,8 +80,6 @@ def _open(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, 
             from promptmill.workers.sinks.parquet import PARQUET
 
             return _files(settings, open_bucket, spec, run, PARQUET)
-        case "postgres":
-            return _postgres(settings, ways, spec, run)
         case "webhook":
             return _webhook(settings, ways, spec, run)
         case "bigquery":
@@ -89,12 +101,12 @@ def _files(settings: Settings, open_bucket: Callable[[str], Bucket], spec: SinkS
     return BucketSink(open_bucket(allowed.folder(settings, spec, run)), run, form)
 
 
-def _postgres(settings: Settings, ways: Ways, spec: SinkSpec, run: str) -> Sink:
+def _postgres(settings: Settings, ways: Ways, spec: SinkSpec, run: str, schema: Schema) -> Sink:
     from promptmill.workers.sinks.postgres import PostgresSink
 
     server = allowed.server(settings, spec, "postgresql")
     table = check_table(str(spec.options.get("table", "")))
-    return PostgresSink(lambda: ways.open_database(server.url, server.name), table, run)
+    return PostgresSink(lambda: ways.open_database(server.url, server.name), table, run, schema)
 
 
 def _webhook(settings: Settings, ways: Ways, spec: SinkSpec, run: str) -> Sink:

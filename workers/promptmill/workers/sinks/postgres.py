@@ -1,12 +1,12 @@
 """Results as rows of a PostgreSQL table: COPY beside it, then one upsert by run and key; a part is there whole or not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.workers.database import Column, Database, Rejected, Table
-from promptmill.workers.sinks import columns
+from promptmill.workers.sinks import columns, typed
 from promptmill.workers.sinks.columns import Plan
 from promptmill.workers.sinks.rows import Line, listed, plain, properties, rows
 
@@ -20,11 +20,14 @@ class PostgresSink:
     Rows that do not fit into the table are set apart, with the reason, in a table of its name with ``_rejected``.
     """
 
-    def __init__(self, connect: Callable[[], Database], table: str, run: str) -> None:
+    def __init__(
+        self, connect: Callable[[], Database], table: str, run: str, schema: Mapping[str, Any] | None = None
+    ) -> None:
         self._connect = connect
         self._table = table
         self._apart = columns.apart(table)
         self._run = run
+        self._schema = schema
 
     def check(self) -> None:
         """Look at the table, which is made if it is missing; the error names what is wrong and the SQL that mends it."""
@@ -60,7 +63,8 @@ class PostgresSink:
         if not database.may_stage():
             raise Permanent(f"temporary tables may not be made: GRANT TEMPORARY ON DATABASE … TO …, at {database.name}")
         if database.describe(self._table) is None:
-            database.create(self._table, columns.OWN, ("run", "key"))
+            more = typed.columns(self._schema, frozenset(name for name, _ in columns.OWN))
+            database.create(self._table, [*columns.OWN, *more], ("run", "key"))
         self._make_room_apart(database)
         if wrong := columns.complaints(self._table, self._described(database)):
             raise Permanent(f"table at {database.name}: {'; '.join(wrong)}")
