@@ -45,7 +45,7 @@ class Outlets:
             sinks.webhook(self.receiver.url),
         ]
 
-    def violations(self, mill: Mill, run: Run, requests: int = 10) -> list[str]:
+    def violations(self, mill: Mill, run: Run, requests: int) -> list[str]:
         """What is wrong with a run that has ended, in any of its sinks."""
         rows = {
             "the file": read_results(mill.answers),

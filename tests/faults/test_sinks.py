@@ -17,8 +17,10 @@ from proxy import HttpProxy
 from stack import Site, ask
 
 LIFE = 60.0
-PATIENCE = 120.0
-"""Seconds for a run among a dozen others."""
+PATIENCE = 240.0
+"""Seconds for a run among a dozen others, each of which is delivered to every sink."""
+REQUESTS = 5
+"""Which are one shard, and two parts of it."""
 EVERY = float("inf")
 AROUND_A_COMMIT = ["copy database", "commit database"]
 OF_SINKS = ("check ", "deliver ", "finish ", "move ", "write *", "delete *")
@@ -78,9 +80,9 @@ def test_a_worker_that_dies_around_the_commit_of_a_database_leaves_each_row_ther
 def test_a_worker_may_die_in_the_middle_of_every_sinks_write(mills: Mills, out: Outlets) -> None:
     with mills.mill("all-sinks", SETTINGS) as mill:
         mill.work()
-        run = mill.submit(sinks=out.specs(mill))
+        run = mill.submit(REQUESTS, sinks=out.specs(mill))
         mill.wait(run, PATIENCE)
-        assert out.violations(mill, run) == []
+        assert out.violations(mill, run, REQUESTS) == []
         effects = dict.fromkeys(filter(is_of_a_sink, mill.journal_lines()))
     crashes = [Crash(effect, when) for effect, when in product(effects, get_args(When))]
     assert {crash.effect.rpartition(" ")[2] for crash in crashes} >= {spec.kind for spec in out.specs(mill)}
@@ -103,7 +105,7 @@ def die_and_go_on(mills: Mills, out: Outlets, crash: Crash) -> list[str]:
     """Let one worker die, look at the table, and have another one bring the run to its end."""
     with mills.mill(f"sink-crash-{next(numbers)}", SETTINGS) as mill:
         doomed = mill.work(crash)
-        run = mill.submit(sinks=out.specs(mill))
+        run = mill.submit(REQUESTS, sinks=out.specs(mill))
         try:
             until(lambda: STRUCK in mill.journal_lines(), PATIENCE, "the moment of death")
             doomed.join(PATIENCE)
@@ -114,7 +116,7 @@ def die_and_go_on(mills: Mills, out: Outlets, crash: Crash) -> list[str]:
             mill.wait(run, PATIENCE)
         except AssertionError as late:
             return [str(late)]
-        return out.violations(mill, run)
+        return out.violations(mill, run, REQUESTS)
 
 
 def test_a_database_that_dies_while_rows_come_gets_them_later_and_other_runs_go_on(mills: Mills) -> None:
