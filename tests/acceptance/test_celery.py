@@ -16,7 +16,8 @@ from celery import Celery
 from deadline import until
 from promptmill.producers import Promptmill
 from promptmill.producers.mill import run_id
-from stack import Site, ask, done
+from promptmill.workers.adapters.storage import open_bucket
+from stack import Site, ask, done, keys, once, surroundings
 
 CANARY = "canary-9c1d"
 
@@ -150,13 +151,39 @@ def test_a_submission_that_is_sent_twice_is_one_run_and_shows_its_prompt_to_nobo
     assert [log.name for log in (site.directory / "logs").glob("*.log") if CANARY in log.read_text()] == []
 
 
+def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(site: Site, mill: Promptmill) -> None:
+    key = str(uuid.uuid4())
+    with surroundings(site.environment):
+        rows = "".join(f"{row},hello {row}\n" for row in range(3_000))
+        open_bucket("gs://promptmill-local/rows").write(f"{key}.csv", f"id,text\n{rows}".encode())
+    with Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
+        sender.send_task(
+            "promptmill.submit_prompts",
+            kwargs={
+                "v": 1,
+                "source": f"gs://promptmill-local/rows/{key}.csv",
+                "template": "Say {{ text }}",
+                "key": "id",
+            }
+            | {"model": "gemini-3.8-flash", "idempotency_key": key},
+            queue="promptmill.ingest",
+        )
+    until(lambda: run_id(key) in [run.id for run in mill.runs()], 30, "the run")
+
+    run = mill.get(run_id(key))
+    assert done(run).state == "succeeded"
+    assert keys(list(run.results())) == once(range(3_000))
+
+
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
+        ({"source": "gs://promptmill-local/rows/none.csv", "template": "{{ text }}"}, "none.csv does not exist"),
+        ({"source": "gs://promptmill-local/mill/x.csv", "template": "{{ text }}"}, "PROMPTMILL_SOURCES"),
         ({"prompts": []}, "there is not one prompt"),
         ({"prompts": [{"key": "a", "prompt": "x"}, {"key": "a", "prompt": "y"}]}, "same key"),
     ],
-    ids=["nothing", "a key twice"],
+    ids=["no rows", "rows of others", "nothing", "a key twice"],
 )
 def test_a_submission_that_cannot_be_sent_is_a_failed_run_of_which_its_caller_hears(
     site: Site, mill: Promptmill, shop: Shop, payload: dict[str, Any], words: str

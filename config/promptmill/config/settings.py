@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = SecretStr("")
     """By which webhooks are signed that have no secret of their own: ``whsec_`` and 24 to 64 bytes in base64."""
 
+    sources: str = ""
+    """Where workers may read rows from for whoever sends them a source: ``gs://bucket/folder/``, with commas between; all
+    below is allowed. Empty: nowhere.
+    """
+
     callback_tasks: str = ""
     """Patterns of the names of tasks that runs may have called, such as ``shop.*``, with commas between. Empty: all on the
     mill's own broker, to which whoever can send a run can send them too, and none on another.
@@ -145,6 +150,13 @@ class Settings(BaseSettings):
         _named(value)
         return value
 
+    @field_validator("sources")
+    @classmethod
+    def _sources_are_places(cls, value: str) -> str:
+        if not all(place.startswith("gs://") for place in _places(value)):
+            raise ValueError("must be places like gs://bucket/folder/, with commas between")
+        return value
+
     @field_validator("vertex_endpoint", "storage_emulator_host", "bigquery_emulator_host")
     @classmethod
     def _endpoint_is_an_http_url(cls, value: str) -> str:
@@ -165,6 +177,11 @@ class Settings(BaseSettings):
                 f"sink {name[:80]}: {variable('named_sinks')} of the workers has none of this name"
             )
         return known[name]
+
+    @property
+    def source_places(self) -> tuple[str, ...]:
+        """Where workers may read rows from; each ends in a slash."""
+        return tuple(place.rstrip("/") + "/" for place in _places(self.sources))
 
     @property
     def callback_patterns(self) -> tuple[str, ...]:

@@ -10,9 +10,16 @@ from celery.utils.threads import LocalStack
 
 from driver import Mill
 from promptmill.config import names
-from promptmill.config.errors import IdempotencyConflict, MessageRefused, NewerVersion, Transient
+from promptmill.config.errors import (
+    ConfigurationError,
+    IdempotencyConflict,
+    MessageRefused,
+    NewerVersion,
+    PromptmillError,
+    Transient,
+)
 from promptmill.producers import callbacks
-from promptmill.producers.messages import Manifest, Signature
+from promptmill.producers.messages import Manifest, Signature, decode_chunk
 from promptmill.producers.mill import run_id
 from promptmill.workers import dead, facts, public
 from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
@@ -65,6 +72,92 @@ def test_a_payload_that_comes_again_after_redis_was_wiped_changes_nothing() -> N
     assert public.submit(wiped.services, public.decode(SMALLEST))
 
     assert {stored.name: stored.generation for stored in station.mill.bucket.list("")} == before
+
+
+ROWS: dict[str, Any] = {
+    "v": 1,
+    "idempotency_key": "reviews/2026-11-24",
+    "model": "gemini-3.8-flash",
+    "source": "gs://acme/rows/reviews.csv",
+    "template": "Classify: {{ text }}",
+    "key": "id",
+    "metadata": ["shop"],
+    "media": ["photo"],
+    "system_instruction": "Be brief.",
+    "generation_config": {"temperature": 0},
+}
+
+
+@pytest.fixture
+def reader() -> Station:
+    """A station whose workers may read rows of one folder."""
+    station = Station(Mill(), {"sources": "gs://acme/rows/"})
+    station.mill.bucket.write("reviews.csv", b"id,text,shop,photo\n1,good,7,gs://acme/a.jpg\n2,bad,8,\n3,cut\n")
+    return station
+
+
+def test_rows_in_a_bucket_are_read_by_the_worker(reader: Station) -> None:
+    assert public.submit(reader.services, public.decode(ROWS))
+
+    chunk = decode_chunk(reader.mill.bucket.read(names.chunk(run_id(ROWS["idempotency_key"]), 0)))
+    first, *refused = map(json.loads, chunk.lines().splitlines())
+    assert first["key"].endswith("-1-1")
+    assert json.loads(first["metadata"]) == {"shop": "7"}
+    assert first["request"] == {
+        "contents": [
+            {
+                "role": "user",
+                "parts": [
+                    {"fileData": {"fileUri": "gs://acme/a.jpg", "mimeType": "image/jpeg"}},
+                    {"text": "Classify: good"},
+                ],
+            }
+        ],
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+        "generationConfig": {"temperature": 0},
+    }
+    assert ["error" in line for line in refused] == [True, True]
+    assert chunk.refused == [2, 3]
+
+
+def test_rows_that_are_read_again_change_nothing(reader: Station) -> None:
+    public.submit(reader.services, public.decode(ROWS))
+    before = {stored.name: stored.generation for stored in reader.mill.bucket.list("")}
+
+    public.submit(reader.services, public.decode(ROWS))
+
+    assert {stored.name: stored.generation for stored in reader.mill.bucket.list("")} == before
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"source": "gs://acme/secret/reviews.csv"}, "PROMPTMILL_SOURCES"),
+        ({"source": "gs://acme/rows/"}, "PROMPTMILL_SOURCES"),
+        ({"source": "gs://acme/rows/none.csv"}, "does not exist"),
+        ({"template": "{{ txt }}"}, "needs the column 'txt'"),
+        ({"template": "{{ text"}, "the template, line 1"),
+        ({"strict": True}, "row 2 .* the URI of media 1 is empty"),
+    ],
+)
+def test_rows_that_cannot_be_read_or_sent_are_refused(reader: Station, other: dict[str, Any], told: str) -> None:
+    with pytest.raises(PromptmillError, match=told):
+        public.submit(reader.services, public.decode(ROWS | other))
+
+
+def test_workers_read_nothing_for_others_unless_they_are_told_where() -> None:
+    with pytest.raises(ConfigurationError, match="PROMPTMILL_SOURCES"):
+        public.submit(Station(Mill()).services, public.decode(ROWS))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"source": "/etc/passwd"}, {"source": "-"}, {"source": ""}, {"template": ""}, {"prompts": ["Say hello"]}],
+    ids=str,
+)
+def test_a_source_is_in_a_bucket_and_takes_the_place_of_prompts(other: dict[str, Any]) -> None:
+    with pytest.raises(MessageRefused, match="not a submission of version 1"):
+        public.decode(ROWS | other)
 
 
 def test_other_content_under_the_same_key_is_a_conflict() -> None:

@@ -5,7 +5,7 @@
 
 import hashlib
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -23,8 +23,9 @@ from promptmill.config.errors import (
 )
 from promptmill.producers import Promptmill, callbacks, messages
 from promptmill.producers.messages import Chunk, Ingest, Manifest, Seal, SinkSpec
-from promptmill.producers.mill import run_id
+from promptmill.producers.mill import ROW_OPTIONS, run_id
 from promptmill.workers import facts, progress, steps
+from promptmill.workers.reading import open_allowed
 from promptmill.workers.services import Services
 from promptmill.workers.stage import Stage
 from promptmill.workers.steps.step import Step
@@ -34,14 +35,23 @@ _log = structlog.get_logger(__name__)
 
 
 class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The payload of ``promptmill.submit_prompts``: what ``Promptmill.submit`` takes, in JSON.
+    """The payload of ``promptmill.submit_prompts``: what ``Promptmill.submit`` takes, or ``submit_rows``, in JSON.
 
-    A field that is not known is refused: an option that was passed over could cost money.
+    There are either prompts, or a ``source`` of rows in a bucket and a template. A field that is not known is refused: an
+    option that was passed over could cost money.
     """
 
-    prompts: list[Any]
     v: int
     idempotency_key: str
+    prompts: list[Any] | None = None
+    source: str = ""
+    template: str = ""
+    key: str | None = None
+    metadata: list[str] = []
+    media: list[str | dict[str, str]] = []
+    system_instruction: str | dict[str, Any] | None = None
+    generation_config: dict[str, Any] | None = None
+    strict: bool = False
     model: str | None = None
     name: str = ""
     labels: dict[str, str] = {}
@@ -97,9 +107,16 @@ def decode(payload: dict[str, Any]) -> Submission:
     if isinstance(version, int) and version > VERSION:
         raise NewerVersion(f"a submission of a version newer than {VERSION}")
     try:
-        return msgspec.convert(payload, Submission)
+        submission = msgspec.convert(payload, Submission)
     except msgspec.ValidationError as error:
         raise MessageRefused(f"not a submission of version {VERSION}: {str(error)[:200]}") from None
+    if (submission.prompts is None) != bool(submission.source and submission.template):
+        raise MessageRefused(
+            f"not a submission of version {VERSION}: it has either prompts, or a source and a template"
+        )
+    if submission.source and not submission.source.startswith("gs://"):  # never a file of the worker's own
+        raise MessageRefused(f"not a submission of version {VERSION}: a source is a gs:// URL")
+    return submission
 
 
 def submit(services: Services, submission: Submission) -> bool:
@@ -107,7 +124,9 @@ def submit(services: Services, submission: Submission) -> bool:
     mill = _WorkersMill(services)
     options = msgspec.structs.asdict(submission)
     del options["v"]
-    mill.submit(options.pop("prompts"), **options)
+    prompts, source = options.pop("prompts"), options.pop("source")
+    of_rows = {name: options.pop(name) for name in ROW_OPTIONS}
+    mill.submit(prompts if prompts is not None else mill.prompts(source, **of_rows), **options)
     return mill.keeper.whole
 
 
@@ -117,10 +136,14 @@ class _WorkersMill(Promptmill):
     def __init__(self, services: Services) -> None:
         self.settings, self.index = services.settings, services.index
         self.keeper = _Keeper(services)
+        self._services = services
 
     @cached_property
     def _sender(self) -> Any:
         return self.keeper
+
+    def _open_object(self, url: str) -> BinaryIO:
+        return open_allowed(self.settings, self._services.open_bucket, url)
 
 
 class _Keeper:

@@ -1,10 +1,11 @@
 """Opens an object of any bucket as a file, for sources of rows: read in ranges, sought in, never held."""
 
 import io
+from collections.abc import Callable
 from typing import BinaryIO
 
 from promptmill.config.errors import ConfigurationError, NotFound
-from promptmill.config.settings import Settings
+from promptmill.config.settings import Settings, variable
 from promptmill.workers.ports import Bucket, Stored
 from promptmill.workers.services import build
 
@@ -21,6 +22,19 @@ def open_object(settings: Settings, url: str) -> BinaryIO:
     if not folder or not name:
         raise ConfigurationError(f"{url} is not an object, such as gs://bucket/rows.csv")
     return read_object(build(settings).open_bucket(f"gs://{folder}"), name)
+
+
+def open_allowed(settings: Settings, open_bucket: Callable[[str], Bucket], url: str) -> BinaryIO:
+    """Open an object for whoever sent its URL to a worker, who may read more than they may.
+
+    Raises ConfigurationError where it lies outside of ``settings.source_places``, and what ``open_object`` raises.
+    """
+    if not url.startswith(settings.source_places) or url.endswith("/"):
+        raise ConfigurationError(
+            f"source {url}: the workers may not read there; {variable('sources')} names the places where they may"
+        )
+    folder, _, name = url.rpartition("/")
+    return read_object(open_bucket(folder), name)
 
 
 def read_object(bucket: Bucket, name: str) -> BinaryIO:
