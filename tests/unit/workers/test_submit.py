@@ -223,12 +223,32 @@ class StandsStill(MemoryBucket):
 def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(mill: Mill) -> None:
     def overtake() -> None:
         mill.clock.now += SETTLE + 1
+        mill.jobs.lose_next_answer()
         create(mill, "you")
 
     StandsStill(mill, "find", names.cancelled(RUN), overtake)
 
     assert isinstance(create(mill, "me"), Wait)
     assert intent(mill) == "you"
+    assert len(mill.jobs.requests) == 1
+
+
+def test_who_stood_still_while_others_were_through_creates_nothing_though_their_job_is_listed_no_more(
+    mill: Mill,
+) -> None:
+    def be_through() -> None:
+        mill.clock.now += SETTLE + 1
+        others = create(mill, "you")
+        assert isinstance(others, Created)
+        mill.jobs.forget(others.name)
+        mill.clock.now += SETTLE + 1
+
+    expired(mill)
+    StandsStill(mill, "find", FOLDER + "intent.json", be_through)
+
+    made = create(mill, "me")
+
+    assert made == facts.get(mill.bucket, FOLDER + "job.json", Created)
     assert len(mill.jobs.requests) == 1
 
 

@@ -54,6 +54,8 @@ def submit(
     if bucket.find(names.cancelled(run)):
         wish = facts.get(bucket, names.cancelled(run), Cancelled)
         return _write_down(bucket, folder, "", wish.words, "JOB_STATE_CANCELLED", wish.reason)
+    if done := _created(bucket, folder):  # by others, while we stood still; their job may be gone from the list by now
+        return done
     if not _is_fresh(bucket, folder, intent, settle_seconds):
         _give_back(bucket, folder, intent)
         return Wait(_RETRY)
