@@ -70,12 +70,6 @@ SAFEGUARDS = [
         "< 1e9",
     ),
     Mutation(
-        "who is about to create looks whether others were through meanwhile",
-        "workers.steps.submit:submit",
-        "if done := _created(bucket, folder):  # by",
-        "if done := None:  # by",
-    ),
-    Mutation(
         "an intent is taken over only as it was when it was looked at",
         "workers.steps.submit:_take_over",
         'bucket.replace(folder + "intent.json", facts.encode(intent), seen.generation)',
