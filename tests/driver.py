@@ -84,7 +84,7 @@ class Mill:
             retry_max_tokens=self.retry_max_tokens,
         )
         chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20), self.chunk_bytes))
-        seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks])
+        seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks], [chunk.tokens for chunk in chunks])
         sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
         if order:
             order.shuffle(sent)

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Model of runs that name none."""
     run_deadline: Annotated[float, Field(ge=0)] = 0.0
     """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
+    max_cost_usd_per_run: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """USD that a run may cost; runs may ask for less. Workers heed their own, whatever a producer says; 0: no limit."""
     sinks: str = ""
     """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/`` and ``/folder/``,
     with commas between; all below is allowed. What the workers are told counts.

@@ -15,6 +15,7 @@ from promptmill.config.errors import (
     WaitTimeout,
 )
 from promptmill.producers import sinks
+from promptmill.producers.estimate import Estimate
 from promptmill.producers.mill import Promptmill
 from promptmill.producers.results import Result
 from promptmill.producers.runs import Run
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigurationError",
     "DuplicateKey",
     "EmptyRun",
+    "Estimate",
     "IdempotencyConflict",
     "InvalidRequest",
     "Promptmill",

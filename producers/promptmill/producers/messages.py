@@ -12,8 +12,13 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
+from promptmill.producers.tokens import Tokens
 
-VERSION = 1
+FIRST = 1
+LIMITED = 2
+"""A run that may not cost more than so much: older workers would pass that over."""
+VERSION = LIMITED
+"""The newest that is understood."""
 MAX_CHUNK = 20 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
 
@@ -34,8 +39,9 @@ class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run as opened; ``created`` in seconds since the epoch.
 
-    ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``: the
-    budget of rows that are tried again as they were cut off; 0: they are not.
+    ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``:
+    the budget of rows that are tried again as they were cut off; 0: they are not. ``max_cost_usd``: what the run may
+    cost; 0: no limit.
     """
 
     run: str
@@ -48,7 +54,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 3
     deadline: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     retry_max_tokens: Count = 0
-    v: int = VERSION
+    max_cost_usd: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    v: int = FIRST
 
     def content(self) -> "Manifest":
         """Return what must be equal when the same idempotency key comes again."""
@@ -68,7 +75,8 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: bytes
     data: bytes
     refused: list[int] = []
-    v: int = VERSION
+    tokens: Tokens = Tokens()
+    v: int = FIRST
 
     def lines(self) -> bytes:
         """Return the wire lines; raises MessageRefused when the data is not what the chunk says."""
@@ -99,10 +107,11 @@ class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
     size: Count
 
 
-class Seal(msgspec.Struct, frozen=True):
-    """The end of a run's input: the size of each chunk."""
+class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The end of a run's input: the size of each chunk, and the tokens that each may use, if they were counted."""
 
     chunks: list[ChunkSize]
+    tokens: list[Tokens] = []
 
     @property
     def requests(self) -> int:
@@ -116,7 +125,7 @@ class Ingest(msgspec.Struct, frozen=True, omit_defaults=True):
     run: Manifest
     chunk: bytes
     seal: Seal | None = None
-    v: int = VERSION
+    v: int = FIRST
 
 
 def compress(lines: bytes) -> bytes:
@@ -157,7 +166,7 @@ def _decode(data: bytes, kind: type[T]) -> T:
 class _Version(msgspec.Struct):
     """As much of a message as every version has."""
 
-    v: int = VERSION
+    v: int = FIRST
 
 
 def _check_version(version: int, what: str) -> None:

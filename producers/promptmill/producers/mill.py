@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
-from promptmill.producers.chunks import Keys, cut
+from promptmill.producers import estimate as estimating
+from promptmill.producers import prices
+from promptmill.producers.chunks import Keys, cut, measure
 from promptmill.producers.connection import Connection
+from promptmill.producers.estimate import Estimate
 from promptmill.producers.index import Index
-from promptmill.producers.messages import MAX_ATTEMPTS, Chunk, ChunkSize, Manifest, Seal, SinkSpec
+from promptmill.producers.messages import FIRST, LIMITED, MAX_ATTEMPTS, Chunk, ChunkSize, Manifest, Seal, SinkSpec
 from promptmill.producers.requests import Line, Prompt, encode_lines
 from promptmill.producers.runs import Run
+from promptmill.producers.tokens import Tokens
 
 if TYPE_CHECKING:
     from promptmill.producers.sender import Sender
@@ -59,6 +63,7 @@ class Promptmill:
         max_attempts: int = 3,
         retry_max_tokens: int = 0,
         deadline: str | float | None = None,
+        max_cost_usd: float | None = None,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -67,16 +72,18 @@ class Promptmill:
         A prompt is a string, or a mapping with ``request`` (Google's GenerateContentRequest) or ``prompt``, and if
         wanted ``key`` and ``metadata``. Nothing is paid for before the last one was accepted. A row that cannot be sent
         becomes a failure of the run with reason INVALID_REQUEST (and is shown to ``on_refused``); the rest goes on.
-        Requests that fail for a reason that may pass are tried up to ``max_attempts`` times, in jobs of their own.
-        An answer that was cut off (MAX_TOKENS) with less than ``retry_max_tokens`` is tried again too, with that many as its
-        ``maxOutputTokens``.
-        When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since the first request was stored,
-        the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
-        The same ``idempotency_key`` and content give the same run again, and send what was missing of it. ``on_sent``
-        hears how many requests were sent so far.
+        Requests that fail for a reason that may pass are tried up to ``max_attempts`` times, in jobs of their own. An
+        answer that was cut off (MAX_TOKENS) with less than ``retry_max_tokens`` is tried again too, with that many as
+        its ``maxOutputTokens``. When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since
+        the first request was stored, the run ends as by ``Run.cancel``, and rows without an answer fail with reason
+        DEADLINE_EXCEEDED. ``max_cost_usd`` is what the run may cost. It is refused before anything is paid for when its
+        first attempts could cost more, or its model's price is not known; rows whose next attempt could exceed it fail
+        with reason OVER_BUDGET. The same ``idempotency_key`` and content give the same run again, and send what was
+        missing of it. ``on_sent`` hears how many requests were sent so far.
 
         Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
         """
+        limit = _limit(self.settings.max_cost_usd_per_run if max_cost_usd is None else max_cost_usd, max_cost_usd)
         manifest = Manifest(
             run=_run_id(idempotency_key),
             model=_model(model or self.settings.require("model")),
@@ -88,11 +95,30 @@ class Promptmill:
             max_attempts=_attempts(max_attempts),
             retry_max_tokens=_tokens(retry_max_tokens),
             deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
+            max_cost_usd=limit,
+            v=LIMITED if limit else FIRST,
         )
         lines = _show(encode_lines(manifest.run, prompts, self.settings.max_request_bytes), on_refused)
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self.settings, self.index)
+
+    def estimate(
+        self, prompts: Iterable[Prompt], *, model: str | None = None, on_refused: Callable[[Line], None] | None = None
+    ) -> Estimate:
+        """Return what a run of ``prompts`` may use and cost, and how many jobs it makes; nothing is sent, nothing is spent.
+
+        Raises InvalidRequest, ConfigurationError.
+        """
+        model = _model(model or self.settings.require("model"))
+        lines = _show(encode_lines(_run_id("estimate"), prompts, self.settings.max_request_bytes), on_refused)
+        return estimating.estimate(
+            measure(lines, self.settings.chunk_bytes),
+            model,
+            prices.find(model),
+            self.settings.max_requests_per_job,
+            self.settings.max_bytes_per_job,
+        )
 
     def get(self, run: str) -> Run:
         """Return the run with this id, or the only one whose id starts so; raises RunNotFound."""
@@ -121,6 +147,7 @@ class _Submission:
         self._stored: dict[int, str] = {}
         self._sealed = 0
         self._sizes: list[ChunkSize] = []
+        self._tokens: list[Tokens] = []
         self._refused = 0
         self._sent_any = False
 
@@ -134,7 +161,7 @@ class _Submission:
         except BaseException as error:
             self._give_up(error)
             raise
-        self._pass_on(last, Seal(self._sizes))
+        self._pass_on(last, Seal(self._sizes, self._tokens))
         if not self._sealed:
             self._index.note_sent(self._manifest.run, self._rows())
 
@@ -168,6 +195,7 @@ class _Submission:
                 f"to {chunk.first_row + chunk.requests - 1}"
             )
         self._sizes.append(ChunkSize(chunk.requests, chunk.size))
+        self._tokens.append(chunk.tokens)
         self._refused += len(chunk.refused)
 
     def _pass_on(self, chunk: Chunk, seal: Seal | None) -> None:
@@ -232,6 +260,17 @@ def _seconds(deadline: str | float) -> float:
     if not seconds:
         raise ConfigurationError(f"deadline is a span of time such as 90m, 36h or 2d, not {deadline!r}")
     return seconds
+
+
+def _limit(usd: float, asked: float | None) -> float:
+    """Check a limit of costs; 0, for none, is a setting, but as an argument a mistake."""
+    try:
+        amount = prices.picodollars(usd)
+    except ValueError:
+        amount = 0
+    if not amount and (asked is not None or usd):
+        raise ConfigurationError(f"max_cost_usd is an amount of dollars above 0, not {usd!r}")
+    return float(usd)
 
 
 def _model(model: str) -> str:

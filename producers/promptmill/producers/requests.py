@@ -14,7 +14,8 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
-from promptmill.producers import lint
+from promptmill.producers import lint, tokens
+from promptmill.producers.tokens import Need
 
 MAX_KEY = 512
 MAX_METADATA = 16 * 1024
@@ -28,12 +29,13 @@ _TEXT_TAIL = b"}]}]}}\n"
 
 
 class Line(NamedTuple):
-    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, and why it is refused, if it is."""
+    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, why it is refused if it is, its tokens."""
 
     row: int
     key: str
     data: bytes
     refusal: str = ""
+    need: Need = Need()
 
 
 class WireKey(NamedTuple):
@@ -74,7 +76,8 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int) -> Line:
         if not prompt.strip():
             return _refused(row, key, head, "the prompt is empty")
         try:
-            data = head + _TEXT_HEAD + _encode(prompt) + _TEXT_TAIL
+            text = _encode(prompt)
+            data, need = head + _TEXT_HEAD + text + _TEXT_TAIL, tokens.of_text(len(text) - 2)
         except UnicodeEncodeError:
             return _refused(row, key, head, "the prompt holds half of a surrogate pair, which UTF-8 cannot carry")
     else:
@@ -84,7 +87,8 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int) -> Line:
             head += _encode_metadata(metadata)
             if refusal := lint.check(request):
                 return _refused(row, key, head, refusal)
-            data = head + b'"request":' + _encode(request) + b"}\n"
+            body = _encode(request)
+            data, need = head + b'"request":' + body + b"}\n", tokens.of_request(request, len(body))
         except _Unfit as refusal:
             return _refused(row, key, head, str(refusal))
         except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
@@ -93,7 +97,7 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int) -> Line:
         return _refused(
             row, key, head, f"the request takes {len(data):,} bytes; PROMPTMILL_MAX_REQUEST_BYTES is {max_bytes:,}"
         )
-    return Line(row, key, data)
+    return Line(row, key, data, "", need)
 
 
 class _Unfit(Exception):
