@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from promptmill.config import names
-from promptmill.config.errors import Transient
+from promptmill.config.errors import OverBudget, Transient
+from promptmill.producers import prices
 from promptmill.producers.chunks import cut
 from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, SinkSpec, encode
 from promptmill.producers.requests import Prompt, encode_lines
@@ -23,6 +24,7 @@ from promptmill.producers.results import Result
 from promptmill.producers.status import Report
 from promptmill.workers import facts, results, steps
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
+from promptmill.workers.money import FindPrices
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.jsonl import BucketSink, FileSink
 from promptmill.workers.steps.step import Step, Wait
@@ -55,6 +57,8 @@ class Mill:
     max_attempts: int = 1
     deadline: float = 0.0
     retry_max_tokens: int = 0
+    max_cost_usd: float = 0.0
+    find_prices: FindPrices = prices.find
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
@@ -82,6 +86,7 @@ class Mill:
             max_attempts=self.max_attempts,
             deadline=self.deadline,
             retry_max_tokens=self.retry_max_tokens,
+            max_cost_usd=self.max_cost_usd,
         )
         chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20), self.chunk_bytes))
         seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks], [chunk.tokens for chunk in chunks])
@@ -129,7 +134,10 @@ class Mill:
         return FileSink(Path(spec.url), run) if spec.kind == "file" else BucketSink(self.bucket, "sink-" + run)
 
     def _plan(self, run: str) -> None:
-        steps.plan.plan(self.bucket, run, self.max_requests, 1 << 24)
+        try:
+            steps.plan.plan(self.bucket, run, self.max_requests, 1 << 24, find_prices=self.find_prices)
+        except OverBudget as refusal:
+            steps.ingest.abort(self.bucket, run, str(refusal), "failed", over_budget=True)
 
     def _shard(self, run: str, index: int, attempt: int) -> None:
         steps.shard.shard(self.bucket, run, index, attempt)

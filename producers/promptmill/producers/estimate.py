@@ -63,6 +63,11 @@ def estimate(
         jobs.add(size)
         requests += size.requests
         tokens += of_chunk
+    return of_tokens(requests, tokens, model, prices, jobs.count)
+
+
+def of_tokens(requests: int, tokens: Tokens, model: str, prices: Prices | None, jobs: int) -> Estimate:
+    """Return the estimate of a run by what its requests may use together."""
     cost = cost_range(tokens, prices) if prices else None
     return Estimate(
         requests=requests,
@@ -76,7 +81,7 @@ def estimate(
         usd_most=cost and dollars(cost.most),
         online_usd=cost and dollars(cost.online),
         open=tokens.open,
-        jobs=jobs.count,
+        jobs=jobs,
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from promptmill.config.errors import RunNotFound
 from promptmill.producers.connection import PREFIX, Connection
+from promptmill.producers.costs import Cost
 from promptmill.producers.messages import Manifest
 from promptmill.producers.status import END_STATES, RunStatus, ShardStatus, state_of
 
@@ -100,11 +101,17 @@ class Index:
             if r.exists(key):
                 r.hset(key, f"{shard}/{attempt}.late", answers)
 
-    def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0) -> None:
-        """Note that a run is done."""
+    def note_expected(self, run: str, cost: Cost) -> None:
+        """Note what is known of the cost of a run that goes on."""
+        with self._answering() as r:
+            r.hset(_run(run), "expected", msgspec.json.encode(cost))
+
+    def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0, cost: Cost | None = None) -> None:
+        """Note that a run is done, and what it cost."""
         key = _run(run)
+        told = {} if cost is None else {"cost": msgspec.json.encode(cost)}
         with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping={"state": state, "error": error, "ended": ended or time.time()})
+            pipe.hset(key, mapping={"state": state, "error": error, "ended": ended or time.time(), **told})
             for suffix in ("", ":shards", ":chunks"):
                 pipe.expire(key + suffix, _KEEP)
             pipe.execute()
@@ -157,6 +164,15 @@ def _shard(fields: dict[str, str]) -> ShardStatus | None:
         return None
 
 
+def _cost(fields: dict[str, str]) -> Cost | None:
+    """What the run cost, or is expected to; what another version of Promptmill noted may be unreadable."""
+    told = fields.get("cost") or fields.get("expected")
+    try:
+        return msgspec.json.decode(told, type=Cost) if told else None
+    except msgspec.DecodeError:
+        return None
+
+
 def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:
     manifest = msgspec.json.decode(fields["manifest"], type=Manifest)
     state = fields.get("state", "")
@@ -176,5 +192,6 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
         failed=sum(shard.failed for shard in shards),
         error=fields.get("error", ""),
         warning=fields.get("warning", "") if state == "open" else "",
+        cost=_cost(fields),
         shards=sorted(shards, key=lambda shard: (shard.shard, shard.attempt)),
     )

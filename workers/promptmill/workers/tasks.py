@@ -13,7 +13,7 @@ import structlog
 from celery import shared_task
 
 from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, Transient
+from promptmill.config.errors import ConfigurationError, MessageRefused, OverBudget, Permanent, Transient
 from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.producers.status import Report
 from promptmill.workers import facts, progress, reconciling, steps, watching
@@ -73,16 +73,23 @@ def cancel(self: Stage, run: str) -> None:
 
 @shared_task(bind=True, base=Opening, name="promptmill.plan")
 def plan(self: Stage, run: str) -> None:
-    """Check the sinks, then divide the run into shards."""
+    """Check the sinks and what the run may cost, then divide it into shards."""
     services, settings = self.services, self.services.settings
     try:
         for spec in facts.get(services.bucket, names.manifest(run), Manifest).sinks:
             services.open_sink(spec, run).check()
-    except ConfigurationError as refusal:
-        steps.ingest.abort(services.bucket, run, str(refusal), "failed")
+        made = steps.plan.plan(
+            services.bucket,
+            run,
+            settings.max_requests_per_job,
+            settings.max_bytes_per_job,
+            settings.max_cost_usd_per_run,
+        )
+    except (ConfigurationError, OverBudget) as refusal:
+        over_budget = isinstance(refusal, OverBudget)
+        steps.ingest.abort(services.bucket, run, str(refusal), "failed", over_budget=over_budget)
         self.send([Step("finish", run)])
         return
-    made = steps.plan.plan(services.bucket, run, settings.max_requests_per_job, settings.max_bytes_per_job)
     progress.planned(services.index, run, made)
     self.send(Step("shard", run, (index, steps.due.FIRST_ATTEMPT)) for index in range(len(made.shards)))
 
@@ -196,7 +203,7 @@ def finish(self: Stage, run: str) -> None:
 
     def tell(report: Report) -> None:
         progress.write_anew(services.index, services.bucket, known)
-        services.index.end_run(run, report.state, error=report.error, ended=time.time())
+        services.index.end_run(run, report.state, error=report.error, ended=time.time(), cost=report.cost)
 
     report = steps.finish.finish(services.bucket, services.open_sink, run, sorted(known.shards), tell)
     _log.info("run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed)

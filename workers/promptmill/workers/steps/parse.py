@@ -16,6 +16,7 @@ from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
 from promptmill.workers import budget, facts, reasons
+from promptmill.workers.billing import Meter
 from promptmill.workers.correlate import request_hash
 from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
 from promptmill.workers.ports import Bucket
@@ -33,10 +34,12 @@ def parse(bucket: Bucket, run: str, index: int, attempt: int, part: int) -> Pars
     fact = names.parsed(run, index, attempt, part)
     if bucket.find(fact) is None:
         piece = facts.get(bucket, folder + "parts.json", Parts).parts[part]
-        rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+        plan = facts.get(bucket, names.plan(run), Plan)
+        rows = plan.shards[index]
         wanted = wanted_rows(bucket, run, index, attempt, rows)
         tokens = facts.get(bucket, names.manifest(run), Manifest).retry_max_tokens
-        reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, tokens)
+        meter = Meter(plan.thresholds)
+        reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, tokens, meter)
         bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
         if reader.unkeyed:
             bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
@@ -126,10 +129,6 @@ class _Line(msgspec.Struct):
     response: _Response | None = None
 
 
-_TOKENS = (
-    "promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount", "toolUsePromptTokenCount",
-    "totalTokenCount",
-)  # fmt: skip
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_line = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
@@ -138,10 +137,20 @@ _encode = msgspec.json.Encoder().encode
 class PartReader:
     """Reads the lines of one part; what it saw is in ``parsed`` when ``results`` is exhausted.
 
-    Rows that were cut off with less than ``tokens`` are among those that a second try can mend.
+    Rows that were cut off with less than ``tokens`` are among those that a second try can mend. ``meter`` counts what is
+    paid for.
     """
 
-    def __init__(self, tag: str, first_row: int, requests: int, attempt: int, wanted: int, tokens: int = 0) -> None:
+    def __init__(
+        self,
+        tag: str,
+        first_row: int,
+        requests: int,
+        attempt: int,
+        wanted: int,
+        tokens: int = 0,
+        meter: Meter | None = None,
+    ) -> None:
         self._tag = tag
         self._first_row = first_row
         self._attempt = attempt
@@ -153,7 +162,7 @@ class PartReader:
         self._failed = bytearray((requests + 7) // 8)
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
-        self._tokens: Counter[str] = Counter()
+        self._meter = meter or Meter()
         self._unreadable_at: list[int] = []
         self.unkeyed: list[bytes] = []
 
@@ -181,7 +190,8 @@ class PartReader:
                 succeeded=self._counts["succeeded"],
                 failed=self._counts["failed"],
                 failures=dict(sorted(self._failures.items())),
-                tokens=dict(sorted(self._tokens.items())),
+                tokens=self._meter.tokens,
+                billed=self._meter.billed,
                 duplicates=self._counts["duplicates"],
                 unknown=self._counts["unknown"],
                 unreadable=self._counts["unreadable"],
@@ -213,7 +223,7 @@ class PartReader:
             self._passing[byte] |= mask
         if cut_off:
             self._cut_off[byte] |= mask
-        count(result, self._counts, self._failures, self._tokens)
+        count(result, self._counts, self._failures, self._meter)
         return result
 
     def _unkeyed_line(self, line: _Line, data: bytes) -> bytes:
@@ -223,14 +233,12 @@ class PartReader:
         return _encode({"hash": request_hash(data), "result": result} | cut_off) + b"\n"
 
 
-def count(result: Result, states: Counter[str], failures: Counter[str], tokens: Counter[str]) -> None:
+def count(result: Result, states: Counter[str], failures: Counter[str], meter: Meter) -> None:
     """Count one result: its state, its failure's reason, its tokens."""
     states[result.state] += 1
     if result.error:
         failures[result.error.reason] += 1
-    for kind in _TOKENS:
-        if isinstance(number := result.usage.get(kind), int):
-            tokens[kind] += number
+    meter.add(result.usage)
 
 
 def result_of(line: _Line, data: bytes, key: WireKey, attempt: int) -> Result:

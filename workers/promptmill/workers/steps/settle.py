@@ -6,7 +6,7 @@ Rows whose failure may pass are put off to the next attempt, unless this was the
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import or_
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
 from promptmill.workers import budget, facts, reasons
+from promptmill.workers.billing import Meter
 from promptmill.workers.correlate import Rows, Unkeyed, decode_unkeyed
 from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
@@ -90,18 +91,24 @@ def _all_but_first(bitmaps: Iterable[int], seen: int) -> tuple[list[int], int]:
 
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     folder = names.shard(run, index, attempt)
-    rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+    plan = facts.get(bucket, names.plan(run), Plan)
+    rows = plan.shards[index]
     ended = facts.get(bucket, folder + "ended.json", Ended)
     last = _is_last(bucket, run, attempt, ended)
     parts = len(facts.get(bucket, folder + "parts.json", Parts).parts)
     parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in range(parts)]
     resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
-    files, counts = [], Counts()
+    files, counts, put_off = [], Counts(), resolution.again
     for part, (one, drop) in enumerate(zip(parsed, resolution.drops, strict=True)):
         packed = facts.pack(drop.succeeded), facts.pack(drop.failed)
         files.append(ResultFile(names.results(run, index, attempt, part), *packed))
-        counts += _recount(bucket, files[-1], rows, one.counts, drop) if any(packed) else one.counts
-    rest = _Rest(bucket, run, index, attempt, rows, resolution, ended, last)
+        if any(packed):
+            paid = put_off & facts.unpack(one.failed)
+            counts += _recount(bucket, files[-1], rows, one.counts, drop, paid, plan.thresholds)
+            put_off &= ~paid
+        else:
+            counts += one.counts
+    rest = _Rest(bucket, run, index, attempt, rows, resolution, ended, last, plan.thresholds)
     rest.write([part for part, one in enumerate(parsed) if one.unkeyed], first_file=parts)
     return Settled(
         files=files + rest.files,
@@ -124,14 +131,21 @@ def _is_last(bucket: Bucket, run: str, attempt: int, ended: Ended) -> bool:
     return (attempt >= most and not ended.again) or bucket.find(names.cancelled(run)) is not None
 
 
-def _recount(bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop) -> Counts:
-    """Count a part anew without the rows that are passed over; their tokens were used all the same."""
-    tally = _Tally()
+def _recount(
+    bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop, paid: int, thresholds: Sequence[int]
+) -> Counts:
+    """Count a part anew without the rows that are passed over.
+
+    Of those, the ``paid`` ones, which are put off, used tokens all the same; a row that is answered twice is paid for once.
+    """
+    tally, everyone = _Tally(thresholds), (1 << rows.requests) - 1
     for result in kept_results(bucket, file, rows.first_row):
         tally.add(result)
+    others = ResultFile(file.name, facts.pack(everyone), facts.pack(everyone & ~paid))
+    for result in kept_results(bucket, others, rows.first_row) if paid else ():
+        tally.meter.add(result.usage)
     return msgspec.structs.replace(
         tally.counts(),
-        tokens=counts.tokens,
         duplicates=counts.duplicates + drop.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,
@@ -139,20 +153,21 @@ def _recount(bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, 
 
 
 class _Tally:
-    def __init__(self) -> None:
+    def __init__(self, thresholds: Sequence[int] = (0,)) -> None:
         self.states: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
-        self.tokens: Counter[str] = Counter()
+        self.meter = Meter(thresholds)
 
     def add(self, result: Result) -> None:
-        count(result, self.states, self.failures, self.tokens)
+        count(result, self.states, self.failures, self.meter)
 
     def counts(self) -> Counts:
         return Counts(
             succeeded=self.states["succeeded"],
             failed=self.states["failed"],
             failures=dict(sorted(self.failures.items())),
-            tokens=dict(sorted(self.tokens.items())),
+            tokens=self.meter.tokens,
+            billed=self.meter.billed,
             duplicates=self.states["duplicate"],
             unknown=self.states["unknown"],
         )
@@ -171,6 +186,7 @@ class _Rest:
         resolution: Resolution,
         ended: Ended,
         last: bool,
+        thresholds: Sequence[int],
     ) -> None:
         self._bucket = bucket
         self._run, self._index, self._attempt = run, index, attempt
@@ -179,7 +195,7 @@ class _Rest:
         self._last = last
         self._passing = reasons.PASSING | ({ended.reason} if ended.again else frozenset())
         self._done = resolution.answered | resolution.again
-        self._tally = _Tally()
+        self._tally = _Tally(thresholds)
         self.wanted = wanted_rows(bucket, run, index, attempt, rows)
         self.more = budget.load(bucket, run, index, attempt)
         self.cut_off = 0
@@ -196,6 +212,7 @@ class _Rest:
         size = 0
         for result in self._results(unkeyed_parts):
             if self._put_off(result):
+                self._tally.meter.add(result.usage)
                 continue
             self._tally.add(result)
             held.append(_encode(result) + b"\n")
