@@ -5,10 +5,12 @@ every write is one that may happen twice, and nothing is decided by what is miss
 """
 
 import time
+from collections.abc import Iterator
 
 import msgspec
 
 from promptmill.config.errors import RunNotFound
+from promptmill.producers.bills import Bill
 from promptmill.producers.connection import PREFIX, Connection
 from promptmill.producers.costs import Cost
 from promptmill.producers.messages import Manifest
@@ -16,6 +18,7 @@ from promptmill.producers.status import END_STATES, RunStatus, ShardStatus, stat
 
 _KEEP = 30 * 86_400
 _RUNS = PREFIX + "runs"
+_AT_ONCE = 500
 
 
 class Index:
@@ -137,6 +140,18 @@ class Index:
         with self._answering() as r:
             return list(r.zrevrange(_RUNS, 0, limit - 1))
 
+    def bills(self, since: float) -> Iterator[Bill]:
+        """Yield what is known of the costs of the runs since a time (seconds since the epoch), a few hundred in one read."""
+        with self._answering() as r:
+            runs = list(r.zrangebyscore(_RUNS, since, "+inf"))
+        for start in range(0, len(runs), _AT_ONCE):
+            some = runs[start : start + _AT_ONCE]
+            with self._answering() as r, r.pipeline(transaction=False) as pipe:
+                for run in some:
+                    pipe.hmget(_run(run), "manifest", "state", "cost", "expected")
+                found = pipe.execute()
+            yield from (_bill(run, *values) for run, values in zip(some, found, strict=True) if values[0])
+
     def queued_bytes(self, queue: str) -> int:
         """Return about how much memory the messages waiting in a queue take."""
         with self._answering() as r:
@@ -162,6 +177,12 @@ def _shard(fields: dict[str, str]) -> ShardStatus | None:
         return msgspec.convert(fields, ShardStatus, strict=False)
     except msgspec.ValidationError:
         return None
+
+
+def _bill(run: str, manifest: str, state: str | None, cost: str | None, expected: str | None) -> Bill:
+    opened = msgspec.json.decode(manifest, type=Manifest)
+    told = _cost({"cost": cost or "", "expected": expected or ""})
+    return Bill(run, opened.created, opened.model, opened.labels, state in END_STATES, told)
 
 
 def _cost(fields: dict[str, str]) -> Cost | None:

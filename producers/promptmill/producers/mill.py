@@ -11,6 +11,7 @@ from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, RunNotFound
 from promptmill.producers import estimate as estimating
 from promptmill.producers import prices
+from promptmill.producers.bills import By, Total, totals
 from promptmill.producers.chunks import Keys, cut, measure
 from promptmill.producers.connection import Connection
 from promptmill.producers.estimate import Estimate
@@ -128,6 +129,13 @@ class Promptmill:
         raise RunNotFound(
             f"no run has an id that starts with {run!r}" if not found else f"{run!r} fits {len(found)} runs"
         )
+
+    def costs(self, by: By | str = By.day, *, since: float = 0.0) -> list[Total]:
+        """Return what the runs opened since a time (seconds since the epoch) cost, by "label", "model" or "day" (UTC).
+
+        It is told from the index, which knows a run for 30 days after its end. Raises Transient.
+        """
+        return totals(self.index.bills(since), By(by))
 
     def runs(self, limit: int = 50) -> list[Run]:
         """Return the newest runs, newest first."""

@@ -14,7 +14,7 @@ from promptmill.producers.cli.app import app
 
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
-VERBS += ["cancel", "reconcile", "dead-letters", "lost-jobs"]
+VERBS += ["estimate", "costs", "models", "cancel", "reconcile", "dead-letters", "lost-jobs"]
 SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
 NOBODY = "redis://127.0.0.1:1/0"
 

@@ -10,9 +10,11 @@ from promptmill.config.errors import PromptmillError
 from promptmill.producers.cli import (
     answers,
     cancel,
+    costs,
     dead_letters,
     demo,
     doctor,
+    estimate,
     exits,
     lost_jobs,
     processes,
@@ -58,7 +60,7 @@ def promptmill(
 
     \b
     Exit codes: 0 all succeeded, 1 error, 2 usage, 3 partly succeeded, 4 failed,
-    5 cancelled, 6 expired, 124 the wait timed out, 130 stopped with Ctrl-C.
+    5 cancelled, 6 expired, 7 over budget, 124 the wait timed out, 130 stopped with Ctrl-C.
 
     \b
     Try it:   promptmill demo
@@ -66,5 +68,20 @@ def promptmill(
     """
 
 
-for verbs in (demo, submit, runs, watch, answers, cancel, stack, processes, doctor, reconcile, dead_letters, lost_jobs):
+for verbs in (
+    demo,
+    submit,
+    estimate,
+    costs,
+    runs,
+    watch,
+    answers,
+    cancel,
+    stack,
+    processes,
+    doctor,
+    reconcile,
+    dead_letters,
+    lost_jobs,
+):
     verbs.add_to(app)
