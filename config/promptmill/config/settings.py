@@ -1,13 +1,15 @@
 """The settings: one frozen object, validated at start, the only reader of the environment."""
 
-from typing import Annotated
+import os
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError
-from promptmill.config.urls import is_open
+from promptmill.config.urls import is_open, masked
 
 MIB = 1 << 20
 
@@ -181,6 +183,31 @@ def load(**explicit: object) -> Settings:
 
 def _complaints(wrong: ValidationError) -> list[str]:
     return [f"{variable(str(e['loc'][0]))}: {e['msg'].removeprefix('Value error, ')}" for e in wrong.errors()]
+
+
+class Told(NamedTuple):
+    """A setting as people may see it: its variable, its value with passwords masked, and where that comes from."""
+
+    variable: str
+    value: str
+    origin: str
+
+
+def told(settings: Settings) -> Iterator[Told]:
+    """Yield all settings; the origin is ``default``, ``environment`` or ``argument``."""
+    environment = {name.upper() for name in os.environ}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else "" if value is None else str(value)
+        origin = "environment" if environment & {one.upper() for one in _variables(name)} else "argument"
+        shown = ",".join(map(masked, text.split(",")))
+        yield Told(variable(name), shown, origin if name in settings.model_fields_set else "default")
+
+
+def _variables(name: str) -> list[str]:
+    """Return the variables that a setting may be read from."""
+    alias = Settings.model_fields[name].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [variable(name)]
 
 
 def variable(name: str) -> str:

@@ -10,6 +10,7 @@ from promptmill.config.errors import PromptmillError
 from promptmill.producers.cli import (
     answers,
     cancel,
+    config,
     costs,
     dead_letters,
     demo,
@@ -80,6 +81,7 @@ for verbs in (
     stack,
     processes,
     doctor,
+    config,
     reconcile,
     dead_letters,
     lost_jobs,
