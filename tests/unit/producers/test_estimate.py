@@ -97,7 +97,7 @@ def test_an_estimate_names_its_method_and_its_range() -> None:
     assert (made.requests, made.refused) == (1001, 1)
     assert (made.input_tokens, made.output_tokens) == (100_000, 1000 * ANSWER)
     assert made.output_tokens_most == 1000 * OUTPUT_MOST
-    assert made.usd_least == 0.0375 and made.usd == 0.0375 + 0.48 and made.online_usd == 2 * made.usd
+    assert (made.usd_least, made.usd, made.online_usd) == (0.0375, 0.0375 + 0.48, 2 * (0.0375 + 0.48))
     assert "4 bytes" in made.method and str(ANSWER) in made.method
 
 

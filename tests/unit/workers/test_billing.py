@@ -84,6 +84,7 @@ def test_a_report_adds_up(found: list[dict[str, Any]]) -> None:
     billed = metered(found).billed
     told = cost_of(Money(PRICES), billed, over_budget=False)
 
+    assert told.usd is not None
     assert told.usd == dollars(spent(billed, PRICES))
     assert abs(sum(told.by_kind.values()) - told.usd) < 1e-9
     assert told.online_usd == dollars(2 * spent(billed, PRICES))

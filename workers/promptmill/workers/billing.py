@@ -21,6 +21,8 @@ TOLD = (
 )  # fmt: skip
 """Counts of Google's usageMetadata."""
 _ABOVE = ">"
+_ENDLESS = 1 << 62
+_AT_ONCE = 1000
 
 
 class Meter:
@@ -32,42 +34,87 @@ class Meter:
 
     def __init__(self, thresholds: Sequence[int] = (0,)) -> None:
         self._above = sorted((above for above in thresholds if above), reverse=True)
+        self._short = min(self._above, default=_ENDLESS)
         self._tokens: Counter[str] = Counter()
         self._billed: Counter[str] = Counter()
+        self._plain: list[tuple[int, ...]] = []
 
     def add(self, usage: Mapping[str, Any]) -> None:
         """Add the usageMetadata of one answer."""
         if not usage:
             return
-        prompt, answer, thoughts, cached, tools, whole = numbers = [_number(usage.get(kind)) for kind in TOLD]
-        for kind, number in zip(TOLD, numbers, strict=True):
+        numbers = [usage.get(kind, 0) for kind in TOLD]
+        if self._is_plain(usage, *numbers):
+            self._plain.append(tuple(numbers))
+            if len(self._plain) >= _AT_ONCE:
+                self._sum_up()
+        else:
+            self._add_any(usage, *map(_number, numbers))
+
+    def _is_plain(
+        self, usage: Mapping[str, Any], prompt: Any, answer: Any, thoughts: Any, cached: Any, tools: Any, whole: Any
+    ) -> bool:
+        """Whether an answer is as most are: of text, short, its counts in order. Sums of such need no look at each."""
+        return (
+            type(prompt) is type(answer) is type(thoughts) is type(cached) is type(tools) is type(whole) is int
+            and answer >= 0 <= thoughts
+            and tools >= 0 <= cached <= prompt <= self._short
+            and prompt + answer + thoughts + tools == whole
+            and ("promptTokensDetails" not in usage or _is_text(usage["promptTokensDetails"]))
+            and ("candidatesTokensDetails" not in usage or _is_text(usage["candidatesTokensDetails"]))
+        )
+
+    def _sum_up(self) -> None:
+        if self._plain:
+            self._add_any({}, *map(sum, zip(*self._plain, strict=True)), rate="")
+            self._plain = []
+
+    def _add_any(
+        self,
+        usage: Mapping[str, Any],
+        prompt: int,
+        answer: int,
+        thoughts: int,
+        cached: int,
+        tools: int,
+        whole: int,
+        *,
+        rate: str | None = None,
+    ) -> None:
+        for kind, number in zip(TOLD, (prompt, answer, thoughts, cached, tools, whole), strict=True):
             if number:
                 self._tokens[kind] += number
         cached = min(cached, prompt)
         # What only the total tells was used all the same; output is the dearest that it can have been.
         answer += max(whole - prompt - answer - thoughts - tools, 0)
-        rate = next((f"{_ABOVE}{above}" for above in self._above if prompt > above), "")
+        if rate is None:
+            rate = next((f"{_ABOVE}{above}" for above in self._above if prompt > above), "")
         sound = min(_of(usage, "promptTokensDetails", "AUDIO"), prompt)
         sound_cached = min(_of(usage, "cacheTokensDetails", "AUDIO"), cached, sound)
-        images = min(_of(usage, "candidatesTokensDetails", "IMAGE"), answer)
         sound_new = min(sound - sound_cached, prompt - cached)
-        billed = self._billed
-        billed["input" + rate] += prompt - cached - sound_new + tools
-        billed["input_audio" + rate] += sound_new
-        billed["cached" + rate] += cached - sound_cached
-        billed["cached_audio" + rate] += sound_cached
-        billed["output" + rate] += answer - images
-        billed["output_image" + rate] += images
-        billed["thoughts" + rate] += thoughts
+        images = min(_of(usage, "candidatesTokensDetails", "IMAGE"), answer)
+        self._billed.update(
+            {
+                "input" + rate: prompt - cached - sound_new + tools,
+                "input_audio" + rate: sound_new,
+                "cached" + rate: cached - sound_cached,
+                "cached_audio" + rate: sound_cached,
+                "output" + rate: answer - images,
+                "output_image" + rate: images,
+                "thoughts" + rate: thoughts,
+            }
+        )
 
     @property
     def tokens(self) -> dict[str, int]:
         """Tokens by Google's names of their counts."""
+        self._sum_up()
         return dict(sorted(self._tokens.items()))
 
     @property
     def billed(self) -> dict[str, int]:
         """Tokens by kind and rate."""
+        self._sum_up()
         return {kind: count for kind, count in sorted(self._billed.items()) if count}
 
 
@@ -113,6 +160,10 @@ def expected(money: Money) -> Cost:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _is_text(details: object) -> bool:
+    return isinstance(details, list) and all(isinstance(one, dict) and one.get("modality") == "TEXT" for one in details)
 
 
 def _of(usage: Mapping[str, Any], details: str, modality: str) -> int:

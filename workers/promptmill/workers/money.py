@@ -47,18 +47,22 @@ class Rows(Protocol):
     @property
     def first_row(self) -> int:
         """The first row, from 1."""
+        ...
 
     @property
     def requests(self) -> int:
         """How many rows there are."""
+        ...
 
     @property
     def first_chunk(self) -> int:
         """The chunk of the first row."""
+        ...
 
     @property
     def last_chunk(self) -> int:
         """The chunk of the last row."""
+        ...
 
 
 FindPrices = Callable[[str, datetime], Prices | None]
