@@ -22,7 +22,8 @@ _IMAGE_MOST = 17 * 258
 """Tokens of the largest image: whole, and in 16 tiles of 768 × 768; of Gemini 3 at the highest resolution it is 2,240."""
 _SECOND_MOST = 330
 """Tokens of a second of video: a frame of 258 (Gemini 3 at high resolution: 280), 32 of sound, and its time."""
-_NONE: Mapping[str, Any] = {}
+_MAPPING = (dict, Mapping)
+"""A dict is told at once, any other mapping only by asking for its abstract class."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -125,9 +126,10 @@ def of_request(request: Any, size: int) -> Need:
     found = _Found()
     for content in request["contents"]:
         _scan(content, found)
-    _scan(_field(request, "systemInstruction", "system_instruction"), found)
+    if instruction := _field(request, "systemInstruction", "system_instruction"):
+        _scan(instruction, found)
     most = size - found.inline + found.images * _IMAGE_MOST + found.seconds * _SECOND_MOST
-    endless = found.open or _reads_more(request.get("tools"))
+    endless = found.open or ("tools" in request and _reads_more(request["tools"]))
     return Need(found.text, min(most, INPUT_MOST), found.images, found.seconds, _answer(request), endless)
 
 
@@ -139,9 +141,10 @@ class _Found:
 
 
 def _scan(content: Any, found: _Found) -> None:
-    if not isinstance(content, Mapping):
-        return
-    for part in content.get("parts") or ():
+    parts = content.get("parts") if isinstance(content, _MAPPING) else None
+    for part in parts if isinstance(parts, list) else ():
+        if not isinstance(part, _MAPPING):
+            continue
         text = part.get("text")
         if isinstance(text, str):
             found.text += len(text) if text.isascii() else len(text.encode())
@@ -152,9 +155,9 @@ def _scan(content: Any, found: _Found) -> None:
 def _scan_media(part: Mapping[str, Any], found: _Found) -> None:
     inline = _field(part, "inlineData", "inline_data")
     media = inline or _field(part, "fileData", "file_data")
-    if not isinstance(media, Mapping):
+    if not isinstance(media, _MAPPING):
         return
-    if inline and isinstance(data := inline.get("data"), str):
+    if inline and isinstance(data := media.get("data"), str):
         found.inline += len(data)
     kind = str(_field(media, "mimeType", "mime_type"))
     seconds = _seconds(_field(part, "videoMetadata", "video_metadata")) if kind.startswith("video/") else 0
@@ -168,7 +171,7 @@ def _scan_media(part: Mapping[str, Any], found: _Found) -> None:
 
 def _seconds(metadata: Any) -> int:
     """Return how long a cut of a video is, up to the next second; 0 when that is not told, or it has more frames."""
-    if not isinstance(metadata, Mapping) or (metadata.get("fps") or 1) != 1:
+    if not isinstance(metadata, _MAPPING) or (metadata.get("fps") or 1) != 1:
         return 0
     try:
         start, end = (
@@ -182,7 +185,7 @@ def _seconds(metadata: Any) -> int:
 
 def _answer(request: Mapping[str, Any]) -> int:
     """Return the output tokens that a request allows, thinking included, over all candidates."""
-    config = _field(request, "generationConfig", "generation_config") or _NONE
+    config = _field(request, "generationConfig", "generation_config")
     most = _field(config, "maxOutputTokens", "max_output_tokens")
     candidates = _field(config, "candidateCount", "candidate_count")
     if not isinstance(most, int) or most < 0:
@@ -193,10 +196,11 @@ def _answer(request: Mapping[str, Any]) -> int:
 def _reads_more(tools: Any) -> bool:
     """Whether tools may put more into the input than the request holds: what a search finds, what code says."""
     declared = {"functionDeclarations", "function_declarations"}
-    return any(not isinstance(tool, Mapping) or tool.keys() - declared for tool in tools or ())
+    some = tools if isinstance(tools, list) else [tools] if tools else []
+    return any(not isinstance(tool, _MAPPING) or tool.keys() - declared for tool in some)
 
 
 def _field(message: Any, name: str, snake: str) -> Any:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, _MAPPING):
         return None
     return message[name] if name in message else message.get(snake)

@@ -26,6 +26,10 @@ def priced(model: str) -> Prices:
     return found
 
 
+NAMES = (
+    "systemInstruction", "generationConfig", "tools", "parts", "text", "maxOutputTokens", "candidateCount", "mimeType",
+    "fileData", "startOffset", "endOffset", "fps", "data",
+)  # fmt: skip
 PRICES, PRO = priced("gemini-3.8-flash"), priced("gemini-2.5-pro")
 
 needs = st.lists(
@@ -88,6 +92,23 @@ def test_an_image_is_not_text_and_a_video_whose_length_is_told_is_not_open() -> 
 def test_a_tool_that_reads_more_makes_the_input_open(tool: dict[str, Any]) -> None:
     assert need({"text": "a"}, tools=[tool]).open
     assert not need({"text": "a"}, tools=[{"functionDeclarations": [{"name": "f"}]}]).open
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), json_values, max_size=5), json_values)
+def test_whatever_is_in_a_request_is_counted_without_a_fault(more: dict[str, Any], part: Any) -> None:
+    """Lint looks at contents; what is elsewhere may be anything."""
+    asked = more | {"contents": [{"parts": [{"text": "a"}, {"inlineData": part, "videoMetadata": part}]}]}
+
+    assert of_request(asked, 100).most >= 0
 
 
 def test_an_estimate_names_its_method_and_its_range() -> None:
