@@ -198,10 +198,15 @@ def told(settings: Settings) -> Iterator[Told]:
     environment = {name.upper() for name in os.environ}
     for name in Settings.model_fields:
         value = getattr(settings, name)
-        text = value.get_secret_value() if isinstance(value, SecretStr) else "" if value is None else str(value)
+        text = _text(value.get_secret_value() if isinstance(value, SecretStr) else value, isinstance(value, SecretStr))
         origin = "environment" if environment & {one.upper() for one in _variables(name)} else "argument"
-        shown = ",".join(map(masked, text.split(",")))
-        yield Told(variable(name), shown, origin if name in settings.model_fields_set else "default")
+        yield Told(variable(name), text, origin if name in settings.model_fields_set else "default")
+
+
+def _text(value: object, secret: bool) -> str:
+    if secret and "://" not in str(value):
+        return "***"
+    return "" if value is None else ",".join(map(masked, str(value).split(",")))
 
 
 def _variables(name: str) -> list[str]:

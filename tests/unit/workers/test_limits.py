@@ -161,6 +161,36 @@ def test_a_seal_without_tokens_is_no_ground_for_a_promise() -> None:
         of_run(MODEL, old, [], DOLLAR, known, 0.0)
 
 
+def test_what_a_worker_of_old_did_to_a_run_with_a_limit_is_not_paid_for() -> None:
+    """It passes over the limit in the manifest; nothing holds a run to it that no plan has shared out."""
+    old = mill(1000.0)
+    run = old.send([prompt("a")])
+    facts.put(old.bucket, names.plan(run), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
+
+    report = old.drive(run)
+
+    assert (report.state, report.jobs, report.failures) == ("failed", 0, {"OVER_BUDGET": 1})
+    assert "upgrade all workers" in report.error
+
+
+def test_a_later_attempt_whose_input_was_not_counted_is_not_made() -> None:
+    prompts = [prompt("say")]
+    failing = mill(bound(prompts) * 10, Script(statuses={0: QUOTA}))
+    run = failing.send(prompts)
+    while not (due := failing.due(run)) or due[0].task != "submit" or due[0].place[1] == 1:
+        for step in due:
+            failing.do(step)
+    place = names.shard(run, 0, 2) + "input.json"
+    counted = facts.get(failing.bucket, place, facts.Input)
+    failing.bucket.delete(place)
+    facts.put(failing.bucket, place, msgspec.structs.replace(counted, tokens=None))
+
+    report = failing.drive(run)
+
+    assert counted.tokens and counted.tokens.named == 100
+    assert (report.jobs, report.failures) == (1, {"OVER_BUDGET": 1})
+
+
 def test_a_plan_that_is_there_stands_whatever_the_limit_is_now() -> None:
     there = mill(0.0)
     there.send([prompt("a")])

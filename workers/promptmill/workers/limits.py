@@ -5,6 +5,7 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.producers import estimate
+from promptmill.producers.messages import Manifest
 from promptmill.producers.prices import Prices
 from promptmill.producers.tokens import Need, Tokens, of_request, total
 from promptmill.workers import billing, facts
@@ -20,13 +21,20 @@ def refusal(bucket: Bucket, run: str, index: int, attempt: int, made: Input) -> 
 
     Everything that it is told by is written once, so it is the same whoever asks, and however often.
     """
-    if attempt == 1:
-        return ""
     money = facts.get(bucket, names.plan(run), Plan).money
     if money is None or not money.limit or money.prices is None:
+        asked = facts.get(bucket, names.manifest(run), Manifest).max_cost_usd
+        return (
+            "a worker that does not know of max_cost_usd planned it: upgrade all workers, send it again"
+            if asked
+            else ""
+        )
+    if attempt == 1:
         return ""
+    if made.tokens is None:
+        return "a worker that does not know of max_cost_usd wrote its input: upgrade all workers"
     left = money.share(index) - _spent(bucket, run, index, attempt, money.prices)
-    needed = estimate.most(made.tokens or Tokens(), money.prices)
+    needed = estimate.most(made.tokens, money.prices)
     if needed <= left:
         return ""
     share = f"{usd(max(left, 0))} of the shard's share of max_cost_usd is left"
