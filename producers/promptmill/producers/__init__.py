@@ -15,6 +15,9 @@ from promptmill.config.errors import (
     WaitTimeout,
 )
 from promptmill.producers import sinks
+from promptmill.producers.bills import Total
+from promptmill.producers.costs import Cost
+from promptmill.producers.estimate import Estimate
 from promptmill.producers.mill import Promptmill
 from promptmill.producers.results import Result
 from promptmill.producers.runs import Run
@@ -22,8 +25,10 @@ from promptmill.producers.status import Report, RunStatus, ShardStatus
 
 __all__ = [
     "ConfigurationError",
+    "Cost",
     "DuplicateKey",
     "EmptyRun",
+    "Estimate",
     "IdempotencyConflict",
     "InvalidRequest",
     "Promptmill",
@@ -34,6 +39,7 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "ShardStatus",
+    "Total",
     "WaitTimeout",
     "sinks",
 ]

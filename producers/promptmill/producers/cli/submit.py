@@ -61,6 +61,9 @@ def submit(
         float | None,
         typer.Option(metavar="SPAN", parser=span, help="Such as 90m, 36h or 2d: end then, with what there is."),
     ] = None,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="What it may cost; refused when it could cost more.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -76,7 +79,7 @@ def submit(
     promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment
     """
     run = _send(
-        _prompts(file, prompt or []),
+        prompts_of(file, prompt or []),
         model,
         name,
         labels or [],
@@ -87,6 +90,7 @@ def submit(
         response_schema=schema_option.find(response_schema),
         retry_schema_invalid=retry_schema_invalid,
         deadline=deadline,
+        max_cost_usd=max_cost_usd,
     )
     typer.echo(run.id)
     if wait:
@@ -101,11 +105,12 @@ def wait_for(run: "Run", timeout: float | None) -> None:
     ):
         status = run.wait(timeout, on_status)
     typer.echo(words.standing(status, time.time()), err=True)
-    if code := exits.of_state(status.state):
+    if code := exits.of_status(status):
         raise typer.Exit(code)
 
 
-def _prompts(file: str, prompts: list[str]) -> "Iterable[Prompt]":
+def prompts_of(file: str, prompts: list[str]) -> "Iterable[Prompt]":
+    """Return the prompts of a FILE, or those given as options."""
     from promptmill.producers.files import read_prompts
 
     if bool(file) == bool(prompts):
