@@ -31,4 +31,6 @@ if run.wait().state != "succeeded":
     sys.exit(f"run {run.id} did not go all well: promptmill failures {run.id}")
 for result in sorted(run.results(), key=lambda result: result.row):
     print(result.key, result.metadata, result.text)
-print("all of them are in", *run.report().sinks)
+report = run.report()
+print("cost", report.cost)
+print("all of them are in", *report.sinks)

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from promptmill.config import names
-from promptmill.config.errors import Transient
-from promptmill.producers import schemas
+from promptmill.config.errors import OverBudget, Transient
+from promptmill.producers import prices, schemas
 from promptmill.producers.chunks import cut
 from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, Signature, SinkSpec, encode
 from promptmill.producers.requests import Prompt, encode_lines
@@ -24,6 +24,7 @@ from promptmill.producers.results import Result
 from promptmill.producers.status import Report
 from promptmill.workers import facts, results, steps
 from promptmill.workers.fakes import FakeCaller, FakeJobs, MemoryBucket, Script
+from promptmill.workers.money import FindPrices
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.callback import CallbackSink
 from promptmill.workers.sinks.files import BucketSink, FileSink
@@ -61,6 +62,8 @@ class Mill:
     retry_schema_invalid: bool = False
     link: list[list[Signature]] = field(default_factory=list)
     link_error: list[list[Signature]] = field(default_factory=list)
+    max_cost_usd: float = 0.0
+    find_prices: FindPrices = prices.find
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
@@ -95,9 +98,10 @@ class Mill:
             retry_schema_invalid=self.retry_schema_invalid,
             link=self.link,
             link_error=self.link_error,
+            max_cost_usd=self.max_cost_usd,
         )
         chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20, schema.sent), self.chunk_bytes))
-        seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks])
+        seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks], [chunk.tokens for chunk in chunks])
         sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
         if order:
             order.shuffle(sent)
@@ -144,7 +148,10 @@ class Mill:
         return FileSink(Path(spec.url), run) if spec.kind == "file" else BucketSink(self.bucket, "sink-" + run)
 
     def _plan(self, run: str) -> None:
-        steps.plan.plan(self.bucket, run, self.max_requests, 1 << 24)
+        try:
+            steps.plan.plan(self.bucket, run, self.max_requests, 1 << 24, find_prices=self.find_prices)
+        except OverBudget as refusal:
+            steps.ingest.abort(self.bucket, run, str(refusal), "failed", over_budget=True)
 
     def _shard(self, run: str, index: int, attempt: int) -> None:
         steps.shard.shard(self.bucket, run, index, attempt)

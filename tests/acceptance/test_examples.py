@@ -49,10 +49,11 @@ def test_the_strings_of_the_first_example_come_back_as_the_readme_shows(environm
 
 
 def test_the_pictures_of_the_second_example_keep_their_keys_and_metadata(environment: dict[str, str]) -> None:
-    *answers, where = run("images.py", environment).splitlines()
+    *answers, cost, where = run("images.py", environment).splitlines()
 
     seen = "[emulated gemini-3.8-flash] (with 1 file: image/jpeg) You said: Describe it in one sentence."
     assert answers == [f"sku-1 {{'shop': 7}} {seen}", f"sku-2 {{'shop': 7}} {seen}"]
+    assert re.fullmatch(r"cost \$0\.\d+ \(about \$0\.\d+, at most \$0\.\d+ expected, online \$0\.\d+\)", cost)
     assert lines_of(where.removeprefix("all of them are in "), environment) == {"sku-1", "sku-2"}
 
 

@@ -23,6 +23,8 @@ from promptmill.config import settings
 from promptmill.local.ports import reserve
 from promptmill.producers.cli.app import app
 from promptmill.producers.connection import Connection
+from promptmill.producers.costs import Cost
+from promptmill.producers.estimate import Estimate
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Manifest
 from promptmill.producers.status import ShardStatus
@@ -30,6 +32,7 @@ from promptmill.workers import dead
 from promptmill.workers.services import build
 from stack import PATIENCE, QUICK, SERVERS, Site, running, surroundings
 
+GUESS = Estimate(3, 0, 100, 400, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
 JOB = "projects/p/locations/l/batchPredictionJobs/42"
 
 
@@ -118,6 +121,46 @@ def lines_until(process: "subprocess.Popen[str]", wanted: str) -> list[str]:
         if wanted in line:
             return said
     raise AssertionError(f"it never said {wanted!r}: {''.join(said)}")
+
+
+def test_costs_are_told_from_the_index_for_thousands_of_runs(cli: Cli, index: Index) -> None:
+    for number in range(1200):
+        labels = {"team": "growth" if number % 3 else "shop"}
+        created = 1_795_000_000.0 + 86_400 * (number % 2)
+        index.open_run(Manifest(f"01r{number}", "publishers/google/models/gemini-3.8-flash", created, labels=labels))
+        index.note_expected(f"01r{number}", Cost(estimate=GUESS))
+        if number % 4:
+            index.end_run(f"01r{number}", "succeeded", cost=Cost(usd=0.01, online_usd=0.02, estimate=GUESS))
+
+    by_label = [json.loads(line) for line in cli("costs", "--by", "label", "--format", "jsonl").stdout.splitlines()]
+    since = json.loads(cli("costs", "--since", "2026-11-19", "--format", "json").stdout)
+
+    assert [row["label"] for row in by_label] == ["team=growth", "team=shop"]
+    assert by_label[1] == {
+        "label": "team=shop",
+        "runs": 400,
+        "usd": 3.0,
+        "online_usd": 6.0,
+        "estimated_usd": 150.0,
+        "under_way": 100,
+        "unknown": 0,
+    }
+    assert [(row["day"], row["runs"], row["usd"]) for row in since] == [("2026-11-19", 600, 6.0)]
+    assert "$9.00" in cli("costs", "--by", "model").stdout
+
+
+def test_a_run_shows_what_is_expected_and_then_what_it_cost(cli: Cli, index: Index) -> None:
+    run = opened(index, "01cost")
+    index.note_expected(run, Cost(estimate=GUESS))
+
+    assert "about $0.500" in cli("describe", run).stdout
+    assert "($0.500)" in cli("list").stdout
+    index.end_run(run, "failed", cost=Cost(usd=0.25, estimate=GUESS, over_budget=True))
+    index.note_expected(run, Cost(estimate=GUESS))  # a late copy of a message changes nothing
+    assert "$0.250 (about $0.500" in cli("describe", run).stdout
+    assert json.loads(cli("describe", run, "--format", "json").stdout)["cost"]["usd"] == 0.25
+    assert json.loads(cli("list", "--format", "json").stdout)[0]["usd"] == 0.25
+    assert cli("wait", run).exit_code == 7
 
 
 def test_where_there_are_no_runs_the_list_says_how_to_make_one(cli: Cli, index: Index) -> None:

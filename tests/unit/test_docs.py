@@ -196,8 +196,13 @@ def promptmill_commands(markdown: str) -> Iterator[list[str]]:
 def parse(arguments: list[str]) -> None:
     """Parse a command as the command line would; what it would hand on to Celery counts as unknown."""
     verb, *rest = arguments
-    assert verb in command_line().commands, verb
-    context = command_line().commands[verb].make_context(verb, list(rest))
+    command = command_line()
+    while hasattr(command, "commands"):
+        assert verb in command.commands, verb
+        command = command.commands[verb]
+        if hasattr(command, "commands"):
+            verb, *rest = rest
+    context = command.make_context(verb, list(rest))
     assert not context.args, context.args
 
 

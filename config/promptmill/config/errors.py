@@ -7,6 +7,7 @@ PromptmillError
 ├── EmptyRun                there was nothing to send
 ├── DuplicateKey            two rows of a run have the same key
 ├── IdempotencyConflict     the idempotency key was used for other content
+├── OverBudget              the run could cost more than it may
 ├── RunNotFound             no run has that id
 ├── WaitTimeout             the run was not done in time
 ├── MessageRefused          a message or stored object breaks the contract
@@ -56,6 +57,10 @@ class DuplicateKey(PromptmillError):
 
 class IdempotencyConflict(PromptmillError):
     """The idempotency key belongs to a run with other content."""
+
+
+class OverBudget(PromptmillError):
+    """The run could cost more than it may, or it is not known what it could cost."""
 
 
 class RunNotFound(PromptmillError):

@@ -1,6 +1,9 @@
 """The settings: one frozen object, validated at start, the only reader of the environment."""
 
-from typing import Annotated
+import os
+import re
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple
 
 import msgspec
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -11,6 +14,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.config.urls import is_open, masked
 
 MIB = 1 << 20
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 _PLACES = ("gs://", "/", "bq://", "postgresql://", "https://", "http://")
 
 
@@ -54,6 +58,8 @@ class Settings(BaseSettings):
     """Model of runs that name none."""
     run_deadline: Annotated[float, Field(ge=0)] = 0.0
     """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
+    max_cost_usd_per_run: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """USD that a run may cost; runs may ask for less. Workers heed their own, whatever a producer says; 0: no limit."""
     sinks: str = ""
     """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/``, ``/folder/``,
     ``bq://project.dataset``, ``postgresql://host/database`` and ``https://host/path/``, with commas between; all below is
@@ -256,6 +262,36 @@ def load(**explicit: object) -> Settings:
 
 def _complaints(wrong: ValidationError) -> list[str]:
     return [f"{variable(str(e['loc'][0]))}: {e['msg'].removeprefix('Value error, ')}" for e in wrong.errors()]
+
+
+class Told(NamedTuple):
+    """A setting as people may see it: its variable, its value with passwords masked, and where that comes from."""
+
+    variable: str
+    value: str
+    origin: str
+
+
+def told(settings: Settings) -> Iterator[Told]:
+    """Yield all settings; the origin is ``default``, ``environment`` or ``argument``."""
+    environment = {name.upper() for name in os.environ}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        text = _text(value.get_secret_value() if isinstance(value, SecretStr) else value, isinstance(value, SecretStr))
+        origin = "environment" if environment & {one.upper() for one in _variables(name)} else "argument"
+        yield Told(variable(name), text, origin if name in settings.model_fields_set else "default")
+
+
+def _text(value: object, secret: bool) -> str:
+    if secret and value and not _URL.match(str(value)):
+        return "***"
+    return "" if value is None else ",".join(map(masked, str(value).split(",")))
+
+
+def _variables(name: str) -> list[str]:
+    """Return the variables that a setting may be read from."""
+    alias = Settings.model_fields[name].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [variable(name)]
 
 
 def variable(name: str) -> str:

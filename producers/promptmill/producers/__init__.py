@@ -15,6 +15,9 @@ from promptmill.config.errors import (
     WaitTimeout,
 )
 from promptmill.producers import sinks
+from promptmill.producers.bills import Total
+from promptmill.producers.costs import Cost
+from promptmill.producers.estimate import Estimate
 from promptmill.producers.mill import Promptmill
 from promptmill.producers.results import Result
 from promptmill.producers.runs import Run
@@ -23,8 +26,10 @@ from promptmill.producers.validation import Finding, Validation
 
 __all__ = [
     "ConfigurationError",
+    "Cost",
     "DuplicateKey",
     "EmptyRun",
+    "Estimate",
     "Finding",
     "IdempotencyConflict",
     "InvalidRequest",
@@ -36,6 +41,7 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "ShardStatus",
+    "Total",
     "Validation",
     "WaitTimeout",
     "sinks",

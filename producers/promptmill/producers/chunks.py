@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 import xxhash
 
 from promptmill.config.errors import DuplicateKey
-from promptmill.producers.messages import Chunk, compress
+from promptmill.producers.messages import Chunk, ChunkSize, compress
 from promptmill.producers.requests import Line
+from promptmill.producers.tokens import Need, Tokens, total
 
 MAX_REQUESTS = 10_000
 _BUCKETS = 256
@@ -16,32 +17,56 @@ _BUCKETS = 256
 
 def cut(lines: Iterable[Line], max_bytes: int) -> Iterator[Chunk]:
     """Yield chunks of whole lines: each closed before it would pass ``max_bytes`` (a longer line travels alone)."""
-    held: list[bytes] = []
-    refused: list[int] = []
-    size = index = row = 0
+    for index, held in enumerate(_hold(lines, max_bytes)):
+        yield _close(index, held)
+
+
+def measure(lines: Iterable[Line], max_bytes: int) -> Iterator[tuple[ChunkSize, Tokens]]:
+    """Yield the size and the tokens of each chunk that ``cut`` would make."""
+    for held in _hold(lines, max_bytes):
+        yield ChunkSize(len(held.data), held.size), total(held.needs)
+
+
+class _Held:
+    """The lines of one chunk: their data, the rows among them that are refused, what the others need, the last row."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.refused: list[int] = []
+        self.needs: list[Need] = []
+        self.size = 0
+        self.last_row = 0
+
+
+def _hold(lines: Iterable[Line], max_bytes: int) -> Iterator[_Held]:
+    held = _Held()
     for line in lines:
-        if held and (size + len(line.data) > max_bytes or len(held) >= MAX_REQUESTS):
-            yield _close(index, row - len(held) + 1, held, refused)
-            held, refused, size, index = [], [], 0, index + 1
-        held.append(line.data)
-        size += len(line.data)
-        row = line.row
-        if line.refusal:
-            refused.append(row)
-    if held:
-        yield _close(index, row - len(held) + 1, held, refused)
+        row, _, data, refusal, need = line
+        if held.data and (held.size + len(data) > max_bytes or len(held.data) >= MAX_REQUESTS):
+            yield held
+            held = _Held()
+        held.data.append(data)
+        held.size += len(data)
+        held.last_row = row
+        if refusal:
+            held.refused.append(row)
+        else:
+            held.needs.append(need)
+    if held.data:
+        yield held
 
 
-def _close(index: int, first_row: int, held: list[bytes], refused: list[int]) -> Chunk:
-    lines = b"".join(held)
+def _close(index: int, held: _Held) -> Chunk:
+    lines = b"".join(held.data)
     return Chunk(
         index=index,
-        first_row=first_row,
-        requests=len(held),
+        first_row=held.last_row - len(held.data) + 1,
+        requests=len(held.data),
         size=len(lines),
         sha256=hashlib.sha256(lines).digest(),
         data=compress(lines),
-        refused=refused,
+        refused=held.refused,
+        tokens=total(held.needs),
     )
 
 

@@ -5,16 +5,20 @@ every write is one that may happen twice, and nothing is decided by what is miss
 """
 
 import time
+from collections.abc import Iterator
 
 import msgspec
 
 from promptmill.config.errors import RunNotFound
+from promptmill.producers.bills import Bill
 from promptmill.producers.connection import PREFIX, Connection
+from promptmill.producers.costs import Cost
 from promptmill.producers.messages import Manifest
 from promptmill.producers.status import END_STATES, RunStatus, ShardStatus, state_of
 
 _KEEP = 30 * 86_400
 _RUNS = PREFIX + "runs"
+_AT_ONCE = 500
 
 
 class Index:
@@ -100,11 +104,17 @@ class Index:
             if r.exists(key):
                 r.hset(key, f"{shard}/{attempt}.late", answers)
 
-    def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0) -> None:
-        """Note that a run is done."""
+    def note_expected(self, run: str, cost: Cost) -> None:
+        """Note what is known of the cost of a run that goes on."""
+        with self._answering() as r:
+            r.hset(_run(run), "expected", msgspec.json.encode(cost))
+
+    def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0, cost: Cost | None = None) -> None:
+        """Note that a run is done, and what it cost."""
         key = _run(run)
+        told = {} if cost is None else {"cost": msgspec.json.encode(cost)}
         with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping={"state": state, "error": error, "ended": ended or time.time()})
+            pipe.hset(key, mapping={"state": state, "error": error, "ended": ended or time.time(), **told})
             for suffix in ("", ":shards", ":chunks"):
                 pipe.expire(key + suffix, _KEEP)
             pipe.execute()
@@ -138,6 +148,18 @@ class Index:
         with self._answering() as r:
             return list(r.zrevrange(_RUNS, 0, limit - 1))
 
+    def bills(self, since: float) -> Iterator[Bill]:
+        """Yield what is known of the costs of the runs since a time (seconds since the epoch), a few hundred in one read."""
+        with self._answering() as r:
+            runs = list(r.zrangebyscore(_RUNS, since, "+inf"))
+        for start in range(0, len(runs), _AT_ONCE):
+            some = runs[start : start + _AT_ONCE]
+            with self._answering() as r, r.pipeline(transaction=False) as pipe:
+                for run in some:
+                    pipe.hmget(_run(run), "manifest", "state", "cost", "expected")
+                found = pipe.execute()
+            yield from (_bill(run, *values) for run, values in zip(some, found, strict=True) if values[0])
+
     def queued_bytes(self, queue: str) -> int:
         """Return about how much memory the messages waiting in a queue take."""
         with self._answering() as r:
@@ -165,6 +187,21 @@ def _shard(fields: dict[str, str]) -> ShardStatus | None:
         return None
 
 
+def _bill(run: str, manifest: str, state: str | None, cost: str | None, expected: str | None) -> Bill:
+    opened = msgspec.json.decode(manifest, type=Manifest)
+    told = _cost({"cost": cost or "", "expected": expected or ""})
+    return Bill(run, opened.created, opened.model, opened.labels, state in END_STATES, told)
+
+
+def _cost(fields: dict[str, str]) -> Cost | None:
+    """What the run cost, or is expected to; what another version of Promptmill noted may be unreadable."""
+    told = fields.get("cost") or fields.get("expected")
+    try:
+        return msgspec.json.decode(told, type=Cost) if told else None
+    except msgspec.DecodeError:
+        return None
+
+
 def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:
     manifest = msgspec.json.decode(fields["manifest"], type=Manifest)
     state = fields.get("state", "")
@@ -184,5 +221,6 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
         failed=sum(shard.failed for shard in shards),
         error=fields.get("error", ""),
         warning=fields.get("warning", "") if state == "open" else "",
+        cost=_cost(fields),
         shards=sorted(shards, key=lambda shard: (shard.shard, shard.attempt)),
     )

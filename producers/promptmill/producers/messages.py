@@ -12,10 +12,14 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
+from promptmill.producers.tokens import Tokens
 
 VERSION = 1
 RUN_VERSION = 2
-"""Of a run with callbacks, or whose jobs read and write tables: an older worker would call nobody, or find no answers."""
+"""Of a run with callbacks, with a limit of costs, or whose jobs read and write tables.
+
+An older worker would call nobody, pass the limit over, or find no answers.
+"""
 MAX_CHUNK = 20 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
 
@@ -51,6 +55,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     answers must fit; ``retry_schema_invalid``: whether those that do not are asked for once more. ``tables``: the BigQuery
     dataset, as ``project.dataset``, in which its jobs read and write tables; empty: none. ``link`` and ``link_error``: the
     chains of tasks that are sent when the run has ended well, or badly. ``parent``: the run whose failed rows these are.
+    ``max_cost_usd``: what the run may cost; 0: no limit.
     """
 
     run: str
@@ -69,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     link: list[list[Signature]] = []
     link_error: list[list[Signature]] = []
     parent: str = ""
+    max_cost_usd: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     v: int = VERSION
 
     def content(self) -> "Manifest":
@@ -89,6 +95,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: bytes
     data: bytes
     refused: list[int] = []
+    tokens: Tokens = Tokens()
     v: int = VERSION
 
     def lines(self) -> bytes:
@@ -120,10 +127,11 @@ class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
     size: Count
 
 
-class Seal(msgspec.Struct, frozen=True):
-    """The end of a run's input: the size of each chunk."""
+class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The end of a run's input: the size of each chunk, and the tokens that each may use, if they were counted."""
 
     chunks: list[ChunkSize]
+    tokens: list[Tokens] = []
 
     @property
     def requests(self) -> int:

@@ -15,9 +15,12 @@ import msgspec
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, InvalidRequest, RunNotFound
 from promptmill.config.tables import SCHEME, parse_dataset
-from promptmill.producers import callbacks, schemas, sinks
-from promptmill.producers.chunks import Keys, cut
+from promptmill.producers import callbacks, prices, schemas, sinks
+from promptmill.producers import estimate as estimating
+from promptmill.producers.bills import By, Total, totals
+from promptmill.producers.chunks import Keys, cut, measure
 from promptmill.producers.connection import Connection
+from promptmill.producers.estimate import Estimate
 from promptmill.producers.files import read_prompts
 from promptmill.producers.index import Index
 from promptmill.producers.messages import (
@@ -34,6 +37,7 @@ from promptmill.producers.requests import Line, Prompt, encode_lines
 from promptmill.producers.runs import Run, bucket_access
 from promptmill.producers.sources import is_of_bigquery, open_source
 from promptmill.producers.table_runs import prompts_of, split_output
+from promptmill.producers.tokens import Tokens
 from promptmill.producers.validation import Validation, validate
 
 if TYPE_CHECKING:
@@ -96,6 +100,7 @@ class Promptmill:
         link_error: callbacks.Given = None,
         link_results: callbacks.Given = None,
         strict: bool = False,
+        max_cost_usd: float | None = None,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -113,6 +118,8 @@ class Promptmill:
         reason SCHEMA_INVALID; ``retry_schema_invalid`` has it asked for once more, with what was wrong added to the prompt.
         When ``deadline`` (a span such as "90m", "36h" or "2d", or seconds) has passed since the first request was stored,
         the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
+        ``max_cost_usd`` is what the run may cost. It is refused before anything is paid for when its first attempts could
+        cost more, or its model's price is not known; rows whose next attempt could exceed it fail with reason OVER_BUDGET.
         With ``tables``, a BigQuery dataset as ``project.dataset``, the run's jobs read and write tables there, in place of
         files in the bucket; all else is the same.
         ``link`` and ``link_error`` are Celery signatures (or chains, their dict forms, or lists of these) of tasks of yours
@@ -124,6 +131,7 @@ class Promptmill:
         Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
         """
         schema = schemas.of_run(response_schema, retry=retry_schema_invalid)
+        limit = _limit(self.settings.max_cost_usd_per_run if max_cost_usd is None else max_cost_usd, max_cost_usd)
         manifest = Manifest(
             run=run_id(idempotency_key),
             model=_model(model or self.settings.require("model")),
@@ -140,7 +148,8 @@ class Promptmill:
             tables=parse_dataset(tables) if tables else "",
             link=callbacks.chains("link", link),
             link_error=callbacks.chains("link_error", link_error),
-            v=RUN_VERSION if link or link_error or tables else VERSION,
+            max_cost_usd=limit,
+            v=RUN_VERSION if link or link_error or tables or limit else VERSION,
         )
         encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema.sent)
         return self._send(manifest, encoded, on_refused, on_sent, strict=strict)
@@ -158,6 +167,32 @@ class Promptmill:
         submission = _Submission(manifest, self.index, self._sender, on_sent)
         submission.send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self.settings, self.index)
+
+    def estimate(
+        self,
+        source: Any,
+        *,
+        model: str | None = None,
+        response_schema: object = None,
+        on_refused: Callable[[Line], None] | None = None,
+        **rows: Any,
+    ) -> Estimate:
+        """Return what a run of ``source`` may use and cost, and how many jobs it makes; nothing is sent, nothing is spent.
+
+        ``source`` and ``rows`` are as in ``validate``. Raises InvalidRequest, ConfigurationError, PromptmillError.
+        """
+        prompts = self.prompts(source, **rows)
+        model = _model(model or self.settings.require("model"))
+        sent = schemas.of_run(response_schema, retry=False).sent
+        encoded = encode_lines(run_id("estimate"), prompts, self.settings.max_request_bytes, sent)
+        lines = _show(encoded, on_refused, strict=False)
+        return estimating.estimate(
+            measure(lines, self.settings.chunk_bytes),
+            model,
+            prices.find(model),
+            self.settings.max_requests_per_job,
+            self.settings.max_bytes_per_job,
+        )
 
     def submit_table(
         self, source: str, *, output: str, key: str = "key", metadata: Sequence[str] | None = None, **options: Any
@@ -257,6 +292,13 @@ class Promptmill:
                 return Run(run, self.settings, self.index)
         raise RunNotFound(f"no run is called {name!r}")
 
+    def costs(self, by: By | str = By.day, *, since: float = 0.0) -> list[Total]:
+        """Return what the runs opened since a time (seconds since the epoch) cost, by "label", "model" or "day" (UTC).
+
+        It is told from the index, which knows a run for 30 days after its end. Raises Transient.
+        """
+        return totals(self.index.bills(since), By(by))
+
     def runs(self, limit: int = 50) -> list[Run]:
         """Return the newest runs, newest first."""
         return [Run(run, self.settings, self.index) for run in self.index.runs(limit)]
@@ -275,6 +317,7 @@ class _Submission:
         self._stored: dict[int, str] = {}
         self._sealed = 0
         self._sizes: list[ChunkSize] = []
+        self._tokens: list[Tokens] = []
         self._refused = 0
         self._sent_any = False
 
@@ -288,7 +331,7 @@ class _Submission:
         except BaseException as error:
             self._give_up(error)
             raise
-        self._pass_on(last, Seal(self._sizes))
+        self._pass_on(last, Seal(self._sizes, self._tokens))
         if not self._sealed:
             self._index.note_sent(self._manifest.run, self._rows())
 
@@ -322,6 +365,7 @@ class _Submission:
                 f"to {chunk.first_row + chunk.requests - 1}"
             )
         self._sizes.append(ChunkSize(chunk.requests, chunk.size))
+        self._tokens.append(chunk.tokens)
         self._refused += len(chunk.refused)
 
     def _pass_on(self, chunk: Chunk, seal: Seal | None) -> None:
@@ -388,6 +432,17 @@ def _seconds(deadline: str | float) -> float:
     if not seconds:
         raise ConfigurationError(f"deadline is a span of time such as 90m, 36h or 2d, not {deadline!r}")
     return seconds
+
+
+def _limit(usd: float, asked: float | None) -> float:
+    """Check a limit of costs; 0, for none, is a setting, but as an argument a mistake."""
+    try:
+        amount = prices.picodollars(usd)
+    except ValueError:
+        amount = 0
+    if not amount and (asked is not None or usd):
+        raise ConfigurationError(f"max_cost_usd is an amount of dollars above 0, not {usd!r}")
+    return float(usd)
 
 
 def _model(model: str) -> str:

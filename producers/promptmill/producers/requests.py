@@ -14,9 +14,10 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
-from promptmill.producers import lint
+from promptmill.producers import lint, tokens
 from promptmill.producers.kinds import Kinds
 from promptmill.producers.shapes import Shape, UnfitSchema
+from promptmill.producers.tokens import Need
 
 MAX_KEY = 512
 MAX_METADATA = 16 * 1024
@@ -37,12 +38,13 @@ _TEXT_HEAD = b'"request":{"contents":[{"role":"user","parts":[{"text":'
 
 
 class Line(NamedTuple):
-    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, and why it is refused, if it is."""
+    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, why it is refused if it is, its tokens."""
 
     row: int
     key: str
     data: bytes
     refusal: str = ""
+    need: Need = Need()
 
 
 class WireKey(NamedTuple):
@@ -100,7 +102,9 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shap
         if not prompt.strip():
             return _refused(row, key, head, "the prompt is empty")
         try:
-            data = head + _TEXT_HEAD + _encode(prompt) + shape.after_text
+            text = _encode(prompt)
+            data = head + _TEXT_HEAD + text + shape.after_text
+            need = tokens.of_text(len(text) - 2, shape.size)
         except UnicodeEncodeError:
             return _refused(row, key, head, "the prompt holds half of a surrogate pair, which UTF-8 cannot carry")
     else:
@@ -110,7 +114,9 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shap
             head += _encode_metadata(metadata)
             if refusal := refusal or lint.check(request):
                 return _refused(row, key, head, refusal)
-            data = head + b'"request":' + _encode(shape.of_request(request)) + b"}\n"
+            shaped = shape.of_request(request)
+            body = _encode(shaped)
+            data, need = head + b'"request":' + body + b"}\n", tokens.of_request(shaped, len(body))
         except (_Unfit, UnfitSchema) as unfit:
             return _refused(row, key, head, str(unfit))
         except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
@@ -121,7 +127,7 @@ def _encode_line(tag: str, row: int, prompt: Prompt, max_bytes: int, shape: Shap
         )
     if request is not None and (refusal := kinds.admit(row, request)):
         return _refused(row, key, head, refusal)
-    return Line(row, key, data)
+    return Line(row, key, data, "", need)
 
 
 class _Unfit(Exception):

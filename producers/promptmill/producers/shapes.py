@@ -23,6 +23,8 @@ class Shape:
         config = b',"generationConfig":{"responseMimeType":"application/json","responseSchema":%s}' % schema
         self.after_text = b"}]}]%s}}\n" % (config if schema else b"")
         """What a line has after the text of a prompt that is a string."""
+        self.size = len(config) if schema else 0
+        """How many bytes that is more than without a schema."""
         self._own = {"responseMimeType": _JSON, "responseSchema": msgspec.Raw(schema)} if schema else {}
         self._kinds = _Kinds()
 

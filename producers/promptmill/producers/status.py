@@ -2,6 +2,8 @@
 
 import msgspec
 
+from promptmill.producers.costs import Cost
+
 OPEN_STATES = ("open", "submitting", "queued", "running", "delivering", "cancelling")
 END_STATES = ("succeeded", "partially_succeeded", "failed", "cancelled", "expired")
 
@@ -26,7 +28,10 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run: its state, counts and shards; times in seconds since the epoch, ``deadline`` in seconds since ``created``."""
+    """A run: its state, counts and shards; times in seconds since the epoch, ``deadline`` in seconds since ``created``.
+
+    ``cost`` has the estimate once the run is divided into shards, and what it cost when it is done.
+    """
 
     run: str
     state: str
@@ -42,6 +47,7 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     warning: str = ""
     shards: list[ShardStatus] = []
     labels: dict[str, str] = {}
+    cost: Cost | None = None
 
     @property
     def done(self) -> bool:
@@ -84,7 +90,8 @@ class Report(msgspec.Struct, frozen=True):
     """A finished run: counts that add up, tokens, failures by reason, and where the time went.
 
     ``seconds`` has the whole (``total``), what Vertex took from the first creation to the last end (``vertex``), ours
-    (``overhead``, the rest), and ours by stage. ``unaccounted`` is 0 or something is wrong with Promptmill.
+    (``overhead``, the rest), and ours by stage. ``unaccounted`` is 0 or something is wrong with Promptmill. ``cost`` is
+    what it cost, beside the estimate; None in reports of old.
     """
 
     run: str
@@ -107,3 +114,4 @@ class Report(msgspec.Struct, frozen=True):
     results: str
     sinks: list[str]
     error: str = ""
+    cost: Cost | None = None

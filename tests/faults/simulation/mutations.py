@@ -96,8 +96,8 @@ SAFEGUARDS = [
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "facts.put(bucket, names.plan(run), Plan(divide(seal.chunks, max_requests, max_bytes), facts.now()))",
-        "bucket.write(names.plan(run), facts.encode(Plan(divide(seal.chunks, max_requests, max_bytes), facts.now())))",
+        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said))",
+        "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said)))",
     ),
     Mutation(
         "the parts of an output are written down once",

@@ -4,7 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from promptmill.producers import Report
+from promptmill.producers import Cost, Estimate, Report
 from promptmill.producers.cli import report
 from promptmill.producers.cli.output import Shape
 from promptmill.producers.cli.sentences import translations
@@ -79,3 +79,18 @@ def test_a_report_for_programs_is_one_line_of_json(answers: Path, capsys: pytest
 
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line) == msgspec.to_builtins(REPORT) | {"emulated": True, "answers": str(answers)}
+
+
+def test_a_report_shows_estimate_and_cost_side_by_side(answers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    guess = Estimate(3, 0, 1200, 4000, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
+    cost = Cost(
+        usd=0.25, online_usd=0.5, by_kind={"output": 0.2}, billed={"input": 1234}, estimate=guess, checked="2026-10-14"
+    )
+
+    report.show(msgspec.structs.replace(REPORT, cost=cost), answers, Shape.table)
+
+    shown = capsys.readouterr().out
+    assert [line.split()[-2:] for line in shown.splitlines() if line.startswith("price  ")] == [["$0.500", "$0.250"]]
+    assert "days ago" in shown
+    report.show(msgspec.structs.replace(REPORT, cost=cost), answers, Shape.json)
+    assert json.loads(capsys.readouterr().out)["cost"]["estimate"]["usd"] == 0.5

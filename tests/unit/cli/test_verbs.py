@@ -1,5 +1,6 @@
 """The verbs as typed, as far as they need neither Redis nor anything else."""
 
+import json
 import logging
 import os
 import subprocess
@@ -14,7 +15,7 @@ from promptmill.producers.cli.app import app
 
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
-VERBS += ["validate", "cancel", "reconcile", "dead-letters", "lost-jobs"]
+VERBS += ["validate", "estimate", "costs", "models", "config", "cancel", "reconcile", "dead-letters", "lost-jobs"]
 SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -203,3 +204,20 @@ def test_down_where_nothing_runs_says_so(tmp_path: Path) -> None:
 
     assert result.exit_code == 0
     assert "nothing is running" in result.stderr
+
+
+def test_settings_are_shown_with_their_origin_and_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "rediss://me:geheim@broker:6379/0")
+    monkeypatch.setenv("PROMPTMILL_MODEL", "gemini-3.8-flash")
+    monkeypatch.setenv(
+        "PROMPTMILL_NAMED_SINKS", '{"shop": {"url": "postgresql://me:geheim@db/shop", "secret": "geheim"}}'
+    )
+
+    shown = CliRunner().invoke(app, ["config", "show", "--origin", "--format", "json"])
+    told = {row["variable"]: (row["value"], row["origin"]) for row in json.loads(shown.stdout)}
+
+    assert told["CELERY_BROKER_URL"] == ("rediss://me:***@broker:6379/0", "environment")
+    assert told["PROMPTMILL_MODEL"] == ("gemini-3.8-flash", "environment")
+    assert told["PROMPTMILL_NAMED_SINKS"] == ("***", "environment")
+    assert told["PROMPTMILL_POLL_INTERVAL"] == ("3.0", "default")
+    assert "geheim" not in shown.output + CliRunner().invoke(app, ["config", "show"]).output

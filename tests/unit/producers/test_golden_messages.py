@@ -31,6 +31,7 @@ from promptmill.producers.messages import (
 )
 from promptmill.producers.results import Error, Result
 from promptmill.producers.status import Report
+from promptmill.producers.tokens import Tokens
 from promptmill.workers import dead, facts, tasks
 from promptmill.workers.facts import (
     Aborted,
@@ -235,8 +236,26 @@ def test_a_message_of_a_run_with_callbacks_means_what_it_meant() -> None:
     )
 
 
+def test_a_message_of_a_run_with_a_limit_of_costs_means_what_it_meant() -> None:
+    """It is of version 2: a worker that would pass the limit over leaves it to one that does not."""
+    message = decode_ingest((V1 / "ingest-limit.msgpack").read_bytes())
+
+    assert message.run == msgspec.structs.replace(MANIFEST, max_cost_usd=2.5, v=RUN_VERSION)
+    assert message.seal and message.seal.tokens == [
+        Tokens(sent=2, text=20, most=114, largest=105, answers=320, named=64, longest=64, unnamed=1)
+    ]
+    assert decode_chunk(message.chunk).tokens == message.seal.tokens[0]
+
+
 @pytest.mark.parametrize(
-    "file", ["ingest.msgpack", "ingest-last.msgpack", "ingest-deadline.msgpack", "ingest-callbacks.msgpack"]
+    "file",
+    [
+        "ingest.msgpack",
+        "ingest-last.msgpack",
+        "ingest-deadline.msgpack",
+        "ingest-callbacks.msgpack",
+        "ingest-limit.msgpack",
+    ],
 )
 def test_what_a_later_producer_adds_to_a_message_is_passed_over(file: str) -> None:
     data = (V1 / file).read_bytes()

@@ -53,6 +53,15 @@ def test_a_recorded_payload_means_what_it_meant() -> None:
     assert station.status.requests == 2
 
 
+def test_a_payload_may_say_what_the_run_may_cost() -> None:
+    station = Station(Mill())
+
+    public.submit(station.services, public.decode(SMALLEST | {"max_cost_usd": 2.5}))
+
+    manifest = facts.get(station.mill.bucket, names.manifest(run_id("k")), Manifest)
+    assert (manifest.max_cost_usd, manifest.v) == (2.5, 2)
+
+
 def test_a_payload_that_comes_again_changes_nothing() -> None:
     station = Station(Mill())
     public.submit(station.services, public.decode(recorded()))

@@ -9,6 +9,8 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.producers.messages import Manifest, Seal
+from promptmill.producers.tokens import Tokens
+from promptmill.workers.money import Money
 from promptmill.workers.ports import Bucket, Job, Stored
 
 T = TypeVar("T")
@@ -23,20 +25,30 @@ class ShardPlan(msgspec.Struct, frozen=True):
     last_chunk: int
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """The shards of a run."""
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The shards of a run, and what it may cost."""
 
     shards: list[ShardPlan]
     at: float
+    money: Money | None = None
+
+    @property
+    def thresholds(self) -> list[int]:
+        """Input tokens above which a request has another price."""
+        return self.money.prices.thresholds if self.money and self.money.prices else [0]
 
 
-class Input(msgspec.Struct, frozen=True):
-    """A whole input file: its lines, its bytes, and how many rows of the shard were refused by lint."""
+class Input(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A whole input file: its lines, its bytes, and how many rows of the shard were refused by lint.
+
+    ``tokens``: what the lines of a later attempt may use, where the run has a limit of costs.
+    """
 
     requests: int
     size: int
     refused: int
     at: float
+    tokens: Tokens | None = None
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -97,7 +109,10 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What was counted: rows by state, failures by reason, tokens by kind, and lines that are no answer to any row."""
+    """What was counted: rows by state, failures by reason, tokens by kind, and lines that are no answer to any row.
+
+    ``tokens`` are by Google's names, ``billed`` by what is paid for them (see ``billing``).
+    """
 
     succeeded: int = 0
     failed: int = 0
@@ -106,6 +121,7 @@ class Counts(msgspec.Struct, frozen=True):
     duplicates: int = 0
     unknown: int = 0
     unreadable: int = 0
+    billed: dict[str, int] = {}
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -182,11 +198,15 @@ class Cancelled(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Aborted(msgspec.Struct, frozen=True):
-    """Why a run will never be submitted, and its state: ``failed``, ``cancelled`` or ``expired``."""
+    """Why a run will never be submitted, and its state: ``failed``, ``cancelled`` or ``expired``.
+
+    ``over_budget``: it may cost too much.
+    """
 
     reason: str
     state: str
     at: float
+    over_budget: bool = False
 
 
 def astuple(counts: Counts) -> tuple[int | dict[str, int], ...]:

@@ -4,7 +4,7 @@ from promptmill.config import names
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, Seal
 from promptmill.producers.status import ShardStatus
-from promptmill.workers import facts
+from promptmill.workers import billing, facts
 from promptmill.workers.facts import Created, Ended, Harvested, Input, Plan, RunFacts, Settled
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
@@ -19,7 +19,9 @@ def ingested(index: Index, run: str, chunk: Chunk, seal: Seal | None) -> bool:
 
 
 def planned(index: Index, run: str, plan: Plan) -> None:
-    """Note the shards of a run."""
+    """Note the shards of a run, and what it may cost."""
+    if plan.money:
+        index.note_expected(run, billing.expected(plan.money))
     for shard, rows in enumerate(plan.shards):
         index.set_shard(run, ShardStatus(shard, "planned", requests=rows.requests))
 

@@ -59,6 +59,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     max_attempts: int = 3
     retry_max_tokens: int = 0
     deadline: str | float | None = None
+    max_cost_usd: float | None = None
     link: Any = None
     link_error: Any = None
     link_results: Any = None

@@ -37,6 +37,7 @@ OURS = frozenset(
         "JOB_EXPIRED",
         "JOB_CANCELLED",
         "JOB_LOST",
+        "OVER_BUDGET",
     }
 )
 """What Vertex has no word for."""

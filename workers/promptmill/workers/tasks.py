@@ -13,7 +13,14 @@ import structlog
 from celery import shared_task
 
 from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, MessageRefused, Permanent, RunNotFound, Transient
+from promptmill.config.errors import (
+    ConfigurationError,
+    MessageRefused,
+    OverBudget,
+    Permanent,
+    RunNotFound,
+    Transient,
+)
 from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.producers.status import Report
 from promptmill.workers import facts, judging, progress, reconciling, steps, watching
@@ -82,7 +89,7 @@ def _check(run: str) -> None:
 
 @shared_task(bind=True, base=Opening, name="promptmill.plan")
 def plan(self: Stage, run: str) -> None:
-    """Check the response schema, callbacks and sinks, then divide the run into shards."""
+    """Check the response schema, callbacks, sinks and what the run may cost, then divide it into shards."""
     services, settings = self.services, self.services.settings
     manifest = facts.get(services.bucket, names.manifest(run), Manifest)
     try:
@@ -94,11 +101,18 @@ def plan(self: Stage, run: str) -> None:
         if manifest.tables:
             allowed.dataset(settings, manifest.tables)
             steps.tables.check(services.warehouse, manifest)
-    except ConfigurationError as refusal:
-        steps.ingest.abort(services.bucket, run, str(refusal), "failed")
+        made = steps.plan.plan(
+            services.bucket,
+            run,
+            settings.max_requests_per_job,
+            settings.max_bytes_per_job,
+            settings.max_cost_usd_per_run,
+        )
+    except (ConfigurationError, OverBudget) as refusal:
+        over_budget = isinstance(refusal, OverBudget)
+        steps.ingest.abort(services.bucket, run, str(refusal), "failed", over_budget=over_budget)
         self.send([Step("finish", run)])
         return
-    made = steps.plan.plan(services.bucket, run, settings.max_requests_per_job, settings.max_bytes_per_job)
     progress.planned(services.index, run, made)
     self.send(Step("shard", run, (index, steps.due.FIRST_ATTEMPT)) for index in range(len(made.shards)))
 
@@ -249,7 +263,7 @@ def callback(self: Stage, run: str) -> None:
 
 def _tell_end(services: Services, known: RunFacts, report: Report) -> None:
     progress.write_anew(services.index, services.bucket, known)
-    services.index.end_run(known.run, report.state, error=report.error, ended=time.time())
+    services.index.end_run(known.run, report.state, error=report.error, ended=time.time(), cost=report.cost)
 
 
 def _is_told(services: Services, run: str) -> bool:

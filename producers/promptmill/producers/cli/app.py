@@ -10,9 +10,12 @@ from promptmill.config.errors import PromptmillError
 from promptmill.producers.cli import (
     answers,
     cancel,
+    config,
+    costs,
     dead_letters,
     demo,
     doctor,
+    estimate,
     exits,
     gc,
     lost_jobs,
@@ -62,7 +65,7 @@ def promptmill(
 
     \b
     Exit codes: 0 all succeeded, 1 error, 2 usage, 3 partly succeeded, 4 failed,
-    5 cancelled, 6 expired, 124 the wait timed out, 130 stopped with Ctrl-C.
+    5 cancelled, 6 expired, 7 over budget, 124 the wait timed out, 130 stopped with Ctrl-C.
 
     \b
     Try it:   promptmill demo
@@ -71,7 +74,7 @@ def promptmill(
 
 
 for verbs in (
-    *(demo, submit, validate, runs, watch, answers, show, cancel, retry, stack, processes, doctor, reconcile),
-    *(dead_letters, lost_jobs, gc),
+    *(demo, submit, validate, estimate, costs, runs, watch, answers, show, cancel, retry, stack, processes),
+    *(doctor, config, reconcile, dead_letters, lost_jobs, gc),
 ):
     verbs.add_to(app)

@@ -1,7 +1,7 @@
 """What the exit code says.
 
-0 all succeeded · 1 error · 2 usage · 3 partly succeeded · 4 failed · 5 cancelled · 6 expired · 124 wait timed out ·
-130 stopped with Ctrl-C
+0 all succeeded · 1 error · 2 usage · 3 partly succeeded · 4 failed · 5 cancelled · 6 expired · 7 over budget · 124 wait
+timed out · 130 stopped with Ctrl-C
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,11 @@ from contextlib import contextmanager
 
 import typer
 
-from promptmill.config.errors import PromptmillError, WaitTimeout
+from promptmill.config.errors import OverBudget, PromptmillError, WaitTimeout
+from promptmill.producers.status import RunStatus
 
 ERROR = 1
+OVER_BUDGET = 7
 WAIT_TIMED_OUT = 124
 INTERRUPTED = 130
 _OF_STATE = {"succeeded": 0, "partially_succeeded": 3, "failed": 4, "cancelled": 5, "expired": 6}
@@ -22,8 +24,15 @@ def of_state(state: str) -> int:
     return _OF_STATE.get(state, 0)
 
 
+def of_status(status: RunStatus) -> int:
+    """Return the exit code for a run: one that its limit of costs has cut short was over budget, however else it went."""
+    return OVER_BUDGET if status.done and status.cost and status.cost.over_budget else of_state(status.state)
+
+
 def of_error(error: PromptmillError) -> int:
     """Return the exit code for an error."""
+    if isinstance(error, OverBudget):
+        return OVER_BUDGET
     return WAIT_TIMED_OUT if isinstance(error, WaitTimeout) else ERROR
 
 

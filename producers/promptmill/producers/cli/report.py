@@ -10,7 +10,7 @@ import typer
 
 from promptmill.config import spans
 from promptmill.producers import Report, Result
-from promptmill.producers.cli import output
+from promptmill.producers.cli import money, output
 from promptmill.producers.cli.output import Record, Shape
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ def show(report: Report, answers: Path, form: Shape) -> None:
     console.print(output.table(stages(report), "Time by stage"))
     console.print("\n" + summary(report))
     console.print(output.table(counts(report), "Counts"))
+    if report.cost:
+        console.print()
+        console.print(output.table(money.of_cost(report.cost), "Cost, had this been Google"))
+        console.print(money.age(report.cost.checked, report.cost.table))
     if report.failures:
         console.print()
         console.print(output.table(_pairs("reason", "requests", report.failures), "Failures"))

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from promptmill.config import spans
-from promptmill.producers.cli import output, words
+from promptmill.producers.cli import money, output, words
 from promptmill.producers.cli.arguments import OneFormat, RowsFormat, RunId, moment, span
 from promptmill.producers.cli.output import Format, Record, Shape
 from promptmill.producers.cli.submit import wait_for
@@ -126,6 +126,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("model", status.model),
         ("labels", ", ".join(f"{name}={value}" for name, value in status.labels.items())),
         ("requests", f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
+        ("cost", str(status.cost or "")),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
         ("late", f"{status.late:,} answers: promptmill results {status.run} --late" if status.late else ""),
         ("created", moment(status.created)),
@@ -147,8 +148,19 @@ def _row(status: "RunStatus", now: float) -> Record:
         "name": status.name,
         "done": f"{status.succeeded + status.failed:,} of {status.requests:,}",
         "failed": status.failed,
+        "cost": _cost(status),
         "age": spans.show(now - status.created),
     }
+
+
+def _cost(status: "RunStatus") -> str:
+    """What a run cost, or in brackets what is expected."""
+    cost = status.cost
+    if cost is None:
+        return ""
+    if status.done:
+        return money.amount(cost.usd)
+    return f"({money.amount(cost.estimate.usd)})" if cost.estimate and cost.estimate.usd is not None else ""
 
 
 def _summary(status: "RunStatus") -> Record:
@@ -161,6 +173,8 @@ def _summary(status: "RunStatus") -> Record:
         "succeeded": status.succeeded,
         "failed": status.failed,
         "jobs": status.jobs,
+        "usd": status.cost and status.cost.usd,
+        "estimated_usd": status.cost and status.cost.estimate and status.cost.estimate.usd,
         "warnings": len(status.warnings),
         "created": moment(status.created),
         "took": spans.show(status.ended - status.created) if status.ended else "",

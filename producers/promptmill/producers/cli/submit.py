@@ -68,6 +68,9 @@ def submit(
     system: arguments.System = None,
     config: arguments.Config = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the run for one row that cannot be sent.")] = False,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="What it may cost; refused when it could cost more.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -85,13 +88,12 @@ def submit(
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
     promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment
     """
-    if bool(file) == bool(prompt):
-        raise typer.BadParameter("give a FILE (or -), or --prompt TEXT")
+    source = source_of(file, prompt)
     rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
     if rows and not file:
         raise typer.BadParameter("--template makes prompts of the rows of a FILE (or -)")
     run = _send(
-        file or prompt or [],
+        source,
         rows,
         labels or [],
         sink or [],
@@ -104,6 +106,7 @@ def submit(
         response_schema=schema_option.find(response_schema),
         retry_schema_invalid=retry_schema_invalid,
         deadline=deadline,
+        max_cost_usd=max_cost_usd,
     )
     typer.echo(run.id)
     if wait:
@@ -118,8 +121,15 @@ def wait_for(run: "Run", timeout: float | None) -> None:
     ):
         status = run.wait(timeout, on_status)
     typer.echo(words.standing(status, time.time()), err=True)
-    if code := exits.of_state(status.state):
+    if code := exits.of_status(status):
         raise typer.Exit(code)
+
+
+def source_of(file: str, prompts: list[str] | None) -> str | list[str]:
+    """Return the FILE, or the prompts that are given as options."""
+    if bool(file) == bool(prompts):
+        raise typer.BadParameter("give a FILE (or -), or --prompt TEXT")
+    return file or prompts or []
 
 
 def _send(

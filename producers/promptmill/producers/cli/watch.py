@@ -53,7 +53,7 @@ def _watch_one(console: "Console", run: "Run") -> None:
 
     with Live(console=console, auto_refresh=False) as live:
         end = run.wait(on_status=lambda status: live.update(runs.portrait(status), refresh=True))
-    if code := exits.of_state(end.state):
+    if code := exits.of_status(end):
         raise typer.Exit(code)
 
 

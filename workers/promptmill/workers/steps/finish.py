@@ -8,9 +8,10 @@ import msgspec
 
 from promptmill.config import names, spans
 from promptmill.config.errors import NotFound, Transient
+from promptmill.producers.costs import Cost
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.status import Report
-from promptmill.workers import facts, reasons
+from promptmill.workers import billing, facts, limits, reasons
 from promptmill.workers.facts import Aborted, Cancelled, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps import callback, cancel
@@ -138,6 +139,7 @@ def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Attem
         overhead_seconds=round(max(seconds["total"] - vertex, 0.0), 3),
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=sinks,
+        cost=billing.cost_of(plan.money, counts.billed, over_budget=limits.REASON in counts.failures),
         error=next((one.created.refusal or one.ended.job.error_message for one in story if _went_wrong(one)), ""),
     )
 
@@ -214,5 +216,6 @@ def _unsubmitted(bucket: Bucket, manifest: Manifest, aborted: Aborted) -> Report
         overhead_seconds=seconds,
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=[],
+        cost=Cost(usd=0.0, over_budget=aborted.over_budget, limit_usd=manifest.max_cost_usd or None),
         error=aborted.reason,
     )

@@ -30,10 +30,10 @@ def _must_equal(chunk: Chunk, stored: Chunk) -> None:
         raise MessageRefused(f"chunk {chunk.index} is stored already, with other content")
 
 
-def abort(bucket: Bucket, run: str, reason: str, state: str) -> None:
+def abort(bucket: Bucket, run: str, reason: str, state: str, *, over_budget: bool = False) -> None:
     """Write down that a run is not to be submitted, unless it has been divided into shards already.
 
     An empty plan is what decides: two objects, a plan and a wish to have none, could both come to be.
     """
-    facts.put(bucket, names.aborted(run), facts.Aborted(reason, state, facts.now()))
+    facts.put(bucket, names.aborted(run), facts.Aborted(reason, state, facts.now(), over_budget))
     facts.put(bucket, names.plan(run), facts.Plan([], facts.now()))

@@ -15,6 +15,7 @@ from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Result
 from promptmill.workers import chances, facts, reasons
 from promptmill.workers.answers import Line, read, result_of
+from promptmill.workers.billing import Meter
 from promptmill.workers.chances import Chances
 from promptmill.workers.correlate import Unkeyed, request_hash
 from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
@@ -52,10 +53,11 @@ def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
 
 
 def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> None:
-    rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+    plan = facts.get(bucket, names.plan(run), Plan)
+    rows = plan.shards[index]
     wanted = wanted_rows(bucket, run, index, attempt, rows)
     more = chances.load(bucket, run, index, attempt)
-    reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, more)
+    reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, more, Meter(plan.thresholds))
     bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
     if reader.unkeyed:
         bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
@@ -70,11 +72,18 @@ def parts(bucket: Bucket, run: str, index: int, attempt: int) -> Parts:
 class PartReader:
     """Reads the lines of one part; what it saw is in ``parsed`` when ``results`` is exhausted.
 
-    Rows that have a chance to be mended are among those that a second try can mend.
+    Rows that have a chance to be mended are among those that a second try can mend. ``meter`` counts what is paid for.
     """
 
     def __init__(
-        self, tag: str, first_row: int, requests: int, attempt: int, wanted: int, more: Chances = _NONE
+        self,
+        tag: str,
+        first_row: int,
+        requests: int,
+        attempt: int,
+        wanted: int,
+        more: Chances = _NONE,
+        meter: Meter | None = None,
     ) -> None:
         self._tag = tag
         self._first_row = first_row
@@ -88,7 +97,7 @@ class PartReader:
         self._failed = bytearray((requests + 7) // 8)
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
-        self._tokens: Counter[str] = Counter()
+        self._meter = meter or Meter()
         self._unreadable_at: list[int] = []
         self.unkeyed: list[bytes] = []
 
@@ -117,7 +126,8 @@ class PartReader:
                 succeeded=self._counts["succeeded"],
                 failed=self._counts["failed"],
                 failures=dict(sorted(self._failures.items())),
-                tokens=dict(sorted(self._tokens.items())),
+                tokens=self._meter.tokens,
+                billed=self._meter.billed,
                 duplicates=self._counts["duplicates"],
                 unknown=self._counts["unknown"],
                 unreadable=self._counts["unreadable"],
@@ -154,7 +164,7 @@ class PartReader:
             self._passing[byte] |= mask
         self._cut_off[byte] |= mask * cut_off
         self._invalid[byte] |= mask * invalid
-        count(result, self._counts, self._failures, self._tokens)
+        count(result, self._counts, self._failures, self._meter)
         return result
 
     def _unkeyed_line(self, line: Line, data: bytes) -> bytes:

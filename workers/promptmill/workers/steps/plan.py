@@ -3,16 +3,37 @@
 from collections.abc import Iterator
 
 from promptmill.config import names
-from promptmill.producers.messages import ChunkSize, Seal
-from promptmill.workers import facts
+from promptmill.config.errors import OverBudget
+from promptmill.producers import prices
+from promptmill.producers.messages import ChunkSize, Manifest, Seal
+from promptmill.workers import facts, money
 from promptmill.workers.facts import Plan, ShardPlan
+from promptmill.workers.money import FindPrices
 from promptmill.workers.ports import Bucket
 
 
-def plan(bucket: Bucket, run: str, max_requests: int, max_bytes: int) -> Plan:
-    """Write the shard plan, or return the one that is there: limits may have changed, the plan does not."""
-    seal = facts.get(bucket, names.seal(run), Seal)
-    facts.put(bucket, names.plan(run), Plan(divide(seal.chunks, max_requests, max_bytes), facts.now()))
+def plan(
+    bucket: Bucket,
+    run: str,
+    max_requests: int,
+    max_bytes: int,
+    max_cost_usd: float = 0.0,
+    find_prices: FindPrices = prices.find,
+) -> Plan:
+    """Write the shard plan, or return the one that is there: limits and prices may have changed, the plan does not.
+
+    ``max_cost_usd`` is what this worker lets runs cost; 0: as much as they ask for. Raises OverBudget.
+    """
+    seal, manifest = facts.get(bucket, names.seal(run), Seal), facts.get(bucket, names.manifest(run), Manifest)
+    shards = divide(seal.chunks, max_requests, max_bytes)
+    limit = money.limit_of(manifest.max_cost_usd, max_cost_usd)
+    try:
+        said = money.of_run(manifest.model, seal, shards, limit, find_prices, facts.now())
+    except OverBudget:
+        if bucket.find(names.plan(run)) is None:
+            raise
+    else:
+        facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said))
     return facts.get(bucket, names.plan(run), Plan)
 
 

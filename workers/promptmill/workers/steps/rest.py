@@ -1,6 +1,6 @@
 """The rows of an attempt that no part answers by key: joined by their request, refused by lint, missing, or put off."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -32,6 +32,7 @@ class Rest:
         resolution: Resolution,
         ended: Ended,
         last: bool,
+        thresholds: Sequence[int],
     ) -> None:
         self._bucket = bucket
         self._run, self._index, self._attempt = run, index, attempt
@@ -41,7 +42,7 @@ class Rest:
         self._last = last
         self._passing = reasons.PASSING | ({ended.reason} if ended.again else frozenset())
         self._done = resolution.answered | resolution.again
-        self._tally = Tally()
+        self._tally = Tally(thresholds)
         self.wanted = wanted_rows(bucket, run, index, attempt, rows)
         self.mended = mending.load(bucket, run, index, attempt)
         self.cut_off = 0
@@ -63,6 +64,7 @@ class Rest:
         size = 0
         for result in self._results(unkeyed_parts):
             if self._put_off(result):
+                self._tally.meter.add(result.usage)
                 continue
             self._tally.add(result)
             held.append(_encode(result) + b"\n")

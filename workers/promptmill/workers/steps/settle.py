@@ -5,7 +5,7 @@ parts; a row without any gets a failure that says why. Answers that came back wi
 Rows whose failure may pass are put off to the next attempt, unless this was the last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import msgspec
@@ -32,18 +32,24 @@ def settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
 
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     folder = names.shard(run, index, attempt)
-    rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+    plan = facts.get(bucket, names.plan(run), Plan)
+    rows = plan.shards[index]
     ended = facts.get(bucket, folder + "ended.json", Ended)
     last = _is_last(bucket, run, attempt, ended)
     parts = facts.get(bucket, folder + "parts.json", Parts).numbers
     parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in parts]
     resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
-    files, counts = [], Counts()
+    files, counts, put_off = [], Counts(), resolution.again
     for part, one, drop in zip(parts, parsed, resolution.drops, strict=True):
         packed = facts.pack(drop.succeeded), facts.pack(drop.failed)
         files.append(ResultFile(names.results(run, index, attempt, part), *packed))
-        counts += _recount(bucket, files[-1], rows, one.counts, drop) if any(packed) else one.counts
-    rest = Rest(bucket, run, index, attempt, rows, resolution, ended, last)
+        if any(packed):
+            paid = put_off & facts.unpack(one.failed)
+            counts += _recount(bucket, files[-1], rows, one.counts, drop, paid, plan.thresholds)
+            put_off &= ~paid
+        else:
+            counts += one.counts
+    rest = Rest(bucket, run, index, attempt, rows, resolution, ended, last, plan.thresholds)
     rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
     return Settled(
         files=files + rest.files,
@@ -96,14 +102,21 @@ def _is_last(bucket: Bucket, run: str, attempt: int, ended: Ended) -> bool:
     return (attempt >= most and not ended.again) or bucket.find(names.cancelled(run)) is not None
 
 
-def _recount(bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop) -> Counts:
-    """Count a part anew without the rows that are passed over; their tokens were used all the same."""
-    tally = Tally()
+def _recount(
+    bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop, paid: int, thresholds: Sequence[int]
+) -> Counts:
+    """Count a part anew without the rows that are passed over.
+
+    Of those, the ``paid`` ones, which are put off, used tokens all the same; a row that is answered twice is paid for once.
+    """
+    tally, everyone = Tally(thresholds), (1 << rows.requests) - 1
     for result in kept_results(bucket, file, rows.first_row):
         tally.add(result)
+    others = ResultFile(file.name, facts.pack(everyone), facts.pack(everyone & ~paid))
+    for result in kept_results(bucket, others, rows.first_row) if paid else ():
+        tally.meter.add(result.usage)
     return msgspec.structs.replace(
         tally.counts(),
-        tokens=counts.tokens,
         duplicates=counts.duplicates + drop.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,

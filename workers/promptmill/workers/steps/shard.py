@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from promptmill.config import names
 from promptmill.producers.messages import Chunk, decode_chunk
-from promptmill.workers import facts, mending
+from promptmill.workers import facts, limits, mending
 from promptmill.workers.facts import Input, Plan, ShardPlan
+from promptmill.workers.limits import Bounds
 from promptmill.workers.mending import Mending
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.due import FIRST_ATTEMPT
@@ -17,10 +18,13 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     folder = names.shard(run, index, attempt)
     if bucket.find(folder + "input.json") is None:
         tally = _Tally()
+        if attempt > FIRST_ATTEMPT and limits.is_limited(bucket, run):
+            tally.bounds = limits.Bounds()
         rows = facts.get(bucket, names.plan(run), Plan).shards[index]
         wanted, mended = wanted_rows(bucket, run, index, attempt, rows), mending.load(bucket, run, index, attempt)
         size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, mended, tally))
-        facts.put(bucket, folder + "input.json", Input(tally.requests, size, tally.refused, facts.now()))
+        tokens = tally.bounds.tokens if tally.bounds else None
+        facts.put(bucket, folder + "input.json", Input(tally.requests, size, tally.refused, facts.now(), tokens))
     return facts.get(bucket, folder + "input.json", Input)
 
 
@@ -52,10 +56,11 @@ def lines(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[RowLine]:
 class _Tally:
     requests = 0
     refused = 0
+    bounds: Bounds | None = None
 
 
 def _input(bucket: Bucket, run: str, rows: ShardPlan, wanted: int, mended: Mending, tally: _Tally) -> Iterator[bytes]:
-    whole = wanted.bit_count() == rows.requests and not mended
+    whole = wanted.bit_count() == rows.requests and not mended and tally.bounds is None
     for chunk in _chunks(bucket, run, rows):
         if whole and not chunk.refused and _lies_within(chunk, rows):
             tally.requests += chunk.requests
@@ -83,5 +88,7 @@ def _fit(chunk: Chunk, rows: ShardPlan, wanted: int, mended: Mending, tally: _Ta
             tally.refused += 1
         else:
             kept.append(mended.apply(line, row - rows.first_row) + b"\n")
+            if tally.bounds:
+                tally.bounds.add(kept[-1])
     tally.requests += len(kept)
     return b"".join(kept)

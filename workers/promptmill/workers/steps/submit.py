@@ -19,7 +19,7 @@ from contextlib import suppress
 from promptmill.config import names
 from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, Unanswered
 from promptmill.producers.messages import Manifest
-from promptmill.workers import facts
+from promptmill.workers import facts, limits
 from promptmill.workers.facts import Cancelled, Created, Ended, Input, Intent
 from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
 from promptmill.workers.steps import tables
@@ -44,6 +44,8 @@ def submit(
     whole = facts.get(bucket, folder + "input.json", Input)
     if whole.requests == 0:
         return _write_down(bucket, folder, "", "no request of the shard can be sent")
+    if refusal := limits.refusal(bucket, run, index, attempt, whole):
+        return _write_down(bucket, folder, "", refusal, reason=limits.REASON)
     request = _request(bucket, run, index, attempt)
     intent = Intent(owner)
     if not facts.put(bucket, folder + "intent.json", intent):

@@ -1,0 +1,227 @@
+"""What Gemini's models cost, by kind of token, online and in batch jobs.
+
+The table is that of the library genai-prices, read as data only. Its own calculation would go wrong here: it gives the
+full price, without a word, where it knows no batch price; it has a near namesake stand in for a model that it does not
+know; and it is for one request, never for a sum. What it does not say is laid over it from Google's documentation of
+batch inference (docs.cloud.google.com/gemini-enterprise-agent-platform/models/capabilities/batch-inference, of
+2026-09-03): a batch job costs half of the online price, and the discount on cached tokens takes its place where tokens
+come from the cache, so those cost what they cost online.
+
+Prices are whole picodollars (10⁻¹² USD) a token, so that sums are exact and the same everywhere. A price that is not
+known is None, never 0. What is billed by other things than tokens (grounding by search) is in none of them.
+"""
+
+import re
+from datetime import UTC, date, datetime
+from decimal import ROUND_CEILING, Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, Provider
+
+KINDS = ("input", "input_audio", "cached", "cached_audio", "output", "output_image", "thoughts")
+"""Kinds of tokens that have a price of their own; ``thoughts`` cost what ``output`` does, and are kept apart for people."""
+DOLLAR = 10**12
+"""Picodollars."""
+
+_PUBLISHED = re.compile(
+    r"(?:projects/[\w.:-]+/locations/[\w-]+/)?publishers/google/models/([\w.@-]+)|(gemini-[\w.@-]+)"
+)
+_EDITION = re.compile(r"(-preview(-\d\d-\d{4})?)?([-@]\d{3}|@default|-latest)?$")
+_NOT_IN_BATCHES = re.compile(r"-(tts|live|embedding|omni|robotics)\b|flash-1\.5|pro-1\.5|gemini-(1\.|pro$)")
+_NAMES = {
+    "input": "input_mtok",
+    "input_audio": "input_audio_mtok",
+    "cached": "cache_read_mtok",
+    "cached_audio": "cache_audio_read_mtok",
+    "output": "output_mtok",
+    "output_image": "output_image_mtok",
+}
+_INSTEAD = {"input_audio": "input", "cached": "input", "cached_audio": "cached", "output_image": "output"}
+"""What is paid where the table has no price of that kind."""
+_BY_OTHER_THINGS = {"web_searches_kcount"}
+_VERIFIED = re.compile(r"verified on (\d{4}-\d\d-\d\d)")
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Picodollars a token by kind, for requests of more than ``above`` input tokens."""
+
+    above: int
+    per_token: dict[str, int]
+
+    def cost(self, tokens: dict[str, int]) -> int:
+        """Return the price in picodollars of tokens by kind, each kind one that has a price."""
+        return sum(self.per_token[kind] * count for kind, count in tokens.items())
+
+
+class Prices(msgspec.Struct, frozen=True):
+    """What a model costs on one day: in ``batch`` jobs and ``online``, the dearer rate of long requests last.
+
+    ``table`` is where that is from, ``checked`` the day on which its source was last compared with Google's pages,
+    ``on`` the day whose prices these are; both as ISO dates. ``context``: input tokens that a request may have, 0 when
+    not known.
+    """
+
+    model: str
+    table: str
+    checked: str
+    on: str
+    batch: list[Rate]
+    online: list[Rate]
+    context: int = 0
+
+    @property
+    def thresholds(self) -> list[int]:
+        """Input tokens above which a request costs more, rising; the first is 0."""
+        return [rate.above for rate in self.batch]
+
+    def age(self, today: date) -> int:
+        """Return how many days ago the prices were compared with Google's."""
+        return max((today - date.fromisoformat(self.checked)).days, 0)
+
+
+def find(model: str, at: datetime | None = None) -> Prices | None:
+    """Return the prices of a model (``gemini-…`` or ``publishers/google/models/gemini-…``) at a time, now if none is given.
+
+    None when they are not known: a tuned model, one of another publisher, one that has no batch jobs or that the table
+    does not have, or when the library is not installed (``pip install 'promptmill[prices]'``).
+    """
+    found = _PUBLISHED.fullmatch(model)
+    provider = _google()
+    if found is None or provider is None:
+        return None
+    name = found[1] or found[2]
+    info = None if _NOT_IN_BATCHES.search(name) else _info(provider, name)
+    return _prices(info, at or datetime.now(UTC)) if info else None
+
+
+def known(at: datetime | None = None) -> list[Prices]:
+    """Return the prices of all models in the table that have batch jobs and are not retired."""
+    provider = _google()
+    infos = (
+        [info for info in provider.models if info.id.startswith("gemini-") and not info.deprecated] if provider else []
+    )
+    fit = [info for info in infos if not _NOT_IN_BATCHES.search(info.id)]
+    return [prices for info in fit if (prices := _prices(info, at or datetime.now(UTC)))]
+
+
+def table() -> str:
+    """Return the name and version of the price table; "" when it is not installed."""
+    if _google() is None:
+        return ""
+    import genai_prices
+
+    return f"genai-prices {genai_prices.__version__}"
+
+
+def dollars(picodollars: int) -> float:
+    """Return an amount in USD, to the last digit that a float has."""
+    return picodollars / DOLLAR
+
+
+def picodollars(dollars: float | str) -> int:
+    """Return an amount of USD as whole picodollars, a fraction of one left out; raises ValueError for what is none."""
+    try:
+        amount = int(Decimal(str(dollars)) * DOLLAR)
+    except (ArithmeticError, ValueError):
+        amount = -1
+    if amount < 0:
+        raise ValueError(f"{dollars!r} is not an amount of dollars")
+    return amount
+
+
+@cache
+def _google() -> "Provider | None":
+    try:
+        from genai_prices.data_snapshot import get_snapshot
+    except ModuleNotFoundError:
+        return None
+    return next((provider for provider in get_snapshot().providers if provider.id == "google"), None)
+
+
+def _info(provider: "Provider", name: str) -> "ModelInfo | None":
+    """Find a model that has this very name, but for the edition; the library takes what only begins alike, too."""
+    plain = _EDITION.sub("", name, count=1)
+    for wanted in (name, plain):
+        info = provider.find_model(wanted)
+        if info and _EDITION.sub("", info.id, count=1) == plain:
+            return info
+    return None
+
+
+def _prices(info: "ModelInfo", at: datetime) -> Prices | None:
+    standard, reduced = info.get_prices(at), info.get_prices(at, {"processing": "batch"})
+    own = {
+        name for variant in info.price_variants or [] if _is_for_batches(variant, at) for name in _given(variant.prices)
+    }
+    if not {"input_mtok", "output_mtok"} <= _given(standard) <= {*_NAMES.values(), *_BY_OTHER_THINGS}:
+        return None
+    online = {kind: _steps(getattr(standard, name)) for kind, name in _NAMES.items() if name in _given(standard)}
+    halved = {name: _steps(getattr(reduced, name)) for name in own}
+    batch = {kind: _batch(kind, steps, halved.get(_NAMES[kind])) for kind, steps in online.items()}
+    return Prices(
+        model=info.id,
+        table=table(),
+        checked=_checked(info, at),
+        on=at.astimezone(UTC).date().isoformat(),
+        batch=_rates(batch),
+        online=_rates(online),
+        context=info.context_window or 0,
+    )
+
+
+def _given(prices: Any) -> set[str]:
+    return {name for name, value in vars(prices).items() if value is not None}
+
+
+def _is_for_batches(variant: Any, at: datetime) -> bool:
+    return variant.when == {"processing": "batch"} and (variant.constraint is None or variant.constraint.active(at))
+
+
+def _steps(price: Any) -> dict[int, Decimal]:
+    """Return USD per million tokens by the input tokens of a request above which they are paid."""
+    if isinstance(price, Decimal):
+        return {0: price}
+    return {0: price.base} | {tier.start: tier.price for tier in price.tiers}
+
+
+def _batch(kind: str, online: dict[int, Decimal], batch: dict[int, Decimal] | None) -> dict[int, Decimal]:
+    """Return the price of a kind in batch jobs, where the table may have none."""
+    if kind.startswith("cached"):
+        return online
+    return batch or {above: price / 2 for above, price in online.items()}
+
+
+def _rates(steps: dict[str, dict[int, Decimal]]) -> list[Rate]:
+    thresholds = sorted({above for kind in steps.values() for above in kind})
+    return [
+        Rate(above, _complete({kind: _in_force(step, above) for kind, step in steps.items()})) for above in thresholds
+    ]
+
+
+def _in_force(steps: dict[int, Decimal], above: int) -> int:
+    price = steps[max(step for step in steps if step <= above)]
+    return int((price * 10**6).to_integral_value(ROUND_CEILING))
+
+
+def _complete(rates: dict[str, int]) -> dict[str, int]:
+    for kind, other in _INSTEAD.items():
+        rates.setdefault(kind, rates[other])
+    return {kind: rates["output" if kind == "thoughts" else kind] for kind in KINDS}
+
+
+def _checked(info: "ModelInfo", at: datetime) -> str:
+    """Return the day on which the batch prices of a model were verified, by the table's own words, or of any model."""
+    today = at.astimezone(UTC).date().isoformat()
+    own = [day for day in _VERIFIED.findall(info.price_comments or "") if day <= today]
+    return max(own or [day for day in _verified_at_all() if day <= today], default="1970-01-01")
+
+
+@cache
+def _verified_at_all() -> tuple[str, ...]:
+    provider = _google()
+    comments = " ".join(info.price_comments or "" for info in provider.models) if provider else ""
+    return tuple(_VERIFIED.findall(comments))
