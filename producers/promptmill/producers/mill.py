@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import json
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,32 +11,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from promptmill.config import spans
-from promptmill.config.errors import ConfigurationError, EmptyRun, IdempotencyConflict, InvalidRequest, RunNotFound
+from promptmill.config.errors import EmptyRun, InvalidRequest, RunNotFound
 from promptmill.config.tables import SCHEME, parse_dataset
-from promptmill.producers import callbacks, prices, schemas, sinks
+from promptmill.producers import callbacks, options, prices, schemas, sinks
 from promptmill.producers import estimate as estimating
 from promptmill.producers.bills import By, Total, totals
-from promptmill.producers.chunks import Keys, cut, measure
+from promptmill.producers.chunks import measure
 from promptmill.producers.connection import Connection
 from promptmill.producers.estimate import Estimate
 from promptmill.producers.files import read_prompts
 from promptmill.producers.index import Index
-from promptmill.producers.messages import (
-    MAX_ATTEMPTS,
-    RUN_VERSION,
-    VERSION,
-    Chunk,
-    ChunkSize,
-    Manifest,
-    Seal,
-    SinkSpec,
-)
+from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest, SinkSpec
 from promptmill.producers.requests import Line, Prompt, encode_lines
 from promptmill.producers.runs import Run, bucket_access
 from promptmill.producers.sources import is_of_bigquery, open_source
+from promptmill.producers.submission import Submission
 from promptmill.producers.table_runs import prompts_of, split_output
-from promptmill.producers.tokens import Tokens
 from promptmill.producers.validation import Validation, validate
 
 if TYPE_CHECKING:
@@ -45,9 +34,6 @@ if TYPE_CHECKING:
     from promptmill.producers.sender import Sender
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_MODEL = re.compile(
-    r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?[\w.@-]+"
-)
 
 ROW_OPTIONS = frozenset({"template", "key", "metadata", "media", "system_instruction", "generation_config"})
 """Those of ``submit_rows`` that are not of ``submit``."""
@@ -131,20 +117,20 @@ class Promptmill:
         Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
         """
         schema = schemas.of_run(response_schema, retry=retry_schema_invalid)
-        limit = _limit(self.settings.max_cost_usd_per_run if max_cost_usd is None else max_cost_usd, max_cost_usd)
+        limit = options.limit(max_cost_usd, self.settings.max_cost_usd_per_run)
         manifest = Manifest(
             run=run_id(idempotency_key),
-            model=_model(model or self.settings.require("model")),
+            model=options.model(model or self.settings.require("model")),
             created=time.time(),
             name=name,
             labels=dict(labels or {}),
             sinks=[*sinks, *callbacks.sinks(link_results)],
             idempotent=idempotency_key is not None,
-            max_attempts=_attempts(max_attempts),
-            retry_max_tokens=_tokens(retry_max_tokens),
+            max_attempts=options.attempts(max_attempts),
+            retry_max_tokens=options.tokens(retry_max_tokens),
             response_schema=schema.checked,
             retry_schema_invalid=retry_schema_invalid,
-            deadline=self.settings.run_deadline if deadline is None else _seconds(deadline),
+            deadline=self.settings.run_deadline if deadline is None else options.seconds(deadline),
             tables=parse_dataset(tables) if tables else "",
             link=callbacks.chains("link", link),
             link_error=callbacks.chains("link_error", link_error),
@@ -164,8 +150,7 @@ class Promptmill:
         strict: bool = False,
     ) -> Run:
         lines = _show(encoded, on_refused, strict)
-        submission = _Submission(manifest, self.index, self._sender, on_sent)
-        submission.send(lines, self.settings.chunk_bytes)
+        Submission(manifest, self.index, self._sender, on_sent).send(lines, self.settings.chunk_bytes)
         return Run(manifest.run, self.settings, self.index)
 
     def estimate(
@@ -182,7 +167,7 @@ class Promptmill:
         ``source`` and ``rows`` are as in ``validate``. Raises InvalidRequest, ConfigurationError, PromptmillError.
         """
         prompts = self.prompts(source, **rows)
-        model = _model(model or self.settings.require("model"))
+        model = options.model(model or self.settings.require("model"))
         sent = schemas.of_run(response_schema, retry=False).sent
         encoded = encode_lines(run_id("estimate"), prompts, self.settings.max_request_bytes, sent)
         lines = _show(encoded, on_refused, strict=False)
@@ -304,95 +289,6 @@ class Promptmill:
         return [Run(run, self.settings, self.index) for run in self.index.runs(limit)]
 
 
-class _Submission:
-    """One pass over the lines of a run. The last chunk is held back, so that it can carry the seal."""
-
-    def __init__(
-        self, manifest: Manifest, index: Index, sender: "Sender", on_sent: Callable[[int], None] | None
-    ) -> None:
-        self._manifest = manifest
-        self._index = index
-        self._sender = sender
-        self._on_sent = on_sent
-        self._stored: dict[int, str] = {}
-        self._sealed = 0
-        self._sizes: list[ChunkSize] = []
-        self._tokens: list[Tokens] = []
-        self._refused = 0
-        self._sent_any = False
-
-    def send(self, lines: Iterable[Line], chunk_bytes: int) -> None:
-        if self._manifest.idempotent:
-            self._recall()
-        keys = Keys()
-        try:
-            last = self._send_all_but_last(cut(keys.watch(lines), chunk_bytes))
-            self._check_whole(keys)
-        except BaseException as error:
-            self._give_up(error)
-            raise
-        self._pass_on(last, Seal(self._sizes, self._tokens))
-        if not self._sealed:
-            self._index.note_sent(self._manifest.run, self._rows())
-
-    def _recall(self) -> None:
-        known = self._index.find_manifest(self._manifest.run)
-        if known is None:
-            return
-        if known.content() != self._manifest.content():
-            raise IdempotencyConflict("this idempotency key belongs to a run with another model, name or options")
-        self._manifest = known
-        self._stored = self._index.stored_chunks(known.run)
-        self._sealed = self._index.sealed_chunks(known.run)
-
-    def _send_all_but_last(self, chunks: Iterator[Chunk]) -> Chunk:
-        held: Chunk | None = None
-        for chunk in chunks:
-            if held is not None:
-                self._pass_on(held, None)
-            self._note(chunk)
-            held = chunk
-        if held is None:
-            raise EmptyRun("there is not one prompt in the run")
-        return held
-
-    def _note(self, chunk: Chunk) -> None:
-        """Compare a chunk with what is known of it; one that was lost on its way is not known, and is sent again."""
-        stored = self._stored.get(chunk.index, chunk.sha256.hex())
-        if stored != chunk.sha256.hex() or (self._sealed and chunk.index >= self._sealed):
-            raise IdempotencyConflict(
-                f"this idempotency key belongs to a run with other content: it differs within rows {chunk.first_row} "
-                f"to {chunk.first_row + chunk.requests - 1}"
-            )
-        self._sizes.append(ChunkSize(chunk.requests, chunk.size))
-        self._tokens.append(chunk.tokens)
-        self._refused += len(chunk.refused)
-
-    def _pass_on(self, chunk: Chunk, seal: Seal | None) -> None:
-        if chunk.index not in self._stored or (seal and not self._sealed):
-            if not self._sent_any:
-                self._index.open_run(self._manifest)
-            self._sent_any = True
-            self._sender.send(self._manifest, chunk, seal)
-        if self._on_sent:
-            self._on_sent(chunk.first_row + chunk.requests - 1)
-
-    def _check_whole(self, keys: Keys) -> None:
-        if self._refused == self._rows():
-            raise EmptyRun(f"not one of the {self._refused:,} prompts can be sent")
-        keys.check()
-        if self._sealed and self._sealed != len(self._sizes):
-            raise IdempotencyConflict("this idempotency key belongs to a run with more rows")
-
-    def _rows(self) -> int:
-        return sum(size.requests for size in self._sizes)
-
-    def _give_up(self, error: BaseException) -> None:
-        """A run that may be sent again stays open; any other will never be whole, and must not wait for more."""
-        if self._sent_any and not self._manifest.idempotent:
-            self._sender.abort(self._manifest.run, f"the producer gave up: {type(error).__name__}")
-
-
 def _show(lines: Iterable[Line], on_refused: Callable[[Line], None] | None, strict: bool) -> Iterator[Line]:
     for line in lines:
         if line.refusal and on_refused:
@@ -410,42 +306,3 @@ def run_id(idempotency_key: str | None) -> str:
         return str(ULID()).lower()
     number = int.from_bytes(hashlib.sha256(idempotency_key.encode()).digest()[:16], "big")
     return "k" + "".join(_ALPHABET[number >> 5 * place & 31] for place in range(25))
-
-
-def _attempts(number: int) -> int:
-    if not 1 <= number <= MAX_ATTEMPTS:
-        raise ConfigurationError(f"max_attempts is a number from 1 to {MAX_ATTEMPTS}, not {number}")
-    return number
-
-
-def _tokens(number: int) -> int:
-    if not isinstance(number, int) or number < 0:
-        raise ConfigurationError(f"retry_max_tokens is a number of tokens, not {number!r}")
-    return number
-
-
-def _seconds(deadline: str | float) -> float:
-    try:
-        seconds = spans.parse(str(deadline))
-    except ValueError:
-        seconds = 0.0
-    if not seconds:
-        raise ConfigurationError(f"deadline is a span of time such as 90m, 36h or 2d, not {deadline!r}")
-    return seconds
-
-
-def _limit(usd: float, asked: float | None) -> float:
-    """Check a limit of costs; 0, for none, is a setting, but as an argument a mistake."""
-    try:
-        amount = prices.picodollars(usd)
-    except ValueError:
-        amount = 0
-    if not amount and (asked is not None or usd):
-        raise ConfigurationError(f"max_cost_usd is an amount of dollars above 0, not {usd!r}")
-    return float(usd)
-
-
-def _model(model: str) -> str:
-    if not _MODEL.fullmatch(model):
-        raise ConfigurationError(f"model {model!r} is not a model's name, such as gemini-3.8-flash")
-    return model if "/" in model else f"publishers/google/models/{model}"
