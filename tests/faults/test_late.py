@@ -16,7 +16,7 @@ SECONDS = {"PROMPTMILL_LATE_QUEUED_SECONDS": "2", "PROMPTMILL_LATE_OPEN_SECONDS"
 
 
 def test_a_job_that_waits_for_too_long_is_told_of_until_it_runs(mills: Mills) -> None:
-    with mills.mill("late", SECONDS) as mill:
+    with mills.mill("late-job", SECONDS) as mill:
         mill.site.fault("job", "queued", seconds=12, match={"model": f"*/{MODEL}"})
         mill.work()
         run = mill.submit(4, model=MODEL)

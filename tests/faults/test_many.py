@@ -22,6 +22,10 @@ RUNS = 150
 LIFE = 120.0
 
 
+TURNS = 5
+"""Submits that may get their turn meanwhile, one a minute, and end, as their run is made up."""
+
+
 @pytest.fixture
 def slow_to_create(tmp_path: Path) -> Iterator[Site]:
     """A worker that creates jobs, one a minute."""
@@ -50,7 +54,7 @@ def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_
         until(lambda: not broker.llen(JOBS), LIFE, "a worker that has taken them all")
         held: Any = broker.hlen("promptmill.unacked")
         seconds = stop(slow_to_create, "poll")
-        until(lambda: waiting(broker) >= WAITING, LIFE, "all submits in the queue, or with the next worker")
+        until(lambda: waiting(broker) >= WAITING - TURNS, LIFE, "all submits in the queue, or with the next worker")
 
     print(f"{held} submits held; stopped {seconds:.1f} s after SIGTERM")  # noqa: T201 - a measurement
     assert held > WAITING * 0.9

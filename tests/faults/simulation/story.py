@@ -68,7 +68,7 @@ def _submission(rng: random.Random, key: str) -> Submission:
         key=key,
         prompts=prompts,
         max_attempts=rng.randint(1, 3),
-        sinks=[SinkSpec("bucket", "gs://simulated/sink")][: rng.choice((0, 1, 1, 1))],
+        sinks=[SinkSpec("jsonl", "gs://simulated/sink")][: rng.choice((0, 1, 1, 1))],
         cancel_after=rng.choice((0, 0, 0, rng.uniform(1, 200))),
         deadline=rng.choice((None, None, None, rng.uniform(20, 300))),
         calls=rng.choice((False, True)),
