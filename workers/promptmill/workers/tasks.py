@@ -129,13 +129,13 @@ def shard(self: Stage, run: str, index: int, attempt: int) -> None:
 def submit(self: Stage, run: str, index: int, attempt: int) -> None:
     """Create the shard's job, and see that it is polled."""
     services = self.services
-    if _uses_tables(self, run):
-        steps.tables.bring_in(services.warehouse, services.bucket, run, index, attempt)
     room = watching.may_create(services, run, index, attempt)
     if isinstance(room, Wait):
         self.wait(room)
     if not room:
         return
+    if _uses_tables(self, run):
+        steps.tables.bring_in(services.warehouse, services.bucket, run, index, attempt)
     owner, settle = secrets.token_hex(8), services.settings.settle_seconds
     made = steps.submit.submit(services.bucket, services.jobs, run, index, attempt, owner=owner, settle_seconds=settle)
     if isinstance(made, Wait):
