@@ -49,18 +49,24 @@ def produce(site: Site, file: Path, requests: int) -> int:
     answers = file.with_name("answers.jsonl")
     command = [sys.executable, "-m", "promptmill.producers.cli", "submit", str(file), "--wait"]
     sink = ["--sink", str(answers), "--sink", "gs://promptmill-local/answers/"]
-    with subprocess.Popen([*command, *sink], env=site.everything, stdout=subprocess.DEVNULL) as producer:
+    seen = watched([*command, *sink], site.everything, 900, f"the end of a run of {requests:,}")
+    with answers.open("rb") as lines:
+        assert sum(1 for _ in lines) == requests
+    return seen
+
+
+def watched(command: list[str], environment: dict[str, str], seconds: float, what: str) -> int:
+    """Run a command, which must end well; returns the peak of its process in MB, which grows until it ends."""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         seen = 0
 
         def ended() -> bool:
             nonlocal seen
-            seen = max(seen, peak(producer.pid))
-            return producer.poll() is not None
+            seen = max(seen, peak(process.pid))
+            return process.poll() is not None
 
-        until(ended, 900, f"the end of a run of {requests:,}")
-        assert producer.returncode == 0
-    with answers.open("rb") as lines:
-        assert sum(1 for _ in lines) == requests
+        until(ended, seconds, what)
+        assert process.returncode == 0
     return seen
 
 

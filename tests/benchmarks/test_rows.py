@@ -1,7 +1,6 @@
 """The peak memory of a producer that sends a million rows of a file through a template, and how long it takes."""
 
 import csv
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,8 +10,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from benchmarks.test_memory import peak
-from deadline import until
+from benchmarks.test_memory import watched
 from measurement import Tell
 from stack import Site, running
 
@@ -41,16 +39,8 @@ def send(site: Site, path: Path) -> tuple[float, int]:
     """Send a file with `promptmill submit`; returns the seconds and the peak of that process in MB."""
     options = ["--template", "Is this review of {{ product }} good? {{ text }}", "--key", "id", "--metadata", "shop"]
     command = [sys.executable, "-m", "promptmill.producers.cli", "submit", str(path), *options]
-    started, seen = time.monotonic(), 0
-    with subprocess.Popen(command, env=site.everything | NO_LIMIT, stdout=subprocess.DEVNULL) as producer:
-
-        def ended() -> bool:
-            nonlocal seen
-            seen = max(seen, peak(producer.pid))
-            return producer.poll() is not None
-
-        until(ended, 1_800, f"the last of {ROWS:,} rows")
-        assert producer.returncode == 0
+    started = time.monotonic()
+    seen = watched(command, site.everything | NO_LIMIT, 1_800, f"the last of {ROWS:,} rows")
     return time.monotonic() - started, seen
 
 

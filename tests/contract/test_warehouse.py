@@ -171,15 +171,21 @@ def test_a_table_is_extracted_into_files_of_json_once(
     assert {"shop": [7]} in [line["metadata"] for line in lines]
 
 
-def test_a_merge_replaces_equal_rows_and_adds_the_others(
-    warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str]
-) -> None:
+def with_a_newer_one(warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str]) -> Table:
+    """Load an answer of an earlier run into the table, and those of a later one into another, which is returned."""
     source = table._replace(name=f"s{table.name}")
     warehouse.create(source, COLUMNS, days=1)
     warehouse.load(job(table), [put("old.jsonl", ROW.replace(b'"r"', b'"earlier"'))])
     warehouse.load(job(source), [put("new.jsonl", ROW + FAILED)])
     through(warehouse, job(table))
     through(warehouse, job(source))
+    return source
+
+
+def test_a_merge_replaces_equal_rows_and_adds_the_others(
+    warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str]
+) -> None:
+    source = with_a_newer_one(warehouse, table, put)
 
     warehouse.merge(job(table, "by-run"), source, ("run", "key"))
     assert through(warehouse, job(table, "by-run")) == JobState(True)
@@ -189,12 +195,7 @@ def test_a_merge_replaces_equal_rows_and_adds_the_others(
 def test_a_merge_by_key_leaves_the_newest_answer(
     warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str]
 ) -> None:
-    source = table._replace(name=f"s{table.name}")
-    warehouse.create(source, COLUMNS, days=1)
-    warehouse.load(job(table), [put("old.jsonl", ROW.replace(b'"r"', b'"earlier"'))])
-    warehouse.load(job(source), [put("new.jsonl", ROW + FAILED)])
-    through(warehouse, job(table))
-    through(warehouse, job(source))
+    source = with_a_newer_one(warehouse, table, put)
 
     for _ in range(2):
         warehouse.merge(job(table, "by-key"), source, ("key",))

@@ -66,13 +66,13 @@ class GoogleStorage:
 
     def has_bucket(self, bucket: str) -> bool:
         """One look at the bucket."""
-        with _translated(bucket):
+        with translated(bucket):
             return bool(self._client.bucket(bucket).exists())
 
     def expand(self, uri: str) -> list[str]:
         """Lists by prefix for a wildcard; otherwise looks for the object."""
         bucket, name = split_uri(uri)
-        with _translated(uri):
+        with translated(uri):
             if "*" in name:
                 return sorted(self._matching(bucket, name))
             return [uri] if self._client.bucket(bucket).blob(name).exists() else []
@@ -80,7 +80,7 @@ class GoogleStorage:
     def open(self, uri: str) -> IO[bytes]:
         """Reads ranges of `READ_CHUNK`; buffered, because the client's own reader has no fast readline."""
         bucket, name = split_uri(uri)
-        with _translated(uri):
+        with translated(uri):
             blob = self._client.bucket(bucket).get_blob(name)
         if blob is None:
             raise FileNotFoundError(uri)
@@ -90,7 +90,7 @@ class GoogleStorage:
         """Uploads in pieces of `WRITE_CHUNK`."""
         bucket, name = split_uri(uri)
         content.seek(0)
-        with _translated(uri):
+        with translated(uri):
             blob = self._client.bucket(bucket).blob(name, chunk_size=WRITE_CHUNK)
             blob.upload_from_file(content, content_type="application/jsonl", checksum=None)
 
@@ -111,15 +111,15 @@ class _Translating(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        with _translated(self._uri):
+        with translated(self._uri):
             piece = self._stream.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
 
 
 @contextmanager
-def _translated(place: str) -> Iterator[None]:
-    """The only place that knows the errors of the storage client."""
+def translated(place: str) -> Iterator[None]:
+    """Turn the errors of Google's clients, of storage and of BigQuery, into those of the seams."""
     from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
     from requests.exceptions import RequestException

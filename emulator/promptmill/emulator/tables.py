@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, Any, Protocol
 
 import msgspec
 
 from .errors import INVALID_ARGUMENT, JobFailed
-from .storage import StorageFailed
+from .storage import StorageFailed, translated
 
 RESERVED = ("response", "status")
 _NOT_PASSED = frozenset({"RECORD", "STRUCT", "RANGE", "DATETIME", "GEOGRAPHY"})
@@ -56,7 +55,7 @@ class GoogleTables:
         """One look at the dataset."""
         from google.api_core.exceptions import NotFound
 
-        with _translated(uri):
+        with translated(uri):
             try:
                 self._client.get_dataset(_name(uri).rpartition(".")[0])
             except NotFound:
@@ -65,16 +64,16 @@ class GoogleTables:
 
     def lines(self, uri: str) -> Iterator[bytes]:
         """Reads pages of a thousand."""
-        with _translated(uri):
+        with translated(uri):
             table = self._client.get_table(_name(uri))
             _check([(field.name, field.field_type) for field in table.schema])
             for row in self._client.list_rows(table, page_size=1000):
-                yield msgspec.json.encode(_decoded(dict(row.items())), enc_hook=str) + b"\n"
+                yield msgspec.json.encode(_decoded(uri, dict(row.items())), enc_hook=str) + b"\n"
 
     def write(self, source: str, uri: str, lines: IO[bytes]) -> None:
         """One load job."""
         lines.seek(0)
-        with _translated(uri):
+        with translated(uri):
             passed = [field for field in self._client.get_table(_name(source)).schema if _comes_back(field)]
             own = [("response", "JSON"), ("status", "STRING"), ("processed_time", "TIMESTAMP")]
             schema = passed + [self._bigquery.SchemaField(name, kind) for name, kind in own]
@@ -97,26 +96,14 @@ def _check(columns: list[tuple[str, str]]) -> None:
             raise JobFailed(INVALID_ARGUMENT, f"The input table must not have a column `{name}`: the name is reserved.")
 
 
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(row["request"], str):
+def _decoded(uri: str, row: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(row["request"], str):
+        return row
+    try:
         return row | {"request": msgspec.json.decode(row["request"])}
-    return row
+    except msgspec.DecodeError as error:
+        raise StorageFailed(f"{uri}: {error}") from error
 
 
 def _comes_back(field: Any) -> bool:
     return field.mode != "REPEATED" and field.field_type not in _NOT_PASSED
-
-
-@contextmanager
-def _translated(place: str) -> Iterator[None]:
-    from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
-    from requests.exceptions import RequestException
-
-    try:
-        yield
-    except NotFound as error:
-        raise FileNotFoundError(place) from error
-    except Forbidden as error:
-        raise PermissionError(place) from error
-    except (GoogleAPIError, RequestException, ConnectionError, msgspec.DecodeError) as error:
-        raise StorageFailed(f"{place}: {error}") from error

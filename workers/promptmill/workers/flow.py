@@ -1,7 +1,6 @@
 """Puts steps into Celery, and keeps note of those under way so that a sweep does not send them again."""
 
 import secrets
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,6 +10,7 @@ from kombu.exceptions import OperationalError
 from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.config.queues import Takeover
+from promptmill.workers import beside
 from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.steps.step import Step
 
@@ -94,10 +94,8 @@ class Note:
         self._step = step
         self._life = takeover.steps
         self._start = secrets.token_hex(8)
-        self._done = threading.Event()
         # A sweep that read the facts just before the step's end would take it for one that stands still.
         self._keep = takeover.fetched
-        self._renewal = threading.Thread(target=self._renew, daemon=True)
 
     def begin(self, most: int) -> Starts:
         """Write the note, unless ``most`` other starts of the step have not ended in order; returns those, if known."""
@@ -109,14 +107,12 @@ class Note:
     @contextmanager
     def renewed(self) -> Iterator[None]:
         """Renew the note until the work is done or the process is dead; then let it stand for a while."""
-        self._renewal.start()
         through = False
         try:
-            yield
+            with beside.done(self._renew, self._life / 4):
+                yield
             through = True
         finally:
-            self._done.set()
-            self._renewal.join()
             with suppress(Transient):
                 self._notes.end(self._step, self._start, through=through, keep=self._keep)
 
@@ -125,6 +121,5 @@ class Note:
         self._keep = seconds + self._life
 
     def _renew(self) -> None:
-        while not self._done.wait(self._life / 4):
-            with suppress(Transient):
-                self._notes.renew(self._step, self._start, self._life)
+        with suppress(Transient):
+            self._notes.renew(self._step, self._start, self._life)

@@ -1,11 +1,12 @@
 """What a worker does every few seconds beside its tasks, while it is connected to the broker."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps
 from celery.concurrency import solo
+
+from promptmill.workers import beside
 
 
 class Periodic(bootsteps.StartStopStep):
@@ -29,7 +30,8 @@ class Periodic(bootsteps.StartStopStep):
         """Do it again and again from now on; beside a pool that works in the main thread, and keeps its timers waiting."""
         period = self.period(parent)
         if isinstance(parent.pool, solo.TaskPool):
-            self._stop = _beside(lambda: self.act(parent), period)
+            over, _ = beside.begin(lambda: self.act(parent), period)
+            self._stop = over.set
         else:
             self._stop = parent.timer.call_repeatedly(period, self.act, (parent,)).cancel
 
@@ -37,15 +39,3 @@ class Periodic(bootsteps.StartStopStep):
         """Do it no more."""
         if self._stop is not None:
             self._stop()
-
-
-def _beside(act: Callable[[], None], period: float) -> Callable[[], Any]:
-    """Do it in a thread; returns what ends that."""
-    over = threading.Event()
-
-    def go_on() -> None:
-        while not over.wait(period):
-            act()
-
-    threading.Thread(target=go_on, daemon=True).start()
-    return over.set

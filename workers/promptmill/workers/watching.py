@@ -2,17 +2,15 @@
 
 import secrets
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple
 
 import structlog
 
 from promptmill.config import names
 from promptmill.config.errors import Transient
-from promptmill.workers import alarms, facts, progress
+from promptmill.workers import alarms, beside, facts, progress
 from promptmill.workers.facts import Created, Ended, RunFacts
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
@@ -134,23 +132,14 @@ def is_ours(services: Services, chain: str, look: int) -> bool:
     return services.notes.take_poll(services.settings.parent, chain, look, _LOOK)
 
 
-@contextmanager
-def turn_kept(services: Services, chain: str, look: int) -> Iterator[None]:
+def turn_kept(services: Services, chain: str, look: int) -> AbstractContextManager[None]:
     """Keep this look's turn until it is over, or its process dead."""
-    over = threading.Event()
 
     def keep() -> None:
-        while not over.wait(_LOOK / 3):
-            with suppress(Transient):
-                is_ours(services, chain, look)
+        with suppress(Transient):
+            is_ours(services, chain, look)
 
-    keeper = threading.Thread(target=keep, daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        over.set()
-        keeper.join()
+    return beside.done(keep, _LOOK / 3)
 
 
 class Seen(NamedTuple):

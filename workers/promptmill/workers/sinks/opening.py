@@ -64,15 +64,15 @@ def open_sink(
     A table that ``check`` has to make gets columns for what the run's response ``schema`` names.
     """
     try:
-        if spec.kind == "postgres":
-            return _postgres(settings, ways, spec, run, schema)
-        return _open(settings, open_bucket, ways, spec, run)
+        return _open(settings, open_bucket, ways, spec, run, schema)
     except ImportError as error:
         extra = f"pip install 'promptmill[{spec.kind}]'"
         raise ConfigurationError(f"sink {spec.url}: the workers lack {error.name}: {extra}") from None
 
 
-def _open(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, spec: SinkSpec, run: str) -> Sink:
+def _open(
+    settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, spec: SinkSpec, run: str, schema: Schema
+) -> Sink:
     match spec.kind:
         case "file" | "jsonl":
             return _files(settings, open_bucket, spec, run, JSONL)
@@ -80,6 +80,8 @@ def _open(settings: Settings, open_bucket: Callable[[str], Bucket], ways: Ways, 
             from promptmill.workers.sinks.parquet import PARQUET
 
             return _files(settings, open_bucket, spec, run, PARQUET)
+        case "postgres":
+            return _postgres(settings, ways, spec, run, schema)
         case "webhook":
             return _webhook(settings, ways, spec, run)
         case "bigquery":
