@@ -16,6 +16,7 @@ from promptmill.producers.cli.app import app
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
 VERBS += ["validate", "estimate", "costs", "models", "config", "cancel", "reconcile", "dead-letters", "lost-jobs"]
+VERBS += ["show", "retry", "gc"]
 SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -48,6 +49,14 @@ def test_the_help_names_every_verb_without_cutting_its_purpose() -> None:
 
     assert all(f"\n  {verb} " in result.stdout for verb in [*VERBS, "emulator", "storage"])
     assert "..." not in result.stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("verb", ["submit", "estimate"])
+def test_a_template_is_for_the_rows_of_a_file(verb: str) -> None:
+    result = CliRunner().invoke(app, [verb, "--prompt", "Say hello", "--template", "Say {{ word }}"])
+
+    assert result.exit_code == 2
+    assert "rows of a FILE" in result.output
 
 
 def test_the_help_imports_nothing_that_takes_time() -> None:

@@ -58,10 +58,8 @@ def estimate(
     refusals = Refusals()
     mill = Promptmill()
     schema = schema_option.find(response_schema)
-    source, rows = (
-        source_of(file, prompt),
-        arguments.row_options(template, key, metadata, media, media_type, system, config),
-    )
+    rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
+    source = source_of(file, prompt, rows)
     made = mill.estimate(source, model=model, response_schema=schema, on_refused=refusals.note, **rows)
     refusals.tell()
     found = prices.find(model or mill.settings.model)

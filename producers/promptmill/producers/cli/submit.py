@@ -88,10 +88,8 @@ def submit(
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
     promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment
     """
-    source = source_of(file, prompt)
     rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
-    if rows and not file:
-        raise typer.BadParameter("--template makes prompts of the rows of a FILE (or -)")
+    source = source_of(file, prompt, rows)
     run = _send(
         source,
         rows,
@@ -125,10 +123,12 @@ def wait_for(run: "Run", timeout: float | None) -> None:
         raise typer.Exit(code)
 
 
-def source_of(file: str, prompts: list[str] | None) -> str | list[str]:
-    """Return the FILE, or the prompts that are given as options."""
+def source_of(file: str, prompts: list[str] | None, rows: dict[str, Any]) -> str | list[str]:
+    """Return the FILE, or the prompts that are given as options, which are no ``rows``."""
     if bool(file) == bool(prompts):
         raise typer.BadParameter("give a FILE (or -), or --prompt TEXT")
+    if rows and not file:
+        raise typer.BadParameter("--template makes prompts of the rows of a FILE (or -)")
     return file or prompts or []
 
 
