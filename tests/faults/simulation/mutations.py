@@ -186,8 +186,8 @@ SAFEGUARDS = [
     Mutation(
         "an open run is marked before anything else of it is kept",
         "workers.steps.ingest:ingest",
-        'bucket.create(names.open_marker(run), b"")',
-        "pass",
+        'opened = bucket.create(names.open_marker(run), b"")',
+        "opened = False",
     ),
     Mutation(
         "a sweep sees that every open job is polled",

@@ -3,7 +3,7 @@
 import pytest
 
 from driver import RUN, Mill
-from promptmill.producers.messages import SinkSpec
+from promptmill.producers.messages import Signature, SinkSpec
 from promptmill.workers import facts, steps
 from promptmill.workers.facts import Counts
 from promptmill.workers.fakes import Script
@@ -76,3 +76,29 @@ def test_a_bitmap_comes_out_as_it_was_packed(size: int) -> None:
     rows = int("1" + "01" * size, 2) if size else 0
 
     assert facts.unpack(facts.pack(rows)) == rows
+
+
+def test_a_message_that_comes_after_the_end_of_its_run_does_not_open_it_again() -> None:
+    mill = Mill()
+    messages = mill.messages(["a"])
+    mill.drive(mill.send(["a"]))
+
+    for message in messages:
+        steps.ingest.ingest(mill.bucket, message)
+
+    assert mill.bucket.find(f"open/{RUN}") is None
+
+
+def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sent() -> None:
+    mill = Mill(link=[[Signature("shop.tasks.done")]])
+    messages = mill.messages(["a"])
+    mill.send(["a"])
+    while mill.bucket.find(f"runs/{RUN}/report.json") is None:
+        for step in mill.due(RUN):
+            mill.do(step)
+
+    for message in messages:
+        steps.ingest.ingest(mill.bucket, message)
+
+    assert [step.task for step in mill.due(RUN)] == ["callback"]
+    assert mill.bucket.find(f"open/{RUN}") is not None

@@ -11,17 +11,20 @@ def ingest(bucket: Bucket, message: Ingest) -> Chunk:
     """Store the chunk of ``message`` and return it; a chunk that is there already must be the same.
 
     The marker of an open run is written first and the seal last: whatever a crash leaves behind is found again, and a
-    seal means that its sender sent everything. Raises MessageRefused.
+    seal means that its sender sent everything. A late copy of a message leaves no marker of a run that has ended: nothing
+    would take it away before a sweep does. Raises MessageRefused.
     """
     run = message.run.run
     chunk = decode_chunk(message.chunk)
     chunk.lines()
-    bucket.create(names.open_marker(run), b"")
+    opened = bucket.create(names.open_marker(run), b"")
     facts.put(bucket, names.manifest(run), message.run)
     if not bucket.create(names.chunk(run, chunk.index), message.chunk):
         _must_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
     if message.seal is not None:
         facts.put(bucket, names.seal(run), message.seal)
+    if opened and bucket.find(names.report(run)) is not None:
+        bucket.delete(names.open_marker(run))
     return chunk
 
 
