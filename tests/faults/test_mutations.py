@@ -1,4 +1,6 @@
-"""Without any one of the safeguards the simulation finds something wrong: each is needed, and each is looked at."""
+"""Without any one of the safeguards something is found to be wrong: each is needed, and each is looked at."""
+
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +13,25 @@ FIRST = 1000
 MOST = 150
 
 
-@pytest.mark.parametrize("mutation", SAFEGUARDS, ids=lambda mutation: mutation.safeguard.replace(" ", "-"))
+TESTS = Path(__file__).parents[1]
+
+
+def names(mutation: Mutation) -> str:
+    return mutation.safeguard.replace(" ", "-")
+
+
+@pytest.mark.parametrize("mutation", [one for one in SAFEGUARDS if not one.test], ids=names)
 def test_the_simulation_notices_that_a_safeguard_is_gone(mutation: Mutation) -> None:
     with without(mutation):
         assert any(simulate(seed).wrong for seed in range(FIRST, FIRST + MOST))
+
+
+@pytest.mark.parametrize("mutation", [one for one in SAFEGUARDS if one.test], ids=names)
+def test_a_test_notices_that_a_safeguard_is_gone(mutation: Mutation) -> None:
+    test = ["--quiet", "-p", "no:cacheprovider", f"{TESTS}/{mutation.test}"]
+    assert pytest.main(test) == pytest.ExitCode.OK
+    with without(mutation):
+        assert pytest.main(test) == pytest.ExitCode.TESTS_FAILED
 
 
 def test_the_same_seeds_find_nothing_wrong_with_all_safeguards() -> None:

@@ -12,12 +12,16 @@ from faults.simulation import celery_app
 
 
 class Mutation(NamedTuple):
-    """In the function ``where`` (``module:name``, below ``promptmill``) the text ``old`` becomes ``new``."""
+    """In the function ``where`` (``module:name``, below ``promptmill``) the text ``old`` becomes ``new``.
+
+    What is needed so rarely that few simulated worlds come to it has a ``test`` (below ``tests``) of its own to notice.
+    """
 
     safeguard: str
     where: str
     old: str
     new: str
+    test: str = ""
 
 
 SAFEGUARDS = [
@@ -62,6 +66,7 @@ SAFEGUARDS = [
         "workers.steps.submit:_is_fresh",
         'if seen is None or facts.get(bucket, folder + "intent.json", Intent) != intent:',
         "if seen is None:",
+        "unit/workers/test_submit.py::test_an_owner_that_stood_still_and_was_overtaken_creates_nothing",
     ),
     Mutation(
         "who is about to create looks how old its intent is",
@@ -74,6 +79,7 @@ SAFEGUARDS = [
         "workers.steps.submit:_take_over",
         'bucket.replace(folder + "intent.json", facts.encode(intent), seen.generation)',
         'bucket.write(folder + "intent.json", facts.encode(intent))',
+        "unit/workers/test_submit.py::test_who_loses_the_race_to_take_over_creates_nothing",
     ),
     Mutation(
         "a sweep writes into the index what Redis has lost",
@@ -98,6 +104,7 @@ SAFEGUARDS = [
         "workers.steps.plan:plan",
         "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said))",
         "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said)))",
+        "unit/workers/test_plan.py::test_of_two_plans_that_are_made_at_once_the_first_counts",
     ),
     Mutation(
         "the parts of an output are written down once",
@@ -158,6 +165,7 @@ SAFEGUARDS = [
         "workers.steps.rest:Rest._with_key",
         " and not self.mended.repair.rows >> place & 1",
         "",
+        "unit/workers/test_structured.py::test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt",
     ),
     Mutation(
         "what was wrong is told in whatever is asked later",
@@ -170,12 +178,14 @@ SAFEGUARDS = [
         "workers.tasks:finish",
         'if steps.due.next_steps(known) != [Step("finish", run)]:',
         "if False:",
+        "unit/workers/test_finish.py::test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing",
     ),
     Mutation(
         "rows that were put off are due in a next attempt",
         "workers.steps.due:next_steps",
         "if shard.again}",
         "if False}",
+        "unit/workers/test_due.py::test_rows_whose_failure_may_pass_are_tried_again_in_a_job_of_their_own",
     ),
     Mutation(
         "a sweep sends what stands still",

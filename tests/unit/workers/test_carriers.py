@@ -1,7 +1,5 @@
 """What only a message holds, a chunk or somebody's wish, is not lost when its step fails in a way that nobody foresaw."""
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +13,7 @@ from promptmill.workers.fakes import MemoryBucket
 from station import Station
 
 
-@pytest.fixture(autouse=True)
-def celerys_log() -> Iterator[None]:
-    """Keep Celery's log as loud as it was: the tasks of a simulation quiet it."""
-    log = logging.getLogger("celery")
-    level = log.level
-    yield
-    log.setLevel(level)
+pytestmark = pytest.mark.usefixtures("celerys_log")
 
 
 class Failing(MemoryBucket):

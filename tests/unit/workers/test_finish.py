@@ -3,12 +3,15 @@
 import pytest
 
 from driver import RUN, Mill
+from faults.simulation.celery_app import shared
 from promptmill.producers.messages import Signature, SinkSpec
 from promptmill.workers import facts, steps
 from promptmill.workers.facts import Counts
 from promptmill.workers.fakes import Script
 from promptmill.workers.sinks import Sink
 from promptmill.workers.steps.finish import finish, state_of
+from promptmill.workers.steps.step import Step
+from station import Station
 
 
 def no_sink(_spec: SinkSpec, _run: str) -> Sink:
@@ -102,3 +105,19 @@ def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sen
 
     assert [step.task for step in mill.due(RUN)] == ["callback"]
     assert mill.bucket.find(f"open/{RUN}") is not None
+
+
+@pytest.mark.usefixtures("celerys_log")
+def test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing() -> None:
+    mill = Mill(max_attempts=2, script=Script(missing=frozenset({1}), seed=None))
+    run = mill.send(["a", "b"])
+    while (due := mill.due(run)) != [Step("shard", run, (0, 2))]:
+        for step in due:
+            mill.do(step)
+    station, tasks = Station(mill), shared()
+    tasks.bind(lambda: station.services, station.send_task, lambda _: 0)
+
+    assert tasks.run("promptmill.finish", [run], f"{run}.finish", 0) is None
+
+    assert mill.bucket.find(f"runs/{run}/report.json") is None
+    assert mill.drive(run).requests == 2

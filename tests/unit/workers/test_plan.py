@@ -1,11 +1,16 @@
 """A run is divided into shards within Vertex's limits, few and without crumbs."""
 
+from datetime import datetime
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driver import Mill
+from promptmill.producers import prices
 from promptmill.producers.messages import ChunkSize
-from promptmill.workers.facts import ShardPlan
-from promptmill.workers.steps.plan import divide
+from promptmill.producers.prices import Prices
+from promptmill.workers.facts import Plan, ShardPlan
+from promptmill.workers.steps.plan import divide, plan
 
 CHUNKS = st.lists(st.builds(ChunkSize, st.integers(1, 60), st.integers(1, 100)), min_size=1, max_size=40)
 MAX_BYTES = 200
@@ -67,3 +72,16 @@ def test_a_chunk_of_more_rows_than_a_job_takes_is_divided() -> None:
         ShardPlan(3, 2, 0, 0),
         ShardPlan(5, 2, 0, 1),
     ]
+
+
+def test_of_two_plans_that_are_made_at_once_the_first_counts() -> None:
+    mill = Mill(chunk_bytes=10)
+    run = mill.send(["a", "b", "c", "d"])
+    first: list[Plan] = []
+
+    def be_overtaken(model: str, at: datetime) -> Prices | None:
+        first.append(plan(mill.bucket, run, 4, 1 << 20))
+        return prices.find(model, at)
+
+    assert plan(mill.bucket, run, 2, 1 << 20, find_prices=be_overtaken) == first[0]
+    assert len(first[0].shards) == 1
