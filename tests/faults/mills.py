@@ -87,19 +87,26 @@ class Mills:
     @contextmanager
     def mill(self, name: str, settings: Mapping[str, str] | None = None) -> Iterator["Mill"]:
         """A mill with nothing in it, that is reconciled all the time, as by beat; afterwards its workers are killed."""
-        number = self.databases.get()
         folder = self.directory / name
         folder.mkdir(parents=True)
-        broker = self.site.environment["CELERY_BROKER_URL"].removesuffix("/0") + f"/{number}"
-        own = {"CELERY_BROKER_URL": broker, "PROMPTMILL_REDIS_URL": broker, "PROMPTMILL_BUCKET": f"{BUCKET}/{name}"}
-        mill = Mill(self.site, folder, name, self.site.environment | QUICK | own | dict(settings or {}))
+        with self._database() as broker:
+            own = {"CELERY_BROKER_URL": broker, "PROMPTMILL_REDIS_URL": broker, "PROMPTMILL_BUCKET": f"{BUCKET}/{name}"}
+            mill = Mill(self.site, folder, name, self.site.environment | QUICK | own | dict(settings or {}))
+            try:
+                with mill.beat():
+                    yield mill
+            finally:
+                mill.kill()
+                mill.redis.flushdb()
+                mill.redis.close()
+
+    @contextmanager
+    def _database(self) -> Iterator[str]:
+        """The URL of a Redis database that nobody else has."""
+        number = self.databases.get()
         try:
-            with mill.beat():
-                yield mill
+            yield self.site.environment["CELERY_BROKER_URL"].removesuffix("/0") + f"/{number}"
         finally:
-            mill.kill()
-            mill.redis.flushdb()
-            mill.redis.close()
             self.databases.put(number)
 
 

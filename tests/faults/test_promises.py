@@ -60,15 +60,21 @@ class Plant:
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def running_plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     with (
         running(tmp_path_factory.mktemp("servers"), SERVERS) as servers,
         HttpProxy(servers.environment["STORAGE_EMULATOR_HOST"]) as storage,
-        surroundings(servers.environment),
     ):
         behind = {"STORAGE_EMULATOR_HOST": storage.url, "PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB)}
-        with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=behind) as workers:
+        with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=servers.environment | behind) as workers:
             yield Plant(servers, workers, storage)
+
+
+@pytest.fixture
+def plant(running_plant: Plant) -> Iterator[Plant]:
+    """The plant, in its own environment for a test: the session's other servers may be started beside it."""
+    with surroundings(running_plant.servers.environment):
+        yield running_plant
 
 
 @pytest.mark.slow
