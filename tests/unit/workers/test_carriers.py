@@ -12,7 +12,6 @@ from promptmill.workers import dead
 from promptmill.workers.fakes import MemoryBucket
 from station import Station
 
-
 pytestmark = pytest.mark.usefixtures("celerys_log")
 
 
