@@ -4,9 +4,8 @@ import sys
 
 from promptmill.producers import Promptmill
 
-requests, answers = sys.argv[
-    1:
-]  # bq://acme.shop.requests bq://acme.shop.answers, the first with columns request and id
+# bq://acme.shop.requests, with the columns request and id, and bq://acme.shop.answers
+requests, answers = sys.argv[1:]
 
 run = Promptmill().submit_table(requests, output=answers, key="id", model="gemini-3.8-flash", name="from a table")
 status = run.wait()

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,6 +166,14 @@ def surroundings(environment: Mapping[str, str]) -> Iterator[None]:
 def done(run: Run, timeout: float = PATIENCE) -> RunStatus:
     """Wait for the end of a run."""
     return run.wait(timeout)
+
+
+def shows_its_price(run: Run) -> bool:
+    """Whether the report of a run has what it cost and, beside it, what was expected before."""
+    cost = run.report().cost
+    return bool(
+        cost and cost.usd and cost.estimate and re.match(r"\$[\d.,]+ \(about \$[\d.,]+, at most .* expected", str(cost))
+    )
 
 
 def keys(results: list[Result]) -> Counter[str]:

@@ -18,7 +18,7 @@ from promptmill.config.tables import Table
 from promptmill.producers import Promptmill, sinks
 from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
 from promptmill.workers.warehouse import Column
-from stack import QUICK, Site, running, surroundings
+from stack import QUICK, Site, running, shows_its_price, surroundings
 
 PATIENCE = 120.0
 """Seconds for a run: jobs of BigQuery's come before and after each of Vertex's."""
@@ -194,3 +194,4 @@ def test_the_example_prints_what_became_of_the_table(warehouse: BigQuery, bigque
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"partially_succeeded: 9 of 10 are in {answers.url}\n"
     assert len(rows(warehouse, answers)) == 10
+    assert shows_its_price(Promptmill().find(name="from a table"))

@@ -15,7 +15,7 @@ from celery import Celery, schedules
 from deadline import until
 from promptmill.producers import Promptmill
 from promptmill.producers.mill import run_id
-from stack import Site, done
+from stack import Site, done, shows_its_price
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -46,6 +46,7 @@ def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(site: Site, mill:
     assert [run.id for run in mill.runs() if run.status.name == "nightly-2026-11-24"] == [run_id("nightly/2026-11-24")]
     assert len(site.jobs(run_id("nightly/2026-11-24"))) == 1
     assert mill.find(name="nightly-2026-11-24").id == run_id("nightly/2026-11-24")
+    assert shows_its_price(mill.find(name="nightly-2026-11-24"))
 
 
 @pytest.mark.parametrize("scheduler", ["celery.beat.PersistentScheduler", "redbeat.RedBeatScheduler"])
@@ -84,7 +85,9 @@ def test_the_schedule_of_the_example_is_due_once_a_night() -> None:
     assert night.remaining_estimate(datetime.now(UTC)) <= timedelta(days=1)
 
 
-def test_a_django_site_has_its_rows_classified_once_they_are_committed(site: Site, tmp_path: Path) -> None:
+def test_a_django_site_has_its_rows_classified_once_they_are_committed(
+    site: Site, mill: Promptmill, tmp_path: Path
+) -> None:
     environment = site.everything | {"DATABASE": str(tmp_path / "shop.sqlite3")}
 
     def manage(*arguments: str) -> str:
@@ -103,4 +106,5 @@ def test_a_django_site_has_its_rows_classified_once_they_are_committed(site: Sit
         "shell", "--no-imports", "-c", "from shop.models import *; print([r.sentiment for r in Review.objects.all()])"
     )
 
+    assert shows_its_price(mill.runs(1)[0])
     assert "Never again." in stored

@@ -18,6 +18,8 @@ from pyarrow import parquet
 from postgres import PostgresServer, postgres_server
 from promptmill.local.services import Options
 from promptmill.local.stack import Stack
+from promptmill.producers import Promptmill
+from stack import shows_its_price, surroundings
 
 ROOT = Path(__file__).parents[2]
 ANY_PORTS = {"redis": 0, "storage": 0, "emulator": 0, "flower": 0}
@@ -147,8 +149,12 @@ def test_what_else_of_python_is_in_the_readme_runs(environment: dict[str, str]) 
 
 
 def run(example: str, environment: dict[str, str]) -> str:
-    """Run an example to its end and return what it printed."""
-    return printed_by([str(ROOT / "examples" / example)], environment)
+    """Run an example to its end and return what it printed; what its runs cost is beside what was expected."""
+    known = set(newest_runs(environment))
+    printed = printed_by([str(ROOT / "examples" / example)], environment)
+    with surroundings(environment):
+        assert all(shows_its_price(run) for run in Promptmill().runs() if run.id not in known)
+    return printed
 
 
 def printed_by(arguments: list[str], environment: dict[str, str]) -> str:
@@ -200,6 +206,4 @@ def storage_client(environment: dict[str, str]) -> Any:
 
 def newest_runs(environment: dict[str, str]) -> list[str]:
     """Return the ids of all runs that the stack knows."""
-    from promptmill.producers import Promptmill
-
     return [run.id for run in Promptmill(broker_url=environment["CELERY_BROKER_URL"]).runs()]
