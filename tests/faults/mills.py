@@ -188,7 +188,7 @@ class Mill:
         """Run `promptmill` as a person of this mill does."""
         command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
         environment = os.environ | self.environment
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
 
     def parked(self) -> list[str]:
         """The steps that are parked as dead letters."""
