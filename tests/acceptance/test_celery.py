@@ -89,6 +89,20 @@ def test_a_run_that_fails_calls_whom_it_was_told_to(mill: Promptmill, shop: Shop
     assert call[1][0]["error"]
 
 
+def test_whom_to_call_may_be_said_on_the_command_line(site: Site, mill: Promptmill, shop: Shop) -> None:
+    links = ["--link", "shop.notify@shop", "--link-error", "shop.page@shop", "--link-results", "shop.store@shop"]
+    command = [sys.executable, "-m", "promptmill.producers.cli", "submit", "--prompt", "Say hello", *links]
+    sent = subprocess.run(command, env=site.everything, capture_output=True, text=True, timeout=60, check=False)
+    assert sent.returncode == 0, sent.stderr
+    run = mill.get(sent.stdout.strip())
+
+    until(lambda: shop.of("shop.notify", run.id), 60, "word of its end")
+
+    assert done(run).state == "succeeded"
+    assert len(shop.of("shop.store", run.id)) == 1
+    assert shop.of("shop.page", run.id) == []
+
+
 def test_all_results_are_handed_over_and_flower_shows_none_of_them(mill: Promptmill, site: Site, shop: Shop) -> None:
     run = mill.submit(
         [f"Say {CANARY} {number}" for number in range(1200)], link_results=shop.signature("shop.store", "x")

@@ -95,6 +95,7 @@ def test_the_version_is_told() -> None:
         ["demo", "--latency", "long"],
         ["submit", "--prompt", "x", "--max-attempts", "0"],
         ["submit", "--prompt", "x", "--deadline", "soon"],
+        ["submit", "--prompt", "x", "--link", "shop.notify@"],
         ["dead-letters", "--replay", "x", "--all"],
         ["lost-jobs", "--end", "x", "--retry", "x"],
         ["nonsense"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptmill.producers.cli import arguments, exits, output, progress, schema_option, words
-from promptmill.producers.cli.arguments import label, span
+from promptmill.producers.cli.arguments import callback, label, span
 
 if TYPE_CHECKING:
     from promptmill.producers import Run
@@ -71,6 +71,9 @@ def submit(
     max_cost_usd: Annotated[
         float | None, typer.Option(metavar="USD", help="What it may cost; refused when it could cost more.")
     ] = None,
+    link: arguments.Link = None,
+    link_error: arguments.LinkError = None,
+    link_results: arguments.LinkResults = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -86,7 +89,7 @@ def submit(
     promptmill submit --prompt "Say hello" --prompt "Say goodbye" --wait
     promptmill submit claims.jsonl --response-schema claims:Claim --retry-schema-invalid
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
-    promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment
+    promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment --link shop.notify@shop
     """
     rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
     source = source_of(file, prompt, rows)
@@ -105,6 +108,9 @@ def submit(
         retry_schema_invalid=retry_schema_invalid,
         deadline=deadline,
         max_cost_usd=max_cost_usd,
+        link=[callback(text) for text in link or ()],
+        link_error=[callback(text) for text in link_error or ()],
+        link_results=[callback(text) for text in link_results or ()],
     )
     typer.echo(run.id)
     if wait:
