@@ -107,7 +107,7 @@ def span(text: str | float) -> float:
 def callback(text: str) -> dict[str, Any]:
     """Parse an option ``task`` or ``task@queue`` into a signature."""
     task, at, queue = text.partition("@")
-    if not task or at and not queue:
+    if not task or (at and not queue):
         raise typer.BadParameter(f"{text!r} is not TASK or TASK@QUEUE")
     return {"task": task, "options": {"queue": queue} if queue else {}}
 
