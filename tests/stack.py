@@ -106,12 +106,12 @@ class Site:
         return int(ask(self.emulator, "GET", "/admin/bill")["jobs"])
 
     def processes(self, *services: str) -> list[psutil.Process]:
-        """The processes of services, pools included."""
+        """The processes of services, pools included; none of one that is just being started again."""
         found = []
-        for name in services:
+        for pid in (self.stack.status()[name].pid for name in services):
             with contextlib.suppress(psutil.NoSuchProcess):
-                first = psutil.Process(self.stack.status()[name].pid)
-                found += [first, *first.children(recursive=True)]
+                first = psutil.Process(pid) if pid else None  # without a pid it would be the test's own
+                found += [first, *first.children(recursive=True)] if first else []
         return found
 
     def kill(self, *services: str) -> None:

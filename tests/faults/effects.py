@@ -20,9 +20,10 @@ def first_and_last(journal: list[str]) -> list[tuple[str, int]]:
     for effect in journal:
         times[effect] = times.get(effect, 0) + 1
     first = [(effect, 1) for effect in times]
-    last = [(effect, count) for effect, count in times.items() if count > 1 and not _depends_on_time(effect)]
+    last = [(effect, count) for effect, count in times.items() if count > 1 and not depends_on_time(effect)]
     return first + last
 
 
-def _depends_on_time(effect: str) -> bool:
-    return effect.endswith((" note", " index", ".poll", ".reconcile"))
+def depends_on_time(effect: str) -> bool:
+    """Whether an effect is one of what goes on all the time, rather than of a run: not each run need have it."""
+    return effect.endswith((" note", " index", ".poll", ".reconcile", "/clock"))

@@ -4,6 +4,7 @@ Each has a Redis database and a folder of the bucket for itself, so that no faul
 forked from a process that has imported everything, or starting them would take most of the time.
 """
 
+import fcntl
 import multiprocessing
 import os
 import queue
@@ -12,19 +13,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+import psutil
 import redis
 from celery import Celery
 
-from faults.crashing import Crash, Plan, Pool, work
+from deadline import until
+from faults.crashing import STRUCK, Crash, Plan, Pool, work
 from faults.invariants import observe, violations
 from promptmill.config.errors import PromptmillError
 from promptmill.config.queues import POLL
@@ -35,10 +39,14 @@ from proxy import HttpProxy
 from stack import MODEL, Site, read_results, surroundings
 
 DATABASES = 16
+BESIDE = 8
+"""How many mills of a sweep are at work beside each other: more of them only wait longer for a processor."""
 BEAT = 2.0
 """Seconds between two sweeps, which are most of what a small mill does."""
 LOOK = 0.5
 """Seconds between two looks for the end of a run: each is a call to storage, beside which a dozen mills are at work."""
+AT_THE_END = 5.0
+"""Seconds in which a worker does what is left to do when its run has ended."""
 BUCKET = "gs://promptmill-local"
 QUICK = {
     "PROMPTMILL_MODEL": MODEL,
@@ -68,6 +76,9 @@ _PRELOADED = [
 _ADAPTERS = ["promptmill.workers.adapters.storage", "promptmill.workers.adapters.vertex"]
 _forks = multiprocessing.get_context("forkserver")
 
+Place = TypeVar("Place")
+Found = TypeVar("Found")
+
 
 @dataclass
 class Mills:
@@ -83,6 +94,12 @@ class Mills:
         _forks.set_forkserver_preload([*_PRELOADED, *_ADAPTERS])
         with surroundings({"PYTHONPATH": str(_TESTS)}):  # which is all that a fork server looks at before 3.13
             forkserver.ensure_running()
+
+    def sweep(self, work: Callable[[Place], Found], places: Iterable[Place]) -> list[Found]:
+        """Do some work at each place, many beside each other; of all sweeps on this machine one at a time."""
+        with (self.directory.parent.parent / "sweep.lock").open("w") as lock, ThreadPoolExecutor(BESIDE) as threads:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return list(threads.map(work, places))
 
     @contextmanager
     def mill(self, name: str, settings: Mapping[str, str] | None = None) -> Iterator["Mill"]:
@@ -163,11 +180,12 @@ class Mill:
             self.work()
 
     def kill(self) -> None:
-        """Kill all workers that are left."""
+        """Kill all workers that are left, and what is left of their pools."""
         for process in self.processes:
             assert process.pid
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            if process.exitcode is None or not psutil.pid_exists(process.pid):  # else the number is another's by now
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
 
@@ -193,6 +211,19 @@ class Mill:
     def parked(self) -> list[str]:
         """The steps that are parked as dead letters."""
         return [stored.name for stored in self.bucket.list("dead/")]
+
+    def strikes(self, run: Run, seconds: float, what: str) -> bool:
+        """Wait for the moment of a crash; False when the run ended without it.
+
+        What depends on time need not be in every run. An AssertionError tells ``what`` did not come.
+        """
+        until(lambda: self._has_struck() or self.ended(run), seconds, what)
+        with suppress(AssertionError):
+            until(self._has_struck, AT_THE_END, what)
+        return self._has_struck()
+
+    def _has_struck(self) -> bool:
+        return STRUCK in self.journal_lines()
 
     def wait(self, run: Run, seconds: float) -> None:
         """Wait for the end of a run by the facts; an AssertionError tells its status, and the end of the workers' logs."""

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -77,8 +76,7 @@ def test_a_worker_may_die_around_every_step_of_a_load_and_each_row_is_there_once
             mill.wait(run, LIFE)
             return [f"{DEATHS[place]}: {breach}" for breach in breaches(warehouse, table, run, servers)]
 
-    with ThreadPoolExecutor(4) as pool:
-        assert [breach for found in pool.map(die, range(len(DEATHS))) for breach in found] == []
+    assert [breach for found in mills.sweep(die, range(len(DEATHS))) for breach in found] == []
 
 
 TABLES_DIE = [
@@ -111,9 +109,9 @@ def test_a_worker_may_die_around_every_table_of_a_job_and_nothing_is_lost_or_pai
             seen = observe(run, map(str, range(1, 11)), vertex.jobs, found)
             return [f"{crash}: {breach}" for breach in violations(seen)]
 
-    with running(tmp_path, ("emulator",), latency=0.3, settings=where) as vertex, ThreadPoolExecutor(4) as pool:
-        dying = [pool.submit(die, place, vertex) for place in range(len(TABLES_DIE))]
-        assert [breach for died in dying for breach in died.result()] == []
+    with running(tmp_path, ("emulator",), latency=0.3, settings=where) as vertex:
+        died = mills.sweep(lambda place: die(place, vertex), range(len(TABLES_DIE)))
+        assert [breach for found in died for breach in found] == []
 
 
 def test_answers_that_are_lost_and_calls_that_fail_leave_each_row_once(

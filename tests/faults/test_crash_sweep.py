@@ -4,7 +4,6 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, product
 from typing import Any, get_args
@@ -12,9 +11,9 @@ from typing import Any, get_args
 import pytest
 
 from deadline import until
-from faults.crashing import STRUCK, Crash, Deed, Pool, When
-from faults.effects import first_and_last
-from faults.mills import DATABASES, Mill, Mills
+from faults.crashing import Crash, Deed, Pool, When
+from faults.effects import depends_on_time, first_and_last
+from faults.mills import Mill, Mills
 from promptmill.producers import Run
 from stack import Site
 
@@ -157,7 +156,7 @@ def test_a_worker_may_die_around_each_effect_of_a_cancellation(mills: Mills, ser
     crashes = [
         Crash(effect, when)
         for (effect, nth), when in product(effects, get_args(When))
-        if nth == 1 and is_its_own(effect)
+        if nth == 1 and not depends_on_time(effect)
     ]
 
     endings = sweep(mills, crashes, start=submit_and_cancel)
@@ -165,11 +164,6 @@ def test_a_worker_may_die_around_each_effect_of_a_cancellation(mills: Mills, ser
     tell(endings)
     assert {"create job", "cancel job"} & {crash.effect for crash in crashes} == {"cancel job"}
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
-
-
-def is_its_own(effect: str) -> bool:
-    """Whether an effect is one of a cancellation, rather than of what goes on all the time."""
-    return not effect.endswith((" note", " index", ".poll", ".reconcile", "clock"))
 
 
 def submit_and_cancel(mill: Mill) -> Run:
@@ -189,8 +183,7 @@ def sweep(
     mills: Mills, crashes: list[Crash], pool: Pool = "solo", start: Callable[[Mill], Run] = submit
 ) -> list[Ending]:
     """Let a worker die at each of these moments, many beside each other."""
-    with ThreadPoolExecutor(DATABASES - 1) as threads:
-        return list(threads.map(lambda crash: die_and_go_on(mills, crash, pool, start), crashes))
+    return mills.sweep(lambda crash: die_and_go_on(mills, crash, pool, start), crashes)
 
 
 def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill], Run]) -> Ending:
@@ -199,7 +192,9 @@ def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill]
         doomed = mill.work(crash, pool=pool)
         run = start(mill)
         try:
-            until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of death")
+            if not mill.strikes(run, LIFE, "the moment of death"):
+                missed = [] if depends_on_time(crash.effect) else ["the run ended without the moment of death"]
+                return Ending(crash, 0.0, mill.violations(run) + missed)
             death = time.monotonic()
             if (pool, crash.deed) != ("prefork", "die"):
                 doomed.join(LIFE)

@@ -1,6 +1,5 @@
 """Sinks that are away, or die in the middle of their rows, as workers do: each has every row once in the end."""
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
 from typing import get_args
 
@@ -9,7 +8,7 @@ import pytest
 from deadline import until
 from faults.crashing import STRUCK, Crash, When
 from faults.invariants import observe, violations
-from faults.mills import DATABASES, Mills, behind, rows_in
+from faults.mills import Mills, behind, rows_in
 from faults.outlets import SETTINGS, Outlets, rows_of
 from postgres import postgres_server
 from promptmill.producers import sinks
@@ -96,9 +95,8 @@ def is_of_a_sink(effect: str) -> bool:
 
 def sweep(mills: Mills, out: Outlets, crashes: list[Crash]) -> dict[str, list[str]]:
     """Let a worker die at each of these moments, many beside each other; return what is wrong in the end."""
-    with ThreadPoolExecutor(DATABASES - 1) as threads:
-        endings = threads.map(lambda crash: (str(crash), die_and_go_on(mills, out, crash)), crashes)
-        return {crash: wrong for crash, wrong in endings if wrong}
+    endings = mills.sweep(lambda crash: (str(crash), die_and_go_on(mills, out, crash)), crashes)
+    return {crash: wrong for crash, wrong in endings if wrong}
 
 
 def die_and_go_on(mills: Mills, out: Outlets, crash: Crash) -> list[str]:

@@ -27,6 +27,7 @@ class Process:
         self.grace = grace
         self._pid: int | None = None
         self._deadline: float | None = None
+        self._is_killed = False
         self._line, far = socket.socketpair()
         self._line.setblocking(False)
         with far, log.open("ab") as output:
@@ -56,7 +57,7 @@ class Process:
         if code is None:
             return None
         if code < 0:
-            self._kill()  # the guard was killed: what it would have cleared away may be there
+            self._kill_once()  # the guard was killed: what it would have cleared away may be there
             return 128 - code
         return code
 
@@ -68,7 +69,7 @@ class Process:
             self._deadline = time.monotonic() + self.grace + MARGIN
             self._guard.send_signal(signal.SIGTERM)
         elif time.monotonic() > self._deadline:
-            self._kill()
+            self._kill_once()
         elif hurry:
             self._guard.send_signal(signal.SIGTERM)
         return False
@@ -80,7 +81,11 @@ class Process:
                 self._guard.wait(LOOK)
         self._line.close()
 
-    def _kill(self) -> None:
+    def _kill_once(self) -> None:
+        """Kill what is left of both groups; not again, when their numbers may be those of others."""
+        if self._is_killed:
+            return
+        self._is_killed = True
         for group in (self._guard.pid, self.pid):
             try:
                 os.killpg(group or self._guard.pid, signal.SIGKILL)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from promptmill.config.errors import NotInstalled
@@ -65,12 +65,19 @@ class Services:
 
 
 def build(settings: Settings) -> Services:
-    """Build the services that reach the real systems."""
+    """Build the services that reach the real systems; all buckets share one client, and so its token and sockets."""
+
+    @cache
+    def storage_client() -> Any:
+        from promptmill.workers.adapters import storage
+
+        return storage.open_client(settings.project)
 
     def open_bucket(url: str) -> Bucket:
         from promptmill.workers.adapters import storage
 
-        return storage.open_bucket(url, settings.project, variable("bucket") if url == settings.bucket else "")
+        setting = variable("bucket") if url == settings.bucket else ""
+        return storage.open_bucket(url, setting=setting, client=storage_client())
 
     def open_jobs() -> BatchJobs:
         from promptmill.workers.adapters import vertex

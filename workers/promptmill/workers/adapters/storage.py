@@ -36,17 +36,21 @@ _CORRUPTED = "doesn't match calculated"
 doesn't match calculated CRC32C "…".` (python-storage issue 1541)."""
 
 
-def open_bucket(url: str, project: str = "", setting: str = "PROMPTMILL_BUCKET") -> "StorageBucket":
-    """Open ``gs://bucket/prefix``, which ``setting`` names, if any does; raises ConfigurationError without credentials."""
-    # The library would ask for the bucket's metadata in a thread of its own, for traces, and needs a permission for it.
-    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
+def open_bucket(url: str, project: str = "", setting: str = "PROMPTMILL_BUCKET", client: Any = None) -> "StorageBucket":
+    """Open ``gs://bucket/prefix``, which ``setting`` names, if any does, through a ``client`` of its own if none is given.
+
+    Raises ConfigurationError without credentials.
+    """
     name, _, prefix = url.removeprefix("gs://").partition("/")
-    return StorageBucket(_client(project), name, prefix.strip("/"), setting)
+    return StorageBucket(client or open_client(project), name, prefix.strip("/"), setting)
 
 
-def _client(project: str) -> Any:
+def open_client(project: str) -> Any:
+    """Return a client for buckets, with a token and sockets of its own; raises ConfigurationError without credentials."""
     from google.auth.exceptions import DefaultCredentialsError
 
+    # The library would ask for the bucket's metadata in a thread of its own, for traces, and needs a permission for it.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     try:
         return Client(project=project or None)
     except DefaultCredentialsError as error:
