@@ -39,7 +39,7 @@ from proxy import HttpProxy
 from stack import MODEL, Site, read_results, surroundings
 
 DATABASES = 16
-BESIDE = 8
+BESIDE = 12
 """How many mills of a sweep are at work beside each other: more of them only wait longer for a processor."""
 BEAT = 2.0
 """Seconds between two sweeps, which are most of what a small mill does."""
