@@ -1,4 +1,4 @@
-"""The peak memory of every process, in a run of 5,500 requests and in one of 200,000."""
+"""The peak memory of every process, in a run of 5,500 requests and in one of 200,000, with and without a response schema."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 
 from deadline import until
 from measurement import Tell
@@ -15,12 +16,20 @@ from stack import EVERYTHING, Site, running
 
 SMALL, LARGE = 5_500, 200_000
 MOST_GROWTH, MOST = 20, 200
+SCHEMA = {
+    "type": "object",
+    "properties": {"language": {"type": "string", "enum": ["de", "es", "fr"]}, "text": {"type": "string"}},
+    "required": ["language", "text"],
+}
 
 
-def test_no_process_takes_more_memory_for_200000_requests_than_for_5500(tmp_path: Path, tell: Tell) -> None:
-    small, large = (peaks(tmp_path / str(requests), requests) for requests in (SMALL, LARGE))
+@pytest.mark.parametrize("schema", [None, SCHEMA], ids=["any answers", "a response schema"])
+def test_no_process_takes_more_memory_for_200000_requests_than_for_5500(
+    tmp_path: Path, tell: Tell, schema: dict[str, object] | None
+) -> None:
+    small, large = (peaks(tmp_path / str(requests), requests, schema) for requests in (SMALL, LARGE))
     tell(
-        "peak memory in MB",
+        f"peak memory in MB, with {'a response schema' if schema else 'any answers'}",
         [
             {"process": name, f"{SMALL:,}": small[name], f"{LARGE:,}": large[name], "growth": large[name] - small[name]}
             for name in small
@@ -31,25 +40,29 @@ def test_no_process_takes_more_memory_for_200000_requests_than_for_5500(tmp_path
     assert {name: large[name] - small[name] for name in small if large[name] - small[name] > MOST_GROWTH} == {}
 
 
-def peaks(directory: Path, requests: int) -> dict[str, int]:
+def peaks(directory: Path, requests: int, schema: dict[str, object] | None) -> dict[str, int]:
     """Do a run through the command line in a new stack; the peak of each kind of process in MB."""
     directory.mkdir()
     file = directory / "prompts.jsonl"
     with file.open("wb") as out:
         out.writelines(msgspec.json.encode({"prompt": prompt}) + b"\n" for prompt in translations(requests))
+    options = []
+    if schema:
+        (directory / "schema.json").write_bytes(msgspec.json.encode(schema))
+        options = ["--response-schema", str(directory / "schema.json")]
     with running(directory, settings={}) as site:
-        found = {"producer": produce(site, file, requests)}
+        found = {"producer": produce(site, file, requests, options)}
         for service in EVERYTHING:
             found |= of_service(site, service)
     return found
 
 
-def produce(site: Site, file: Path, requests: int) -> int:
+def produce(site: Site, file: Path, requests: int, options: list[str]) -> int:
     """Send the file with `promptmill submit --wait`; returns the peak of that process, which grows until it ends."""
     answers = file.with_name("answers.jsonl")
     command = [sys.executable, "-m", "promptmill.producers.cli", "submit", str(file), "--wait"]
     sink = ["--sink", str(answers), "--sink", "gs://promptmill-local/answers/"]
-    seen = watched([*command, *sink], site.everything, 900, f"the end of a run of {requests:,}")
+    seen = watched([*command, *sink, *options], site.everything, 900, f"the end of a run of {requests:,}")
     with answers.open("rb") as lines:
         assert sum(1 for _ in lines) == requests
     return seen
