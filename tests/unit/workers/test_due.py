@@ -161,9 +161,8 @@ def test_a_message_that_comes_again_after_the_end_changes_nothing() -> None:
 
     run = mill.send(prompts)
 
-    assert mill.bucket.find(f"open/{run}") is not None
-    assert mill.drive(run) == report
     assert mill.bucket.find(f"open/{run}") is None
+    assert mill.report(run) == report
 
 
 def test_a_run_is_driven_into_a_local_file_too(tmp_path: Path) -> None:

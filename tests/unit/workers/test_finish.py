@@ -81,17 +81,6 @@ def test_a_bitmap_comes_out_as_it_was_packed(size: int) -> None:
     assert facts.unpack(facts.pack(rows)) == rows
 
 
-def test_a_message_that_comes_after_the_end_of_its_run_does_not_open_it_again() -> None:
-    mill = Mill()
-    messages = mill.messages(["a"])
-    mill.drive(mill.send(["a"]))
-
-    for message in messages:
-        steps.ingest.ingest(mill.bucket, message)
-
-    assert mill.bucket.find(f"open/{RUN}") is None
-
-
 def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sent() -> None:
     mill = Mill(link=[[Signature("shop.tasks.done")]])
     messages = mill.messages(["a"])
