@@ -18,6 +18,7 @@ from promptmill.config import names
 from promptmill.config.errors import OverBudget, Transient
 from promptmill.producers import prices, schemas
 from promptmill.producers.chunks import cut
+from promptmill.producers.copies import Requests
 from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, Signature, SinkSpec, encode
 from promptmill.producers.requests import Prompt, encode_lines
 from promptmill.producers.results import Result
@@ -63,6 +64,7 @@ class Mill:
     link: list[list[Signature]] = field(default_factory=list)
     link_error: list[list[Signature]] = field(default_factory=list)
     max_cost_usd: float = 0.0
+    repeat_identical: bool = False
     find_prices: FindPrices = prices.find
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
@@ -100,8 +102,14 @@ class Mill:
             link_error=self.link_error,
             max_cost_usd=self.max_cost_usd,
         )
-        chunks: list[Chunk] = list(cut(encode_lines(RUN, prompts, 1 << 20, schema.sent), self.chunk_bytes))
-        seal = Seal([ChunkSize(chunk.requests, chunk.size) for chunk in chunks], [chunk.tokens for chunk in chunks])
+        lines = encode_lines(RUN, prompts, 1 << 20, schema.sent)
+        once = lines if self.repeat_identical else Requests().watch(lines)
+        chunks: list[Chunk] = list(cut(once, self.chunk_bytes))
+        seal = Seal(
+            [ChunkSize(chunk.requests, chunk.size) for chunk in chunks],
+            [chunk.tokens for chunk in chunks],
+            sum(chunk.copies for chunk in chunks),
+        )
         sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
         if order:
             order.shuffle(sent)

@@ -49,6 +49,7 @@ FAULTS = {
     "output: status",
     "output: strange lines",
     "answer: does not fit, asked for once more",
+    "row: has the answer of another that asks the same",
 }
 
 

@@ -9,6 +9,7 @@ runs/<run>/cancelled.json                    the run is to end with what it has,
 runs/<run>/shards/<shard>/<attempt>/
     input.jsonl                              what Vertex reads
     input.json                               that the input is whole
+    copies.json                              which rows it leaves out, as another one of it asks the same
     intent.json                              somebody is about to create the job (the lease on that step)
     job.json                                 the job's name
     ended.json                               how the job ended
@@ -157,6 +158,11 @@ def unkeyed(run: str, index: int, attempt: int, part: int) -> str:
 def parsed(run: str, index: int, attempt: int, part: int) -> str:
     """Name of what was counted in one part."""
     return f"{shard(run, index, attempt)}parsed/{_number(part):05d}.json"
+
+
+def copies(run: str, index: int, attempt: int) -> str:
+    """Name of the list of rows that the input of an attempt leaves out, as another one of it asks the same."""
+    return shard(run, index, attempt) + "copies.json"
 
 
 def repairs(run: str, index: int, attempt: int) -> str:

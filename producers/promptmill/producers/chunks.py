@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import xxhash
 
 from promptmill.config.errors import DuplicateKey
-from promptmill.producers.messages import Chunk, ChunkSize, compress
+from promptmill.producers.messages import CHUNK_VERSION, VERSION, Chunk, ChunkSize, compress
 from promptmill.producers.requests import Line
 from promptmill.producers.tokens import Need, Tokens, total
 
@@ -34,6 +34,7 @@ class _Held:
         self.data: list[bytes] = []
         self.refused: list[int] = []
         self.needs: list[Need] = []
+        self.copies = 0
         self.size = 0
         self.last_row = 0
 
@@ -41,13 +42,14 @@ class _Held:
 def _hold(lines: Iterable[Line], max_bytes: int) -> Iterator[_Held]:
     held = _Held()
     for line in lines:
-        row, _, data, refusal, need = line
+        row, _, data, refusal, need, is_copy = line
         if held.data and (held.size + len(data) > max_bytes or len(held.data) >= MAX_REQUESTS):
             yield held
             held = _Held()
         held.data.append(data)
         held.size += len(data)
         held.last_row = row
+        held.copies += is_copy
         if refusal:
             held.refused.append(row)
         else:
@@ -67,6 +69,8 @@ def _close(index: int, held: _Held) -> Chunk:
         data=compress(lines),
         refused=held.refused,
         tokens=total(held.needs),
+        copies=held.copies,
+        v=CHUNK_VERSION if held.copies else VERSION,
     )
 
 

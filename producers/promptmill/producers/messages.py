@@ -15,6 +15,11 @@ from promptmill.config.errors import MessageRefused, NewerVersion
 from promptmill.producers.tokens import Tokens
 
 VERSION = 1
+CHUNK_VERSION = 2
+"""Of a chunk with requests that occurred before in its run.
+
+An older worker would take rows that are answered by another's answer for rows without one.
+"""
 RUN_VERSION = 2
 """Of a run with callbacks, with a limit of costs, or whose jobs read and write tables.
 
@@ -55,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     answers must fit; ``retry_schema_invalid``: whether those that do not are asked for once more. ``tables``: the BigQuery
     dataset, as ``project.dataset``, in which its jobs read and write tables; empty: none. ``link`` and ``link_error``: the
     chains of tasks that are sent when the run has ended well, or badly. ``parent``: the run whose failed rows these are.
-    ``max_cost_usd``: what the run may cost; 0: no limit.
+    ``max_cost_usd``: what the run may cost; 0: no limit. ``repeat_identical``: each of several identical requests is sent.
     """
 
     run: str
@@ -75,6 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     link_error: list[list[Signature]] = []
     parent: str = ""
     max_cost_usd: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    repeat_identical: bool = False
     v: int = VERSION
 
     def content(self) -> "Manifest":
@@ -85,7 +91,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests ``first_row`` … ``first_row + requests - 1`` of a run, as compressed wire lines.
 
-    ``size`` and ``sha256`` are of the lines before compression; ``refused`` has the rows that are not to be sent.
+    ``size`` and ``sha256`` are of the lines before compression; ``refused`` has the rows that are not to be sent,
+    ``copies`` is how many requests occurred before in the run.
     """
 
     index: Annotated[int, msgspec.Meta(ge=0, le=99_999_999)]
@@ -96,6 +103,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     data: bytes
     refused: list[int] = []
     tokens: Tokens = Tokens()
+    copies: Count = 0
     v: int = VERSION
 
     def lines(self) -> bytes:
@@ -128,10 +136,14 @@ class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The end of a run's input: the size of each chunk, and the tokens that each may use, if they were counted."""
+    """The end of a run's input: the size of each chunk, and the tokens that each may use, if they were counted.
+
+    ``copies``: how many requests are the same as one before them; 0 also where each is to be sent.
+    """
 
     chunks: list[ChunkSize]
     tokens: list[Tokens] = []
+    copies: Count = 0
 
     @property
     def requests(self) -> int:
@@ -160,7 +172,7 @@ def encode(message: msgspec.Struct) -> bytes:
 
 def decode_chunk(data: bytes) -> Chunk:
     """Decode a chunk; raises MessageRefused, NewerVersion."""
-    return _decode(data, Chunk)
+    return _decode(data, Chunk, CHUNK_VERSION)
 
 
 def decode_ingest(data: bytes) -> Ingest:
@@ -174,10 +186,10 @@ def decode_ingest(data: bytes) -> Ingest:
     return message
 
 
-def _decode(data: bytes, kind: type[T]) -> T:
+def _decode(data: bytes, kind: type[T], newest: int = VERSION) -> T:
     what = f"{kind.__name__.lower()} message"
     try:
-        _check_version(msgspec.msgpack.decode(data, type=_Version).v, what)
+        _check_version(msgspec.msgpack.decode(data, type=_Version).v, what, newest)
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         raise MessageRefused(f"not a {what}") from None

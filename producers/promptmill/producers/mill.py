@@ -87,6 +87,7 @@ class Promptmill:
         link_results: callbacks.Given = None,
         strict: bool = False,
         max_cost_usd: float | None = None,
+        repeat_identical: bool = False,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -106,6 +107,8 @@ class Promptmill:
         the run ends as by ``Run.cancel``, and rows without an answer fail with reason DEADLINE_EXCEEDED.
         ``max_cost_usd`` is what the run may cost. It is refused before anything is paid for when its first attempts could
         cost more, or its model's price is not known; rows whose next attempt could exceed it fail with reason OVER_BUDGET.
+        Identical requests are sent once, and the answer is given to the key of each, with a usage of nothing for all but the
+        first; unless ``repeat_identical``: then each is sent and paid for, and may have an answer of its own.
         With ``tables``, a BigQuery dataset as ``project.dataset``, the run's jobs read and write tables there, in place of
         files in the bucket; all else is the same.
         ``link`` and ``link_error`` are Celery signatures (or chains, their dict forms, or lists of these) of tasks of yours
@@ -135,6 +138,7 @@ class Promptmill:
             link=callbacks.chains("link", link),
             link_error=callbacks.chains("link_error", link_error),
             max_cost_usd=limit,
+            repeat_identical=repeat_identical,
             v=RUN_VERSION if link or link_error or tables or limit else VERSION,
         )
         encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema.sent)

@@ -34,17 +34,23 @@ Prompt = str | Mapping[str, Any] | Refused
 """A prompt, or a mapping with ``request`` (or ``prompt``), and if wanted ``key`` and ``metadata``; or why there is none."""
 
 _encode = msgspec.json.Encoder().encode
+_REQUEST = b',"request":'
+"""Where the request begins: inside of a string these quotes would be escaped."""
 _TEXT_HEAD = b'"request":{"contents":[{"role":"user","parts":[{"text":'
 
 
 class Line(NamedTuple):
-    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, why it is refused if it is, its tokens."""
+    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, why it is refused if it is, its tokens.
+
+    ``is_copy``: the same request occurred before.
+    """
 
     row: int
     key: str
     data: bytes
     refusal: str = ""
     need: Need = Need()
+    is_copy: bool = False
 
 
 class WireKey(NamedTuple):
@@ -67,6 +73,11 @@ def split_wire_key(text: str) -> WireKey | None:
     if not (tag and dash and key and row.isascii() and row.isdigit() and len(row) < 16):
         return None
     return WireKey(tag, int(row), key)
+
+
+def request_of(data: bytes) -> bytes:
+    """Return what makes two wire lines ask the same: all but key and metadata."""
+    return data[data.find(_REQUEST) :]
 
 
 def encode_lines(

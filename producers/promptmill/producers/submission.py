@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from promptmill.config.errors import EmptyRun, IdempotencyConflict
 from promptmill.producers.chunks import Keys, cut
+from promptmill.producers.copies import Requests
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal
 from promptmill.producers.requests import Line
@@ -29,6 +30,7 @@ class Submission:
         self._sizes: list[ChunkSize] = []
         self._tokens: list[Tokens] = []
         self._refused = 0
+        self._copies = 0
         self._sent_any = False
 
     def send(self, lines: Iterable[Line], chunk_bytes: int) -> None:
@@ -36,13 +38,15 @@ class Submission:
         if self._manifest.idempotent:
             self._recall()
         keys = Keys()
+        if not self._manifest.repeat_identical:
+            lines = Requests().watch(lines)
         try:
             last = self._send_all_but_last(cut(keys.watch(lines), chunk_bytes))
             self._check_whole(keys)
         except BaseException as error:
             self._give_up(error)
             raise
-        self._pass_on(last, Seal(self._sizes, self._tokens))
+        self._pass_on(last, Seal(self._sizes, self._tokens, self._copies))
         if not self._sealed:
             self._index.note_sent(self._manifest.run, self._rows())
 
@@ -78,6 +82,7 @@ class Submission:
         self._sizes.append(ChunkSize(chunk.requests, chunk.size))
         self._tokens.append(chunk.tokens)
         self._refused += len(chunk.refused)
+        self._copies += chunk.copies
 
     def _pass_on(self, chunk: Chunk, seal: Seal | None) -> None:
         if chunk.index not in self._stored or (seal and not self._sealed):

@@ -32,6 +32,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     if submission.sinks:
         yield from _check_rows(_sink_rows(world, submission), expected, "sink")
     yield from _check_bill(world, submission, report)
+    yield from _check_once(world, submission)
     yield from expected.check_late(rows)
     yield from _check_report(report, rows, len(submission.prompts))
     yield from _check_index(world, report)
@@ -112,8 +113,20 @@ def _check_bill(world: World, submission: Submission, report: Report) -> Iterato
     for job in world.vertex.list(f'labels.run="{submission.run}"') if cancelled else ():
         if cancelled and job.create_time > cancelled.updated + _UNDER_WAY:
             yield f"{job.display_name} was created after the run was cancelled"
+    if report.copies:
+        world.faults.note("row: has the answer of another that asks the same")
     if report.jobs != created.total():
         yield f"the report tells of {report.jobs} jobs, {created.total()} were created"
+
+
+def _check_once(world: World, submission: Submission) -> Iterator[str]:
+    """No job is asked the same twice."""
+    for request in world.vertex.requests:
+        if request.labels["run"] == submission.run:
+            data = world.bucket.read(request.input_uri.removeprefix(world.bucket.url + "/"))
+            asked = Counter(json.dumps(json.loads(line)["request"]) for line in data.splitlines())
+            if twice := asked.total() - len(asked):
+                yield f"{request.display_name} was asked {twice} times what it was asked already"
 
 
 _UNDER_WAY = 100.0

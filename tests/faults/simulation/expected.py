@@ -19,7 +19,10 @@ class Expected:
     def __init__(self, world: World, submission: Submission) -> None:
         self._submission = submission
         self.keys = {row: _key(prompt, row) for row, prompt in enumerate(submission.prompts, 1)}
-        self._rows = {_text(prompt): row for row, prompt in enumerate(submission.prompts, 1)}
+        self._plan = facts.get(world.bucket, names.plan(submission.run), facts.Plan)
+        self._rows: dict[str, list[int]] = defaultdict(list)
+        for row, prompt in enumerate(submission.prompts, 1):
+            self._rows[_text(prompt)].append(row)
         self._late: dict[int, list[str]] = defaultdict(list)
         self._bucket = world.bucket
         self._answers: dict[int, dict[int, list[str]]] = defaultdict(dict)
@@ -36,16 +39,22 @@ class Expected:
         for line in work.output:
             try:
                 read = json.loads(line)
-                row = self._rows[read["request"]["contents"][0]["parts"][0]["text"]]
+                rows = self._rows[read["request"]["contents"][0]["parts"][0]["text"]]
             except (ValueError, KeyError, IndexError):
                 continue
-            if self._reason(read) == "SCHEMA_INVALID":
-                self._invalid[row].add(attempt)
-            if ended.by_hand:
-                self._late[row].append(self._reason(read))
-            else:
-                self._answers[row].setdefault(attempt, []).append(self._reason(read))
-                self._heard[row][attempt] = answers.heard(read["request"])
+            for row in _within(self._plan.shards[shard], rows):
+                self._note_line(row, attempt, read, by_hand=ended.by_hand)
+
+    def _note_line(self, row: int, attempt: int, read: Any, *, by_hand: bool) -> None:
+        """Note a line of output that answers a row: its own, or that of a row that asks the same."""
+        reason = self._reason(read)
+        if reason == "SCHEMA_INVALID":
+            self._invalid[row].add(attempt)
+        if by_hand:
+            self._late[row].append(reason)
+        else:
+            self._answers[row].setdefault(attempt, []).append(reason)
+            self._heard[row][attempt] = answers.heard(read["request"])
 
     def _reason(self, line: Any) -> str:
         """Why a line of output is no answer; empty when it is one."""
@@ -133,6 +142,10 @@ def _reason(line: Any) -> str:
         return str(response["promptFeedback"]["blockReason"])
     reason = response["candidates"][0]["finishReason"]
     return "" if reason == "STOP" else str(reason)
+
+
+def _within(shard: facts.ShardPlan, rows: list[int]) -> list[int]:
+    return [row for row in rows if shard.first_row <= row < shard.first_row + shard.requests]
 
 
 def _text(prompt: Any) -> str:

@@ -88,6 +88,24 @@ SAFEGUARDS = [
         "if True:",
     ),
     Mutation(
+        "a row has the answer of another only if both ask the same",
+        "workers.copies:Finder.is_copy",
+        "request_of(line)",
+        'b""',
+    ),
+    Mutation(
+        "what is asked already is not asked again",
+        "workers.copies:Finder.is_copy",
+        "if first == place:",
+        "if True:",
+    ),
+    Mutation(
+        "a row that has another's answer is put off with it",
+        "workers.steps.rest:Rest.write_copies",
+        "self.again = self.copies.along(self.again)",
+        "pass",
+    ),
+    Mutation(
         "a run with callbacks leaves the list of open runs only when they are sent",
         "workers.steps.finish:finish",
         "if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):",
@@ -102,8 +120,8 @@ SAFEGUARDS = [
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said))",
-        "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said)))",
+        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))",
+        "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said, seal.copies)))",
         "unit/workers/test_plan.py::test_of_two_plans_that_are_made_at_once_the_first_counts",
     ),
     Mutation(

@@ -53,13 +53,18 @@ def submissions(rng: random.Random, seed: int) -> list[Submission]:
 
 
 def _submission(rng: random.Random, key: str) -> Submission:
+    # Of its own, so that the rest of a seed's world is the same with and without.
+    same = random.Random(f"{key} same")
     prompts: list[Any] = []
     for row in range(1, rng.randint(1, 30) + 1):
         text = f"prompt {row} of {key} " + "x" * rng.randrange(80)
         prompts.append(rng.choice((text, text, text, {"prompt": text, "key": f"k{row}", "metadata": {"row": row}})))
     for row in rng.sample(range(len(prompts)), len(prompts) // 10):
         prompts[row] = ""
-    # Of its own, so that the rest of a seed's world is the same with and without.
+    if same.random() < 0.4:
+        for row in range(1, len(prompts)):
+            if same.random() < 0.5:
+                prompts[row] = _asking(prompts[row], prompts[same.randrange(row)])
     structure = random.Random(f"{key} structured")
     structured = structure.random() < 0.4
     return Submission(
@@ -73,6 +78,12 @@ def _submission(rng: random.Random, key: str) -> Submission:
         deadline=rng.choice((None, None, None, rng.uniform(20, 300))),
         calls=rng.choice((False, True)),
     )
+
+
+def _asking(prompt: Any, other: Any) -> Any:
+    """Return a prompt, with its own key and metadata, that asks what another asks."""
+    text = other if isinstance(other, str) else other["prompt"]
+    return text if isinstance(prompt, str) or not text else prompt | {"prompt": text}
 
 
 class Story:

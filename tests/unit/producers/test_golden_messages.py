@@ -17,6 +17,7 @@ from driver import RUN, Mill
 from promptmill.config import names, queues
 from promptmill.config.errors import MessageRefused, NewerVersion
 from promptmill.producers.messages import (
+    CHUNK_VERSION,
     RUN_VERSION,
     VERSION,
     ChunkSize,
@@ -221,6 +222,17 @@ def test_a_message_of_a_run_on_tables_means_what_it_meant_and_is_left_to_workers
 
     assert decode_ingest(data).run == msgspec.structs.replace(MANIFEST, tables="acme.answers", v=RUN_VERSION)
     assert RUN_VERSION > VERSION
+
+
+def test_a_chunk_with_identical_requests_means_what_it_meant_and_is_left_to_workers_that_know_of_them() -> None:
+    """One that does not would say of rows that were not asked that they are missing."""
+    message = decode_ingest((V2 / "ingest-copies.msgpack").read_bytes())
+    chunk = decode_chunk(message.chunk)
+
+    assert message.run == MANIFEST
+    assert message.seal and (message.seal.chunks, message.seal.copies) == ([ChunkSize(3, 326)], 1)
+    assert (chunk.requests, chunk.copies, chunk.v) == (3, 1, CHUNK_VERSION)
+    assert CHUNK_VERSION > VERSION
 
 
 def test_a_message_of_a_run_with_callbacks_means_what_it_meant() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused
 from promptmill.producers.messages import (
+    CHUNK_VERSION,
     MAX_CHUNK,
     VERSION,
     Chunk,
@@ -78,8 +79,8 @@ def test_a_field_that_a_newer_producer_added_is_passed_over() -> None:
 
 
 def test_a_message_of_a_newer_version_is_refused() -> None:
-    with pytest.raises(MessageRefused, match=f"newer than {VERSION}"):
-        decode_chunk(encode(chunk(v=VERSION + 1)))
+    with pytest.raises(MessageRefused, match=f"newer than {CHUNK_VERSION}"):
+        decode_chunk(encode(chunk(v=CHUNK_VERSION + 1)))
     with pytest.raises(MessageRefused, match="ingest message of a version newer"):
         decode_ingest(encode(Ingest(Manifest("r", "m", 1.0), b"", None, VERSION + 1)))
 

@@ -17,11 +17,11 @@ MARK = names.given_up(RUN, 0, 1)
 HARVEST = Step("harvest", RUN, (0, 1))
 
 
-def cancelled(**mill: object) -> Station:
+def cancelled(*prompts: str, **mill: object) -> Station:
     """A run of three rows that was cancelled, whose job goes on for three hours all the same."""
     station = Station(Mill(duration=3 * HOUR, **mill))  # type: ignore[arg-type]
     station.mill.jobs.ignore_cancellations()
-    station.submit(station.mill.send(["a", "b", "c"]))
+    station.submit(station.mill.send(prompts or ["a", "b", "c"]))
     steps.cancel.cancel(station.mill.bucket, station.mill.jobs, facts.load(station.mill.bucket, RUN))
     return station
 
@@ -147,6 +147,19 @@ def test_late_answers_without_keys_are_joined_by_what_was_asked() -> None:
     assert harvest(station).answers == 2
 
     assert [(one["key"], one["row"]) for one in rows(late(station))] == [("1", 1), ("3", 3)]
+
+
+def test_a_late_answer_is_that_of_all_rows_that_asked_the_same() -> None:
+    station = cancelled("a", "b", "a", "a", script=Script(missing=frozenset({1}), unkeyed=frozenset({0})))
+    give_up(station)
+
+    assert harvest(station).answers == 3
+    kept = [msgspec.json.decode(line) for file in late(station) for line in file.splitlines()]
+    assert [(row["key"], row["text"], "usage" in row) for row in kept] == [
+        ("1", "You said: a", True),
+        ("3", "You said: a", False),
+        ("4", "You said: a", False),
+    ]
 
 
 def test_late_answers_of_a_run_with_a_response_schema_are_parsed_and_those_that_do_not_fit_are_none() -> None:

@@ -19,7 +19,7 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.producers import callbacks
-from promptmill.producers.messages import Manifest, Signature, decode_chunk
+from promptmill.producers.messages import Manifest, Seal, Signature, decode_chunk
 from promptmill.producers.mill import run_id
 from promptmill.workers import dead, facts, public
 from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
@@ -60,6 +60,16 @@ def test_a_payload_may_say_what_the_run_may_cost() -> None:
 
     manifest = facts.get(station.mill.bucket, names.manifest(run_id("k")), Manifest)
     assert (manifest.max_cost_usd, manifest.v) == (2.5, 2)
+
+
+@pytest.mark.parametrize(("other", "copies"), [({}, 2), ({"repeat_identical": True}, 0)])
+def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(other: dict[str, Any], copies: int) -> None:
+    station = Station(Mill())
+
+    public.submit(station.services, public.decode(SMALLEST | {"prompts": ["a", "a", "b", "a"]} | other))
+
+    sealed = facts.get(station.mill.bucket, names.seal(run_id("k")), Seal)
+    assert (sealed.requests, sealed.copies) == (4, copies)
 
 
 def test_a_payload_that_comes_again_changes_nothing() -> None:

@@ -26,11 +26,12 @@ class ShardPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The shards of a run, and what it may cost."""
+    """The shards of a run, and what it may cost; ``copies`` of its requests are the same as one before them."""
 
     shards: list[ShardPlan]
     at: float
     money: Money | None = None
+    copies: int = 0
 
     @property
     def thresholds(self) -> list[int]:
@@ -41,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     """A whole input file: its lines, its bytes, and how many rows of the shard were refused by lint.
 
-    ``tokens``: what the lines of a later attempt may use, where the run has a limit of costs.
+    ``tokens``: what the lines of a later attempt may use, where the run has a limit of costs. ``copies`` rows are left out,
+    as another one asks the same.
     """
 
     requests: int
@@ -49,6 +51,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: int
     at: float
     tokens: Tokens | None = None
+    copies: int = 0
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -159,7 +162,7 @@ class Settled(msgspec.Struct, frozen=True):
     """What became of every row of an attempt: the files that hold final results, their counts, and who is tried again.
 
     ``again`` is the packed bitmap of the rows of the next attempt, ``retried`` their number; ``raised`` those of them that
-    get more tokens, ``repaired`` those that hear what was wrong with their answer.
+    get more tokens, ``repaired`` those that hear what was wrong with their answer. ``copies`` rows have another's answer.
     """
 
     files: list[ResultFile]
@@ -170,6 +173,7 @@ class Settled(msgspec.Struct, frozen=True):
     retried: int = 0
     raised: bytes = b""
     repaired: bytes = b""
+    copies: int = 0
 
 
 class Delivered(msgspec.Struct, frozen=True):

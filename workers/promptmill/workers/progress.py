@@ -28,7 +28,7 @@ def planned(index: Index, run: str, plan: Plan) -> None:
 
 def sharded(index: Index, run: str, shard: int, attempt: int, made: Input) -> None:
     """Note that an attempt's input is there."""
-    index.set_shard(run, ShardStatus(shard, "sharded", attempt, requests=made.requests + made.refused))
+    index.set_shard(run, ShardStatus(shard, "sharded", attempt, requests=made.requests + made.refused + made.copies))
 
 
 def submitted(index: Index, run: str, shard: int, attempt: int, made: Created) -> None:

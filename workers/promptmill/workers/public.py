@@ -60,6 +60,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     retry_max_tokens: int = 0
     deadline: str | float | None = None
     max_cost_usd: float | None = None
+    repeat_identical: bool = False
     link: Any = None
     link_error: Any = None
     link_results: Any = None

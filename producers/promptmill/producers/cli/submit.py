@@ -74,6 +74,9 @@ def submit(
     link: arguments.Link = None,
     link_error: arguments.LinkError = None,
     link_results: arguments.LinkResults = None,
+    repeat_identical: Annotated[
+        bool, typer.Option("--repeat-identical", help="Send, and pay for, each of several identical requests.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -111,6 +114,7 @@ def submit(
         link=[callback(text) for text in link or ()],
         link_error=[callback(text) for text in link_error or ()],
         link_results=[callback(text) for text in link_results or ()],
+        repeat_identical=repeat_identical,
     )
     typer.echo(run.id)
     if wait:

@@ -140,6 +140,7 @@ def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Attem
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=sinks,
         cost=billing.cost_of(plan.money, counts.billed, over_budget=limits.REASON in counts.failures),
+        copies=sum(one.settled.copies for one in story),
         error=next((one.created.refusal or one.ended.job.error_message for one in story if _went_wrong(one)), ""),
     )
 

@@ -1,6 +1,7 @@
 """Keeps the answers of a job that was given up and ended after all: they are paid for."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -8,8 +9,9 @@ import msgspec
 from promptmill.config import names
 from promptmill.producers.messages import Manifest
 from promptmill.producers.results import Result
-from promptmill.workers import facts, judging, mending
+from promptmill.workers import copies, facts, judging, mending
 from promptmill.workers.chances import Chances
+from promptmill.workers.copies import Answers
 from promptmill.workers.correlate import Rows, decode_unkeyed
 from promptmill.workers.facts import Harvested, PartRange, Plan, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
@@ -21,6 +23,8 @@ from promptmill.workers.steps.shard import lines as rows_of
 from promptmill.workers.steps.shard import wanted_rows
 from promptmill.workers.steps.step import Wait
 
+_AT_ONCE = 2000
+"""Results of copies in one file."""
 _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -52,19 +56,35 @@ class _Harvest:
 
     def __init__(self, bucket: Bucket, place: _Place, pieces: list[PartRange]) -> None:
         self._bucket, self._place, self._pieces = bucket, place, pieces
-        self._rows = facts.get(bucket, names.plan(place.run), Plan).shards[place.shard]
-        self._wanted = wanted_rows(bucket, *place, self._rows) & ~_answered(bucket, place, self._rows)
+        plan = facts.get(bucket, names.plan(place.run), Plan)
+        self._rows = plan.shards[place.shard]
+        answered = _answered(bucket, place, self._rows)
+        self._copies = copies.load(bucket, *place, plan).without(answered)
+        self._wanted = wanted_rows(bucket, *place, self._rows) & ~answered & ~self._copies.rows
         self._with_unkeyed: list[int] = []
         self._judging = Chances(judge=judging.judge(facts.get(bucket, names.manifest(place.run), Manifest)))
 
     def write(self) -> int:
         """Write files that are the same however often they are written; returns how many answers are in them."""
         answers = sum(self._write(part, self._keyed(part)) for part in range(len(self._pieces)))
-        if not self._with_unkeyed:
-            return answers
-        waiting = Rows(self._asked())
-        joined = (self._write(len(self._pieces) + part, self._joined(part, waiting)) for part in self._with_unkeyed)
-        return answers + sum(joined)
+        if self._with_unkeyed:
+            waiting = Rows(self._asked())
+            joined = (self._write(len(self._pieces) + part, self._joined(part, waiting)) for part in self._with_unkeyed)
+            answers += sum(joined)
+        return answers + self._write_copies()
+
+    def _write_copies(self) -> int:
+        """Write the answers of the rows that have another's, read from the late ones that are written."""
+        if not self._copies:
+            return 0
+        written = [*range(len(self._pieces)), *(len(self._pieces) + part for part in self._with_unkeyed)]
+        with Answers(self._copies, self._rows.first_row) as answers:
+            for part in written:
+                late = self._bucket.read(names.late(*self._place, part))
+                answers.keep(map(_decode, late.split(b"\n")[:-1]))
+            of_copies = answers.of(rows_of(self._bucket, self._place.run, self._rows))
+            number = 2 * len(self._pieces)
+            return sum(self._write(number + part, batch) for part, batch in enumerate(_batches(of_copies)))
 
     def _write(self, part: int, results: Iterable[Result]) -> int:
         encoded = [_encode(result) + b"\n" for result in results]
@@ -100,6 +120,11 @@ class _Harvest:
         for unkeyed in map(decode_unkeyed, reader.unkeyed):
             if unkeyed.result.succeeded and (found := waiting.take(unkeyed.hash)):
                 yield unkeyed.of_row(*found)
+
+
+def _batches(results: Iterator[Result]) -> Iterator[list[Result]]:
+    while batch := list(islice(results, _AT_ONCE)):
+        yield batch
 
 
 def _answered(bucket: Bucket, place: _Place, rows: ShardPlan) -> int:

@@ -13,7 +13,7 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Result
-from promptmill.workers import chances, facts, reasons
+from promptmill.workers import chances, copies, facts, reasons
 from promptmill.workers.answers import Line, read, result_of
 from promptmill.workers.billing import Meter
 from promptmill.workers.chances import Chances
@@ -55,9 +55,9 @@ def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
 def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> None:
     plan = facts.get(bucket, names.plan(run), Plan)
     rows = plan.shards[index]
-    wanted = wanted_rows(bucket, run, index, attempt, rows)
+    asked = wanted_rows(bucket, run, index, attempt, rows) & ~copies.load(bucket, run, index, attempt, plan).rows
     more = chances.load(bucket, run, index, attempt)
-    reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, wanted, more, Meter(plan.thresholds))
+    reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, asked, more, Meter(plan.thresholds))
     bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
     if reader.unkeyed:
         bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))

@@ -1,4 +1,4 @@
-"""The rows of an attempt that no part answers by key: joined by their request, refused by lint, missing, or put off."""
+"""The rows of an attempt that no part answers by key: joined by their request, refused, missing, copies, or put off."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,8 +8,10 @@ from promptmill.config import names
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
 from promptmill.workers import mending, reasons
+from promptmill.workers.copies import Answers, Copies
 from promptmill.workers.correlate import Rows, Unkeyed, decode_unkeyed
 from promptmill.workers.facts import Counts, Ended, ResultFile, ShardPlan
+from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
 from promptmill.workers.resolution import Resolution
 from promptmill.workers.steps.shard import RowLine, lines, wanted_rows
@@ -20,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Rest:
-    """The rows that no part answers: joined by their request, refused by lint, missing, or put off."""
+    """The rows that no part answers: joined by their request, refused by lint, missing, or put off; and then the copies."""
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class Rest:
         ended: Ended,
         last: bool,
         thresholds: Sequence[int],
+        copies: Copies,
     ) -> None:
         self._bucket = bucket
         self._run, self._index, self._attempt = run, index, attempt
@@ -43,7 +46,8 @@ class Rest:
         self._passing = reasons.PASSING | ({ended.reason} if ended.again else frozenset())
         self._done = resolution.answered | resolution.again
         self._tally = Tally(thresholds)
-        self.wanted = wanted_rows(bucket, run, index, attempt, rows)
+        self.copies = copies.without(self._done)
+        self.wanted = wanted_rows(bucket, run, index, attempt, rows) & ~self.copies.rows
         self.mended = mending.load(bucket, run, index, attempt)
         self.cut_off = 0
         self.invalid: dict[int, str] = {}
@@ -60,12 +64,26 @@ class Rest:
         Twins of this step may disagree on what the rest is, when the run is cancelled or output replaced between them;
         then they write files of other names, and the fact that is written first says which count.
         """
+        self._write(self._final(self._results(unkeyed_parts)), parts)
+
+    def write_copies(self, files: list[ResultFile], parts: range) -> int:
+        """Write the results of the copies, whose answers are in ``files`` or in those of the rest; return how many they are.
+
+        The copies of a row that is put off are put off with it.
+        """
+        self.again = self.copies.along(self.again)
+        left = self.copies.without(self.again)
+        if left:
+            with Answers(left, self.first_row) as answers:
+                for file in [*files, *self.files]:
+                    answers.keep(kept_results(self._bucket, file, self.first_row))
+                self._write(answers.of(lines(self._bucket, self._run, self._rows)), parts)
+        return len(left)
+
+    def _write(self, results: Iterable[Result], parts: range) -> None:
         held: list[bytes] = []
         size = 0
-        for result in self._results(unkeyed_parts):
-            if self._put_off(result):
-                self._tally.meter.add(result.usage)
-                continue
+        for result in results:
             self._tally.add(result)
             held.append(_encode(result) + b"\n")
             size += len(held[-1])
@@ -74,6 +92,13 @@ class Rest:
                 held, size = [], 0
         if held:
             self._flush(held, parts)
+
+    def _final(self, results: Iterable[Result]) -> Iterator[Result]:
+        for result in results:
+            if self._put_off(result):
+                self._tally.meter.add(result.usage)
+            else:
+                yield result
 
     def _put_off(self, result: Result) -> bool:
         """Leave a row to the next attempt, if it may do better there."""

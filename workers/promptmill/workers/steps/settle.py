@@ -2,7 +2,8 @@
 
 A row may be answered in several parts, or in none. The first success counts, else the first failure, in the order of
 parts; a row without any gets a failure that says why. Answers that came back without a key are joined by their request.
-Rows whose failure may pass are put off to the next attempt, unless this was the last.
+Rows whose failure may pass are put off to the next attempt, unless this was the last. A copy shares the fate of the row
+that was asked in its place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import msgspec
 from promptmill.config import names
 from promptmill.producers.messages import Manifest
 from promptmill.producers.results import Error
-from promptmill.workers import facts, judging, repair
+from promptmill.workers import copies, facts, judging, repair
 from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
@@ -49,34 +50,38 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
             put_off &= ~paid
         else:
             counts += one.counts
-    rest = Rest(bucket, run, index, attempt, rows, resolution, ended, last, plan.thresholds)
+    same = copies.load(bucket, run, index, attempt, plan)
+    rest = Rest(bucket, run, index, attempt, rows, resolution, ended, last, plan.thresholds, same)
     rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
+    copied = rest.write_copies(files, parts)
     return Settled(
         files=files + rest.files,
         counts=counts + rest.counts(),
-        requests=rest.wanted.bit_count(),
+        requests=rest.wanted.bit_count() + len(rest.copies),
         at=facts.now(),
         again=facts.pack(rest.again),
         retried=rest.again.bit_count(),
         raised=facts.pack(_raised(parsed, rest)),
         repaired=facts.pack(_repaired(bucket, (run, index, attempt), dict(zip(parts, parsed, strict=True)), rest)),
+        copies=copied,
     )
 
 
 def _raised(parsed: list[Parsed], rest: Rest) -> int:
     """The rows of the next attempt that get more tokens: they were cut off in this one, or in one before."""
-    return union([rest.mended.budget.rows, rest.cut_off, *(facts.unpack(one.cut_off) for one in parsed)]) & rest.again
+    rows = union([rest.mended.budget.rows, rest.cut_off, *(facts.unpack(one.cut_off) for one in parsed)])
+    return rest.copies.along(rows) & rest.again
 
 
 def _repaired(bucket: Bucket, place: tuple[str, int, int], parsed: dict[int, Parsed], rest: Rest) -> int:
     """The rows of the next attempt that hear what was wrong with their answer, in this one or in one before."""
     invalid = {part: facts.unpack(one.invalid) for part, one in parsed.items()}
     before = rest.mended.repair
-    rows = union([before.rows, *(1 << row for row in rest.invalid), *invalid.values()]) & rest.again
+    rows = rest.copies.along(union([before.rows, *(1 << row for row in rest.invalid), *invalid.values()])) & rest.again
     if rows:
         parts = [part for part, one in invalid.items() if one & rows]
         told = chain(before.errors.items(), _errors(bucket, place, parts, rest.first_row), rest.invalid.items())
-        repair.keep(bucket, *place, ((row, error) for row, error in told if rows >> row & 1))
+        repair.keep(bucket, *place, ((row, error) for row, error in rest.copies.told(told) if rows >> row & 1))
     return rows
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from promptmill.config import names
 from promptmill.producers.messages import Chunk, decode_chunk
 from promptmill.workers import facts, limits, mending
+from promptmill.workers.copies import Finder
 from promptmill.workers.facts import Input, Plan, ShardPlan
 from promptmill.workers.limits import Bounds
 from promptmill.workers.mending import Mending
@@ -20,11 +21,18 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
         tally = _Tally()
         if attempt > FIRST_ATTEMPT and limits.is_limited(bucket, run):
             tally.bounds = limits.Bounds()
-        rows = facts.get(bucket, names.plan(run), Plan).shards[index]
+        plan = facts.get(bucket, names.plan(run), Plan)
+        if plan.copies:
+            tally.finder = Finder()
+        rows = plan.shards[index]
         wanted, mended = wanted_rows(bucket, run, index, attempt, rows), mending.load(bucket, run, index, attempt)
         size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, mended, tally))
         tokens = tally.bounds.tokens if tally.bounds else None
-        facts.put(bucket, folder + "input.json", Input(tally.requests, size, tally.refused, facts.now(), tokens))
+        copies = len(tally.finder.found) if tally.finder else 0
+        if tally.finder and copies:
+            facts.put(bucket, names.copies(run, index, attempt), tally.finder.found)
+        made = Input(tally.requests, size, tally.refused, facts.now(), tokens, copies)
+        facts.put(bucket, folder + "input.json", made)
     return facts.get(bucket, folder + "input.json", Input)
 
 
@@ -57,10 +65,11 @@ class _Tally:
     requests = 0
     refused = 0
     bounds: Bounds | None = None
+    finder: Finder | None = None
 
 
 def _input(bucket: Bucket, run: str, rows: ShardPlan, wanted: int, mended: Mending, tally: _Tally) -> Iterator[bytes]:
-    whole = wanted.bit_count() == rows.requests and not mended and tally.bounds is None
+    whole = wanted.bit_count() == rows.requests and not mended and tally.bounds is None and tally.finder is None
     for chunk in _chunks(bucket, run, rows):
         if whole and not chunk.refused and _lies_within(chunk, rows):
             tally.requests += chunk.requests
@@ -86,9 +95,12 @@ def _fit(chunk: Chunk, rows: ShardPlan, wanted: int, mended: Mending, tally: _Ta
             continue
         if row in refused:
             tally.refused += 1
-        else:
-            kept.append(mended.apply(line, row - rows.first_row) + b"\n")
-            if tally.bounds:
-                tally.bounds.add(kept[-1])
+            continue
+        line = mended.apply(line, row - rows.first_row)
+        if tally.finder and tally.finder.is_copy(line, row - rows.first_row):
+            continue
+        kept.append(line + b"\n")
+        if tally.bounds:
+            tally.bounds.add(kept[-1])
     tally.requests += len(kept)
     return b"".join(kept)
