@@ -32,6 +32,24 @@ def test_5500_requests_reach_every_sink_with_each_key_exactly_once(mill: Promptm
     assert keys(list(run.results())) == expected
 
 
+def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    prompts = [{"key": f"k{number}", "prompt": f"Say {number % 3}"} for number in range(300)]
+    run = mill.submit(prompts, sinks=[sinks.jsonl(answers)])
+    each = mill.submit(prompts[:30], repeat_identical=True)
+
+    status, report = done(run), run.report()
+    assert (report.succeeded, report.copies, report.unaccounted, status.copies) == (300, 297, 0, 297)
+    assert [job["requests"] for job in site.jobs(run.id)] == [3]
+    found = read_results(answers)
+    assert keys(found) == once([f"k{number}" for number in range(300)])
+    assert len({(int(result.key[1:]) % 3, result.text) for result in found}) == 3
+    assert sum(result.usage.get("totalTokenCount", 0) for result in found) == report.tokens["totalTokenCount"]
+    done(each)
+    assert [job["requests"] for job in site.jobs(each.id)] == [30]
+
+
 def test_the_report_tells_the_time_of_vertex_from_that_of_promptmill(mill: Promptmill) -> None:
     run = mill.submit(["hello"])
     done(run)

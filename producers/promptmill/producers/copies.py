@@ -20,18 +20,17 @@ class Requests:
     def __init__(self) -> None:
         self._table = _empty(_SLOTS)
         self._mask = _SLOTS - 1
+        self._most = _SLOTS * 2 // 3
         self._count = 0
 
     def watch(self, lines: Iterable[Line]) -> Iterator[Line]:
         """Pass ``lines`` through, marking those that ask what one before them asked."""
         for line in lines:
-            if line.refusal or self._is_new(xxhash.xxh3_64_intdigest(request_of(line.data)) or 1):
-                yield line
-            else:
-                yield line._replace(is_copy=True)
+            yield line if line.refusal or self._is_new(line.data) else line._replace(is_copy=True)
 
-    def _is_new(self, digest: int) -> bool:
-        """Note a hash, which is not 0; False when it was noted before."""
+    def _is_new(self, data: bytes) -> bool:
+        """Note the request of a wire line; False when it was noted before."""
+        digest = xxhash.xxh3_64_intdigest(request_of(data)) or 1  # 0 is a slot that is free
         table, mask = self._table, self._mask
         slot = digest & mask
         while held := table[slot]:
@@ -40,7 +39,7 @@ class Requests:
             slot = (slot + 1) & mask
         table[slot] = digest
         self._count += 1
-        if 3 * self._count > 2 * mask:
+        if self._count > self._most:
             self._grow()
         return True
 
@@ -51,7 +50,7 @@ class Requests:
             while table[slot]:
                 slot = (slot + 1) & mask
             table[slot] = digest
-        self._table, self._mask = table, mask
+        self._table, self._mask, self._most = table, mask, 2 * self._most
 
 
 def _empty(slots: int) -> "array[int]":

@@ -13,6 +13,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``requests`` are those of this attempt; those that are to be tried again count as neither succeeded nor failed.
     ``warning`` says what people should know of it; ``late`` answers came after its job was given up.
+    ``copies`` of the requests have the answer of another that asks the same.
     """
 
     shard: int
@@ -25,6 +26,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     job_state: str = ""
     warning: str = ""
     late: int = 0
+    copies: int = 0
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,6 +66,11 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     def late(self) -> int:
         """Number of answers that came too late for the results, and are kept beside them."""
         return sum(shard.late for shard in self.shards)
+
+    @property
+    def copies(self) -> int:
+        """Number of requests that have the answer of another that asks the same, as far as it is there."""
+        return sum(shard.copies for shard in self.shards)
 
     @property
     def jobs(self) -> int:

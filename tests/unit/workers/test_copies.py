@@ -9,16 +9,19 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from driver import RUN, Mill
 from promptmill.config import names
+from promptmill.producers.cli.runs import portrait
 from promptmill.producers.copies import Requests
 from promptmill.producers.messages import CHUNK_VERSION, VERSION, decode_chunk
 from promptmill.producers.requests import Line, encode_lines, request_of
-from promptmill.workers import copies, facts
+from promptmill.workers import copies, facts, progress
 from promptmill.workers.copies import Copies
 from promptmill.workers.facts import Input, Plan, Settled
 from promptmill.workers.fakes import Script
+from station import Station
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), min_size=1, max_size=60)
 
@@ -193,6 +196,18 @@ def test_copies_follow_their_first_row(pairs: dict[int, int], rows: set[int]) ->
     assert {row for row in range(400) if along >> row & 1} == rows | {p for p, first in pairs.items() if first in rows}
     assert dict(zip(left.places, left.firsts, strict=True)) == {p: f for p, f in pairs.items() if p not in rows}
     assert found.rows == sum(1 << place for place in pairs)
+
+
+def test_people_are_told_how_many_rows_have_the_answer_of_another(capsys: pytest.CaptureFixture[str]) -> None:
+    station = Station(Mill())
+    run = station.mill.send(["say a", "say b", "say a"])
+    station.mill.drive(run)
+
+    progress.write_anew(station.services.index, station.mill.bucket, facts.load(station.mill.bucket, run))
+
+    assert (station.status.requests, station.status.succeeded, station.status.copies) == (3, 3, 1)
+    Console().print(portrait(station.status))
+    assert "copies    1 have the answer of another" in capsys.readouterr().out
 
 
 def test_many_answers_are_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,10 @@ def delivering(index: Index, run: str, shard: int, attempt: int) -> None:
 def settled(index: Index, run: str, shard: int, attempt: int, settled: Settled) -> None:
     """Note the counts of an attempt."""
     counts = settled.counts
-    index.set_shard(run, ShardStatus(shard, "settled", attempt, succeeded=counts.succeeded, failed=counts.failed))
+    status = ShardStatus(
+        shard, "settled", attempt, succeeded=counts.succeeded, failed=counts.failed, copies=settled.copies
+    )
+    index.set_shard(run, status)
 
 
 def harvested(index: Index, run: str, shard: int, attempt: int, found: Harvested) -> None:

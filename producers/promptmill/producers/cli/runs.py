@@ -102,6 +102,7 @@ def facts(status: "RunStatus") -> dict[str, Any]:
         "done": status.done,
         "jobs": status.jobs,
         "late": status.late,
+        "copies": status.copies,
         "warnings": status.warnings,
         "standing": words.standing(status, time.time()),
         "shards": [msgspec.structs.asdict(shard) for shard in status.shards],
@@ -126,6 +127,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("model", status.model),
         ("labels", ", ".join(f"{name}={value}" for name, value in status.labels.items())),
         ("requests", f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
+        ("copies", f"{status.copies:,} have the answer of another that asks the same" if status.copies else ""),
         ("cost", str(status.cost or "")),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
         ("late", f"{status.late:,} answers: promptmill results {status.run} --late" if status.late else ""),
@@ -137,8 +139,12 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
     ]
 
 
+_OF_RUN = frozenset({"warning", "late", "copies"})
+"""What is told of the run as a whole."""
+
+
 def _shard(shard: "ShardStatus") -> Record:
-    return {name: value for name, value in msgspec.structs.asdict(shard).items() if name not in {"warning", "late"}}
+    return {name: value for name, value in msgspec.structs.asdict(shard).items() if name not in _OF_RUN}
 
 
 def _row(status: "RunStatus", now: float) -> Record:
