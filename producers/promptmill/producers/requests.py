@@ -69,6 +69,19 @@ def split_wire_key(text: str) -> WireKey | None:
     return WireKey(tag, int(row), key)
 
 
+class Encoder:
+    """Encodes the requests of one run, one by one; what it was told before decides what it may be told."""
+
+    def __init__(self, run: str, max_bytes: int, schema: bytes = b"") -> None:
+        self._tag, self._max_bytes, self._shape, self._kinds = names.tag(run), max_bytes, Shape(schema), Kinds()
+        self._row = 0
+
+    def encode(self, prompt: Prompt) -> Line:
+        """Encode the next row; one that cannot be sent comes out as a refused line. Raises InvalidRequest for its key."""
+        self._row += 1
+        return _encode_line(self._tag, self._row, prompt, self._max_bytes, self._shape, self._kinds)
+
+
 def encode_lines(
     run: str,
     prompts: Iterable[Prompt],
@@ -83,10 +96,10 @@ def encode_lines(
     Raises InvalidRequest only where not even a result could be written for the row: its key is unusable. With
     ``on_unusable``, that is told instead, and the row passed over.
     """
-    tag, shape, kinds = names.tag(run), Shape(schema), Kinds()
-    for row, prompt in enumerate(prompts, 1):
+    encoder = Encoder(run, max_bytes, schema)
+    for prompt in prompts:
         try:
-            line = _encode_line(tag, row, prompt, max_bytes, shape, kinds)
+            line = encoder.encode(prompt)
         except InvalidRequest as error:
             if on_unusable is None:
                 raise

@@ -8,7 +8,7 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
 from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
-from promptmill.workers import alarms, dead, facts, given_up, lost, progress, steps, watching
+from promptmill.workers import alarms, dead, facts, given_up, lost, pooling, progress, steps, watching
 from promptmill.workers.facts import Created, RunFacts
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
@@ -38,6 +38,8 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
     for run in open_runs:
         if thorough or services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
             yield from _sweep_run(services, flow, run, held, parked, thorough=thorough)
+    if flow and pooling.is_due(services):
+        flow.enqueue_pool()
     if flow:
         watching.let_go_but(services, held, set(open_runs))
     if thorough:
