@@ -1,5 +1,6 @@
 """Single prompts of many callers make a few runs; a stream of requests makes one."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,15 +14,15 @@ SMALL_POOLS = {"PROMPTMILL_POOL_REQUESTS": "40", "PROMPTMILL_POOL_SECONDS": "3"}
 
 
 @pytest.fixture(scope="module")
-def pools(tmp_path_factory: pytest.TempPathFactory) -> "Site":  # type: ignore[misc]
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with running(tmp_path_factory.mktemp("pools"), settings=QUICK | SMALL_POOLS) as site:
-        yield site  # type: ignore[misc]
+        yield site
 
 
 @pytest.fixture
-def mill(pools: Site) -> Promptmill:  # type: ignore[misc]
+def mill(pools: Site) -> Iterator[Promptmill]:
     with surroundings(pools.environment):
-        yield Promptmill()  # type: ignore[misc]
+        yield Promptmill()
 
 
 def runs_of(mill: Promptmill, pool: str) -> list[Run]:

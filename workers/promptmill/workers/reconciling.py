@@ -38,8 +38,6 @@ def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> I
     for run in open_runs:
         if thorough or services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
             yield from _sweep_run(services, flow, run, held, parked, thorough=thorough)
-    if flow and pooling.is_due(services):
-        flow.enqueue_pool()
     if flow:
         watching.let_go_but(services, held, set(open_runs))
     if thorough:
@@ -179,3 +177,7 @@ def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]
     services = build(settings)
     flow = None if dry_run else Flow(make_app(settings, build), services.notes, takeover(settings))
     yield from sweep(services, flow, thorough=True)
+    if pooling.is_due(services):
+        if flow:
+            flow.enqueue_pool()
+        yield Finding("", f"{'had' if flow else 'would have'} what was collected stored and cut into runs")

@@ -34,6 +34,7 @@ class Services:
     open_bucket: Callable[[str], Bucket]
     open_jobs: Callable[[], BatchJobs]
     ways: Ways = field(default_factory=Ways)
+    open_collected: Callable[[], Collected] | None = None
 
     @cached_property
     def bucket(self) -> Bucket:
@@ -43,6 +44,8 @@ class Services:
     @cached_property
     def collected(self) -> Collected:
         """What was collected for pools, and is not stored yet."""
+        if self.open_collected:
+            return self.open_collected()
         return Collected(Connection(self.settings.broker_url.get_secret_value(), binary=True))
 
     @cached_property

@@ -308,3 +308,5 @@ def reconcile(self: Stage) -> None:
     """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
     for finding in reconciling.sweep(self.services, self.flow):
         _log.info("reconciled", run=finding.run, finding=finding.words)
+    if pooling.is_due(self.services):
+        self.flow.enqueue_pool()
