@@ -37,7 +37,12 @@ def test_10000_submissions_of_10_prompts_become_at_most_10_jobs_within_four_minu
         runs = pooled(mill)
         jobs = sum(len(site.jobs(run.id)) for run in runs)
         keys = {result.key for run in runs for result in run.results()}
-    figures = {"collected_seconds": round(collected, 1), "done_seconds": round(done, 1), "runs": len(runs), "jobs": jobs}
+    figures = {
+        "collected_seconds": round(collected, 1),
+        "done_seconds": round(done, 1),
+        "runs": len(runs),
+        "jobs": jobs,
+    }
     tell(f"{CALLS:,} submissions of {PROMPTS} prompts by {CALLERS} processes", [figures])
 
     assert len(keys) == CALLS * PROMPTS

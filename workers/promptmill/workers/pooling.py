@@ -22,6 +22,9 @@ _log = structlog.get_logger(__name__)
 _TURN = 30.0
 """Seconds for which one worker alone takes what was collected, unless it is through before."""
 _LONGEST = 60.0
+_KEEP_BATCHES = 3600.0
+"""Seconds for which the batches of a cut stay: a call may be in one and in the stream still, as its worker died, and only the
+batch tells it from those that came later."""
 _KEEP_CUTS = 7 * 86_400.0
 """Seconds for which a worker may stand still with a batch that it has read and not written."""
 
@@ -97,9 +100,14 @@ def _cuts(services: Services, pool: Pool) -> list[Cut]:
             settings.max_request_bytes,
         )  # fmt: skip
         steps.pool.cut(services.bucket, pool, made)
-    for cut in pool.under_way:
+    left = pool.under_way
+    under_way = [cut for cut in left if not steps.cut.is_done(services.bucket, cut)]
+    for cut in under_way:
         steps.pool.open_run(services.bucket, cut)
-    return pool.under_way
+    for cut in left:
+        if cut not in under_way and facts.now() - cut.at > _KEEP_BATCHES:
+            steps.cut.clear(services.bucket, cut)
+    return under_way
 
 
 def _sizes(services: Services, pool: Pool) -> dict[str, Size]:
@@ -115,18 +123,16 @@ def _sizes(services: Services, pool: Pool) -> dict[str, Size]:
 
 
 def make(services: Services, run: str) -> bool:
-    """Make the run of a cut, and forget its batches; returns whether it was this that made it whole."""
+    """Make the run of a cut; returns whether it was this that made it whole."""
     bucket = services.bucket
     cut = steps.cut.load(bucket, run)
-    if steps.cut.is_through(bucket, cut):
-        steps.cut.clear(bucket, cut)
+    if steps.cut.is_done(bucket, cut):
         return False
     gathering, keeper = Gathering(bucket, cut), Keeper(services)
     sender: Any = keeper
     Submission(gathering.manifest, services.index, sender, None, cut.chunk_bytes).send(gathering.lines())
-    gathering.put_off()
     services.index.note_pooled(cut.pool, run, gathering.keys)
-    steps.cut.clear(bucket, cut)
+    gathering.end()
     return keeper.whole
 
 

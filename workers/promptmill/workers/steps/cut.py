@@ -69,10 +69,13 @@ class Gathering:
             while ahead:
                 yield ahead.popleft().result()
 
-    def put_off(self) -> None:
-        """Store what has to wait for the next run, as a batch that is named by this one."""
-        if not self._later:
-            return
+    def end(self) -> None:
+        """Store what has to wait for the next run, as a batch that is named by this one; then this one is done."""
+        if self._later:
+            self._put_off()
+        self._bucket.create(names.cut_done(self._cut.run), b"")
+
+    def _put_off(self) -> None:
         kept: list[Pooled] = []
         for place, prompt in enumerate(self._later):
             line = _encode(prompt) + b"\n"
@@ -92,13 +95,19 @@ def load(bucket: Bucket, run: str) -> Cut:
     return facts.get(bucket, names.cut_of(run), Cut)
 
 
-def is_through(bucket: Bucket, cut: Cut) -> bool:
-    """Whether the run is whole, and what has to wait for the next one is stored: a batch that is left is of no use."""
-    return bucket.find(names.cut_done(cut.run)) is not None
+def is_done(bucket: Bucket, cut: Cut) -> bool:
+    """Whether the run is whole, and what has to wait for the next one is stored."""
+    name = names.cut_done(cut.run)
+    if (bucket.url, name) not in _done and bucket.find(name) is not None:
+        _done.add((bucket.url, name))
+    return (bucket.url, name) in _done
+
+
+_done: set[tuple[str, str]] = set()
+"""The facts of this kind that this process has seen."""
 
 
 def clear(bucket: Bucket, cut: Cut) -> None:
     """Delete the batches of a run that is whole."""
-    bucket.create(names.cut_done(cut.run), b"")
     for batch in cut.batches:
         bucket.delete(names.batch(cut.pool, cut.options, batch))

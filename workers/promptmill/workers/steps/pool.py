@@ -3,7 +3,7 @@
 A batch is named by the first call in it that nobody had stored yet, and written once; what a worker read after a copy of it
 was stored is not written but taken from there. So each call is in one batch, whoever stores at the same time. Which batches
 make a run is decided by the first cut of its number, and a batch of a former cut is never cut again, should a worker that
-stood still write it once more. A cut's batches are deleted when its run is whole.
+stood still write it once more. Its batches are kept for a while after its run is whole: they tell which calls are in them.
 """
 
 import hashlib
@@ -124,7 +124,7 @@ class Pool(NamedTuple):
 
     @property
     def under_way(self) -> list[Cut]:
-        """The cuts of which batches are left: their runs are not whole, or were just now."""
+        """The cuts of which batches are left."""
         return [cut for cut in self.cuts.values() if not self.batches.keys().isdisjoint(cut.batches)]
 
 
