@@ -228,7 +228,9 @@ class Promptmill:
             names.check_pool(pool)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
-        named = {"name": pool} | options | {"labels": dict(options.get("labels") or {}) | {"pool": pool}}
+        named: dict[str, Any] = (
+            {"name": pool} | options | {"labels": dict(options.get("labels") or {}) | {"pool": pool}}
+        )
         template, schema = self._opened("", created=0.0, **named)
         prompts = pools.keyed(prompts, key)
         self._sender.collect(pools.pack(self.settings, template, pool, prompts, schema))

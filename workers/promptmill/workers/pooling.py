@@ -22,9 +22,10 @@ _log = structlog.get_logger(__name__)
 _TURN = 30.0
 """Seconds for which one worker alone takes what was collected, unless it is through before."""
 _LONGEST = 60.0
+"""Seconds after which a worker leaves what waits to the next."""
 _KEEP_BATCHES = 3600.0
-"""Seconds for which the batches of a cut stay: a call may be in one and in the stream still, as its worker died, and only the
-batch tells it from those that came later."""
+"""Seconds for which the batches of a cut stay: a call may be in one and in the stream still, as its worker died, and only
+the batch tells it from those that came later."""
 _KEEP_CUTS = 7 * 86_400.0
 """Seconds for which a worker may stand still with a batch that it has read and not written."""
 
