@@ -8,7 +8,7 @@ needed to make a result of an answer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 
@@ -169,9 +169,14 @@ def _take_apart(row: int, prompt: object) -> tuple[str, object, object, str]:
 
 
 def _usable(row: int, key: object) -> str:
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not _is_utf8(key):
+    if not is_key(key):
         raise InvalidRequest(f"a key is a string of 1 to {MAX_KEY} characters", row=row)
     return key
+
+
+def is_key(key: object) -> TypeGuard[str]:
+    """Whether this can be the key of a request."""
+    return isinstance(key, str) and 0 < len(key) <= MAX_KEY and _is_utf8(key)
 
 
 def _of_text(prompt: object) -> object:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from driver import Clock
 from promptmill.config.settings import load
 from promptmill.producers import pools
-from promptmill.producers.messages import Manifest
+from promptmill.producers.messages import Manifest, compress
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.steps import cut, pool
 from promptmill.workers.steps.pool import Call, Cut, Limits, Size
@@ -112,6 +112,24 @@ def test_a_request_with_the_key_of_another_waits_for_the_next_run_and_the_same_o
     assert [line.key for line in cut.Gathering(bucket, following).lines()] == ["a"]
     cut.clear(bucket, made)
     assert [stored.name.rpartition("/")[2] for stored in bucket.list("pools/")] == ["first"]
+
+
+def test_what_collect_cannot_have_sent_does_not_hold_up_what_others_did() -> None:
+    bucket = MemoryBucket()
+    good, spoilt, keyless = call(0, "a"), call(1), call(2)
+    spoilt = spoilt._replace(pooled=msgspec.structs.replace(spoilt.pooled, data=b"no"))
+    lines = b'{"prompt": "no key"}\n{"key": "", "prompt": "none"}\n'
+    keyless = keyless._replace(
+        pooled=msgspec.structs.replace(keyless.pooled, requests=2, size=len(lines), data=compress(lines))
+    )
+    list(pool.keep(bucket, [good, spoilt, keyless]))
+    made = cut_all(bucket, "run")
+    assert made
+
+    gathering = cut.Gathering(bucket, made)
+
+    assert [line.key for line in gathering.lines()] == ["a"]
+    assert gathering.refused == 3
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,10 @@ def make(services: Services, run: str) -> bool:
     Submission(gathering.manifest, services.index, sender, None, cut.chunk_bytes).send(gathering.lines())
     services.index.note_pooled(cut.pool, run, gathering.keys)
     gathering.end()
+    if gathering.refused:
+        _log.error(
+            "what was collected holds what cannot be a request, and is passed over", run=run, n=gathering.refused
+        )
     return keeper.whole
 
 

@@ -3,14 +3,16 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import xxhash
 
 from promptmill.config import names
+from promptmill.config.errors import MessageRefused
 from promptmill.producers import schemas
 from promptmill.producers.messages import Manifest, Pooled, compress, decode_manifest
-from promptmill.producers.requests import Line, encode_lines
+from promptmill.producers.requests import Line, encode_lines, is_key
 from promptmill.workers import facts
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.pool import Batch, Cut, read
@@ -31,6 +33,7 @@ class Gathering:
         self._seen: dict[int, int] = {}
         self._later: list[dict[str, object]] = []
         self.keys: list[str] = []
+        self.refused = 0
         template = decode_manifest(self._first.run)
         self.manifest: Manifest = msgspec.structs.replace(template, run=cut.run, created=cut.at, idempotent=True)
 
@@ -42,10 +45,21 @@ class Gathering:
     def _prompts(self) -> Iterator[dict[str, object]]:
         for batch in self._batches():
             for pooled in batch.content:
-                for prompt in pooled.prompts():
+                for prompt in self._prompts_of(pooled):
                     if self._is_new(prompt):
                         self.keys.append(str(prompt["key"]))
                         yield prompt
+
+    def _prompts_of(self, pooled: Pooled) -> list[dict[str, Any]]:
+        """Return what a call sent; what ``collect`` cannot have sent must not hold up what others did."""
+        try:
+            prompts = pooled.prompts()
+        except MessageRefused:
+            self.refused += pooled.requests
+            return []
+        usable = [prompt for prompt in prompts if is_key(prompt.get("key"))]
+        self.refused += len(prompts) - len(usable)
+        return usable
 
     def _is_new(self, prompt: dict[str, object]) -> bool:
         """Whether no request had this key; one that had it and was another has to wait for the next run."""
