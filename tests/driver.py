@@ -103,7 +103,7 @@ class Mill:
             max_cost_usd=self.max_cost_usd,
         )
         lines = encode_lines(RUN, prompts, 1 << 20, schema.sent)
-        once = lines if self.repeat_identical else Requests().watch(lines)
+        once = lines if self.repeat_identical else map(Requests().mark, lines)
         chunks: list[Chunk] = list(cut(once, self.chunk_bytes))
         seal = Seal(
             [ChunkSize(chunk.requests, chunk.size) for chunk in chunks],

@@ -39,6 +39,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, database: PostgresServ
     options = Options(tmp_path_factory.mktemp("stack"), services=WITHOUT_PAGE, latency=1, ports=ANY_PORTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROMPTMILL_POLL_INTERVAL", "0.3")
+        patch.setenv("PROMPTMILL_POOL_SECONDS", "1")
         patch.setenv("PROMPTMILL_NAMED_SINKS", json.dumps({"warehouse": database.url()}))
         with Stack(options) as stack:
             yield os.environ | stack.environment()
@@ -96,6 +97,10 @@ def test_reviews_come_out_of_a_csv_file_with_their_keys_and_columns(environment:
         "r-2 {'shop': '7'}",
         "r-3 {'shop': '9'}",
     ]
+
+
+def test_tickets_of_many_requests_and_reviews_of_a_feed_are_answered(environment: dict[str, str]) -> None:
+    assert run("tickets.py", environment).splitlines() == ["3 tickets answered", "2 reviews answered"]
 
 
 def test_a_product_without_a_picture_fails_alone(environment: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from faults.effects import kind_of_object
 from promptmill.config import queues
 from promptmill.config.settings import Settings, load
 from promptmill.producers.messages import SinkSpec
+from promptmill.producers.pools import Collected
 from promptmill.workers import services
 from promptmill.workers.app import make_app
 from promptmill.workers.database import Database
@@ -40,6 +42,7 @@ STRUCK = "struck"
 READS = frozenset(
     {"url", "name", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
     | {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect", "stands_still"}
+    | {"batch_sizes", "size", "pooled_run"}
     | {"columns", "may", "look", "check_jobs", "rows"}
     | {"waiting", "ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
 )
@@ -200,6 +203,12 @@ class _Watched(Services):
     """The services of a worker, with every effect noted."""
 
     journal: Journal
+
+    @cached_property
+    def collected(self) -> Collected:
+        """What was collected, watched."""
+        watched: Any = _Effects(super().collected, self.journal, lambda *_: "collected")
+        return watched  # type: ignore[no-any-return]
 
     def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
         """Open a sink that is watched."""

@@ -1,6 +1,8 @@
 """Where everything about a run lies in the bucket, and what its jobs are called.
 
 runs/<run>/run.json                          the run as opened
+runs/<run>/cut.json                          which batches of a pool it was made of
+runs/<run>/cut-done                          that it holds all of these
 runs/<run>/chunks/<chunk>                    the requests of one message
 runs/<run>/seal.json                         how many chunks there are
 runs/<run>/plan.json                         which rows make up which shard
@@ -28,6 +30,8 @@ runs/<run>/gathered/<sink>/<part>.jsonl      rows for a sink that takes all at o
 runs/<run>/late/<part>.jsonl                 answers of jobs that were given up and ended after all
 runs/<run>/report.json                       the run is done
 runs/<run>/callbacks/<callback>.json         that one of its callbacks is sent
+pools/<pool>/<options>/<batch>               what was collected and is in no run yet, or in one that is not whole
+cuts/<pool>/<options>/<number>.json          which batches make one run
 dead/<step>                                  work that was refused so often that a person must look
 given-up/<run>/<shard>/<attempt>             a job that may yet end, and is looked after
 open/<run>                                   the run is not done
@@ -39,11 +43,15 @@ import hashlib
 import re
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,61}")
+POOL = re.compile(r"[a-z][a-z0-9-]{0,62}")
+BATCH = re.compile(r"[a-z0-9]{1,64}")
 STEP_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
 OPEN = "open/"
 GIVEN_UP = "given-up/"
 DEAD = "dead/"
-KEPT = ("runs/", OPEN, DEAD)
+POOLS = "pools/"
+CUTS = "cuts/"
+KEPT = ("runs/", OPEN, DEAD, POOLS, CUTS)
 """The folders of what a mill keeps; no sink may lie in them."""
 
 
@@ -64,6 +72,51 @@ def dead_letter(step: str) -> str:
     if not STEP_ID.fullmatch(step):
         raise ValueError(f"not a step's id: {step[:80]!r}")
     return DEAD + step
+
+
+def pool(pool: str, options: str) -> str:
+    """Folder of what was collected for a pool with these options (a hash), with its final slash; raises ValueError."""
+    return f"{POOLS}{_pool(pool, options)}/"
+
+
+def batch(pool: str, options: str, batch: str) -> str:
+    """Name of some of what was collected for a pool; raises ValueError."""
+    if not BATCH.fullmatch(batch):
+        raise ValueError(f"not a batch's id: {batch[:80]!r}")
+    return f"{POOLS}{_pool(pool, options)}/{batch}"
+
+
+def cuts(pool: str, options: str) -> str:
+    """Folder of the cuts of a pool with these options, with its final slash."""
+    return f"{CUTS}{_pool(pool, options)}/"
+
+
+def cut(pool: str, options: str, number: int) -> str:
+    """Name of the fact which batches make the run of this ``number``."""
+    return f"{cuts(pool, options)}{_number(number):08d}.json"
+
+
+def cut_of(run: str) -> str:
+    """Name of the fact which batches a run is made of."""
+    return folder(run) + "cut.json"
+
+
+def cut_done(run: str) -> str:
+    """Name of the fact that a run holds all that it was made of."""
+    return folder(run) + "cut-done"
+
+
+def check_pool(pool: str) -> str:
+    """Return ``pool`` when it is fit to be a pool's name, which becomes a part of names and of labels; raises ValueError."""
+    if not isinstance(pool, str) or not POOL.fullmatch(pool):
+        raise ValueError(f"a pool's name is 1 to 63 of a-z, 0-9 and -, a letter first, not {str(pool)[:80]!r}")
+    return pool
+
+
+def _pool(pool: str, options: str) -> str:
+    if not BATCH.fullmatch(options):
+        raise ValueError(f"not a hash of options: {options[:80]!r}")
+    return f"{check_pool(pool)}/{options}"
 
 
 def folder(run: str) -> str:

@@ -17,6 +17,8 @@ PUBLIC = {"promptmill.submit_prompts": INGEST}
 QUEUE_OF = {
     "promptmill.ingest": INGEST,
     "promptmill.abort": INGEST,
+    "promptmill.pool": INGEST,
+    "promptmill.cut": INGEST,
     "promptmill.plan": WORK,
     "promptmill.shard": WORK,
     "promptmill.submit": JOBS,

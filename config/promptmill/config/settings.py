@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     """A message is closed when its requests reach this size, before compression."""
     max_queued_bytes: Annotated[int, Field(ge=MIB)] = 16 * MIB
     """A producer waits while this much is queued for ingestion."""
+    pool_requests: Annotated[int, Field(ge=1, le=200_000)] = 100_000
+    """A run is cut from a pool when it holds this many requests."""
+    pool_bytes: Annotated[int, Field(ge=MIB, le=1_000_000_000)] = 500_000_000
+    """A run is cut from a pool when its requests take this many bytes."""
+    pool_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """A run is cut from a pool when this long has passed since the oldest of its requests was stored."""
     part_bytes: Annotated[int, Field(ge=1024, le=64 * MIB)] = 4 * MIB
     """How much of a job's output one task parses."""
 

@@ -19,9 +19,11 @@ from promptmill.producers.bills import Total
 from promptmill.producers.costs import Cost
 from promptmill.producers.estimate import Estimate
 from promptmill.producers.mill import Promptmill
+from promptmill.producers.pools import Ticket
 from promptmill.producers.results import Result
 from promptmill.producers.runs import Run
 from promptmill.producers.status import Report, RunStatus, ShardStatus
+from promptmill.producers.streams import Stream
 from promptmill.producers.validation import Finding, Validation
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "ShardStatus",
+    "Stream",
+    "Ticket",
     "Total",
     "Validation",
     "WaitTimeout",

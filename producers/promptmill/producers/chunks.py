@@ -17,8 +17,35 @@ _BUCKETS = 256
 
 def cut(lines: Iterable[Line], max_bytes: int) -> Iterator[Chunk]:
     """Yield chunks of whole lines: each closed before it would pass ``max_bytes`` (a longer line travels alone)."""
-    for index, held in enumerate(_hold(lines, max_bytes)):
-        yield _close(index, held)
+    cutter = Cutter(max_bytes)
+    for line in lines:
+        if chunk := cutter.add(line):
+            yield chunk
+    if chunk := cutter.close():
+        yield chunk
+
+
+class Cutter:
+    """Holds the lines of one chunk, and gives it away when it is full."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._index = 0
+        self._held = _Held()
+
+    def add(self, line: Line) -> Chunk | None:
+        """Add a line; returns the chunk that it did not fit into."""
+        chunk = self.close() if self._held.is_full_for(line, self._max_bytes) else None
+        self._held.add(line)
+        return chunk
+
+    def close(self) -> Chunk | None:
+        """Return what is held, if it is anything, as a chunk."""
+        if not self._held.data:
+            return None
+        chunk, self._held = _close(self._index, self._held), _Held()
+        self._index += 1
+        return chunk
 
 
 def measure(lines: Iterable[Line], max_bytes: int) -> Iterator[tuple[ChunkSize, Tokens]]:
@@ -38,22 +65,30 @@ class _Held:
         self.size = 0
         self.last_row = 0
 
+    def is_full_for(self, line: Line, max_bytes: int) -> bool:
+        """Whether a line belongs into the next chunk."""
+        return bool(self.data) and (self.size + len(line.data) > max_bytes or len(self.data) >= MAX_REQUESTS)
+
+    def add(self, line: Line) -> None:
+        """Hold one more line."""
+        row, _, data, refusal, need, is_copy = line
+        self.data.append(data)
+        self.size += len(data)
+        self.last_row = row
+        self.copies += is_copy
+        if refusal:
+            self.refused.append(row)
+        else:
+            self.needs.append(need)
+
 
 def _hold(lines: Iterable[Line], max_bytes: int) -> Iterator[_Held]:
     held = _Held()
     for line in lines:
-        row, _, data, refusal, need, is_copy = line
-        if held.data and (held.size + len(data) > max_bytes or len(held.data) >= MAX_REQUESTS):
+        if held.is_full_for(line, max_bytes):
             yield held
             held = _Held()
-        held.data.append(data)
-        held.size += len(data)
-        held.last_row = row
-        held.copies += is_copy
-        if refusal:
-            held.refused.append(row)
-        else:
-            held.needs.append(need)
+        held.add(line)
     if held.data:
         yield held
 

@@ -13,10 +13,11 @@ PREFIX = "promptmill:"
 
 
 class Connection:
-    """A Redis, connected to at the first use."""
+    """A Redis, connected to at the first use; one that is ``binary`` answers in bytes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, binary: bool = False) -> None:
         self._url = url
+        self._binary = binary
 
     def __repr__(self) -> str:
         return f"Connection({masked(self._url)!r})"
@@ -25,7 +26,7 @@ class Connection:
     def _redis(self) -> Any:
         import redis
 
-        return redis.Redis.from_url(self._url, decode_responses=True, health_check_interval=10)
+        return redis.Redis.from_url(self._url, decode_responses=not self._binary, health_check_interval=10)
 
     @contextmanager
     def answering(self) -> Iterator[Any]:

@@ -1,7 +1,6 @@
 """Finds the requests of a run that are the same as one before them."""
 
 from array import array
-from collections.abc import Iterable, Iterator
 
 import xxhash
 
@@ -23,10 +22,9 @@ class Requests:
         self._most = _SLOTS * 2 // 3
         self._count = 0
 
-    def watch(self, lines: Iterable[Line]) -> Iterator[Line]:
-        """Pass ``lines`` through, marking those that ask what one before them asked."""
-        for line in lines:
-            yield line if line.refusal or self._is_new(line.data) else line._replace(is_copy=True)
+    def mark(self, line: Line) -> Line:
+        """Return a line, marked when it asks what one before it asked."""
+        return line if line.refusal or self._is_new(line.data) else line._replace(is_copy=True)
 
     def _is_new(self, data: bytes) -> bool:
         """Note the request of a wire line; False when it was noted before."""

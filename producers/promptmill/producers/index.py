@@ -5,9 +5,10 @@ every write is one that may happen twice, and nothing is decided by what is miss
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
+import xxhash
 
 from promptmill.config.errors import RunNotFound
 from promptmill.producers.bills import Bill
@@ -17,6 +18,7 @@ from promptmill.producers.messages import Manifest
 from promptmill.producers.status import END_STATES, RunStatus, ShardStatus, state_of
 
 _KEEP = 30 * 86_400
+_KEEP_POOLED = 2 * 86_400
 _RUNS = PREFIX + "runs"
 _AT_ONCE = 500
 
@@ -160,10 +162,28 @@ class Index:
                 found = pipe.execute()
             yield from (_bill(run, *values) for run, values in zip(some, found, strict=True) if values[0])
 
+    def note_pooled(self, pool: str, run: str, keys: Sequence[str]) -> None:
+        """Note for a while which run the requests of a pool with these keys are in."""
+        for start in range(0, len(keys), _AT_ONCE):
+            with self._answering() as r, r.pipeline(transaction=False) as pipe:
+                for key in keys[start : start + _AT_ONCE]:
+                    pipe.set(_pooled(pool, key), run, ex=_KEEP_POOLED)
+                pipe.execute()
+
+    def pooled_run(self, pool: str, key: str) -> str | None:
+        """Return the run that the request of a pool with this key is in, if that is known."""
+        with self._answering() as r:
+            run = r.get(_pooled(pool, key))
+        return None if run is None else str(run)
+
     def queued_bytes(self, queue: str) -> int:
         """Return about how much memory the messages waiting in a queue take."""
         with self._answering() as r:
             return int(r.memory_usage(queue, samples=5) or 0)
+
+
+def _pooled(pool: str, key: str) -> str:
+    return f"{PREFIX}pooled:{pool}:{xxhash.xxh3_128_hexdigest(key.encode())}"
 
 
 def _run(run: str) -> str:

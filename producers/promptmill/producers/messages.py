@@ -32,6 +32,7 @@ MAX_ATTEMPTS = 9
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 T = TypeVar("T", bound=msgspec.Struct)
+_prompts = msgspec.json.Decoder(dict[str, Any])
 
 
 class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -160,6 +161,34 @@ class Ingest(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int = VERSION
 
 
+class Pooled(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one call of ``collect`` sends: compressed lines of JSON, a prompt with its ``key`` each, for a ``pool``.
+
+    ``run`` is the encoded Manifest of the run that they will be in, but for its id and its time. ``requests`` and ``size``
+    are of the lines before compression. ``id`` is that of the call, the same in each copy.
+    """
+
+    id: str
+    pool: str
+    run: bytes
+    requests: Annotated[int, msgspec.Meta(ge=1)]
+    size: Count
+    data: bytes
+    v: int = VERSION
+
+    def prompts(self) -> list[dict[str, Any]]:
+        """Return the prompts; raises MessageRefused when the data is not what the message says."""
+        if self.size > MAX_CHUNK:
+            raise MessageRefused(f"a call of collect declares {self.size:,} bytes")
+        try:
+            prompts: list[dict[str, Any]] = _prompts.decode_lines(_decompress(self.data, self.size))
+        except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise MessageRefused("what a call of collect sent cannot be read") from None
+        if len(prompts) != self.requests:
+            raise MessageRefused("a call of collect does not hold what it says")
+        return prompts
+
+
 def compress(lines: bytes) -> bytes:
     """Compress wire lines for a chunk."""
     return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(lines)
@@ -184,6 +213,22 @@ def decode_ingest(data: bytes) -> Ingest:
     except ValueError as error:
         raise MessageRefused(str(error)) from None
     return message
+
+
+def decode_pooled(data: bytes) -> Pooled:
+    """Decode what a call of ``collect`` sent; raises MessageRefused, NewerVersion."""
+    pooled = _decode(data, Pooled)
+    try:
+        names.check_pool(pooled.pool)
+        names.batch(pooled.pool, "0", pooled.id)
+    except ValueError as error:
+        raise MessageRefused(str(error)) from None
+    return pooled
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Decode the run that a pool's requests will be in; raises MessageRefused, NewerVersion."""
+    return _decode(data, Manifest, RUN_VERSION)
 
 
 def _decode(data: bytes, kind: type[T], newest: int = VERSION) -> T:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from promptmill.config.errors import EmptyRun, InvalidRequest, RunNotFound
+from promptmill.config import names
+from promptmill.config.errors import ConfigurationError, EmptyRun, InvalidRequest, RunNotFound
 from promptmill.config.tables import SCHEME, parse_dataset
-from promptmill.producers import callbacks, options, prices, schemas, sinks
+from promptmill.producers import callbacks, options, pools, prices, schemas, sinks
 from promptmill.producers import estimate as estimating
 from promptmill.producers.bills import By, Total, totals
 from promptmill.producers.chunks import measure
@@ -22,9 +23,11 @@ from promptmill.producers.estimate import Estimate
 from promptmill.producers.files import read_prompts
 from promptmill.producers.index import Index
 from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest, SinkSpec
-from promptmill.producers.requests import Line, Prompt, encode_lines
+from promptmill.producers.pools import Ticket
+from promptmill.producers.requests import Encoder, Line, Prompt, encode_lines
 from promptmill.producers.runs import Run, bucket_access
 from promptmill.producers.sources import is_of_bigquery, open_source
+from promptmill.producers.streams import Stream
 from promptmill.producers.submission import Submission
 from promptmill.producers.table_runs import prompts_of, split_output
 from promptmill.producers.validation import Validation, validate
@@ -119,16 +122,61 @@ class Promptmill:
 
         Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict, ConfigurationError, Transient.
         """
+        manifest, schema = self._opened(
+            run_id(idempotency_key),
+            model=model,
+            name=name,
+            labels=labels,
+            sinks=sinks,
+            idempotent=idempotency_key is not None,
+            max_attempts=max_attempts,
+            retry_max_tokens=retry_max_tokens,
+            response_schema=response_schema,
+            retry_schema_invalid=retry_schema_invalid,
+            deadline=deadline,
+            tables=tables,
+            link=link,
+            link_error=link_error,
+            link_results=link_results,
+            max_cost_usd=max_cost_usd,
+            repeat_identical=repeat_identical,
+        )
+        encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema)
+        return self._send(manifest, encoded, on_refused, on_sent, strict=strict)
+
+    def _opened(
+        self,
+        run: str,
+        *,
+        created: float | None = None,
+        model: str | None = None,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        sinks: Sequence[SinkSpec] = (),
+        idempotent: bool = False,
+        max_attempts: int = 3,
+        retry_max_tokens: int = 0,
+        response_schema: object = None,
+        retry_schema_invalid: bool = False,
+        deadline: str | float | None = None,
+        tables: str = "",
+        link: callbacks.Given = None,
+        link_error: callbacks.Given = None,
+        link_results: callbacks.Given = None,
+        max_cost_usd: float | None = None,
+        repeat_identical: bool = False,
+    ) -> tuple[Manifest, bytes]:
+        """Return a run as opened with these options of ``submit``, and the schema that its requests are sent with."""
         schema = schemas.of_run(response_schema, retry=retry_schema_invalid)
         limit = options.limit(max_cost_usd, self.settings.max_cost_usd_per_run)
         manifest = Manifest(
-            run=run_id(idempotency_key),
+            run=run,
             model=options.model(model or self.settings.require("model")),
-            created=time.time(),
+            created=time.time() if created is None else created,
             name=name,
             labels=dict(labels or {}),
             sinks=[*sinks, *callbacks.sinks(link_results)],
-            idempotent=idempotency_key is not None,
+            idempotent=idempotent,
             max_attempts=options.attempts(max_attempts),
             retry_max_tokens=options.tokens(retry_max_tokens),
             response_schema=schema.checked,
@@ -141,8 +189,62 @@ class Promptmill:
             repeat_identical=repeat_identical,
             v=RUN_VERSION if link or link_error or tables or limit else VERSION,
         )
-        encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema.sent)
-        return self._send(manifest, encoded, on_refused, on_sent, strict=strict)
+        return manifest, schema.sent
+
+    def stream(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        strict: bool = False,
+        on_refused: Callable[[Line], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Open a run whose requests are added as they come: ``with mill.stream(model=…) as s: s.add("…", key="t-1")``.
+
+        ``options`` are those of ``submit``. Leaving the block ends the input of ``s.run``, which exists from the first chunk
+        on; leaving it by an exception ends the run as ``submit`` does when its prompts raise one.
+        Raises ConfigurationError; ``add`` and the end of the block raise what ``submit`` raises.
+        """
+        idempotent = idempotency_key is not None
+        manifest, schema = self._opened(run_id(idempotency_key), idempotent=idempotent, **options)
+        return Stream(
+            Run(manifest.run, self.settings, self.index),
+            Encoder(manifest.run, self.settings.max_request_bytes, schema),
+            Submission(manifest, self.index, self._sender, on_sent, self.settings.chunk_bytes),
+            lambda line: _show_one(line, on_refused, strict),
+            by_age=not idempotent,
+        )
+
+    def collect(
+        self, prompts: Prompt | Sequence[Prompt], *, pool: str, key: str | None = None, **options: Any
+    ) -> Ticket:
+        """Send one prompt, or a few, to a ``pool``, from which a worker cuts runs: for many small calls from many processes.
+
+        A run is cut when ``PROMPTMILL_POOL_REQUESTS`` or ``…_BYTES`` are there, or ``…_SECONDS`` have passed. It has the
+        name of the pool, unless another is given, and the label ``pool``. ``options`` are those of ``submit``; requests with
+        different options make different runs, and limits and callbacks are each run's own.
+        A prompt without a key is given one. The same call within an hour is one that was repeated, and counts once; so does
+        a request that is the same, with the same key, as another of its run. One that has the key of another and other
+        content goes into the next run. ``mill.pooled(pool, key)`` finds the run, once there is one.
+
+        Raises InvalidRequest, where nothing is sent, ConfigurationError, and Transient, also when nobody takes what waits.
+        """
+        try:
+            names.check_pool(pool)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        named: dict[str, Any] = (
+            {"name": pool} | options | {"labels": dict(options.get("labels") or {}) | {"pool": pool}}
+        )
+        template, schema = self._opened("", created=0.0, **named)
+        prompts = pools.keyed(prompts, key)
+        self._sender.collect(pools.pack(self.settings, template, pool, prompts, schema))
+        return Ticket(pool, tuple(prompt["key"] for prompt in prompts))
+
+    def pooled(self, pool: str, key: str) -> Run:
+        """Return the run with this key's request, for two days; raises RunNotFound, also while that waits."""
+        return pools.find(self.settings, self.index, pool, key)
 
     def _send(
         self,
@@ -154,7 +256,7 @@ class Promptmill:
         strict: bool = False,
     ) -> Run:
         lines = _show(encoded, on_refused, strict)
-        Submission(manifest, self.index, self._sender, on_sent).send(lines, self.settings.chunk_bytes)
+        Submission(manifest, self.index, self._sender, on_sent, self.settings.chunk_bytes).send(lines)
         return Run(manifest.run, self.settings, self.index)
 
     def estimate(
@@ -295,11 +397,15 @@ class Promptmill:
 
 def _show(lines: Iterable[Line], on_refused: Callable[[Line], None] | None, strict: bool) -> Iterator[Line]:
     for line in lines:
-        if line.refusal and on_refused:
-            on_refused(line)
-        if line.refusal and strict:
-            raise InvalidRequest(line.refusal, row=line.row, key=line.key)
+        _show_one(line, on_refused, strict)
         yield line
+
+
+def _show_one(line: Line, on_refused: Callable[[Line], None] | None, strict: bool) -> None:
+    if line.refusal and on_refused:
+        on_refused(line)
+    if line.refusal and strict:
+        raise InvalidRequest(line.refusal, row=line.row, key=line.key)
 
 
 def run_id(idempotency_key: str | None) -> str:

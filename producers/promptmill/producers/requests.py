@@ -8,7 +8,7 @@ needed to make a result of an answer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 
@@ -80,6 +80,19 @@ def request_of(data: bytes) -> bytes:
     return data[data.find(_REQUEST) :]
 
 
+class Encoder:
+    """Encodes the requests of one run, one by one; what it was told before decides what it may be told."""
+
+    def __init__(self, run: str, max_bytes: int, schema: bytes = b"") -> None:
+        self._tag, self._max_bytes, self._shape, self._kinds = names.tag(run), max_bytes, Shape(schema), Kinds()
+        self._row = 0
+
+    def encode(self, prompt: Prompt) -> Line:
+        """Encode the next row; one that cannot be sent comes out as a refused line. Raises InvalidRequest for its key."""
+        self._row += 1
+        return _encode_line(self._tag, self._row, prompt, self._max_bytes, self._shape, self._kinds)
+
+
 def encode_lines(
     run: str,
     prompts: Iterable[Prompt],
@@ -94,10 +107,10 @@ def encode_lines(
     Raises InvalidRequest only where not even a result could be written for the row: its key is unusable. With
     ``on_unusable``, that is told instead, and the row passed over.
     """
-    tag, shape, kinds = names.tag(run), Shape(schema), Kinds()
-    for row, prompt in enumerate(prompts, 1):
+    encoder = Encoder(run, max_bytes, schema)
+    for prompt in prompts:
         try:
-            line = _encode_line(tag, row, prompt, max_bytes, shape, kinds)
+            line = encoder.encode(prompt)
         except InvalidRequest as error:
             if on_unusable is None:
                 raise
@@ -167,9 +180,14 @@ def _take_apart(row: int, prompt: object) -> tuple[str, object, object, str]:
 
 
 def _usable(row: int, key: object) -> str:
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not _is_utf8(key):
+    if not is_key(key):
         raise InvalidRequest(f"a key is a string of 1 to {MAX_KEY} characters", row=row)
     return key
+
+
+def is_key(key: object) -> TypeGuard[str]:
+    """Whether this can be the key of a request."""
+    return isinstance(key, str) and 0 < len(key) <= MAX_KEY and _is_utf8(key)
 
 
 def _of_text(prompt: object) -> object:

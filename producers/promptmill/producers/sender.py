@@ -10,9 +10,10 @@ from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.config.settings import Settings
 from promptmill.config.urls import masked
-from promptmill.producers import messages
+from promptmill.producers import messages, pools
+from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
-from promptmill.producers.messages import Chunk, Ingest, Manifest, Seal
+from promptmill.producers.messages import Chunk, Ingest, Manifest, Pooled, Seal
 
 _log = structlog.get_logger(__name__)
 _COMPLAIN_AFTER = 30.0
@@ -27,6 +28,10 @@ class Sender:
         self._unchecked = 0
 
     @cached_property
+    def _collected(self) -> pools.Collected:
+        return pools.Collected(Connection(self._settings.broker_url.get_secret_value(), binary=True))
+
+    @cached_property
     def _app(self) -> Any:
         from celery import Celery
 
@@ -39,6 +44,13 @@ class Sender:
         body = messages.encode(Ingest(manifest, messages.encode(chunk), seal))
         self._wait_for_room(len(body))
         self._send_task("promptmill.ingest", [body], f"{manifest.run}.c{chunk.index:05d}.ingest", "msgpack")
+
+    def collect(self, pooled: Pooled) -> None:
+        """Leave what one call collected where a worker takes it; raises Transient also when too much waits there."""
+        if self._collected.size() > self._settings.max_queued_bytes:
+            raise Transient("too much waits to be stored; is a worker of the ingest queue running?")
+        if self._collected.add(messages.encode(pooled), pools.content(pooled)):
+            self._send_task("promptmill.pool", [], f"pool-{pooled.id}", "json")
 
     def abort(self, run: str, reason: str) -> None:
         """Tell the workers that a run will never be whole."""

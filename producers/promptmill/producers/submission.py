@@ -1,10 +1,10 @@
 """Sends the lines of a run as chunks, or what is missing of one that was sent before."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from promptmill.config.errors import EmptyRun, IdempotencyConflict
-from promptmill.producers.chunks import Keys, cut
+from promptmill.producers.chunks import Cutter, Keys
 from promptmill.producers.copies import Requests
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal
@@ -19,12 +19,21 @@ class Submission:
     """One pass over the lines of a run. The last chunk is held back, so that it can carry the seal."""
 
     def __init__(
-        self, manifest: Manifest, index: Index, sender: "Sender", on_sent: Callable[[int], None] | None
+        self,
+        manifest: Manifest,
+        index: Index,
+        sender: "Sender",
+        on_sent: Callable[[int], None] | None,
+        chunk_bytes: int,
     ) -> None:
         self._manifest = manifest
         self._index = index
         self._sender = sender
         self._on_sent = on_sent
+        self._cutter = Cutter(chunk_bytes)
+        self._keys = Keys()
+        self._requests = None if manifest.repeat_identical else Requests()
+        self._held: Chunk | None = None
         self._stored: dict[int, str] = {}
         self._sealed = 0
         self._sizes: list[ChunkSize] = []
@@ -33,22 +42,50 @@ class Submission:
         self._copies = 0
         self._sent_any = False
 
-    def send(self, lines: Iterable[Line], chunk_bytes: int) -> None:
+    def send(self, lines: Iterable[Line]) -> None:
         """Send what the workers do not have yet; raises EmptyRun, DuplicateKey, IdempotencyConflict, Transient."""
+        self.begin()
+        try:
+            for line in lines:
+                self.add(line)
+        except BaseException as error:
+            self.give_up(error)
+            raise
+        self.finish()
+
+    def begin(self) -> None:
+        """Learn what the workers have already; raises IdempotencyConflict, Transient."""
         if self._manifest.idempotent:
             self._recall()
-        keys = Keys()
-        if not self._manifest.repeat_identical:
-            lines = Requests().watch(lines)
+
+    def add(self, line: Line) -> None:
+        """Add a line, and send the chunk before the one that it filled, if it did; raises as ``send`` does."""
+        self._keys.note(line)
+        self._hold(self._cutter.add(self._requests.mark(line) if self._requests else line))
+
+    def close_chunk(self) -> None:
+        """Let what is held be a chunk, however small."""
+        self._hold(self._cutter.close())
+
+    def finish(self) -> None:
+        """Send what is left, and the seal; raises as ``send`` does."""
         try:
-            last = self._send_all_but_last(cut(keys.watch(lines), chunk_bytes))
-            self._check_whole(keys)
+            self.close_chunk()
+            last = self._held
+            if last is None:
+                raise EmptyRun("there is not one prompt in the run")
+            self._check_whole(self._keys)
         except BaseException as error:
-            self._give_up(error)
+            self.give_up(error)
             raise
         self._pass_on(last, Seal(self._sizes, self._tokens, self._copies))
         if not self._sealed:
             self._index.note_sent(self._manifest.run, self._rows())
+
+    def give_up(self, error: BaseException) -> None:
+        """A run that may be sent again stays open; any other will never be whole, and must not wait for more."""
+        if self._sent_any and not self._manifest.idempotent:
+            self._sender.abort(self._manifest.run, f"the producer gave up: {type(error).__name__}")
 
     def _recall(self) -> None:
         known = self._index.find_manifest(self._manifest.run)
@@ -60,16 +97,13 @@ class Submission:
         self._stored = self._index.stored_chunks(known.run)
         self._sealed = self._index.sealed_chunks(known.run)
 
-    def _send_all_but_last(self, chunks: Iterator[Chunk]) -> Chunk:
-        held: Chunk | None = None
-        for chunk in chunks:
-            if held is not None:
-                self._pass_on(held, None)
-            self._note(chunk)
-            held = chunk
-        if held is None:
-            raise EmptyRun("there is not one prompt in the run")
-        return held
+    def _hold(self, chunk: Chunk | None) -> None:
+        if chunk is None:
+            return
+        if self._held is not None:
+            self._pass_on(self._held, None)
+        self._note(chunk)
+        self._held = chunk
 
     def _note(self, chunk: Chunk) -> None:
         """Compare a chunk with what is known of it; one that was lost on its way is not known, and is sent again."""
@@ -102,8 +136,3 @@ class Submission:
 
     def _rows(self) -> int:
         return sum(size.requests for size in self._sizes)
-
-    def _give_up(self, error: BaseException) -> None:
-        """A run that may be sent again stays open; any other will never be whole, and must not wait for more."""
-        if self._sent_any and not self._manifest.idempotent:
-            self._sender.abort(self._manifest.run, f"the producer gave up: {type(error).__name__}")

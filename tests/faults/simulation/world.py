@@ -20,6 +20,7 @@ from faults.simulation.shape import START, shape
 from faults.simulation.vertex import Vertex
 from promptmill.config.errors import PromptmillError, Transient, Unanswered
 from promptmill.producers.index import Index
+from promptmill.producers.pools import Collected
 from promptmill.workers.fakes import FakeCaller, MemoryBucket
 from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.services import Services
@@ -103,7 +104,15 @@ class World:
         ways = Ways(open_caller=lambda: caller)
         jobs = FaultyJobs(self.vertex, self, shape.in_flight)
         self.services, self._others = (
-            Services(settings, Index(connection), _Notes(connection, self), open_bucket, lambda: jobs, ways)
+            Services(
+                settings,
+                Index(connection),
+                _Notes(connection, self),
+                open_bucket,
+                lambda: jobs,
+                ways,
+                lambda: Collected(connection),
+            )
             for settings in (shape.settings, shape.others)
         )
 

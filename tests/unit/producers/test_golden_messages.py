@@ -28,6 +28,8 @@ from promptmill.producers.messages import (
     SinkSpec,
     decode_chunk,
     decode_ingest,
+    decode_manifest,
+    decode_pooled,
     encode,
 )
 from promptmill.producers.results import Error, Result
@@ -257,6 +259,44 @@ def test_a_message_of_a_run_with_a_limit_of_costs_means_what_it_meant() -> None:
         Tokens(sent=2, text=20, most=114, largest=105, answers=320, named=64, longest=64, unnamed=1)
     ]
     assert decode_chunk(message.chunk).tokens == message.seal.tokens[0]
+
+
+def test_what_a_call_of_collect_sent_means_what_it_meant() -> None:
+    pooled = decode_pooled((V1 / "pooled.msgpack").read_bytes())
+    template = decode_manifest(pooled.run)
+
+    request = {"contents": [{"role": "user", "parts": [{"text": "Say two"}]}]}
+    assert (pooled.id, pooled.pool, pooled.requests, pooled.v) == ("01kb0000000000000000000000", "tickets", 2, 1)
+    assert (template.run, template.name, template.labels) == ("", "tickets", {"pool": "tickets"})
+    assert pooled.prompts() == [
+        {"key": "t-1", "prompt": "Say one"},
+        {"key": "t-2", "metadata": {"shop": 7}, "request": request},
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"pool": "../runs"}, {"id": "a/b"}, {"pool": 7}, {"requests": 0}])
+def test_what_a_call_of_collect_cannot_have_sent_is_refused(wrong: dict[str, Any]) -> None:
+    message = msgspec.msgpack.decode((V1 / "pooled.msgpack").read_bytes())
+
+    with pytest.raises(MessageRefused):
+        decode_pooled(msgspec.msgpack.encode(message | wrong))
+
+
+@pytest.mark.parametrize("wrong", [{"size": 10}, {"requests": 3}, {"data": b"no"}, {"size": 1 << 40}])
+def test_what_does_not_hold_what_it_says_is_refused(wrong: dict[str, Any]) -> None:
+    pooled = decode_pooled((V1 / "pooled.msgpack").read_bytes())
+
+    with pytest.raises(MessageRefused):
+        msgspec.structs.replace(pooled, **wrong).prompts()
+
+
+def test_what_newer_producers_collect_is_left_to_newer_workers() -> None:
+    message = msgspec.msgpack.decode((V1 / "pooled.msgpack").read_bytes())
+
+    with pytest.raises(NewerVersion):
+        decode_pooled(msgspec.msgpack.encode(message | {"v": VERSION + 1}))
+    with pytest.raises(NewerVersion):
+        decode_manifest(encode(msgspec.structs.replace(MANIFEST, v=RUN_VERSION + 1)))
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_request_that_occurred_before_is_marked(texts: list[int], many: bool) 
     texts = texts * 20 if many else texts
     lines = [Line(row, str(row), b'{"key":"r-%d","request":%d}\n' % (row, text)) for row, text in enumerate(texts, 1)]
 
-    marked = list(Requests().watch(lines))
+    marked = list(map(Requests().mark, lines))
 
     seen: Counter[int] = Counter()
     for line, text in zip(marked, texts, strict=True):
@@ -182,7 +182,7 @@ def test_a_request_that_occurred_before_is_marked(texts: list[int], many: bool) 
 def test_many_requests_are_held_in_a_table_that_grows() -> None:
     lines = [Line(row, "", b'{"key":"","request":%d}' % (row % 30_000)) for row in range(60_000)]
 
-    assert [line.is_copy for line in Requests().watch(lines)] == [False] * 30_000 + [True] * 30_000
+    assert [line.is_copy for line in map(Requests().mark, lines)] == [False] * 30_000 + [True] * 30_000
 
 
 @given(st.dictionaries(st.integers(0, 300), st.integers(0, 300), max_size=40), st.sets(st.integers(0, 310)))

@@ -14,6 +14,7 @@ from promptmill.workers import beside
 from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.steps.step import Step
 
+_QUEUED_POOL = 5.0
 _QUEUED = 600.0
 """Seconds for which a step in a queue is not sent again by a sweep, unless the queue is empty."""
 
@@ -44,6 +45,11 @@ class Flow:
     def enqueue_poll(self, chain: str) -> None:
         """Send the first look of a chain of polls."""
         self._send("promptmill.poll", [chain, 0], f"{chain}.poll", queues.POLL)
+
+    def enqueue_pool(self) -> None:
+        """Have what was collected stored, and runs cut, unless somebody was sent to do so and has not begun."""
+        if self._notes.claim("pool", _QUEUED_POOL):
+            self._send("promptmill.pool", [], f"pool-{secrets.token_hex(8)}", queues.INGEST)
 
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
         """Send those steps that nobody is known to be at, and return them."""

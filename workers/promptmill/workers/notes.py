@@ -3,6 +3,7 @@
 None of it is the truth: all may be lost at any moment, and then work is done twice or found again by ``reconcile``.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from promptmill.producers.connection import PREFIX, Connection
@@ -140,6 +141,19 @@ class Notes:
                 pipe.delete(_step(step))
             pipe.execute()
         self._ended.difference_update(ended)
+
+    def note_batch(self, batch: str, requests: int, size: int) -> None:
+        """Note the size of a batch of a pool."""
+        with self._answering() as r:
+            r.set(f"{PREFIX}batch:{batch}", f"{requests} {size}", ex=_DEATHS)
+
+    def batch_sizes(self, batches: Sequence[str]) -> list[tuple[int, int] | None]:
+        """Return the requests and bytes of batches, as far as they are noted."""
+        if not batches:
+            return []
+        with self._answering() as r:
+            found = r.mget([f"{PREFIX}batch:{batch}" for batch in batches])
+        return [(int(one.split()[0]), int(one.split()[1])) if one else None for one in found]
 
     def add_job(self, parent: str, job: OpenJob) -> None:
         """Note a job to be polled, and its state when last looked at."""

@@ -22,9 +22,10 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.producers import Promptmill, callbacks, messages
-from promptmill.producers.messages import Chunk, Ingest, Manifest, Seal, SinkSpec
+from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.mill import ROW_OPTIONS, run_id
-from promptmill.workers import facts, progress, steps
+from promptmill.workers import facts, steps
+from promptmill.workers.keeper import Keeper
 from promptmill.workers.reading import open_allowed
 from promptmill.workers.services import Services
 from promptmill.workers.stage import Stage
@@ -137,7 +138,7 @@ class _WorkersMill(Promptmill):
 
     def __init__(self, services: Services) -> None:
         self.settings, self.index = services.settings, services.index
-        self.keeper = _Keeper(services)
+        self.keeper = Keeper(services)
         self._services = services
 
     @cached_property
@@ -146,19 +147,6 @@ class _WorkersMill(Promptmill):
 
     def _open_object(self, url: str) -> BinaryIO:
         return open_allowed(self.settings, self._services.open_bucket, url)
-
-
-class _Keeper:
-    """Stores chunks, in the place of a ``Sender``."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self.whole = False
-
-    def send(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
-        """Keep one chunk."""
-        kept = steps.ingest.ingest(self._services.bucket, Ingest(manifest, messages.encode(chunk), seal))
-        self.whole = progress.ingested(self._services.index, manifest.run, kept, seal)
 
 
 def _abort(services: Services, submission: Submission, run: str, refusal: PromptmillError) -> bool:

@@ -8,7 +8,7 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
 from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
-from promptmill.workers import alarms, dead, facts, given_up, lost, progress, steps, watching
+from promptmill.workers import alarms, dead, facts, given_up, lost, pooling, progress, steps, watching
 from promptmill.workers.facts import Created, RunFacts
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
@@ -177,3 +177,7 @@ def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]
     services = build(settings)
     flow = None if dry_run else Flow(make_app(settings, build), services.notes, takeover(settings))
     yield from sweep(services, flow, thorough=True)
+    if pooling.is_due(services):
+        if flow:
+            flow.enqueue_pool()
+        yield Finding("", f"{'had' if flow else 'would have'} what was collected stored and cut into runs")

@@ -11,6 +11,7 @@ from promptmill.config.settings import Settings, variable
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Signature, SinkSpec
+from promptmill.producers.pools import Collected
 from promptmill.workers import calls
 from promptmill.workers.database import Database
 from promptmill.workers.notes import Notes
@@ -33,11 +34,19 @@ class Services:
     open_bucket: Callable[[str], Bucket]
     open_jobs: Callable[[], BatchJobs]
     ways: Ways = field(default_factory=Ways)
+    open_collected: Callable[[], Collected] | None = None
 
     @cached_property
     def bucket(self) -> Bucket:
         """The bucket of this mill."""
         return self.open_bucket(self.settings.require("bucket"))
+
+    @cached_property
+    def collected(self) -> Collected:
+        """What was collected for pools, and is not stored yet."""
+        if self.open_collected:
+            return self.open_collected()
+        return Collected(Connection(self.settings.broker_url.get_secret_value(), binary=True))
 
     @cached_property
     def jobs(self) -> BatchJobs:

@@ -23,7 +23,7 @@ from promptmill.config.errors import (
 )
 from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.producers.status import Report
-from promptmill.workers import facts, judging, progress, reconciling, steps, watching
+from promptmill.workers import facts, judging, pooling, progress, reconciling, steps, watching
 from promptmill.workers.facts import RunFacts
 from promptmill.workers.ports import Job
 from promptmill.workers.services import Services
@@ -54,6 +54,21 @@ def ingest(self: Stage, body: bytes) -> None:
     chunk = steps.ingest.ingest(self.services.bucket, message)
     if progress.ingested(self.services.index, message.run.run, chunk, message.seal):
         self.send([Step("plan", message.run.run)])
+
+
+@shared_task(bind=True, base=Stage, name="promptmill.pool")
+def pool(self: Stage) -> None:
+    """Store what was collected, and cut runs from pools that are full or have waited; by call, and for each sweep."""
+    pooling.store(self.services)
+    self.flow.enqueue_stalled(pooling.sweep(self.services))
+
+
+@shared_task(bind=True, base=Opening, name="promptmill.cut")
+def cut(self: Stage, run: str) -> None:
+    """Make a run of what was cut from a pool."""
+    _check(run)
+    if pooling.make(self.services, run):
+        self.send([Step("plan", run)])
 
 
 @shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.abort")
@@ -293,3 +308,5 @@ def reconcile(self: Stage) -> None:
     """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
     for finding in reconciling.sweep(self.services, self.flow):
         _log.info("reconciled", run=finding.run, finding=finding.words)
+    if pooling.is_due(self.services):
+        self.flow.enqueue_pool()

@@ -1,0 +1,29 @@
+"""Single prompts of many web requests, pooled into one run; and a run of what comes in while a feed is read."""
+
+import time
+
+from promptmill.producers import Promptmill, RunNotFound
+
+mill = Promptmill()
+
+
+def on_ticket(number: int, text: str) -> None:
+    """What a web request does: it takes a millisecond, and the worker puts what all of them sent into runs."""
+    mill.collect(f"Classify this ticket: {text}", key=f"ticket-{number}", pool="tickets", model="gemini-3.8-flash")
+
+
+for number, text in enumerate(["It does not start.", "Where is my parcel?", "Thank you!"]):
+    on_ticket(number, text)
+
+while True:  # until a run is cut: PROMPTMILL_POOL_SECONDS after the first of them
+    try:
+        run = mill.pooled("tickets", "ticket-2")
+        break
+    except RunNotFound:
+        time.sleep(0.5)
+print(f"{run.wait().succeeded} tickets answered")
+
+with mill.stream(model="gemini-3.8-flash", name="feed") as stream:  # leaving the block ends the run's input
+    for number, text in enumerate(["Delivered.", "Broken on arrival."]):
+        stream.add(f"Classify this review: {text}", key=f"review-{number}")
+print(f"{stream.run.wait().succeeded} reviews answered")

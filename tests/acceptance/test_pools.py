@@ -1,0 +1,133 @@
+"""Single prompts of many callers make a few runs; a stream of requests makes one."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from deadline import until
+from promptmill.config.errors import ConfigurationError, DuplicateKey, EmptyRun, InvalidRequest, RunNotFound
+from promptmill.producers import Promptmill, Run
+from stack import MODEL, PATIENCE, QUICK, Site, done, running, surroundings
+
+SMALL_POOLS = {"PROMPTMILL_POOL_REQUESTS": "40", "PROMPTMILL_POOL_SECONDS": "3"}
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("pools"), settings=QUICK | SMALL_POOLS) as site:
+        yield site
+
+
+@pytest.fixture
+def mill(pools: Site) -> Iterator[Promptmill]:
+    with surroundings(pools.environment):
+        yield Promptmill()
+
+
+def runs_of(mill: Promptmill, pool: str) -> list[Run]:
+    return [run for run in mill.runs() if run.status.labels.get("pool") == pool]
+
+
+def answered(runs: list[Run]) -> list[str]:
+    for run in runs:
+        assert done(run).state == "succeeded"
+    return sorted(result.key for run in runs for result in run.results())
+
+
+def found(mill: Promptmill, pool: str, key: str) -> Run:
+    def is_found() -> bool:
+        try:
+            mill.pooled(pool, key)
+        except RunNotFound:
+            return False
+        return True
+
+    until(is_found, PATIENCE, f"a run with {key}")
+    return mill.pooled(pool, key)
+
+
+def test_prompts_of_many_callers_are_answered_once_each_in_a_few_runs(mill: Promptmill) -> None:
+    with ThreadPoolExecutor(4) as callers:
+        tickets = list(callers.map(lambda n: mill.collect(f"Say {n}", key=f"t-{n}", pool="many"), range(100)))
+    for ticket in tickets:
+        found(mill, ticket.pool, ticket.key)
+
+    runs = runs_of(mill, "many")
+    assert answered(runs) == sorted(f"t-{n}" for n in range(100))
+    assert len(runs) <= 6
+    assert {run.status.name for run in runs} == {"many"}
+
+
+def test_a_call_that_is_repeated_counts_once_and_other_content_with_its_key_goes_into_the_next_run(
+    mill: Promptmill,
+) -> None:
+    mill.collect("Say one", key="a", pool="again")
+    mill.collect("Say one", key="a", pool="again")
+    mill.collect([{"key": "a", "prompt": "Say one"}, {"key": "b", "prompt": "Say b"}], pool="again")
+    mill.collect("Say two", key="a", pool="again")
+    found(mill, "again", "b")
+    until(lambda: len(runs_of(mill, "again")) == 2, PATIENCE, "the next run")
+
+    assert answered(runs_of(mill, "again")) == ["a", "a", "b"]
+
+
+def test_prompts_with_other_options_make_another_run(mill: Promptmill) -> None:
+    one = mill.collect("Say one", pool="options")
+    other = mill.collect("Say one", pool="options", labels={"team": "growth"})
+
+    runs = {found(mill, "options", ticket.key).id for ticket in (one, other)}
+    assert len(runs) == 2
+    assert answered([mill.get(run) for run in runs]) == sorted([one.key, other.key])
+
+
+def test_what_cannot_be_sent_is_refused_at_once(mill: Promptmill) -> None:
+    with pytest.raises(InvalidRequest, match="empty"):
+        mill.collect(["Say one", " "], pool="bad")
+    with pytest.raises(InvalidRequest, match="same key"):
+        mill.collect([{"key": "a", "prompt": "b"}, {"key": "a", "prompt": "c"}], pool="bad")
+    with pytest.raises(ConfigurationError, match="pool's name"):
+        mill.collect("Say one", pool="../bad")
+    with pytest.raises(RunNotFound):
+        mill.pooled("bad", "a")
+
+
+def test_a_stream_is_one_run_of_what_was_added(mill: Promptmill) -> None:
+    with mill.stream(model=MODEL, name="tickets") as stream:
+        for number in range(50):
+            stream.add(f"Say {number}", key=f"t-{number}")
+        stream.add({"prompt": "Say hello", "metadata": {"shop": 7}})
+
+    status = done(stream.run)
+    assert (status.name, status.state, status.succeeded) == ("tickets", "succeeded", 51)
+    assert {result.key for result in stream.run.results()} == {*(f"t-{number}" for number in range(50)), "51"}
+
+
+def test_a_stream_that_an_exception_ends_is_a_run_that_is_cancelled(pools: Site) -> None:
+    with surroundings(pools.environment | {"PROMPTMILL_CHUNK_BYTES": "16384"}):
+        mill = Promptmill()
+    with pytest.raises(KeyError), mill.stream() as stream:
+        for number in range(40):
+            stream.add(f"Say {number}: {'word ' * 300}")
+        raise KeyError
+
+    assert done(stream.run).state == "cancelled"
+
+
+def test_a_stream_refuses_what_submit_refuses(mill: Promptmill) -> None:
+    with pytest.raises(EmptyRun), mill.stream():
+        pass
+    with pytest.raises(DuplicateKey), mill.stream() as stream:
+        stream.add("Say one", key="a")
+        stream.add("Say two", key="a")
+
+
+def test_the_same_stream_with_an_idempotency_key_is_the_same_run(mill: Promptmill) -> None:
+    runs = []
+    for _ in range(2):
+        with mill.stream(idempotency_key="stream/1") as stream:
+            stream.add("Say one")
+        runs.append(stream.run)
+
+    assert runs[0].id == runs[1].id
+    assert done(runs[0]).succeeded == 1

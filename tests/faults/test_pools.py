@@ -1,0 +1,106 @@
+"""A worker dies around each effect of storing and cutting what was collected; each request is in one run, paid for once."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, product
+from typing import get_args
+
+import pytest
+
+from deadline import until
+from faults.crashing import STRUCK, Crash, When
+from faults.effects import first_and_last
+from faults.mills import DATABASES, Mill, Mills
+from promptmill.producers import Run
+
+AROUND_A_CUT = ["create pools/*", "remove collected", "create cuts/*.json", "create runs/*/cut-done"]
+"""Where a death could lose what was collected, or have it sent twice."""
+OF_A_RUN = ["create open/*", "create runs/*/run.json", "create runs/*/chunks/*", "create runs/*/seal.json"]
+CALLS = 8
+POOLS = {"PROMPTMILL_POOL_REQUESTS": "6", "PROMPTMILL_POOL_SECONDS": "1", "PROMPTMILL_MAX_REQUESTS_PER_JOB": "100"}
+WANTED = Counter({"same": 2} | {f"t-{number}": 1 for number in range(CALLS)})
+"""Two requests with one key and other content are both answered; one that came twice is once."""
+LIFE = 120.0
+
+numbers = count()
+
+
+def test_a_worker_may_die_around_what_decides_which_request_is_in_which_run(mills: Mills) -> None:
+    crashes = [Crash(effect, when) for effect, when in product(AROUND_A_CUT, get_args(When))]
+
+    assert sweep(mills, crashes) == {}
+
+
+@pytest.mark.slow
+def test_a_worker_may_die_before_and_after_each_effect_of_a_pool(mills: Mills) -> None:
+    with mills.mill("pool-nobody-dies", POOLS) as mill:
+        mill.work()
+        collect(mill)
+        assert wrong(mill) == []
+        effects = [one for one in first_and_last(mill.journal_lines()) if is_of_a_pool(one[0])]
+    crashes = [Crash(effect, when, nth) for (effect, nth), when in product(effects, get_args(When))]
+
+    assert {crash.effect for crash in crashes} >= {*AROUND_A_CUT, *OF_A_RUN}
+    assert sweep(mills, crashes) == {}
+
+
+def is_of_a_pool(effect: str) -> bool:
+    return effect in OF_A_RUN or any(
+        word in effect for word in ("pool", "cut", "collected", "batch", "promptmill.plan", "chunk index", "seal index")
+    )
+
+
+def sweep(mills: Mills, crashes: Sequence[Crash]) -> dict[str, list[str]]:
+    """Let a worker die at each of these moments; returns what is wrong afterwards."""
+    with ThreadPoolExecutor(DATABASES - 1) as threads:
+        found = list(threads.map(lambda crash: die_and_go_on(mills, crash), crashes))
+    return {str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches}
+
+
+def die_and_go_on(mills: Mills, crash: Crash) -> list[str]:
+    with mills.mill(f"pool-crash-{next(numbers)}", POOLS) as mill:
+        doomed = mill.work(crash)
+        collect(mill)
+        try:
+            until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of death")
+            doomed.join(LIFE)
+            mill.work()
+            return wrong(mill)
+        except AssertionError as late:
+            return [f"{late}\n{mill.log()[-1500:]}"]
+
+
+def collect(mill: Mill) -> None:
+    for number in range(CALLS):
+        mill.client.collect(f"Say {number}", key=f"t-{number}", pool="tickets")
+    mill.client.collect("Say one thing", key="same", pool="tickets")
+    mill.client.collect("Say another thing", key="same", pool="tickets")
+    mill.client.collect([{"key": "same", "prompt": "Say one thing"}], pool="tickets", name="tickets")
+
+
+def wrong(mill: Mill) -> list[str]:
+    """Wait until all is done; returns what is wrong then."""
+    deadline = time.monotonic() + LIFE
+    while not is_through(mill):
+        assert time.monotonic() < deadline, f"{mill.name} is not through: {[one.name for one in mill.bucket.list('')]}"
+        time.sleep(0.5)
+    runs = reported(mill)
+    found = Counter(result.key for run in runs for result in run.results())
+    jobs = {run.id: len(mill.site.jobs(run.id)) for run in runs}
+    breaches = [f"answered {found}"] * (found != WANTED)
+    breaches += [f"jobs {jobs}"] * (set(jobs.values()) != {1})
+    return breaches + [f"parked {mill.parked()}"] * bool(mill.parked())
+
+
+def is_through(mill: Mill) -> bool:
+    """Whether nothing waits, and all that was collected is in runs that have ended."""
+    if mill.redis.xlen("promptmill:collected:v1") or any(mill.bucket.list("open/")):
+        return False
+    return sum(run.report().succeeded for run in reported(mill)) >= WANTED.total()
+
+
+def reported(mill: Mill) -> list[Run]:
+    names = [stored.name for stored in mill.bucket.list("runs/") if stored.name.endswith("/report.json")]
+    return [Run(name.split("/")[1], mill.client.settings, mill.client.index) for name in names]
