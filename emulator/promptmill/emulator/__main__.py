@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -28,8 +29,17 @@ _cli = typer.Typer(add_completion=False)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the emulator with these command line arguments (the process's own by default) until SIGTERM or SIGINT."""
-    _cli(args, standalone_mode=True, prog_name="promptmill emulator")
+    """Run the emulator with these command line arguments (the process's own by default) until SIGTERM or SIGINT.
+
+    Ends the process there and then: a thread that was stopped in the middle of a job may hold a lock, such as that of
+    logging, and Python would wait for it at its end.
+    """
+    try:
+        _cli(args, standalone_mode=True, prog_name="promptmill emulator")
+    except SystemExit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0)
 
 
 @_cli.command()
