@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
 from typing import get_args
 
@@ -12,7 +11,7 @@ import pytest
 from deadline import until
 from faults.crashing import STRUCK, Crash, When
 from faults.effects import first_and_last
-from faults.mills import DATABASES, Mill, Mills
+from faults.mills import Mill, Mills
 from promptmill.producers import Run
 
 AROUND_A_CUT = ["create pools/*", "remove collected", "create cuts/*.json", "create runs/*/cut-done"]
@@ -54,8 +53,7 @@ def is_of_a_pool(effect: str) -> bool:
 
 def sweep(mills: Mills, crashes: Sequence[Crash]) -> dict[str, list[str]]:
     """Let a worker die at each of these moments; returns what is wrong afterwards."""
-    with ThreadPoolExecutor(DATABASES - 1) as threads:
-        found = list(threads.map(lambda crash: die_and_go_on(mills, crash), crashes))
+    found = mills.sweep(lambda crash: die_and_go_on(mills, crash), crashes)
     return {str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches}
 
 
