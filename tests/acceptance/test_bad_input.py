@@ -71,7 +71,7 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(site: Site, m
         "too long": {"prompt": "x" * (10 << 20)},
     }
     rows = [{"key": key, **row} for key, row in bad.items()]
-    good = [{"key": f"good-{number}", "prompt": "x"} for number in range(5)]
+    good = [{"key": f"good-{number}", "prompt": f"x{number}"} for number in range(5)]
     refused = []
 
     run = mill.submit([*rows, *good], sinks=[sinks.jsonl(answers)], on_refused=lambda line: refused.append(line.key))
