@@ -14,7 +14,7 @@ from celery import Celery, schedules
 
 from deadline import until
 from promptmill.producers import Promptmill
-from promptmill.producers.mill import run_id
+from promptmill.producers.ids import run_id
 from stack import Site, done, shows_its_price
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

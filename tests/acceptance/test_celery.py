@@ -15,7 +15,7 @@ from celery import Celery
 
 from deadline import until
 from promptmill.producers import Promptmill
-from promptmill.producers.mill import run_id
+from promptmill.producers.ids import run_id
 from promptmill.workers.adapters.storage import open_bucket
 from stack import Site, ask, done, keys, once, surroundings
 

@@ -1,6 +1,5 @@
 """The way in: ``Promptmill`` turns prompts into a run."""
 
-import hashlib
 import inspect
 import json
 import time
@@ -21,6 +20,7 @@ from promptmill.producers.chunks import measure
 from promptmill.producers.connection import Connection
 from promptmill.producers.estimate import Estimate
 from promptmill.producers.files import read_prompts
+from promptmill.producers.ids import run_id
 from promptmill.producers.index import Index
 from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest, SinkSpec
 from promptmill.producers.pools import Ticket
@@ -35,8 +35,6 @@ from promptmill.producers.validation import Validation, validate
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
     from promptmill.producers.sender import Sender
-
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 ROW_OPTIONS = frozenset({"template", "key", "metadata", "media", "system_instruction", "generation_config"})
 """Those of ``submit_rows`` that are not of ``submit``."""
@@ -406,13 +404,3 @@ def _show_one(line: Line, on_refused: Callable[[Line], None] | None, strict: boo
         on_refused(line)
     if line.refusal and strict:
         raise InvalidRequest(line.refusal, row=line.row, key=line.key)
-
-
-def run_id(idempotency_key: str | None) -> str:
-    """A new id that sorts by time, or the one that belongs to the idempotency key."""
-    if idempotency_key is None:
-        from ulid import ULID
-
-        return str(ULID()).lower()
-    number = int.from_bytes(hashlib.sha256(idempotency_key.encode()).digest()[:16], "big")
-    return "k" + "".join(_ALPHABET[number >> 5 * place & 31] for place in range(25))

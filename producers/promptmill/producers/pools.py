@@ -12,6 +12,7 @@ import xxhash
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, InvalidRequest, RunNotFound
 from promptmill.producers.connection import PREFIX, Connection
+from promptmill.producers.ids import new_id
 from promptmill.producers.messages import Manifest, Pooled, compress, encode
 from promptmill.producers.requests import Prompt, Refused, encode_lines
 from promptmill.producers.runs import Run
@@ -119,7 +120,7 @@ def pack(settings: "Settings", template: Manifest, pool: str, prompts: Sequence[
     lines = b"".join(_encode(prompt) + b"\n" for prompt in keyed)
     if len(lines) > MAX_BYTES:
         raise InvalidRequest(f"the prompts take {len(lines):,} bytes, of {MAX_BYTES:,}: submit them as a run")
-    return Pooled(_new_id(), pool, _sorted(template), len(keyed), len(lines), compress(lines))
+    return Pooled(new_id(), pool, _sorted(template), len(keyed), len(lines), compress(lines))
 
 
 def content(pooled: Pooled) -> str:
@@ -135,7 +136,7 @@ def keyed(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dict[str,
     several = [prompts] if isinstance(prompts, str | Mapping | Refused) else list(prompts)
     if not several or (key is not None and len(several) > 1):
         raise ConfigurationError("collect takes one prompt, with a key if wanted, or a few that may each have a key")
-    made = _new_id()
+    made = new_id()
     return [with_key(prompt, key, f"{made}-{place}" if place else made) for place, prompt in enumerate(several)]
 
 
@@ -158,9 +159,3 @@ def find(settings: "Settings", index: "Index", pool: str, key: str) -> Run:
     if run is None:
         raise RunNotFound(f"no run of pool {pool!r} has a request with key {key!r} yet")
     return Run(run, settings, index)
-
-
-def _new_id() -> str:
-    from ulid import ULID
-
-    return str(ULID()).lower()

@@ -42,7 +42,7 @@ class Submission:
     run: str = ""
 
     def __post_init__(self) -> None:
-        from promptmill.producers.mill import run_id
+        from promptmill.producers.ids import run_id
 
         self.run = run_id(self.key)
 

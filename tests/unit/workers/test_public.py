@@ -19,8 +19,8 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.producers import callbacks
+from promptmill.producers.ids import run_id
 from promptmill.producers.messages import Manifest, Seal, Signature, decode_chunk
-from promptmill.producers.mill import run_id
 from promptmill.workers import dead, facts, public
 from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
 from station import Station

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import structlog
-from ulid import ULID
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
+from promptmill.producers.ids import new_id
 from promptmill.producers.messages import decode_manifest, decode_pooled
 from promptmill.producers.submission import Submission
 from promptmill.workers import dead, facts, steps
@@ -97,7 +97,7 @@ def _cuts(services: Services, pool: Pool) -> list[Cut]:
     age = steps.pool.age(services.bucket, pool.free)
     while batches := steps.pool.due(pool.free, sizes, age, limits):
         made = Cut(
-            str(ULID()).lower(), pool.pool, pool.options, batches, facts.now(), settings.chunk_bytes,
+            new_id(), pool.pool, pool.options, batches, facts.now(), settings.chunk_bytes,
             settings.max_request_bytes,
         )  # fmt: skip
         steps.pool.cut(services.bucket, pool, made)

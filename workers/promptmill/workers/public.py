@@ -22,8 +22,9 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.producers import Promptmill, callbacks, messages
+from promptmill.producers.ids import run_id
 from promptmill.producers.messages import Manifest, SinkSpec
-from promptmill.producers.mill import ROW_OPTIONS, run_id
+from promptmill.producers.mill import ROW_OPTIONS
 from promptmill.workers import facts, steps
 from promptmill.workers.keeper import Keeper
 from promptmill.workers.reading import open_allowed
