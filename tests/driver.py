@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
+from chunking import cut
 from promptmill.config import names
 from promptmill.config.errors import OverBudget, Transient
 from promptmill.producers import prices, schemas
-from promptmill.producers.chunks import cut
 from promptmill.producers.copies import Requests
 from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, Signature, SinkSpec, encode
 from promptmill.producers.requests import Prompt, encode_lines

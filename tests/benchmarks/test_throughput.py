@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from chunking import cut
 from measurement import Tell
 from promptmill.config import names
-from promptmill.producers.chunks import Keys, cut
+from promptmill.producers.chunks import Keys
 from promptmill.producers.cli.sentences import translations
 from promptmill.producers.requests import encode_lines
 from promptmill.workers.steps.parse import PartReader

@@ -15,43 +15,41 @@ MAX_REQUESTS = 10_000
 _BUCKETS = 256
 
 
-def cut(lines: Iterable[Line], max_bytes: int) -> Iterator[Chunk]:
-    """Yield chunks of whole lines: each closed before it would pass ``max_bytes`` (a longer line travels alone)."""
-    cutter = Cutter(max_bytes)
-    for line in lines:
-        if chunk := cutter.add(line):
-            yield chunk
-    if chunk := cutter.close():
-        yield chunk
-
-
 class Cutter:
-    """Holds the lines of one chunk, and gives it away when it is full."""
+    """Cuts lines into chunks, each closed before it would pass ``max_bytes``; a longer line travels alone."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
         self._index = 0
-        self._held = _Held()
+        self._filling = _Filling(max_bytes)
 
     def add(self, line: Line) -> Chunk | None:
         """Add a line; returns the chunk that it did not fit into."""
-        chunk = self.close() if self._held.is_full_for(line, self._max_bytes) else None
-        self._held.add(line)
-        return chunk
+        return self._closed(self._filling.add(line))
 
     def close(self) -> Chunk | None:
         """Return what is held, if it is anything, as a chunk."""
-        if not self._held.data:
+        return self._closed(self._filling.take())
+
+    def _closed(self, held: "_Held | None") -> Chunk | None:
+        if held is None:
             return None
-        chunk, self._held = _close(self._index, self._held), _Held()
+        chunk = _close(self._index, held)
         self._index += 1
         return chunk
 
 
 def measure(lines: Iterable[Line], max_bytes: int) -> Iterator[tuple[ChunkSize, Tokens]]:
-    """Yield the size and the tokens of each chunk that ``cut`` would make."""
-    for held in _hold(lines, max_bytes):
-        yield ChunkSize(len(held.data), held.size), total(held.needs)
+    """Yield the size and the tokens of each chunk that a ``Cutter`` would make."""
+    filling = _Filling(max_bytes)
+    for line in lines:
+        if held := filling.add(line):
+            yield _measured(held)
+    if held := filling.take():
+        yield _measured(held)
+
+
+def _measured(held: "_Held") -> tuple[ChunkSize, Tokens]:
+    return ChunkSize(len(held.data), held.size), total(held.needs)
 
 
 class _Held:
@@ -64,10 +62,6 @@ class _Held:
         self.copies = 0
         self.size = 0
         self.last_row = 0
-
-    def is_full_for(self, line: Line, max_bytes: int) -> bool:
-        """Whether a line belongs into the next chunk."""
-        return bool(self.data) and (self.size + len(line.data) > max_bytes or len(self.data) >= MAX_REQUESTS)
 
     def add(self, line: Line) -> None:
         """Hold one more line."""
@@ -82,15 +76,25 @@ class _Held:
             self.needs.append(need)
 
 
-def _hold(lines: Iterable[Line], max_bytes: int) -> Iterator[_Held]:
-    held = _Held()
-    for line in lines:
-        if held.is_full_for(line, max_bytes):
-            yield held
-            held = _Held()
-        held.add(line)
-    if held.data:
-        yield held
+class _Filling:
+    """Holds the lines of one chunk until one more does not fit."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held = _Held()
+
+    def add(self, line: Line) -> _Held | None:
+        """Add a line; returns what was held, if the line did not fit."""
+        held = self._held
+        is_full = held.size + len(line.data) > self._max_bytes or len(held.data) >= MAX_REQUESTS
+        full = self.take() if is_full else None
+        self._held.add(line)
+        return full
+
+    def take(self) -> _Held | None:
+        """Give away what is held, if it is anything."""
+        held, self._held = self._held, _Held()
+        return held if held.data else None
 
 
 def _close(index: int, held: _Held) -> Chunk:

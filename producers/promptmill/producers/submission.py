@@ -74,7 +74,7 @@ class Submission:
             last = self._held
             if last is None:
                 raise EmptyRun("there is not one prompt in the run")
-            self._check_whole(self._keys)
+            self._check_whole()
         except BaseException as error:
             self.give_up(error)
             raise
@@ -127,10 +127,10 @@ class Submission:
         if self._on_sent:
             self._on_sent(chunk.first_row + chunk.requests - 1)
 
-    def _check_whole(self, keys: Keys) -> None:
+    def _check_whole(self) -> None:
         if self._refused == self._rows():
             raise EmptyRun(f"not one of the {self._refused:,} prompts can be sent")
-        keys.check()
+        self._keys.check()
         if self._sealed and self._sealed != len(self._sizes):
             raise IdempotencyConflict("this idempotency key belongs to a run with more rows")
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chunking import cut
 from promptmill.config.errors import DuplicateKey
-from promptmill.producers.chunks import MAX_REQUESTS, Keys, cut
+from promptmill.producers.chunks import MAX_REQUESTS, Keys
 from promptmill.producers.requests import Line, encode_lines
 
 LINES = st.lists(st.tuples(st.integers(1, 200), st.booleans()), max_size=60).map(

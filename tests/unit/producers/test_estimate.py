@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chunking import cut
 from promptmill.config.errors import ConfigurationError
 from promptmill.producers import Promptmill
-from promptmill.producers.chunks import cut, measure
+from promptmill.producers.chunks import measure
 from promptmill.producers.estimate import cost_range, estimate
 from promptmill.producers.messages import ChunkSize
 from promptmill.producers.prices import Prices, find

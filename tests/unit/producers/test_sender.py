@@ -6,9 +6,9 @@ from itertools import chain, repeat
 import kombu
 import pytest
 
+from chunking import cut
 from promptmill.config.errors import Transient
 from promptmill.config.settings import load
-from promptmill.producers.chunks import cut
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal, decode_chunk, decode_ingest
