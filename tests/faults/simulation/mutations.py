@@ -214,8 +214,8 @@ SAFEGUARDS = [
     Mutation(
         "an open run is marked before anything else of it is kept",
         "workers.steps.ingest:ingest",
-        'opened = bucket.create(names.open_marker(run), b"")',
-        "opened = False",
+        "with marked_open(bucket, run):",
+        "if True:",
     ),
     Mutation(
         "a sweep sees that every open job is polled",

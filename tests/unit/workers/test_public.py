@@ -9,6 +9,7 @@ import pytest
 from celery.utils.threads import LocalStack
 
 from driver import Mill
+from faults.simulation.celery_app import shared
 from promptmill.config import names
 from promptmill.config.errors import (
     ConfigurationError,
@@ -286,3 +287,18 @@ def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() ->
         assert {name: data for name, data in found.items() if "run.json" not in name} == {
             name: data for name, data in wanted.items() if "run.json" not in name
         }
+
+
+@pytest.mark.usefixtures("celerys_log")
+def test_a_submission_that_cannot_be_sent_and_comes_again_does_not_open_its_run_again() -> None:
+    station, tasks = Station(Mill()), shared()
+    run, refused = run_id("k"), SMALLEST | {"deadline": "soon"}
+    tasks.bind(lambda: station.services, station.send_task, lambda _: 0)
+    tasks.run("promptmill.submit_prompts", [refused], "again", 0)
+    assert station.mill.bucket.find(names.open_marker(run)) is not None
+    station.mill.drive(run)
+
+    tasks.run("promptmill.submit_prompts", [refused], "again", 0)
+
+    assert station.mill.bucket.find(names.open_marker(run)) is None
+    assert station.mill.report(run).state == "failed"

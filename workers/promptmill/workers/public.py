@@ -167,10 +167,10 @@ def _abort(services: Services, submission: Submission, run: str, refusal: Prompt
         manifest = _bare(services, submission, run)
     except ConfigurationError:
         return False
-    bucket.create(names.open_marker(run), b"")
-    facts.put(bucket, names.manifest(run), manifest)
-    services.index.open_run(manifest)
-    steps.ingest.abort(bucket, run, str(refusal), "failed")
+    with steps.ingest.marked_open(bucket, run):
+        facts.put(bucket, names.manifest(run), manifest)
+        services.index.open_run(manifest)
+        steps.ingest.abort(bucket, run, str(refusal), "failed")
     return True
 
 

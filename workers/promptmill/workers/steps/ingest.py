@@ -1,5 +1,8 @@
 """Keeps what a producer sent: the run as opened, one chunk, and with the last one the seal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused
 from promptmill.producers.messages import Chunk, Ingest, decode_chunk
@@ -11,21 +14,30 @@ def ingest(bucket: Bucket, message: Ingest) -> Chunk:
     """Store the chunk of ``message`` and return it; a chunk that is there already must be the same.
 
     The marker of an open run is written first and the seal last: whatever a crash leaves behind is found again, and a
-    seal means that its sender sent everything. A late copy of a message leaves no marker of a run that has ended: nothing
-    would take it away before a sweep does. Raises MessageRefused.
+    seal means that its sender sent everything. Raises MessageRefused.
     """
     run = message.run.run
     chunk = decode_chunk(message.chunk)
     chunk.lines()
-    opened = bucket.create(names.open_marker(run), b"")
-    facts.put(bucket, names.manifest(run), message.run)
-    if not bucket.create(names.chunk(run, chunk.index), message.chunk):
-        _must_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
-    if message.seal is not None:
-        facts.put(bucket, names.seal(run), message.seal)
-    if opened and bucket.find(names.report(run)) is not None:
-        bucket.delete(names.open_marker(run))
+    with marked_open(bucket, run):
+        facts.put(bucket, names.manifest(run), message.run)
+        if not bucket.create(names.chunk(run, chunk.index), message.chunk):
+            _must_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
+        if message.seal is not None:
+            facts.put(bucket, names.seal(run), message.seal)
     return chunk
+
+
+@contextmanager
+def marked_open(bucket: Bucket, run: str) -> Iterator[None]:
+    """Mark a run as open before anything else of it is kept, so that a sweep finds what a crash leaves behind.
+
+    What is kept by a late copy of a message leaves no marker of a run that has ended: nothing would take it away soon.
+    """
+    is_new = bucket.create(names.open_marker(run), b"")
+    yield
+    if is_new and bucket.find(names.report(run)) is not None:
+        bucket.delete(names.open_marker(run))
 
 
 def _must_equal(chunk: Chunk, stored: Chunk) -> None:
