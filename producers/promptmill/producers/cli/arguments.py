@@ -40,16 +40,23 @@ Config = Annotated[
     str | None,
     typer.Option(metavar="JSON", help="Google's generationConfig for all rows, or @FILE.", show_default=False),
 ]
-Link = Annotated[
-    list[str] | None,
-    typer.Option(metavar="TASK[@QUEUE]", help="A Celery task of yours to call if it ends well; may be repeated."),
-]
-LinkError = Annotated[
-    list[str] | None, typer.Option(metavar="TASK[@QUEUE]", help="One to call if it does not; may be repeated.")
-]
-LinkResults = Annotated[
-    list[str] | None, typer.Option(metavar="TASK[@QUEUE]", help="One to hand all results to; may be repeated.")
-]
+
+
+def callback(text: str) -> dict[str, Any]:
+    """Parse an option ``task`` or ``task@queue`` into a signature."""
+    task, at, queue = text.partition("@")
+    if not task or (at and not queue):
+        raise typer.BadParameter(f"{text!r} is not TASK or TASK@QUEUE")
+    return {"task": task, "options": {"queue": queue} if queue else {}}
+
+
+def _link(words: str) -> Any:
+    return typer.Option(metavar="TASK[@QUEUE]", parser=callback, help=f"{words}; may be repeated.")
+
+
+Link = Annotated[list[Any] | None, _link("A Celery task of yours to call if it ends well")]
+LinkError = Annotated[list[Any] | None, _link("One to call if it does not")]
+LinkResults = Annotated[list[Any] | None, _link("One to hand all results to")]
 
 
 def row_options(
@@ -102,14 +109,6 @@ def span(text: str | float) -> float:
         return spans.parse(str(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def callback(text: str) -> dict[str, Any]:
-    """Parse an option ``task`` or ``task@queue`` into a signature."""
-    task, at, queue = text.partition("@")
-    if not task or (at and not queue):
-        raise typer.BadParameter(f"{text!r} is not TASK or TASK@QUEUE")
-    return {"task": task, "options": {"queue": queue} if queue else {}}
 
 
 def label(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptmill.producers.cli import arguments, exits, output, progress, schema_option, words
-from promptmill.producers.cli.arguments import callback, label, span
+from promptmill.producers.cli.arguments import label, span
 
 if TYPE_CHECKING:
     from promptmill.producers import Run
@@ -111,9 +111,9 @@ def submit(
         retry_schema_invalid=retry_schema_invalid,
         deadline=deadline,
         max_cost_usd=max_cost_usd,
-        link=[callback(text) for text in link or ()],
-        link_error=[callback(text) for text in link_error or ()],
-        link_results=[callback(text) for text in link_results or ()],
+        link=link,
+        link_error=link_error,
+        link_results=link_results,
         repeat_identical=repeat_identical,
     )
     typer.echo(run.id)
