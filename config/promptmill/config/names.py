@@ -74,11 +74,6 @@ def dead_letter(step: str) -> str:
     return DEAD + step
 
 
-def pool(pool: str, options: str) -> str:
-    """Folder of what was collected for a pool with these options (a hash), with its final slash; raises ValueError."""
-    return f"{POOLS}{_pool(pool, options)}/"
-
-
 def batch(pool: str, options: str, batch: str) -> str:
     """Name of some of what was collected for a pool; raises ValueError."""
     if not BATCH.fullmatch(batch):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from promptmill.config import names
-from promptmill.config.errors import ConfigurationError, EmptyRun, InvalidRequest, RunNotFound
+from promptmill.config.errors import EmptyRun, InvalidRequest, RunNotFound
 from promptmill.config.tables import SCHEME, parse_dataset
 from promptmill.producers import callbacks, options, pools, prices, schemas, sinks
 from promptmill.producers import estimate as estimating
@@ -228,10 +227,7 @@ class Promptmill:
 
         Raises InvalidRequest, where nothing is sent, ConfigurationError, and Transient, also when nobody takes what waits.
         """
-        try:
-            names.check_pool(pool)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        pools.check(pool)
         named: dict[str, Any] = (
             {"name": pool} | options | {"labels": dict(options.get("labels") or {}) | {"pool": pool}}
         )

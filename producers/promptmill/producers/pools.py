@@ -14,7 +14,7 @@ from promptmill.config.errors import ConfigurationError, InvalidRequest, RunNotF
 from promptmill.producers.connection import PREFIX, Connection
 from promptmill.producers.ids import new_id
 from promptmill.producers.messages import Manifest, Pooled, compress, encode
-from promptmill.producers.requests import Prompt, Refused, encode_lines
+from promptmill.producers.requests import Prompt, Refused, encode_lines, text_of_key
 from promptmill.producers.runs import Run
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ class Collected:
             r.xdel(STREAM, *places)
 
 
+def open_collected(settings: "Settings") -> Collected:
+    """Return what was collected, which waits on the broker."""
+    return Collected(Connection(settings.broker_url.get_secret_value(), binary=True))
+
+
 class Ticket(NamedTuple):
     """What ``collect`` returns: the ``pool``, and the ``keys`` by which the results will be told apart."""
 
@@ -105,22 +110,22 @@ class Ticket(NamedTuple):
         return self.keys[0]
 
 
-def pack(settings: "Settings", template: Manifest, pool: str, prompts: Sequence[Prompt], schema: bytes) -> Pooled:
+def pack(
+    settings: "Settings", template: Manifest, pool: str, prompts: Sequence[Mapping[str, Any]], schema: bytes
+) -> Pooled:
     """Make the message of one call; every prompt has its key.
 
     Raises InvalidRequest for a prompt that cannot be sent, or a key that is there twice.
     """
-    keyed = list(prompts)
-    for line in encode_lines("pool", keyed, settings.max_request_bytes, schema):
+    for line in encode_lines("pool", prompts, settings.max_request_bytes, schema):
         if line.refusal:
             raise InvalidRequest(line.refusal, row=line.row, key=line.key)
-    keys = [prompt["key"] for prompt in keyed if isinstance(prompt, Mapping)]
-    if len(set(keys)) < len(keys):
+    if len({prompt["key"] for prompt in prompts}) < len(prompts):
         raise InvalidRequest("two prompts of one call have the same key; give each its own")
-    lines = b"".join(_encode(prompt) + b"\n" for prompt in keyed)
+    lines = b"".join(_encode(prompt) + b"\n" for prompt in prompts)
     if len(lines) > MAX_BYTES:
         raise InvalidRequest(f"the prompts take {len(lines):,} bytes, of {MAX_BYTES:,}: submit them as a run")
-    return Pooled(new_id(), pool, _sorted(template), len(keyed), len(lines), compress(lines))
+    return Pooled(new_id(), pool, _sorted(template), len(prompts), len(lines), compress(lines))
 
 
 def content(pooled: Pooled) -> str:
@@ -149,13 +154,24 @@ def with_key(prompt: Prompt, key: str | None, otherwise: str) -> dict[str, Any]:
     named = {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
     if key is not None and named.get("key", key) != key:
         raise InvalidRequest("the prompt has another key already", key=key)
-    found = key if key is not None else named.get("key", otherwise)
-    return named | {"key": str(found) if isinstance(found, int) and not isinstance(found, bool) else found}
+    return named | {"key": text_of_key(key if key is not None else named.get("key", otherwise))}
+
+
+def check(pool: str) -> None:
+    """Raise ConfigurationError when this is no name for a pool."""
+    try:
+        names.check_pool(pool)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def find(settings: "Settings", index: "Index", pool: str, key: str) -> Run:
-    """Return the run that a pool's request is in; raises RunNotFound while it is in none, or when that was long ago."""
-    run = index.pooled_run(names.check_pool(pool), key)
+    """Return the run that a pool's request is in.
+
+    Raises RunNotFound while it is in none, or when that was long ago, and ConfigurationError for what is no pool's name.
+    """
+    check(pool)
+    run = index.pooled_run(pool, key)
     if run is None:
         raise RunNotFound(f"no run of pool {pool!r} has a request with key {key!r} yet")
     return Run(run, settings, index)

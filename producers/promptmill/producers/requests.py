@@ -171,7 +171,7 @@ def _take_apart(row: int, prompt: object) -> tuple[str, object, object, str]:
     if not isinstance(prompt, Mapping):
         raise InvalidRequest(f"a prompt is a string or a mapping, not {type(prompt).__name__}", row=row)
     key = prompt.get("key", str(row))
-    key = _usable(row, str(key) if isinstance(key, int) and not isinstance(key, bool) else key)
+    key = _usable(row, text_of_key(key))
     if strange := prompt.keys() - {"key", "metadata", "request", "prompt"}:
         unknown = f"unknown field {min(strange, key=str)!r}; a row has key, metadata, and request or prompt"
         return key, prompt.get("metadata"), None, unknown
@@ -183,6 +183,11 @@ def _usable(row: int, key: object) -> str:
     if not is_key(key):
         raise InvalidRequest(f"a key is a string of 1 to {MAX_KEY} characters", row=row)
     return key
+
+
+def text_of_key(key: object) -> object:
+    """Return a number that is a key as the text that it is in results; anything else as it stands."""
+    return str(key) if isinstance(key, int) and not isinstance(key, bool) else key
 
 
 def is_key(key: object) -> TypeGuard[str]:

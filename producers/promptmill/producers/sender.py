@@ -11,7 +11,6 @@ from promptmill.config.errors import Transient
 from promptmill.config.settings import Settings
 from promptmill.config.urls import masked
 from promptmill.producers import messages, pools
-from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, Ingest, Manifest, Pooled, Seal
 
@@ -29,7 +28,7 @@ class Sender:
 
     @cached_property
     def _collected(self) -> pools.Collected:
-        return pools.Collected(Connection(self._settings.broker_url.get_secret_value(), binary=True))
+        return pools.open_collected(self._settings)
 
     @cached_property
     def _app(self) -> Any:

@@ -98,8 +98,8 @@ class Report(msgspec.Struct, frozen=True):
 
     ``seconds`` has the whole (``total``), what Vertex took from the first creation to the last end (``vertex``), ours
     (``overhead``, the rest), and ours by stage. ``unaccounted`` is 0 or something is wrong with Promptmill. ``cost`` is
-    what it cost, beside the estimate; None in reports of old. ``copies`` requests have the
-    answer of another that asks the same.
+    what it cost, beside the estimate; None in reports of old. ``copies`` requests have the answer of another that asks the
+    same.
     """
 
     run: str

@@ -15,6 +15,7 @@ from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.steps.step import Step
 
 _QUEUED_POOL = 5.0
+"""Seconds for which nobody else is sent to look after pools."""
 _QUEUED = 600.0
 """Seconds for which a step in a queue is not sent again by a sweep, unless the queue is empty."""
 

@@ -85,12 +85,12 @@ def sweep(services: Services) -> list[Step]:
     parked = dead.steps(services.bucket)
     found = [Step("cut", one.run) for pool in steps.pool.pools(services.bucket) for one in _cuts(services, pool)]
     if services.notes.claim("old-cuts", 3600):
-        now = facts.now()
-        steps.pool.forget_cuts(services.bucket, _KEEP_CUTS, now)
+        steps.pool.forget_cuts(services.bucket, _KEEP_CUTS, facts.now())
     return [step for step in found if step.id not in parked]
 
 
-def _cuts(services: Services, pool: Pool) -> list[Cut]:
+def _cuts(services: Services, pool: Pool) -> Iterator[Cut]:
+    """Cut the runs of one pool that are due; yields the cuts that are under way, and clears away those done long ago."""
     settings = services.settings
     limits = Limits(settings.pool_requests, settings.pool_bytes, settings.pool_seconds)
     sizes = _sizes(services, pool)
@@ -101,14 +101,12 @@ def _cuts(services: Services, pool: Pool) -> list[Cut]:
             settings.max_request_bytes,
         )  # fmt: skip
         steps.pool.cut(services.bucket, pool, made)
-    left = pool.under_way
-    under_way = [cut for cut in left if not steps.cut.is_done(services.bucket, cut)]
-    for cut in under_way:
-        steps.pool.open_run(services.bucket, cut)
-    for cut in left:
-        if cut not in under_way and facts.now() - cut.at > _KEEP_BATCHES:
+    for cut in pool.left:
+        if not steps.cut.is_done(services.bucket, cut):
+            steps.pool.open_run(services.bucket, cut)
+            yield cut
+        elif facts.now() - cut.at > _KEEP_BATCHES:
             steps.cut.clear(services.bucket, cut)
-    return under_way
 
 
 def _sizes(services: Services, pool: Pool) -> dict[str, Size]:
@@ -142,5 +140,5 @@ def make(services: Services, run: str) -> bool:
 
 
 def is_due(services: Services) -> bool:
-    """Whether anything was collected that is in no run yet."""
+    """Whether pools are to be looked after: calls wait, or there are batches, which stay for a while after their cut."""
     return bool(services.collected.count()) or next(iter(services.bucket.list(names.POOLS)), None) is not None

@@ -180,4 +180,6 @@ def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]
     if pooling.is_due(services):
         if flow:
             flow.enqueue_pool()
-        yield Finding("", f"{'had' if flow else 'would have'} what was collected stored and cut into runs")
+        yield Finding(
+            "", f"{'had' if flow else 'would have'} pools looked after: what was collected is stored and cut into runs"
+        )

@@ -11,7 +11,7 @@ from promptmill.config.settings import Settings, variable
 from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Signature, SinkSpec
-from promptmill.producers.pools import Collected
+from promptmill.producers.pools import Collected, open_collected
 from promptmill.workers import calls
 from promptmill.workers.database import Database
 from promptmill.workers.notes import Notes
@@ -44,9 +44,7 @@ class Services:
     @cached_property
     def collected(self) -> Collected:
         """What was collected for pools, and is not stored yet."""
-        if self.open_collected:
-            return self.open_collected()
-        return Collected(Connection(self.settings.broker_url.get_secret_value(), binary=True))
+        return self.open_collected() if self.open_collected else open_collected(self.settings)
 
     @cached_property
     def jobs(self) -> BatchJobs:

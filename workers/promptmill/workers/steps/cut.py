@@ -40,7 +40,7 @@ class Gathering:
     def lines(self) -> Iterator[Line]:
         """Yield the encoded requests, those that were there before aside."""
         schema = schemas.of_run(self.manifest.response_schema, retry=self.manifest.retry_schema_invalid)
-        yield from encode_lines(self._cut.run, self._prompts(), self._cut.max_request_bytes, schema.sent)
+        return encode_lines(self._cut.run, self._prompts(), self._cut.max_request_bytes, schema.sent)
 
     def _prompts(self) -> Iterator[dict[str, object]]:
         for batch in self._batches():
@@ -118,10 +118,11 @@ def is_done(bucket: Bucket, cut: Cut) -> bool:
 
 
 _done: set[tuple[str, str]] = set()
-"""The facts of this kind that this process has seen."""
+"""The facts of this kind that this process has seen, of cuts whose batches are there."""
 
 
 def clear(bucket: Bucket, cut: Cut) -> None:
     """Delete the batches of a run that is whole."""
     for batch in cut.batches:
         bucket.delete(names.batch(cut.pool, cut.options, batch))
+    _done.discard((bucket.url, names.cut_done(cut.run)))

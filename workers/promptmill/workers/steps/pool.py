@@ -8,6 +8,7 @@ stood still write it once more. Its batches are kept for a while after its run i
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -123,7 +124,7 @@ class Pool(NamedTuple):
         return [stored for batch, stored in self.batches.items() if batch not in cut]
 
     @property
-    def under_way(self) -> list[Cut]:
+    def left(self) -> list[Cut]:
         """The cuts of which batches are left."""
         return [cut for cut in self.cuts.values() if not self.batches.keys().isdisjoint(cut.batches)]
 
@@ -145,13 +146,14 @@ def _cuts(bucket: Bucket, pool: str, options: str) -> dict[int, Cut]:
     found = {}
     for stored in bucket.list(names.cuts(pool, options)):
         number = int(stored.name.rpartition("/")[2].removesuffix(".json"))
-        found[number] = _known.get((bucket.url, stored.name)) or facts.get(bucket, stored.name, Cut)
-        _known[bucket.url, stored.name] = found[number]
+        found[number] = _read_cut(bucket, stored.name)  # type: ignore[arg-type]  # a bucket is itself
     return found
 
 
-_known: dict[tuple[str, str], Cut] = {}
-"""The cuts that this process has read; they never change."""
+@lru_cache(maxsize=1024)
+def _read_cut(bucket: Bucket, name: str) -> Cut:
+    """Read a cut, which never changes, once in a process."""
+    return facts.get(bucket, name, Cut)
 
 
 def due(free: list[Stored], sizes: dict[str, Size], age: float, limits: Limits) -> list[str]:
