@@ -89,14 +89,14 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a row has the answer of another only if both ask the same",
-        "workers.copies:Finder.is_copy",
+        "workers.copies:_digest",
         "request_of(line)",
         'b""',
     ),
     Mutation(
         "what is asked already is not asked again",
         "workers.copies:Finder.is_copy",
-        "if first == place:",
+        "if number == len(self._places):",
         "if True:",
     ),
     Mutation(
@@ -190,6 +190,7 @@ SAFEGUARDS = [
         "workers.steps.settle:_repaired",
         "union([before.rows, ",
         "union([",
+        "unit/workers/test_structured.py::test_a_row_keeps_what_it_heard_when_it_fails_for_another_reason_in_between",
     ),
     Mutation(
         "finish looks at the facts before it believes that it is time",

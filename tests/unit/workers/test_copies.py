@@ -198,6 +198,16 @@ def test_copies_follow_their_first_row(pairs: dict[int, int], rows: set[int]) ->
     assert found.rows == sum(1 << place for place in pairs)
 
 
+def test_a_request_of_whose_hash_half_is_that_of_another_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_digest", lambda line: b"the same" + request_of(line)[-8:])
+    mill = Mill()
+
+    mill.drive(mill.send(["say a", "say b", "say a", "say b"]))
+
+    assert len(asked(mill, 0, 1)) == 3
+    assert [result.text[-1] for result in mill.results(RUN)] == ["a", "b", "a", "b"]
+
+
 def test_people_are_told_how_many_rows_have_the_answer_of_another(capsys: pytest.CaptureFixture[str]) -> None:
     station = Station(Mill())
     run = station.mill.send(["say a", "say b", "say a"])

@@ -5,6 +5,7 @@ about, are told apart again, and no attempt needs to know how another saw them.
 """
 
 import hashlib
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from promptmill.config import names
+from promptmill.producers.copies import Hashes
 from promptmill.producers.requests import WireKey, request_of, split_wire_key
 from promptmill.producers.results import Result
 from promptmill.workers import facts
@@ -22,7 +24,8 @@ from promptmill.workers.ports import Bucket
 if TYPE_CHECKING:
     from promptmill.workers.steps.shard import RowLine
 
-_IN_MEMORY = 8 << 20
+_IN_MEMORY = 1 << 20
+_NO_MORE = (-1, -1)
 _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -47,8 +50,10 @@ class Copies(msgspec.Struct, frozen=True):
         if not self.places or not rows & self.rows:
             return self
         bits = _bits(rows)
-        kept = [(place, first) for place, first in zip(self.places, self.firsts, strict=True) if not _has(bits, place)]
-        return Copies([place for place, _ in kept], [first for _, first in kept])
+        return Copies(
+            [place for place in self.places if not _has(bits, place)],
+            [first for place, first in zip(self.places, self.firsts, strict=True) if not _has(bits, place)],
+        )
 
     def along(self, rows: int) -> int:
         """Return a bitmap of rows, and of those that have the answer of one of them."""
@@ -78,33 +83,46 @@ def load(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Copi
 
 
 class Finder:
-    """Finds the copies among the lines of an input file; holds about 150 bytes a row."""
+    """Finds the copies among the lines of an input file; holds some 40 bytes a row."""
 
     def __init__(self) -> None:
-        self._first: dict[bytes, int] = {}
+        self._hashes = Hashes()
+        self._rest = array("Q")
+        self._places = array("I")
         self.found = Copies([], [])
 
     def is_copy(self, line: bytes, place: int) -> bool:
-        """Note the line of the row at ``place``; whether one before it asks the same."""
-        # An answer to the wrong row is worse than none: so a hash for which nobody can make a second request.
-        digest = hashlib.blake2b(request_of(line), digest_size=16).digest()
-        first = self._first.setdefault(digest, place)
-        if first == place:
+        """Note the line of the row at ``place``; whether one before it asks the same.
+
+        A line of whose hash only half is that of another is no copy, nor is anything a copy of it.
+        """
+        digest = _digest(line)
+        number, rest = self._hashes.number(int.from_bytes(digest[:8], "little")), int.from_bytes(digest[8:], "little")
+        if number == len(self._places):
+            self._places.append(place)
+            self._rest.append(rest)
+            return False
+        if self._rest[number] != rest:
             return False
         self.found.places.append(place)
-        self.found.firsts.append(first)
+        self.found.firsts.append(self._places[number])
         return True
 
 
+def _digest(line: bytes) -> bytes:
+    """Hash what a line asks, by which nobody can make another: an answer to the wrong row is worse than none."""
+    return hashlib.blake2b(request_of(line), digest_size=16).digest()
+
+
 class Answers:
-    """The results that copies have, on disk where they are many, by the places of their rows."""
+    """The results that copies have, on disk where they are many, and where they are there: 8 bytes for a row."""
 
     def __init__(self, copies: Copies, first_row: int) -> None:
-        self._firsts = dict(zip(copies.places, copies.firsts, strict=True))
-        self._wanted = frozenset(copies.firsts)
+        self._copies = copies
+        self._wanted = _bits(_bitmap(copies.firsts))
         self._first_row = first_row
         self._file: Any = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
-        self._at: dict[int, tuple[int, int]] = {}
+        self._starts = array("Q", bytes(8 * 8 * len(self._wanted)))
         self._last: tuple[int, Result | None] = -1, None
 
     def __enter__(self) -> "Answers":
@@ -117,34 +135,37 @@ class Answers:
         """Keep those of some results that a copy has."""
         for result in results:
             place = result.row - self._first_row
-            if place in self._wanted:
-                data = _encode(result)
-                self._at[place] = self._file.tell(), len(data)
-                self._file.write(data)
+            if _has(self._wanted, place):
+                self._starts[place] = self._file.tell() + 1  # 0 is where there is none
+                self._file.write(_encode(result) + b"\n")
 
     def of(self, lines: "Iterable[RowLine]") -> Iterator[Result]:
-        """Yield the results of the copies among the wire lines of a shard, as far as there is an answer for them.
+        """Yield the results of the copies among the wire lines of a shard, in order, as far as there is an answer for them.
 
         What a copy used is nothing: its answer is paid for once.
         """
+        wanted = zip(self._copies.places, self._copies.firsts, strict=True)
+        place, first = next(wanted, _NO_MORE)
         for line in lines:
-            first = self._firsts.get(line.row - self._first_row)
-            if first is not None and first in self._at:
+            if line.row - self._first_row != place:
+                continue
+            if answer := self._answer(first):
                 wire = _decode_wire(line.data)
                 key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
                 metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
-                yield msgspec.structs.replace(
-                    self._answer(first), key=key.key, row=line.row, metadata=metadata, usage={}
-                )
+                yield msgspec.structs.replace(answer, key=key.key, row=line.row, metadata=metadata, usage={})
+            place, first = next(wanted, _NO_MORE)
 
-    def _answer(self, place: int) -> Result:
-        if self._last[0] != place or self._last[1] is None:
-            start, size = self._at[place]
-            self._file.seek(start)
-            self._last = place, _decode(self._file.read(size))
-        answer = self._last[1]
-        assert answer is not None  # noqa: S101
-        return answer
+    def _answer(self, place: int) -> Result | None:
+        if self._last[0] != place:
+            self._last = place, self._read(self._starts[place])
+        return self._last[1]
+
+    def _read(self, start: int) -> Result | None:
+        if not start:
+            return None
+        self._file.seek(start - 1)
+        return _decode(self._file.readline())
 
 
 class _Wire(msgspec.Struct):
