@@ -175,7 +175,7 @@ class Mill:
         return process
 
     def revive(self) -> None:
-        """Start a worker if none is alive, as a supervisor does: a worker ends when Redis refuses its notes of messages."""
+        """Start a worker if none is alive, as a supervisor does again and again: one that is ending is still alive."""
         if not any(process.is_alive() for process in self.processes):
             self.work()
 
@@ -225,10 +225,12 @@ class Mill:
     def _has_struck(self) -> bool:
         return STRUCK in self.journal_lines()
 
-    def wait(self, run: Run, seconds: float) -> None:
+    def wait(self, run: Run, seconds: float, *, reviving: bool = False) -> None:
         """Wait for the end of a run by the facts; an AssertionError tells its status, and the end of the workers' logs."""
         deadline = time.monotonic() + seconds
         while not self.ended(run):
+            if reviving:
+                self.revive()
             assert time.monotonic() < deadline, f"no end of {self.name} in {seconds:g} s: {self._story(run)}"
             time.sleep(LOOK)
 

@@ -120,6 +120,7 @@ def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis:
 
 
 def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own_redis: Site) -> None:
+    """A worker may end when Redis refuses its notes of messages: then its supervisor starts it again."""
     with mills.mill("full", at(own_redis.environment["CELERY_BROKER_URL"])) as mill:
         mill.work()
         run = mill.submit()
@@ -133,8 +134,7 @@ def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own
         mill.redis.replicaof(HOST, "9")  # nobody is there: it keeps what it has, and takes no writes
         until(lambda: refused(mill, "READONLY") > FEW, LIFE, "writes that are refused as Redis is a replica")
         mill.redis.replicaof("NO", "ONE")
-        mill.revive()
-        mill.wait(run, LIFE)
+        mill.wait(run, LIFE, reviving=True)
 
         assert mill.violations(run) == []
 
