@@ -65,6 +65,8 @@ class Mill:
     link_error: list[list[Signature]] = field(default_factory=list)
     max_cost_usd: float = 0.0
     repeat_identical: bool = False
+    skip_done: bool = False
+    run: str = RUN
     find_prices: FindPrices = prices.find
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
@@ -81,7 +83,7 @@ class Mill:
         """Ingest a run's chunks, in any order."""
         for message in self.messages(prompts, sinks=sinks, order=order):
             steps.ingest.ingest(self.bucket, message)
-        return RUN
+        return self.run
 
     def messages(
         self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
@@ -89,7 +91,7 @@ class Mill:
         """Return the messages of a run, the last one with the seal, in any order."""
         schema = schemas.of_run(self.response_schema, retry=self.retry_schema_invalid)
         manifest = Manifest(
-            RUN,
+            self.run,
             MODEL,
             created=facts.now(),
             sinks=list(sinks),
@@ -101,8 +103,9 @@ class Mill:
             link=self.link,
             link_error=self.link_error,
             max_cost_usd=self.max_cost_usd,
+            skip_done=self.skip_done,
         )
-        lines = encode_lines(RUN, prompts, 1 << 20, schema.sent)
+        lines = encode_lines(self.run, prompts, 1 << 20, schema.sent)
         once = lines if self.repeat_identical else map(Requests().mark, lines)
         chunks: list[Chunk] = list(cut(once, self.chunk_bytes))
         seal = Seal(

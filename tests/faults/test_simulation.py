@@ -50,6 +50,7 @@ FAULTS = {
     "output: strange lines",
     "answer: does not fit, asked for once more",
     "row: has the answer of another that asks the same",
+    "row: has the answer of an earlier run",
 }
 
 

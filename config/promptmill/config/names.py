@@ -5,6 +5,7 @@ runs/<run>/cut.json                          which batches of a pool it was made
 runs/<run>/cut-done                          that it holds all of these
 runs/<run>/chunks/<chunk>                    the requests of one message
 runs/<run>/seal.json                         how many chunks there are
+runs/<run>/asked/<shard>                     hashes of what the rows of a shard ask, for later runs
 runs/<run>/plan.json                         which rows make up which shard
 runs/<run>/aborted.json                      the run will never be submitted, and why
 runs/<run>/cancelled.json                    the run is to end with what it has, and why
@@ -12,12 +13,14 @@ runs/<run>/shards/<shard>/<attempt>/
     input.jsonl                              what Vertex reads
     input.json                               that the input is whole
     copies.json                              which rows it leaves out, as another one of it asks the same
+    reused.json                              which rows it leaves out, as an earlier run has their answer
     intent.json                              somebody is about to create the job (the lease on that step)
     job.json                                 the job's name
     ended.json                               how the job ended
     parts.json                               which ranges of its output are parsed side by side
     results/<part>.jsonl                     results of one part
     results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers, at the last attempt or before
+    results/reused-<hash>.jsonl              answers of earlier runs
     unkeyed/<part>.jsonl                     its answers that came back without a key
     parsed/<part>.json                       what was counted in one part
     repairs.json                             what was wrong with answers that are asked for once more
@@ -32,6 +35,7 @@ runs/<run>/report.json                       the run is done
 runs/<run>/callbacks/<callback>.json         that one of its callbacks is sent
 pools/<pool>/<options>/<batch>               what was collected and is in no run yet, or in one that is not whole
 cuts/<pool>/<options>/<number>.json          which batches make one run
+done/<kind>/<run>                            that a run of a model and response schema has answers
 dead/<step>                                  work that was refused so often that a person must look
 given-up/<run>/<shard>/<attempt>             a job that may yet end, and is looked after
 open/<run>                                   the run is not done
@@ -49,9 +53,10 @@ STEP_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
 OPEN = "open/"
 GIVEN_UP = "given-up/"
 DEAD = "dead/"
+DONE = "done/"
 POOLS = "pools/"
 CUTS = "cuts/"
-KEPT = ("runs/", OPEN, DEAD, POOLS, CUTS)
+KEPT = ("runs/", OPEN, DEAD, DONE, POOLS, CUTS)
 """The folders of what a mill keeps; no sink may lie in them."""
 
 
@@ -72,6 +77,16 @@ def dead_letter(step: str) -> str:
     if not STEP_ID.fullmatch(step):
         raise ValueError(f"not a step's id: {step[:80]!r}")
     return DEAD + step
+
+
+def all_done(kind: str) -> str:
+    """Folder of the marks of runs of one kind that are done, with its final slash."""
+    return f"{DONE}{kind}/"
+
+
+def done(kind: str, run: str) -> str:
+    """Name of the mark of a run that is done and has answers."""
+    return all_done(kind) + check_run(run)
 
 
 def batch(pool: str, options: str, batch: str) -> str:
@@ -211,6 +226,21 @@ def parsed(run: str, index: int, attempt: int, part: int) -> str:
 def copies(run: str, index: int, attempt: int) -> str:
     """Name of the list of rows that the input of an attempt leaves out, as another one of it asks the same."""
     return shard(run, index, attempt) + "copies.json"
+
+
+def asked(run: str, index: int) -> str:
+    """Name of the hashes of what the rows of a shard ask."""
+    return f"{folder(run)}asked/{_number(index):04d}"
+
+
+def reused(run: str, index: int) -> str:
+    """Name of the list of rows that have an answer of an earlier run."""
+    return shard(run, index, 1) + "reused.json"
+
+
+def reused_results(run: str, index: int, content: str) -> str:
+    """Name of a file of results that are answers of earlier runs, by the hash of its content."""
+    return f"{shard(run, index, 1)}results/reused-{content}.jsonl"
 
 
 def repairs(run: str, index: int, attempt: int) -> str:

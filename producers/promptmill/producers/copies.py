@@ -37,6 +37,17 @@ class Hashes:
             self._grow()
         return number
 
+    def find(self, digest: int) -> int:
+        """Return the number of a hash that may have occurred; -1 if it has not."""
+        digest = digest or 1
+        table, mask = self._table, self._mask
+        slot = digest & mask
+        while held := table[slot]:
+            if held == digest:
+                return self._numbers[slot]
+            slot = (slot + 1) & mask
+        return -1
+
     def _grow(self) -> None:
         size = 2 * len(self._table)
         (table, numbers), mask = _empty(size), size - 1

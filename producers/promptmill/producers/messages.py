@@ -20,10 +20,11 @@ CHUNK_VERSION = 2
 
 An older worker would take rows that are answered by another's answer for rows without one.
 """
-RUN_VERSION = 2
-"""Of a run with callbacks, with a limit of costs, or whose jobs read and write tables.
+RUN_VERSION = 3
+"""Of a run that reuses answers of earlier ones, which an older worker would ask, and pay for, again.
 
-An older worker would call nobody, pass the limit over, or find no answers.
+2 is of a run with callbacks, with a limit of costs, or whose jobs read and write tables: of these an older worker would call
+nobody, pass the limit over, or find no answers.
 """
 MAX_CHUNK = 20 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
@@ -62,6 +63,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     dataset, as ``project.dataset``, in which its jobs read and write tables; empty: none. ``link`` and ``link_error``: the
     chains of tasks that are sent when the run has ended well, or badly. ``parent``: the run whose failed rows these are.
     ``max_cost_usd``: what the run may cost; 0: no limit. ``repeat_identical``: each of several identical requests is sent.
+    ``skip_done``: those that an earlier run has an answer to are not.
     """
 
     run: str
@@ -82,7 +84,14 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     parent: str = ""
     max_cost_usd: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     repeat_identical: bool = False
+    skip_done: bool = False
     v: int = VERSION
+
+    def versioned(self) -> "Manifest":
+        """Return it with the lowest version of which all workers understand it."""
+        second = self.link or self.link_error or self.tables or self.max_cost_usd
+        version = RUN_VERSION if self.skip_done else 2 if second else VERSION
+        return msgspec.structs.replace(self, v=version)
 
     def content(self) -> "Manifest":
         """Return what must be equal when the same idempotency key comes again."""

@@ -21,7 +21,7 @@ from promptmill.producers.estimate import Estimate
 from promptmill.producers.files import read_prompts
 from promptmill.producers.ids import run_id
 from promptmill.producers.index import Index
-from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest, SinkSpec
+from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.pools import Ticket
 from promptmill.producers.requests import Encoder, Line, Prompt, encode_lines
 from promptmill.producers.runs import Run, bucket_access
@@ -88,6 +88,7 @@ class Promptmill:
         strict: bool = False,
         max_cost_usd: float | None = None,
         repeat_identical: bool = False,
+        skip_done: bool = False,
         on_refused: Callable[[Line], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Run:
@@ -109,6 +110,9 @@ class Promptmill:
         cost more, or its model's price is not known; rows whose next attempt could exceed it fail with reason OVER_BUDGET.
         Identical requests are sent once, and the answer is given to the key of each, with a usage of nothing for all but the
         first; unless ``repeat_identical``: then each is sent and paid for, and may have an answer of its own.
+        With ``skip_done`` a request that an earlier run has an answer to, by the same model and to the same response schema,
+        is not sent: it has that answer, with a usage of nothing and 0 as its attempt. The newest 1,000 runs that are done
+        are looked through. Estimate and limit of costs take every request for one that is sent.
         With ``tables``, a BigQuery dataset as ``project.dataset``, the run's jobs read and write tables there, in place of
         files in the bucket; all else is the same.
         ``link`` and ``link_error`` are Celery signatures (or chains, their dict forms, or lists of these) of tasks of yours
@@ -137,6 +141,7 @@ class Promptmill:
             link_results=link_results,
             max_cost_usd=max_cost_usd,
             repeat_identical=repeat_identical,
+            skip_done=skip_done,
         )
         encoded = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema)
         return self._send(manifest, encoded, on_refused, on_sent, strict=strict)
@@ -162,6 +167,7 @@ class Promptmill:
         link_results: callbacks.Given = None,
         max_cost_usd: float | None = None,
         repeat_identical: bool = False,
+        skip_done: bool = False,
     ) -> tuple[Manifest, bytes]:
         """Return a run as opened with these options of ``submit``, and the schema that its requests are sent with."""
         schema = schemas.of_run(response_schema, retry=retry_schema_invalid)
@@ -184,9 +190,9 @@ class Promptmill:
             link_error=callbacks.chains("link_error", link_error),
             max_cost_usd=limit,
             repeat_identical=repeat_identical,
-            v=RUN_VERSION if link or link_error or tables or limit else VERSION,
+            skip_done=options.reuse(skip_done, repeat_identical=repeat_identical),
         )
-        return manifest, schema.sent
+        return manifest.versioned(), schema.sent
 
     def stream(
         self,

@@ -54,3 +54,12 @@ def model(model: str) -> str:
     if not _MODEL.fullmatch(model):
         raise ConfigurationError(f"model {model!r} is not a model's name, such as gemini-3.8-flash")
     return model if "/" in model else f"publishers/google/models/{model}"
+
+
+def reuse(skip_done: bool, *, repeat_identical: bool) -> bool:
+    """Check whether answers of earlier runs are wanted."""
+    if skip_done and repeat_identical:
+        raise ConfigurationError(
+            "skip_done gives identical requests one answer, repeat_identical wants several: name one"
+        )
+    return skip_done

@@ -13,7 +13,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``requests`` are those of this attempt; those that are to be tried again count as neither succeeded nor failed.
     ``warning`` says what people should know of it; ``late`` answers came after its job was given up.
-    ``copies`` of the requests have the answer of another that asks the same.
+    ``copies`` of the requests have the answer of another that asks the same, ``reused`` ones that of an earlier run.
     """
 
     shard: int
@@ -27,6 +27,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     warning: str = ""
     late: int = 0
     copies: int = 0
+    reused: int = 0
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,6 +74,11 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(shard.copies for shard in self.shards)
 
     @property
+    def reused(self) -> int:
+        """Number of requests that have the answer of an earlier run, as far as it is there."""
+        return sum(shard.reused for shard in self.shards)
+
+    @property
     def jobs(self) -> int:
         """Number of jobs created."""
         return sum(bool(shard.job) for shard in self.shards)
@@ -99,7 +105,7 @@ class Report(msgspec.Struct, frozen=True):
     ``seconds`` has the whole (``total``), what Vertex took from the first creation to the last end (``vertex``), ours
     (``overhead``, the rest), and ours by stage. ``unaccounted`` is 0 or something is wrong with Promptmill. ``cost`` is
     what it cost, beside the estimate; None in reports of old. ``copies`` requests have the answer of another that asks the
-    same.
+    same, ``reused`` ones that of an earlier run.
     """
 
     run: str
@@ -124,3 +130,4 @@ class Report(msgspec.Struct, frozen=True):
     error: str = ""
     cost: Cost | None = None
     copies: int = 0
+    reused: int = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from faults.simulation.expected import Expected
+from faults.simulation.expected import Expected, text_of
 from faults.simulation.story import Submission
 from faults.simulation.world import World
 from promptmill.config import names
@@ -34,6 +34,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     yield from _check_bill(world, submission, report)
     yield from _check_once(world, submission)
     yield from expected.check_late(rows)
+    yield from _check_reused(world, submission, rows)
     yield from _check_report(report, rows, len(submission.prompts))
     yield from _check_index(world, report)
 
@@ -104,6 +105,18 @@ def _sink_rows(world: World, submission: Submission) -> list[Any]:
     return [json.loads(line) for name in files for line in bucket.read(name).splitlines()]
 
 
+def _check_reused(world: World, submission: Submission, rows: list[Any]) -> Iterator[str]:
+    """What an earlier run has an answer to is not asked, if that was over when this one was sent."""
+    earlier = submission.after
+    if not earlier or not submission.skip_done or earlier.structured != submission.structured:
+        return
+    answered = [json.loads(line) for line in results.lines(world.bucket, earlier.run)]
+    done = {text_of(earlier.prompts[row["row"] - 1]) for row in answered if row["state"] == "succeeded"}
+    for row in rows:
+        if text_of(submission.prompts[row["row"] - 1]) in done and row.get("attempt") != 0:
+            yield f"row {row['row']} was answered by an earlier run, and ended anew: {row}"
+
+
 def _check_bill(world: World, submission: Submission, report: Report) -> Iterator[str]:
     created = Counter(
         request.display_name for request in world.vertex.requests if request.labels["run"] == submission.run
@@ -113,6 +126,8 @@ def _check_bill(world: World, submission: Submission, report: Report) -> Iterato
     for job in world.vertex.list(f'labels.run="{submission.run}"') if cancelled else ():
         if cancelled and job.create_time > cancelled.updated + _UNDER_WAY:
             yield f"{job.display_name} was created after the run was cancelled"
+    if report.reused:
+        world.faults.note("row: has the answer of an earlier run")
     if report.copies:
         world.faults.note("row: has the answer of another that asks the same")
     if report.jobs != created.total():

@@ -22,7 +22,7 @@ class Expected:
         self._plan = facts.get(world.bucket, names.plan(submission.run), facts.Plan)
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row, prompt in enumerate(submission.prompts, 1):
-            self._rows[_text(prompt)].append(row)
+            self._rows[text_of(prompt)].append(row)
         self._late: dict[int, list[str]] = defaultdict(list)
         self._bucket = world.bucket
         self._answers: dict[int, dict[int, list[str]]] = defaultdict(dict)
@@ -84,7 +84,10 @@ class Expected:
             yield f"{where}: row {number} has key {row['key']}"
         found = row.get("text", "") if row["state"] == "succeeded" else row["error"]["reason"]
         written = self._answers[number]
-        good = "" if prompt == "" else answers.good(_text(prompt), structured=self._submission.structured)
+        good = "" if prompt == "" else answers.good(text_of(prompt), structured=self._submission.structured)
+        if row.get("attempt") == 0:
+            yield from self._check_reused(row, where)
+            return
         yield from self._check_repair(number)
         if row["state"] == "succeeded" and self._submission.structured and row.get("parsed") != json.loads(found):
             yield f"{where}: row {number} is parsed as {row.get('parsed')}, not {found}"
@@ -100,6 +103,15 @@ class Expected:
             allowed |= {good, *_OF_JOBS}
         if found not in allowed:
             yield f"{where}: row {number} ended as {found!r}, not {sorted(allowed)}; Vertex wrote {written}"
+
+    def _check_reused(self, row: Any, where: str) -> Iterator[str]:
+        """An answer of an earlier run is what this one would be given, and is not asked for."""
+        number = row["row"]
+        good = answers.good(text_of(self._submission.prompts[number - 1]), structured=self._submission.structured)
+        if not self._submission.skip_done or row["state"] != "succeeded" or row["text"] != good or row.get("usage"):
+            yield f"{where}: row {number} has an answer of an earlier run: {row}"
+        if self._answers[number] or self._late[number]:
+            yield f"row {number} has an answer of an earlier run, and was asked again"
 
     def _check_repair(self, number: int) -> Iterator[str]:
         """A row that did not fit is asked for once more, and hears what was wrong in whatever is asked after that."""
@@ -148,7 +160,8 @@ def _within(shard: facts.ShardPlan, rows: list[int]) -> list[int]:
     return [row for row in rows if shard.first_row <= row < shard.first_row + shard.requests]
 
 
-def _text(prompt: Any) -> str:
+def text_of(prompt: Any) -> str:
+    """Return what a prompt asks."""
     return prompt if isinstance(prompt, str) else str(prompt["prompt"])
 
 

@@ -89,7 +89,7 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a row has the answer of another only if both ask the same",
-        "workers.copies:_digest",
+        "workers.copies:digest_of",
         "request_of(line)",
         'b""',
     ),
@@ -106,9 +106,34 @@ SAFEGUARDS = [
         "pass",
     ),
     Mutation(
+        "only an answer is reused, and no failure",
+        "workers.reuse:_answers",
+        "if number >= 0 and result.succeeded and",
+        "if number >= 0 and",
+    ),
+    Mutation(
+        "a row is answered from what asked the same",
+        "workers.reuse:_Wanted._find",
+        "-1 if number < 0 or self._answered[number] else number",
+        "number % len(self._first)",
+    ),
+    Mutation(
+        "what is reused is not asked",
+        "workers.steps.shard:wanted_rows",
+        " & ~reuse.load(bucket, run, index, attempt, plan).bitmap",
+        "",
+    ),
+    Mutation(
+        "which answers are reused is written down once",
+        "workers.reuse:reuse",
+        "facts.put(bucket, names.reused(run, index), _find(bucket, run, index, plan.shards[index]))",
+        "bucket.write(names.reused(run, index), facts.encode(_find(bucket, run, index, plan.shards[index])))",
+        "unit/workers/test_reuse.py::test_of_twins_that_find_different_answers_the_first_counts",
+    ),
+    Mutation(
         "a run with callbacks leaves the list of open runs only when they are sent",
         "workers.steps.finish:finish",
-        "if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):",
+        "if not callback.is_wanted(manifest):",
         "if True:",
     ),
     Mutation(
@@ -120,8 +145,8 @@ SAFEGUARDS = [
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))",
-        "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said, seal.copies)))",
+        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies, manifest.skip_done))",
+        "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said, seal.copies, manifest.skip_done)))",
         "unit/workers/test_plan.py::test_of_two_plans_that_are_made_at_once_the_first_counts",
     ),
     Mutation(

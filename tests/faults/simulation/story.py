@@ -39,6 +39,9 @@ class Submission:
     structured: bool = False
     retry_schema_invalid: bool = False
     calls: bool = False
+    skip_done: bool = False
+    after: "Submission | None" = None
+    """The run that is over before this one is sent."""
     run: str = ""
 
     def __post_init__(self) -> None:
@@ -49,7 +52,24 @@ class Submission:
 
 def submissions(rng: random.Random, seed: int) -> list[Submission]:
     """Draw one or two runs."""
-    return [_submission(rng, f"{seed}/{number}") for number in range(rng.choice((1, 1, 2)))]
+    drawn = [_submission(rng, f"{seed}/{number}") for number in range(rng.choice((1, 1, 2)))]
+    if len(drawn) > 1:
+        _ask_again(drawn[1], drawn[0])
+    return drawn
+
+
+def _ask_again(second: Submission, first: Submission) -> None:
+    """Let a run ask what an earlier one asks, in most worlds after that is over, and want its answers."""
+    again = random.Random(f"{second.key} again")
+    if again.random() < 0.7:
+        second.skip_done = again.random() < 0.8
+        if again.random() < 0.8:
+            second.structured, second.retry_schema_invalid = first.structured, first.retry_schema_invalid
+        second.after = first if again.random() < 0.8 else None
+        asked = [prompt for prompt in first.prompts if prompt]
+        for row in range(len(second.prompts)):
+            if asked and again.random() < 0.5:
+                second.prompts[row] = _asking(second.prompts[row], again.choice(asked))
 
 
 def _submission(rng: random.Random, key: str) -> Submission:
@@ -169,6 +189,9 @@ class Story:
     def _produce(self, submission: Submission) -> None:
         """Send a run, unless it is all there; look again later."""
         world = self._world
+        if submission.after and not self._is_done(submission.after.run):
+            world.later(_AGAIN, lambda: self._produce(submission))
+            return
         if self.ended or self._is_done(submission.run) or facts.load(world.bucket, submission.run).is_whole:
             return
         world.later(_AGAIN, lambda: self._produce(submission))
@@ -191,6 +214,7 @@ class Story:
                 deadline=submission.deadline,
                 response_schema=answers.SCHEMA if submission.structured else None,
                 retry_schema_invalid=submission.retry_schema_invalid,
+                skip_done=submission.skip_done,
                 link={"task": "well"} if submission.calls else None,
                 link_error={"task": "badly"} if submission.calls else None,
             )

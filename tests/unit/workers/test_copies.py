@@ -199,7 +199,7 @@ def test_copies_follow_their_first_row(pairs: dict[int, int], rows: set[int]) ->
 
 
 def test_a_request_of_whose_hash_half_is_that_of_another_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "_digest", lambda line: b"the same" + request_of(line)[-8:])
+    monkeypatch.setattr(copies, "digest_of", lambda line: b"the same" + request_of(line)[-8:])
     mill = Mill()
 
     mill.drive(mill.send(["say a", "say b", "say a", "say b"]))

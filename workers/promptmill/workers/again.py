@@ -15,7 +15,7 @@ from promptmill.workers.facts import RunFacts, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
 from promptmill.workers.services import build
-from promptmill.workers.steps.shard import lines
+from promptmill.workers.wire import lines
 
 
 class Again(NamedTuple):

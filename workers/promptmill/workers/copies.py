@@ -9,7 +9,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -20,9 +20,7 @@ from promptmill.producers.results import Result
 from promptmill.workers import facts
 from promptmill.workers.facts import Input, Plan
 from promptmill.workers.ports import Bucket
-
-if TYPE_CHECKING:
-    from promptmill.workers.steps.shard import RowLine
+from promptmill.workers.wire import RowLine
 
 _IN_MEMORY = 1 << 20
 _NO_MORE = (-1, -1)
@@ -82,34 +80,55 @@ def load(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Copi
     return facts.get(bucket, names.copies(run, index, attempt), Copies)
 
 
+class Digests:
+    """What is asked, as hashes of 16 bytes in two halves, numbered in the order of their first occurrence.
+
+    It holds 26 to 44 bytes for each.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = Hashes()
+        self._highs = array("Q")
+
+    def number(self, low: int, high: int) -> int:
+        """Return how many others there were before this one first was.
+
+        One of which only half is that of another has no number (-1): it is held to be equal to none.
+        """
+        number = self._hashes.number(low)
+        if number == len(self._highs):
+            self._highs.append(high)
+        return number if self._highs[number] == high else -1
+
+    def find(self, low: int, high: int) -> int:
+        """Return the number of one that may have been there before; -1 if it was not."""
+        number = self._hashes.find(low)
+        return number if number >= 0 and self._highs[number] == high else -1
+
+
 class Finder:
     """Finds the copies among the lines of an input file; holds some 40 bytes a row."""
 
     def __init__(self) -> None:
-        self._hashes = Hashes()
-        self._rest = array("Q")
+        self._digests = Digests()
         self._places = array("I")
         self.found = Copies([], [])
 
     def is_copy(self, line: bytes, place: int) -> bool:
-        """Note the line of the row at ``place``; whether one before it asks the same.
-
-        A line of whose hash only half is that of another is no copy, nor is anything a copy of it.
-        """
-        digest = _digest(line)
-        number, rest = self._hashes.number(int.from_bytes(digest[:8], "little")), int.from_bytes(digest[8:], "little")
+        """Note the line of the row at ``place``; whether one before it asks the same."""
+        digest = digest_of(line)
+        number = self._digests.number(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
         if number == len(self._places):
             self._places.append(place)
-            self._rest.append(rest)
             return False
-        if self._rest[number] != rest:
+        if number < 0:
             return False
         self.found.places.append(place)
         self.found.firsts.append(self._places[number])
         return True
 
 
-def _digest(line: bytes) -> bytes:
+def digest_of(line: bytes) -> bytes:
     """Hash what a line asks, by which nobody can make another: an answer to the wrong row is worse than none."""
     return hashlib.blake2b(request_of(line), digest_size=16).digest()
 
@@ -139,7 +158,7 @@ class Answers:
                 self._starts[place] = self._file.tell() + 1  # 0 is where there is none
                 self._file.write(_encode(result) + b"\n")
 
-    def of(self, lines: "Iterable[RowLine]") -> Iterator[Result]:
+    def of(self, lines: Iterable[RowLine]) -> Iterator[Result]:
         """Yield the results of the copies among the wire lines of a shard, in order, as far as there is an answer for them.
 
         What a copy used is nothing: its answer is paid for once.

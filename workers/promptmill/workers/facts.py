@@ -26,12 +26,16 @@ class ShardPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The shards of a run, and what it may cost; ``copies`` of its requests are the same as one before them."""
+    """The shards of a run, and what it may cost; ``copies`` of its requests are the same as one before them.
+
+    ``skip_done``: rows that an earlier run has an answer to are not asked.
+    """
 
     shards: list[ShardPlan]
     at: float
     money: Money | None = None
     copies: int = 0
+    skip_done: bool = False
 
     @property
     def thresholds(self) -> list[int]:
@@ -43,7 +47,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     """A whole input file: its lines, its bytes, and how many rows of the shard were refused by lint.
 
     ``tokens``: what the lines of a later attempt may use, where the run has a limit of costs. ``copies`` rows are left out,
-    as another one asks the same.
+    as another one asks the same, and ``reused`` ones as an earlier run has their answer.
     """
 
     requests: int
@@ -52,6 +56,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     at: float
     tokens: Tokens | None = None
     copies: int = 0
+    reused: int = 0
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -162,7 +167,8 @@ class Settled(msgspec.Struct, frozen=True):
     """What became of every row of an attempt: the files that hold final results, their counts, and who is tried again.
 
     ``again`` is the packed bitmap of the rows of the next attempt, ``retried`` their number; ``raised`` those of them that
-    get more tokens, ``repaired`` those that hear what was wrong with their answer. ``copies`` rows have another's answer.
+    get more tokens, ``repaired`` those that hear what was wrong with their answer. ``copies`` rows have another's answer,
+    ``reused`` ones that of an earlier run.
     """
 
     files: list[ResultFile]
@@ -174,6 +180,7 @@ class Settled(msgspec.Struct, frozen=True):
     raised: bytes = b""
     repaired: bytes = b""
     copies: int = 0
+    reused: int = 0
 
 
 class Delivered(msgspec.Struct, frozen=True):

@@ -35,17 +35,18 @@ def collect(settings: Settings, older_than: float, *, dry_run: bool) -> Iterator
 def sweep(bucket: Bucket, older_than: float, *, dry_run: bool) -> Iterator[Old]:
     """Delete the folders of old runs; of one that somebody may still need, nothing.
 
-    Those are the open ones, those of which a job was given up and may yet end, and those with a dead letter. The report
-    goes last: a deletion that breaks off is taken up by the next one.
+    Those are the open ones, those of which a job was given up and may yet end, and those with a dead letter. The mark by
+    which later runs find its answers goes first, the report last: a deletion that breaks off is taken up by the next one.
     """
     now, needed = _now(bucket), _needed(bucket)
+    done = {stored.name.rpartition("/")[2]: stored.name for stored in bucket.list(names.DONE)}
     for run, stored in groupby(bucket.list(_RUNS), key=lambda one: one.name.split("/")[1]):
         objects = list(stored)
         report = next((one for one in objects if one.name == f"{_RUNS}{run}/report.json"), None)
         if report is None or run in needed or now - report.updated <= older_than:
             continue
         if not dry_run:
-            _delete(bucket, run, objects)
+            _delete(bucket, run, objects, done.get(run, ""))
         yield Old(run, report.updated, len(objects), sum(one.size for one in objects))
 
 
@@ -55,9 +56,9 @@ def _needed(bucket: Bucket) -> set[str]:
     return open_runs | given_up | {step.partition(".")[0] for step in dead.steps(bucket)}
 
 
-def _delete(bucket: Bucket, run: str, objects: list[Stored]) -> None:
+def _delete(bucket: Bucket, run: str, objects: list[Stored], done: str) -> None:
     last = [names.manifest(run), names.report(run)]
-    for name in [one.name for one in objects if one.name not in last] + last:
+    for name in filter(None, [done, *(one.name for one in objects if one.name not in last), *last]):
         bucket.delete(name)
 
 

@@ -28,7 +28,8 @@ def planned(index: Index, run: str, plan: Plan) -> None:
 
 def sharded(index: Index, run: str, shard: int, attempt: int, made: Input) -> None:
     """Note that an attempt's input is there."""
-    index.set_shard(run, ShardStatus(shard, "sharded", attempt, requests=made.requests + made.refused + made.copies))
+    requests = made.requests + made.refused + made.copies + made.reused
+    index.set_shard(run, ShardStatus(shard, "sharded", attempt, requests=requests))
 
 
 def submitted(index: Index, run: str, shard: int, attempt: int, made: Created) -> None:
@@ -52,7 +53,13 @@ def settled(index: Index, run: str, shard: int, attempt: int, settled: Settled) 
     """Note the counts of an attempt."""
     counts = settled.counts
     status = ShardStatus(
-        shard, "settled", attempt, succeeded=counts.succeeded, failed=counts.failed, copies=settled.copies
+        shard,
+        "settled",
+        attempt,
+        succeeded=counts.succeeded,
+        failed=counts.failed,
+        copies=settled.copies,
+        reused=settled.reused,
     )
     index.set_shard(run, status)
 

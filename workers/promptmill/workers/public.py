@@ -21,7 +21,7 @@ from promptmill.config.errors import (
     PromptmillError,
     Transient,
 )
-from promptmill.producers import Promptmill, callbacks, messages
+from promptmill.producers import Promptmill, callbacks
 from promptmill.producers.ids import run_id
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.mill import ROW_OPTIONS
@@ -63,6 +63,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     deadline: str | float | None = None
     max_cost_usd: float | None = None
     repeat_identical: bool = False
+    skip_done: bool = False
     link: Any = None
     link_error: Any = None
     link_results: Any = None
@@ -184,5 +185,4 @@ def _bare(services: Services, submission: Submission, run: str) -> Manifest:
         labels=submission.labels,
         idempotent=True,
         link_error=callbacks.chains("link_error", submission.link_error),
-        v=messages.RUN_VERSION,
-    )
+    ).versioned()

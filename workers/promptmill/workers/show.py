@@ -13,7 +13,7 @@ from promptmill.config.urls import masked
 from promptmill.producers.messages import Manifest, Seal, SinkSpec, decode_chunk
 from promptmill.producers.requests import split_wire_key
 from promptmill.producers.results import Result
-from promptmill.workers import facts
+from promptmill.workers import facts, reuse
 from promptmill.workers.facts import Created, Delivered, Ended, Parsed, ResultFile, RunFacts, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
@@ -109,15 +109,19 @@ def _attempts(bucket: Bucket, known: RunFacts, shard: int, row: int) -> Iterator
     assert known.plan is not None and known.manifest is not None  # noqa: S101
     rows = known.plan.shards[shard]
     for index, attempt in sorted(place for place in known.shards if place[0] == shard):
-        if not wanted_rows(bucket, known.run, index, attempt, rows) >> (row - rows.first_row) & 1:
+        reused = reuse.load(bucket, known.run, index, attempt, known.plan).bitmap
+        is_reused = reused >> (row - rows.first_row) & 1
+        asked = wanted_rows(bucket, known.run, index, attempt, known.plan)
+        if not (asked | reused) >> (row - rows.first_row) & 1:
             continue
         folder = names.shard(known.run, index, attempt)
-        created, ended = _fact(bucket, folder + "job.json", Created), _fact(bucket, folder + "ended.json", Ended)
+        created = None if is_reused else _fact(bucket, folder + "job.json", Created)
+        ended = None if is_reused else _fact(bucket, folder + "ended.json", Ended)
         settled = _fact(bucket, folder + "settled.json", Settled)
         again = bool(settled and facts.unpack(settled.again) >> (row - rows.first_row) & 1)
         found = _result(bucket, folder, settled, rows, row, again=again) if settled else None
         yield {
-            "attempt": attempt,
+            "attempt": 0 if is_reused else attempt,
             "job": created.name if created else "",
             "created": created.at if created else 0.0,
             "refusal": created.refusal if created else "",

@@ -69,7 +69,18 @@ def summary(report: Report) -> str:
 
 def counts(report: Report) -> list[Record]:
     """Return everything that is counted as rows."""
-    names = ("requests", "succeeded", "failed", "copies", "unaccounted", "duplicates", "unknown", "unreadable", "jobs")
+    names = (
+        "requests",
+        "succeeded",
+        "failed",
+        "copies",
+        "reused",
+        "unaccounted",
+        "duplicates",
+        "unknown",
+        "unreadable",
+        "jobs",
+    )
     counted = {name: int(getattr(report, name)) for name in names}
     return _pairs("what", "count", counted | {f"tokens: {kind}": count for kind, count in report.tokens.items()})
 

@@ -103,6 +103,7 @@ def facts(status: "RunStatus") -> dict[str, Any]:
         "jobs": status.jobs,
         "late": status.late,
         "copies": status.copies,
+        "reused": status.reused,
         "warnings": status.warnings,
         "standing": words.standing(status, time.time()),
         "shards": [msgspec.structs.asdict(shard) for shard in status.shards],
@@ -128,6 +129,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("labels", ", ".join(f"{name}={value}" for name, value in status.labels.items())),
         ("requests", f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"),
         ("copies", f"{status.copies:,} have the answer of another that asks the same" if status.copies else ""),
+        ("reused", f"{status.reused:,} have the answer of an earlier run" if status.reused else ""),
         ("cost", str(status.cost or "")),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
         ("late", f"{status.late:,} answers: promptmill results {status.run} --late" if status.late else ""),
@@ -139,7 +141,7 @@ def _lines(status: "RunStatus") -> list[tuple[str, str]]:
     ]
 
 
-_OF_RUN = frozenset({"warning", "late", "copies"})
+_OF_RUN = frozenset({"warning", "late", "copies", "reused"})
 """What is told of the run as a whole."""
 
 

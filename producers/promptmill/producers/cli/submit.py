@@ -77,6 +77,9 @@ def submit(
     repeat_identical: Annotated[
         bool, typer.Option("--repeat-identical", help="Send, and pay for, each of several identical requests.")
     ] = False,
+    skip_done: Annotated[
+        bool, typer.Option("--skip-done", help="Take the answers that earlier runs of this model have; send the rest.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -115,6 +118,7 @@ def submit(
         link_error=link_error,
         link_results=link_results,
         repeat_identical=repeat_identical,
+        skip_done=skip_done,
     )
     typer.echo(run.id)
     if wait:

@@ -11,7 +11,7 @@ from promptmill.config.errors import NotFound, Transient
 from promptmill.producers.costs import Cost
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.status import Report
-from promptmill.workers import billing, facts, limits, reasons
+from promptmill.workers import billing, facts, limits, reasons, reuse
 from promptmill.workers.facts import Aborted, Cancelled, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps import callback, cancel
@@ -32,9 +32,11 @@ def finish(
     """
     if bucket.find(names.report(run)) is None:
         facts.put(bucket, names.report(run), _report(bucket, open_sink, run, attempts))
-    report = facts.get(bucket, names.report(run), Report)
+    report, manifest = facts.get(bucket, names.report(run), Report), facts.get(bucket, names.manifest(run), Manifest)
+    if report.succeeded:
+        reuse.note_done(bucket, manifest)
     tell(report)
-    if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):
+    if not callback.is_wanted(manifest):
         bucket.delete(names.open_marker(run))
     return report
 
@@ -141,6 +143,7 @@ def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Attem
         sinks=sinks,
         cost=billing.cost_of(plan.money, counts.billed, over_budget=limits.REASON in counts.failures),
         copies=sum(one.settled.copies for one in story),
+        reused=sum(one.settled.reused for one in story),
         error=next((one.created.refusal or one.ended.job.error_message for one in story if _went_wrong(one)), ""),
     )
 

@@ -19,9 +19,9 @@ from promptmill.workers.ports import Bucket
 from promptmill.workers.ranges import lines
 from promptmill.workers.steps.collect import output
 from promptmill.workers.steps.parse import PartReader
-from promptmill.workers.steps.shard import lines as rows_of
 from promptmill.workers.steps.shard import wanted_rows
 from promptmill.workers.steps.step import Wait
+from promptmill.workers.wire import lines as rows_of
 
 _AT_ONCE = 2000
 """Results of copies in one file."""
@@ -60,7 +60,7 @@ class _Harvest:
         self._rows = plan.shards[place.shard]
         answered = _answered(bucket, place, self._rows)
         self._copies = copies.load(bucket, *place, plan).without(answered)
-        self._wanted = wanted_rows(bucket, *place, self._rows) & ~answered & ~self._copies.rows
+        self._wanted = wanted_rows(bucket, *place, plan) & ~answered & ~self._copies.rows
         self._with_unkeyed: list[int] = []
         self._judging = Chances(judge=judging.judge(facts.get(bucket, names.manifest(place.run), Manifest)))
 

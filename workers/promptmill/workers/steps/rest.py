@@ -1,6 +1,6 @@
 """The rows of an attempt that no part answers by key: joined by their request, refused, missing, copies, or put off."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -10,12 +10,13 @@ from promptmill.producers.results import Error, Result
 from promptmill.workers import mending, reasons
 from promptmill.workers.copies import Answers, Copies
 from promptmill.workers.correlate import Rows, Unkeyed, decode_unkeyed
-from promptmill.workers.facts import Counts, Ended, ResultFile, ShardPlan
+from promptmill.workers.facts import Counts, Ended, Plan, ResultFile
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
 from promptmill.workers.resolution import Resolution
-from promptmill.workers.steps.shard import RowLine, lines, wanted_rows
+from promptmill.workers.steps.shard import wanted_rows
 from promptmill.workers.tally import Tally
+from promptmill.workers.wire import RowLine, lines
 
 _FILE = 8 << 20
 _encode = msgspec.json.Encoder().encode
@@ -30,24 +31,23 @@ class Rest:
         run: str,
         index: int,
         attempt: int,
-        rows: ShardPlan,
+        plan: Plan,
         resolution: Resolution,
         ended: Ended,
         last: bool,
-        thresholds: Sequence[int],
         copies: Copies,
     ) -> None:
         self._bucket = bucket
         self._run, self._index, self._attempt = run, index, attempt
-        self._rows = rows
-        self.first_row = rows.first_row
+        self._rows = plan.shards[index]
+        self.first_row = self._rows.first_row
         self._ended = ended
         self._last = last
         self._passing = reasons.PASSING | ({ended.reason} if ended.again else frozenset())
         self._done = resolution.answered | resolution.again
-        self._tally = Tally(thresholds)
+        self._tally = Tally(plan.thresholds)
         self.copies = copies.without(self._done)
-        self.wanted = wanted_rows(bucket, run, index, attempt, rows) & ~self.copies.rows
+        self.wanted = wanted_rows(bucket, run, index, attempt, plan) & ~self.copies.rows
         self.mended = mending.load(bucket, run, index, attempt)
         self.cut_off = 0
         self.invalid: dict[int, str] = {}

@@ -14,7 +14,7 @@ import msgspec
 from promptmill.config import names
 from promptmill.producers.messages import Manifest
 from promptmill.producers.results import Error
-from promptmill.workers import copies, facts, judging, repair
+from promptmill.workers import copies, facts, judging, repair, reuse
 from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
@@ -51,19 +51,21 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         else:
             counts += one.counts
     same = copies.load(bucket, run, index, attempt, plan)
-    rest = Rest(bucket, run, index, attempt, rows, resolution, ended, last, plan.thresholds, same)
+    reused = reuse.load(bucket, run, index, attempt, plan)
+    rest = Rest(bucket, run, index, attempt, plan, resolution, ended, last, same)
     rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
     copied = rest.write_copies(files, parts)
     return Settled(
-        files=files + rest.files,
-        counts=counts + rest.counts(),
-        requests=rest.wanted.bit_count() + len(rest.copies),
+        files=files + rest.files + [ResultFile(name) for name in reused.files],
+        counts=counts + rest.counts() + Counts(succeeded=reused.count),
+        requests=rest.wanted.bit_count() + len(rest.copies) + reused.count,
         at=facts.now(),
         again=facts.pack(rest.again),
         retried=rest.again.bit_count(),
         raised=facts.pack(_raised(parsed, rest)),
         repaired=facts.pack(_repaired(bucket, (run, index, attempt), dict(zip(parts, parsed, strict=True)), rest)),
         copies=copied,
+        reused=reused.count,
     )
 
 

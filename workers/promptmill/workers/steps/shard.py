@@ -1,17 +1,17 @@
 """Writes the input file of one shard."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from promptmill.config import names
-from promptmill.producers.messages import Chunk, decode_chunk
-from promptmill.workers import facts, limits, mending
+from promptmill.producers.messages import Chunk
+from promptmill.workers import facts, limits, mending, reuse
 from promptmill.workers.copies import Finder
 from promptmill.workers.facts import Input, Plan, ShardPlan
 from promptmill.workers.limits import Bounds
 from promptmill.workers.mending import Mending
 from promptmill.workers.ports import Bucket
 from promptmill.workers.steps.due import FIRST_ATTEMPT
+from promptmill.workers.wire import chunks
 
 
 def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
@@ -24,41 +24,28 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
         plan = facts.get(bucket, names.plan(run), Plan)
         if plan.copies:
             tally.finder = Finder()
+        reused = reuse.reuse(bucket, run, index, attempt, plan)
         rows = plan.shards[index]
-        wanted, mended = wanted_rows(bucket, run, index, attempt, rows), mending.load(bucket, run, index, attempt)
+        wanted, mended = wanted_rows(bucket, run, index, attempt, plan), mending.load(bucket, run, index, attempt)
         size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, mended, tally))
         tokens = tally.bounds.tokens if tally.bounds else None
         copies = len(tally.finder.found) if tally.finder else 0
         if tally.finder and copies:
             facts.put(bucket, names.copies(run, index, attempt), tally.finder.found)
-        made = Input(tally.requests, size, tally.refused, facts.now(), tokens, copies)
+        made = Input(tally.requests, size, tally.refused, facts.now(), tokens, copies, reused.count)
         facts.put(bucket, folder + "input.json", made)
     return facts.get(bucket, folder + "input.json", Input)
 
 
-def wanted_rows(bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan) -> int:
-    """Return the bitmap of the shard's rows that an attempt is for: all, and then those that were put off."""
+def wanted_rows(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> int:
+    """Return the bitmap of the shard's rows that an attempt is for.
+
+    At first these are all that have no answer of an earlier run, and then those that were put off.
+    """
     if attempt == FIRST_ATTEMPT:
-        return (1 << rows.requests) - 1
+        return (1 << plan.shards[index].requests) - 1 & ~reuse.load(bucket, run, index, attempt, plan).bitmap
     before = names.shard(run, index, attempt - 1)
     return facts.unpack(facts.get(bucket, before + "settled.json", facts.Settled).again)
-
-
-class RowLine(NamedTuple):
-    """A wire line of a shard, its row, and whether lint refused it."""
-
-    row: int
-    data: bytes
-    refused: bool
-
-
-def lines(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[RowLine]:
-    """Stream the wire lines of a shard, refused ones too, in order."""
-    for chunk in _chunks(bucket, run, rows):
-        refused = set(chunk.refused)
-        for row, line in enumerate(chunk.lines().split(b"\n")[:-1], chunk.first_row):
-            if rows.first_row <= row < rows.first_row + rows.requests:
-                yield RowLine(row, line, row in refused)
 
 
 class _Tally:
@@ -70,17 +57,12 @@ class _Tally:
 
 def _input(bucket: Bucket, run: str, rows: ShardPlan, wanted: int, mended: Mending, tally: _Tally) -> Iterator[bytes]:
     whole = wanted.bit_count() == rows.requests and not mended and tally.bounds is None and tally.finder is None
-    for chunk in _chunks(bucket, run, rows):
+    for chunk in chunks(bucket, run, rows):
         if whole and not chunk.refused and _lies_within(chunk, rows):
             tally.requests += chunk.requests
             yield chunk.lines()
         else:
             yield _fit(chunk, rows, wanted, mended, tally)
-
-
-def _chunks(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[Chunk]:
-    for index in range(rows.first_chunk, rows.last_chunk + 1):
-        yield decode_chunk(bucket.read(names.chunk(run, index)))
 
 
 def _lies_within(chunk: Chunk, rows: ShardPlan) -> bool:

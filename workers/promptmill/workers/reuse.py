@@ -1,0 +1,180 @@
+"""Answers of earlier runs, for the rows of a run that wants them (``skip_done``): such a row is not asked again.
+
+A row has the answer of the newest run that is done and was answered the same request, by the same model and to the same
+response schema. What is found is written down before the shard's input is, so that all who look at the run see the same.
+"""
+
+import hashlib
+import struct
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+
+import msgspec
+
+from promptmill.config import names
+from promptmill.config.errors import NotFound
+from promptmill.producers.messages import Manifest
+from promptmill.producers.results import Result
+from promptmill.workers import facts
+from promptmill.workers.copies import Answers, Copies, Digests, digest_of
+from promptmill.workers.facts import Plan, Settled, ShardPlan
+from promptmill.workers.kept import kept_results
+from promptmill.workers.ports import Bucket
+from promptmill.workers.steps.due import FIRST_ATTEMPT
+from promptmill.workers.wire import lines
+
+MOST_RUNS = 1000
+"""So many of the newest runs of a model are looked through: each costs a shard a few reads, however small it was."""
+_FILE = 8 << 20
+_HALVES = struct.Struct("<QQ")
+_REFUSED = bytes(_HALVES.size)
+_encode = msgspec.json.Encoder().encode
+
+
+class Reused(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The ``count`` rows of a shard, as a packed bitmap, that have an answer of an earlier run: results in ``files``."""
+
+    rows: bytes = b""
+    count: int = 0
+    files: list[str] = []
+
+    @property
+    def bitmap(self) -> int:
+        """The rows as a bitmap."""
+        return facts.unpack(self.rows)
+
+
+def load(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Reused:
+    """Return what was reused by an attempt: by the first, in a run that wants it. Of other runs nothing is read."""
+    if not plan.skip_done or attempt != FIRST_ATTEMPT:
+        return Reused()
+    try:
+        return facts.get(bucket, names.reused(run, index), Reused)
+    except NotFound:
+        return Reused()
+
+
+def reuse(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Reused:
+    """Look for answers of earlier runs to the rows of an attempt, or return what was found before."""
+    if plan.skip_done and attempt == FIRST_ATTEMPT and bucket.find(names.reused(run, index)) is None:
+        facts.put(bucket, names.reused(run, index), _find(bucket, run, index, plan.shards[index]))
+    return load(bucket, run, index, attempt, plan)
+
+
+def note_done(bucket: Bucket, manifest: Manifest) -> None:
+    """Note that a run is done, so that later ones find its answers."""
+    bucket.create(names.done(_kind(manifest), manifest.run), b"")
+
+
+def _kind(manifest: Manifest) -> str:
+    """What is the same in two runs of which one may have the answers of the other."""
+    kind = msgspec.json.encode([manifest.model, manifest.response_schema], order="sorted")
+    return hashlib.blake2b(kind, digest_size=8).hexdigest()
+
+
+def _find(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> Reused:
+    wanted = _Wanted(_asked(bucket, run, index, rows))
+    with Answers(wanted.rows, rows.first_row) as answers:
+        for earlier in _earlier(bucket, facts.get(bucket, names.manifest(run), Manifest)):
+            if not wanted.left:
+                break
+            with suppress(NotFound):  # it is being deleted; what was read of it holds
+                answers.keep(_answers(bucket, earlier, wanted, rows.first_row))
+        return _write(bucket, run, index, rows, answers.of(lines(bucket, run, rows)))
+
+
+def _earlier(bucket: Bucket, manifest: Manifest) -> list[str]:
+    """Return the runs that are done and of the same kind, the newest first."""
+    done = sorted(bucket.list(names.all_done(_kind(manifest))), key=lambda one: (-one.updated, one.name))
+    return [stored.name.rpartition("/")[2] for stored in done[:MOST_RUNS]]
+
+
+def _asked(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> bytes:
+    """Return the hashes of what the rows of a shard ask, 16 bytes each; they are kept for the runs that come after."""
+    name = names.asked(run, index)
+    try:
+        return bucket.read(name)
+    except NotFound:
+        hashes = b"".join(_REFUSED if line.refused else digest_of(line.data) for line in lines(bucket, run, rows))
+        bucket.create(name, hashes)
+        return hashes
+
+
+class _Wanted:
+    """What the rows of a shard ask, and which of it has no answer yet; holds some 60 bytes a row."""
+
+    def __init__(self, asked: bytes) -> None:
+        self._digests = Digests()
+        self._first = array("I")
+        self.rows = Copies([], [])
+        for place, (low, high) in enumerate(_HALVES.iter_unpack(asked)):
+            if not (low or high):
+                continue
+            number = self._digests.number(low, high)
+            if number == len(self._first):
+                self._first.append(place)
+            if number >= 0:
+                self.rows.places.append(place)
+                self.rows.firsts.append(self._first[number])
+        self.left = len(self._first)
+        self._answered = bytearray(self.left)
+
+    def among(self, asked: bytes) -> "array[int]":
+        """Return what each row of another shard asks, as a number; -1 where that is not wanted."""
+        return array("q", (self._find(*halves) for halves in _HALVES.iter_unpack(asked)))
+
+    def _find(self, low: int, high: int) -> int:
+        number = self._digests.find(low, high)
+        return -1 if number < 0 or self._answered[number] else number
+
+    def take(self, number: int) -> int:
+        """Say that there is an answer; returns the place of the first row that wants it, or -1 if it was there before."""
+        if self._answered[number]:
+            return -1
+        self._answered[number] = 1
+        self.left -= 1
+        return self._first[number]
+
+
+def _answers(bucket: Bucket, run: str, wanted: _Wanted, first_row: int) -> Iterator[Result]:
+    """Yield the answers of a run that are wanted, each as that of the first row that wants it; raises NotFound."""
+    for index, rows in enumerate(facts.get(bucket, names.plan(run), Plan).shards):
+        numbers = wanted.among(_asked(bucket, run, index, rows))
+        if max(numbers) < 0:
+            continue
+        for result in _settled(bucket, run, index, rows):
+            number = numbers[result.row - rows.first_row]
+            if number >= 0 and result.succeeded and (place := wanted.take(number)) >= 0:
+                yield msgspec.structs.replace(result, row=first_row + place, attempt=0)
+
+
+def _settled(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> Iterator[Result]:
+    """Yield the results of a shard of a run that is done."""
+    attempt, goes_on = FIRST_ATTEMPT, True
+    while goes_on:
+        settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
+        for file in settled.files:
+            yield from kept_results(bucket, file, rows.first_row)
+        attempt, goes_on = attempt + 1, settled.retried > 0
+
+
+def _write(bucket: Bucket, run: str, index: int, rows: ShardPlan, results: Iterator[Result]) -> Reused:
+    """Write results into files that have the names of their content: twins of this step may have found other answers."""
+    bits, files, held, count = bytearray((rows.requests + 7) // 8), list[str](), bytearray(), 0
+
+    def flush() -> None:
+        files.append(names.reused_results(run, index, hashlib.blake2b(held, digest_size=8).hexdigest()))
+        bucket.write(files[-1], bytes(held))
+        held.clear()
+
+    for result in results:
+        place = result.row - rows.first_row
+        bits[place >> 3] |= 1 << (place & 7)
+        count += 1
+        held += _encode(result) + b"\n"
+        if len(held) >= _FILE:
+            flush()
+    if held:
+        flush()
+    return Reused(facts.pack(int.from_bytes(bits, "little")), count, files)
