@@ -2,15 +2,15 @@
 
 import re
 
-_RUN = re.compile(r"^(runs/|open/|done/[0-9a-f]{16}/|)[0-9a-z]{26}(?=/|$)")
+_RUN = re.compile(r"^(runs/|open/|)[0-9a-z]{26}(?=/|$)")
 _POOL = re.compile(r"^(pools|cuts)/[a-z0-9-]+/[0-9a-f]{16}/[0-9a-z]+")
-_REUSED = re.compile(r"reused-[0-9a-f]{16}")
+_HASH = re.compile(r"(?<=^done/)[0-9a-f]{16}/[0-9a-z]{26}|(?<=/reused-)[0-9a-f]{16}")
 _NUMBER = re.compile(r"(?<=/)\d[\d-]*(?=[./]|$)")
 
 
 def kind_of_object(name: str, *_: object) -> str:
     """`runs/01jd…/shards/0003/1/parsed/00000.json` → `runs/*/shards/*/*/parsed/*.json`."""
-    return _NUMBER.sub("*", _REUSED.sub("reused-*", _RUN.sub(r"\1*", _POOL.sub(r"\1/*", name))))
+    return _NUMBER.sub("*", _RUN.sub(r"\1*", _POOL.sub(r"\1/*", _HASH.sub("*", name))))
 
 
 def first_and_last(journal: list[str]) -> list[tuple[str, int]]:

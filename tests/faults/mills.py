@@ -189,9 +189,13 @@ class Mill:
             process.kill()
             process.join()
 
-    def submit(self, requests: int = 10, **options: Any) -> Run:
-        """Submit a run, to both sinks unless others are named; a request is long enough for several chunks."""
-        prompts = (f"Say {number}: {'word ' * 500}" for number in range(1, requests + 1))
+    def submit(self, requests: int | Iterable[int] = 10, **options: Any) -> Run:
+        """Submit so many requests, or those with these numbers, as a run; to both sinks unless others are named.
+
+        A request is long enough for several chunks.
+        """
+        numbers = range(1, requests + 1) if isinstance(requests, int) else requests
+        prompts = (f"Say {number}: {'word ' * 500}" for number in numbers)
         return self.client.submit(prompts, sinks=options.pop("sinks", self.sinks), **options)
 
     def ended(self, run: Run) -> bool:

@@ -23,6 +23,13 @@ AROUND_A_REPAIR = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("repairs
 """Where a death may change what a row is asked again."""
 AROUND_A_CALL = ["send callback", "create runs/*/callbacks/link0.json", "send promptmill.callback"]
 """Where a death may cost the caller word of its run. The first calls are slices of results, the last is of the run's end."""
+AROUND_WHAT_IS_NOT_ASKED = [
+    "create runs/*/asked/*",
+    "write runs/*/shards/*/*/results/reused-*.jsonl",
+    "create runs/*/shards/*/*/reused.json",
+    "create runs/*/shards/*/*/copies.json",
+]
+"""Where a death may cost a row the answer that it has without being asked."""
 ONE_OF_EACH_KIND = [
     "create runs/*/chunks/*",
     "write_stream runs/*/shards/*/*/input.jsonl",
@@ -118,6 +125,18 @@ def test_a_worker_may_die_around_its_calls_to_the_caller(mills: Mills) -> None:
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
+def test_a_worker_may_die_around_what_is_answered_without_being_asked(mills: Mills) -> None:
+    """Three of ten rows have the answers of an earlier run, and two those of others."""
+    crashes = [Crash(effect, when) for effect, when in product(AROUND_WHAT_IS_NOT_ASKED, get_args(When))]
+    # The first mark of a run that is done is that of the earlier one.
+    crashes += [Crash("create done/*", when, nth=2) for when in get_args(When)]
+
+    endings = sweep(mills, crashes, start=submit_what_was_asked_before)
+
+    tell(endings)
+    assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
+
+
 @pytest.mark.slow
 def test_a_worker_may_die_before_and_after_each_of_its_effects(mills: Mills, effects: list[tuple[str, int]]) -> None:
     crashes = [Crash(effect, when, nth) for (effect, nth), when in product(effects, get_args(When))]
@@ -174,6 +193,12 @@ def submit_and_cancel(mill: Mill) -> Run:
     return run
 
 
+def submit_what_was_asked_before(mill: Mill) -> Run:
+    """Submit a run, and when that is done another that asks the same three times, and twice the same itself."""
+    mill.wait(mill.submit(3, sinks=[]), LIFE)
+    return mill.submit((1, 2, 3, 4, 4, 5, 6, 7, 7, 8), skip_done=True)
+
+
 def submit(mill: Mill) -> Run:
     """Submit a run that has every kind of effect."""
     return mill.submit(**WANTED)
@@ -203,7 +228,15 @@ def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill]
         except AssertionError as late:
             return Ending(crash, RECOVERY, [str(late)])
         wrong = uncalled(mill, run) if start is submit else []
+        if start is submit_what_was_asked_before:
+            wrong = asked_again(run)
         return Ending(crash, time.monotonic() - death, mill.violations(run) + wrong)
+
+
+def asked_again(run: Run) -> list[str]:
+    """What is wrong with a run of whose rows some are not to be asked."""
+    report = run.report()
+    return [f"{report.reused} rows are reused, {report.copies} copies"] * ((report.reused, report.copies) != (3, 2))
 
 
 def uncalled(mill: Mill, run: Run) -> list[str]:
