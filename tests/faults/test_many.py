@@ -11,6 +11,7 @@ import pytest
 import redis
 from celery import Celery
 
+from collecting import answered, collect, pooled
 from deadline import until
 from promptmill.config.queues import JOBS
 from promptmill.producers import Promptmill, Run
@@ -19,6 +20,8 @@ from stack import QUICK, SERVERS, WORKERS, Site, running, surroundings
 
 WAITING = 2000
 RUNS = 150
+COLLECTED = 2000
+MOST_JOBS = 10
 LIFE = 120.0
 
 
@@ -37,7 +40,8 @@ def slow_to_create(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[Site]:
     """A whole stack whose workers wait for nothing."""
-    with running(tmp_path, (*SERVERS, *WORKERS), settings=QUICK) as site, surroundings(site.environment):
+    settings = {**QUICK, "PROMPTMILL_POOL_SECONDS": "5"}
+    with running(tmp_path, (*SERVERS, *WORKERS), settings=settings) as site, surroundings(site.environment):
         yield site
 
 
@@ -91,6 +95,19 @@ def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: Site) -> Non
     assert {run.status.state for run in runs} == {"succeeded"}
     assert quick.billed() == RUNS
     assert whole < LIFE
+
+
+@pytest.mark.slow
+def test_very_many_tiny_submissions_at_once_share_a_few_jobs_when_they_are_pooled(quick: Site) -> None:
+    """`make bench` has 10,000 of them."""
+    mill = Promptmill()
+    began = time.monotonic()
+    collect(quick, COLLECTED, prompts=2, processes=2)
+    until(lambda: answered(mill) >= 2 * COLLECTED, LIFE, "an answer to each")
+
+    print(f"{COLLECTED:,} submissions in {time.monotonic() - began:.0f} s, {quick.billed()} jobs")  # noqa: T201 - a measurement
+    assert quick.billed() <= MOST_JOBS
+    assert len({result.key for run in pooled(mill) for result in run.results()}) == 2 * COLLECTED
 
 
 def took(run: Run) -> float:
