@@ -44,7 +44,7 @@ READS = frozenset(
     | {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect", "stands_still"}
     | {"batch_sizes", "size", "pooled_run"}
     | {"columns", "may", "look", "check_jobs", "rows"}
-    | {"waiting", "ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs", "queued_bytes"}
+    | {"waiting", "ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs"}
 )
 """What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
 

@@ -176,11 +176,6 @@ class Index:
             run = r.get(_pooled(pool, key))
         return None if run is None else str(run)
 
-    def queued_bytes(self, queue: str) -> int:
-        """Return about how much memory the messages waiting in a queue take."""
-        with self._answering() as r:
-            return int(r.memory_usage(queue, samples=5) or 0)
-
 
 def _pooled(pool: str, key: str) -> str:
     return f"{PREFIX}pooled:{pool}:{xxhash.xxh3_128_hexdigest(key.encode())}"

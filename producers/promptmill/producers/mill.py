@@ -65,7 +65,7 @@ class Promptmill:
     def _sender(self) -> "Sender":
         from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
 
-        return Sender(self.settings, self.index)
+        return Sender(self.settings)
 
     def submit(
         self,

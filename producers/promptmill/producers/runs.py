@@ -119,7 +119,7 @@ class Run:
         """Ask for the end of the run: what is finished is kept and delivered, the rest ends as cancelled."""
         from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
 
-        Sender(self._settings, self._index).cancel(self.id)
+        Sender(self._settings).cancel(self.id)
 
     def report(self) -> Report:
         """Return the final report; raises NotFound while the run is not done."""

@@ -11,7 +11,7 @@ from promptmill.config.errors import Transient
 from promptmill.config.settings import Settings
 from promptmill.config.urls import masked
 from promptmill.producers import messages, pools
-from promptmill.producers.index import Index
+from promptmill.producers.connection import Connection
 from promptmill.producers.messages import Chunk, Ingest, Manifest, Pooled, Seal
 
 _log = structlog.get_logger(__name__)
@@ -21,9 +21,9 @@ _COMPLAIN_AFTER = 30.0
 class Sender:
     """Enqueues messages for the workers; raises Transient when the broker cannot be reached."""
 
-    def __init__(self, settings: Settings, index: Index) -> None:
+    def __init__(self, settings: Settings, broker: Connection | None = None) -> None:
         self._settings = settings
-        self._index = index
+        self._broker = broker or Connection(settings.broker_url.get_secret_value())
         self._unchecked = 0
 
     @cached_property
@@ -84,8 +84,13 @@ class Sender:
         self._unchecked = 0
         started = time.monotonic()
         complained = False
-        while self._index.queued_bytes(queues.INGEST) > limit:
+        while self._queued_bytes() > limit:
             if not complained and time.monotonic() - started > _COMPLAIN_AFTER:
                 _log.warning("the queue is full and nobody takes from it; is a worker running?", queue=queues.INGEST)
                 complained = True
             time.sleep(0.05)
+
+    def _queued_bytes(self) -> int:
+        """Return about how much memory the messages that wait in the queue take."""
+        with self._broker.answering() as r:
+            return int(r.memory_usage(queues.INGEST, samples=5) or 0)

@@ -202,7 +202,7 @@ class Story:
         mill: Any = object.__new__(Promptmill)  # settings are not those of the environment
         mill.settings = world.shape.settings
         mill.index = world.services.index
-        mill._sender = Sender(mill.settings, mill.index)
+        mill._sender = Sender(mill.settings, world.connection)
         mill._sender._app = self._app
         try:
             mill.submit(

@@ -93,6 +93,7 @@ class World:
         if shape.output_late:
             self.vertex.be_late(self._write_late)
         connection: Any = FaultyConnection(self.redis, self)
+        self.connection = connection
         sink_buckets: dict[str, MemoryBucket] = {shape.settings.bucket: self.bucket}
 
         def open_bucket(url: str) -> Any:

@@ -1,7 +1,9 @@
 """Producers send no faster than the workers take."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, repeat
+from typing import Any
 
 import kombu
 import pytest
@@ -10,7 +12,6 @@ from chunking import cut
 from promptmill.config.errors import Transient
 from promptmill.config.settings import load
 from promptmill.producers.connection import Connection
-from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal, decode_chunk, decode_ingest
 from promptmill.producers.requests import encode_lines
 from promptmill.producers.sender import Sender
@@ -19,15 +20,19 @@ MIB = 1 << 20
 MANIFEST = Manifest("01jtest", "m", 1.0)
 
 
-class Queue(Index):
-    """An index that tells these sizes of the queue, one after the other."""
+class Queue(Connection):
+    """A Redis that tells these sizes of the queue, one after the other."""
 
     def __init__(self, *sizes: int) -> None:
-        super().__init__(Connection("redis://127.0.0.1:1"))
+        super().__init__("redis://127.0.0.1:1")
         self._sizes: Iterator[int] = chain(sizes, repeat(sizes[-1]))
         self.looks = 0
 
-    def queued_bytes(self, queue: str) -> int:
+    @contextmanager
+    def answering(self) -> Iterator[Any]:
+        yield self
+
+    def memory_usage(self, queue: str, samples: int) -> int:
         assert queue == "promptmill.ingest"
         self.looks += 1
         return next(self._sizes)
