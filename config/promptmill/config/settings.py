@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
 import msgspec
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from promptmill.config import spans
@@ -18,10 +18,6 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 _PLACES = ("gs://", "/", "bq://", "postgresql://", "https://", "http://")
 
 
-def _env(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
-
-
 class Settings(BaseSettings):
     """What a process needs to know; read from the environment, explicit arguments win.
 
@@ -30,11 +26,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_prefix="PROMPTMILL_")
 
-    project: Annotated[str, Field(validation_alias=_env("project", "GOOGLE_CLOUD_PROJECT"))] = ""
+    project: Annotated[str, Field(validation_alias="GOOGLE_CLOUD_PROJECT")] = ""
     """Google Cloud project that owns the jobs."""
-    location: Annotated[str, Field(validation_alias=_env("location", "GOOGLE_CLOUD_LOCATION"))] = "global"
+    location: Annotated[str, Field(validation_alias="GOOGLE_CLOUD_LOCATION")] = "global"
     """Vertex AI location of the jobs."""
-    broker_url: Annotated[SecretStr, Field(validation_alias=_env("broker_url", "CELERY_BROKER_URL"))] = SecretStr(
+    broker_url: Annotated[SecretStr, Field(validation_alias="CELERY_BROKER_URL")] = SecretStr(
         "redis://127.0.0.1:6379/0"
     )
     """Redis that carries Celery's messages."""
@@ -44,13 +40,9 @@ class Settings(BaseSettings):
     """Work with a Redis on another machine without password or TLS, on a network that is private."""
     bucket: str = ""
     """Where everything about a run is kept: ``gs://bucket/prefix``."""
-    storage_emulator_host: Annotated[
-        str, Field(validation_alias=_env("storage_emulator_host", "STORAGE_EMULATOR_HOST"))
-    ] = ""
+    storage_emulator_host: Annotated[str, Field(validation_alias="STORAGE_EMULATOR_HOST")] = ""
     """Cloud Storage emulator in place of Google's; read by the storage library itself too."""
-    bigquery_emulator_host: Annotated[
-        str, Field(validation_alias=_env("bigquery_emulator_host", "BIGQUERY_EMULATOR_HOST"))
-    ] = ""
+    bigquery_emulator_host: Annotated[str, Field(validation_alias="BIGQUERY_EMULATOR_HOST")] = ""
     """BigQuery emulator in place of Google's; read by the BigQuery library itself too."""
     vertex_endpoint: str = ""
     """``http://…`` base URL of a server that speaks the Vertex AI API, in place of Google's."""
@@ -284,7 +276,7 @@ def told(settings: Settings) -> Iterator[Told]:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         text = _text(value.get_secret_value() if isinstance(value, SecretStr) else value, isinstance(value, SecretStr))
-        origin = "environment" if environment & {one.upper() for one in _variables(name)} else "argument"
+        origin = "environment" if variable(name) in environment else "argument"
         yield Told(variable(name), text, origin if name in settings.model_fields_set else "default")
 
 
@@ -294,16 +286,9 @@ def _text(value: object, secret: bool) -> str:
     return "" if value is None else ",".join(map(masked, str(value).split(",")))
 
 
-def _variables(name: str) -> list[str]:
-    """Return the variables that a setting may be read from."""
-    alias = Settings.model_fields[name].validation_alias
-    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [variable(name)]
-
-
 def variable(name: str) -> str:
     """Return the environment variable of the setting ``name``."""
     field = Settings.model_fields.get(name)
-    alias = field.validation_alias if field else None
-    if isinstance(alias, AliasChoices):
-        return str(alias.choices[-1])
+    if field and field.validation_alias:
+        return str(field.validation_alias)
     return name if name.isupper() else f"PROMPTMILL_{name.upper()}"

@@ -60,6 +60,16 @@ def test_a_wrong_setting_is_named_by_its_variable(
     assert "secret" not in str(refusal.value)
 
 
+def test_a_variable_of_somebody_else_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROJECT", "LOCATION", "BROKER_URL", "project"):
+        monkeypatch.setenv(name, "redis://somebody-else")
+
+    settings = load()
+
+    assert (settings.project, settings.location) == ("", "global")
+    assert "somebody" not in settings.broker_url.get_secret_value()
+
+
 def test_a_deadline_is_named_as_people_write_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTMILL_RUN_DEADLINE", "36h")
 
