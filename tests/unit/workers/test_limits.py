@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from driver import MODEL, RUN, Mill
 from promptmill.config import names
 from promptmill.config.errors import OverBudget
-from promptmill.producers.messages import ChunkSize, Seal
+from promptmill.producers.messages import ChunkSize, Seal, Signature
 from promptmill.producers.prices import DOLLAR, KINDS, Prices, Rate, dollars
 from promptmill.producers.tokens import Tokens
 from promptmill.workers import facts, steps
@@ -68,6 +68,15 @@ def bound(prompts: list[dict[str, Any]], **options: Any) -> float:
     money = facts.get(open_.bucket, names.plan(RUN), Plan).money
     assert money
     return dollars(sum(money.most))
+
+
+def test_who_is_called_at_the_end_is_told_the_cost() -> None:
+    made = mill(1, link=[[Signature("shop.notify")]])
+
+    report = made.drive(made.send([prompt("say 1")]))
+
+    assert report.cost and report.cost.usd
+    assert [call.args[0]["cost_usd"] for call in made.caller.sent] == [report.cost.usd]
 
 
 def test_a_run_that_could_cost_too_much_is_refused_before_anything_is_paid() -> None:

@@ -68,6 +68,7 @@ def summary(bucket: Bucket, manifest: Manifest, report: Report) -> dict[str, Any
         "failed": report.failed,
         "failures": report.failures,
         "error": report.error,
+        "cost_usd": report.cost.usd if report.cost else None,
         "parent": manifest.parent,
         "report": f"{bucket.url}/{names.report(report.run)}",
     }
