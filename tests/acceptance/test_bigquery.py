@@ -153,6 +153,20 @@ def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key
     assert all("Goodbye" in row["text"] and row["run"] == run.id for row in found.values())
 
 
+def test_the_command_line_sends_a_table_and_lets_jobs_of_any_run_use_tables(
+    warehouse: BigQuery, bigquery_site: Site, requests: Table
+) -> None:
+    model, answers = "gemini-3.8-flash", new_table()
+    table = ("--output", answers.url, "--key", "id", "--metadata", "shop")
+
+    sent = bigquery_site.cli("submit", requests.url, *table, "--model", model, "--wait")
+    other = bigquery_site.cli("submit", "--prompt", "Hello", "--tables", "acme.shop", "--model", model, "--wait")
+
+    assert (sent.returncode, other.returncode) == (3, 0), sent.stderr + other.stderr
+    assert {row["metadata"]["shop"] for row in rows(warehouse, answers).values()} == {f"00{n}" for n in range(1, 11)}
+    assert len(tables_of(warehouse, other.stdout.strip())) == 2
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [("acme.nowhere", "dataset acme.nowhere: 404"), ("other.shop", "dataset other.shop: 404")],

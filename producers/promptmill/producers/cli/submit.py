@@ -1,6 +1,8 @@
 """``promptmill submit``."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +11,7 @@ from promptmill.producers.cli import arguments, exits, output, progress, schema_
 from promptmill.producers.cli.arguments import label, span
 
 if TYPE_CHECKING:
-    from promptmill.producers import Run
+    from promptmill.producers import Promptmill, Run
     from promptmill.producers.requests import Line
 
 SHOWN_REFUSALS = 10
@@ -80,6 +82,17 @@ def submit(
     skip_done: Annotated[
         bool, typer.Option("--skip-done", help="Take the answers that earlier runs of this model have; send the rest.")
     ] = False,
+    tables: Annotated[
+        str, typer.Option(metavar="PROJECT.DATASET", help="Let the jobs read and write tables of BigQuery there.")
+    ] = "",
+    table_output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            metavar="bq://DATASET[.TABLE]",
+            help="FILE is a table or query of BigQuery that has requests ready: jobs on tables here answer them.",
+        ),
+    ] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
@@ -96,12 +109,21 @@ def submit(
     promptmill submit claims.jsonl --response-schema claims:Claim --retry-schema-invalid
     generate | promptmill submit - --sink gs://acme/out/ --idempotency-key 2026-11-22
     promptmill submit reviews.jsonl --sink postgres:warehouse#sentiment --link shop.notify@shop
+    promptmill submit "SELECT id, text FROM shop.reviews" --template "Classify: {{ text }}" --key id
+    promptmill submit bq://acme.shop.requests --output bq://acme.shop.answers --key id
     """
-    rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
+    if table_output and (template or tables or prompt):
+        raise typer.BadParameter("--output is for requests that are ready in a table; elsewhere it is --tables")
+    rows = {} if table_output else arguments.row_options(template, key, metadata, media, media_type, system, config)
     source = source_of(file, prompt, rows)
+
+    def sent(mill: "Promptmill") -> "Callable[..., Run]":
+        if table_output:
+            return partial(mill.submit_table, file, output=table_output, key=key or "key", metadata=metadata)
+        return partial(mill.submit, mill.prompts(source, **rows), tables=tables)
+
     run = _send(
-        source,
-        rows,
+        sent,
         labels or [],
         sink or [],
         idempotency_key,
@@ -147,8 +169,7 @@ def source_of(file: str, prompts: list[str] | None, rows: dict[str, Any]) -> str
 
 
 def _send(
-    source: str | list[str],
-    rows: dict[str, Any],
+    sent: "Callable[[Promptmill], Callable[..., Run]]",
     labels: list[str],
     places: list[str],
     key: str | None,
@@ -165,8 +186,7 @@ def _send(
         exits.told_when_interrupted(f"stopped before all was sent; nothing is paid for; {advice}"),
         progress.sending(output.to_stderr()) as on_sent,
     ):
-        run = mill.submit(
-            mill.prompts(source, **rows),
+        run = sent(mill)(
             labels=dict(_split(text) for text in labels),
             sinks=[sinks.at(place) for place in places],
             idempotency_key=key,
