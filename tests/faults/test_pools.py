@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, product
 from typing import get_args
 
@@ -32,6 +32,13 @@ def test_a_worker_may_die_around_what_decides_which_request_is_in_which_run(mill
     assert sweep(mills, crashes) == {}
 
 
+def test_redis_may_be_wiped_when_what_was_collected_is_stored(mills: Mills) -> None:
+    places = [("remove collected", "after"), *product((*AROUND_A_CUT[2:], *OF_A_RUN), get_args(When))]
+    wipes = [Crash(effect, when, deed="wipe") for effect, when in places]
+
+    assert sweep(mills, wipes, wipe_and_go_on) == {}
+
+
 @pytest.mark.slow
 def test_a_worker_may_die_before_and_after_each_effect_of_a_pool(mills: Mills) -> None:
     with mills.mill("pool-nobody-dies", POOLS) as mill:
@@ -51,9 +58,11 @@ def is_of_a_pool(effect: str) -> bool:
     )
 
 
-def sweep(mills: Mills, crashes: Sequence[Crash]) -> dict[str, list[str]]:
-    """Let a worker die at each of these moments; returns what is wrong afterwards."""
-    found = mills.sweep(lambda crash: die_and_go_on(mills, crash), crashes)
+def sweep(
+    mills: Mills, crashes: Sequence[Crash], at: Callable[[Mills, Crash], list[str]] | None = None
+) -> dict[str, list[str]]:
+    """Let a worker die at each of these moments, or do ``at`` it what is to be done; returns what is wrong afterwards."""
+    found = mills.sweep(lambda crash: (at or die_and_go_on)(mills, crash), crashes)
     return {str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches}
 
 
@@ -65,6 +74,18 @@ def die_and_go_on(mills: Mills, crash: Crash) -> list[str]:
             until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of death")
             doomed.join(LIFE)
             mill.work()
+            return wrong(mill)
+        except AssertionError as late:
+            return [f"{late}\n{mill.log()[-1500:]}"]
+
+
+def wipe_and_go_on(mills: Mills, crash: Crash) -> list[str]:
+    """Let a worker take at once all that was collected, and lose Redis at one moment."""
+    with mills.mill(f"pool-wipe-{next(numbers)}", POOLS) as mill:
+        collect(mill)
+        mill.work(crash)
+        try:
+            until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of the wipe")
             return wrong(mill)
         except AssertionError as late:
             return [f"{late}\n{mill.log()[-1500:]}"]
