@@ -17,7 +17,7 @@ from promptmill.producers.cli.runs import portrait
 from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report
-from promptmill.workers import copies, facts, gc, progress, reuse, show
+from promptmill.workers import copies, facts, gc, progress, result_files, reuse, show
 from promptmill.workers.facts import Input, Plan, Settled
 from promptmill.workers.fakes import Script
 from promptmill.workers.reuse import Reused
@@ -254,7 +254,7 @@ def test_two_requests_with_half_a_hash_in_common_are_not_the_same(monkeypatch: p
 
 
 def test_many_answers_make_several_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reuse, "_FILE", 200)
+    monkeypatch.setattr(result_files, "MOST_BYTES", 200)
     mill = Mill()
     drive(mill, RUN, say(list(range(1, 9))))
 

@@ -21,15 +21,14 @@ from promptmill.workers.copies import Answers, Copies, Digests, digest_of
 from promptmill.workers.facts import Plan, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
+from promptmill.workers.result_files import encoded
 from promptmill.workers.steps.due import FIRST_ATTEMPT
 from promptmill.workers.wire import lines
 
 MOST_RUNS = 1000
 """So many of the newest runs of a model are looked through: each costs a shard a few reads, however small it was."""
-_FILE = 8 << 20
 _HALVES = struct.Struct("<QQ")
 _REFUSED = bytes(_HALVES.size)
-_encode = msgspec.json.Encoder().encode
 
 
 class Reused(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -161,20 +160,16 @@ def _settled(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> Iterator[
 
 def _write(bucket: Bucket, run: str, index: int, rows: ShardPlan, results: Iterator[Result]) -> Reused:
     """Write results into files that have the names of their content: twins of this step may have found other answers."""
-    bits, files, held, count = bytearray((rows.requests + 7) // 8), list[str](), bytearray(), 0
+    bits, files = bytearray((rows.requests + 7) // 8), []
 
-    def flush() -> None:
-        files.append(names.reused_results(run, index, hashlib.blake2b(held, digest_size=8).hexdigest()))
-        bucket.write(files[-1], bytes(held))
-        held.clear()
+    def noted() -> Iterator[Result]:
+        for result in results:
+            place = result.row - rows.first_row
+            bits[place >> 3] |= 1 << (place & 7)
+            yield result
 
-    for result in results:
-        place = result.row - rows.first_row
-        bits[place >> 3] |= 1 << (place & 7)
-        count += 1
-        held += _encode(result) + b"\n"
-        if len(held) >= _FILE:
-            flush()
-    if held:
-        flush()
-    return Reused(facts.pack(int.from_bytes(bits, "little")), count, files)
+    for data in encoded(noted()):
+        files.append(names.reused_results(run, index, hashlib.blake2b(data, digest_size=8).hexdigest()))
+        bucket.write(files[-1], data)
+    found = int.from_bytes(bits, "little")
+    return Reused(facts.pack(found), found.bit_count(), files)

@@ -14,12 +14,10 @@ from promptmill.workers.facts import Counts, Ended, Plan, ResultFile
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
 from promptmill.workers.resolution import Resolution
+from promptmill.workers.result_files import encoded
 from promptmill.workers.steps.shard import wanted_rows
 from promptmill.workers.tally import Tally
 from promptmill.workers.wire import RowLine, lines
-
-_FILE = 8 << 20
-_encode = msgspec.json.Encoder().encode
 
 
 class Rest:
@@ -81,17 +79,15 @@ class Rest:
         return len(left)
 
     def _write(self, results: Iterable[Result], parts: range) -> None:
-        held: list[bytes] = []
-        size = 0
+        for data in encoded(self._counted(results)):
+            name = names.rest(self._run, self._index, self._attempt, parts.start, len(self.files), last=self._last)
+            self._bucket.write(name, data)
+            self.files.append(ResultFile(name))
+
+    def _counted(self, results: Iterable[Result]) -> Iterator[Result]:
         for result in results:
             self._tally.add(result)
-            held.append(_encode(result) + b"\n")
-            size += len(held[-1])
-            if size >= _FILE:
-                self._flush(held, parts)
-                held, size = [], 0
-        if held:
-            self._flush(held, parts)
+            yield result
 
     def _final(self, results: Iterable[Result]) -> Iterator[Result]:
         for result in results:
@@ -113,11 +109,6 @@ class Rest:
 
     def _place(self, row: int) -> int:
         return row - self._rows.first_row
-
-    def _flush(self, held: list[bytes], parts: range) -> None:
-        name = names.rest(self._run, self._index, self._attempt, parts.start, len(self.files), last=self._last)
-        self._bucket.write(name, b"".join(held))
-        self.files.append(ResultFile(name))
 
     def _results(self, unkeyed_parts: list[int]) -> Iterator[Result]:
         if unkeyed_parts:
