@@ -50,6 +50,28 @@ def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
     assert [job["requests"] for job in site.jobs(each.id)] == [30]
 
 
+def test_a_table_that_has_grown_is_sent_whole_and_only_what_is_new_is_paid_for(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
+    rows = [{"review_id": str(number), "shop": number % 3, "text": f"grown {number}"} for number in range(250)]
+    rendered: dict[str, Any] = {"template": "Classify: {{ text }}", "key": "review_id", "metadata": ["shop"]}
+    before = mill.submit_rows(rows[:200], **rendered)
+    done(before)
+    run = mill.submit_rows(rows, skip_done=True, sinks=[sinks.jsonl(answers)], **rendered)
+
+    status, report = done(run), run.report()
+    assert (report.succeeded, report.reused, report.unaccounted, status.reused) == (250, 200, 0, 200)
+    assert [job["requests"] for job in site.jobs(run.id)] == [50]
+    found = read_results(answers)
+    assert keys(found) == once([str(number) for number in range(250)])
+    assert {result.attempt for result in found if int(result.key) < 200} == {0}
+    assert all(result.metadata == {"shop": int(result.key) % 3} for result in found)
+    texts = {result.key: result.text for result in before.results()}
+    assert {result.key: result.text for result in found if result.attempt == 0} == texts
+    cost, whole = report.cost, before.report().cost
+    assert cost and whole and cost.usd and whole.usd and cost.usd < whole.usd
+
+
 def test_the_report_tells_the_time_of_vertex_from_that_of_promptmill(mill: Promptmill) -> None:
     run = mill.submit(["hello"])
     done(run)
