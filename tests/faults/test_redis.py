@@ -20,6 +20,7 @@ from tcp_proxy import HOST, TcpProxy
 LIFE = 60.0
 FEW = 5
 CONNECTED = "Connected to redis"
+NOT_RENEWED = "messages could not be renewed"
 CANNOT_CONNECT = "Cannot connect to redis"
 
 
@@ -115,6 +116,25 @@ def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis:
         mill.wait(run, LIFE)
 
         print(f"ended {time.monotonic() - returned:.1f} s after Redis was back")  # noqa: T201 - a measurement
+        assert mill.violations(run) == []
+        assert len(mill.site.jobs(run.id)) == 2
+
+
+def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(mills: Mills, own_redis: Site) -> None:
+    """Its heartbeats are long due when it is through, and its message cannot be given back."""
+    port = int(own_redis.environment["CELERY_BROKER_URL"].rpartition(":")[2].partition("/")[0])
+    with TcpProxy(HOST, port) as proxy, mills.mill("held", at(f"redis://{HOST}:{proxy.port}/1")) as mill:
+        mill.work(Crash("create runs/*/shards/*/*/job.json", "after", deed="wait"))
+        run = mill.submit()
+        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        proxy.refusing = True
+        proxy.break_all()
+        until(lambda: mill.log().count(NOT_RENEWED) >= 3, LIFE, "a worker that has missed a heartbeat")
+        (mill.folder / "go on").touch()
+        until(lambda: mill.log().count(CANNOT_CONNECT) >= 2, LIFE, "a worker that tries again, and again")
+        proxy.refusing = False
+        mill.wait(run, LIFE)
+
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 2
 

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from billiard import pool
 from celery import Celery, signals
+from celery.worker import heartbeat
 from kombu import compression
 from kombu.exceptions import ContentDisallowed
 
@@ -29,6 +30,7 @@ def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celer
         refusals.keep_secret()
 
     _leave_soon()
+    _beat_without_waiting()
     app.steps["consumer"].update({Leases, Revival})
     signals.setup_logging.connect(configure_logging, weak=False)
 
@@ -48,6 +50,14 @@ def _leave_soon() -> None:
     Their last tasks are then not acknowledged, and done once more.
     """
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
+
+
+def _beat_without_waiting() -> None:
+    """Let a worker try once to send each heartbeat: Celery 5.6 tries until Redis is back.
+
+    It does so in the loop in which the worker would connect again, and hear that it is to stop.
+    """
+    heartbeat.Heart._send.__defaults__ = (False,)  # type: ignore[attr-defined]
 
 
 def _stop_unless_safe(settings: Settings) -> None:

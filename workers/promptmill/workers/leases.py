@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from promptmill.workers import received
 from promptmill.workers.periodic import Periodic
 
 _log = structlog.get_logger(__name__)
@@ -24,15 +25,36 @@ class Leases(Periodic):
         """A fraction of the time for which a message is the worker's own."""
         return float(parent.app.conf.visibility_timeout) / _TIMES
 
+    def start(self, parent: Any) -> None:
+        """Renew from now on."""
+        self._kept = frozenset[str]()
+        super().start(parent)
+
     def act(self, parent: Any) -> None:
-        """Renew."""
-        renew(parent)
+        """Renew, unless there is a message that could not be given back: then let the worker connect anew.
+
+        Such a message takes the place of another for ever, and a worker without a free place reads nothing by which it would
+        notice that its connection broke.
+        """
+        received.done.intersection_update(_held(parent))
+        before, self._kept = self._kept, frozenset(received.done)
+        if before & self._kept:
+            parent.hub.call_soon(_lose)
+        else:
+            renew(parent)
+
+
+def _lose() -> None:
+    raise ConnectionError("a message could not be given back")
+
+
+def _held(consumer: Any) -> list[str]:
+    return list(consumer.task_consumer.channel.qos._delivered)
 
 
 def renew(consumer: Any) -> None:
     """Renew all messages that ``consumer`` holds; one that it has just acknowledged stays gone."""
-    channel = consumer.task_consumer.channel
-    tags = list(channel.qos._delivered)
+    channel, tags = consumer.task_consumer.channel, _held(consumer)
     if not tags:
         return
     try:

@@ -1,8 +1,13 @@
-"""What people and monitors see of a task that a worker has received."""
+"""A task that a worker has received: what people and monitors see of it, and when it is done with its message."""
 
 from typing import Any
 
 from celery.worker.request import Request
+
+done: set[str] = set()
+"""Tags of messages that this worker is done with. One that it goes on to hold could not be given back, as Redis did not
+answer: Celery logs that, and looks no further.
+"""
 
 
 class Discreet(Request):
@@ -15,3 +20,14 @@ class Discreet(Request):
         super().__init__(*args, **options)
         self._argsrepr, self._kwargsrepr = f"({self.id})", "{}"
         self.request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
+        done.discard(self.message.delivery_tag)  # a message that comes again has its old tag
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message, which Celery does a moment later."""
+        super().acknowledge()
+        done.add(self.message.delivery_tag)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Reject the message, which Celery does a moment later."""
+        super().reject(requeue)
+        done.add(self.message.delivery_tag)
