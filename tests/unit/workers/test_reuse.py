@@ -124,11 +124,23 @@ def test_what_is_deleted_is_asked_again() -> None:
     assert drive(mill, NEXT, say([1]), skip_done=True).reused == 0
 
 
-def test_a_run_that_is_being_deleted_is_passed_over() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        names.plan(NEXT),
+        names.chunk(NEXT, 0),
+        names.shard(NEXT, 0, 1) + "settled.json",
+        names.results(NEXT, 0, 1, 0),
+    ],
+)
+@pytest.mark.parametrize("damage", [None, b"", b"not what it was\n"])
+def test_a_run_that_is_being_deleted_or_damaged_is_passed_over(name: str, damage: bytes | None) -> None:
     mill = Mill()
     drive(mill, RUN, say([1, 2]))
     drive(mill, NEXT, say([2, 3]))
-    mill.bucket.delete(names.results(NEXT, 0, 1, 0))
+    mill.bucket.delete(name)
+    if damage is not None:
+        mill.bucket.write(name, damage)
 
     report = drive(mill, "01jtest-third", say([1, 2, 3]), skip_done=True)
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import msgspec
+import zstandard
 
 from promptmill.config import names
-from promptmill.config.errors import NotFound
+from promptmill.config.errors import MessageRefused, NotFound
 from promptmill.producers.messages import Manifest
 from promptmill.producers.results import Result
 from promptmill.workers import facts
@@ -27,6 +28,8 @@ from promptmill.workers.wire import lines
 
 MOST_RUNS = 1000
 """So many of the newest runs of a model are looked through: each costs a shard a few reads, however small it was."""
+_UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdError
+"""What a run that is damaged, or being deleted, may raise: what cannot be read of it is asked again."""
 _HALVES = struct.Struct("<QQ")
 _REFUSED = bytes(_HALVES.size)
 
@@ -78,7 +81,7 @@ def _find(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> Reused:
         for earlier in _earlier(bucket, facts.get(bucket, names.manifest(run), Manifest)):
             if not wanted.left:
                 break
-            with suppress(NotFound):  # it is being deleted; what was read of it holds
+            with suppress(*_UNREADABLE):  # what was read before holds
                 answers.keep(_answers(bucket, earlier, wanted, rows.first_row))
         return _write(bucket, run, index, rows, answers.of(lines(bucket, run, rows)))
 
