@@ -24,7 +24,7 @@ AROUND_A_REPAIR = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("repairs
 AROUND_A_CALL = ["send callback", "create runs/*/callbacks/link0.json", "send promptmill.callback"]
 """Where a death may cost the caller word of its run. The first calls are slices of results, the last is of the run's end."""
 AROUND_WHAT_IS_NOT_ASKED = [
-    "create runs/*/asked/*",
+    "write runs/*/answered/*",
     "write runs/*/shards/*/*/results/reused-*.jsonl",
     "create runs/*/shards/*/*/reused.json",
     "create runs/*/shards/*/*/copies.json",

@@ -5,7 +5,7 @@ runs/<run>/cut.json                          which batches of a pool it was made
 runs/<run>/cut-done                          that it holds all of these
 runs/<run>/chunks/<chunk>                    the requests of one message
 runs/<run>/seal.json                         how many chunks there are
-runs/<run>/asked/<shard>                     hashes of what the rows of a shard ask, for later runs
+runs/<run>/answered/<shard>                  hashes of what the rows of a shard were answered, for later runs
 runs/<run>/plan.json                         which rows make up which shard
 runs/<run>/aborted.json                      the run will never be submitted, and why
 runs/<run>/cancelled.json                    the run is to end with what it has, and why
@@ -228,9 +228,14 @@ def copies(run: str, index: int, attempt: int) -> str:
     return shard(run, index, attempt) + "copies.json"
 
 
-def asked(run: str, index: int) -> str:
-    """Name of the hashes of what the rows of a shard ask."""
-    return f"{folder(run)}asked/{_number(index):04d}"
+def all_answered(run: str) -> str:
+    """Folder of the hashes of what a run was answered, with its final slash."""
+    return folder(run) + "answered/"
+
+
+def answered(run: str, index: int) -> str:
+    """Name of the hashes of what the rows of a shard were answered."""
+    return f"{all_answered(run)}{_number(index):04d}"
 
 
 def reused(run: str, index: int) -> str:

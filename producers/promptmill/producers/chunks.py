@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import xxhash
 
 from promptmill.config.errors import DuplicateKey
-from promptmill.producers.messages import CHUNK_VERSION, VERSION, Chunk, ChunkSize, compress
+from promptmill.producers.messages import VERSION, WITH_COPIES, Chunk, ChunkSize, compress
 from promptmill.producers.requests import Line
 from promptmill.producers.tokens import Need, Tokens, total
 
@@ -16,10 +16,14 @@ _BUCKETS = 256
 
 
 class Cutter:
-    """Cuts lines into chunks, each closed before it would pass ``max_bytes``; a longer line travels alone."""
+    """Cuts lines into chunks, each closed before it would pass ``max_bytes``; a longer line travels alone.
 
-    def __init__(self, max_bytes: int) -> None:
+    Their version is at least ``version``.
+    """
+
+    def __init__(self, max_bytes: int, version: int = VERSION) -> None:
         self._index = 0
+        self._version = version
         self._filling = _Filling(max_bytes)
 
     def add(self, line: Line) -> Chunk | None:
@@ -33,7 +37,7 @@ class Cutter:
     def _closed(self, held: "_Held | None") -> Chunk | None:
         if held is None:
             return None
-        chunk = _close(self._index, held)
+        chunk = _close(self._index, held, self._version)
         self._index += 1
         return chunk
 
@@ -97,7 +101,7 @@ class _Filling:
         return held if held.data else None
 
 
-def _close(index: int, held: _Held) -> Chunk:
+def _close(index: int, held: _Held, version: int) -> Chunk:
     lines = b"".join(held.data)
     return Chunk(
         index=index,
@@ -109,7 +113,7 @@ def _close(index: int, held: _Held) -> Chunk:
         refused=held.refused,
         tokens=total(held.needs),
         copies=held.copies,
-        v=CHUNK_VERSION if held.copies else VERSION,
+        v=max(version, WITH_COPIES if held.copies else VERSION),
     )
 
 

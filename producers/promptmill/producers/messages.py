@@ -15,13 +15,15 @@ from promptmill.config.errors import MessageRefused, NewerVersion
 from promptmill.producers.tokens import Tokens
 
 VERSION = 1
-CHUNK_VERSION = 2
+WITH_COPIES = 2
 """Of a chunk with requests that occurred before in its run.
 
 An older worker would take rows that are answered by another's answer for rows without one.
 """
+CHUNK_VERSION = 3
+"""Of a chunk of a run that reuses answers of earlier ones: an older worker would ask for them, or take them for missing."""
 RUN_VERSION = 3
-"""Of a run that reuses answers of earlier ones, which an older worker would ask, and pay for, again.
+"""Of such a run.
 
 2 is of a run with callbacks, with a limit of costs, or whose jobs read and write tables: of these an older worker would call
 nobody, pass the limit over, or find no answers.

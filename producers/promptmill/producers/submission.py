@@ -7,7 +7,7 @@ from promptmill.config.errors import EmptyRun, IdempotencyConflict
 from promptmill.producers.chunks import Cutter, Keys
 from promptmill.producers.copies import Requests
 from promptmill.producers.index import Index
-from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal
+from promptmill.producers.messages import CHUNK_VERSION, VERSION, Chunk, ChunkSize, Manifest, Seal
 from promptmill.producers.requests import Line
 from promptmill.producers.tokens import Tokens
 
@@ -30,7 +30,7 @@ class Submission:
         self._index = index
         self._sender = sender
         self._on_sent = on_sent
-        self._cutter = Cutter(chunk_bytes)
+        self._cutter = Cutter(chunk_bytes, CHUNK_VERSION if manifest.skip_done else VERSION)
         self._keys = Keys()
         self._requests = None if manifest.repeat_identical else Requests()
         self._held: Chunk | None = None

@@ -120,14 +120,14 @@ SAFEGUARDS = [
     Mutation(
         "what is reused is not asked",
         "workers.steps.shard:wanted_rows",
-        " & ~reuse.load(bucket, run, index, attempt, plan).bitmap",
+        " & ~reuse.load(bucket, run, index, attempt).bitmap",
         "",
     ),
     Mutation(
         "which answers are reused is written down once",
         "workers.reuse:reuse",
-        "facts.put(bucket, names.reused(run, index), _find(bucket, run, index, plan.shards[index]))",
-        "bucket.write(names.reused(run, index), facts.encode(_find(bucket, run, index, plan.shards[index])))",
+        "facts.put(bucket, names.reused(run, index), found)",
+        "bucket.write(names.reused(run, index), facts.encode(found))",
         "unit/workers/test_reuse.py::test_of_twins_that_find_different_answers_the_first_counts",
     ),
     Mutation(
@@ -145,8 +145,8 @@ SAFEGUARDS = [
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies, manifest.skip_done))",
-        "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said, seal.copies, manifest.skip_done)))",
+        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))",
+        "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said, seal.copies)))",
         "unit/workers/test_plan.py::test_of_two_plans_that_are_made_at_once_the_first_counts",
     ),
     Mutation(

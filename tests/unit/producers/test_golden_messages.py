@@ -20,6 +20,7 @@ from promptmill.producers.messages import (
     CHUNK_VERSION,
     RUN_VERSION,
     VERSION,
+    WITH_COPIES,
     ChunkSize,
     Ingest,
     Manifest,
@@ -56,6 +57,7 @@ from promptmill.workers.repair import Repairs, repaired
 
 V1 = Path(__file__).parents[2] / "contract" / "messages" / "v1"
 V2 = V1.with_name("v2")
+V3 = V1.with_name("v3")
 AT = 1_700_000_000.0
 JOB = "projects/fake/locations/global/batchPredictionJobs/1"
 MODEL = "publishers/google/models/gemini-fake"
@@ -222,8 +224,8 @@ def test_a_message_of_a_run_with_a_response_schema_means_what_it_meant() -> None
 def test_a_message_of_a_run_on_tables_means_what_it_meant_and_is_left_to_workers_that_know_tables() -> None:
     data = (V2 / "ingest-tables.msgpack").read_bytes()
 
-    assert decode_ingest(data).run == msgspec.structs.replace(MANIFEST, tables="acme.answers", v=RUN_VERSION)
-    assert RUN_VERSION > VERSION
+    assert decode_ingest(data).run == msgspec.structs.replace(MANIFEST, tables="acme.answers", v=2)
+    assert RUN_VERSION > 2 > VERSION
 
 
 def test_a_chunk_with_identical_requests_means_what_it_meant_and_is_left_to_workers_that_know_of_them() -> None:
@@ -233,8 +235,19 @@ def test_a_chunk_with_identical_requests_means_what_it_meant_and_is_left_to_work
 
     assert message.run == MANIFEST
     assert message.seal and (message.seal.chunks, message.seal.copies) == ([ChunkSize(3, 326)], 1)
-    assert (chunk.requests, chunk.copies, chunk.v) == (3, 1, CHUNK_VERSION)
-    assert CHUNK_VERSION > VERSION
+    assert (chunk.requests, chunk.copies, chunk.v) == (3, 1, WITH_COPIES)
+    assert WITH_COPIES > VERSION
+
+
+def test_a_run_that_reuses_answers_means_what_it_meant_and_all_of_it_is_left_to_workers_that_know_of_them() -> None:
+    """Steps carry ids only: one that does not is kept from a run by its chunks."""
+    message = decode_ingest((V3 / "ingest-skip-done.msgpack").read_bytes())
+    chunk = decode_chunk(message.chunk)
+
+    assert message.run == msgspec.structs.replace(MANIFEST, skip_done=True, v=3)
+    assert message.seal and message.seal.chunks == [ChunkSize(2, 220)]
+    assert (chunk.requests, chunk.copies, chunk.v) == (2, 0, 3)
+    assert (RUN_VERSION, CHUNK_VERSION) == (3, 3)
 
 
 def test_a_message_of_a_run_with_callbacks_means_what_it_meant() -> None:
@@ -254,7 +267,7 @@ def test_a_message_of_a_run_with_a_limit_of_costs_means_what_it_meant() -> None:
     """It is of version 2: a worker that would pass the limit over leaves it to one that does not."""
     message = decode_ingest((V1 / "ingest-limit.msgpack").read_bytes())
 
-    assert message.run == msgspec.structs.replace(MANIFEST, max_cost_usd=2.5, v=RUN_VERSION)
+    assert message.run == msgspec.structs.replace(MANIFEST, max_cost_usd=2.5, v=2)
     assert message.seal and message.seal.tokens == [
         Tokens(sent=2, text=20, most=114, largest=105, answers=320, named=64, longest=64, unnamed=1)
     ]

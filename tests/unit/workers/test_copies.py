@@ -15,7 +15,7 @@ from driver import RUN, Mill
 from promptmill.config import names
 from promptmill.producers.cli.runs import portrait
 from promptmill.producers.copies import Requests
-from promptmill.producers.messages import CHUNK_VERSION, VERSION, decode_chunk
+from promptmill.producers.messages import VERSION, WITH_COPIES, decode_chunk
 from promptmill.producers.requests import Line, encode_lines, request_of
 from promptmill.workers import copies, facts, progress
 from promptmill.workers.copies import Copies
@@ -163,7 +163,7 @@ def test_only_a_chunk_with_copies_is_left_to_workers_that_know_of_them() -> None
     mill.send(["a", "b", "a"])
 
     chunks = [decode_chunk(mill.bucket.read(names.chunk(RUN, index))) for index in range(3)]
-    assert [(chunk.v, chunk.copies) for chunk in chunks] == [(VERSION, 0), (VERSION, 0), (CHUNK_VERSION, 1)]
+    assert [(chunk.v, chunk.copies) for chunk in chunks] == [(VERSION, 0), (VERSION, 0), (WITH_COPIES, 1)]
 
 
 @given(st.lists(st.integers(0, 2000), max_size=500), st.booleans())

@@ -21,7 +21,7 @@ from promptmill.config.errors import (
 )
 from promptmill.producers import callbacks
 from promptmill.producers.ids import run_id
-from promptmill.producers.messages import Manifest, Seal, Signature, decode_chunk
+from promptmill.producers.messages import CHUNK_VERSION, RUN_VERSION, Manifest, Seal, Signature, decode_chunk
 from promptmill.workers import dead, facts, public
 from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
 from station import Station
@@ -71,6 +71,16 @@ def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(other
 
     sealed = facts.get(station.mill.bucket, names.seal(run_id("k")), Seal)
     assert (sealed.requests, sealed.copies) == (4, copies)
+
+
+def test_all_of_a_run_that_reuses_answers_is_left_to_workers_that_know_of_them() -> None:
+    station = Station(Mill())
+
+    public.submit(station.services, public.decode(SMALLEST | {"skip_done": True}))
+
+    manifest = facts.get(station.mill.bucket, names.manifest(run_id("k")), Manifest)
+    chunk = decode_chunk(station.mill.bucket.read(names.chunk(run_id("k"), 0)))
+    assert (manifest.skip_done, manifest.v, chunk.v) == (True, RUN_VERSION, CHUNK_VERSION)
 
 
 def test_a_payload_that_comes_again_changes_nothing() -> None:

@@ -1,6 +1,7 @@
 """Rows that an earlier run has an answer to are not asked again, where a run wants that."""
 
 import random
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -11,15 +12,15 @@ from rich.console import Console
 
 from driver import RUN, Mill
 from promptmill.config import names
-from promptmill.config.errors import ConfigurationError
+from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.producers import options
 from promptmill.producers.cli.runs import portrait
-from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest
+from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest, Signature
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report
 from promptmill.workers import copies, facts, gc, progress, result_files, reuse, show
 from promptmill.workers.facts import Input, Plan, Settled
-from promptmill.workers.fakes import Script
+from promptmill.workers.fakes import MemoryBucket, Script
 from promptmill.workers.reuse import Reused
 from station import Station
 
@@ -147,6 +148,98 @@ def test_a_run_that_is_being_deleted_or_damaged_is_passed_over(name: str, damage
     assert (report.succeeded, report.reused) == (3, 2)
 
 
+@pytest.mark.parametrize("damage", [b"", bytes(8), bytes(15), bytes(48)])
+def test_hashes_that_are_not_those_of_the_run_are_made_anew(damage: bytes) -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1, 2]))
+    mill.bucket.write(names.answered(RUN, 0), damage)
+
+    assert drive(mill, NEXT, say([1, 2]), skip_done=True).reused == 2
+    assert len(mill.bucket.read(names.answered(RUN, 0))) == 32
+
+
+def test_what_a_worker_wrote_of_a_run_that_was_deleted_meanwhile_is_deleted_too() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+    (mark,) = mill.bucket.list(names.DONE)
+    gc_all(mill, RUN)
+    mill.bucket.write(names.answered(RUN, 0), bytes(16))
+    mill.bucket.write(mark.name, b"")
+    assert list(gc.sweep(mill.bucket, 5, dry_run=False)) == []
+    assert mill.bucket.find(mark.name)
+    mill.clock.now += 10
+
+    assert list(gc.sweep(mill.bucket, 5, dry_run=True)) == []
+    assert mill.bucket.find(mark.name)
+    assert list(gc.sweep(mill.bucket, 5, dry_run=False)) == []
+    assert list(mill.bucket.list("")) == []
+
+
+class Counting(MemoryBucket):
+    """A bucket that counts what is read of it."""
+
+    reads: Counter[str]
+
+    def read(self, name: str) -> bytes:
+        self.reads[name] += 1
+        return super().read(name)
+
+
+def test_a_row_that_fails_every_night_does_not_have_every_night_read_again() -> None:
+    mill = Mill(script=Script(missing=frozenset({0})))
+    mill.bucket.__class__ = Counting
+    for night in range(6):
+        mill.clock.now += 1
+        mill.bucket.reads = Counter()  # type: ignore[attr-defined]
+        drive(mill, f"01jtest-{night}", say([9, 1, 2, 3]), skip_done=True)
+
+    read: Counter[str] = mill.bucket.reads  # type: ignore[attr-defined]
+    earlier = {name.split("/")[1] for name in read if "/results/" in name} - {"01jtest-5"}
+    assert earlier == {"01jtest-4"}
+
+
+def test_a_look_ends_after_so_many_requests_with_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = Mill()
+    for night, text in enumerate([1, 2, 3]):
+        mill.clock.now += 1
+        drive(mill, f"01jtest-{night}", say([text]))
+    monkeypatch.setattr(reuse, "MOST_REQUESTS", 25)  # the first time a run is read it counts for twenty
+
+    assert drive(mill, "01jtest-3", say([1, 2, 3, 4]), skip_done=True).reused == 2
+    monkeypatch.setattr(reuse, "MOST_REQUESTS", 10**6)
+    assert drive(mill, "01jtest-4", say([1, 2, 3, 4]), skip_done=True).reused == 4
+
+
+def test_a_run_that_is_cancelled_by_then_looks_for_nothing() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+    mill.run, mill.skip_done = NEXT, True
+    run = mill.send(say([1, 2]))
+    mill.do(mill.due(run)[0])
+    facts.put(mill.bucket, names.cancelled(run), facts.Cancelled(1.0))
+
+    report = mill.drive(run)
+
+    assert (report.state, report.reused, report.failed, report.jobs) == ("cancelled", 0, 2, 0)
+
+
+def test_a_run_is_not_reported_before_later_ones_find_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With callbacks nobody would come back to it: what is due after the report is to send them."""
+    mill, note = Mill(link=[[Signature("shop.notify")]]), reuse.note_done
+    mill.run = RUN
+    run = mill.send(say([1]))
+
+    def dies(*_: object) -> None:
+        monkeypatch.setattr(reuse, "note_done", note)
+        raise Transient("a worker that dies")
+
+    monkeypatch.setattr(reuse, "note_done", dies)
+    mill.drive(run)
+
+    assert [call.task for call in mill.caller.sent] == ["shop.notify"]
+    assert drive(mill, NEXT, say([1]), skip_done=True).reused == 1
+
+
 def test_another_model_or_response_schema_is_another_question(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
     manifests = [Manifest("r", "m", 0.0), Manifest("r", "n", 0.0), Manifest("r", "m", 0.0, response_schema=schema)]
@@ -192,7 +285,7 @@ def test_who_does_not_want_it_asks_again() -> None:
     report = drive(mill, NEXT, say([1]))
 
     assert (report.reused, len(asked(mill, NEXT))) == (0, 1)
-    assert not [stored.name for stored in mill.bucket.list("runs/") if "/asked/" in stored.name]
+    assert not [stored.name for stored in mill.bucket.list("runs/") if "/answered/" in stored.name]
 
 
 def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> None:
@@ -202,11 +295,11 @@ def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> 
     mill.run, mill.skip_done = NEXT, True
     run = mill.send(say([1, 2]))
     mill.do(mill.due(run)[0])
-    plan = facts.get(mill.bucket, names.plan(run), Plan)
-    first = reuse.reuse(mill.bucket, run, 0, 1, plan)
+    rows = facts.get(mill.bucket, names.plan(run), Plan).shards[0]
+    first = reuse.reuse(mill.bucket, run, 0, 1, rows)
     drive(mill, "01jtest-b", say([2]))
 
-    assert reuse.reuse(mill.bucket, run, 0, 1, plan) == first
+    assert reuse.reuse(mill.bucket, run, 0, 1, rows) == first
     report = mill.drive(run)
     assert (report.reused, len(asked(mill, run))) == (1, 1)
     made = facts.get(mill.bucket, names.shard(run, 0, 1) + "input.json", Input)
@@ -220,7 +313,7 @@ def test_of_twins_that_find_different_answers_the_first_counts(monkeypatch: pyte
     mill.run, mill.skip_done = NEXT, True
     run = mill.send(say([1, 2]))
     mill.do(mill.due(run)[0])
-    plan = facts.get(mill.bucket, names.plan(run), Plan)
+    rows = facts.get(mill.bucket, names.plan(run), Plan).shards[0]
     find, first = reuse._find, list[Reused]()
 
     def overtaken(*place: Any) -> Reused:
@@ -228,12 +321,12 @@ def test_of_twins_that_find_different_answers_the_first_counts(monkeypatch: pyte
         monkeypatch.setattr(reuse, "_find", find)
         found = find(*place)
         drive(mill, "01jtest-b", say([2]))
-        first.append(reuse.reuse(mill.bucket, run, 0, 1, plan))
+        first.append(reuse.reuse(mill.bucket, run, 0, 1, rows))
         return found
 
     monkeypatch.setattr(reuse, "_find", overtaken)
 
-    assert reuse.reuse(mill.bucket, run, 0, 1, plan) == first[0]
+    assert reuse.reuse(mill.bucket, run, 0, 1, rows) == first[0]
     assert first[0].count == 2
     assert (mill.drive(run).succeeded, len(asked(mill, run))) == (2, 0)
 

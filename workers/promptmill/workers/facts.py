@@ -26,16 +26,12 @@ class ShardPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The shards of a run, and what it may cost; ``copies`` of its requests are the same as one before them.
-
-    ``skip_done``: rows that an earlier run has an answer to are not asked.
-    """
+    """The shards of a run, and what it may cost; ``copies`` of its requests are the same as one before them."""
 
     shards: list[ShardPlan]
     at: float
     money: Money | None = None
     copies: int = 0
-    skip_done: bool = False
 
     @property
     def thresholds(self) -> list[int]:

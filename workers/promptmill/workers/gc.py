@@ -39,15 +39,27 @@ def sweep(bucket: Bucket, older_than: float, *, dry_run: bool) -> Iterator[Old]:
     which later runs find its answers goes first, the report last: a deletion that breaks off is taken up by the next one.
     """
     now, needed = _now(bucket), _needed(bucket)
-    done = {stored.name.rpartition("/")[2]: stored.name for stored in bucket.list(names.DONE)}
+    marks = {stored.name.rpartition("/")[2]: stored for stored in bucket.list(names.DONE)}
     for run, stored in groupby(bucket.list(_RUNS), key=lambda one: one.name.split("/")[1]):
-        objects = list(stored)
-        report = next((one for one in objects if one.name == f"{_RUNS}{run}/report.json"), None)
-        if report is None or run in needed or now - report.updated <= older_than:
+        objects, mark = list(stored), marks.pop(run, None)
+        report = next((one for one in objects if one.name == names.report(run)), None)
+        ended = (
+            report.updated if report else max(one.updated for one in objects) if _is_left_over(run, objects) else now
+        )
+        if run in needed or now - ended <= older_than:
             continue
         if not dry_run:
-            _delete(bucket, run, objects, done.get(run, ""))
-        yield Old(run, report.updated, len(objects), sum(one.size for one in objects))
+            _delete(bucket, run, objects, mark)
+        if report:
+            yield Old(run, ended, len(objects), sum(one.size for one in objects))
+    for mark in marks.values():
+        if now - mark.updated > older_than and not dry_run:
+            bucket.delete(mark.name)
+
+
+def _is_left_over(run: str, objects: list[Stored]) -> bool:
+    """Whether this was written by a worker that read a run while it was deleted."""
+    return all(one.name.startswith(names.all_answered(run)) for one in objects)
 
 
 def _needed(bucket: Bucket) -> set[str]:
@@ -56,9 +68,9 @@ def _needed(bucket: Bucket) -> set[str]:
     return open_runs | given_up | {step.partition(".")[0] for step in dead.steps(bucket)}
 
 
-def _delete(bucket: Bucket, run: str, objects: list[Stored], done: str) -> None:
-    last = [names.manifest(run), names.report(run)]
-    for name in filter(None, [done, *(one.name for one in objects if one.name not in last), *last]):
+def _delete(bucket: Bucket, run: str, objects: list[Stored], mark: Stored | None) -> None:
+    first, last = [mark.name] if mark else [], [names.manifest(run), names.report(run)]
+    for name in first + [one.name for one in objects if one.name not in last] + last:
         bucket.delete(name)
 
 

@@ -5,6 +5,7 @@ response schema. What is found is written down before the shard's input is, so t
 """
 
 import hashlib
+import heapq
 import struct
 from array import array
 from collections.abc import Iterator
@@ -27,11 +28,15 @@ from promptmill.workers.steps.due import FIRST_ATTEMPT
 from promptmill.workers.wire import lines
 
 MOST_RUNS = 1000
-"""So many of the newest runs of a model are looked through: each costs a shard a few reads, however small it was."""
+"""So many of the newest runs of a kind are looked through: each costs a shard a few reads, however small it was."""
+MOST_REQUESTS = 50_000_000
+"""And so many of their requests: about a minute, well within the time that a task may take."""
+_FIRST_TIME = 20
+"""How many times as long it takes to find what a run was answered, rather than to read what was found before."""
 _UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdError
 """What a run that is damaged, or being deleted, may raise: what cannot be read of it is asked again."""
 _HALVES = struct.Struct("<QQ")
-_REFUSED = bytes(_HALVES.size)
+_NO_ANSWER = bytes(_HALVES.size)
 
 
 class Reused(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,9 +52,9 @@ class Reused(msgspec.Struct, frozen=True, omit_defaults=True):
         return facts.unpack(self.rows)
 
 
-def load(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Reused:
-    """Return what was reused by an attempt: by the first, in a run that wants it. Of other runs nothing is read."""
-    if not plan.skip_done or attempt != FIRST_ATTEMPT:
+def load(bucket: Bucket, run: str, index: int, attempt: int) -> Reused:
+    """Return what was reused by an attempt: something only by the first, in a run that wants it."""
+    if attempt != FIRST_ATTEMPT or not facts.get(bucket, names.manifest(run), Manifest).skip_done:
         return Reused()
     try:
         return facts.get(bucket, names.reused(run, index), Reused)
@@ -57,15 +62,18 @@ def load(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Reus
         return Reused()
 
 
-def reuse(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Reused:
+def reuse(bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan) -> Reused:
     """Look for answers of earlier runs to the rows of an attempt, or return what was found before."""
-    if plan.skip_done and attempt == FIRST_ATTEMPT and bucket.find(names.reused(run, index)) is None:
-        facts.put(bucket, names.reused(run, index), _find(bucket, run, index, plan.shards[index]))
-    return load(bucket, run, index, attempt, plan)
+    manifest = facts.get(bucket, names.manifest(run), Manifest)
+    if manifest.skip_done and attempt == FIRST_ATTEMPT and bucket.find(names.reused(run, index)) is None:
+        is_cancelled = bucket.find(names.cancelled(run)) is not None
+        found = Reused() if is_cancelled else _find(bucket, manifest, index, rows)
+        facts.put(bucket, names.reused(run, index), found)
+    return load(bucket, run, index, attempt)
 
 
 def note_done(bucket: Bucket, manifest: Manifest) -> None:
-    """Note that a run is done, so that later ones find its answers."""
+    """Note that a run has answers, all of which are settled, so that later ones find them."""
     bucket.create(names.done(_kind(manifest), manifest.run), b"")
 
 
@@ -75,40 +83,36 @@ def _kind(manifest: Manifest) -> str:
     return hashlib.blake2b(kind, digest_size=8).hexdigest()
 
 
-def _find(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> Reused:
-    wanted = _Wanted(_asked(bucket, run, index, rows))
+def _find(bucket: Bucket, manifest: Manifest, index: int, rows: ShardPlan) -> Reused:
+    wanted = _Wanted(_asked(bucket, manifest.run, rows))
     with Answers(wanted.rows, rows.first_row) as answers:
-        for earlier in _earlier(bucket, facts.get(bucket, names.manifest(run), Manifest)):
-            if not wanted.left:
+        for earlier in _earlier(bucket, manifest):
+            if not wanted.left or wanted.looked_at >= MOST_REQUESTS:
                 break
             with suppress(*_UNREADABLE):  # what was read before holds
                 answers.keep(_answers(bucket, earlier, wanted, rows.first_row))
-        return _write(bucket, run, index, rows, answers.of(lines(bucket, run, rows)))
+        return _write(bucket, manifest.run, index, rows, answers.of(lines(bucket, manifest.run, rows)))
 
 
 def _earlier(bucket: Bucket, manifest: Manifest) -> list[str]:
     """Return the runs that are done and of the same kind, the newest first."""
-    done = sorted(bucket.list(names.all_done(_kind(manifest))), key=lambda one: (-one.updated, one.name))
-    return [stored.name.rpartition("/")[2] for stored in done[:MOST_RUNS]]
+    done = bucket.list(names.all_done(_kind(manifest)))
+    newest = heapq.nlargest(MOST_RUNS, done, key=lambda one: (one.updated, one.name))
+    return [stored.name.rpartition("/")[2] for stored in newest]
 
 
-def _asked(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> bytes:
-    """Return the hashes of what the rows of a shard ask, 16 bytes each; they are kept for the runs that come after."""
-    name = names.asked(run, index)
-    try:
-        return bucket.read(name)
-    except NotFound:
-        hashes = b"".join(_REFUSED if line.refused else digest_of(line.data) for line in lines(bucket, run, rows))
-        bucket.create(name, hashes)
-        return hashes
+def _asked(bucket: Bucket, run: str, rows: ShardPlan) -> bytes:
+    """Return the hashes of what the rows of a shard ask, 16 bytes each."""
+    return b"".join(_NO_ANSWER if line.refused else digest_of(line.data) for line in lines(bucket, run, rows))
 
 
 class _Wanted:
-    """What the rows of a shard ask, and which of it has no answer yet; holds some 60 bytes a row."""
+    """What the rows of a shard ask, and which of it has no answer yet; holds some 130 bytes a row."""
 
     def __init__(self, asked: bytes) -> None:
         self._digests = Digests()
         self._first = array("I")
+        self.looked_at = 0
         self.rows = Copies([], [])
         for place, (low, high) in enumerate(_HALVES.iter_unpack(asked)):
             if not (low or high):
@@ -122,9 +126,9 @@ class _Wanted:
         self.left = len(self._first)
         self._answered = bytearray(self.left)
 
-    def among(self, asked: bytes) -> "array[int]":
-        """Return what each row of another shard asks, as a number; -1 where that is not wanted."""
-        return array("q", (self._find(*halves) for halves in _HALVES.iter_unpack(asked)))
+    def among(self, answered: bytes) -> "array[int]":
+        """Return what each row of another shard was answered, as a number; -1 where that is not wanted."""
+        return array("q", (self._find(*halves) for halves in _HALVES.iter_unpack(answered)))
 
     def _find(self, low: int, high: int) -> int:
         number = self._digests.find(low, high)
@@ -140,15 +144,39 @@ class _Wanted:
 
 
 def _answers(bucket: Bucket, run: str, wanted: _Wanted, first_row: int) -> Iterator[Result]:
-    """Yield the answers of a run that are wanted, each as that of the first row that wants it; raises NotFound."""
+    """Yield the answers of a run that are wanted, each as that of the first row that wants it; raises ``_UNREADABLE``."""
     for index, rows in enumerate(facts.get(bucket, names.plan(run), Plan).shards):
-        numbers = wanted.among(_asked(bucket, run, index, rows))
+        if not wanted.left or wanted.looked_at >= MOST_REQUESTS:
+            return
+        numbers = wanted.among(_answered(bucket, run, index, rows, wanted))
         if max(numbers) < 0:
             continue
         for result in _settled(bucket, run, index, rows):
             number = numbers[result.row - rows.first_row]
             if number >= 0 and result.succeeded and (place := wanted.take(number)) >= 0:
                 yield msgspec.structs.replace(result, row=first_row + place, attempt=0)
+
+
+def _answered(bucket: Bucket, run: str, index: int, rows: ShardPlan, wanted: _Wanted) -> bytes:
+    """Return the hashes of what the rows of a shard of a run that is done were answered, and zeros for those that were not.
+
+    They are kept for the runs that come after.
+    """
+    name = names.answered(run, index)
+    wanted.looked_at += rows.requests
+    with suppress(NotFound):
+        if len(found := bucket.read(name)) == rows.requests * _HALVES.size:
+            return found
+    wanted.looked_at += rows.requests * (_FIRST_TIME - 1)
+    hashes = bytearray(rows.requests * _HALVES.size)
+    succeeded = bytearray(rows.requests)
+    for result in _settled(bucket, run, index, rows):
+        succeeded[result.row - rows.first_row] = result.succeeded
+    for place, line in enumerate(lines(bucket, run, rows)):
+        if succeeded[place]:
+            hashes[place * _HALVES.size : (place + 1) * _HALVES.size] = digest_of(line.data)
+    bucket.write(name, bytes(hashes))
+    return bytes(hashes)
 
 
 def _settled(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> Iterator[Result]:

@@ -109,9 +109,9 @@ def _attempts(bucket: Bucket, known: RunFacts, shard: int, row: int) -> Iterator
     assert known.plan is not None and known.manifest is not None  # noqa: S101
     rows = known.plan.shards[shard]
     for index, attempt in sorted(place for place in known.shards if place[0] == shard):
-        reused = reuse.load(bucket, known.run, index, attempt, known.plan).bitmap
+        reused = reuse.load(bucket, known.run, index, attempt).bitmap
         is_reused = reused >> (row - rows.first_row) & 1
-        asked = wanted_rows(bucket, known.run, index, attempt, known.plan)
+        asked = wanted_rows(bucket, known.run, index, attempt, rows)
         if not (asked | reused) >> (row - rows.first_row) & 1:
             continue
         folder = names.shard(known.run, index, attempt)

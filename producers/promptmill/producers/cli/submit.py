@@ -114,7 +114,8 @@ def submit(
     """
     if table_output and (template or tables or prompt):
         raise typer.BadParameter("--output is for requests that are ready in a table; elsewhere it is --tables")
-    rows = {} if table_output else arguments.row_options(template, key, metadata, media, media_type, system, config)
+    columns = (None, None) if table_output else (key, metadata)
+    rows = arguments.row_options(template, *columns, media, media_type, system, config)
     source = source_of(file, prompt, rows)
 
     def sent(mill: "Promptmill") -> "Callable[..., Run]":

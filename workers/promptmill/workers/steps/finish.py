@@ -31,12 +31,13 @@ def finish(
     callbacks it leaves that list only when they are sent.
     """
     if bucket.find(names.report(run)) is None:
-        facts.put(bucket, names.report(run), _report(bucket, open_sink, run, attempts))
-    report, manifest = facts.get(bucket, names.report(run), Report), facts.get(bucket, names.manifest(run), Manifest)
-    if report.succeeded:
-        reuse.note_done(bucket, manifest)
+        made = _report(bucket, open_sink, run, attempts)
+        if made.succeeded:
+            reuse.note_done(bucket, facts.get(bucket, names.manifest(run), Manifest))
+        facts.put(bucket, names.report(run), made)
+    report = facts.get(bucket, names.report(run), Report)
     tell(report)
-    if not callback.is_wanted(manifest):
+    if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):
         bucket.delete(names.open_marker(run))
     return report
 

@@ -60,7 +60,7 @@ class _Harvest:
         self._rows = plan.shards[place.shard]
         answered = _answered(bucket, place, self._rows)
         self._copies = copies.load(bucket, *place, plan).without(answered)
-        self._wanted = wanted_rows(bucket, *place, plan) & ~answered & ~self._copies.rows
+        self._wanted = wanted_rows(bucket, *place, self._rows) & ~answered & ~self._copies.rows
         self._with_unkeyed: list[int] = []
         self._judging = Chances(judge=judging.judge(facts.get(bucket, names.manifest(place.run), Manifest)))
 

@@ -55,7 +55,7 @@ def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
 def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> None:
     plan = facts.get(bucket, names.plan(run), Plan)
     rows = plan.shards[index]
-    asked = wanted_rows(bucket, run, index, attempt, plan) & ~copies.load(bucket, run, index, attempt, plan).rows
+    asked = wanted_rows(bucket, run, index, attempt, rows) & ~copies.load(bucket, run, index, attempt, plan).rows
     more = chances.load(bucket, run, index, attempt)
     reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, asked, more, Meter(plan.thresholds))
     bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))

@@ -45,7 +45,7 @@ class Rest:
         self._done = resolution.answered | resolution.again
         self._tally = Tally(plan.thresholds)
         self.copies = copies.without(self._done)
-        self.wanted = wanted_rows(bucket, run, index, attempt, plan) & ~self.copies.rows
+        self.wanted = wanted_rows(bucket, run, index, attempt, self._rows) & ~self.copies.rows
         self.mended = mending.load(bucket, run, index, attempt)
         self.cut_off = 0
         self.invalid: dict[int, str] = {}

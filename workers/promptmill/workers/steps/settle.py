@@ -51,7 +51,7 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         else:
             counts += one.counts
     same = copies.load(bucket, run, index, attempt, plan)
-    reused = reuse.load(bucket, run, index, attempt, plan)
+    reused = reuse.load(bucket, run, index, attempt)
     rest = Rest(bucket, run, index, attempt, plan, resolution, ended, last, same)
     rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
     copied = rest.write_copies(files, parts)

@@ -24,9 +24,9 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
         plan = facts.get(bucket, names.plan(run), Plan)
         if plan.copies:
             tally.finder = Finder()
-        reused = reuse.reuse(bucket, run, index, attempt, plan)
         rows = plan.shards[index]
-        wanted, mended = wanted_rows(bucket, run, index, attempt, plan), mending.load(bucket, run, index, attempt)
+        reused = reuse.reuse(bucket, run, index, attempt, rows)
+        wanted, mended = wanted_rows(bucket, run, index, attempt, rows), mending.load(bucket, run, index, attempt)
         size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, mended, tally))
         tokens = tally.bounds.tokens if tally.bounds else None
         copies = len(tally.finder.found) if tally.finder else 0
@@ -37,13 +37,13 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     return facts.get(bucket, folder + "input.json", Input)
 
 
-def wanted_rows(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> int:
+def wanted_rows(bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan) -> int:
     """Return the bitmap of the shard's rows that an attempt is for.
 
     At first these are all that have no answer of an earlier run, and then those that were put off.
     """
     if attempt == FIRST_ATTEMPT:
-        return (1 << plan.shards[index].requests) - 1 & ~reuse.load(bucket, run, index, attempt, plan).bitmap
+        return (1 << rows.requests) - 1 & ~reuse.load(bucket, run, index, attempt).bitmap
     before = names.shard(run, index, attempt - 1)
     return facts.unpack(facts.get(bucket, before + "settled.json", facts.Settled).again)
 
