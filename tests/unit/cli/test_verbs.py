@@ -231,3 +231,22 @@ def test_settings_are_shown_with_their_origin_and_without_passwords(monkeypatch:
     assert told["PROMPTMILL_NAMED_SINKS"] == ("***", "environment")
     assert told["PROMPTMILL_POLL_INTERVAL"] == ("3.0", "default")
     assert "geheim" not in shown.output + CliRunner().invoke(app, ["config", "show"]).output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--system", "Be brief"], "--system says something about rows"),
+        (["--config", '{"maxOutputTokens": 10}'], "--config says something about rows"),
+        (["--template", "{{ text }}"], "--output is for requests that are ready"),
+        (["--tables", "acme.shop"], "--output is for requests that are ready"),
+        (["--prompt", "Hello"], "--output is for requests that are ready"),
+    ],
+)
+def test_what_a_table_of_requests_would_not_heed_is_refused(options: list[str], words: str) -> None:
+    """What were passed over could cost money."""
+    table = ["submit", "bq://acme.shop.requests", "--output", "bq://acme.shop", "--key", "id", "--metadata", "shop"]
+    told = CliRunner().invoke(app, [*table, *options])
+
+    assert told.exit_code == 2
+    assert words in " ".join(told.output.replace("│", " ").split())
