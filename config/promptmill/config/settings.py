@@ -276,7 +276,9 @@ def told(settings: Settings) -> Iterator[Told]:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         text = _text(value.get_secret_value() if isinstance(value, SecretStr) else value, isinstance(value, SecretStr))
-        origin = "environment" if variable(name) in environment else "argument"
+        # pydantic-settings reads the second where the first is another's name, too.
+        is_set = environment & {variable(name), f"PROMPTMILL_{name.upper()}"}
+        origin = "environment" if is_set else "argument"
         yield Told(variable(name), text, origin if name in settings.model_fields_set else "default")
 
 
