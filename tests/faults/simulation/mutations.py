@@ -107,9 +107,9 @@ SAFEGUARDS = [
     ),
     Mutation(
         "only an answer is reused, and no failure",
-        "workers.reuse:_answers",
-        "if number >= 0 and result.succeeded and",
-        "if number >= 0 and",
+        "workers.reuse:_answered",
+        "= result.succeeded",
+        "= True",
     ),
     Mutation(
         "a row is answered from what asked the same",
@@ -133,7 +133,7 @@ SAFEGUARDS = [
     Mutation(
         "a run with callbacks leaves the list of open runs only when they are sent",
         "workers.steps.finish:finish",
-        "if not callback.is_wanted(manifest):",
+        "if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):",
         "if True:",
     ),
     Mutation(

@@ -153,7 +153,7 @@ def _answers(bucket: Bucket, run: str, wanted: _Wanted, first_row: int) -> Itera
             continue
         for result in _settled(bucket, run, index, rows):
             number = numbers[result.row - rows.first_row]
-            if number >= 0 and result.succeeded and (place := wanted.take(number)) >= 0:
+            if number >= 0 and (place := wanted.take(number)) >= 0:
                 yield msgspec.structs.replace(result, row=first_row + place, attempt=0)
 
 
