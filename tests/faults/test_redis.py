@@ -20,6 +20,7 @@ from tcp_proxy import HOST, TcpProxy
 LIFE = 60.0
 FEW = 5
 CONNECTED = "Connected to redis"
+SWEPT = "promptmill.reconcile["
 NOT_RENEWED = "messages could not be renewed"
 CANNOT_CONNECT = "Cannot connect to redis"
 
@@ -118,6 +119,16 @@ def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis:
         print(f"ended {time.monotonic() - returned:.1f} s after Redis was back")  # noqa: T201 - a measurement
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 2
+
+
+def test_a_worker_that_has_nothing_to_do_keeps_its_connection(mills: Mills) -> None:
+    with mills.mill("idle") as mill:
+        mill.work()
+        mill.wait(mill.submit(), LIFE)
+        swept = mill.log().count(SWEPT)
+        until(lambda: mill.log().count(SWEPT) > swept + 3, LIFE, "a few seconds without a run")
+
+        assert mill.log().count(CONNECTED) == 1
 
 
 def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(mills: Mills, own_redis: Site) -> None:

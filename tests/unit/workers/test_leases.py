@@ -32,10 +32,10 @@ class Redis:
 class Consumer:
     """As much of Celery's consumer as leases look at; its loop does at once what it is asked to."""
 
-    def __init__(self, *held: str) -> None:
+    def __init__(self, *held: str, given_back: str = "") -> None:
         self.redis = Redis()
         channel = SimpleNamespace(
-            qos=SimpleNamespace(_delivered=dict.fromkeys(held)),
+            qos=SimpleNamespace(_delivered=dict.fromkeys(held), _dirty={given_back}),
             conn_or_acquire=lambda: self.redis,
             unacked_index_key="index",
             connection_errors=(OSError,),
@@ -74,6 +74,17 @@ def test_a_worker_that_could_not_give_a_message_back_connects_anew(leases: Lease
         leases.act(consumer)
 
     assert consumer.redis.renewed == ["one", "two"]
+
+
+def test_a_worker_with_nothing_more_to_do_keeps_its_connection(leases: Leases, done: set[str]) -> None:
+    """kombu goes on to name what was given back until another message comes."""
+    consumer = Consumer("one", given_back="one")
+    done.add("one")
+
+    for _ in range(3):
+        leases.act(consumer)
+
+    assert consumer.redis.renewed == []
 
 
 def test_what_is_given_back_by_the_next_look_is_forgotten(leases: Leases, done: set[str]) -> None:

@@ -49,7 +49,9 @@ def _lose() -> None:
 
 
 def _held(consumer: Any) -> list[str]:
-    return list(consumer.task_consumer.channel.qos._delivered)
+    """Return the tags of what is held: kombu keeps those of what was given back until the next message comes."""
+    qos = consumer.task_consumer.channel.qos
+    return [tag for tag in list(qos._delivered) if tag not in qos._dirty]
 
 
 def renew(consumer: Any) -> None:
