@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import kombu
 import pytest
 from celery import Celery
+from celery.bootsteps import CLOSE, RUN  # type: ignore[attr-defined]
 
 from promptmill.workers import received
 from promptmill.workers.leases import Leases
@@ -41,7 +42,8 @@ class Consumer:
             connection_errors=(OSError,),
         )
         self.task_consumer = SimpleNamespace(channel=channel)
-        self.hub = SimpleNamespace(call_soon=lambda call: call())
+        self.hub = SimpleNamespace(call_soon=lambda call, *args: call(*args))
+        self.blueprint = SimpleNamespace(state=RUN)
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +76,15 @@ def test_a_worker_that_could_not_give_a_message_back_connects_anew(leases: Lease
         leases.act(consumer)
 
     assert consumer.redis.renewed == ["one", "two"]
+
+
+def test_a_worker_that_ends_is_not_held_up(leases: Leases, done: set[str]) -> None:
+    consumer = Consumer("one")
+    consumer.blueprint.state = CLOSE
+    done.add("one")
+
+    leases.act(consumer)
+    leases.act(consumer)
 
 
 def test_a_worker_with_nothing_more_to_do_keeps_its_connection(leases: Leases, done: set[str]) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import structlog
+from celery.bootsteps import RUN  # type: ignore[attr-defined]
 
 from promptmill.workers import received
 from promptmill.workers.periodic import Periodic
@@ -39,13 +40,14 @@ class Leases(Periodic):
         received.done.intersection_update(_held(parent))
         before, self._kept = self._kept, frozenset(received.done)
         if before & self._kept:
-            parent.hub.call_soon(_lose)
+            parent.hub.call_soon(_lose, parent)
         else:
             renew(parent)
 
 
-def _lose() -> None:
-    raise ConnectionError("a message could not be given back")
+def _lose(consumer: Any) -> None:
+    if consumer.blueprint.state == RUN:  # one that ends does what is left in its loop
+        raise ConnectionError("a message could not be given back")
 
 
 def _held(consumer: Any) -> list[str]:
