@@ -35,7 +35,8 @@ def test_a_producer_waits_for_room_on_the_broker_and_loses_nothing(tmp_path: Pat
             queued: Any = broker.memory_usage(INGEST)
             taken = []
             while producer.is_alive() or broker.llen(INGEST):
-                taken += [json.loads(message)["headers"]["id"] for message in [broker.rpop(INGEST)] if message]
+                message: Any = broker.rpop(INGEST)
+                taken += [json.loads(message)["headers"]["id"]] if message else []
             producer.join()
 
     assert MIB < queued < 2 * MIB
