@@ -15,6 +15,7 @@ class Receiver(ThreadingHTTPServer):
 
     daemon_threads = True
     status = 204
+    retry_after = ""
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), _Handler)
@@ -30,6 +31,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.send_response(self.server.status)
         self.send_header("location", "http://169.254.169.254/")
+        if self.server.retry_after:
+            self.send_header("retry-after", self.server.retry_after)
         self.send_header("content-length", "0")
         self.end_headers()
 

@@ -70,6 +70,19 @@ def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> None:
         sink(receiver.url).deliver(PART, LINES)
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("", 0), ("7", 7), ("90000", 3600), ("soon", 0), ("-4", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+)
+def test_who_says_when_to_come_back_is_heard(receiver: Receiver, told: str, seconds: float) -> None:
+    receiver.status, receiver.retry_after = 429, told
+
+    with pytest.raises(Transient) as busy:
+        sink(receiver.url).deliver(PART, LINES)
+
+    assert busy.value.after == seconds
+
+
 @pytest.mark.parametrize("status", [302, 307, 400, 401, 404, 410, 413])
 def test_a_refusal_is_one_and_no_redirect_is_followed(receiver: Receiver, status: int) -> None:
     receiver.status = status

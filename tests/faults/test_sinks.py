@@ -9,10 +9,11 @@ from deadline import until
 from faults.crashing import STRUCK, Crash, When
 from faults.invariants import observe, violations
 from faults.mills import Mills, behind, rows_in
-from faults.outlets import SETTINGS, Outlets, rows_of
+from faults.outlets import SECRET, SETTINGS, Outlets, rows_of
 from postgres import postgres_server
 from promptmill.producers import sinks
 from proxy import HttpProxy
+from receiver import receiving
 from stack import Site, ask
 
 LIFE = 60.0
@@ -45,6 +46,22 @@ def test_a_sink_that_dies_in_the_middle_of_its_rows_has_each_once_in_the_end(
         assert len([call for call in storage.seen("POST", rows) if call.fault]) == 6
         found = {"the folder": rows_in("gs://dying/answers", run)}
         assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, found)) == []
+
+
+def test_a_webhook_that_says_when_to_come_back_is_left_alone_until_then(mills: Mills) -> None:
+    with receiving() as receiver, mills.mill("busy", {"PROMPTMILL_WEBHOOK_SECRET": SECRET}) as mill:
+        receiver.status, receiver.retry_after = 503, "5"
+        mill.work()
+        run = mill.submit(REQUESTS, sinks=[sinks.webhook(receiver.url)])
+        until(lambda: receiver.got, LIFE, "a first message")
+        refused = {headers["webhook-id"] for headers, _ in receiver.got}
+        receiver.status, receiver.retry_after = 204, ""
+        mill.wait(run, LIFE)
+
+        came = [(headers["webhook-id"], int(headers["webhook-timestamp"])) for headers, _ in receiver.got]
+        times = {message: [at for one, at in came if one == message] for message in refused}
+        assert {len(each) for each in times.values()} == {2}
+        assert min(each[1] - each[0] for each in times.values()) >= 4
 
 
 def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_for_again(

@@ -80,7 +80,9 @@ class NewerVersion(MessageRefused):
 
 
 class Transient(PromptmillError):
-    """An outside system failed in a way that a later try can mend."""
+    """An outside system failed in a way that a later try can mend; ``after`` so many seconds, if it said when."""
+
+    after = 0.0
 
 
 class Unanswered(Transient):

@@ -63,7 +63,12 @@ class Stage(Task):  # type: ignore[type-arg]
         raise self.retry(args=args, countdown=max(pause.seconds, 0.05))
 
     def retry(self, *args: Any, **options: Any) -> Any:
-        """Put the message back when the next try cannot be sent: Celery would throw it away, and a chunk with it."""
+        """Put the message back when the next try cannot be sent: Celery would throw it away, and a chunk with it.
+
+        Who said when to come back is not asked before.
+        """
+        if isinstance(error := options.get("exc"), Transient):
+            options["countdown"] = max(options.get("countdown") or 0.0, error.after)
         try:
             return super().retry(*args, **options)
         except Reject as unsent:

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 import urllib3
 
 from promptmill.config.errors import Permanent, Transient
-from promptmill.workers.sinks.webhook import Endpoint, Web
+from promptmill.workers.sinks.webhook import Answer, Endpoint, Web
 
 _TIMEOUT = urllib3.Timeout(connect=10, read=30)
 _MOST_READ = 64 << 10
+_LONGEST = 3600.0
+"""Seconds for which a server may put us off."""
 
 
 def open_web() -> Web:
@@ -22,8 +24,8 @@ def open_web() -> Web:
     return Web(post, connect)
 
 
-def post(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> int:
-    """Send a body in one try and return the status of the answer; no redirect is followed."""
+def post(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> Answer:
+    """Send a body in one try and return the answer; no redirect is followed."""
     with _translated(), _pool(endpoint) as pool:
         answer = pool.urlopen(
             "POST", _path(endpoint), body, {**headers, "host": urlsplit(endpoint.url).netloc.rpartition("@")[2]},
@@ -31,7 +33,15 @@ def post(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> int:
         )  # fmt: skip
         answer.read(_MOST_READ)
         answer.close()
-        return int(answer.status)
+        return Answer(int(answer.status), _retry_after(answer.headers.get("retry-after", "0")))
+
+
+def _retry_after(text: str) -> float:
+    """Return the seconds of a header Retry-After, which may be a date; 0 when it is neither."""
+    try:
+        return min(float(urllib3.Retry().parse_retry_after(text)), _LONGEST)
+    except urllib3.exceptions.InvalidHeader:
+        return 0.0
 
 
 def connect(endpoint: Endpoint) -> None:

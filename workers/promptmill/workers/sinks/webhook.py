@@ -31,10 +31,17 @@ class Endpoint(NamedTuple):
         return f"Endpoint({self.name!r})"
 
 
-class Web(NamedTuple):
-    """The way out: sends a body and returns the status of the answer, or only connects; raises Transient, Permanent."""
+class Answer(NamedTuple):
+    """What a server answered: its status, and in how many seconds it wants to hear again, if it said so."""
 
-    post: Callable[[Endpoint, bytes, Mapping[str, str]], int]
+    status: int
+    retry_after: float = 0.0
+
+
+class Web(NamedTuple):
+    """The way out: sends a body and returns the answer, or only connects; raises Transient, Permanent."""
+
+    post: Callable[[Endpoint, bytes, Mapping[str, str]], Answer]
     connect: Callable[[Endpoint], None]
 
 
@@ -75,9 +82,11 @@ class WebhookSink:
             "webhook-timestamp": str(int(at.timestamp())),
             "webhook-signature": self._signer().sign(message, at, body.decode()),
         }
-        status = self._web.post(self._endpoint, body, headers)
+        status, retry_after = self._web.post(self._endpoint, body, headers)
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Transient(f"sink {self._endpoint.name}: answered {status}")
+            busy = Transient(f"sink {self._endpoint.name}: answered {status}")
+            busy.after = retry_after
+            raise busy
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             raise Permanent(f"sink {self._endpoint.name}: refused message {message} with {status}")
 
