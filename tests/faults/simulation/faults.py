@@ -26,6 +26,10 @@ _WEIGHTS = {
 """How much likelier a call to a port goes wrong than others: what is seldom called would hardly ever."""
 
 
+_SELDOM = 5
+"""How much likelier still a worker dies at a call of these: a step may take its worker along only so often."""
+
+
 @dataclass(frozen=True)
 class Rates:
     """How likely a fault is, at every call of a port or for every message."""
@@ -95,12 +99,14 @@ class Faults:
         pause = self._pause(port, longest)
         if not self.active:
             return Fault("", pause)
-        rates, dice = self.rates, self.rng.random() / _WEIGHTS.get(port, 1.0)
+        weight = _WEIGHTS.get(port, 1.0)
+        rates, dice = self.rates, self.rng.random() / weight
+        crash = rates.crash / 2 * (_SELDOM if weight > 1 else 1)
         for kind, rate in (
             ("before", rates.before),
             ("after", rates.after),
-            ("crash before", rates.crash / 2),
-            ("crash after", rates.crash / 2),
+            ("crash before", crash),
+            ("crash after", crash),
         ):
             dice -= rate
             if dice < 0:

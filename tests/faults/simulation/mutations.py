@@ -73,6 +73,7 @@ SAFEGUARDS = [
         "workers.steps.submit:_is_fresh",
         "< settle_seconds / 2",
         "< 1e9",
+        "unit/workers/test_submit.py::test_an_owner_that_stood_still_for_long_begins_anew",
     ),
     Mutation(
         "an intent is taken over only as it was when it was looked at",
@@ -154,6 +155,7 @@ SAFEGUARDS = [
         "workers.steps.collect:collect",
         'facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))',
         'bucket.write(folder + "parts.json", facts.encode(Parts(ranges, facts.now())))',
+        "unit/workers/test_replaced.py::test_output_that_is_replaced_at_any_moment_leaves_every_row_once",
     ),
     Mutation(
         "the output of a job that succeeded may come late",

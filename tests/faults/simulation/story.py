@@ -61,7 +61,7 @@ def submissions(rng: random.Random, seed: int) -> list[Submission]:
 def _ask_again(second: Submission, first: Submission) -> None:
     """Let a run ask what an earlier one asks, in most worlds after that is over, and want its answers."""
     again = random.Random(f"{second.key} again")
-    if again.random() < 0.7:
+    if again.random() < 0.5:
         second.skip_done = again.random() < 0.8
         if again.random() < 0.8:
             second.structured, second.retry_schema_invalid = first.structured, first.retry_schema_invalid
