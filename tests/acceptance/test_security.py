@@ -343,7 +343,7 @@ def names_in_storage(site: Site) -> Iterator[str]:
 
 def is_stray(name: str) -> bool:
     """Whether a file is none of a run's objects, or of one that only a forged message speaks of."""
-    return not re.search(r"/mill/(runs/[a-z0-9-]+/|open/|dead/)", name) or bool(
+    return not re.search(r"/mill/(runs/[a-z0-9-]+/|open/|dead/|done/[0-9a-f]{16}/[a-z0-9-]+$)", name) or bool(
         re.search("outside|nobody|passwd", name)
     )
 
