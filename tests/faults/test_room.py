@@ -1,5 +1,6 @@
 """A disk that is full and file descriptors that run out: a step waits for room, says so, and leaves no half of anything."""
 
+import re
 import resource
 import subprocess
 from collections.abc import Iterator
@@ -76,8 +77,8 @@ def fill(disk: Path) -> Path:
 
 
 def delivery_waits(mill: Mill) -> bool:
-    """Whether a worker says that it will try a delivery again."""
-    return ".deliver] retry: " in mill.log() and "cannot be written now" in mill.log()
+    """Whether a worker says that it will try again to write to a sink: the last step may need one descriptor more."""
+    return bool(re.search(r"\.(deliver|finish)\] retry: .*cannot be written now", mill.log()))
 
 
 def whole(mill: Mill, run: Run, answers: Path) -> None:
