@@ -121,7 +121,7 @@ SAFEGUARDS = [
     Mutation(
         "what is reused is not asked",
         "workers.steps.shard:wanted_rows",
-        " & ~reuse.load(bucket, run, index, attempt).bitmap",
+        " & ~reuse.load(bucket, manifest, index, attempt).bitmap",
         "",
     ),
     Mutation(

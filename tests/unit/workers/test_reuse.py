@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -288,32 +289,34 @@ def test_who_does_not_want_it_asks_again() -> None:
     assert not [stored.name for stored in mill.bucket.list("runs/") if "/answered/" in stored.name]
 
 
+def planned(mill: Mill) -> Callable[[], Reused]:
+    """Bring a run of which an earlier one has one row of two to where answers are looked for; returns how that is done."""
+    drive(mill, "01jtest-a", say([1]))
+    mill.run, mill.skip_done = NEXT, True
+    mill.do(mill.due(mill.send(say([1, 2])))[0])
+    manifest = facts.get(mill.bucket, names.manifest(NEXT), Manifest)
+    rows = facts.get(mill.bucket, names.plan(NEXT), Plan).shards[0]
+    return lambda: reuse.reuse(mill.bucket, manifest, 0, 1, rows)
+
+
 def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> None:
     """Twins of the step that see other runs agree on what one of them wrote first."""
     mill = Mill()
-    drive(mill, "01jtest-a", say([1]))
-    mill.run, mill.skip_done = NEXT, True
-    run = mill.send(say([1, 2]))
-    mill.do(mill.due(run)[0])
-    rows = facts.get(mill.bucket, names.plan(run), Plan).shards[0]
-    first = reuse.reuse(mill.bucket, run, 0, 1, rows)
+    look = planned(mill)
+    first = look()
     drive(mill, "01jtest-b", say([2]))
 
-    assert reuse.reuse(mill.bucket, run, 0, 1, rows) == first
-    report = mill.drive(run)
-    assert (report.reused, len(asked(mill, run))) == (1, 1)
-    made = facts.get(mill.bucket, names.shard(run, 0, 1) + "input.json", Input)
-    settled = facts.get(mill.bucket, names.shard(run, 0, 1) + "settled.json", Settled)
+    assert look() == first
+    report = mill.drive(NEXT)
+    assert (report.reused, len(asked(mill, NEXT))) == (1, 1)
+    made = facts.get(mill.bucket, names.shard(NEXT, 0, 1) + "input.json", Input)
+    settled = facts.get(mill.bucket, names.shard(NEXT, 0, 1) + "settled.json", Settled)
     assert (made.reused, settled.reused, settled.requests) == (1, 1, 2)
 
 
 def test_of_twins_that_find_different_answers_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     mill = Mill()
-    drive(mill, "01jtest-a", say([1]))
-    mill.run, mill.skip_done = NEXT, True
-    run = mill.send(say([1, 2]))
-    mill.do(mill.due(run)[0])
-    rows = facts.get(mill.bucket, names.plan(run), Plan).shards[0]
+    look = planned(mill)
     find, first = reuse._find, list[Reused]()
 
     def overtaken(*place: Any) -> Reused:
@@ -321,14 +324,14 @@ def test_of_twins_that_find_different_answers_the_first_counts(monkeypatch: pyte
         monkeypatch.setattr(reuse, "_find", find)
         found = find(*place)
         drive(mill, "01jtest-b", say([2]))
-        first.append(reuse.reuse(mill.bucket, run, 0, 1, rows))
+        first.append(look())
         return found
 
     monkeypatch.setattr(reuse, "_find", overtaken)
 
-    assert reuse.reuse(mill.bucket, run, 0, 1, rows) == first[0]
+    assert look() == first[0]
     assert first[0].count == 2
-    assert (mill.drive(run).succeeded, len(asked(mill, run))) == (2, 0)
+    assert (mill.drive(NEXT).succeeded, len(asked(mill, NEXT))) == (2, 0)
 
 
 def test_rows_that_are_tried_again_are_asked_and_answered_as_ever() -> None:

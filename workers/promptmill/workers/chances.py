@@ -37,11 +37,10 @@ class Chances(NamedTuple):
         return place is None or not self.repaired >> place & 1
 
 
-def load(bucket: Bucket, run: str, index: int, attempt: int) -> Chances:
+def load(bucket: Bucket, manifest: Manifest, index: int, attempt: int) -> Chances:
     """Return the chances of an attempt's rows."""
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
     repaired = 0
     if attempt > 1 and manifest.retry_schema_invalid:
-        before = names.shard(run, index, attempt - 1) + "settled.json"
+        before = names.shard(manifest.run, index, attempt - 1) + "settled.json"
         repaired = facts.unpack(facts.get(bucket, before, Settled).repaired)
     return Chances(manifest.retry_max_tokens, judging.judge(manifest), manifest.retry_schema_invalid, repaired)

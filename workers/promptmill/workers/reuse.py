@@ -52,24 +52,24 @@ class Reused(msgspec.Struct, frozen=True, omit_defaults=True):
         return facts.unpack(self.rows)
 
 
-def load(bucket: Bucket, run: str, index: int, attempt: int) -> Reused:
+def load(bucket: Bucket, manifest: Manifest, index: int, attempt: int) -> Reused:
     """Return what was reused by an attempt: something only by the first, in a run that wants it."""
-    if attempt != FIRST_ATTEMPT or not facts.get(bucket, names.manifest(run), Manifest).skip_done:
+    if attempt != FIRST_ATTEMPT or not manifest.skip_done:
         return Reused()
     try:
-        return facts.get(bucket, names.reused(run, index), Reused)
+        return facts.get(bucket, names.reused(manifest.run, index), Reused)
     except NotFound:
         return Reused()
 
 
-def reuse(bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan) -> Reused:
+def reuse(bucket: Bucket, manifest: Manifest, index: int, attempt: int, rows: ShardPlan) -> Reused:
     """Look for answers of earlier runs to the rows of an attempt, or return what was found before."""
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
+    run = manifest.run
     if manifest.skip_done and attempt == FIRST_ATTEMPT and bucket.find(names.reused(run, index)) is None:
         is_cancelled = bucket.find(names.cancelled(run)) is not None
         found = Reused() if is_cancelled else _find(bucket, manifest, index, rows)
         facts.put(bucket, names.reused(run, index), found)
-    return load(bucket, run, index, attempt)
+    return load(bucket, manifest, index, attempt)
 
 
 def note_done(bucket: Bucket, manifest: Manifest) -> None:

@@ -13,11 +13,12 @@ from promptmill.config.urls import masked
 from promptmill.producers.messages import Manifest, Seal, SinkSpec, decode_chunk
 from promptmill.producers.requests import split_wire_key
 from promptmill.producers.results import Result
-from promptmill.workers import facts, reuse
+from promptmill.workers import facts
 from promptmill.workers.facts import Created, Delivered, Ended, Parsed, ResultFile, RunFacts, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
 from promptmill.workers.services import build
+from promptmill.workers.steps.due import FIRST_ATTEMPT
 from promptmill.workers.steps.shard import wanted_rows
 
 
@@ -109,11 +110,10 @@ def _attempts(bucket: Bucket, known: RunFacts, shard: int, row: int) -> Iterator
     assert known.plan is not None and known.manifest is not None  # noqa: S101
     rows = known.plan.shards[shard]
     for index, attempt in sorted(place for place in known.shards if place[0] == shard):
-        reused = reuse.load(bucket, known.run, index, attempt).bitmap
-        is_reused = reused >> (row - rows.first_row) & 1
-        asked = wanted_rows(bucket, known.run, index, attempt, rows)
-        if not (asked | reused) >> (row - rows.first_row) & 1:
+        is_asked = wanted_rows(bucket, known.manifest, index, attempt, rows) >> (row - rows.first_row) & 1
+        if not is_asked and attempt > FIRST_ATTEMPT:
             continue
+        is_reused = not is_asked  # the first attempt is for all rows but these
         folder = names.shard(known.run, index, attempt)
         created = None if is_reused else _fact(bucket, folder + "job.json", Created)
         ended = None if is_reused else _fact(bucket, folder + "ended.json", Ended)

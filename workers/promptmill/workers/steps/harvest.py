@@ -56,13 +56,16 @@ class _Harvest:
 
     def __init__(self, bucket: Bucket, place: _Place, pieces: list[PartRange]) -> None:
         self._bucket, self._place, self._pieces = bucket, place, pieces
+        manifest = facts.get(bucket, names.manifest(place.run), Manifest)
         plan = facts.get(bucket, names.plan(place.run), Plan)
         self._rows = plan.shards[place.shard]
         answered = _answered(bucket, place, self._rows)
         self._copies = copies.load(bucket, *place, plan).without(answered)
-        self._wanted = wanted_rows(bucket, *place, self._rows) & ~answered & ~self._copies.rows
+        self._wanted = (
+            wanted_rows(bucket, manifest, place.shard, place.attempt, self._rows) & ~answered & ~self._copies.rows
+        )
         self._with_unkeyed: list[int] = []
-        self._judging = Chances(judge=judging.judge(facts.get(bucket, names.manifest(place.run), Manifest)))
+        self._judging = Chances(judge=judging.judge(manifest))
 
     def write(self) -> int:
         """Write files that are the same however often they are written; returns how many answers are in them."""

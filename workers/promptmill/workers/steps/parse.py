@@ -11,6 +11,7 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
+from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Result
 from promptmill.workers import chances, copies, facts, reasons
@@ -53,10 +54,10 @@ def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
 
 
 def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> None:
-    plan = facts.get(bucket, names.plan(run), Plan)
+    manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
     rows = plan.shards[index]
-    asked = wanted_rows(bucket, run, index, attempt, rows) & ~copies.load(bucket, run, index, attempt, plan).rows
-    more = chances.load(bucket, run, index, attempt)
+    asked = wanted_rows(bucket, manifest, index, attempt, rows) & ~copies.load(bucket, run, index, attempt, plan).rows
+    more = chances.load(bucket, manifest, index, attempt)
     reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, asked, more, Meter(plan.thresholds))
     bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
     if reader.unkeyed:

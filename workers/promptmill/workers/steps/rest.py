@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from promptmill.config import names
+from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import WireKey, split_wire_key
 from promptmill.producers.results import Error, Result
 from promptmill.workers import mending, reasons
@@ -26,7 +27,7 @@ class Rest:
     def __init__(
         self,
         bucket: Bucket,
-        run: str,
+        manifest: Manifest,
         index: int,
         attempt: int,
         plan: Plan,
@@ -36,7 +37,7 @@ class Rest:
         copies: Copies,
     ) -> None:
         self._bucket = bucket
-        self._run, self._index, self._attempt = run, index, attempt
+        self._run, self._index, self._attempt = manifest.run, index, attempt
         self._rows = plan.shards[index]
         self.first_row = self._rows.first_row
         self._ended = ended
@@ -45,8 +46,8 @@ class Rest:
         self._done = resolution.answered | resolution.again
         self._tally = Tally(plan.thresholds)
         self.copies = copies.without(self._done)
-        self.wanted = wanted_rows(bucket, run, index, attempt, self._rows) & ~self.copies.rows
-        self.mended = mending.load(bucket, run, index, attempt)
+        self.wanted = wanted_rows(bucket, manifest, index, attempt, self._rows) & ~self.copies.rows
+        self.mended = mending.load(bucket, manifest.run, index, attempt)
         self.cut_off = 0
         self.invalid: dict[int, str] = {}
         self.again = resolution.again

@@ -33,10 +33,10 @@ def settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
 
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     folder = names.shard(run, index, attempt)
-    plan = facts.get(bucket, names.plan(run), Plan)
+    manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
     rows = plan.shards[index]
     ended = facts.get(bucket, folder + "ended.json", Ended)
-    last = _is_last(bucket, run, attempt, ended)
+    last = _is_last(bucket, manifest, attempt, ended)
     parts = facts.get(bucket, folder + "parts.json", Parts).numbers
     parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in parts]
     resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
@@ -51,8 +51,8 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         else:
             counts += one.counts
     same = copies.load(bucket, run, index, attempt, plan)
-    reused = reuse.load(bucket, run, index, attempt)
-    rest = Rest(bucket, run, index, attempt, plan, resolution, ended, last, same)
+    reused = reuse.load(bucket, manifest, index, attempt)
+    rest = Rest(bucket, manifest, index, attempt, plan, resolution, ended, last, same)
     rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
     copied = rest.write_copies(files, parts)
     return Settled(
@@ -104,9 +104,9 @@ class _Failed(msgspec.Struct):
 _decode_failed = msgspec.json.Decoder(_Failed).decode
 
 
-def _is_last(bucket: Bucket, run: str, attempt: int, ended: Ended) -> bool:
-    most = facts.get(bucket, names.manifest(run), Manifest).max_attempts
-    return (attempt >= most and not ended.again) or bucket.find(names.cancelled(run)) is not None
+def _is_last(bucket: Bucket, manifest: Manifest, attempt: int, ended: Ended) -> bool:
+    has_had_all = attempt >= manifest.max_attempts and not ended.again
+    return has_had_all or bucket.find(names.cancelled(manifest.run)) is not None
 
 
 def _recount(

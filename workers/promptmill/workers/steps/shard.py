@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from promptmill.config import names
-from promptmill.producers.messages import Chunk
+from promptmill.producers.messages import Chunk, Manifest
 from promptmill.workers import facts, limits, mending, reuse
 from promptmill.workers.copies import Finder
 from promptmill.workers.facts import Input, Plan, ShardPlan
@@ -21,12 +21,12 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
         tally = _Tally()
         if attempt > FIRST_ATTEMPT and limits.is_limited(bucket, run):
             tally.bounds = limits.Bounds()
-        plan = facts.get(bucket, names.plan(run), Plan)
+        manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
         if plan.copies:
             tally.finder = Finder()
         rows = plan.shards[index]
-        reused = reuse.reuse(bucket, run, index, attempt, rows)
-        wanted, mended = wanted_rows(bucket, run, index, attempt, rows), mending.load(bucket, run, index, attempt)
+        reused = reuse.reuse(bucket, manifest, index, attempt, rows)
+        wanted, mended = wanted_rows(bucket, manifest, index, attempt, rows), mending.load(bucket, run, index, attempt)
         size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, mended, tally))
         tokens = tally.bounds.tokens if tally.bounds else None
         copies = len(tally.finder.found) if tally.finder else 0
@@ -37,14 +37,14 @@ def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     return facts.get(bucket, folder + "input.json", Input)
 
 
-def wanted_rows(bucket: Bucket, run: str, index: int, attempt: int, rows: ShardPlan) -> int:
+def wanted_rows(bucket: Bucket, manifest: Manifest, index: int, attempt: int, rows: ShardPlan) -> int:
     """Return the bitmap of the shard's rows that an attempt is for.
 
     At first these are all that have no answer of an earlier run, and then those that were put off.
     """
     if attempt == FIRST_ATTEMPT:
-        return (1 << rows.requests) - 1 & ~reuse.load(bucket, run, index, attempt).bitmap
-    before = names.shard(run, index, attempt - 1)
+        return (1 << rows.requests) - 1 & ~reuse.load(bucket, manifest, index, attempt).bitmap
+    before = names.shard(manifest.run, index, attempt - 1)
     return facts.unpack(facts.get(bucket, before + "settled.json", facts.Settled).again)
 
 
