@@ -97,7 +97,7 @@ SAFEGUARDS = [
     Mutation(
         "what is asked already is not asked again",
         "workers.copies:Finder.is_copy",
-        "if number == len(self._places):",
+        "if first in (place, -1):",
         "if True:",
     ),
     Mutation(
@@ -115,8 +115,8 @@ SAFEGUARDS = [
     Mutation(
         "a row is answered from what asked the same",
         "workers.reuse:_Wanted._find",
-        "-1 if number < 0 or self._answered[number] else number",
-        "number % len(self._first)",
+        "-1 if place < 0 or self._answered[place] else place",
+        "max(place, 0)",
     ),
     Mutation(
         "what is reused is not asked",

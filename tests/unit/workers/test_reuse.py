@@ -352,7 +352,9 @@ def test_rows_that_are_tried_again_are_asked_and_answered_as_ever() -> None:
 
 
 def test_two_requests_with_half_a_hash_in_common_are_not_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reuse, "digest_of", lambda line: b"the same" + copies.digest_of(line)[8:])
+    digest_of = copies.digest_of
+    for module in (copies, reuse):
+        monkeypatch.setattr(module, "digest_of", lambda line: b"the same" + digest_of(line)[8:])
     mill = Mill()
     drive(mill, RUN, say([1]))
 

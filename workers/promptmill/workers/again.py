@@ -11,8 +11,8 @@ from promptmill.config.settings import Settings
 from promptmill.producers.messages import Manifest
 from promptmill.producers.requests import Prompt, split_wire_key
 from promptmill.workers import facts
-from promptmill.workers.facts import RunFacts, Settled, ShardPlan
-from promptmill.workers.kept import kept_results
+from promptmill.workers.facts import Plan, ShardPlan
+from promptmill.workers.kept import shard_results
 from promptmill.workers.ports import Bucket
 from promptmill.workers.services import build
 from promptmill.workers.wire import lines
@@ -41,9 +41,8 @@ def find(bucket: Bucket, run: str, only: Collection[str], config: Mapping[str, A
 
 
 def _prompts(bucket: Bucket, run: str, only: set[str], config: Mapping[str, Any]) -> Iterator[Prompt]:
-    known = facts.load(bucket, run)
-    for index, rows in enumerate(known.plan.shards if known.plan else ()):
-        failed = _failed(bucket, known, index, rows, only)
+    for index, rows in enumerate(facts.get(bucket, names.plan(run), Plan).shards):
+        failed = _failed(bucket, run, index, rows, only)
         if not failed:
             continue
         for line in lines(bucket, run, rows):
@@ -51,16 +50,12 @@ def _prompts(bucket: Bucket, run: str, only: set[str], config: Mapping[str, Any]
                 yield prompt_of(line.data, config)
 
 
-def _failed(bucket: Bucket, known: RunFacts, index: int, rows: ShardPlan, only: set[str]) -> int:
+def _failed(bucket: Bucket, run: str, index: int, rows: ShardPlan, only: set[str]) -> int:
     """Return the bitmap of the rows of a shard that ended as failures, for one of these reasons if there are any."""
     failed = 0
-    for place in sorted(known.shards):
-        if place[0] != index:
-            continue
-        for file in facts.get(bucket, names.shard(known.run, *place) + "settled.json", Settled).files:
-            for result in kept_results(bucket, file, rows.first_row):
-                if not result.succeeded and (not only or (result.error and result.error.reason in only)):
-                    failed |= 1 << (result.row - rows.first_row)
+    for result in shard_results(bucket, run, index, rows.first_row):
+        if not result.succeeded and (not only or (result.error and result.error.reason in only)):
+            failed |= 1 << (result.row - rows.first_row)
     return failed
 
 

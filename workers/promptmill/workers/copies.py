@@ -5,9 +5,10 @@ about, are told apart again, and no attempt needs to know how another saw them.
 """
 
 import hashlib
+import struct
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -24,6 +25,9 @@ from promptmill.workers.wire import RowLine
 
 _IN_MEMORY = 1 << 20
 _NO_MORE = (-1, -1)
+_HALVES = struct.Struct("<QQ")
+DIGEST_BYTES = _HALVES.size
+"""The length of the hash of what a line asks."""
 _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -41,7 +45,7 @@ class Copies(msgspec.Struct, frozen=True):
     @property
     def rows(self) -> int:
         """The rows that have another's answer, as a bitmap."""
-        return _bitmap(self.places)
+        return bitmap(self.places)
 
     def without(self, rows: int) -> "Copies":
         """Return these without some rows."""
@@ -58,7 +62,7 @@ class Copies(msgspec.Struct, frozen=True):
         if not self.places or not rows:
             return rows
         bits = _bits(rows)
-        return rows | _bitmap([p for p, first in zip(self.places, self.firsts, strict=True) if _has(bits, first)])
+        return rows | bitmap([p for p, first in zip(self.places, self.firsts, strict=True) if _has(bits, first)])
 
     def told(self, errors: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         """Pass errors by places on, each also for the rows that have the answer that is wrong."""
@@ -80,57 +84,61 @@ def load(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Copi
     return facts.get(bucket, names.copies(run, index, attempt), Copies)
 
 
-class Digests:
-    """What is asked, as hashes of 16 bytes in two halves, numbered in the order of their first occurrence.
+class Asked:
+    """What some rows ask, as hashes, and the place of the first row that asks each; holds 30 to 48 bytes for each.
 
-    It holds 26 to 44 bytes for each.
+    One of whose hash only half is that of another is held to be equal to none.
     """
 
     def __init__(self) -> None:
         self._hashes = Hashes()
         self._highs = array("Q")
+        self._firsts = array("I")
 
-    def number(self, low: int, high: int) -> int:
-        """Return how many others there were before this one first was.
+    def __len__(self) -> int:
+        """Return how many different things are asked."""
+        return len(self._firsts)
 
-        One of which only half is that of another has no number (-1): it is held to be equal to none.
-        """
+    def note(self, line: bytes, place: int) -> int:
+        """Note the line of the row at ``place``; returns the place of the first row that asks the same, -1 if unknown."""
+        ((low, high),) = halves(digest_of(line))
         number = self._hashes.number(low)
-        if number == len(self._highs):
+        if number == len(self):
             self._highs.append(high)
-        return number if self._highs[number] == high else -1
+            self._firsts.append(place)
+        return self._firsts[number] if self._highs[number] == high else -1
 
     def find(self, low: int, high: int) -> int:
-        """Return the number of one that may have been there before; -1 if it was not."""
+        """Return the place of the first row that asks what has this hash; -1 if none does."""
         number = self._hashes.find(low)
-        return number if number >= 0 and self._highs[number] == high else -1
+        return self._firsts[number] if number >= 0 and self._highs[number] == high else -1
 
 
 class Finder:
-    """Finds the copies among the lines of an input file; holds some 40 bytes a row."""
+    """Finds the copies among the lines of an input file."""
 
     def __init__(self) -> None:
-        self._digests = Digests()
-        self._places = array("I")
+        self._asked = Asked()
         self.found = Copies([], [])
 
     def is_copy(self, line: bytes, place: int) -> bool:
         """Note the line of the row at ``place``; whether one before it asks the same."""
-        digest = digest_of(line)
-        number = self._digests.number(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
-        if number == len(self._places):
-            self._places.append(place)
-            return False
-        if number < 0:
+        first = self._asked.note(line, place)
+        if first in (place, -1):
             return False
         self.found.places.append(place)
-        self.found.firsts.append(self._places[number])
+        self.found.firsts.append(first)
         return True
 
 
 def digest_of(line: bytes) -> bytes:
     """Hash what a line asks, by which nobody can make another: an answer to the wrong row is worse than none."""
-    return hashlib.blake2b(request_of(line), digest_size=16).digest()
+    return hashlib.blake2b(request_of(line), digest_size=DIGEST_BYTES).digest()
+
+
+def halves(digests: bytes) -> Iterator[tuple[int, int]]:
+    """Return each of some hashes as two numbers."""
+    return _HALVES.iter_unpack(digests)
 
 
 class Answers:
@@ -138,7 +146,7 @@ class Answers:
 
     def __init__(self, copies: Copies, first_row: int) -> None:
         self._copies = copies
-        self._wanted = _bits(_bitmap(copies.firsts))
+        self._wanted = _bits(bitmap(copies.firsts))
         self._first_row = first_row
         self._file: Any = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
         self._starts = array("Q", bytes(8 * 8 * len(self._wanted)))
@@ -195,7 +203,8 @@ class _Wire(msgspec.Struct):
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 
 
-def _bitmap(places: list[int]) -> int:
+def bitmap(places: Sequence[int]) -> int:
+    """Return places as a bitmap."""
     bits = bytearray(max(places, default=-8) // 8 + 1)
     for place in places:
         bits[place >> 3] |= 1 << (place & 7)

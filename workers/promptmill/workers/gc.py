@@ -42,19 +42,23 @@ def sweep(bucket: Bucket, older_than: float, *, dry_run: bool) -> Iterator[Old]:
     marks = {stored.name.rpartition("/")[2]: stored for stored in bucket.list(names.DONE)}
     for run, stored in groupby(bucket.list(_RUNS), key=lambda one: one.name.split("/")[1]):
         objects, mark = list(stored), marks.pop(run, None)
-        report = next((one for one in objects if one.name == names.report(run)), None)
-        ended = (
-            report.updated if report else max(one.updated for one in objects) if _is_left_over(run, objects) else now
-        )
-        if run in needed or now - ended <= older_than:
+        ended = _ended(run, objects)
+        if ended is None or run in needed or now - ended <= older_than:
             continue
         if not dry_run:
             _delete(bucket, run, objects, mark)
-        if report:
+        if not _is_left_over(run, objects):
             yield Old(run, ended, len(objects), sum(one.size for one in objects))
     for mark in marks.values():
         if now - mark.updated > older_than and not dry_run:
             bucket.delete(mark.name)
+
+
+def _ended(run: str, objects: list[Stored]) -> float | None:
+    """Return when a run was reported, or what is left over of one was written; None if it is neither."""
+    if _is_left_over(run, objects):
+        return max(one.updated for one in objects)
+    return next((one.updated for one in objects if one.name == names.report(run)), None)
 
 
 def _is_left_over(run: str, objects: list[Stored]) -> bool:

@@ -1,11 +1,13 @@
-"""The rows of a file of results that count: those that no other file answers better."""
+"""The rows of files of results that count: those that no other file answers better."""
 
 from collections.abc import Iterator
 
 import msgspec
 
+from promptmill.config import names
 from promptmill.producers.results import Result
-from promptmill.workers.facts import ResultFile, unpack
+from promptmill.workers import facts
+from promptmill.workers.facts import ResultFile, Settled, unpack
 from promptmill.workers.ports import Bucket
 
 _decode = msgspec.json.Decoder(Result).decode
@@ -22,6 +24,16 @@ def kept_lines(bucket: Bucket, file: ResultFile, first_row: int) -> bytes:
 def kept_results(bucket: Bucket, file: ResultFile, first_row: int) -> Iterator[Result]:
     """Return the results of ``file`` that count."""
     return (result for _, result in _kept(bucket.read(file.name), file, first_row))
+
+
+def shard_results(bucket: Bucket, run: str, index: int, first_row: int) -> Iterator[Result]:
+    """Yield the results of a shard, which begins with ``first_row``, of all its attempts; raises NotFound before its end."""
+    attempt, goes_on = 1, True
+    while goes_on:
+        settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
+        for file in settled.files:
+            yield from kept_results(bucket, file, first_row)
+        attempt, goes_on = attempt + 1, settled.retried > 0
 
 
 def _kept(data: bytes, file: ResultFile, first_row: int) -> Iterator[tuple[bytes, Result]]:

@@ -6,9 +6,8 @@ response schema. What is found is written down before the shard's input is, so t
 
 import hashlib
 import heapq
-import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import msgspec
@@ -19,13 +18,13 @@ from promptmill.config.errors import MessageRefused, NotFound
 from promptmill.producers.messages import Manifest
 from promptmill.producers.results import Result
 from promptmill.workers import facts
-from promptmill.workers.copies import Answers, Copies, Digests, digest_of
-from promptmill.workers.facts import Plan, Settled, ShardPlan
-from promptmill.workers.kept import kept_results
+from promptmill.workers.copies import DIGEST_BYTES, Answers, Asked, Copies, bitmap, digest_of, halves
+from promptmill.workers.facts import Plan, ShardPlan
+from promptmill.workers.kept import shard_results
 from promptmill.workers.ports import Bucket
 from promptmill.workers.result_files import encoded
 from promptmill.workers.steps.due import FIRST_ATTEMPT
-from promptmill.workers.wire import lines
+from promptmill.workers.wire import RowLine, lines
 
 MOST_RUNS = 1000
 """So many of the newest runs of a kind are looked through: each costs a shard a few reads, however small it was."""
@@ -35,8 +34,6 @@ _FIRST_TIME = 20
 """How many times as long it takes to find what a run was answered, rather than to read what was found before."""
 _UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdError
 """What a run that is damaged, or being deleted, may raise: what cannot be read of it is asked again."""
-_HALVES = struct.Struct("<QQ")
-_NO_ANSWER = bytes(_HALVES.size)
 
 
 class Reused(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -84,7 +81,7 @@ def _kind(manifest: Manifest) -> str:
 
 
 def _find(bucket: Bucket, manifest: Manifest, index: int, rows: ShardPlan) -> Reused:
-    wanted = _Wanted(_asked(bucket, manifest.run, rows))
+    wanted = _Wanted(lines(bucket, manifest.run, rows), rows)
     with Answers(wanted.rows, rows.first_row) as answers:
         for earlier in _earlier(bucket, manifest):
             if not wanted.left or wanted.looked_at >= MOST_REQUESTS:
@@ -101,46 +98,36 @@ def _earlier(bucket: Bucket, manifest: Manifest) -> list[str]:
     return [stored.name.rpartition("/")[2] for stored in newest]
 
 
-def _asked(bucket: Bucket, run: str, rows: ShardPlan) -> bytes:
-    """Return the hashes of what the rows of a shard ask, 16 bytes each."""
-    return b"".join(_NO_ANSWER if line.refused else digest_of(line.data) for line in lines(bucket, run, rows))
-
-
 class _Wanted:
     """What the rows of a shard ask, and which of it has no answer yet; holds some 130 bytes a row."""
 
-    def __init__(self, asked: bytes) -> None:
-        self._digests = Digests()
-        self._first = array("I")
+    def __init__(self, lines: Iterable[RowLine], rows: ShardPlan) -> None:
+        self._asked = Asked()
         self.looked_at = 0
         self.rows = Copies([], [])
-        for place, (low, high) in enumerate(_HALVES.iter_unpack(asked)):
-            if not (low or high):
-                continue
-            number = self._digests.number(low, high)
-            if number == len(self._first):
-                self._first.append(place)
-            if number >= 0:
+        for line in lines:
+            place = line.row - rows.first_row
+            if not line.refused and (first := self._asked.note(line.data, place)) >= 0:
                 self.rows.places.append(place)
-                self.rows.firsts.append(self._first[number])
-        self.left = len(self._first)
-        self._answered = bytearray(self.left)
+                self.rows.firsts.append(first)
+        self.left = len(self._asked)
+        self._answered = bytearray(rows.requests)
 
     def among(self, answered: bytes) -> "array[int]":
-        """Return what each row of another shard was answered, as a number; -1 where that is not wanted."""
-        return array("q", (self._find(*halves) for halves in _HALVES.iter_unpack(answered)))
+        """Return for each row of another shard the place of the first row that wants its answer, or -1."""
+        return array("q", (self._find(*each) for each in halves(answered)))
 
     def _find(self, low: int, high: int) -> int:
-        number = self._digests.find(low, high)
-        return -1 if number < 0 or self._answered[number] else number
+        place = self._asked.find(low, high)
+        return -1 if place < 0 or self._answered[place] else place
 
-    def take(self, number: int) -> int:
-        """Say that there is an answer; returns the place of the first row that wants it, or -1 if it was there before."""
-        if self._answered[number]:
-            return -1
-        self._answered[number] = 1
+    def take(self, place: int) -> bool:
+        """Say that there is an answer; False if there was one before."""
+        if self._answered[place]:
+            return False
+        self._answered[place] = 1
         self.left -= 1
-        return self._first[number]
+        return True
 
 
 def _answers(bucket: Bucket, run: str, wanted: _Wanted, first_row: int) -> Iterator[Result]:
@@ -148,12 +135,12 @@ def _answers(bucket: Bucket, run: str, wanted: _Wanted, first_row: int) -> Itera
     for index, rows in enumerate(facts.get(bucket, names.plan(run), Plan).shards):
         if not wanted.left or wanted.looked_at >= MOST_REQUESTS:
             return
-        numbers = wanted.among(_answered(bucket, run, index, rows, wanted))
-        if max(numbers) < 0:
+        places = wanted.among(_answered(bucket, run, index, rows, wanted))
+        if max(places) < 0:
             continue
-        for result in _settled(bucket, run, index, rows):
-            number = numbers[result.row - rows.first_row]
-            if number >= 0 and (place := wanted.take(number)) >= 0:
+        for result in shard_results(bucket, run, index, rows.first_row):
+            place = places[result.row - rows.first_row]
+            if place >= 0 and wanted.take(place):
                 yield msgspec.structs.replace(result, row=first_row + place, attempt=0)
 
 
@@ -165,42 +152,31 @@ def _answered(bucket: Bucket, run: str, index: int, rows: ShardPlan, wanted: _Wa
     name = names.answered(run, index)
     wanted.looked_at += rows.requests
     with suppress(NotFound):
-        if len(found := bucket.read(name)) == rows.requests * _HALVES.size:
+        if len(found := bucket.read(name)) == rows.requests * DIGEST_BYTES:
             return found
     wanted.looked_at += rows.requests * (_FIRST_TIME - 1)
-    hashes = bytearray(rows.requests * _HALVES.size)
+    hashes = bytearray(rows.requests * DIGEST_BYTES)
     succeeded = bytearray(rows.requests)
-    for result in _settled(bucket, run, index, rows):
+    for result in shard_results(bucket, run, index, rows.first_row):
         succeeded[result.row - rows.first_row] = result.succeeded
     for place, line in enumerate(lines(bucket, run, rows)):
         if succeeded[place]:
-            hashes[place * _HALVES.size : (place + 1) * _HALVES.size] = digest_of(line.data)
+            hashes[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = digest_of(line.data)
     bucket.write(name, bytes(hashes))
     return bytes(hashes)
 
 
-def _settled(bucket: Bucket, run: str, index: int, rows: ShardPlan) -> Iterator[Result]:
-    """Yield the results of a shard of a run that is done."""
-    attempt, goes_on = FIRST_ATTEMPT, True
-    while goes_on:
-        settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
-        for file in settled.files:
-            yield from kept_results(bucket, file, rows.first_row)
-        attempt, goes_on = attempt + 1, settled.retried > 0
-
-
 def _write(bucket: Bucket, run: str, index: int, rows: ShardPlan, results: Iterator[Result]) -> Reused:
     """Write results into files that have the names of their content: twins of this step may have found other answers."""
-    bits, files = bytearray((rows.requests + 7) // 8), []
+    places, files = array("I"), []
 
     def noted() -> Iterator[Result]:
         for result in results:
-            place = result.row - rows.first_row
-            bits[place >> 3] |= 1 << (place & 7)
+            places.append(result.row - rows.first_row)
             yield result
 
     for data in encoded(noted()):
         files.append(names.reused_results(run, index, hashlib.blake2b(data, digest_size=8).hexdigest()))
         bucket.write(files[-1], data)
-    found = int.from_bytes(bits, "little")
+    found = bitmap(places)
     return Reused(facts.pack(found), found.bit_count(), files)
