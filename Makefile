@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv .venv
 	@grep -A 40 '^uv==' requirements.lock | sed '/^uv==/!{/^[a-z]/,$$d}' > .venv/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --system-certs --require-hashes requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --compile-bytecode --system-certs --require-hashes requirements.lock
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --system-certs --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -33,7 +33,7 @@ test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit
 
 test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
-	@$(BIN)/pytest -q -n 3 --dist loadfile tests/faults
+	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests/faults
 
 soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800
 	@cd tests && ../$(BIN)/python -m faults.soak --seconds $(or $(SECONDS),600)

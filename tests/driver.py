@@ -23,7 +23,7 @@ from promptmill.producers.messages import Chunk, ChunkSize, Ingest, Manifest, Se
 from promptmill.producers.requests import Prompt, encode_lines
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report
-from promptmill.workers import facts, results, steps
+from promptmill.workers import facts, results, run_facts, steps
 from promptmill.workers.fakes import FakeCaller, FakeJobs, MemoryBucket, Script
 from promptmill.workers.money import FindPrices
 from promptmill.workers.sinks import Sink
@@ -134,7 +134,7 @@ class Mill:
 
     def due(self, run: str) -> list[Step]:
         """Return the steps whose turn it is."""
-        return steps.due.next_steps(facts.load(self.bucket, run))
+        return steps.due.next_steps(run_facts.load(self.bucket, run))
 
     def do(self, step: Step) -> Any:
         """Do one step as the task of its name does; a Wait or a Transient leaves it due."""
@@ -195,7 +195,7 @@ class Mill:
         steps.deliver.deliver(self.bucket, self.open_sink, run, index, attempt, part, sink)
 
     def _finish(self, run: str) -> None:
-        steps.finish.finish(self.bucket, self.open_sink, run, sorted(facts.load(self.bucket, run).shards))
+        steps.finish.finish(self.bucket, self.open_sink, run, sorted(run_facts.load(self.bucket, run).shards))
 
     def _callback(self, run: str) -> None:
         steps.callback.callback(self.bucket, self.caller, run, self.check_callback)

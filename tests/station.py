@@ -11,7 +11,7 @@ from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
 from promptmill.producers.index import Index
 from promptmill.producers.status import RunStatus
-from promptmill.workers import facts, progress, watching
+from promptmill.workers import progress, run_facts, watching
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import Notes
 from promptmill.workers.services import Services
@@ -60,7 +60,7 @@ class Station:
                 if task == "submit":
                     index, attempt = step.place
                     watching.watch(self.services, self.flow, run, index, attempt, made)
-        progress.remember(self.services.index, self.mill.bucket, facts.load(self.mill.bucket, run))
+        progress.remember(self.services.index, self.mill.bucket, run_facts.load(self.mill.bucket, run))
         self.sent.clear()
 
     def look(self) -> watching.Seen:

@@ -4,6 +4,7 @@ An effect is whatever others can see: an object written or deleted, a call to Ve
 a note in Redis, rows handed to a sink. The worker is the product's own: its app, with its services wrapped.
 """
 
+import gc
 import json
 import os
 import signal
@@ -142,6 +143,7 @@ class Journal:
 def work(plan: Plan) -> None:
     """Be a worker until killed."""
     os.setpgid(0, 0)
+    gc.freeze()  # or the first look for garbage writes to, and so copies, everything that was imported before the fork
     os.environ.update(plan.environment)
     _write_to(plan.log)
     _set_clock(plan.fast)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 import psutil
@@ -40,10 +40,12 @@ from stack import MODEL, Site, read_results, surroundings
 
 DATABASES = 16
 BESIDE = 12
-"""How many mills of a sweep are at work beside each other: more of them only wait longer for a processor."""
+"""How many mills of all sweeps are at work beside each other: more of them only wait longer for a processor."""
+TURN = 0.2
+"""Seconds between two looks for a free place among them."""
 BEAT = 2.0
 """Seconds between two sweeps, which are most of what a small mill does."""
-LOOK = 0.5
+LOOK = 1.0
 """Seconds between two looks for the end of a run: each is a call to storage, beside which a dozen mills are at work."""
 AT_THE_END = 5.0
 """Seconds in which a worker does what is left to do when its run has ended."""
@@ -71,9 +73,9 @@ _PRELOADED = [
         "celery.apps.worker",
         "celery.worker.consumer",
     ),
-    *("celery.concurrency.solo", "celery.concurrency.prefork", "kombu.transport.redis"),
+    *("celery.concurrency.solo", "celery.concurrency.prefork", "kombu.transport.redis", "genai_prices.data_snapshot"),
+    *(f"promptmill.workers.adapters.{name}" for name in ("storage", "vertex", "bigquery", "postgres", "web", "calls")),
 ]
-_ADAPTERS = ["promptmill.workers.adapters.storage", "promptmill.workers.adapters.vertex"]
 _forks = multiprocessing.get_context("forkserver")
 
 Place = TypeVar("Place")
@@ -91,15 +93,28 @@ class Mills:
     def __post_init__(self) -> None:
         for number in range(1, DATABASES):  # the first is that of workers which are no mill's
             self.databases.put(number)
-        _forks.set_forkserver_preload([*_PRELOADED, *_ADAPTERS])
+        _forks.set_forkserver_preload(_PRELOADED)
         with surroundings({"PYTHONPATH": str(_TESTS)}):  # which is all that a fork server looks at before 3.13
             forkserver.ensure_running()
 
     def sweep(self, work: Callable[[Place], Found], places: Iterable[Place]) -> list[Found]:
-        """Do some work at each place, many beside each other; of all sweeps on this machine one at a time."""
-        with (self.directory.parent.parent / "sweep.lock").open("w") as lock, ThreadPoolExecutor(BESIDE) as threads:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            return list(threads.map(work, places))
+        """Do some work at each place, many beside each other, be they of this sweep or of another on this machine."""
+
+        def in_turn(place: Place) -> Found:
+            with self._turn():
+                return work(place)
+
+        with ThreadPoolExecutor(BESIDE) as threads:
+            return list(threads.map(in_turn, places))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One of the places for mills at work, which all processes of a test session share."""
+        turns = [self.directory.parent.parent / f"turn{number}.lock" for number in range(BESIDE)]
+        while not (held := next(filter(None, map(_locked, turns)), None)):
+            time.sleep(TURN)
+        with held:
+            yield
 
     @contextmanager
     def mill(self, name: str, settings: Mapping[str, str] | None = None) -> Iterator["Mill"]:
@@ -273,6 +288,17 @@ class Mill:
             status = str(error)
         logs = [log.read_text()[-1500:] for log in sorted(self.folder.glob("*.log"))]
         return "\n".join([status, *logs])
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """The open file, which nobody else locks until it is closed; None when somebody does."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 def behind(proxy: HttpProxy) -> dict[str, str]:

@@ -13,7 +13,7 @@ from faults.simulation.world import World
 from promptmill.config import names
 from promptmill.config.errors import RunNotFound
 from promptmill.producers.status import END_STATES, Report
-from promptmill.workers import facts, results, steps
+from promptmill.workers import results, run_facts, steps
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.steps.due import missing_chunks
 
@@ -78,7 +78,7 @@ _SWEEPS = 5
 
 def standing(world: World, wanted: list[Submission]) -> str:
     """Tell where the runs stand that are not over."""
-    known = [facts.load(world.bucket, one.run) for one in wanted]
+    known = [run_facts.load(world.bucket, one.run) for one in wanted]
     return "; ".join(f"{one.run}: {steps.due.next_steps(one)} {missing_chunks(one)}" for one in known)
 
 

@@ -15,7 +15,7 @@ from promptmill.config.queues import takeover
 from promptmill.producers import Promptmill
 from promptmill.producers.messages import SinkSpec
 from promptmill.producers.sender import Sender
-from promptmill.workers import dead, facts, lost
+from promptmill.workers import dead, facts, lost, run_facts
 from promptmill.workers.flow import Flow
 
 _AGAIN = 60.0
@@ -192,7 +192,7 @@ class Story:
         if submission.after and not self._is_done(submission.after.run):
             world.later(_AGAIN, lambda: self._produce(submission))
             return
-        if self.ended or self._is_done(submission.run) or facts.load(world.bucket, submission.run).is_whole:
+        if self.ended or self._is_done(submission.run) or run_facts.load(world.bucket, submission.run).is_whole:
             return
         world.later(_AGAIN, lambda: self._produce(submission))
         world.act(f"producer {submission.key}", lambda: self._submit(submission))

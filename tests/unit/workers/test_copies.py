@@ -17,7 +17,7 @@ from promptmill.producers.cli.runs import portrait
 from promptmill.producers.copies import Requests
 from promptmill.producers.messages import VERSION, WITH_COPIES, decode_chunk
 from promptmill.producers.requests import Line, encode_lines, request_of
-from promptmill.workers import copies, facts, progress
+from promptmill.workers import copies, facts, progress, run_facts
 from promptmill.workers.copies import Copies
 from promptmill.workers.facts import Input, Plan, Settled
 from promptmill.workers.fakes import Script
@@ -213,7 +213,7 @@ def test_people_are_told_how_many_rows_have_the_answer_of_another(capsys: pytest
     run = station.mill.send(["say a", "say b", "say a"])
     station.mill.drive(run)
 
-    progress.write_anew(station.services.index, station.mill.bucket, facts.load(station.mill.bucket, run))
+    progress.write_anew(station.services.index, station.mill.bucket, run_facts.load(station.mill.bucket, run))
 
     assert (station.status.requests, station.status.succeeded, station.status.copies) == (3, 3, 1)
     Console().print(portrait(station.status))

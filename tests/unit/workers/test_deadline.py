@@ -5,7 +5,7 @@ import pytest
 from driver import RUN, Mill
 from promptmill.config import names
 from promptmill.producers.results import Error
-from promptmill.workers import facts, reconciling, steps
+from promptmill.workers import facts, reconciling, run_facts, steps
 from promptmill.workers.facts import Aborted
 from promptmill.workers.fakes import Script
 from promptmill.workers.steps.step import Step
@@ -29,7 +29,7 @@ def sweep(station: Station) -> list[str]:
 
 def cancel(station: Station) -> None:
     """Do as the task `cancel` does."""
-    steps.cancel.cancel(station.mill.bucket, station.mill.jobs, facts.load(station.mill.bucket, RUN))
+    steps.cancel.cancel(station.mill.bucket, station.mill.jobs, run_facts.load(station.mill.bucket, RUN))
 
 
 def test_a_run_goes_on_until_its_deadline_has_passed(station: Station) -> None:

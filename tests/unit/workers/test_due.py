@@ -14,8 +14,9 @@ from driver import RUN, Clock, Mill
 from promptmill.config.errors import Permanent, Transient
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.producers.results import Result
-from promptmill.workers.facts import Plan, RunFacts, ShardFacts, ShardPlan
+from promptmill.workers.facts import Plan, ShardPlan
 from promptmill.workers.fakes import Script
+from promptmill.workers.run_facts import RunFacts, ShardFacts
 from promptmill.workers.steps.due import missing_chunks, next_steps
 from promptmill.workers.steps.step import Step
 

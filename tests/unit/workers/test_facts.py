@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from driver import RUN, Mill
 from promptmill.config import names
 from promptmill.producers.messages import ChunkSize, Manifest, Seal
-from promptmill.workers import facts
-from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan, RunFacts, Settled, ShardFacts, ShardPlan
+from promptmill.workers import facts, run_facts
+from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan, Settled, ShardPlan
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.ports import Job
+from promptmill.workers.run_facts import RunFacts, ShardFacts
 from promptmill.workers.steps import collect
 from promptmill.workers.steps.step import Step, Wait
 
@@ -41,7 +42,7 @@ def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> N
     for name in ("input.jsonl", "output/x/predictions.jsonl", "results/00000.jsonl", "clock", "intent.json"):
         bucket.create(folder + name, b"")
 
-    known = facts.load(bucket, "r")
+    known = run_facts.load(bucket, "r")
 
     whole = ShardFacts(True, True, True, range(3), {part}, 0, delivered={(sink, part)}, again=True)
     assert known == RunFacts("r", chunks={chunk}, shards={(shard, attempt): whole})
@@ -57,7 +58,7 @@ def test_the_facts_of_a_run_are_its_own() -> None:
     bucket.create(names.report("r2"), b"{}")
     bucket.create(names.chunk("r2", 0), b"")
 
-    known = facts.load(bucket, "r")
+    known = run_facts.load(bucket, "r")
 
     assert (known.manifest, known.sealed, known.aborted, known.reported, known.chunks) == (
         manifest,
@@ -66,6 +67,35 @@ def test_the_facts_of_a_run_are_its_own() -> None:
         False,
         set(),
     )
+
+
+class CountingBucket(MemoryBucket):
+    """Remembers the names that were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names_read: list[str] = []
+
+    def read(self, name: str) -> bytes:
+        self.names_read.append(name)
+        return super().read(name)
+
+
+def test_a_reader_reads_a_fact_of_a_shard_once_and_a_new_one_in_its_place_again() -> None:
+    bucket = CountingBucket()
+    folder = names.shard("r", 0, 1)
+    facts.put(bucket, folder + "parts.json", Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
+    facts.put(bucket, folder + "settled.json", Settled([], Counts(), 0, 0.0, retried=1))
+    reader = run_facts.ShardReader(bucket)
+
+    first, again = (run_facts.load(bucket, "r", reader) for _ in range(2))
+
+    assert first == again == RunFacts("r", shards={(0, 1): ShardFacts(parts=range(3), files=0, again=True)})
+    assert bucket.names_read == [folder + "parts.json", folder + "settled.json"]
+
+    bucket.write(folder + "parts.json", facts.encode(Parts([], 0.0)))
+
+    assert run_facts.load(bucket, "r", reader).shards[0, 1].parts == range(0)
 
 
 def test_a_fact_that_is_there_stands() -> None:

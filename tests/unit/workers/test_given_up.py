@@ -5,7 +5,7 @@ import pytest
 
 from driver import RUN, Mill
 from promptmill.config import names
-from promptmill.workers import facts, lost, reconciling, steps
+from promptmill.workers import lost, reconciling, run_facts, steps
 from promptmill.workers.facts import Harvested
 from promptmill.workers.fakes import Script
 from promptmill.workers.fakes.output import response_of
@@ -22,7 +22,7 @@ def cancelled(*prompts: str, **mill: object) -> Station:
     station = Station(Mill(duration=3 * HOUR, **mill))  # type: ignore[arg-type]
     station.mill.jobs.ignore_cancellations()
     station.submit(station.mill.send(prompts or ["a", "b", "c"]))
-    steps.cancel.cancel(station.mill.bucket, station.mill.jobs, facts.load(station.mill.bucket, RUN))
+    steps.cancel.cancel(station.mill.bucket, station.mill.jobs, run_facts.load(station.mill.bucket, RUN))
     return station
 
 

@@ -22,7 +22,7 @@ from promptmill.config.errors import (
 from promptmill.producers import callbacks
 from promptmill.producers.ids import run_id
 from promptmill.producers.messages import CHUNK_VERSION, RUN_VERSION, Manifest, Seal, Signature, decode_chunk
-from promptmill.workers import dead, facts, public
+from promptmill.workers import dead, facts, public, run_facts
 from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
 from station import Station
 
@@ -50,7 +50,7 @@ def test_a_recorded_payload_means_what_it_meant() -> None:
         ("jsonl", "gs://acme/answers"),
         ("celery", "celery:shop.store"),
     ]
-    assert facts.load(station.mill.bucket, run).is_whole
+    assert run_facts.load(station.mill.bucket, run).is_whole
     assert station.status.requests == 2
 
 

@@ -19,7 +19,7 @@ from promptmill.producers.cli.runs import portrait
 from promptmill.producers.messages import RUN_VERSION, VERSION, Manifest, Signature
 from promptmill.producers.results import Result
 from promptmill.producers.status import Report
-from promptmill.workers import copies, facts, gc, progress, result_files, reuse, show
+from promptmill.workers import copies, facts, gc, progress, result_files, reuse, run_facts, show
 from promptmill.workers.facts import Input, Plan, Settled
 from promptmill.workers.fakes import MemoryBucket, Script
 from promptmill.workers.reuse import Reused
@@ -392,7 +392,7 @@ def test_people_are_told_how_many_rows_have_the_answer_of_an_earlier_run(capsys:
     drive(station.mill, "01jtest-before", say([1, 2]))
     drive(station.mill, RUN, say([1, 2, 3]), skip_done=True)
 
-    progress.write_anew(station.services.index, station.mill.bucket, facts.load(station.mill.bucket, RUN))
+    progress.write_anew(station.services.index, station.mill.bucket, run_facts.load(station.mill.bucket, RUN))
 
     assert (station.status.requests, station.status.succeeded, station.status.reused) == (3, 3, 2)
     Console().print(portrait(station.status))

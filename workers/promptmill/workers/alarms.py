@@ -7,9 +7,9 @@ import structlog
 from promptmill.config import names, spans
 from promptmill.config.settings import Settings
 from promptmill.workers import facts, progress
-from promptmill.workers.facts import RunFacts
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Job
+from promptmill.workers.run_facts import RunFacts
 from promptmill.workers.services import Services
 
 _log = structlog.get_logger(__name__)

@@ -1,14 +1,11 @@
 """The facts of a run: small objects, written once, from which everything that comes next follows."""
 
-import re
 import time
 from typing import TypeVar
 
 import msgspec
 import zstandard
 
-from promptmill.config import names
-from promptmill.producers.messages import Manifest, Seal
 from promptmill.producers.tokens import Tokens
 from promptmill.workers.money import Money
 from promptmill.workers.ports import Bucket, Job, Stored
@@ -266,85 +263,3 @@ def pack(rows: int) -> bytes:
 def unpack(data: bytes) -> int:
     """Unpack a bitmap."""
     return int.from_bytes(zstandard.decompress(data), "little") if data else 0
-
-
-class ShardFacts(msgspec.Struct):
-    """Which facts exist of a shard's attempt; ``parts`` are the numbers, ``files`` is how many of each there are to be."""
-
-    input: bool = False
-    job: bool = False
-    ended: bool = False
-    parts: range | None = None
-    parsed: set[int] = msgspec.field(default_factory=set)
-    files: int | None = None
-    again: bool = False
-    delivered: set[tuple[int, int]] = msgspec.field(default_factory=set)
-
-
-class RunFacts(msgspec.Struct):
-    """Which facts exist of a run; ``shards`` is by shard and attempt, and lacks those of which there is nothing yet."""
-
-    run: str
-    manifest: Manifest | None = None
-    chunks: set[int] = msgspec.field(default_factory=set)
-    sealed: int | None = None
-    plan: Plan | None = None
-    aborted: bool = False
-    cancelled: bool = False
-    reported: bool = False
-    shards: dict[tuple[int, int], ShardFacts] = msgspec.field(default_factory=dict)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every chunk that the seal speaks of is there."""
-        return self.sealed is not None and len(self.chunks) >= self.sealed
-
-
-_CHUNK = re.compile(r"chunks/(\d{8})")
-_SHARD = re.compile(
-    r"shards/(\d{4,})/(\d+)/(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
-)
-
-
-def load(bucket: Bucket, run: str) -> RunFacts:
-    """Return which facts of a run exist, from one listing and the few facts that say how many of something there are."""
-    facts = RunFacts(run)
-    folder = names.folder(run)
-    for stored in bucket.list(folder):
-        _note(facts, bucket, stored.name, stored.name.removeprefix(folder))
-    return facts
-
-
-def _note(facts: RunFacts, bucket: Bucket, name: str, place: str) -> None:
-    if found := _SHARD.fullmatch(place):
-        _note_shard(facts, bucket, name, found)
-    elif found := _CHUNK.fullmatch(place):
-        facts.chunks.add(int(found[1]))
-    elif place == "run.json":
-        facts.manifest = get(bucket, name, Manifest)
-    elif place == "seal.json":
-        facts.sealed = len(get(bucket, name, Seal).chunks)
-    elif place == "plan.json":
-        facts.plan = get(bucket, name, Plan)
-    elif place == "aborted.json":
-        facts.aborted = True
-    elif place == "cancelled.json":
-        facts.cancelled = True
-    elif place == "report.json":
-        facts.reported = True
-
-
-def _note_shard(facts: RunFacts, bucket: Bucket, name: str, found: re.Match[str]) -> None:
-    shard = facts.shards.setdefault((int(found[1]), int(found[2])), ShardFacts())
-    fact, parsed, sink, part = found[3], found[4], found[5], found[6]
-    if parsed:
-        shard.parsed.add(int(parsed))
-    elif sink:
-        shard.delivered.add((int(sink), int(part)))
-    elif fact == "parts":
-        shard.parts = get(bucket, name, Parts).numbers
-    elif fact == "settled":
-        settled = get(bucket, name, Settled)
-        shard.files, shard.again = len(settled.files), settled.retried > 0
-    else:
-        setattr(shard, fact, True)

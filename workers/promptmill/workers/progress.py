@@ -5,9 +5,10 @@ from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, Seal
 from promptmill.producers.status import ShardStatus
 from promptmill.workers import billing, facts
-from promptmill.workers.facts import Created, Ended, Harvested, Input, Plan, RunFacts, Settled
+from promptmill.workers.facts import Created, Ended, Harvested, Input, Plan, Settled
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
+from promptmill.workers.run_facts import RunFacts
 
 
 def ingested(index: Index, run: str, chunk: Chunk, seal: Seal | None) -> bool:

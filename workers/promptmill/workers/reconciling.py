@@ -9,10 +9,11 @@ from promptmill.config.errors import NotFound, Permanent
 from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
 from promptmill.workers import alarms, dead, facts, given_up, lost, pooling, progress, steps, watching
-from promptmill.workers.facts import Created, RunFacts
+from promptmill.workers.facts import Created
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
+from promptmill.workers.run_facts import RunFacts
 from promptmill.workers.services import Services, build
 from promptmill.workers.steps.step import Step
 
@@ -53,7 +54,7 @@ def _sweep_run(
 ) -> Iterator[Finding]:
     """Look at one run; what is none, or has facts that cannot be read, must not keep others from being looked at."""
     try:
-        known = facts.load(services.bucket, run)
+        known = services.known(run)
         if flow:
             watching.let_go(services, held, known)
         if (words := alarms.note_run(services, known)) and thorough:

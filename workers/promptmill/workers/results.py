@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from promptmill.config import names
 from promptmill.config.settings import Settings
-from promptmill.workers import facts
+from promptmill.workers import facts, run_facts
 from promptmill.workers.facts import Settled
 from promptmill.workers.kept import kept_lines
 from promptmill.workers.ports import Bucket
@@ -30,7 +30,7 @@ def late(settings: Settings, run: str) -> Iterator[bytes]:
 
 def lines(bucket: Bucket, run: str) -> Iterator[bytes]:
     """Yield the results of a run, one file of each shard at a time."""
-    known = facts.load(bucket, run)
+    known = run_facts.load(bucket, run)
     for (index, attempt), shard in sorted(known.shards.items()):
         if known.plan is None or shard.files is None:
             continue

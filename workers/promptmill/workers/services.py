@@ -12,10 +12,11 @@ from promptmill.producers.connection import Connection
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Signature, SinkSpec
 from promptmill.producers.pools import Collected, open_collected
-from promptmill.workers import calls
+from promptmill.workers import calls, run_facts
 from promptmill.workers.database import Database
 from promptmill.workers.notes import Notes
 from promptmill.workers.ports import BatchJobs, Bucket, Caller
+from promptmill.workers.run_facts import RunFacts, ShardReader
 from promptmill.workers.sinks import Sink, opening
 from promptmill.workers.sinks.opening import Ways
 from promptmill.workers.warehouse import Warehouse
@@ -40,6 +41,14 @@ class Services:
     def bucket(self) -> Bucket:
         """The bucket of this mill."""
         return self.open_bucket(self.settings.require("bucket"))
+
+    @cached_property
+    def _reader(self) -> ShardReader:
+        return ShardReader(self.bucket)
+
+    def known(self, run: str) -> RunFacts:
+        """Return which facts of a run exist."""
+        return run_facts.load(self.bucket, run, self._reader)
 
     @cached_property
     def collected(self) -> Collected:

@@ -13,10 +13,11 @@ from promptmill.config.urls import masked
 from promptmill.producers.messages import Manifest, Seal, SinkSpec, decode_chunk
 from promptmill.producers.requests import split_wire_key
 from promptmill.producers.results import Result
-from promptmill.workers import facts
-from promptmill.workers.facts import Created, Delivered, Ended, Parsed, ResultFile, RunFacts, Settled, ShardPlan
+from promptmill.workers import facts, run_facts
+from promptmill.workers.facts import Created, Delivered, Ended, Parsed, ResultFile, Settled, ShardPlan
 from promptmill.workers.kept import kept_results
 from promptmill.workers.ports import Bucket
+from promptmill.workers.run_facts import RunFacts
 from promptmill.workers.services import build
 from promptmill.workers.steps.due import FIRST_ATTEMPT
 from promptmill.workers.steps.shard import wanted_rows
@@ -33,7 +34,7 @@ def tell(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
     Chunks are read one by one until the key is found; a key that is a row's number is looked for there first. Of results
     only the part is read that has the row. Raises RunNotFound, PromptmillError when the run has no such key.
     """
-    known = facts.load(bucket, run)
+    known = run_facts.load(bucket, run)
     if known.manifest is None:
         raise RunNotFound(f"no run {run!r} is in the bucket")
     place = _find(bucket, known, key)

@@ -24,8 +24,8 @@ from promptmill.config.errors import (
 from promptmill.producers.messages import Manifest, decode_ingest
 from promptmill.producers.status import Report
 from promptmill.workers import facts, judging, pooling, progress, reconciling, steps, watching
-from promptmill.workers.facts import RunFacts
 from promptmill.workers.ports import Job
+from promptmill.workers.run_facts import RunFacts
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import allowed
 from promptmill.workers.stage import Stage
@@ -84,7 +84,7 @@ def cancel(self: Stage, run: str) -> None:
     """End a run with what it has."""
     _check(run)
     services = self.services
-    known = facts.load(services.bucket, run)
+    known = services.known(run)
     if known.reported:
         return
     asked = steps.cancel.cancel(services.bucket, services.jobs, known)
@@ -247,7 +247,7 @@ def harvest(self: Stage, run: str, index: int, attempt: int) -> None:
 def finish(self: Stage, run: str) -> None:
     """Write the report of a run that is all settled and delivered."""
     services = self.services
-    known = facts.load(services.bucket, run)
+    known = services.known(run)
     if steps.due.next_steps(known) != [Step("finish", run)]:
         return
 
@@ -267,7 +267,7 @@ def finish(self: Stage, run: str) -> None:
 def callback(self: Stage, run: str) -> None:
     """Send the caller's own tasks word of the end of a run that is reported."""
     services = self.services
-    known = facts.load(services.bucket, run)
+    known = services.known(run)
     if not known.reported:
         return
     if not _is_told(services, run):

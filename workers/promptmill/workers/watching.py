@@ -11,10 +11,11 @@ import structlog
 from promptmill.config import names
 from promptmill.config.errors import Transient
 from promptmill.workers import alarms, beside, facts, progress
-from promptmill.workers.facts import Created, Ended, RunFacts
+from promptmill.workers.facts import Created, Ended
 from promptmill.workers.flow import Flow
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Job
+from promptmill.workers.run_facts import RunFacts
 from promptmill.workers.services import Services
 from promptmill.workers.steps import cancel, poll, submit
 from promptmill.workers.steps.step import Step, Wait

@@ -5,8 +5,9 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.workers import facts
-from promptmill.workers.facts import Cancelled, Created, Ended, RunFacts
+from promptmill.workers.facts import Cancelled, Created, Ended
 from promptmill.workers.ports import BatchJobs, Bucket, Job
+from promptmill.workers.run_facts import RunFacts
 from promptmill.workers.steps import ingest
 
 DEADLINE = "DEADLINE_EXCEEDED"

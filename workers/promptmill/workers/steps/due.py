@@ -1,6 +1,6 @@
 """From the facts of a run to what is to be done next: the one function behind recovery and every join."""
 
-from promptmill.workers.facts import RunFacts, ShardFacts
+from promptmill.workers.run_facts import RunFacts, ShardFacts
 from promptmill.workers.steps import callback
 from promptmill.workers.steps.step import Step
 

@@ -1,0 +1,120 @@
+"""Which facts of a run exist, as one listing tells: what is due follows from that."""
+
+import functools
+import re
+
+import msgspec
+
+from promptmill.config import names
+from promptmill.producers.messages import Manifest, Seal
+from promptmill.workers import facts
+from promptmill.workers.facts import Parts, Plan, Settled
+from promptmill.workers.ports import Bucket, Stored
+
+
+class ShardFacts(msgspec.Struct):
+    """Which facts exist of a shard's attempt; ``parts`` are the numbers, ``files`` is how many of each there are to be."""
+
+    input: bool = False
+    job: bool = False
+    ended: bool = False
+    parts: range | None = None
+    parsed: set[int] = msgspec.field(default_factory=set)
+    files: int | None = None
+    again: bool = False
+    delivered: set[tuple[int, int]] = msgspec.field(default_factory=set)
+
+
+class RunFacts(msgspec.Struct):
+    """Which facts exist of a run; ``shards`` is by shard and attempt, and lacks those of which there is nothing yet."""
+
+    run: str
+    manifest: Manifest | None = None
+    chunks: set[int] = msgspec.field(default_factory=set)
+    sealed: int | None = None
+    plan: Plan | None = None
+    aborted: bool = False
+    cancelled: bool = False
+    reported: bool = False
+    shards: dict[tuple[int, int], ShardFacts] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every chunk that the seal speaks of is there."""
+        return self.sealed is not None and len(self.chunks) >= self.sealed
+
+
+class ShardReader:
+    """Reads those facts of shards that say how many of something there are to be, each generation of them once.
+
+    A fact never changes, and a look at a run of a thousand shards would read two thousand of them again.
+    """
+
+    _MOST = 20_000
+    """Facts of each kind that are kept in mind, some 200 bytes each."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        @functools.lru_cache(self._MOST)
+        def parts(name: str, _generation: int) -> range:
+            return facts.get(bucket, name, Parts).numbers
+
+        @functools.lru_cache(self._MOST)
+        def settled(name: str, _generation: int) -> tuple[int, bool]:
+            found = facts.get(bucket, name, Settled)
+            return len(found.files), found.retried > 0
+
+        self.parts, self.settled = parts, settled
+
+
+_CHUNK = re.compile(r"chunks/(\d{8})")
+_SHARD = re.compile(
+    r"shards/(\d{4,})/(\d+)/(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
+)
+
+
+def load(bucket: Bucket, run: str, reader: ShardReader | None = None) -> RunFacts:
+    """Return which facts of a run exist, from one listing and the few facts that say how many of something there are.
+
+    A ``reader`` that looked at the run before spares reading most of them.
+    """
+    known, reader = RunFacts(run), reader or ShardReader(bucket)
+    folder = names.folder(run)
+    for stored in bucket.list(folder):
+        place = stored.name.removeprefix(folder)
+        if found := _SHARD.fullmatch(place):
+            _note_shard(known, reader, stored, found)
+        else:
+            _note(known, bucket, stored.name, place)
+    return known
+
+
+def _note(known: RunFacts, bucket: Bucket, name: str, place: str) -> None:
+    if found := _CHUNK.fullmatch(place):
+        known.chunks.add(int(found[1]))
+    elif place == "run.json":
+        known.manifest = facts.get(bucket, name, Manifest)
+    elif place == "seal.json":
+        known.sealed = len(facts.get(bucket, name, Seal).chunks)
+    elif place == "plan.json":
+        known.plan = facts.get(bucket, name, Plan)
+    elif place == "aborted.json":
+        known.aborted = True
+    elif place == "cancelled.json":
+        known.cancelled = True
+    elif place == "report.json":
+        known.reported = True
+
+
+def _note_shard(known: RunFacts, reader: ShardReader, stored: Stored, found: re.Match[str]) -> None:
+    shard = known.shards.setdefault((int(found[1]), int(found[2])), ShardFacts())
+    fact, parsed, sink, part = found[3], found[4], found[5], found[6]
+    if parsed:
+        shard.parsed.add(int(parsed))
+    elif sink:
+        shard.delivered.add((int(sink), int(part)))
+    elif fact == "parts":
+        shard.parts = reader.parts(stored.name, stored.generation)
+    elif fact == "settled":
+        shard.files, shard.again = reader.settled(stored.name, stored.generation)
+    else:
+        setattr(shard, fact, True)
