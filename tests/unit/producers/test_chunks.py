@@ -22,7 +22,7 @@ LINES = st.lists(st.tuples(st.integers(1, 200), st.booleans()), max_size=60).map
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LINES, st.integers(1, 500))
 def test_every_line_is_in_one_chunk_in_order_and_no_chunk_is_too_large(lines: list[Line], max_bytes: int) -> None:
     chunks = list(cut(lines, max_bytes))

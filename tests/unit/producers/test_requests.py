@@ -35,7 +35,7 @@ def encode(*prompts: Any, limit: int = LIMIT) -> list[Line]:
     return list(encode_lines(RUN, prompts, limit))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(PROMPTS, max_size=8))
 def test_every_prompt_becomes_one_line_of_json_with_its_row_and_key(prompts: list[Any]) -> None:
     lines = encode(*prompts)

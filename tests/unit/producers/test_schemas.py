@@ -182,7 +182,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SCHEMAS)
 def test_every_schema_is_refused_or_passes_the_importer(schema: dict[str, Any]) -> None:
     try:

@@ -18,7 +18,7 @@ import polars
 import pyarrow
 import pyarrow.dataset
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -45,7 +45,6 @@ def written(path: Path, data: bytes) -> Path:
     return path
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_csv_comes_back_as_the_standard_library_wrote_it(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

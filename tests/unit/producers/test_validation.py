@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from promptmill.config.errors import InvalidRequest
@@ -15,7 +15,6 @@ from promptmill.producers.validation import MOST_KEPT, validate
 LIMIT = 10_000
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "", {"prompt": "x"}, {"prompt": 7}, {"reqest": 1}, {"prompt": "x" * LIMIT}])))
 def test_what_is_found_is_what_submitting_refuses(prompts: list[Any]) -> None:
     refused = [line for line in encode_lines("01jtest", prompts, LIMIT) if line.refusal]

@@ -44,7 +44,7 @@ def asked(mill: Mill, shard: int, attempt: int) -> list[bytes]:
     return mill.bucket.read(names.shard(RUN, shard, attempt) + "input.jsonl").splitlines()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.integers(1, 20), st.integers(0, 2**32), st.integers(1, 3), st.booleans())
 def test_every_key_has_one_result_and_no_job_is_asked_the_same_twice(
     rows: list[tuple[int, int]], max_requests: int, seed: int, max_attempts: int, keys: bool

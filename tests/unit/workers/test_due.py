@@ -105,7 +105,7 @@ MILLS = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(mill=MILLS, prompts=PROMPTS, seed=st.integers(0, 1000), troubles=st.lists(st.sampled_from("lot"), max_size=3))
 def test_a_run_in_which_steps_come_in_any_order_late_and_twice_ends_in_a_report_that_adds_up(
     mill: Mill, prompts: list[object], seed: int, troubles: list[str]

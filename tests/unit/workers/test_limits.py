@@ -221,7 +221,7 @@ def test_a_plan_that_is_there_stands_whatever_the_limit_is_now() -> None:
     assert steps.plan.plan(there.bucket, RUN, 10, 1 << 24, 1e-9, known) == made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from(["say", "cut"]), st.integers(1, 300)), min_size=1, max_size=12),
     st.lists(st.integers(0, 11), max_size=6),
@@ -281,7 +281,7 @@ def test_an_amount_is_never_shown_as_less() -> None:
     assert usd(2 * DOLLAR + 1) == "$2.01"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 11), max_size=5),
     st.lists(st.integers(0, 11), max_size=5),

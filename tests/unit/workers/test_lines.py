@@ -35,7 +35,7 @@ def numbered(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(held=st.lists(CONTENT, max_size=12), final=st.booleans(), part_bytes=st.integers(1, 700))
 @example(held=[], final=False, part_bytes=1)
 @example(held=[b"a"], final=False, part_bytes=1)

@@ -149,7 +149,7 @@ OUTCOMES = st.lists(st.tuples(st.integers(1, ROWS), st.sampled_from(["good", "ba
 BAD = {"bad": {"finish": "SAFETY"}, "passing": {"status": 'x: {"error": {"code": 503}}'}, "good": {}}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(OUTCOMES)
 def test_every_line_is_counted_as_exactly_one_thing(outcomes: list[tuple[int, str]]) -> None:
     data = [b"{" if kind == "noise" else json.dumps(line(row, **BAD[kind])).encode() for row, kind in outcomes]

@@ -52,7 +52,7 @@ def asked(mill: Mill, run: str) -> list[bytes]:
     return [line for uri in uris for line in mill.bucket.read(uri.removeprefix(mill.bucket.url + "/")).splitlines()]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(TEXTS, TEXTS, LIMITS, LIMITS, st.integers(0, 2**32), st.integers(1, 3))
 def test_a_row_is_asked_again_only_if_no_earlier_run_has_its_answer(
     before: list[int], after: list[int], shards_before: int, shards_after: int, seed: int, max_attempts: int

@@ -152,7 +152,7 @@ def test_a_row_that_a_job_did_not_come_to_says_how_the_job_ended(state: str, cod
     assert error == Error(reason, "the job's output has no row for this request" if reason == "MISSING_ROW" else "why")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     missing=st.frozensets(st.integers(0, 11)), duplicated=st.frozensets(st.integers(0, 11)),
     statuses=st.dictionaries(st.integers(0, 11), st.sampled_from(["Quota: {}", "x"])), files=st.integers(1, 4),
