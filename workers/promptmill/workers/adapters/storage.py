@@ -52,11 +52,20 @@ def open_client(project: str) -> Any:
     # The library would ask for the bucket's metadata in a thread of its own, for traces, and needs a permission for it.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     try:
-        return Client(project=project or None)
+        client: Any = Client(project=project or None)
     except DefaultCredentialsError as error:
         raise ConfigurationError(
             "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
         ) from error
+    _heed_environment_now(client._http, client.api_endpoint)
+    return client
+
+
+def _heed_environment_now(session: Any, url: str) -> None:
+    """Take proxies and certificates from the environment once: requests goes through all of it for every call."""
+    found = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.verify, session.cert = found["proxies"], found["verify"], found["cert"]
+    session.trust_env = False
 
 
 class StorageBucket:
