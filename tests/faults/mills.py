@@ -69,12 +69,14 @@ _PRELOADED = [
     *(
         "faults.crashing",
         "promptmill.workers.tasks",
+        "promptmill.workers.public",
         "celery.bin.celery",
-        "celery.apps.worker",
-        "celery.worker.consumer",
+        "kombu.transport.redis",
     ),
-    *("celery.concurrency.solo", "celery.concurrency.prefork", "kombu.transport.redis", "genai_prices.data_snapshot"),
+    *(f"celery.{name}" for name in ("apps.worker", "worker.consumer", "concurrency.solo", "concurrency.prefork")),
+    *(f"celery.app.{name}" for name in ("amqp", "control", "events", "log")),
     *(f"promptmill.workers.adapters.{name}" for name in ("storage", "vertex", "bigquery", "postgres", "web", "calls")),
+    *("genai_prices.data", "jsonschema_rs"),
 ]
 _forks = multiprocessing.get_context("forkserver")
 
