@@ -10,6 +10,18 @@ from proxy import HttpProxy
 from stack import SERVERS, Site, running, surroundings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` the tests of a file share a process, and its servers; mutations need none, and come last."""
+    items.sort(key=_is_mutation)
+    for item in items:
+        if not _is_mutation(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _is_mutation(item: pytest.Item) -> bool:
+    return item.path.stem == "test_mutations"
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Redis, storage and the emulator, in whose environment the tests run."""
