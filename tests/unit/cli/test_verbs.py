@@ -16,7 +16,7 @@ from promptmill.producers.cli.app import app
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
 VERBS += ["validate", "estimate", "costs", "models", "config", "cancel", "reconcile", "dead-letters", "lost-jobs"]
-VERBS += ["show", "retry", "gc"]
+VERBS += ["show", "retry", "gc", "collect", "pooled"]
 SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
 NOBODY = "redis://127.0.0.1:1/0"
 

@@ -10,6 +10,7 @@ from promptmill.config.errors import PromptmillError
 from promptmill.producers.cli import (
     answers,
     cancel,
+    collect,
     config,
     costs,
     dead_letters,
@@ -74,7 +75,7 @@ def promptmill(
 
 
 for verbs in (
-    *(demo, submit, validate, estimate, costs, runs, watch, answers, show, cancel, retry, stack, processes),
+    *(demo, submit, collect, validate, estimate, costs, runs, watch, answers, show, cancel, retry, stack, processes),
     *(doctor, config, reconcile, dead_letters, lost_jobs, gc),
 ):
     verbs.add_to(app)

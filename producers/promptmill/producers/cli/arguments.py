@@ -42,6 +42,35 @@ Config = Annotated[
 ]
 
 
+def label(text: str) -> str:
+    """Check an option that is ``name=value``."""
+    if not text.partition("=")[0] or "=" not in text:
+        raise typer.BadParameter(f"{text!r} is not name=value")
+    return text
+
+
+def mapping_of(labels: list[str] | None) -> dict[str, str]:
+    """Return options that are ``name=value`` as a mapping."""
+    return {name: value for name, _, value in (text.partition("=") for text in labels or ())}
+
+
+Model = Annotated[str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="K=V", parser=label, help="A label; may be repeated.")
+]
+Sinks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE",
+        help="gs://bucket/folder/, a file, bq://project.dataset.table, postgres:NAME#table or webhook:NAME; repeatable.",
+    ),
+]
+ResponseSchema = Annotated[
+    str,
+    typer.Option(metavar="FILE.json|MODULE:MODEL", help="What answers must fit: a JSON schema, or a pydantic model."),
+]
+
+
 def callback(text: str) -> dict[str, Any]:
     """Parse an option ``task`` or ``task@queue`` into a signature."""
     task, at, queue = text.partition("@")
@@ -109,13 +138,6 @@ def span(text: str | float) -> float:
         return spans.parse(str(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def label(text: str) -> str:
-    """Check an option that is ``name=value``."""
-    if not text.partition("=")[0] or "=" not in text:
-        raise typer.BadParameter(f"{text!r} is not name=value")
-    return text
 
 
 def moment(seconds: float) -> str:

@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 def estimate(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file as for submit, or - for stdin.")] = "",
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
-    model: Annotated[str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")] = None,
+    model: arguments.Model = None,
     response_schema: Annotated[
         str,
         typer.Option(metavar="FILE.json|MODULE:MODEL", help="What answers must fit, which every request then holds."),

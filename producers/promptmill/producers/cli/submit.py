@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptmill.producers.cli import arguments, exits, output, progress, schema_option, words
-from promptmill.producers.cli.arguments import label, span
+from promptmill.producers.cli.arguments import span
 
 if TYPE_CHECKING:
     from promptmill.producers import Promptmill, Run
@@ -25,18 +25,10 @@ def add_to(app: typer.Typer) -> None:
 def submit(
     file: arguments.File = "",
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
-    model: Annotated[str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")] = None,
+    model: arguments.Model = None,
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
-    labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="K=V", parser=label, help="A label; may be repeated.")
-    ] = None,
-    sink: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PLACE",
-            help="gs://bucket/folder/, a file, bq://project.dataset.table, postgres:NAME#table or webhook:NAME; repeatable.",
-        ),
-    ] = None,
+    labels: arguments.Labels = None,
+    sink: arguments.Sinks = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sending the same again with the same key makes no second run.")
     ] = None,
@@ -46,12 +38,7 @@ def submit(
     retry_max_tokens: Annotated[
         int, typer.Option(metavar="TOKENS", min=0, help="Try cut off answers again, with this as maxOutputTokens.")
     ] = 0,
-    response_schema: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE.json|MODULE:MODEL", help="What answers must fit: a JSON schema, or a pydantic model."
-        ),
-    ] = "",
+    response_schema: arguments.ResponseSchema = "",
     retry_schema_invalid: Annotated[
         bool,
         typer.Option(
@@ -188,7 +175,7 @@ def _send(
         progress.sending(output.to_stderr()) as on_sent,
     ):
         run = sent(mill)(
-            labels=dict(_split(text) for text in labels),
+            labels=arguments.mapping_of(labels),
             sinks=[sinks.at(place) for place in places],
             idempotency_key=key,
             on_refused=refusals.note,
@@ -197,11 +184,6 @@ def _send(
         )
     refusals.tell()
     return run
-
-
-def _split(label: str) -> tuple[str, str]:
-    name, _, value = label.partition("=")
-    return name, value
 
 
 class Refusals:
