@@ -33,7 +33,7 @@ test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit
 
 test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
-	@$(BIN)/pytest -q -n 3 --dist loadgroup --no-loadscope-reorder tests/faults
+	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests/faults
 
 soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800
 	@cd tests && ../$(BIN)/python -m faults.soak --seconds $(or $(SECONDS),600)

@@ -1,25 +1,38 @@
 """Servers for the fault tests; the workers are the tests' own."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faults.mills import Mills
 from faults.outlets import Outlets, outlets
+from faults.turns import Turns
 from proxy import HttpProxy
 from stack import SERVERS, Site, running, surroundings
 
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` the tests of a file share a process, and its servers; mutations need none, and come last."""
-    items.sort(key=_is_mutation)
-    for item in items:
-        if not _is_mutation(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Have mutations, which fit in anywhere, come last."""
+    items.sort(key=lambda item: _is_mutation(item.nodeid))
 
 
-def _is_mutation(item: pytest.Item) -> bool:
-    return item.path.stem == "test_mutations"
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileScheduling":
+    """Have the tests of a file share a process, and so its servers, but for mutations, which need none."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if _is_mutation(nodeid) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
+def _is_mutation(nodeid: str) -> bool:
+    return "test_mutations.py" in nodeid
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +43,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def mills(servers: Site, tmp_path_factory: pytest.TempPathFactory) -> Mills:
+def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
+    """The turns at the processors of this machine."""
+    return Turns(tmp_path_factory.getbasetemp().parent)
+
+
+@pytest.fixture(scope="session")
+def mills(servers: Site, turns: Turns, tmp_path_factory: pytest.TempPathFactory) -> Mills:
     """Mills on these servers."""
-    return Mills(servers, tmp_path_factory.mktemp("mills"))
+    return Mills(servers, tmp_path_factory.mktemp("mills"), turns)
 
 
 @pytest.fixture

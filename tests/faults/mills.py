@@ -4,7 +4,6 @@ Each has a Redis database and a folder of the bucket for itself, so that no faul
 forked from a process that has imported everything, or starting them would take most of the time.
 """
 
-import fcntl
 import multiprocessing
 import os
 import queue
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import psutil
@@ -30,6 +29,7 @@ from celery import Celery
 from deadline import until
 from faults.crashing import STRUCK, Crash, Plan, Pool, work
 from faults.invariants import observe, violations
+from faults.turns import BESIDE, Turns
 from promptmill.config.errors import PromptmillError
 from promptmill.config.queues import POLL
 from promptmill.producers import Promptmill, Result, Run, sinks
@@ -39,10 +39,6 @@ from proxy import HttpProxy
 from stack import MODEL, Site, read_results, surroundings
 
 DATABASES = 16
-BESIDE = 12
-"""How many mills of all sweeps are at work beside each other: more of them only wait longer for a processor."""
-TURN = 0.2
-"""Seconds between two looks for a free place among them."""
 BEAT = 2.0
 """Seconds between two sweeps, which are most of what a small mill does."""
 LOOK = 1.0
@@ -90,6 +86,7 @@ class Mills:
 
     site: Site
     directory: Path
+    turns: Turns
     databases: "queue.Queue[int]" = field(default_factory=queue.Queue)
 
     def __post_init__(self) -> None:
@@ -103,20 +100,11 @@ class Mills:
         """Do some work at each place, many beside each other, be they of this sweep or of another on this machine."""
 
         def in_turn(place: Place) -> Found:
-            with self._turn():
+            with self.turns.one():
                 return work(place)
 
         with ThreadPoolExecutor(BESIDE) as threads:
             return list(threads.map(in_turn, places))
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One of the places for mills at work, which all processes of a test session share."""
-        turns = [self.directory.parent.parent / f"turn{number}.lock" for number in range(BESIDE)]
-        while not (held := next(filter(None, map(_locked, turns)), None)):
-            time.sleep(TURN)
-        with held:
-            yield
 
     @contextmanager
     def mill(self, name: str, settings: Mapping[str, str] | None = None) -> Iterator["Mill"]:
@@ -290,17 +278,6 @@ class Mill:
             status = str(error)
         logs = [log.read_text()[-1500:] for log in sorted(self.folder.glob("*.log"))]
         return "\n".join([status, *logs])
-
-
-def _locked(path: Path) -> IO[str] | None:
-    """The open file, which nobody else locks until it is closed; None when somebody does."""
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def behind(proxy: HttpProxy) -> dict[str, str]:

@@ -13,6 +13,7 @@ from celery import Celery
 
 from collecting import answered, collect, pooled
 from deadline import until
+from faults.turns import Turns
 from promptmill.config.queues import JOBS
 from promptmill.producers import Promptmill, Run
 from promptmill.producers.status import END_STATES
@@ -46,7 +47,7 @@ def quick(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_and_loses_none(
-    slow_to_create: Site,
+    slow_to_create: Site, turns: Turns
 ) -> None:
     """Open jobs cost no message at all; a submit that waits for its turn is one that its worker holds."""
     url = slow_to_create.environment["CELERY_BROKER_URL"]
@@ -57,7 +58,8 @@ def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_
             sender.send_task("promptmill.submit", args=args, task_id=step, queue=JOBS)
         until(lambda: not broker.llen(JOBS), LIFE, "a worker that has taken them all")
         held: Any = broker.hlen("promptmill.unacked")
-        seconds = stop(slow_to_create, "poll")
+        with turns.all():
+            seconds = stop(slow_to_create, "poll")
         until(lambda: waiting(broker) >= WAITING - TURNS, LIFE, "all submits in the queue, or with the next worker")
 
     print(f"{held} submits held; stopped {seconds:.1f} s after SIGTERM")  # noqa: T201 - a measurement
