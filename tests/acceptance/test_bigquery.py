@@ -1,5 +1,6 @@
 """Tables of BigQuery in and out, through the whole stack: what a user with a table does."""
 
+import json
 import os
 import re
 import subprocess
@@ -136,6 +137,28 @@ def test_rows_that_fail_for_a_while_are_tried_again_through_tables_of_their_own(
 
     assert status.succeeded == 9
     assert {row["attempt"] for row in rows(warehouse, answers).values()} == {1, 2}
+
+
+def test_what_has_failed_is_sent_again_through_tables_too_and_its_story_is_told(
+    warehouse: BigQuery, bigquery_site: Site, requests: Table
+) -> None:
+    bigquery_site.fault("output", "error", count=2, code=400, message="refused")
+    run = Promptmill().submit_table(requests.url, output=new_table().url, key="id", model="gemini-3.8-flash")
+    run.wait(PATIENCE)
+    failed = {result.key for result in run.failures() if result.error and result.error.message == "refused"}
+    assert len(failed) == 2, list(run.failures())
+
+    again = run.retry()
+
+    assert again.wait(PATIENCE).state == "succeeded"
+    assert {result.key for result in again.results()} == failed
+    assert tables_of(warehouse, again.id)
+    key = min(failed)
+    before, after = (
+        json.loads(bigquery_site.cli("show", one.id, key, "--format", "json").stdout) for one in (run, again)
+    )
+    assert [before["state"], after["state"]] == ["failed", "succeeded"]
+    assert before["request"]["contents"] == after["request"]["contents"]
 
 
 def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key(

@@ -23,7 +23,7 @@ class Turns:
     @contextmanager
     def one(self) -> Iterator[None]:
         """Hold a turn, as soon as one is free."""
-        while not (held := next(filter(None, map(_locked, self._paths)), None)):
+        while not (held := self._free()):
             time.sleep(_AGAIN)
         with held:
             yield
@@ -32,9 +32,19 @@ class Turns:
     def all(self) -> Iterator[None]:
         """Hold all turns, for what is measured in seconds: whoever has one ends first, and no other begins."""
         with ExitStack() as stack:
-            for path in self._paths:
+            for path in (self._gate, *self._paths):
                 fcntl.flock(stack.enter_context(path.open("w")), fcntl.LOCK_EX)
             yield
+
+    def _free(self) -> IO[str] | None:
+        """A turn that is free, locked; none while somebody waits for all."""
+        with self._gate.open("w") as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+            return next(filter(None, map(_locked, self._paths)), None)
+
+    @property
+    def _gate(self) -> Path:
+        return self.folder / "turns.lock"
 
     @property
     def _paths(self) -> list[Path]:
