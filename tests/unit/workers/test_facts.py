@@ -16,6 +16,7 @@ from promptmill.workers.ports import Job
 from promptmill.workers.run_facts import RunFacts, ShardFacts
 from promptmill.workers.steps import collect
 from promptmill.workers.steps.step import Step, Wait
+from station import Station
 
 EMPTY = Parsed(Counts(), b"", b"", b"", 0, [], 0.0)
 
@@ -81,21 +82,22 @@ class CountingBucket(MemoryBucket):
         return super().read(name)
 
 
-def test_a_reader_reads_a_fact_of_a_shard_once_and_a_new_one_in_its_place_again() -> None:
-    bucket = CountingBucket()
+def test_workers_read_a_fact_of_a_shard_once_and_a_new_one_in_its_place_again() -> None:
+    mill, bucket = Mill(), CountingBucket()
+    mill.bucket = bucket
+    services = Station(mill).services
     folder = names.shard("r", 0, 1)
     facts.put(bucket, folder + "parts.json", Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
     facts.put(bucket, folder + "settled.json", Settled([], Counts(), 0, 0.0, retried=1))
-    reader = run_facts.ShardReader(bucket)
 
-    first, again = (run_facts.load(bucket, "r", reader) for _ in range(2))
+    first, again = (services.known("r") for _ in range(2))
 
     assert first == again == RunFacts("r", shards={(0, 1): ShardFacts(parts=range(3), files=0, again=True)})
     assert bucket.names_read == [folder + "parts.json", folder + "settled.json"]
 
     bucket.write(folder + "parts.json", facts.encode(Parts([], 0.0)))
 
-    assert run_facts.load(bucket, "r", reader).shards[0, 1].parts == range(0)
+    assert services.known("r").shards[0, 1].parts == range(0)
 
 
 def test_a_fact_that_is_there_stands() -> None:
