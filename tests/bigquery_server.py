@@ -80,21 +80,8 @@ def _make(found: str, python: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
     shutil.rmtree(_HOME / "venv", ignore_errors=True)
     subprocess.run([uv, "venv", "--quiet", "--python", found, _HOME / "venv"], check=True)
-    subprocess.run(
-        [
-            uv,
-            "pip",
-            "sync",
-            "--quiet",
-            "--compile-bytecode",
-            "--system-certs",
-            "--require-hashes",
-            "--python",
-            python,
-            _LOCK,
-        ],
-        check=True,
-    )
+    flags = ["--quiet", "--compile-bytecode", "--system-certs", "--require-hashes"]
+    subprocess.run([uv, "pip", "sync", *flags, "--python", python, _LOCK], check=True)
     subprocess.run([python, "-c", _INSTALL, *_EXTENSIONS], env=os.environ | {"HOME": str(_HOME)}, check=True)
 
 

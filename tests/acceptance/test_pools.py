@@ -1,7 +1,5 @@
 """Single prompts of many callers make a few runs; a stream of requests makes one."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,27 +59,22 @@ def test_prompts_of_many_callers_are_answered_once_each_in_a_few_runs(mill: Prom
     assert {run.status.name for run in runs} == {"many"}
 
 
-def test_the_command_line_sends_single_prompts_and_finds_the_run_they_are_in(mill: Promptmill) -> None:
-    first = typed("collect", "Say one", "--pool", "typed", "--key", "t-1", "--label", "team=growth")
-    second = typed("collect", "-", "--pool", "typed", "--label", "team=growth", stdin="Say two")
+def test_the_command_line_sends_single_prompts_and_finds_the_run_they_are_in(pools: Site, mill: Promptmill) -> None:
+    first = pools.cli("collect", "Say one", "--pool", "typed", "--key", "t-1", "--label", "team=growth")
+    second = pools.cli("collect", "-", "--pool", "typed", "--label", "team=growth", stdin="Say two")
     assert first.stdout == "t-1\n"
     keys = ["t-1", second.stdout.strip()]
 
-    early = typed("pooled", "nobody", "--pool", "typed")
+    early = pools.cli("pooled", "nobody", "--pool", "typed")
     assert (early.returncode, early.stdout) == (1, "")
     assert "has a request with key 'nobody' yet" in early.stderr
     for key in keys:
         found(mill, "typed", key)
 
-    runs = [typed("pooled", key, "--pool", "typed").stdout.strip() for key in keys]
+    runs = [pools.cli("pooled", key, "--pool", "typed").stdout.strip() for key in keys]
     assert runs == [found(mill, "typed", key).id for key in keys]
     assert {run.status.labels["team"] for run in runs_of(mill, "typed")} == {"growth"}
     assert answered(runs_of(mill, "typed")) == sorted(keys)
-
-
-def typed(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def test_a_call_that_is_repeated_counts_once_and_other_content_with_its_key_goes_into_the_next_run(

@@ -62,17 +62,15 @@ QUICK = {
 
 _TESTS = Path(__file__).parents[1]
 _PRELOADED = [
-    *(
-        "faults.crashing",
-        "promptmill.workers.tasks",
-        "promptmill.workers.public",
-        "celery.bin.celery",
-        "kombu.transport.redis",
-    ),
-    *(f"celery.{name}" for name in ("apps.worker", "worker.consumer", "concurrency.solo", "concurrency.prefork")),
-    *(f"celery.app.{name}" for name in ("amqp", "control", "events", "log")),
+    "faults.crashing",
+    *(f"promptmill.workers.{name}" for name in ("tasks", "public")),
     *(f"promptmill.workers.adapters.{name}" for name in ("storage", "vertex", "bigquery", "postgres", "web", "calls")),
-    *("genai_prices.data", "jsonschema_rs"),
+    *(f"celery.{name}" for name in ("bin.celery", "apps.worker", "worker.consumer")),
+    *(f"celery.concurrency.{name}" for name in ("solo", "prefork")),
+    *(f"celery.app.{name}" for name in ("amqp", "control", "events", "log")),
+    "kombu.transport.redis",
+    "genai_prices.data",
+    "jsonschema_rs",
 ]
 _forks = multiprocessing.get_context("forkserver")
 
