@@ -66,6 +66,13 @@ def test_a_step_that_ended_too_soon_is_sent_again_by_a_sweep(place: Place) -> No
     assert place.sent == [FINISH.id] * 2
 
 
+def test_a_step_that_a_sweep_sent_just_now_is_not_sent_again_by_the_step_before_it(place: Place) -> None:
+    place.flow.enqueue_stalled([FINISH])
+    place.flow.enqueue([FINISH])
+
+    assert place.sent == [FINISH.id]
+
+
 def test_a_step_that_was_sent_a_while_ago_is_sent_again_since_its_message_may_be_lost(place: Place) -> None:
     place.flow.enqueue([FINISH])
     place.now += TIMES.fetched + 0.1

@@ -56,7 +56,7 @@ class Flow:
         """Send those steps that nobody is known to be at, and return them."""
         stalled = [step for step in steps if self._notes.claim(step.id, _QUEUED) or self._went_missing(step)]
         for step in stalled:
-            self._notes.queue(step.id, _QUEUED)
+            self._notes.queue(step.id, _QUEUED, self._takeover.fetched)
             self._send_step(step)
         return stalled
 

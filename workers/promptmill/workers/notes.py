@@ -59,13 +59,15 @@ class Notes:
         with self._answering() as r:
             return bool(r.set(_step(step), "queued", nx=True, px=int(seconds * 1000)))
 
-    def queue(self, step: str, seconds: float) -> None:
-        """Note that a step is in a queue, for the next ``seconds``, whatever was noted before."""
-        with self._answering() as r:
-            r.set(_step(step), "queued", px=int(seconds * 1000))
+    def queue(self, step: str, seconds: float, sent: float) -> None:
+        """Note that a step is in a queue, for the next ``seconds``, whatever was noted before, and ``sent`` just now."""
+        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+            pipe.set(_step(step), "queued", px=int(seconds * 1000))
+            pipe.set(_sent(step), "sent", px=int(sent * 1000))
+            pipe.execute()
 
     def queue_once(self, step: str, seconds: float, once_in: float) -> bool:
-        """As ``queue``, but only once in so many seconds; False when it was done before, whatever came of the step."""
+        """As ``queue``, but only once in so many seconds; False when it was sent before, whatever came of the step."""
         script = """
             if not redis.call('set', KEYS[2], 'sent', 'nx', 'px', ARGV[2]) then return 0 end
             redis.call('set', KEYS[1], 'queued', 'px', ARGV[1])
@@ -73,12 +75,12 @@ class Notes:
         """
         times = int(seconds * 1000), int(once_in * 1000)
         with self._answering() as r:
-            return bool(r.eval(script, 2, f"{PREFIX}step:{step}", f"{PREFIX}sent:{step}", *times))
+            return bool(r.eval(script, 2, _step(step), _sent(step), *times))
 
     def forget(self, step: str) -> None:
         """Forget that a step is in a queue: it could not be sent."""
         with self._answering() as r:
-            r.delete(f"{PREFIX}step:{step}", f"{PREFIX}sent:{step}")
+            r.delete(_step(step), _sent(step))
 
     def left_in_queue(self, step: str) -> float | None:
         """Return for how many seconds more a step's note says that it is in a queue; None when it does not say so."""
@@ -286,6 +288,10 @@ class Notes:
 
 def _step(step: str) -> str:
     return f"{PREFIX}step:{step}"
+
+
+def _sent(step: str) -> str:
+    return f"{PREFIX}sent:{step}"
 
 
 def _begun(step: str) -> str:
