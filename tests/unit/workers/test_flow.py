@@ -12,7 +12,7 @@ from promptmill.config.errors import Transient
 from promptmill.config.queues import takeover
 from promptmill.config.settings import Settings
 from promptmill.workers.flow import Flow
-from promptmill.workers.notes import Notes
+from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.steps.step import Step
 
 FINISH = Step("finish", "01jrun")
@@ -20,18 +20,21 @@ TIMES = takeover(Settings())
 
 
 class Place:
-    """A broker, and a Redis with a clock that tests move."""
+    """A broker, and a Redis with a clock that tests move; either may be away."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.sent: list[str] = []
         self.is_down = False
+        self.is_deaf = False
         self.notes = Notes(self)  # type: ignore[arg-type]
         self.flow = Flow(self, self.notes, TIMES)
         self._redis = Redis(lambda: self.now)
 
     @contextmanager
     def answering(self) -> Iterator[Redis]:
+        if self.is_deaf:
+            raise Transient("Redis is away")
         yield self._redis
 
     def send_task(self, name: str, *, task_id: str, **_: Any) -> None:
@@ -89,3 +92,13 @@ def test_a_step_that_could_not_be_sent_is_sent_at_the_next_try(place: Place) -> 
     place.flow.enqueue([FINISH])
 
     assert place.sent == [FINISH.id]
+
+
+def test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again(place: Place) -> None:
+    note = place.flow.note(FINISH.id)
+    note.begin(3)
+    with note.renewed():
+        place.is_deaf = True
+    place.is_deaf = False
+
+    assert place.flow.note(FINISH.id).begin(3) == Starts(deaths=0, living=0)

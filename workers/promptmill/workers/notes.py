@@ -4,7 +4,7 @@ None of it is the truth: all may be lost at any moment, and then work is done tw
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from promptmill.producers.connection import PREFIX, Connection
 
@@ -111,6 +111,9 @@ class Notes:
             return {deaths, living}
         """
         with self._answering() as r:
+            if self._ended:
+                with r.pipeline(transaction=False) as pipe:
+                    self._tell_ends(pipe)
             return Starts(*r.eval(script, 2, _begun(step), _step(step), start, int(seconds * 1000), most, _DEATHS))
 
     def renew(self, step: str, start: str, seconds: float) -> None:
@@ -128,20 +131,24 @@ class Notes:
         """Note that a start ended in order, and that its step is under way for ``keep`` seconds more.
 
         The deaths of a step that is ``through`` are forgotten: it takes no worker with it. An end of which Redis did
-        not hear, and which would look like a death, is told with the next one.
+        not hear, and which would look like a death, is told with the next beginning or end.
         """
         self._ended.add((step, start))
-        ended = list(self._ended)
         with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            for one in ended:
-                pipe.zrem(_begun(one[0]), one[1])
             if through:
                 pipe.delete(_begun(step))
             if keep:
                 pipe.set(_step(step), "running", px=int(keep * 1000))
             else:
                 pipe.delete(_step(step))
-            pipe.execute()
+            self._tell_ends(pipe)
+
+    def _tell_ends(self, pipe: Any) -> None:
+        """Send what is in a pipeline, and with it all ends of which Redis has not heard."""
+        ended = list(self._ended)
+        for step, start in ended:
+            pipe.zrem(_begun(step), start)
+        pipe.execute()
         self._ended.difference_update(ended)
 
     def note_batch(self, batch: str, requests: int, size: int) -> None:
