@@ -134,7 +134,7 @@ SAFEGUARDS = [
     Mutation(
         "a run with callbacks leaves the list of open runs only when they are sent",
         "workers.steps.finish:finish",
-        "if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):",
+        "if not callback.is_wanted(manifest):",
         "if True:",
     ),
     Mutation(
@@ -146,15 +146,15 @@ SAFEGUARDS = [
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))",
+        "return facts.keep(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))",
         "bucket.write(names.plan(run), facts.encode(Plan(shards, facts.now(), said, seal.copies)))",
         "unit/workers/test_plan.py::test_of_two_plans_that_are_made_at_once_the_first_counts",
     ),
     Mutation(
         "the parts of an output are written down once",
         "workers.steps.collect:collect",
-        'facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now()))',
-        'bucket.write(folder + "parts.json", facts.encode(Parts(ranges, facts.now())))',
+        'if facts.put(bucket, folder + "parts.json", parts):',
+        'if not bucket.write(folder + "parts.json", facts.encode(parts)):',
         "unit/workers/test_replaced.py::test_output_that_is_replaced_at_any_moment_leaves_every_row_once",
     ),
     Mutation(
@@ -253,15 +253,16 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a start that ended in order is no death",
-        "workers.notes:Notes.end",
-        "pipe.zrem(_begun(one[0]), one[1])",
+        "workers.notes:Notes._tell_ends",
+        "pipe.zrem(_begun(step), start)",
         "pass",
     ),
     Mutation(
         "an end of which Redis did not hear is told again",
-        "workers.notes:Notes.end",
-        "ended = list(self._ended)",
-        "ended = [(step, start)]",
+        "workers.notes:Notes.begin",
+        "if self._ended:",
+        "if False:",
+        "unit/workers/test_flow.py::test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again",
     ),
     Mutation(
         "a start that lives is no death",

@@ -82,22 +82,42 @@ class CountingBucket(MemoryBucket):
         return super().read(name)
 
 
-def test_workers_read_a_fact_of_a_shard_once_and_a_new_one_in_its_place_again() -> None:
+def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_again() -> None:
     mill, bucket = Mill(), CountingBucket()
     mill.bucket = bucket
     services = Station(mill).services
     folder = names.shard("r", 0, 1)
-    facts.put(bucket, folder + "parts.json", Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
-    facts.put(bucket, folder + "settled.json", Settled([], Counts(), 0, 0.0, retried=1))
+    written = {
+        names.plan("r"): Plan([ShardPlan(1, 1, 0, 0)], 0.0),
+        names.manifest("r"): Manifest("r", "m", 1.0),
+        names.seal("r"): Seal([ChunkSize(1, 1)]),
+        folder + "parts.json": Parts([PartRange("o", 1, 0, 1)] * 3, 0.0),
+        folder + "settled.json": Settled([], Counts(), 0, 0.0, retried=1),
+    }
+    for name, fact in written.items():
+        facts.put(bucket, name, fact)
 
     first, again = (services.known("r") for _ in range(2))
 
-    assert first == again == RunFacts("r", shards={(0, 1): ShardFacts(parts=range(3), files=0, again=True)})
-    assert bucket.names_read == [folder + "parts.json", folder + "settled.json"]
+    assert first == again == run_facts.load(bucket, "r")
+    assert first.shards == {(0, 1): ShardFacts(parts=range(3), files=0, again=True)}
+    assert bucket.names_read == 2 * list(written), "once by the services, and once by whoever has no memory"
 
     bucket.write(folder + "parts.json", facts.encode(Parts([], 0.0)))
 
     assert services.known("r").shards[0, 1].parts == range(0)
+
+
+def test_of_two_who_make_a_fact_at_once_the_first_has_made_the_truth() -> None:
+    bucket = MemoryBucket()
+
+    def make_too_late() -> Plan:
+        facts.put(bucket, "plan", Plan([], 1.0))
+        return Plan([], 2.0)
+
+    assert facts.once(bucket, "plan", Plan, make_too_late).at == 1.0
+    assert facts.once(bucket, "plan", Plan, lambda: Plan([], 3.0)).at == 1.0
+    assert facts.once(bucket, "another", Plan, lambda: Plan([], 3.0)).at == 3.0
 
 
 def test_a_fact_that_is_there_stands() -> None:

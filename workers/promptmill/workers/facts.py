@@ -1,16 +1,18 @@
 """The facts of a run: small objects, written once, from which everything that comes next follows."""
 
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 import zstandard
 
+from promptmill.config.errors import NotFound
 from promptmill.producers.tokens import Tokens
 from promptmill.workers.money import Money
 from promptmill.workers.ports import Bucket, Job, Stored
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ShardPlan(msgspec.Struct, frozen=True):
@@ -155,6 +157,11 @@ class ResultFile(msgspec.Struct, frozen=True):
     drop_succeeded: bytes = b""
     drop_failed: bytes = b""
 
+    @property
+    def drops(self) -> bool:
+        """Whether there are any."""
+        return bool(self.drop_succeeded or self.drop_failed)
+
 
 class Settled(msgspec.Struct, frozen=True):
     """What became of every row of an attempt: the files that hold final results, their counts, and who is tried again.
@@ -248,6 +255,20 @@ def encode(fact: msgspec.Struct) -> bytes:
 def put(bucket: Bucket, name: str, fact: msgspec.Struct) -> bool:
     """Write a fact; False when it is there already, which is then the truth."""
     return bucket.create(name, encode(fact))
+
+
+def keep(bucket: Bucket, name: str, fact: T) -> T:
+    """Write a fact, and return the truth: it, or the one that was there first."""
+    return fact if put(bucket, name, fact) else get(bucket, name, type(fact))
+
+
+def once(bucket: Bucket, name: str, kind: type[T], make: Callable[[], T]) -> T:
+    """Return a fact, which is made if nobody has made it; of two who do so at once, the first has made the truth."""
+    try:
+        return get(bucket, name, kind)
+    except NotFound:
+        pass
+    return keep(bucket, name, make())
 
 
 def get(bucket: Bucket, name: str, kind: type[T]) -> T:

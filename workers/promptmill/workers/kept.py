@@ -16,7 +16,7 @@ _decode = msgspec.json.Decoder(Result).decode
 def kept_lines(bucket: Bucket, file: ResultFile, first_row: int) -> bytes:
     """Return the lines of ``file`` that count, of a shard that begins with ``first_row``."""
     data = bucket.read(file.name)
-    if not file.drop_succeeded and not file.drop_failed:
+    if not file.drops:
         return data
     return b"".join(line + b"\n" for line, _ in _kept(data, file, first_row))
 

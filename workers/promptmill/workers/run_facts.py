@@ -44,25 +44,41 @@ class RunFacts(msgspec.Struct):
         return self.sealed is not None and len(self.chunks) >= self.sealed
 
 
-class ShardReader:
-    """Reads those facts of shards that say how many of something there are to be, each generation of them once.
+class Reader:
+    """Reads the facts that say how many of something there are to be, each generation of them once.
 
-    A fact never changes, and a look at a run of a thousand shards would read two thousand of them again.
+    A fact never changes, and a look at a run of a thousand shards would read two thousand of them again, a look at a
+    thousand small runs three thousand.
     """
 
-    _MOST = 20_000
-    """Facts of each kind that are kept in mind, some 200 bytes each."""
+    _RUNS = 2_000
+    """Runs of which the facts are kept in mind, some kilobytes each."""
+    _SHARDS = 20_000
+    """Attempts of shards of which the facts are kept in mind, some 200 bytes each."""
 
     def __init__(self, bucket: Bucket) -> None:
-        @functools.lru_cache(self._MOST)
+        @functools.lru_cache(self._RUNS)
+        def manifest(name: str, _generation: int) -> Manifest:
+            return facts.get(bucket, name, Manifest)
+
+        @functools.lru_cache(self._RUNS)
+        def chunks(name: str, _generation: int) -> int:
+            return len(facts.get(bucket, name, Seal).chunks)
+
+        @functools.lru_cache(self._RUNS)
+        def plan(name: str, _generation: int) -> Plan:
+            return facts.get(bucket, name, Plan)
+
+        @functools.lru_cache(self._SHARDS)
         def parts(name: str, _generation: int) -> range:
             return facts.get(bucket, name, Parts).numbers
 
-        @functools.lru_cache(self._MOST)
+        @functools.lru_cache(self._SHARDS)
         def settled(name: str, _generation: int) -> tuple[int, bool]:
             found = facts.get(bucket, name, Settled)
             return len(found.files), found.retried > 0
 
+        self.manifest, self.chunks, self.plan = manifest, chunks, plan
         self.parts, self.settled = parts, settled
 
 
@@ -72,31 +88,31 @@ _SHARD = re.compile(
 )
 
 
-def load(bucket: Bucket, run: str, reader: ShardReader | None = None) -> RunFacts:
+def load(bucket: Bucket, run: str, reader: Reader | None = None) -> RunFacts:
     """Return which facts of a run exist, from one listing and the few facts that say how many of something there are.
 
     A ``reader`` that looked at the run before spares reading most of them.
     """
-    known, reader = RunFacts(run), reader or ShardReader(bucket)
+    known, reader = RunFacts(run), reader or Reader(bucket)
     folder = names.folder(run)
     for stored in bucket.list(folder):
         place = stored.name.removeprefix(folder)
         if found := _SHARD.fullmatch(place):
             _note_shard(known, reader, stored, found)
         else:
-            _note(known, bucket, stored.name, place)
+            _note(known, reader, stored, place)
     return known
 
 
-def _note(known: RunFacts, bucket: Bucket, name: str, place: str) -> None:
+def _note(known: RunFacts, reader: Reader, stored: Stored, place: str) -> None:
     if found := _CHUNK.fullmatch(place):
         known.chunks.add(int(found[1]))
     elif place == "run.json":
-        known.manifest = facts.get(bucket, name, Manifest)
+        known.manifest = reader.manifest(stored.name, stored.generation)
     elif place == "seal.json":
-        known.sealed = len(facts.get(bucket, name, Seal).chunks)
+        known.sealed = reader.chunks(stored.name, stored.generation)
     elif place == "plan.json":
-        known.plan = facts.get(bucket, name, Plan)
+        known.plan = reader.plan(stored.name, stored.generation)
     elif place == "aborted.json":
         known.aborted = True
     elif place == "cancelled.json":
@@ -105,7 +121,7 @@ def _note(known: RunFacts, bucket: Bucket, name: str, place: str) -> None:
         known.reported = True
 
 
-def _note_shard(known: RunFacts, reader: ShardReader, stored: Stored, found: re.Match[str]) -> None:
+def _note_shard(known: RunFacts, reader: Reader, stored: Stored, found: re.Match[str]) -> None:
     shard = known.shards.setdefault((int(found[1]), int(found[2])), ShardFacts())
     fact, parsed, sink, part = found[3], found[4], found[5], found[6]
     if parsed:

@@ -16,7 +16,7 @@ from promptmill.workers import calls, run_facts
 from promptmill.workers.database import Database
 from promptmill.workers.notes import Notes
 from promptmill.workers.ports import BatchJobs, Bucket, Caller
-from promptmill.workers.run_facts import RunFacts, ShardReader
+from promptmill.workers.run_facts import Reader, RunFacts
 from promptmill.workers.sinks import Sink, opening
 from promptmill.workers.sinks.opening import Ways
 from promptmill.workers.warehouse import Warehouse
@@ -43,8 +43,8 @@ class Services:
         return self.open_bucket(self.settings.require("bucket"))
 
     @cached_property
-    def _reader(self) -> ShardReader:
-        return ShardReader(self.bucket)
+    def _reader(self) -> Reader:
+        return Reader(self.bucket)
 
     def known(self, run: str) -> RunFacts:
         """Return which facts of a run exist."""

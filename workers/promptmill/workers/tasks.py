@@ -216,18 +216,18 @@ def settle(self: Stage, run: str, index: int, attempt: int) -> None:
     self.send(Step("deliver", run, place) for place in places)
     if settled.retried:
         self.send([Step("shard", run, (index, attempt + 1))])
-    if not places:
-        _finish_if_through(self, run, index, attempt)
+    if not places and not settled.retried:
+        _finish_if_through(self, run, index)
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.deliver")
 def deliver(self: Stage, run: str, index: int, attempt: int, part: int, sink: int) -> None:
     """Hand one file of results to one sink; the last one of the run sends ``finish``."""
     services = self.services
-    steps.deliver.deliver(services.bucket, services.open_sink, run, index, attempt, part, sink)
-    wanted = steps.deliver.places(services.bucket, run, index, attempt)
-    if services.notes.tally(run, f"delivered:{index}.{attempt}", f"{part}.{sink}") >= wanted:
-        _finish_if_through(self, run, index, attempt)
+    whole = steps.deliver.deliver(services.bucket, services.open_sink, run, index, attempt, part, sink)
+    done = services.notes.tally(run, f"delivered:{index}.{attempt}", f"{part}.{sink}")
+    if done >= whole.deliveries and whole.is_last:
+        _finish_if_through(self, run, index)
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.harvest")
@@ -293,11 +293,9 @@ def _uses_tables(self: Stage, run: str) -> bool:
     return bool(facts.get(self.services.bucket, names.manifest(run), Manifest).tables)
 
 
-def _finish_if_through(self: Stage, run: str, index: int, attempt: int) -> None:
-    """Send ``finish`` when all shards are through; it looks at the facts before it believes that."""
+def _finish_if_through(self: Stage, run: str, index: int) -> None:
+    """Note that a shard is through, and send ``finish`` if all are; it looks at the facts before it believes that."""
     services = self.services
-    if steps.settle.settle(services.bucket, run, index, attempt).retried:
-        return
     done = services.notes.tally(run, "through", str(index))
     if done >= len(facts.get(services.bucket, names.plan(run), facts.Plan).shards):
         self.send([Step("finish", run)])

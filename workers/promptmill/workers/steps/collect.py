@@ -35,8 +35,10 @@ def collect(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
     ranges = output(bucket, folder, "ended.json", part_bytes)
     if isinstance(ranges, Wait):
         return ranges
-    if not facts.put(bucket, folder + "parts.json", Parts(ranges, facts.now())):
-        _divide_anew(bucket, folder + "parts.json", ranges)
+    parts = Parts(ranges, facts.now())
+    if facts.put(bucket, folder + "parts.json", parts):
+        return parts
+    _divide_anew(bucket, folder + "parts.json", ranges)
     return facts.get(bucket, folder + "parts.json", Parts)
 
 

@@ -1,11 +1,12 @@
 """Hands one file of results to one sink."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from promptmill.config import names
 from promptmill.producers.messages import Manifest, SinkSpec
 from promptmill.workers import facts
-from promptmill.workers.facts import Delivered, Plan, Settled
+from promptmill.workers.facts import Delivered, Plan, ResultFile, Settled
 from promptmill.workers.kept import kept_lines
 from promptmill.workers.ports import Bucket
 from promptmill.workers.sinks.sink import Sink
@@ -14,23 +15,29 @@ OpenSink = Callable[[SinkSpec, str], Sink]
 """Opens a sink for a run."""
 
 
-def deliver(bucket: Bucket, open_sink: OpenSink, run: str, index: int, attempt: int, part: int, sink: int) -> None:
+class Attempt(NamedTuple):
+    """How many deliveries an attempt needs, each of its files to each sink, and whether another attempt follows it."""
+
+    deliveries: int
+    is_last: bool
+
+
+def deliver(bucket: Bucket, open_sink: OpenSink, run: str, index: int, attempt: int, part: int, sink: int) -> Attempt:
     """Write the results that count to the sink, then the fact that they are there."""
+    sinks = facts.get(bucket, names.manifest(run), Manifest).sinks
+    settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
     fact = names.delivered(run, index, attempt, sink, part)
-    if bucket.find(fact) is not None:
-        return
-    spec = facts.get(bucket, names.manifest(run), Manifest).sinks[sink]
-    rows = facts.get(bucket, names.plan(run), Plan).shards[index]
-    settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
-    lines = kept_lines(bucket, settled.files[part], rows.first_row)
-    open_sink(spec, run).deliver(part_name(index, attempt, part), lines)
-    facts.put(bucket, fact, Delivered(facts.now()))
+    if bucket.find(fact) is None:
+        lines = _lines(bucket, run, index, settled.files[part])
+        open_sink(sinks[sink], run).deliver(part_name(index, attempt, part), lines)
+        facts.put(bucket, fact, Delivered(facts.now()))
+    return Attempt(len(settled.files) * len(sinks), is_last=not settled.retried)
 
 
-def places(bucket: Bucket, run: str, index: int, attempt: int) -> int:
-    """Return how many deliveries a shard needs: each of its files to each sink."""
-    settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
-    return len(settled.files) * len(facts.get(bucket, names.manifest(run), Manifest).sinks)
+def _lines(bucket: Bucket, run: str, index: int, file: ResultFile) -> bytes:
+    """The lines that count; the plan, which may be large, says which rows are passed over, where there are any."""
+    first_row = facts.get(bucket, names.plan(run), Plan).shards[index].first_row if file.drops else 0
+    return kept_lines(bucket, file, first_row)
 
 
 def part_name(index: int, attempt: int, part: int) -> str:

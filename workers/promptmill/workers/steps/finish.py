@@ -30,20 +30,23 @@ def finish(
     Whom to ``tell`` is told before the run leaves the list of open runs: nobody would look at it again after a crash. With
     callbacks it leaves that list only when they are sent.
     """
-    if bucket.find(names.report(run)) is None:
-        made = _report(bucket, open_sink, run, attempts)
+    manifest = facts.get(bucket, names.manifest(run), Manifest)
+
+    def make() -> Report:
+        made = _report(bucket, open_sink, manifest, attempts)
         if made.succeeded:
-            reuse.note_done(bucket, facts.get(bucket, names.manifest(run), Manifest))
-        facts.put(bucket, names.report(run), made)
-    report = facts.get(bucket, names.report(run), Report)
+            reuse.note_done(bucket, manifest)
+        return made
+
+    report = facts.once(bucket, names.report(run), Report, make)
     tell(report)
-    if not callback.is_wanted(facts.get(bucket, names.manifest(run), Manifest)):
+    if not callback.is_wanted(manifest):
         bucket.delete(names.open_marker(run))
     return report
 
 
-def _report(bucket: Bucket, open_sink: OpenSink, run: str, attempts: list[tuple[int, int]]) -> Report:
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
+def _report(bucket: Bucket, open_sink: OpenSink, manifest: Manifest, attempts: list[tuple[int, int]]) -> Report:
+    run = manifest.run
     if aborted := _aborted(bucket, run):
         return _unsubmitted(bucket, manifest, aborted)
     plan = facts.get(bucket, names.plan(run), Plan)
@@ -80,8 +83,7 @@ def _aborted(bucket: Bucket, run: str) -> Aborted | None:
         aborted = facts.get(bucket, names.aborted(run), Aborted)
     except NotFound:
         return None
-    facts.put(bucket, names.plan(run), Plan([], facts.now()))
-    return None if facts.get(bucket, names.plan(run), Plan).shards else aborted
+    return None if facts.keep(bucket, names.plan(run), Plan([], facts.now())).shards else aborted
 
 
 class _Attempt(NamedTuple):

@@ -36,16 +36,14 @@ def parse(bucket: Bucket, run: str, index: int, attempt: int, part: int) -> Pars
 
     None when the file was replaced since it was divided into parts: then the output has to be collected anew.
     """
-    fact = names.parsed(run, index, attempt, part)
-    if bucket.find(fact) is None:
-        piece = facts.get(bucket, names.shard(run, index, attempt) + "parts.json", Parts).parts[part]
-        try:
-            _parse(bucket, run, index, attempt, part, piece)
-        except NotFound:
-            if _was_replaced(bucket, piece):
-                return None
-            raise
-    return facts.get(bucket, fact, Parsed)
+    piece = parts(bucket, run, index, attempt).parts[part]
+    try:
+        fact = names.parsed(run, index, attempt, part)
+        return facts.once(bucket, fact, Parsed, lambda: _parse(bucket, run, index, attempt, part, piece))
+    except NotFound:
+        if _was_replaced(bucket, piece):
+            return None
+        raise
 
 
 def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
@@ -53,7 +51,7 @@ def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
     return now is not None and now.generation != piece.generation
 
 
-def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> None:
+def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> Parsed:
     manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
     rows = plan.shards[index]
     asked = wanted_rows(bucket, manifest, index, attempt, rows) & ~copies.load(bucket, run, index, attempt, plan).rows
@@ -62,7 +60,7 @@ def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece:
     bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
     if reader.unkeyed:
         bucket.write(names.unkeyed(run, index, attempt, part), b"".join(reader.unkeyed))
-    facts.put(bucket, names.parsed(run, index, attempt, part), reader.parsed())
+    return reader.parsed()
 
 
 def parts(bucket: Bucket, run: str, index: int, attempt: int) -> Parts:

@@ -33,7 +33,7 @@ def plan(
         if bucket.find(names.plan(run)) is None:
             raise
     else:
-        facts.put(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))
+        return facts.keep(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))
     return facts.get(bucket, names.plan(run), Plan)
 
 

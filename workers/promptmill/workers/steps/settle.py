@@ -25,10 +25,8 @@ from promptmill.workers.tally import Tally
 
 def settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     """Write down the files that hold one final state for every row of the shard, and what they add up to."""
-    folder = names.shard(run, index, attempt)
-    if bucket.find(folder + "settled.json") is None:
-        facts.put(bucket, folder + "settled.json", _settle(bucket, run, index, attempt))
-    return facts.get(bucket, folder + "settled.json", Settled)
+    name = names.shard(run, index, attempt) + "settled.json"
+    return facts.once(bucket, name, Settled, lambda: _settle(bucket, run, index, attempt))
 
 
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:

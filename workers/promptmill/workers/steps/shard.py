@@ -17,24 +17,26 @@ from promptmill.workers.wire import chunks
 def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     """Write the input file from the chunks, and then the fact that it is whole; the same bytes every time."""
     folder = names.shard(run, index, attempt)
-    if bucket.find(folder + "input.json") is None:
-        tally = _Tally()
-        if attempt > FIRST_ATTEMPT and limits.is_limited(bucket, run):
-            tally.bounds = limits.Bounds()
-        manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
-        if plan.copies:
-            tally.finder = Finder()
-        rows = plan.shards[index]
-        reused = reuse.reuse(bucket, manifest, index, attempt, rows)
-        wanted, mended = wanted_rows(bucket, manifest, index, attempt, rows), mending.load(bucket, run, index, attempt)
-        size = bucket.write_stream(folder + "input.jsonl", _input(bucket, run, rows, wanted, mended, tally))
-        tokens = tally.bounds.tokens if tally.bounds else None
-        copies = len(tally.finder.found) if tally.finder else 0
-        if tally.finder and copies:
-            facts.put(bucket, names.copies(run, index, attempt), tally.finder.found)
-        made = Input(tally.requests, size, tally.refused, facts.now(), tokens, copies, reused.count)
-        facts.put(bucket, folder + "input.json", made)
-    return facts.get(bucket, folder + "input.json", Input)
+    return facts.once(bucket, folder + "input.json", Input, lambda: _shard(bucket, run, index, attempt))
+
+
+def _shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
+    tally = _Tally()
+    if attempt > FIRST_ATTEMPT and limits.is_limited(bucket, run):
+        tally.bounds = limits.Bounds()
+    manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
+    if plan.copies:
+        tally.finder = Finder()
+    rows = plan.shards[index]
+    reused = reuse.reuse(bucket, manifest, index, attempt, rows)
+    wanted, mended = wanted_rows(bucket, manifest, index, attempt, rows), mending.load(bucket, run, index, attempt)
+    name = names.shard(run, index, attempt) + "input.jsonl"
+    size = bucket.write_stream(name, _input(bucket, run, rows, wanted, mended, tally))
+    tokens = tally.bounds.tokens if tally.bounds else None
+    copies = len(tally.finder.found) if tally.finder else 0
+    if tally.finder and copies:
+        facts.put(bucket, names.copies(run, index, attempt), tally.finder.found)
+    return Input(tally.requests, size, tally.refused, facts.now(), tokens, copies, reused.count)
 
 
 def wanted_rows(bucket: Bucket, manifest: Manifest, index: int, attempt: int, rows: ShardPlan) -> int:

@@ -79,8 +79,7 @@ def _created(bucket: Bucket, folder: str) -> Created | None:
         refused = facts.get(bucket, folder + "ended.json", Ended).job
     except NotFound:
         return None
-    facts.put(bucket, folder + "job.json", Created(refused.name, facts.now(), refused.error_message))
-    return facts.get(bucket, folder + "job.json", Created)
+    return facts.keep(bucket, folder + "job.json", Created(refused.name, facts.now(), refused.error_message))
 
 
 def _request(bucket: Bucket, run: str, index: int, attempt: int) -> JobRequest:
@@ -134,8 +133,7 @@ def _write_down(
 ) -> Created:
     if refusal:
         facts.put(bucket, folder + "ended.json", Ended(Job(name, state, error_message=refusal), facts.now(), reason))
-    facts.put(bucket, folder + "job.json", Created(name, facts.now(), refusal))
-    return facts.get(bucket, folder + "job.json", Created)
+    return facts.keep(bucket, folder + "job.json", Created(name, facts.now(), refusal))
 
 
 def _take_over(
