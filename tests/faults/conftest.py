@@ -15,9 +15,18 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
 
+LONGEST = ["test_crash_sweep.py", "test_storage.py", "test_pools.py", "test_processes.py"]
+"""Files that take the longest, and are begun first, lest all processors but one have nothing to do in the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have mutations, which fit in anywhere, come last."""
-    items.sort(key=lambda item: _is_mutation(item.nodeid))
+    """Have what takes long come first, and mutations, which fit in anywhere, last."""
+
+    def rank(item: pytest.Item) -> int:
+        longest = LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
+        return longest + _is_mutation(item.nodeid)
+
+    items.sort(key=rank)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileScheduling":

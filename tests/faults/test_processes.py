@@ -22,7 +22,7 @@ from promptmill.producers import Promptmill, Run
 from promptmill.workers import dead, facts
 from stack import QUICK, WORKERS, Site, done, running, surroundings
 
-LIFE = 90.0
+LIFE = 240.0
 DELIVERING = "deliver file"
 ONE_DELIVERY = {"PROMPTMILL_PART_BYTES": str(1 << 20)}
 """Settings with which five requests make one part: with one sink there is one delivery."""
