@@ -1,5 +1,6 @@
 """A run, as the caller holds it."""
 
+import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import entry_points
@@ -127,6 +128,7 @@ class Run:
         return msgspec.json.decode(data, type=Report)
 
 
+@functools.cache
 def bucket_access(name: str) -> Callable[..., Any]:
     """Return the function ``name`` of the installed part that can reach the bucket; raises NotInstalled.
 
