@@ -9,10 +9,8 @@ from faults.simulation.mutations import SAFEGUARDS, Mutation, without
 
 pytestmark = pytest.mark.slow
 
-FIRST = 1000
-MOST = 150
-
-
+SEEDS = 150
+"""Those of ``test_simulation.py``, which finds nothing wrong with them when all safeguards are there."""
 TESTS = Path(__file__).parents[1]
 
 
@@ -23,7 +21,7 @@ def names(mutation: Mutation) -> str:
 @pytest.mark.parametrize("mutation", [one for one in SAFEGUARDS if not one.test], ids=names)
 def test_the_simulation_notices_that_a_safeguard_is_gone(mutation: Mutation) -> None:
     with without(mutation):
-        assert any(simulate(seed).wrong for seed in range(FIRST, FIRST + MOST))
+        assert any(simulate(seed).wrong for seed in range(SEEDS))
 
 
 @pytest.mark.parametrize("mutation", [one for one in SAFEGUARDS if one.test], ids=names)
@@ -32,9 +30,3 @@ def test_a_test_notices_that_a_safeguard_is_gone(mutation: Mutation) -> None:
     assert pytest.main(test) == pytest.ExitCode.OK
     with without(mutation):
         assert pytest.main(test) == pytest.ExitCode.TESTS_FAILED
-
-
-def test_the_same_seeds_find_nothing_wrong_with_all_safeguards() -> None:
-    wrong = [found for seed in range(FIRST, FIRST + 50) if (found := simulate(seed)).wrong]
-
-    assert not wrong, "\n".join(map(str, wrong))
