@@ -6,10 +6,12 @@ So the timeout is short, and each worker renews what it holds: a message comes b
 """
 
 import time
+from itertools import islice
 from typing import Any
 
 import structlog
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
+from redis.exceptions import RedisError
 
 from promptmill.workers import received
 from promptmill.workers.periodic import Periodic
@@ -17,6 +19,17 @@ from promptmill.workers.periodic import Periodic
 _log = structlog.get_logger(__name__)
 _TIMES = 6
 """How often a message is renewed before its time is over."""
+_AT_ONCE = 500
+"""Messages that are given back in one call."""
+_GIVE_BACK = """
+    for i = 1, #ARGV, 3 do
+        if redis.call('hexists', KEYS[1], ARGV[i]) == 1 then
+            redis.call('rpush', ARGV[i + 1], ARGV[i + 2])
+            redis.call('hdel', KEYS[1], ARGV[i])
+            redis.call('zrem', KEYS[2], ARGV[i])
+        end
+    end
+"""
 
 
 class Leases(Periodic):
@@ -30,6 +43,15 @@ class Leases(Periodic):
         """Renew from now on."""
         self._kept = frozenset[str]()
         super().start(parent)
+
+    def shutdown(self, parent: Any) -> None:
+        """Give back what is held, before kombu does so one by one."""
+        if parent.task_consumer is None:
+            return
+        try:
+            give_back(parent)
+        except (OSError, RedisError) as error:
+            _log.warning("messages could not be given back at once", error=type(error).__name__)
 
     def act(self, parent: Any) -> None:
         """Renew, unless there is a message that could not be given back: then let the worker connect anew.
@@ -67,3 +89,40 @@ def renew(consumer: Any) -> None:
             redis.zadd(channel.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
     except channel.connection_errors as error:
         _log.warning("messages could not be renewed", error=type(error).__name__)
+
+
+def give_back(consumer: Any) -> None:
+    """Put all messages that ``consumer`` holds back into their queues.
+
+    kombu takes four round trips for each, and tries one again when another worker changes what is held meanwhile: with
+    thousands that wait for their countdown a worker would not end in time.
+    """
+    channel, tags = consumer.task_consumer.channel, iter(_held(consumer))
+    delivered = channel.qos._delivered
+    while some := list(islice(tags, _AT_ONCE)):
+        pushed = {tag: _as_restored(channel, delivered[tag]) for tag in some}
+        arguments = [word for tag, push in pushed.items() if len(push) == 1 for word in (tag, *push[0])]
+        with channel.conn_or_acquire() as redis:
+            redis.eval(_GIVE_BACK, 2, channel.unacked_key, channel.unacked_index_key, *arguments)
+        for tag, push in pushed.items():
+            if len(push) == 1:
+                delivered.pop(tag, None)
+
+
+def _as_restored(channel: Any, message: Any) -> list[tuple[str, str]]:
+    """Return what kombu would put into which queues to restore a message."""
+    pushes = _Pushes()
+    info = message.delivery_info
+    channel._do_restore_message(message._raw, info["exchange"], info["routing_key"], pushes)
+    return pushes.made
+
+
+class _Pushes:
+    """Takes the place of a pipeline of Redis, and keeps what is pushed."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, str]] = []
+
+    def rpush(self, queue: str, data: str) -> None:
+        """Keep what is pushed."""
+        self.made.append((queue, data))
