@@ -27,13 +27,15 @@ demo: $(READY)  ## run 1,500 translations through the whole stack on this machin
 	@$(BIN)/promptmill demo $(ARGS)
 
 test: $(READY) lint  ## all tests but those that take minutes, and lint
-	@for tier in $(TIERS); do echo "tests/$$tier"; $(BIN)/pytest -q -rs -m "not slow" -n 3 --dist loadfile tests/$$tier || exit 1; done
+	@for tier in $(TIERS); do echo "tests/$$tier"; $(BIN)/pytest -q -rs -m "not slow and not alone" -n 3 --dist loadfile tests/$$tier || exit 1; done
+	@$(BIN)/pytest -q -m alone tests/faults
 
 test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit
 
 test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
-	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests/faults
+	@$(BIN)/pytest -q -m alone tests/faults
+	@$(BIN)/pytest -q -m "not alone" -n 3 --dist loadfile --no-loadscope-reorder tests/faults
 
 soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800
 	@cd tests && ../$(BIN)/python -m faults.soak --seconds $(or $(SECONDS),600)

@@ -3,7 +3,7 @@
 import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,23 +28,9 @@ class Turns:
         with held:
             yield
 
-    @contextmanager
-    def all(self) -> Iterator[None]:
-        """Hold all turns, for what is measured in seconds: whoever has one ends first, and no other begins."""
-        with ExitStack() as stack:
-            for path in (self._gate, *self._paths):
-                fcntl.flock(stack.enter_context(path.open("w")), fcntl.LOCK_EX)
-            yield
-
     def _free(self) -> IO[str] | None:
-        """A turn that is free, locked; none while somebody waits for all."""
-        with self._gate.open("w") as gate:
-            fcntl.flock(gate, fcntl.LOCK_SH)
-            return next(filter(None, map(_locked, self._paths)), None)
-
-    @property
-    def _gate(self) -> Path:
-        return self.folder / "turns.lock"
+        """A turn that is free, locked."""
+        return next(filter(None, map(_locked, self._paths)), None)
 
     @property
     def _paths(self) -> list[Path]:
