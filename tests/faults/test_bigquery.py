@@ -18,7 +18,7 @@ from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
 from proxy import HttpProxy
 from stack import Site, read_results, running, surroundings
 
-LIFE = 240.0
+LIFE = 150.0
 DEATHS = [
     Crash("create table", "after"),
     Crash("deliver bigquery", "after"),

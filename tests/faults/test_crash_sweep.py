@@ -43,9 +43,9 @@ ONE_OF_EACH_KIND = [
 ]
 """Deaths in a pool do not differ by what was under way; those of the whole worker are swept with the solo pool."""
 DEATHS: tuple[Deed, ...] = ("die", "die whole")
-RECOVERY = 240.0
+RECOVERY = 120.0
 """Seconds from the death of a worker to the end of its run, at most; it is about 10 on a machine with nothing else to do."""
-LIFE = 240.0
+LIFE = 120.0
 """Seconds that a run may take until the moment of death, with fifteen others on the same two processors."""
 
 CANCELLATION = "create runs/*/cancelled.json"

@@ -7,7 +7,7 @@ from faults.crashing import STRUCK, Crash
 from faults.mills import Mill, Mills, behind
 from proxy import HttpProxy
 
-LIFE = 240.0
+LIFE = 60.0
 WRITES = r"/upload/.*"
 READS = r".*alt=media.*"
 DAMAGED = "0" * 26

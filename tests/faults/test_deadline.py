@@ -3,7 +3,7 @@
 from faults.mills import Mills
 from promptmill.producers import Result
 
-LIFE = 240.0
+LIFE = 60.0
 MODEL = "gemini-2.5-flash"
 
 

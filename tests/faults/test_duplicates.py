@@ -15,7 +15,7 @@ from faults.mills import Mill, Mills
 from promptmill.config.queues import ALL, INGEST, QUEUE_OF
 from promptmill.producers import Run
 
-LIFE = 240.0
+LIFE = 60.0
 
 
 def test_every_message_may_come_twice_and_to_two_workers(mills: Mills) -> None:

@@ -10,7 +10,7 @@ from promptmill.producers import Run
 from proxy import HttpProxy
 from stack import Site
 
-LIFE = 240.0
+LIFE = 60.0
 MODEL = "gemini-2.5-pro"
 SECONDS = {"PROMPTMILL_GIVE_UP_SECONDS": "2"}
 

@@ -10,7 +10,7 @@ from promptmill.producers import Promptmill
 from promptmill.producers.connection import Connection
 from promptmill.workers.notes import Notes
 
-LIFE = 240.0
+LIFE = 60.0
 MODEL = "gemini-3-flash"
 SECONDS = {"PROMPTMILL_LATE_QUEUED_SECONDS": "2", "PROMPTMILL_LATE_OPEN_SECONDS": "2"}
 

@@ -12,7 +12,7 @@ from promptmill.workers.ports import ENDED
 from proxy import HttpProxy
 from stack import Site
 
-LIFE = 240.0
+LIFE = 60.0
 MODEL = "gemini-2.5-flash-lite"
 SECONDS = {"PROMPTMILL_LOST_SECONDS": "2"}
 

@@ -23,9 +23,7 @@ WAITING = 2000
 RUNS = 150
 COLLECTED = 2000
 MOST_JOBS = 10
-LIFE = 240.0
-AT_MOST = 120.0
-"""Seconds that all runs together may take."""
+LIFE = 120.0
 
 
 TURNS = 5
@@ -101,7 +99,7 @@ def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: Site) -> Non
     print(f"{RUNS} runs in {whole:.0f} s; p50 {seconds[RUNS // 2]:.1f} s, p99 {p99:.1f} s")  # noqa: T201 - a measurement
     assert {run.status.state for run in runs} == {"succeeded"}
     assert quick.billed() == RUNS
-    assert whole < AT_MOST
+    assert whole < LIFE
 
 
 @pytest.mark.slow

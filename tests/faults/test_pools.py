@@ -23,7 +23,7 @@ WANTED = Counter({"same": 2} | {f"t-{number}": 1 for number in range(CALLS)})
 """Two requests with one key and other content are both answered; one that came twice is once."""
 MAY_BE_IN_TWO_RUNS = Counter({"same": 1})
 """What came twice is once in a run; another may be cut between the two, on a machine that is busy."""
-LIFE = 240.0
+LIFE = 120.0
 
 numbers = count()
 

@@ -27,7 +27,7 @@ INTERVAL = 3.0
 """Seconds between two looks at young jobs, as users have it."""
 QUEUED_MODEL = "gemini-3.1-pro"
 LOOKS = r".*/batchPredictionJobs\?.*"
-LIFE = 240.0
+LIFE = 120.0
 PER_JOB = 20
 EVERY = float("inf")
 STAGES = {

@@ -17,7 +17,7 @@ from promptmill.producers import Run
 from stack import Site, running
 from tcp_proxy import HOST, TcpProxy
 
-LIFE = 240.0
+LIFE = 60.0
 FEW = 5
 CONNECTED = "Connected to redis"
 SWEPT = "promptmill.reconcile["

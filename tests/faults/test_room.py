@@ -16,7 +16,7 @@ from faults.mills import Mill, Mills
 from promptmill.producers import Run, sinks
 from stack import read_results
 
-LIFE = 240.0
+LIFE = 60.0
 SIZE = 256 * 1024
 
 

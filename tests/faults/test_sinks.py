@@ -16,7 +16,7 @@ from proxy import HttpProxy
 from receiver import receiving
 from stack import Site, ask
 
-LIFE = 240.0
+LIFE = 60.0
 PATIENCE = 240.0
 """Seconds for a run among a dozen others, each of which is delivered to every sink."""
 REQUESTS = 5

@@ -10,7 +10,7 @@ from deadline import until
 from faults.mills import Mill, Mills, behind
 from proxy import HttpProxy
 
-LIFE = 240.0
+LIFE = 60.0
 EVERY = float("inf")
 WRITES = r"/upload/.*"
 

@@ -11,7 +11,7 @@ from promptmill.workers.reconciling import reconcile
 from proxy import HttpProxy
 from stack import Site, surroundings
 
-LIFE = 240.0
+LIFE = 60.0
 CREATIONS = r".*/batchPredictionJobs\?.*"
 LOOKS = r".*/batchPredictionJobs\?.*"
 
