@@ -258,6 +258,13 @@ SAFEGUARDS = [
         "pass",
     ),
     Mutation(
+        "an end of which Redis did not hear is told with the next",
+        "workers.notes:Notes.end",
+        "self._tell_ends(pipe)",
+        "pipe.zrem(_begun(step), start), pipe.execute()",
+        "unit/workers/test_flow.py::test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step",
+    ),
+    Mutation(
         "an end of which Redis did not hear is told again",
         "workers.notes:Notes.begin",
         "if self._ended:",

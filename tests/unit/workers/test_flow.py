@@ -102,3 +102,17 @@ def test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_aga
     place.is_deaf = False
 
     assert place.flow.note(FINISH.id).begin(3) == Starts(deaths=0, living=0)
+
+
+def test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step(place: Place) -> None:
+    note, other = place.flow.note(FINISH.id), place.flow.note("another")
+    other.begin(3)
+    note.begin(3)
+    with note.renewed():
+        place.is_deaf = True
+    place.is_deaf = False
+    with other.renewed():
+        pass
+
+    elsewhere = Notes(place)  # type: ignore[arg-type]
+    assert elsewhere.begin(FINISH.id, "start", 60, 3) == Starts(deaths=0, living=0)
