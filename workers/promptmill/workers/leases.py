@@ -6,7 +6,7 @@ So the timeout is short, and each worker renews what it holds: a message comes b
 """
 
 import time
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import structlog
@@ -97,24 +97,22 @@ def give_back(consumer: Any) -> None:
     kombu takes four round trips for each, and tries one again when another worker changes what is held meanwhile: with
     thousands that wait for their countdown a worker would not end in time.
     """
-    channel, tags = consumer.task_consumer.channel, iter(_held(consumer))
+    channel, held = consumer.task_consumer.channel, iter(_held(consumer))
     delivered = channel.qos._delivered
-    while some := list(islice(tags, _AT_ONCE)):
-        pushed = {tag: _as_restored(channel, delivered[tag]) for tag in some}
-        arguments = [word for tag, push in pushed.items() if len(push) == 1 for word in (tag, *push[0])]
+    while tags := list(islice(held, _AT_ONCE)):
+        pushes = [(tag, *push) for tag in tags for push in _as_restored(channel, delivered[tag])]
         with channel.conn_or_acquire() as redis:
-            redis.eval(_GIVE_BACK, 2, channel.unacked_key, channel.unacked_index_key, *arguments)
-        for tag, push in pushed.items():
-            if len(push) == 1:
-                delivered.pop(tag, None)
+            redis.eval(_GIVE_BACK, 2, channel.unacked_key, channel.unacked_index_key, *chain.from_iterable(pushes))
+        for tag, *_ in pushes:
+            delivered.pop(tag, None)
 
 
 def _as_restored(channel: Any, message: Any) -> list[tuple[str, str]]:
-    """Return what kombu would put into which queues to restore a message."""
+    """Return what kombu would put into which queue to restore a message; none if it is not one, which is left to kombu."""
     pushes = _Pushes()
     info = message.delivery_info
     channel._do_restore_message(message._raw, info["exchange"], info["routing_key"], pushes)
-    return pushes.made
+    return pushes.made if len(pushes.made) == 1 else []
 
 
 class _Pushes:

@@ -2,6 +2,8 @@
 
 import functools
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -10,6 +12,9 @@ from promptmill.producers.messages import Manifest, Seal
 from promptmill.workers import facts
 from promptmill.workers.facts import Parts, Plan, Settled
 from promptmill.workers.ports import Bucket, Stored
+
+Fact = TypeVar("Fact", bound=msgspec.Struct)
+Seen = TypeVar("Seen")
 
 
 class ShardFacts(msgspec.Struct):
@@ -57,29 +62,21 @@ class Reader:
     """Attempts of shards of which the facts are kept in mind, some 200 bytes each."""
 
     def __init__(self, bucket: Bucket) -> None:
-        @functools.lru_cache(self._RUNS)
-        def manifest(name: str, _generation: int) -> Manifest:
-            return facts.get(bucket, name, Manifest)
+        self.manifest = _reading(bucket, Manifest, self._RUNS, lambda manifest: manifest)
+        self.chunks = _reading(bucket, Seal, self._RUNS, lambda seal: len(seal.chunks))
+        self.plan = _reading(bucket, Plan, self._RUNS, lambda plan: plan)
+        self.parts = _reading(bucket, Parts, self._SHARDS, lambda parts: parts.numbers)
+        self.settled = _reading(bucket, Settled, self._SHARDS, lambda found: (len(found.files), found.retried > 0))
 
-        @functools.lru_cache(self._RUNS)
-        def chunks(name: str, _generation: int) -> int:
-            return len(facts.get(bucket, name, Seal).chunks)
 
-        @functools.lru_cache(self._RUNS)
-        def plan(name: str, _generation: int) -> Plan:
-            return facts.get(bucket, name, Plan)
+def _reading(bucket: Bucket, kind: type[Fact], most: int, view: Callable[[Fact], Seen]) -> Callable[[Stored], Seen]:
+    """Return what reads one kind of fact, and keeps in mind what there is to be seen in so many of them."""
 
-        @functools.lru_cache(self._SHARDS)
-        def parts(name: str, _generation: int) -> range:
-            return facts.get(bucket, name, Parts).numbers
+    @functools.lru_cache(most)
+    def read(name: str, _generation: int) -> Seen:
+        return view(facts.get(bucket, name, kind))
 
-        @functools.lru_cache(self._SHARDS)
-        def settled(name: str, _generation: int) -> tuple[int, bool]:
-            found = facts.get(bucket, name, Settled)
-            return len(found.files), found.retried > 0
-
-        self.manifest, self.chunks, self.plan = manifest, chunks, plan
-        self.parts, self.settled = parts, settled
+    return lambda stored: read(stored.name, stored.generation)
 
 
 _CHUNK = re.compile(r"chunks/(\d{8})")
@@ -108,11 +105,11 @@ def _note(known: RunFacts, reader: Reader, stored: Stored, place: str) -> None:
     if found := _CHUNK.fullmatch(place):
         known.chunks.add(int(found[1]))
     elif place == "run.json":
-        known.manifest = reader.manifest(stored.name, stored.generation)
+        known.manifest = reader.manifest(stored)
     elif place == "seal.json":
-        known.sealed = reader.chunks(stored.name, stored.generation)
+        known.sealed = reader.chunks(stored)
     elif place == "plan.json":
-        known.plan = reader.plan(stored.name, stored.generation)
+        known.plan = reader.plan(stored)
     elif place == "aborted.json":
         known.aborted = True
     elif place == "cancelled.json":
@@ -129,8 +126,8 @@ def _note_shard(known: RunFacts, reader: Reader, stored: Stored, found: re.Match
     elif sink:
         shard.delivered.add((int(sink), int(part)))
     elif fact == "parts":
-        shard.parts = reader.parts(stored.name, stored.generation)
+        shard.parts = reader.parts(stored)
     elif fact == "settled":
-        shard.files, shard.again = reader.settled(stored.name, stored.generation)
+        shard.files, shard.again = reader.settled(stored)
     else:
         setattr(shard, fact, True)

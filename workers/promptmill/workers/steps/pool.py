@@ -181,8 +181,7 @@ def cut(bucket: Bucket, pool: Pool, made: Cut) -> Cut:
     """Write the next cut of a pool, and return it, or the one that another worker made in its place."""
     number = max(pool.cuts, default=-1) + 1
     name = names.cut(pool.pool, pool.options, number)
-    if not facts.put(bucket, name, made):
-        made = facts.get(bucket, name, Cut)
+    made = facts.keep(bucket, name, made)
     pool.cuts[number] = made
     return made
 
