@@ -28,4 +28,4 @@ def first_and_last(journal: list[str]) -> list[tuple[str, int]]:
 
 def depends_on_time(effect: str) -> bool:
     """Whether an effect is one of what goes on all the time, rather than of a run: not each run need have it."""
-    return effect.endswith((" note", " index", ".poll", ".reconcile", "/clock"))
+    return effect.endswith((" note", " index", ".poll", ".pool", ".reconcile", "clock"))
