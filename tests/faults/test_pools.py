@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count, product
 from typing import get_args
 
@@ -38,7 +38,7 @@ def test_redis_may_be_wiped_when_what_was_collected_is_stored(mills: Mills) -> N
     places = [("remove collected", "after"), *product((*AROUND_A_CUT[2:], *OF_A_RUN), get_args(When))]
     wipes = [Crash(effect, when, deed="wipe") for effect, when in places]
 
-    assert sweep(mills, wipes, wipe_and_go_on) == {}
+    assert sweep(mills, wipes) == {}
 
 
 @pytest.mark.slow
@@ -60,37 +60,23 @@ def is_of_a_pool(effect: str) -> bool:
     )
 
 
-def sweep(
-    mills: Mills, crashes: Sequence[Crash], at: Callable[[Mills, Crash], list[str]] | None = None
-) -> dict[str, list[str]]:
-    """Let a worker die at each of these moments, or do ``at`` it what is to be done; returns what is wrong afterwards."""
-    found = mills.sweep(lambda crash: (at or die_and_go_on)(mills, crash), crashes)
+def sweep(mills: Mills, crashes: Sequence[Crash]) -> dict[str, list[str]]:
+    """Let each of these happen to a worker; returns what is wrong afterwards."""
+    found = mills.sweep(lambda crash: strike_and_go_on(mills, crash), crashes)
     return {str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches}
 
 
-def die_and_go_on(mills: Mills, crash: Crash) -> list[str]:
-    """Let a worker take at once all that was collected, and die at one moment, after which more is collected."""
-    with mills.mill(f"pool-crash-{next(numbers)}", POOLS) as mill:
+def strike_and_go_on(mills: Mills, crash: Crash) -> list[str]:
+    """Let a worker take at once all that was collected; it dies or Redis is wiped, after which more is collected."""
+    with mills.mill(f"pool-{crash.deed}-{next(numbers)}", POOLS) as mill:
         collect(mill)
-        doomed = mill.work(crash)
+        worker = mill.work(crash)
         try:
-            until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of death")
-            doomed.join(LIFE)
+            until(lambda: STRUCK in mill.journal_lines(), LIFE, f"the moment {crash}")
+            if crash.deed == "die":
+                worker.join(LIFE)
             collect_more(mill)
-            mill.work()
-            return wrong(mill, ALL)
-        except AssertionError as late:
-            return [f"{late}\n{mill.log()[-1500:]}"]
-
-
-def wipe_and_go_on(mills: Mills, crash: Crash) -> list[str]:
-    """Let a worker take at once all that was collected, and lose Redis at one moment, after which more is collected."""
-    with mills.mill(f"pool-wipe-{next(numbers)}", POOLS) as mill:
-        collect(mill)
-        mill.work(crash)
-        try:
-            until(lambda: STRUCK in mill.journal_lines(), LIFE, "the moment of the wipe")
-            collect_more(mill)
+            mill.revive()
             return wrong(mill, ALL)
         except AssertionError as late:
             return [f"{late}\n{mill.log()[-1500:]}"]
