@@ -7,6 +7,7 @@ forked from a process that has imported everything, or starting them would take 
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -268,6 +269,13 @@ class Mill:
     def log(self) -> str:
         """What its workers have logged so far."""
         return "".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
+
+    def tries_again(self, steps: str, why: str) -> bool:
+        """Whether a worker has said that it tries one of these steps again, and why; both are regular expressions.
+
+        A step that just waits for its time, as a look at a job does, says so without a reason.
+        """
+        return bool(re.search(rf"Task promptmill\.({steps})\[.* retry: .*({why})", self.log()))
 
     def _story(self, run: Run) -> str:
         try:

@@ -1,6 +1,5 @@
 """A disk that is full and file descriptors that run out: a step waits for room, says so, and leaves no half of anything."""
 
-import re
 import resource
 import subprocess
 from collections.abc import Iterator
@@ -78,7 +77,7 @@ def fill(disk: Path) -> Path:
 
 def delivery_waits(mill: Mill) -> bool:
     """Whether a worker says that it will try again to write to a sink: the last step may need one descriptor more."""
-    return bool(re.search(r"\.(deliver|finish)\] retry: .*cannot be written now", mill.log()))
+    return mill.tries_again("deliver|finish", "cannot be written now")
 
 
 def whole(mill: Mill, run: Run, answers: Path) -> None:

@@ -73,9 +73,7 @@ def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_
         run = mill.submit(sinks=[sinks.jsonl("gs://away/answers")])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         storage.fail("POST", "/upload/storage/v1/b/away/.*", status=503, times=EVERY)
-        until(
-            lambda: ".deliver] retry: " in mill.log(), LIFE, "a delivery that waits, as the client itself has given up"
-        )
+        until(lambda: mill.tries_again("deliver", "503"), LIFE, "a delivery that waits, as the client itself gave up")
         storage.clear()
         mill.wait(run, LIFE)
 
@@ -140,7 +138,7 @@ def test_a_database_that_dies_while_rows_come_gets_them_later_and_other_runs_go_
         run = mill.submit(sinks=[sinks.postgres(server.url(), table="answers")])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         server.kill()
-        until(lambda: ".deliver] retry: " in mill.log(), LIFE, "a delivery that waits")
+        until(lambda: mill.tries_again("deliver", "OperationalError"), LIFE, "a delivery that waits")
 
         other = mill.submit()
         mill.wait(other, LIFE)

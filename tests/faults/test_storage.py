@@ -13,6 +13,7 @@ from proxy import HttpProxy
 LIFE = 60.0
 EVERY = float("inf")
 WRITES = r"/upload/.*"
+STEP_OF_A_RUN = r"(?!reconcile)\w+"
 
 
 def test_storage_that_refuses_everything_for_a_while_is_waited_for(mills: Mills, storage: HttpProxy) -> None:
@@ -21,7 +22,7 @@ def test_storage_that_refuses_everything_for_a_while_is_waited_for(mills: Mills,
         run = mill.submit()
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         storage.fail(".*", ".*", status=503, times=EVERY)
-        until(lambda: " retry: " in mill.log(), LIFE, "a step that waits, as the client itself has given up")
+        until(lambda: mill.tries_again(STEP_OF_A_RUN, "503"), LIFE, "a step that waits, as the client itself gave up")
         storage.clear()
         better = time.monotonic()
         mill.wait(run, LIFE)
@@ -76,7 +77,7 @@ def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(mills: Mills
         storage.fail("POST", WRITES, status=503, times=EVERY)
         mill.work()
         run = mill.submit()
-        until(lambda: ".ingest] retry: " in mill.log(), LIFE, "a chunk that waits for its next try")
+        until(lambda: mill.tries_again("ingest", "503"), LIFE, "a chunk that waits for its next try")
         storage.clear()
         mill.wait(run, 2 * LIFE)
 
