@@ -59,6 +59,9 @@ class FaultyBucket:
     def read(self, name: str) -> bytes:
         return self._call("bucket.read", name, lambda: self._bucket.read(name))
 
+    def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
+        return map(self.read, names)
+
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
         return self._call("bucket.read_range", name, lambda: self._bucket.read_range(name, start, end, generation))
 

@@ -36,8 +36,7 @@ def park(bucket: Bucket, step: str, task: str, arguments: list[Any], reason: str
 
 def letters(bucket: Bucket) -> Iterator[DeadLetter]:
     """Yield all dead letters, by step."""
-    for step in sorted(steps(bucket)):
-        yield facts.get(bucket, names.dead_letter(step), DeadLetter)
+    return facts.get_each(bucket, ((names.dead_letter(step), DeadLetter) for step in sorted(steps(bucket))))
 
 
 def replay(settings: Settings, step: str) -> DeadLetter:

@@ -1,7 +1,8 @@
 """The facts of a run: small objects, written once, from which everything that comes next follows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import tee
 from typing import TypeVar
 
 import msgspec
@@ -274,6 +275,13 @@ def once(bucket: Bucket, name: str, kind: type[T], make: Callable[[], T]) -> T:
 def get(bucket: Bucket, name: str, kind: type[T]) -> T:
     """Read a fact; raises NotFound."""
     return msgspec.json.decode(bucket.read(name), type=kind)
+
+
+def get_each(bucket: Bucket, wanted: Iterable[tuple[str, type[T]]]) -> Iterator[T]:
+    """Yield facts, each by its name and kind, in the order in which they are wanted; raises NotFound at the turn of one."""
+    ahead, turn = tee(wanted)
+    for (_, kind), data in zip(turn, bucket.read_each(name for name, _ in ahead), strict=True):
+        yield msgspec.json.decode(data, type=kind)
 
 
 def pack(rows: int) -> bytes:

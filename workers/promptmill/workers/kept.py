@@ -13,9 +13,8 @@ from promptmill.workers.ports import Bucket
 _decode = msgspec.json.Decoder(Result).decode
 
 
-def kept_lines(bucket: Bucket, file: ResultFile, first_row: int) -> bytes:
-    """Return the lines of ``file`` that count, of a shard that begins with ``first_row``."""
-    data = bucket.read(file.name)
+def kept_lines(data: bytes, file: ResultFile, first_row: int) -> bytes:
+    """Return the lines of ``file``, which holds ``data``, that count, of a shard that begins with ``first_row``."""
     if not file.drops:
         return data
     return b"".join(line + b"\n" for line, _ in _kept(data, file, first_row))

@@ -58,6 +58,13 @@ class Bucket(Protocol):
         """Return an object's bytes; raises NotFound."""
         ...
 
+    def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
+        """Yield the bytes of objects in the order of their names, which may be read ahead of them a little.
+
+        Raises NotFound at the turn of the object that is not there.
+        """
+        ...
+
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
         """Return bytes ``start`` to ``end`` (exclusive, cut at the object's end) of this very generation.
 

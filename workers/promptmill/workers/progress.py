@@ -1,5 +1,7 @@
 """Notes in the index how far a run is, for people to see."""
 
+from collections.abc import Iterator
+
 from promptmill.config import names
 from promptmill.producers.index import Index
 from promptmill.producers.messages import Chunk, Seal
@@ -8,7 +10,7 @@ from promptmill.workers import billing, facts
 from promptmill.workers.facts import Created, Ended, Harvested, Input, Plan, Settled
 from promptmill.workers.notes import OpenJob
 from promptmill.workers.ports import Bucket, Job
-from promptmill.workers.run_facts import RunFacts
+from promptmill.workers.run_facts import RunFacts, ShardFacts
 
 
 def ingested(index: Index, run: str, chunk: Chunk, seal: Seal | None) -> bool:
@@ -86,14 +88,27 @@ def write_anew(index: Index, bucket: Bucket, known: RunFacts) -> None:
         index.seal(known.run, facts.get(bucket, names.seal(known.run), Seal).requests, known.sealed)
     if known.plan is not None:
         planned(index, known.run, known.plan)
-    for (place, attempt), shard in sorted(known.shards.items()):
-        folder = names.shard(known.run, place, attempt)
-        if shard.input:
-            sharded(index, known.run, place, attempt, facts.get(bucket, folder + "input.json", Input))
-        if shard.ended:
-            job = facts.get(bucket, folder + "ended.json", Ended).job
-            watched(index, OpenJob(job.name, known.run, place, attempt), job)
-        elif shard.job:
-            submitted(index, known.run, place, attempt, facts.get(bucket, folder + "job.json", Created))
-        if shard.files is not None:
-            settled(index, known.run, place, attempt, facts.get(bucket, folder + "settled.json", Settled))
+    wanted = [(place, fact) for place, shard in sorted(known.shards.items()) for fact in _noted(shard)]
+    named = ((names.shard(known.run, *place) + name, kind) for place, (name, kind) in wanted)
+    for ((shard, attempt), _), fact in zip(wanted, facts.get_each(bucket, named), strict=True):
+        match fact:
+            case Input():
+                sharded(index, known.run, shard, attempt, fact)
+            case Ended(job):
+                watched(index, OpenJob(job.name, known.run, shard, attempt), job)
+            case Created():
+                submitted(index, known.run, shard, attempt, fact)
+            case Settled():
+                settled(index, known.run, shard, attempt, fact)
+
+
+def _noted(shard: ShardFacts) -> Iterator[tuple[str, type[Input | Ended | Created | Settled]]]:
+    """Yield the facts of an attempt that the index tells of, in the order in which they came to be."""
+    if shard.input:
+        yield "input.json", Input
+    if shard.ended:
+        yield "ended.json", Ended
+    elif shard.job:
+        yield "job.json", Created
+    if shard.files is not None:
+        yield "settled.json", Settled

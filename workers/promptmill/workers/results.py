@@ -1,13 +1,15 @@
 """Reads a run's results and report from the bucket, for producers that can reach it."""
 
 from collections.abc import Iterator
+from itertools import tee
 
 from promptmill.config import names
 from promptmill.config.settings import Settings
 from promptmill.workers import facts, run_facts
-from promptmill.workers.facts import Settled
+from promptmill.workers.facts import ResultFile, Settled
 from promptmill.workers.kept import kept_lines
 from promptmill.workers.ports import Bucket
+from promptmill.workers.run_facts import RunFacts
 from promptmill.workers.services import build
 
 
@@ -24,17 +26,22 @@ def report(settings: Settings, run: str) -> bytes:
 def late(settings: Settings, run: str) -> Iterator[bytes]:
     """Yield the answers of jobs of a run that were given up and ended after all, in the same form."""
     bucket = build(settings).bucket
-    for stored in bucket.list(names.late_folder(run)):
-        yield from bucket.read(stored.name).split(b"\n")[:-1]
+    for data in bucket.read_each(stored.name for stored in bucket.list(names.late_folder(run))):
+        yield from data.split(b"\n")[:-1]
 
 
 def lines(bucket: Bucket, run: str) -> Iterator[bytes]:
-    """Yield the results of a run, one file of each shard at a time."""
-    known = run_facts.load(bucket, run)
-    for (index, attempt), shard in sorted(known.shards.items()):
-        if known.plan is None or shard.files is None:
-            continue
-        first_row = known.plan.shards[index].first_row
-        settled = facts.get(bucket, names.shard(run, index, attempt) + "settled.json", Settled)
+    """Yield the results of a run, in the order of its shards."""
+    ahead, turn = tee(_files(bucket, run_facts.load(bucket, run)))
+    for (file, first_row), data in zip(turn, bucket.read_each(file.name for file, _ in ahead), strict=True):
+        yield from kept_lines(data, file, first_row).split(b"\n")[:-1]
+
+
+def _files(bucket: Bucket, known: RunFacts) -> Iterator[tuple[ResultFile, int]]:
+    """Yield the files of results of all attempts that are settled, and the first row of the shard of each."""
+    shards = known.plan.shards if known.plan else []
+    places = [place for place, shard in sorted(known.shards.items()) if shards and shard.files is not None]
+    wanted = ((names.shard(known.run, *place) + "settled.json", Settled) for place in places)
+    for (index, _), settled in zip(places, facts.get_each(bucket, wanted), strict=True):
         for file in settled.files:
-            yield from kept_lines(bucket, file, first_row).split(b"\n")[:-1]
+            yield file, shards[index].first_row

@@ -1,9 +1,9 @@
 """Which facts of a run exist, as one listing tells: what is due follows from that."""
 
-import functools
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -62,21 +62,34 @@ class Reader:
     """Attempts of shards of which the facts are kept in mind, some 200 bytes each."""
 
     def __init__(self, bucket: Bucket) -> None:
-        self.manifest = _reading(bucket, Manifest, self._RUNS, lambda manifest: manifest)
-        self.chunks = _reading(bucket, Seal, self._RUNS, lambda seal: len(seal.chunks))
-        self.plan = _reading(bucket, Plan, self._RUNS, lambda plan: plan)
-        self.parts = _reading(bucket, Parts, self._SHARDS, lambda parts: parts.numbers)
-        self.settled = _reading(bucket, Settled, self._SHARDS, lambda found: (len(found.files), found.retried > 0))
+        self.manifest = _Reading(bucket, Manifest, self._RUNS, lambda manifest: manifest)
+        self.chunks = _Reading(bucket, Seal, self._RUNS, lambda seal: len(seal.chunks))
+        self.plan = _Reading(bucket, Plan, self._RUNS, lambda plan: plan)
+        self.parts = _Reading(bucket, Parts, self._SHARDS, lambda parts: parts.numbers)
+        self.settled = _Reading(bucket, Settled, self._SHARDS, lambda found: (len(found.files), found.retried > 0))
 
 
-def _reading(bucket: Bucket, kind: type[Fact], most: int, view: Callable[[Fact], Seen]) -> Callable[[Stored], Seen]:
-    """Return what reads one kind of fact, and keeps in mind what there is to be seen in so many of them."""
+class _Reading(Generic[Fact, Seen]):
+    """Reads one kind of fact, and keeps in mind what there is to be seen in the ``most`` that were asked for last."""
 
-    @functools.lru_cache(most)
-    def read(name: str, _generation: int) -> Seen:
-        return view(facts.get(bucket, name, kind))
+    def __init__(self, bucket: Bucket, kind: type[Fact], most: int, view: Callable[[Fact], Seen]) -> None:
+        self._bucket = bucket
+        self._kind = kind
+        self._most = most
+        self._view = view
+        self._seen: dict[tuple[str, int], Seen] = {}
 
-    return lambda stored: read(stored.name, stored.generation)
+    def __call__(self, stored: Iterable[Stored]) -> list[Seen]:
+        """Return what there is to be seen in each of these facts; those that are new are read, some at once."""
+        keys = [(one.name, one.generation) for one in stored]
+        new = [key for key in keys if key not in self._seen]
+        for key, fact in zip(new, facts.get_each(self._bucket, ((name, self._kind) for name, _ in new)), strict=True):
+            self._seen[key] = self._view(fact)
+        found = [self._seen.pop(key) for key in keys]
+        self._seen.update(zip(keys, found, strict=True))
+        for oldest in list(islice(self._seen, max(len(self._seen) - self._most, 0))):
+            del self._seen[oldest]
+        return found
 
 
 _CHUNK = re.compile(r"chunks/(\d{8})")
@@ -92,12 +105,25 @@ def load(bucket: Bucket, run: str, reader: Reader | None = None) -> RunFacts:
     """
     known, reader = RunFacts(run), reader or Reader(bucket)
     folder = names.folder(run)
+    divided: list[tuple[ShardFacts, Stored]] = []
+    settled: list[tuple[ShardFacts, Stored]] = []
     for stored in bucket.list(folder):
         place = stored.name.removeprefix(folder)
-        if found := _SHARD.fullmatch(place):
-            _note_shard(known, reader, stored, found)
-        else:
+        found = _SHARD.fullmatch(place)
+        if not found:
             _note(known, reader, stored, place)
+            continue
+        shard = known.shards.setdefault((int(found[1]), int(found[2])), ShardFacts())
+        if found[3] == "parts":
+            divided.append((shard, stored))
+        elif found[3] == "settled":
+            settled.append((shard, stored))
+        else:
+            _note_shard(shard, found)
+    for (shard, _), parts in zip(divided, reader.parts(stored for _, stored in divided), strict=True):
+        shard.parts = parts
+    for (shard, _), (files, again) in zip(settled, reader.settled(stored for _, stored in settled), strict=True):
+        shard.files, shard.again = files, again
     return known
 
 
@@ -105,11 +131,11 @@ def _note(known: RunFacts, reader: Reader, stored: Stored, place: str) -> None:
     if found := _CHUNK.fullmatch(place):
         known.chunks.add(int(found[1]))
     elif place == "run.json":
-        known.manifest = reader.manifest(stored)
+        [known.manifest] = reader.manifest([stored])
     elif place == "seal.json":
-        known.sealed = reader.chunks(stored)
+        [known.sealed] = reader.chunks([stored])
     elif place == "plan.json":
-        known.plan = reader.plan(stored)
+        [known.plan] = reader.plan([stored])
     elif place == "aborted.json":
         known.aborted = True
     elif place == "cancelled.json":
@@ -118,16 +144,11 @@ def _note(known: RunFacts, reader: Reader, stored: Stored, place: str) -> None:
         known.reported = True
 
 
-def _note_shard(known: RunFacts, reader: Reader, stored: Stored, found: re.Match[str]) -> None:
-    shard = known.shards.setdefault((int(found[1]), int(found[2])), ShardFacts())
+def _note_shard(shard: ShardFacts, found: re.Match[str]) -> None:
     fact, parsed, sink, part = found[3], found[4], found[5], found[6]
     if parsed:
         shard.parsed.add(int(parsed))
     elif sink:
         shard.delivered.add((int(sink), int(part)))
-    elif fact == "parts":
-        shard.parts = reader.parts(stored)
-    elif fact == "settled":
-        shard.files, shard.again = reader.settled(stored)
     else:
         setattr(shard, fact, True)

@@ -63,6 +63,10 @@ class MemoryBucket:
         """Return an object's bytes; raises NotFound."""
         return self._get(name).data
 
+    def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
+        """Yield the bytes of objects in the order of their names."""
+        return map(self.read, names)
+
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
         """Return a range of this very generation; raises NotFound when it is gone."""
         held = self._get(name)

@@ -1,8 +1,6 @@
 """Makes a run of the batches of a pool that were cut for it."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -15,10 +13,8 @@ from promptmill.producers.messages import Manifest, Pooled, compress, decode_man
 from promptmill.producers.requests import Line, encode_lines, is_key
 from promptmill.workers import facts
 from promptmill.workers.ports import Bucket
-from promptmill.workers.steps.pool import Batch, Cut, read
+from promptmill.workers.steps.pool import Batch, Cut, decode, read
 
-_AHEAD = 4
-"""Batches that are read at once; each takes some megabytes at most."""
 _encode = msgspec.json.Encoder().encode
 _sorted = msgspec.msgpack.Encoder(order="sorted").encode
 
@@ -73,15 +69,9 @@ class Gathering:
         return False
 
     def _batches(self) -> Iterator[Batch]:
-        """Read the batches in order, some ahead."""
-        ahead: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(_AHEAD) as threads:
-            for batch in self._cut.batches:
-                ahead.append(threads.submit(read, self._bucket, names.batch(self._cut.pool, self._cut.options, batch)))
-                if len(ahead) == _AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        """Read the batches in order."""
+        cut = self._cut
+        return map(decode, self._bucket.read_each(names.batch(cut.pool, cut.options, batch) for batch in cut.batches))
 
     def end(self) -> None:
         """Store what has to wait for the next run, as a batch that is named by this one; then this one is done."""

@@ -37,7 +37,7 @@ def deliver(bucket: Bucket, open_sink: OpenSink, run: str, index: int, attempt: 
 def _lines(bucket: Bucket, run: str, index: int, file: ResultFile) -> bytes:
     """The lines that count; the plan, which may be large, says which rows are passed over, where there are any."""
     first_row = facts.get(bucket, names.plan(run), Plan).shards[index].first_row if file.drops else 0
-    return kept_lines(bucket, file, first_row)
+    return kept_lines(bucket.read(file.name), file, first_row)
 
 
 def part_name(index: int, attempt: int, part: int) -> str:

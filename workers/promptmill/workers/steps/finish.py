@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
@@ -52,7 +53,7 @@ def _report(bucket: Bucket, open_sink: OpenSink, manifest: Manifest, attempts: l
     plan = facts.get(bucket, names.plan(run), Plan)
     if len({index for index, _ in attempts}) < len(plan.shards):
         raise Transient("the run was divided into shards while it was about to be aborted")
-    story = [_attempt(bucket, run, index, attempt, len(manifest.sinks)) for index, attempt in attempts]
+    story = _story(bucket, run, attempts, len(manifest.sinks))
     sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
     report = _finished(bucket, manifest, plan, story, sinks)
     return _with_late(_cut_short(report, cancel.find(bucket, run), manifest.deadline), bucket, story)
@@ -97,21 +98,36 @@ class _Attempt(NamedTuple):
     delivered: float
 
 
-def _attempt(bucket: Bucket, run: str, index: int, attempt: int, sinks: int) -> _Attempt:
-    folder = names.shard(run, index, attempt)
-    settled = facts.get(bucket, folder + "settled.json", Settled)
-    places = [(sink, part) for sink in range(sinks) for part in range(len(settled.files))]
-    delivered = [facts.get(bucket, names.delivered(run, index, attempt, *place), Delivered).at for place in places]
-    return _Attempt(
-        shard=index,
-        number=attempt,
-        input=facts.get(bucket, folder + "input.json", Input),
-        created=facts.get(bucket, folder + "job.json", Created),
-        ended=facts.get(bucket, folder + "ended.json", Ended),
-        parts=facts.get(bucket, folder + "parts.json", Parts),
-        settled=settled,
-        delivered=max(delivered, default=settled.at),
+def _story(bucket: Bucket, run: str, attempts: list[tuple[int, int]], sinks: int) -> list[_Attempt]:
+    """Read the facts of all attempts, one kind after another."""
+
+    def each(fact: str, kind: type[facts.T]) -> Iterator[facts.T]:
+        return facts.get_each(bucket, ((names.shard(run, *place) + fact, kind) for place in attempts))
+
+    settled = list(each("settled.json", Settled))
+    columns = (
+        each("input.json", Input),
+        each("job.json", Created),
+        each("ended.json", Ended),
+        each("parts.json", Parts),
+        settled,
+        _deliveries(bucket, run, attempts, settled, sinks),
     )
+    rows = zip(attempts, *map(list, columns), strict=True)
+    return [_Attempt(*place, *found) for place, *found in rows]
+
+
+def _deliveries(
+    bucket: Bucket, run: str, attempts: list[tuple[int, int]], settled: list[Settled], sinks: int
+) -> Iterator[float]:
+    """Yield when the last file of each attempt came to its last sink."""
+    places = [
+        [names.delivered(run, *place, sink, part) for sink in range(sinks) for part in range(len(one.files))]
+        for place, one in zip(attempts, settled, strict=True)
+    ]
+    found = facts.get_each(bucket, ((name, Delivered) for name in chain.from_iterable(places)))
+    for one, of_attempt in zip(settled, places, strict=True):
+        yield max((delivered.at for delivered in islice(found, len(of_attempt))), default=one.at)
 
 
 def _complete(open_sink: OpenSink, spec: SinkSpec, run: str, story: list[_Attempt]) -> str:

@@ -100,7 +100,12 @@ def _keep(bucket: Bucket, name: str, group: list[Call]) -> Kept:
 
 def read(bucket: Bucket, name: str) -> Batch:
     """Read a batch; raises NotFound."""
-    return msgspec.msgpack.decode(bucket.read(name), type=Batch)
+    return decode(bucket.read(name))
+
+
+def decode(data: bytes) -> Batch:
+    """Return a batch as it was stored."""
+    return msgspec.msgpack.decode(data, type=Batch)
 
 
 def size(batch: Batch) -> Size:

@@ -36,7 +36,7 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     ended = facts.get(bucket, folder + "ended.json", Ended)
     last = _is_last(bucket, manifest, attempt, ended)
     parts = facts.get(bucket, folder + "parts.json", Parts).numbers
-    parsed = [facts.get(bucket, names.parsed(run, index, attempt, part), Parsed) for part in parts]
+    parsed = list(facts.get_each(bucket, ((names.parsed(run, index, attempt, part), Parsed) for part in parts)))
     resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
     files, counts, put_off = [], Counts(), resolution.again
     for part, one, drop in zip(parts, parsed, resolution.drops, strict=True):
