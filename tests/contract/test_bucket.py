@@ -135,6 +135,27 @@ def test_a_later_object_is_dated_later_and_has_another_generation(bucket: Bucket
     assert find(bucket, "a").updated >= first.updated
 
 
+def test_objects_are_read_in_the_order_in_which_they_are_named(bucket: Bucket) -> None:
+    names = [f"fact/{number}" for number in range(20)]
+    for name in names:
+        bucket.write(name, name.encode())
+    backwards = names[::-1]
+
+    assert list(bucket.read_each(iter(backwards))) == [name.encode() for name in backwards]
+    assert list(bucket.read_each([])) == []
+
+
+def test_of_objects_that_are_read_one_that_is_not_there_is_not_found_at_its_turn(bucket: Bucket) -> None:
+    for name in ("a", "b", "d"):
+        bucket.write(name, name.encode())
+
+    reading = bucket.read_each(["a", "b", "c", "d"])
+
+    assert [next(reading), next(reading)] == [b"a", b"b"]
+    with pytest.raises(NotFound, match="c does not exist"):
+        next(reading)
+
+
 @pytest.mark.parametrize(
     ("start", "end", "data"), [(0, 3, b"012"), (3, 5, b"34"), (8, 100, b"89"), (10, 20, b""), (50, 60, b"")]
 )

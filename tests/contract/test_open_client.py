@@ -1,4 +1,8 @@
-"""A client for buckets reaches them as its environment says."""
+"""A client for buckets reaches them as its environment says, and several objects at once."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -24,3 +28,37 @@ def test_calls_go_through_the_proxy_that_the_environment_names_unless_it_excepts
             bucket.read("fact")
 
     assert (len(storage.calls), len(forward.calls)) == ((1, 0) if is_direct else (0, 1))
+
+
+class FiveAtOnce(BaseHTTPRequestHandler):
+    """Answers reads when five of them wait."""
+
+    waiting = threading.Barrier(5)
+
+    def do_GET(self) -> None:
+        self.waiting.wait(10)
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"fact")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
+        pass
+
+
+@pytest.fixture
+def five_at_once() -> Iterator[str]:
+    """The URL of a storage that answers no read before five of them wait."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), FiveAtOnce) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_many_objects_are_read_five_at_once(five_at_once: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", five_at_once)
+    bucket = open_bucket("gs://some-bucket", "some-project")
+
+    assert list(bucket.read_each(f"fact/{number}" for number in range(20))) == [b"fact"] * 20

@@ -108,6 +108,21 @@ def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_a
     assert services.known("r").shards[0, 1].parts == range(0)
 
 
+def test_workers_forget_the_facts_that_they_did_not_ask_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_facts.Reader, "_SHARDS", 2)
+    bucket = CountingBucket()
+    settled = [names.shard(run, 0, 1) + "settled.json" for run in "abc"]
+    for name in settled:
+        facts.put(bucket, name, Settled([], Counts(), 0, 0.0))
+    reader = run_facts.Reader(bucket)
+
+    for run in "abacab":
+        run_facts.load(bucket, run, reader)
+
+    a, b, c = settled
+    assert bucket.names_read == [a, b, c, b]
+
+
 def test_of_two_who_make_a_fact_at_once_the_first_has_made_the_truth() -> None:
     bucket = MemoryBucket()
 

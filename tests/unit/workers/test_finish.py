@@ -1,12 +1,15 @@
 """The report of a run, and what is left when it is closed."""
 
+from pathlib import Path
+
 import pytest
 
 from driver import RUN, Mill
 from faults.simulation.celery_app import shared
+from promptmill.config import names
 from promptmill.producers.messages import Signature, SinkSpec
 from promptmill.workers import facts, steps
-from promptmill.workers.facts import Counts
+from promptmill.workers.facts import Counts, Delivered
 from promptmill.workers.fakes import Script
 from promptmill.workers.sinks import Sink
 from promptmill.workers.steps.finish import finish, state_of
@@ -45,6 +48,23 @@ def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> 
 
     assert finish(mill.bucket, no_sink, RUN, []) == report
     assert mill.bucket.find(f"open/{RUN}") is None
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(late: int, tmp_path: Path) -> None:
+    mill = Mill(max_requests=1)
+    sinks = [SinkSpec("file", str(tmp_path / name)) for name in ("one", "two")]
+    run = mill.send(["a", "b"], sinks=sinks)
+    while (due := mill.due(run))[0].task != "finish":
+        for step in due:
+            mill.do(step)
+    place = names.delivered(run, late, attempt=1, sink=1, part=0)
+    at = facts.get(mill.bucket, place, Delivered).at
+    mill.bucket.write(place, facts.encode(Delivered(at + 100.0)))
+
+    report = mill.drive(run)
+
+    assert report.seconds["deliver"] == pytest.approx(100.0, abs=5.0)
 
 
 def test_a_run_that_was_given_up_is_reported_with_the_reason() -> None:
