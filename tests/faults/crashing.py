@@ -41,7 +41,21 @@ Deed = Literal["die", "die whole", "stop", "wait", "wipe"]
 STRUCK = "struck"
 """What a journal says once a moment has come at which its worker lives on."""
 READS = frozenset(
-    {"url", "name", "read", "read_range", "find", "list", "exists", "get", "left_in_queue", "now", "open_jobs", "slots"}
+    {
+        "url",
+        "name",
+        "read",
+        "read_range",
+        "read_each",
+        "find",
+        "list",
+        "exists",
+        "get",
+        "left_in_queue",
+        "now",
+        "open_jobs",
+        "slots",
+    }
     | {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect", "stands_still"}
     | {"batch_sizes", "size", "pooled_run"}
     | {"columns", "may", "look", "check_jobs", "rows"}

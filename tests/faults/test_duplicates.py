@@ -11,11 +11,14 @@ import pytest
 from celery import Celery
 
 from deadline import until
-from faults.mills import Mill, Mills
-from promptmill.config.queues import ALL, INGEST, QUEUE_OF
+from faults.mills import Mill, Mills, behind
+from promptmill.config.queues import ALL, INGEST, QUEUE_OF, WORK
 from promptmill.producers import Run
+from proxy import HttpProxy
 
 LIFE = 60.0
+EVERY = float("inf")
+READ_BY_FINISH = "/download/.*delivered.*"
 
 
 def test_every_message_may_come_twice_and_to_two_workers(mills: Mills) -> None:
@@ -51,6 +54,27 @@ def test_copies_of_a_message_do_not_make_copies_of_all_that_comes_after_it(mills
 
         times = Counter(task for name, _, task in sent(mill.folder / "sent") if name != "promptmill.poll")
         assert {step: copies for step, copies in times.items() if copies > 1} == {}
+        assert mill.violations(run) == []
+
+
+def test_copies_of_a_step_that_die_with_their_workers_are_one_death(mills: Mills, storage: HttpProxy) -> None:
+    with mills.mill("dying-copies", behind(storage)) as mill:
+        storage.fail("GET", READ_BY_FINISH, times=EVERY)
+        run = mill.submit()
+        finish = ("promptmill.finish", [run.id], f"{run.id}.finish")
+        for _ in range(2):
+            before = len(storage.seen("GET", READ_BY_FINISH))
+            for _ in range(3):
+                mill.work()
+            until(lambda before=before: len(storage.seen("GET", READ_BY_FINISH)) > before, LIFE, "a last step")  # type: ignore[misc]
+            resend(mill, [finish] * 6)
+            until(lambda: mill.redis.llen(WORK) == 0, LIFE, "all copies in workers' hands")
+            mill.kill()
+        storage.clear()
+        mill.work()
+        mill.wait(run, LIFE)
+
+        assert mill.parked() == []
         assert mill.violations(run) == []
 
 

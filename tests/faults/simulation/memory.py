@@ -1,5 +1,6 @@
 """A Redis in memory, as much of it as Promptmill's own keys need, on a clock that is given to it."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
@@ -67,8 +68,9 @@ class Redis:
         for one in [one for one, until in starts.items() if until <= now - remembered * 1000]:
             del starts[one]
         deaths = sum(until <= now for until in starts.values())
-        found = [deaths, len(starts) - deaths]
-        if sum(found) < most:
+        busy = math.ceil(max(0.0, max(starts.values(), default=0.0) - now - life / 2))
+        found = [deaths, len(starts) - deaths, busy]
+        if not busy and len(starts) < most:
             self.renew(begun, step, start, life, remembered)
         return found
 

@@ -376,7 +376,7 @@ class _Notes(Notes):
     def begin(self, step: str, start: str, seconds: float, most: int) -> Starts:
         self._is_at(start)
         starts = super().begin(step, start, seconds, most)
-        if sum(starts) >= most:
+        if starts.busy or starts.deaths + starts.living >= most:
             self._is_at("")
         return starts
 

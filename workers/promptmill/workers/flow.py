@@ -105,7 +105,10 @@ class Note:
         self._keep = takeover.fetched
 
     def begin(self, most: int) -> Starts:
-        """Write the note, unless ``most`` other starts of the step have not ended in order; returns those, if known."""
+        """Write the note, unless ``most`` other starts of the step have not ended in order, or one of them is at work.
+
+        Returns those, if they are known.
+        """
         try:
             return self._notes.begin(self._step, self._start, self._life, most)
         except Transient:

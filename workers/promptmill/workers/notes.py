@@ -29,10 +29,14 @@ class OpenJob(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """The starts of a step that have not ended in order: those whose worker died, and those that may be at it still."""
+    """The starts of a step that have not ended in order: those whose worker died, and those that may be at it still.
+
+    One of the living is surely ``busy`` with it unless it says nothing for so many seconds more.
+    """
 
     deaths: int = 0
     living: int = 0
+    busy: float = 0.0
 
 
 class Notes:
@@ -94,7 +98,8 @@ class Notes:
         """Note a ``start`` of a step, at work for the next ``seconds``, unless ``most`` others have not ended in order.
 
         Returns those others. One that was not renewed in time, by Redis's clock, is a death. How often a message was
-        handed out tells nothing: copies of it are a normal event.
+        handed out tells nothing: copies of it are a normal event. None begins while another is surely at work, as it was
+        renewed within half the time: two that died with one worker would be two deaths.
         """
         script = """
             local now = redis.call('time')
@@ -103,18 +108,22 @@ class Notes:
             redis.call('zremrangebyscore', KEYS[1], '-inf', now - ARGV[4] * 1000)
             local deaths = redis.call('zcount', KEYS[1], '-inf', now)
             local living = redis.call('zcard', KEYS[1]) - deaths
-            if deaths + living < tonumber(ARGV[3]) then
+            local last = redis.call('zrange', KEYS[1], -1, -1, 'withscores')[2]
+            local busy = math.max(0, (last or 0) - now - ARGV[2] / 2)
+            if busy == 0 and deaths + living < tonumber(ARGV[3]) then
                 redis.call('zadd', KEYS[1], now + ARGV[2], ARGV[1])
                 redis.call('expire', KEYS[1], ARGV[4])
                 redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
             end
-            return {deaths, living}
+            return {deaths, living, math.ceil(busy)}
         """
         with self._answering() as r:
             if self._ended:
                 with r.pipeline(transaction=False) as pipe:
                     self._tell_ends(pipe)
-            return Starts(*r.eval(script, 2, _begun(step), _step(step), start, int(seconds * 1000), most, _DEATHS))
+            found = r.eval(script, 2, _begun(step), _step(step), start, int(seconds * 1000), most, _DEATHS)
+        deaths, living, busy = found
+        return Starts(deaths, living, busy / 1000)
 
     def renew(self, step: str, start: str, seconds: float) -> None:
         """Note that this start of a step is at work, for the next ``seconds``, whatever was noted before."""

@@ -19,6 +19,8 @@ from promptmill.workers.steps.step import Step, Wait
 _log = structlog.get_logger(__name__)
 _UNCLEAR = Wait(30.0)
 """Until it is clear which starts of a step that was begun often live, as copies of one message do, and which are deaths."""
+_TWIN = 5.0
+"""Seconds after which a copy of a message looks again whether another start of its step is at work."""
 _NEWER = Wait(30.0)
 """How long a message of a later version is put back for: a newer worker is on its way, or one that is here may take it."""
 _AGAIN = Wait(60.0)
@@ -82,7 +84,9 @@ class Stage(Task):  # type: ignore[type-arg]
         if starts.deaths >= dead.MOST_DEATHS:
             self._park_poison(step, list(args), starts.deaths)
             return None
-        if sum(starts) >= dead.MOST_DEATHS:
+        if starts.busy:
+            self.wait(Wait(min(starts.busy, _TWIN)))
+        if starts.deaths + starts.living >= dead.MOST_DEATHS:
             self.wait(_UNCLEAR)
         with note.renewed():
             return self._work(note, step, args, kwargs)

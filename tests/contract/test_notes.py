@@ -1,0 +1,100 @@
+"""What workers note for each other of the starts of a step: in Redis, and in the one in memory."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deadline import until
+from faults.simulation.memory import Redis
+from promptmill.producers.connection import Connection
+from promptmill.workers.notes import Notes, Starts
+from stack import running
+
+LIFE = 1.0
+MOST = 3
+PATIENCE = 10.0
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("redis"), ("redis",), settings={}) as site:
+        yield site.environment["CELERY_BROKER_URL"]
+
+
+@pytest.fixture(params=["fake", "real"])
+def notes(request: pytest.FixtureRequest) -> Notes:
+    """Notes of a worker."""
+    if request.param == "real":
+        return Notes(Connection(request.getfixturevalue("redis_url")))
+    redis = Redis(time.time)
+    connection: Any = SimpleNamespace(answering=lambda: nullcontext(redis))
+    return Notes(connection)
+
+
+@pytest.fixture
+def step(request: pytest.FixtureRequest) -> str:
+    """A step of the test's own."""
+    return f"{request.node.name}.finish"
+
+
+def begun(notes: Notes, step: str, start: str) -> Starts:
+    """Begin as soon as no other start is at work, and return those that have not ended."""
+    until(lambda: not asked(notes, step).busy, PATIENCE, "an end of the one at work")
+    return notes.begin(step, start, LIFE, MOST)
+
+
+def asked(notes: Notes, step: str) -> Starts:
+    """The starts that have not ended, by one that does not begin."""
+    return notes.begin(step, "asking", LIFE, 0)
+
+
+def test_no_start_of_a_step_begins_while_another_is_at_work(notes: Notes, step: str) -> None:
+    assert notes.begin(step, "first", LIFE, MOST) == Starts()
+
+    twin = notes.begin(step, "twin", LIFE, MOST)
+
+    assert (twin.deaths, twin.living) == (0, 1)
+    assert 0 < twin.busy <= LIFE / 2
+    assert notes.begin("another", "twin", LIFE, MOST) == Starts()
+
+
+def test_a_start_that_goes_on_is_at_work_for_longer(notes: Notes, step: str) -> None:
+    notes.begin(step, "first", LIFE, MOST)
+    until(lambda: asked(notes, step).busy < LIFE / 4, PATIENCE, "half of the time")
+
+    notes.renew(step, "first", LIFE)
+
+    assert asked(notes, step).busy > LIFE / 4
+
+
+def test_a_start_that_ended_is_not_at_work(notes: Notes, step: str) -> None:
+    notes.begin(step, "first", LIFE, MOST)
+    notes.end(step, "first", through=False, keep=0.0)
+
+    assert notes.begin(step, "second", LIFE, MOST) == Starts()
+
+
+def test_one_that_says_nothing_for_half_its_time_may_be_dead_and_surely_is_after_all_of_it(
+    notes: Notes, step: str
+) -> None:
+    notes.begin(step, "first", LIFE, MOST)
+
+    second = begun(notes, step, "second")
+    notes.end(step, "second", through=False, keep=0.0)
+    until(lambda: asked(notes, step).deaths == 1, PATIENCE, "a death")
+
+    assert second == Starts(deaths=0, living=1)
+
+
+def test_copies_that_would_have_died_together_are_one_death(notes: Notes, step: str) -> None:
+    for death in range(MOST):
+        assert begun(notes, step, f"first {death}").deaths <= death
+        for copy in range(5):
+            assert notes.begin(step, f"copy {death}.{copy}", LIFE, MOST).busy
+        until(lambda before=death: asked(notes, step).deaths == before + 1, PATIENCE, "one more death")  # type: ignore[misc]
+
+    assert notes.begin(step, "last", LIFE, MOST) == Starts(deaths=MOST)
