@@ -26,6 +26,21 @@ def mill(**options: Any) -> Mill:
     return Mill(link=[[NOTIFY]], link_error=[[PAGE]], **options)
 
 
+def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same() -> None:
+    made = mill()
+    _, *others = made.messages(["a", "b" * 20_000])
+
+    with steps.ingest.marked_open(made.bucket, RUN):
+        for message in others:
+            steps.ingest.ingest(made.bucket, message)
+        steps.ingest.abort(made.bucket, RUN, "the producer gave up", "cancelled")
+        made.clock.now += 1.0
+        made.do(Step("finish", RUN))
+
+    assert made.drive(RUN).state == "cancelled"
+    assert [call.task_id for call in made.caller.sent] == [f"{RUN}.link_error0"]
+
+
 def test_a_run_that_ends_well_calls_once_with_what_became_of_it() -> None:
     made = mill(script=Script(missing=frozenset({1})))
 

@@ -36,8 +36,18 @@ def marked_open(bucket: Bucket, run: str) -> Iterator[None]:
     """
     is_new = bucket.create(names.open_marker(run), b"")
     yield
-    if is_new and bucket.find(names.report(run)) is not None:
+    if is_new and _had_ended(bucket, run):
         bucket.delete(names.open_marker(run))
+
+
+def _had_ended(bucket: Bucket, run: str) -> bool:
+    """Whether a run ended before it was marked, by the bucket's clock.
+
+    If it ended since then, while this step took its time, the marker is there for whoever is to be told or called.
+    """
+    report = bucket.find(names.report(run))
+    marker = bucket.find(names.open_marker(run)) if report else None
+    return bool(report and marker and report.updated <= marker.updated)
 
 
 def _must_equal(chunk: Chunk, stored: Chunk) -> None:
