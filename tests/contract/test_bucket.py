@@ -145,14 +145,17 @@ def test_objects_are_read_in_the_order_in_which_they_are_named(bucket: Bucket) -
     assert list(bucket.read_each([])) == []
 
 
-def test_of_objects_that_are_read_one_that_is_not_there_is_not_found_at_its_turn(bucket: Bucket) -> None:
-    for name in ("a", "b", "d"):
-        bucket.write(name, name.encode())
+@pytest.mark.parametrize("missing", [2, 14])
+def test_of_objects_that_are_read_one_that_is_not_there_is_not_found_at_its_turn(bucket: Bucket, missing: int) -> None:
+    names = [f"fact/{number}" for number in range(20)]
+    for name in names:
+        if name != names[missing]:
+            bucket.write(name, name.encode())
 
-    reading = bucket.read_each(["a", "b", "c", "d"])
+    reading = bucket.read_each(names)
 
-    assert [next(reading), next(reading)] == [b"a", b"b"]
-    with pytest.raises(NotFound, match="c does not exist"):
+    assert [next(reading) for _ in range(missing)] == [name.encode() for name in names[:missing]]
+    with pytest.raises(NotFound, match=f"{names[missing]} does not exist"):
         next(reading)
 
 

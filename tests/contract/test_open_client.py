@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,13 +31,17 @@ def test_calls_go_through_the_proxy_that_the_environment_names_unless_it_excepts
     assert (len(storage.calls), len(forward.calls)) == ((1, 0) if is_direct else (0, 1))
 
 
+FEW = 8
+
+
 class FiveAtOnce(BaseHTTPRequestHandler):
-    """Answers reads when five of them wait."""
+    """Answers reads of objects with a number above 8 when five of them wait."""
 
     waiting = threading.Barrier(5)
 
     def do_GET(self) -> None:
-        self.waiting.wait(10)
+        if int(urlsplit(self.path).path.rpartition("fact-")[2]) > FEW:
+            self.waiting.wait(10)
         self.send_response(200)
         self.send_header("Content-Length", "4")
         self.end_headers()
@@ -48,7 +53,7 @@ class FiveAtOnce(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def five_at_once() -> Iterator[str]:
-    """The URL of a storage that answers no read before five of them wait."""
+    """The URL of a storage that answers few reads by themselves, and others when five of them wait."""
     with ThreadingHTTPServer(("127.0.0.1", 0), FiveAtOnce) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -57,8 +62,10 @@ def five_at_once() -> Iterator[str]:
         thread.join()
 
 
-def test_many_objects_are_read_five_at_once(five_at_once: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_objects_are_read_one_after_another_and_many_five_at_once(
+    five_at_once: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", five_at_once)
     bucket = open_bucket("gs://some-bucket", "some-project")
 
-    assert list(bucket.read_each(f"fact/{number}" for number in range(20))) == [b"fact"] * 20
+    assert list(bucket.read_each(f"fact-{number}" for number in range(1, FEW + 21))) == [b"fact"] * (FEW + 20)
