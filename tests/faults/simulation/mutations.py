@@ -136,6 +136,14 @@ SAFEGUARDS = [
         "workers.steps.finish:finish",
         "if not callback.is_wanted(manifest):",
         "if True:",
+        "unit/workers/test_callbacks.py::test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_alone",
+    ),
+    Mutation(
+        "the mark of an open run is left to those who end it",
+        "workers.steps.ingest:_had_ended",
+        "report and marker and report.updated <= marker.updated",
+        "report",
+        "unit/workers/test_callbacks.py::test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same",
     ),
     Mutation(
         "a callback is written down only when it is sent",
