@@ -43,6 +43,13 @@ def reference_emulator_url(reference_url: str, tmp_path_factory: pytest.TempPath
         yield site.environment["PROMPTMILL_VERTEX_ENDPOINT"]
 
 
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis."""
+    with running(tmp_path_factory.mktemp("broker"), ("redis",), settings={}) as site:
+        yield site.environment["CELERY_BROKER_URL"]
+
+
 @pytest.fixture
 def real_bucket(site: Site) -> Iterator[Callable[[str], StorageBucket]]:
     """Open a folder of its own in the real bucket, through the server at a URL."""

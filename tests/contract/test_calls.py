@@ -3,7 +3,6 @@
 import json
 import uuid
 from base64 import b64decode
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,13 +15,6 @@ from promptmill.workers import calls
 from promptmill.workers.adapters.calls import CeleryCaller
 from promptmill.workers.fakes import FakeCaller
 from promptmill.workers.ports import Call, Caller
-from stack import running
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("broker"), ("redis",), settings={}) as site:
-        yield site.environment["CELERY_BROKER_URL"]
 
 
 @pytest.fixture(params=["fake", "real"])

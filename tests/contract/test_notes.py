@@ -1,7 +1,6 @@
 """What workers note for each other of the starts of a step: in Redis, and in the one in memory."""
 
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -12,24 +11,17 @@ from deadline import until
 from faults.simulation.memory import Redis
 from promptmill.producers.connection import Connection
 from promptmill.workers.notes import Notes, Starts
-from stack import running
 
 LIFE = 1.0
 MOST = 3
 PATIENCE = 10.0
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("redis"), ("redis",), settings={}) as site:
-        yield site.environment["CELERY_BROKER_URL"]
-
-
 @pytest.fixture(params=["fake", "real"])
 def notes(request: pytest.FixtureRequest) -> Notes:
     """Notes of a worker."""
     if request.param == "real":
-        return Notes(Connection(request.getfixturevalue("redis_url")))
+        return Notes(Connection(request.getfixturevalue("broker")))
     redis = Redis(time.time)
     connection: Any = SimpleNamespace(answering=lambda: nullcontext(redis))
     return Notes(connection)
