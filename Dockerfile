@@ -10,7 +10,9 @@ RUN python -m venv /opt/uv && python -m venv --without-pip /opt/promptmill \
 COPY pyproject.toml README.md LICENSE ./
 COPY config config
 COPY producers producers
+COPY cli cli
 COPY workers workers
+COPY local local
 COPY emulator emulator
 # As constraints, the locked versions and their hashes hold for whatever the extras need, and for the build's own needs.
 RUN /opt/uv/bin/uv pip install --no-cache --python /opt/promptmill/bin/python --compile-bytecode \

@@ -2,7 +2,8 @@
 
 import sys
 
-from promptmill.producers import Promptmill, sinks
+from promptmill.producers import Promptmill
+from promptmill.producers.contract import sink_specs
 
 PHOTOS = {
     "sku-1": "gs://cloud-samples-data/generative-ai/image/scones.jpg",
@@ -24,7 +25,7 @@ run = mill.submit(
     ({"key": sku, "metadata": {"shop": 7}, "request": request(photo)} for sku, photo in PHOTOS.items()),
     model="gemini-3.8-flash",
     name="captions",
-    sinks=[sinks.jsonl(f"{mill.settings.bucket}/captions/")],
+    sinks=[sink_specs.jsonl(f"{mill.settings.bucket}/captions/")],
     idempotency_key="captions/2026-11-22",  # sending it all again makes no second run, and no second bill
 )
 if run.wait().state != "succeeded":

@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from promptmill.producers import Promptmill, sinks
+from promptmill.producers import Promptmill
+from promptmill.producers.contract import sink_specs
 
 
 class Judgement(BaseModel):
@@ -27,7 +28,9 @@ run = Promptmill().submit(
     model="gemini-3.8-flash",
     name="sentiment",
     response_schema=Judgement,
-    sinks=[sinks.postgres("warehouse", table="sentiment")],  # made if it is missing, with columns sentiment and reason
+    sinks=[
+        sink_specs.postgres("warehouse", table="sentiment")
+    ],  # made if it is missing, with columns sentiment and reason
     idempotency_key="sentiment/2026-11-24",
 )
 if run.wait().state != "succeeded":

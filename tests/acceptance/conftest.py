@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from promptmill.producers import Promptmill
-from stack import QUICK, Site, running, surroundings
+from support.stack import QUICK, Site, running, surroundings
 
 SMALL = {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "2000", "PROMPTMILL_PART_BYTES": "262144"}
 """Limits that make several shards and parts of a run that a test can afford."""

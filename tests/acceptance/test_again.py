@@ -8,9 +8,9 @@ import pytest
 
 from promptmill.config.settings import load
 from promptmill.producers import EmptyRun, Promptmill, Run, RunNotFound, WaitTimeout
-from promptmill.workers import gc
 from promptmill.workers.adapters.storage import open_bucket
-from stack import MODEL, Site, done
+from promptmill.workers.supervision import gc
+from support.stack import MODEL, Site, done
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from promptmill.config.errors import ConfigurationError, DuplicateKey, EmptyRun, InvalidRequest
-from promptmill.producers import Promptmill, schemas, sinks
-from stack import Site, done, keys, once, read_results, running, surroundings
+from promptmill.producers import Promptmill
+from promptmill.producers.contract import sink_specs
+from promptmill.producers.requests import schemas
+from support.stack import Site, done, keys, once, read_results, running, surroundings
 
 
 @pytest.fixture
@@ -74,7 +76,9 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(site: Site, m
     good = [{"key": f"good-{number}", "prompt": f"x{number}"} for number in range(5)]
     refused = []
 
-    run = mill.submit([*rows, *good], sinks=[sinks.jsonl(answers)], on_refused=lambda line: refused.append(line.key))
+    run = mill.submit(
+        [*rows, *good], sinks=[sink_specs.jsonl(answers)], on_refused=lambda line: refused.append(line.key)
+    )
     done(run)
 
     report, results = run.report(), {result.key: result for result in read_results(answers)}
@@ -156,7 +160,7 @@ def test_a_bucket_that_does_not_exist_fails_the_run_and_names_the_setting(site: 
 
 @pytest.mark.usefixtures("unpaid")
 def test_a_sink_that_cannot_be_written_fails_the_run_before_its_job_is_created(mill: Promptmill) -> None:
-    run = mill.submit(["one"], sinks=[sinks.jsonl("gs://no-such-bucket/answers")])
+    run = mill.submit(["one"], sinks=[sink_specs.jsonl("gs://no-such-bucket/answers")])
     status = done(run)
 
     assert status.state == "failed"

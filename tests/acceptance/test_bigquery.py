@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from bigquery_server import PROJECT, running_bigquery
 from promptmill.config.settings import load
 from promptmill.config.tables import Table
-from promptmill.producers import Promptmill, sinks
+from promptmill.producers import Promptmill
+from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
-from promptmill.workers.warehouse import Column
-from stack import QUICK, Site, running, shows_its_price, surroundings
+from promptmill.workers.ports.warehouse import Column
+from support.bigquery_server import PROJECT, running_bigquery
+from support.stack import QUICK, Site, running, shows_its_price, surroundings
 
 PATIENCE = 120.0
 """Seconds for a run: jobs of BigQuery's come before and after each of Vertex's."""
@@ -165,7 +166,7 @@ def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key
     warehouse: BigQuery, bigquery_site: Site
 ) -> None:
     answers = new_table()
-    sink = sinks.bigquery(str(answers), merge="key")
+    sink = sink_specs.bigquery(str(answers), merge="key")
     for greeting in ("Hello", "Goodbye"):
         prompts = [{"key": str(number), "prompt": f"{greeting} {number}"} for number in range(3)]
         run = Promptmill().submit(prompts, model="gemini-3.8-flash", tables="acme.shop", sinks=[sink])

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from celery import Celery, schedules
 
-from deadline import until
 from promptmill.producers import Promptmill
-from promptmill.producers.ids import run_id
-from stack import Site, done, shows_its_price
+from promptmill.producers.contract.ids import run_id
+from support.stack import Site, done, shows_its_price
+from support.waiting import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from deadline import until
 from promptmill.producers import Promptmill
-from promptmill.producers.ids import run_id
+from promptmill.producers.contract.ids import run_id
 from promptmill.workers.adapters.storage import open_bucket
-from stack import Site, ask, done, keys, once, surroundings
+from support.stack import Site, ask, done, keys, once, surroundings
+from support.waiting import until
 
 CANARY = "canary-9c1d"
 
@@ -91,7 +91,7 @@ def test_a_run_that_fails_calls_whom_it_was_told_to(mill: Promptmill, shop: Shop
 
 def test_whom_to_call_may_be_said_on_the_command_line(site: Site, mill: Promptmill, shop: Shop) -> None:
     links = ["--link", "shop.notify@shop", "--link-error", "shop.page@shop", "--link-results", "shop.store@shop"]
-    command = [sys.executable, "-m", "promptmill.producers.cli", "submit", "--prompt", "Say hello", *links]
+    command = [sys.executable, "-m", "promptmill.cli", "submit", "--prompt", "Say hello", *links]
     sent = subprocess.run(command, env=site.everything, capture_output=True, text=True, timeout=60, check=False)
     assert sent.returncode == 0, sent.stderr
     run = mill.get(sent.stdout.strip())

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from promptmill.producers import Promptmill, Result
-from promptmill.producers.prices import Prices, find
-from stack import MODEL, Site, done
+from promptmill.producers.pricing.prices import Prices, find
+from support.stack import MODEL, Site, done
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from promptmill.producers import Promptmill, Run
-from stack import Site, done, keys, once, surroundings
+from support.stack import Site, done, keys, once, surroundings
 
 LOST = {"on": "create", "fault": "after"}
 REFUSED = {"on": "create", "fault": "status"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from stack import keys, once, read_results
+from support.stack import keys, once, read_results
 
 MARK = "PROMPTMILL_DEMO_MARK"
 
@@ -18,7 +18,7 @@ def test_the_demo_reports_in_its_last_line_and_leaves_answers_and_no_process(tmp
     mark = uuid.uuid4().hex
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTMILL_")}
 
-    command = [sys.executable, "-m", "promptmill.producers.cli", "demo", "--requests", "200", "--latency", "1s"]
+    command = [sys.executable, "-m", "promptmill.cli", "demo", "--requests", "200", "--latency", "1s"]
 
     demo = subprocess.run(
         [*command, "--format", "json"],

@@ -15,11 +15,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from postgres import PostgresServer, postgres_server
 from promptmill.local.services import Options
 from promptmill.local.stack import Stack
 from promptmill.producers import Promptmill
-from stack import shows_its_price, surroundings
+from support.postgres import PostgresServer, postgres_server
+from support.stack import shows_its_price, surroundings
 
 ROOT = Path(__file__).parents[2]
 ANY_PORTS = {"redis": 0, "storage": 0, "emulator": 0, "flower": 0}
@@ -172,9 +172,7 @@ def printed_by(arguments: list[str], environment: dict[str, str]) -> str:
 
 def promptmill(environment: dict[str, str], *arguments: str) -> str:
     """Run the command line and return what it printed."""
-    return printed_by(
-        ["-m", "promptmill.producers.cli", *arguments], environment | {"PROMPTMILL_MODEL": "gemini-3.8-flash"}
-    )
+    return printed_by(["-m", "promptmill.cli", *arguments], environment | {"PROMPTMILL_MODEL": "gemini-3.8-flash"})
 
 
 def put(path: Path, environment: dict[str, str]) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from promptmill.producers import Promptmill, Report, Result, sinks
-from stack import Site, done, keys, once, read_results
+from promptmill.producers import Promptmill, Report, Result
+from promptmill.producers.contract import sink_specs
+from support.stack import Site, done, keys, once, read_results
 
 REQUESTS = 300
 
@@ -246,7 +247,7 @@ def translated(mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int
     """Do a run of REQUESTS requests; each key is in the sink exactly once, as the report says."""
     run = mill.submit(
         (f"Translate to Spanish: sentence {number} ends" for number in range(1, REQUESTS + 1)),
-        sinks=[sinks.jsonl(answers)],
+        sinks=[sink_specs.jsonl(answers)],
         max_attempts=max_attempts,
         **options,
     )

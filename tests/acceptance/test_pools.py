@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deadline import until
 from promptmill.config.errors import ConfigurationError, DuplicateKey, EmptyRun, InvalidRequest, RunNotFound
 from promptmill.producers import Promptmill, Run
-from stack import MODEL, PATIENCE, QUICK, Site, done, running, surroundings
+from support.stack import MODEL, PATIENCE, QUICK, Site, done, running, surroundings
+from support.waiting import until
 
 SMALL_POOLS = {"PROMPTMILL_POOL_REQUESTS": "40", "PROMPTMILL_POOL_SECONDS": "3"}
 

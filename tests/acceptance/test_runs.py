@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from promptmill.config.errors import IdempotencyConflict
-from promptmill.producers import Promptmill, Result, sinks
+from promptmill.producers import Promptmill, Result
+from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
-from stack import Site, done, keys, once, read_results
+from support.stack import Site, done, keys, once, read_results
 
 BUCKET = "gs://promptmill-local"
 
@@ -18,7 +19,7 @@ BUCKET = "gs://promptmill-local"
 def test_5500_requests_reach_every_sink_with_each_key_exactly_once(mill: Promptmill, answers: Path) -> None:
     run = mill.submit(
         ({"key": f"sentence-{number}", "prompt": f"Translate to Spanish: {number}"} for number in range(5500)),
-        sinks=[sinks.jsonl(answers), sinks.jsonl(f"{BUCKET}/answers/")],
+        sinks=[sink_specs.jsonl(answers), sink_specs.jsonl(f"{BUCKET}/answers/")],
     )
     status = done(run)
 
@@ -36,7 +37,7 @@ def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
     site: Site, mill: Promptmill, answers: Path
 ) -> None:
     prompts = [{"key": f"k{number}", "prompt": f"Say {number % 3}"} for number in range(300)]
-    run = mill.submit(prompts, sinks=[sinks.jsonl(answers)])
+    run = mill.submit(prompts, sinks=[sink_specs.jsonl(answers)])
     each = mill.submit(prompts[:30], repeat_identical=True)
 
     status, report = done(run), run.report()
@@ -57,7 +58,7 @@ def test_a_table_that_has_grown_is_sent_whole_and_only_what_is_new_is_paid_for(
     rendered: dict[str, Any] = {"template": "Classify: {{ text }}", "key": "review_id", "metadata": ["shop"]}
     before = mill.submit_rows(rows[:200], **rendered)
     done(before)
-    run = mill.submit_rows(rows, skip_done=True, sinks=[sinks.jsonl(answers)], **rendered)
+    run = mill.submit_rows(rows, skip_done=True, sinks=[sink_specs.jsonl(answers)], **rendered)
 
     status, report = done(run), run.report()
     assert (report.succeeded, report.reused, report.unaccounted, status.reused) == (250, 200, 0, 200)

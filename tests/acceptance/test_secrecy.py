@@ -10,9 +10,9 @@ import redis
 import zstandard
 from celery import Celery
 
-from deadline import until
 from promptmill.producers import Promptmill, Run
-from stack import Site, ask, done
+from support.stack import Site, ask, done
+from support.waiting import until
 
 CANARY = "canary-7f3a"
 ZSTD = b"\x28\xb5\x2f\xfd"

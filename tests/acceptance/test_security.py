@@ -28,11 +28,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.serialization import loads
 
-from deadline import until
 from promptmill.config import names, queues
 from promptmill.producers import Promptmill
-from promptmill.producers.messages import VERSION, Chunk, Ingest, Manifest, SinkSpec, encode
-from stack import QUICK, SERVERS, WORKERS, Site, ask, done, running, surroundings
+from promptmill.producers.contract.messages import VERSION, Chunk, Ingest, Manifest, SinkSpec, encode
+from support.stack import QUICK, SERVERS, WORKERS, Site, ask, done, running, surroundings
+from support.waiting import until
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
 BOMB = 1 << 30

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from measurement import Rows, Tell, show
+from support.measurement import Rows, Tell, show
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,11 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from measurement import Tell
-from promptmill.producers import Promptmill, sinks
-from promptmill.producers.cli.sentences import translations
+from promptmill.cli.sentences import translations
+from promptmill.producers import Promptmill
+from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
-from stack import Site, ask, running, surroundings
+from support.measurement import Tell
+from support.stack import Site, ask, running, surroundings
 
 REQUESTS = 5_500
 RUNS = 5
@@ -37,7 +38,7 @@ def test_5500_requests_wait_five_seconds_before_their_job_and_five_after_it(tmp_
 def measure(site: Site, answers: Path) -> dict[str, float]:
     """Do a run: seconds from the call to the job's creation, and from the job's end to the last row in either sink."""
     began = time.time()
-    run = Promptmill().submit(translations(REQUESTS), sinks=[sinks.jsonl(answers), sinks.jsonl(SINK)])
+    run = Promptmill().submit(translations(REQUESTS), sinks=[sink_specs.jsonl(answers), sink_specs.jsonl(SINK)])
     run.wait(VERTEX_SECONDS + 120)
 
     report = run.report()

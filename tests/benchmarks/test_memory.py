@@ -9,10 +9,10 @@ import msgspec
 import psutil
 import pytest
 
-from deadline import until
-from measurement import Tell
-from promptmill.producers.cli.sentences import translations
-from stack import EVERYTHING, Site, running
+from promptmill.cli.sentences import translations
+from support.measurement import Tell
+from support.stack import EVERYTHING, Site, running
+from support.waiting import until
 
 SMALL, LARGE = 5_500, 200_000
 MOST_GROWTH, MOST = 20, 200
@@ -69,7 +69,7 @@ def peaks(directory: Path, requests: int, runs: list[list[str]]) -> dict[str, in
 def produce(site: Site, file: Path, requests: int, options: list[str]) -> int:
     """Send the file with `promptmill submit --wait`; returns the peak of that process, which grows until it ends."""
     answers = file.with_name("answers.jsonl")
-    command = [sys.executable, "-m", "promptmill.producers.cli", "submit", str(file), "--wait"]
+    command = [sys.executable, "-m", "promptmill.cli", "submit", str(file), "--wait"]
     sink = ["--sink", str(answers), "--sink", "gs://promptmill-local/answers/"]
     seen = watched([*command, *sink, *options], site.everything, 900, f"the end of a run of {requests:,}")
     with answers.open("rb") as lines:

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from collecting import answered, collect, pooled
-from deadline import until
-from measurement import Tell
 from promptmill.producers import Promptmill
-from stack import QUICK, running, surroundings
+from support.collecting import answered, collect, pooled
+from support.measurement import Tell
+from support.stack import QUICK, running, surroundings
+from support.waiting import until
 
 CALLS = 10_000
 PROMPTS = 10

@@ -11,8 +11,8 @@ import pyarrow
 from pyarrow import parquet
 
 from benchmarks.test_memory import watched
-from measurement import Tell
-from stack import Site, running
+from support.measurement import Tell
+from support.stack import Site, running
 
 ROWS = 1_000_000
 MOST = {".csv": 150, ".parquet": 225}
@@ -38,7 +38,7 @@ def test_a_million_rows_take_no_memory_to_speak_of(tmp_path: Path, tell: Tell) -
 def send(site: Site, path: Path) -> tuple[float, int]:
     """Send a file with `promptmill submit`; returns the seconds and the peak of that process in MB."""
     options = ["--template", "Is this review of {{ product }} good? {{ text }}", "--key", "id", "--metadata", "shop"]
-    command = [sys.executable, "-m", "promptmill.producers.cli", "submit", str(path), *options]
+    command = [sys.executable, "-m", "promptmill.cli", "submit", str(path), *options]
     started = time.monotonic()
     seen = watched(command, site.everything | NO_LIMIT, 1_800, f"the last of {ROWS:,} rows")
     return time.monotonic() - started, seen

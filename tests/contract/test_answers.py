@@ -12,7 +12,7 @@ import pytest
 from promptmill.config.errors import Transient
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
-from promptmill.workers.ports import JobRequest
+from promptmill.workers.ports.google import JobRequest
 
 MIB = 1 << 20
 NAME = "projects/123456789012/locations/global/batchPredictionJobs/1"

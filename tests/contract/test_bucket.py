@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from promptmill.config.errors import Conflict, NotFound
-from promptmill.workers.ports import Bucket, Stored
-from promptmill.workers.reading import read_object
+from promptmill.workers.cli_support.open_object import read_object
+from promptmill.workers.ports.google import Bucket, Stored
 
 MIB = 1 << 20
 

@@ -10,11 +10,11 @@ import redis
 
 from promptmill.config.errors import Permanent, Transient
 from promptmill.config.settings import load
-from promptmill.producers.messages import Signature
-from promptmill.workers import calls
+from promptmill.producers.contract.messages import Signature
 from promptmill.workers.adapters.calls import CeleryCaller
 from promptmill.workers.fakes import FakeCaller
-from promptmill.workers.ports import Call, Caller
+from promptmill.workers.ports import callbacks
+from promptmill.workers.ports.google import Call, Caller
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -31,7 +31,7 @@ def queue() -> str:
 
 
 def made(queue: str, *args: Any) -> Call:
-    return calls.call([Signature("shop.store", list(args), {}, {"queue": queue})], {"run": "01j"}, "01j.link0")
+    return callbacks.call([Signature("shop.store", list(args), {}, {"queue": queue})], {"run": "01j"}, "01j.link0")
 
 
 def test_what_is_sent_waits_in_its_queue_and_in_no_other(caller: Caller, queue: str) -> None:
@@ -49,7 +49,7 @@ def test_a_message_is_celerys_own_and_shows_its_id_alone(broker: str, queue: str
         Signature("shop.store", ["secret"], {"colour": "secret"}, {"queue": queue, "priority": 3}),
         Signature("shop.next", immutable=True),
     ]
-    CeleryCaller(load(broker_url=broker)).send(calls.call(chain, {"run": "01j"}, "01j.link0"))
+    CeleryCaller(load(broker_url=broker)).send(callbacks.call(chain, {"run": "01j"}, "01j.link0"))
 
     with redis.Redis.from_url(broker) as client:
         # A priority has a list of its own.

@@ -19,8 +19,8 @@ from promptmill.config.tables import Table
 from promptmill.workers.adapters.bigquery import BigQuery
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
-from promptmill.workers.ports import JobRequest
-from promptmill.workers.warehouse import Column, TableJob
+from promptmill.workers.ports.google import JobRequest
+from promptmill.workers.ports.warehouse import Column, TableJob
 
 core: Any = google.api_core.exceptions
 auth: Any = google.auth.exceptions

@@ -9,13 +9,13 @@ import pytest
 
 from promptmill.config.errors import ConfigurationError, Conflict, Denied, NotFound, Permanent, Transient, Unanswered
 from promptmill.config.settings import Settings
-from promptmill.producers.messages import SinkSpec
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
-from promptmill.workers.ports import JobRequest
+from promptmill.workers.ports.google import JobRequest
 from promptmill.workers.services import build
-from proxy import HOST, HttpProxy
-from stack import surroundings
+from support.proxy import HOST, HttpProxy
+from support.stack import surroundings
 
 # Google's libraries leave a connection that broke to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*<socket:pytest.PytestUnraisableExceptionWarning")

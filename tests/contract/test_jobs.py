@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from deadline import until
 from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
-from promptmill.workers.facts import PartRange
-from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
-from promptmill.workers.ranges import lines
+from promptmill.workers.facts.records import PartRange
+from promptmill.workers.output.line_ranges import lines
+from promptmill.workers.ports.google import BatchJobs, Bucket, Job, JobRequest
 from promptmill.workers.steps.poll import active
+from support.waiting import until
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
 PATIENCE = 20.0

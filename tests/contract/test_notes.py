@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from deadline import until
 from faults.simulation.memory import Redis
-from promptmill.producers.connection import Connection
-from promptmill.workers.notes import Notes, Starts
+from promptmill.producers.contract.connection import Connection
+from promptmill.workers.coordination.notes import Notes, Starts
+from support.waiting import until
 
 LIFE = 1.0
 MOST = 3

@@ -9,7 +9,7 @@ import pytest
 
 from promptmill.config.errors import NotFound
 from promptmill.workers.adapters.storage import open_bucket
-from proxy import HttpProxy
+from support.proxy import HttpProxy
 
 
 @pytest.mark.parametrize(("no_proxy", "is_direct"), [("", False), ("127.0.0.1", True)])

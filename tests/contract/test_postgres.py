@@ -13,12 +13,12 @@ import pytest
 from psycopg import sql
 from pydantic import BaseModel, Field
 
-from postgres import PostgresServer, postgres_server
 from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
-from promptmill.producers.results import Error, Result
+from promptmill.producers.contract.results import Error, Result
 from promptmill.workers.adapters.postgres import PostgresDatabase, open_database
-from promptmill.workers.database import Rejected
+from promptmill.workers.ports.database import Rejected
 from promptmill.workers.sinks.postgres import PostgresSink
+from support.postgres import PostgresServer, postgres_server
 
 RUN = "01jtest"
 PART = "0000-1-00000"

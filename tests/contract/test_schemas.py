@@ -9,7 +9,7 @@ from google.cloud.aiplatform_v1.types import GenerationConfig, Type
 from pydantic import BaseModel, Field
 
 from promptmill.emulator.schemas import FIELDS
-from promptmill.producers import schemas
+from promptmill.producers.requests import schemas
 
 
 class Size(Enum):

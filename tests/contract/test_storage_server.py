@@ -16,8 +16,8 @@ from google.cloud.storage import Client
 
 from contract.own import running_storage
 from contract.test_storage import QUANTUM, Server
-from deadline import until
 from promptmill.local.services import BUCKET
+from support.waiting import until
 
 MIB = 1 << 20
 LARGE = 300 * MIB

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from bigquery_server import PROJECT, running_bigquery
-from deadline import until
 from promptmill.config.errors import NotFound
 from promptmill.config.settings import load
 from promptmill.config.tables import Table
@@ -15,10 +13,12 @@ from promptmill.local.services import BUCKET
 from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
 from promptmill.workers.adapters.storage import open_bucket
 from promptmill.workers.fakes import FakeWarehouse, MemoryBucket
-from promptmill.workers.ports import Bucket
+from promptmill.workers.ports.google import Bucket
+from promptmill.workers.ports.warehouse import JobState, TableJob, Warehouse
 from promptmill.workers.sinks.bigquery import COLUMNS
-from promptmill.workers.warehouse import JobState, TableJob, Warehouse
-from stack import Site, surroundings
+from support.bigquery_server import PROJECT, running_bigquery
+from support.stack import Site, surroundings
+from support.waiting import until
 
 ROW = b'{"run":"r","key":"a","row":1,"state":"succeeded","text":"hola","usage":{"totalTokenCount":7},"later":1}\n'
 FAILED = b'{"run":"r","key":"b","row":2,"state":"failed","error":{"reason":"SAFETY","message":"no"},'

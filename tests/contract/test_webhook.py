@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from certificates import certify
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.local.ports import HOST
 from promptmill.workers.adapters import web
 from promptmill.workers.sinks.webhook import MOST_BYTES, Endpoint, WebhookSink
-from receiver import Receiver, receiving
+from support.certificates import certify
+from support.receiver import Receiver, receiving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PART = "0000-1-00000"

@@ -8,8 +8,8 @@ import pytest
 from faults.mills import Mills
 from faults.outlets import Outlets, outlets
 from faults.turns import Turns
-from proxy import HttpProxy
-from stack import SERVERS, Site, running, surroundings
+from support.proxy import HttpProxy
+from support.stack import SERVERS, Site, running, surroundings
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling

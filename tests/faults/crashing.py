@@ -19,21 +19,21 @@ from typing import Any, Literal
 
 import redis
 
-from deadline import until
 from faults.effects import kind_of_object
 from promptmill.config import queues
 from promptmill.config.settings import Settings, load
-from promptmill.producers.messages import SinkSpec
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.producers.pools import Collected
 from promptmill.workers import services
 from promptmill.workers.app import make_app
-from promptmill.workers.database import Database
-from promptmill.workers.ports import BatchJobs, Bucket, Caller
+from promptmill.workers.ports.database import Database
+from promptmill.workers.ports.google import BatchJobs, Bucket, Caller
+from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.opening import Ways
 from promptmill.workers.sinks.webhook import Web
-from promptmill.workers.warehouse import Warehouse
+from support.waiting import until
 
 When = Literal["before", "after"]
 Pool = Literal["solo", "prefork"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptmill.producers import Report, Result, Run
-from stack import keys
+from support.stack import keys
 
 Bill = Callable[[str], list[dict[str, Any]]]
 """The emulator's bill for a run, as `stack.Site.jobs` gives it."""

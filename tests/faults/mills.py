@@ -27,17 +27,18 @@ import psutil
 import redis
 from celery import Celery
 
-from deadline import until
 from faults.crashing import STRUCK, Crash, Plan, Pool, work
 from faults.invariants import observe, violations
 from faults.turns import BESIDE, Turns
 from promptmill.config.errors import PromptmillError
 from promptmill.config.queues import POLL
-from promptmill.producers import Promptmill, Result, Run, sinks
-from promptmill.producers.messages import SinkSpec
+from promptmill.producers import Promptmill, Result, Run
+from promptmill.producers.contract import sink_specs
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.adapters.storage import open_bucket
-from proxy import HttpProxy
-from stack import MODEL, Site, read_results, surroundings
+from support.proxy import HttpProxy
+from support.stack import MODEL, Site, read_results, surroundings
+from support.waiting import until
 
 DATABASES = 16
 BEAT = 2.0
@@ -165,7 +166,7 @@ class Mill:
     @property
     def sinks(self) -> list[SinkSpec]:
         """A sink of each kind."""
-        return [sinks.jsonl(self.answers), sinks.jsonl(f"{BUCKET}/{self.name}-answers")]
+        return [sink_specs.jsonl(self.answers), sink_specs.jsonl(f"{BUCKET}/{self.name}-answers")]
 
     def work(
         self, crash: Crash | None = None, *, copies: int = 1, fast: float = 0.0, pool: Pool = "solo"
@@ -212,7 +213,7 @@ class Mill:
 
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `promptmill` as a person of this mill does."""
-        command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
+        command = [sys.executable, "-m", "promptmill.cli", *arguments]
         environment = os.environ | self.environment
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
 

@@ -16,12 +16,13 @@ from standardwebhooks.webhooks import Webhook
 
 from faults.invariants import observe, violations
 from faults.mills import BUCKET, Mill, rows_in
-from postgres import PostgresServer, postgres_server
-from promptmill.producers import Result, Run, sinks
-from promptmill.producers.messages import SinkSpec
+from promptmill.producers import Result, Run
+from promptmill.producers.contract import sink_specs
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.adapters.storage import open_bucket
-from receiver import Receiver, receiving
-from stack import read_results
+from support.postgres import PostgresServer, postgres_server
+from support.receiver import Receiver, receiving
+from support.stack import read_results
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SETTINGS = {"PROMPTMILL_WEBHOOK_SECRET": SECRET}
@@ -39,10 +40,10 @@ class Outlets:
         """A sink of every kind, for this mill alone."""
         return [
             *mill.sinks,
-            sinks.postgres(self.postgres.url(), table=_table(mill)),
-            sinks.parquet(f"{BUCKET}/{mill.name}-parquet"),
-            sinks.parquet(mill.folder / "answers.parquet"),
-            sinks.webhook(self.receiver.url),
+            sink_specs.postgres(self.postgres.url(), table=_table(mill)),
+            sink_specs.parquet(f"{BUCKET}/{mill.name}-parquet"),
+            sink_specs.parquet(mill.folder / "answers.parquet"),
+            sink_specs.webhook(self.receiver.url),
         ]
 
     def violations(self, mill: Mill, run: Run, requests: int) -> list[str]:

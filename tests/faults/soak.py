@@ -18,8 +18,9 @@ import redis
 
 from faults.invariants import observe, violations
 from promptmill.config.errors import PromptmillError
-from promptmill.producers import Promptmill, Run, sinks
-from stack import QUICK, SERVERS, WORKERS, Site, read_results, running, surroundings
+from promptmill.producers import Promptmill, Run
+from promptmill.producers.contract import sink_specs
+from support.stack import QUICK, SERVERS, WORKERS, Site, read_results, running, surroundings
 
 REQUESTS = 60
 PAUSE = 4.0
@@ -60,7 +61,7 @@ class Soak:
         """Submit a run, or one again of which something was lost on the way."""
         prompts = (f"Say {number} {'word ' * 200}" for number in range(1, REQUESTS + 1))
         with suppress(PromptmillError):
-            self.runs[key] = Promptmill().submit(prompts, idempotency_key=key, sinks=[sinks.jsonl(self.sink(key))])
+            self.runs[key] = Promptmill().submit(prompts, idempotency_key=key, sinks=[sink_specs.jsonl(self.sink(key))])
 
     def sink(self, key: str) -> Path:
         """Where the rows of a run go."""

@@ -7,16 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bigquery_server import PROJECT, running_bigquery
 from faults.crashing import Crash
 from faults.invariants import observe, violations
 from faults.mills import Mills
 from promptmill.config.settings import load
 from promptmill.config.tables import Table
-from promptmill.producers import Result, Run, sinks
+from promptmill.producers import Result, Run
+from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
-from proxy import HttpProxy
-from stack import Site, read_results, running, surroundings
+from support.bigquery_server import PROJECT, running_bigquery
+from support.proxy import HttpProxy
+from support.stack import Site, read_results, running, surroundings
 
 LIFE = 150.0
 DEATHS = [
@@ -69,7 +70,7 @@ def test_a_worker_may_die_around_every_step_of_a_load_and_each_row_is_there_once
         table = new_table()
         with mills.mill(f"bigquery-{place}", {"BIGQUERY_EMULATOR_HOST": bigquery}) as mill:
             doomed = mill.work(DEATHS[place])
-            run = mill.submit(sinks=[sinks.bigquery(str(table), merge="run")])
+            run = mill.submit(sinks=[sink_specs.bigquery(str(table), merge="run")])
             doomed.join(LIFE)
             assert not doomed.is_alive(), f"{DEATHS[place]} never came"
             mill.work()
@@ -122,7 +123,7 @@ def test_answers_that_are_lost_and_calls_that_fail_leave_each_row_once(
         jobs = "/bigquery/v2/projects/[^/]+/jobs.*"
         proxy.fail("POST", jobs, status=503)
         mill.work()
-        run = mill.submit(sinks=[sinks.bigquery(str(table))])
+        run = mill.submit(sinks=[sink_specs.bigquery(str(table))])
         proxy.drop_answer("POST", jobs, times=2)
         proxy.refuse("POST", jobs)
         proxy.replace_answer("POST", jobs, status=503)

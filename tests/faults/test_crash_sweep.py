@@ -10,12 +10,12 @@ from typing import Any, get_args
 
 import pytest
 
-from deadline import until
 from faults.crashing import Crash, Deed, Pool, When
 from faults.effects import depends_on_time, first_and_last
 from faults.mills import Mill, Mills
 from promptmill.producers import Run
-from stack import Site
+from support.stack import Site
+from support.waiting import until
 
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + ["create job"]
 """Where a death may cost money."""

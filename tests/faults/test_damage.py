@@ -2,10 +2,10 @@
 
 import pytest
 
-from deadline import until
 from faults.crashing import STRUCK, Crash
 from faults.mills import Mill, Mills, behind
-from proxy import HttpProxy
+from support.proxy import HttpProxy
+from support.waiting import until
 
 LIFE = 60.0
 WRITES = r"/upload/.*"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from deadline import until
 from faults.mills import Mill, Mills, behind
 from promptmill.config.queues import ALL, INGEST, QUEUE_OF, WORK
 from promptmill.producers import Run
-from proxy import HttpProxy
+from support.proxy import HttpProxy
+from support.waiting import until
 
 LIFE = 60.0
 EVERY = float("inf")

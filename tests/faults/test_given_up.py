@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from deadline import until
 from faults.mills import Mill, Mills
 from promptmill.producers import Run
-from proxy import HttpProxy
-from stack import Site
+from support.proxy import HttpProxy
+from support.stack import Site
+from support.waiting import until
 
 LIFE = 60.0
 MODEL = "gemini-2.5-pro"

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from deadline import until
 from faults.mills import Mills
 from promptmill.producers import Promptmill
-from promptmill.producers.connection import Connection
-from promptmill.workers.notes import Notes
+from promptmill.producers.contract.connection import Connection
+from promptmill.workers.coordination.notes import Notes
+from support.waiting import until
 
 LIFE = 60.0
 MODEL = "gemini-3-flash"

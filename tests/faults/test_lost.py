@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from deadline import until
 from faults.mills import Mill, Mills
 from promptmill.producers import Run
-from promptmill.workers.ports import ENDED
-from proxy import HttpProxy
-from stack import Site
+from promptmill.workers.ports.google import ENDED
+from support.proxy import HttpProxy
+from support.stack import Site
+from support.waiting import until
 
 LIFE = 60.0
 MODEL = "gemini-2.5-flash-lite"

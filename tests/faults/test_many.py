@@ -12,12 +12,12 @@ import pytest
 import redis
 from celery import Celery
 
-from collecting import answered, collect, pooled
-from deadline import until
 from promptmill.config.queues import JOBS
 from promptmill.producers import Promptmill, Run
-from promptmill.producers.status import END_STATES
-from stack import QUICK, SERVERS, WORKERS, Site, running, surroundings
+from promptmill.producers.contract.status import END_STATES
+from support.collecting import answered, collect, pooled
+from support.stack import QUICK, SERVERS, WORKERS, Site, running, surroundings
+from support.waiting import until
 
 WAITING = 2000
 RUNS = 150

@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from deadline import until
 from faults.crashing import STRUCK, Crash, When
 from faults.effects import first_and_last
 from faults.mills import LOOK, Mill, Mills
 from promptmill.producers import Result, Run
+from support.waiting import until
 
 AROUND_A_CUT = ["create pools/*", "remove collected", "create cuts/*.json", "create runs/*/cut-done"]
 """Where a death could lose what was collected, or have it sent twice."""

@@ -13,14 +13,14 @@ import psutil
 import pytest
 from celery import Celery
 
-from deadline import until
 from faults.crashing import Crash
 from faults.invariants import observe, violations
 from faults.mills import Mill, Mills
 from promptmill.config.queues import QUEUE_OF
 from promptmill.producers import Promptmill, Run
-from promptmill.workers import dead, facts
-from stack import QUICK, WORKERS, Site, done, running, surroundings
+from promptmill.workers.facts import dead_letters, records
+from support.stack import QUICK, WORKERS, Site, done, running, surroundings
+from support.waiting import until
 
 LIFE = 240.0
 DELIVERING = "deliver file"
@@ -136,9 +136,9 @@ def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(mills: 
             deaths += not doomed.is_alive()
         mill.wait(neighbour, LIFE)
         [name] = mill.parked()
-        letter = facts.get(mill.bucket, name, dead.DeadLetter)
+        letter = records.get(mill.bucket, name, dead_letters.DeadLetter)
 
-        assert deaths == dead.MOST_DEATHS == 3
+        assert deaths == dead_letters.MOST_DEATHS == 3
         assert letter.reason == "poison: its worker died 3 times while it ran"
         assert letter.step == f"{poison.id}.s000.a1.p00000.k00.deliver"
         assert not mill.ended(poison)
@@ -153,7 +153,7 @@ def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(mills: 
 
 def replay(mill: Mill, step: str) -> None:
     """Send a dead letter again, as a person does."""
-    verb = [sys.executable, "-m", "promptmill.producers.cli", "dead-letters", "--replay", step]
+    verb = [sys.executable, "-m", "promptmill.cli", "dead-letters", "--replay", step]
     subprocess.run(verb, env=os.environ | mill.environment, check=True, capture_output=True)
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from deadline import until
 from faults.crashing import STRUCK, Crash
 from faults.mills import Mills
-from promptmill.producers import Promptmill, Run, sinks
+from promptmill.producers import Promptmill, Run
+from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
-from proxy import HttpProxy
-from stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+from support.proxy import HttpProxy
+from support.stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+from support.waiting import until
 
 TAKEOVER = 30.0
 """Seconds from the death of a worker until another has done what it was at."""
@@ -177,7 +178,7 @@ def test_a_run_outlives_the_death_of_all_workers_the_loss_of_redis_and_a_restart
     with running(tmp_path / "servers", SERVERS) as servers, surroundings(servers.environment):
         with running(tmp_path / "first", WORKERS, settings=settings) as workers:
             prompts = (f"prompt {number}" for number in range(shards * PER_JOB))
-            run = Promptmill().submit(prompts, sinks=[sinks.jsonl(answers)])
+            run = Promptmill().submit(prompts, sinks=[sink_specs.jsonl(answers)])
             until(lambda: len(servers.jobs(run.id)) >= shards // 2, LIFE, "half of the jobs")
             workers.kill(*WORKERS)
         with redis.Redis.from_url(servers.environment["CELERY_BROKER_URL"]) as client:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import redis
 
-from deadline import until
 from faults.crashing import Crash
 from faults.effects import depends_on_time, first_and_last
 from faults.mills import Mill, Mills
 from promptmill.config.errors import Transient
 from promptmill.producers import Run
-from stack import Site, running
-from tcp_proxy import HOST, TcpProxy
+from support.stack import Site, running
+from support.tcp_proxy import HOST, TcpProxy
+from support.waiting import until
 
 LIFE = 60.0
 FEW = 5

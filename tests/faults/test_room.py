@@ -9,11 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deadline import until
 from faults.invariants import observe, violations
 from faults.mills import Mill, Mills
-from promptmill.producers import Run, sinks
-from stack import read_results
+from promptmill.producers import Run
+from promptmill.producers.contract import sink_specs
+from support.stack import read_results
+from support.waiting import until
 
 LIFE = 60.0
 SIZE = 256 * 1024
@@ -35,7 +36,7 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(mills:
     answers = small_disk / "answers.jsonl"
     with mills.mill("disk-full") as mill:
         mill.work()
-        run = mill.submit(sinks=[sinks.jsonl(answers)])
+        run = mill.submit(sinks=[sink_specs.jsonl(answers)])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         filler = fill(small_disk)
         until(lambda: delivery_waits(mill), LIFE, "a delivery that waits for room")
@@ -48,7 +49,7 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(mills:
 def test_file_descriptors_that_run_out_are_waited_for(mills: Mills) -> None:
     with mills.mill("no-descriptors") as mill:
         worker = psutil.Process(mill.work().pid)
-        run = mill.submit(sinks=[sinks.jsonl(mill.answers)])
+        run = mill.submit(sinks=[sink_specs.jsonl(mill.answers)])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         before = worker.rlimit(resource.RLIMIT_NOFILE)
         worker.rlimit(resource.RLIMIT_NOFILE, (lowest_free(worker.pid), before[1]))

@@ -5,16 +5,16 @@ from typing import get_args
 
 import pytest
 
-from deadline import until
 from faults.crashing import STRUCK, Crash, When
 from faults.invariants import observe, violations
 from faults.mills import Mills, behind, rows_in
 from faults.outlets import SECRET, SETTINGS, Outlets, rows_of
-from postgres import postgres_server
-from promptmill.producers import sinks
-from proxy import HttpProxy
-from receiver import receiving
-from stack import Site, ask
+from promptmill.producers.contract import sink_specs
+from support.postgres import postgres_server
+from support.proxy import HttpProxy
+from support.receiver import receiving
+from support.stack import Site, ask
+from support.waiting import until
 
 LIFE = 60.0
 PATIENCE = 240.0
@@ -36,7 +36,7 @@ def test_a_sink_that_dies_in_the_middle_of_its_rows_has_each_once_in_the_end(
     rows = "/upload/storage/v1/b/dying/.*"
     with mills.mill("sink-dies", behind(storage)) as mill:
         mill.work()
-        run = mill.submit(sinks=[sinks.jsonl("gs://dying/answers")])
+        run = mill.submit(sinks=[sink_specs.jsonl("gs://dying/answers")])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         storage.drop_answer("POST", rows, times=2)
         storage.refuse("POST", rows, times=2)
@@ -52,7 +52,7 @@ def test_a_webhook_that_says_when_to_come_back_is_left_alone_until_then(mills: M
     with receiving() as receiver, mills.mill("busy", {"PROMPTMILL_WEBHOOK_SECRET": SECRET}) as mill:
         receiver.status, receiver.retry_after = 503, "5"
         mill.work()
-        run = mill.submit(REQUESTS, sinks=[sinks.webhook(receiver.url)])
+        run = mill.submit(REQUESTS, sinks=[sink_specs.webhook(receiver.url)])
         until(lambda: receiver.got, LIFE, "a first message")
         refused = {headers["webhook-id"] for headers, _ in receiver.got}
         receiver.status, receiver.retry_after = 204, ""
@@ -70,7 +70,7 @@ def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_
     ask(servers.environment["STORAGE_EMULATOR_HOST"], "POST", "/storage/v1/b?project=p", b'{"name": "away"}')
     with mills.mill("sink-away", behind(storage)) as mill:
         mill.work()
-        run = mill.submit(sinks=[sinks.jsonl("gs://away/answers")])
+        run = mill.submit(sinks=[sink_specs.jsonl("gs://away/answers")])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         storage.fail("POST", "/upload/storage/v1/b/away/.*", status=503, times=EVERY)
         until(lambda: mill.tries_again("deliver", "503"), LIFE, "a delivery that waits, as the client itself gave up")
@@ -135,7 +135,7 @@ def die_and_go_on(mills: Mills, out: Outlets, crash: Crash) -> list[str]:
 def test_a_database_that_dies_while_rows_come_gets_them_later_and_other_runs_go_on(mills: Mills) -> None:
     with postgres_server() as server, mills.mill("database-dies", SETTINGS) as mill:
         mill.work()
-        run = mill.submit(sinks=[sinks.postgres(server.url(), table="answers")])
+        run = mill.submit(sinks=[sink_specs.postgres(server.url(), table="answers")])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         server.kill()
         until(lambda: mill.tries_again("deliver", "OperationalError"), LIFE, "a delivery that waits")

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from deadline import until
 from faults.mills import Mill, Mills, behind
-from proxy import HttpProxy
+from support.proxy import HttpProxy
+from support.waiting import until
 
 LIFE = 60.0
 EVERY = float("inf")

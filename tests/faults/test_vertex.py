@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from deadline import until
 from faults.mills import Mills
 from promptmill.config.settings import load
-from promptmill.workers.reconciling import reconcile
-from proxy import HttpProxy
-from stack import Site, surroundings
+from promptmill.workers.supervision.sweep import reconcile
+from support.proxy import HttpProxy
+from support.stack import Site, surroundings
+from support.waiting import until
 
 LIFE = 60.0
 CREATIONS = r".*/batchPredictionJobs\?.*"

@@ -9,12 +9,12 @@ import pytest
 import redis
 from celery import Celery
 
-from deadline import until
 from promptmill.config import queues, settings
 from promptmill.config.errors import ConfigurationError
 from promptmill.producers import Promptmill, checks
-from promptmill.producers.connection import Connection
-from stack import surroundings
+from promptmill.producers.contract.connection import Connection
+from support.stack import surroundings
+from support.waiting import until
 
 ELSEWHERE = "redis://192.0.2.1:6379/0"
 """An address that is kept for documentation: nothing may ever be sent there."""
@@ -28,8 +28,8 @@ UNREACHABLE = {
 @pytest.mark.parametrize(
     "command",
     [
-        ["promptmill.producers.cli", "worker", "--queues", "work"],
-        ["promptmill.producers.cli", "beat"],
+        ["promptmill.cli", "worker", "--queues", "work"],
+        ["promptmill.cli", "beat"],
         ["celery", "-A", "promptmill.workers.main", "worker"],
         ["celery", "-A", "promptmill.workers.main", "beat", "--scheduler", "celery.beat:Scheduler"],
     ],
@@ -112,7 +112,7 @@ def test_no_worker_logs_a_password(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "promptmill.producers.cli", "worker", "--queues", "work", "--pool", "solo"],
+            [sys.executable, "-m", "promptmill.cli", "worker", "--queues", "work", "--pool", "solo"],
             env=os.environ | UNREACHABLE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -145,7 +145,7 @@ def test_settings_show_no_password() -> None:
 def cli(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run `promptmill` where Redis is away."""
     return subprocess.run(
-        [sys.executable, "-m", "promptmill.producers.cli", *arguments],
+        [sys.executable, "-m", "promptmill.cli", *arguments],
         env=os.environ | UNREACHABLE,
         capture_output=True,
         text=True,

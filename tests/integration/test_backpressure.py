@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from deadline import until
 from promptmill.config.queues import INGEST
 from promptmill.producers import Promptmill
-from stack import MODEL, running
+from support.stack import MODEL, running
+from support.waiting import until
 
 MIB = 1 << 20
 PROMPTS = 96

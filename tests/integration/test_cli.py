@@ -18,19 +18,19 @@ import pytest
 import redis
 from typer.testing import CliRunner, Result
 
-from deadline import until
+from promptmill.cli.app import app
 from promptmill.config import settings
 from promptmill.local.ports import reserve
-from promptmill.producers.cli.app import app
-from promptmill.producers.connection import Connection
-from promptmill.producers.costs import Cost
-from promptmill.producers.estimate import Estimate
-from promptmill.producers.index import Index
-from promptmill.producers.messages import Manifest
-from promptmill.producers.status import ShardStatus
-from promptmill.workers import dead
+from promptmill.producers.contract.connection import Connection
+from promptmill.producers.contract.messages import Manifest
+from promptmill.producers.contract.run_index import Index
+from promptmill.producers.contract.status import ShardStatus
+from promptmill.producers.pricing.cost import Cost
+from promptmill.producers.pricing.estimate import Estimate
+from promptmill.workers.facts import dead_letters
 from promptmill.workers.services import build
-from stack import PATIENCE, QUICK, SERVERS, Site, running, surroundings
+from support.stack import PATIENCE, QUICK, SERVERS, Site, running, surroundings
+from support.waiting import until
 
 GUESS = Estimate(3, 0, 100, 400, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
 JOB = "projects/p/locations/l/batchPredictionJobs/42"
@@ -92,7 +92,7 @@ def ended(index: Index, run: str, state: str) -> str:
 def started(directory: Path, environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A `promptmill` that goes on, with what it says on stderr and stdout together; stopped in the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "promptmill.producers.cli", *arguments],
+        [sys.executable, "-m", "promptmill.cli", *arguments],
         env=os.environ | environment | {"PYTHONUNBUFFERED": "1"},
         cwd=directory,
         stdout=subprocess.PIPE,
@@ -425,7 +425,7 @@ def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: Site) -> None:
     run = submitted(slow)
     parked = f"{run}.cancel"
     with surroundings(slow.environment):
-        dead.park(build(settings.load()).bucket, parked, "promptmill.cancel", [run], "its worker died 3 times")
+        dead_letters.park(build(settings.load()).bucket, parked, "promptmill.cancel", [run], "its worker died 3 times")
 
     listed = rows(slow.cli("dead-letters", "--format", "jsonl"))
     refused = slow.cli("dead-letters", "--replay", "../run.json")
@@ -479,7 +479,7 @@ def status(port: int, path: str) -> int:
 
 def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -> None:
     def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "promptmill.producers.cli", *arguments]
+        command = [sys.executable, "-m", "promptmill.cli", *arguments]
         settings = os.environ | environment
         return subprocess.run(
             command, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

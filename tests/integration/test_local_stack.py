@@ -23,7 +23,7 @@ from promptmill.local import (
     stop_running,
 )
 from promptmill.local.readiness import Answers, Logged
-from supervised import foreign_supervisor, marking, pids, script, wait_for
+from support.supervised import foreign_supervisor, marking, pids, script, wait_for
 
 ANY_PORT = {"redis": 0, "storage": 0}
 

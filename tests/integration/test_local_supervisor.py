@@ -18,7 +18,7 @@ from promptmill.local import (
 from promptmill.local.readiness import Logged
 from promptmill.local.restart import Patience
 from promptmill.local.state import hold
-from supervised import foreign_supervisor, marked, marking, pids, plain, stubborn, supervised, wait_for
+from support.supervised import foreign_supervisor, marked, marking, pids, plain, stubborn, supervised, wait_for
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from deadline import until
 from promptmill.config.queues import WORK
-from promptmill.producers import Promptmill, Run, sinks
-from proxy import Call, HttpProxy
-from stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+from promptmill.producers import Promptmill, Run
+from promptmill.producers.contract import sink_specs
+from support.proxy import Call, HttpProxy
+from support.stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+from support.waiting import until
 
 PER_JOB = 20
 INTERVAL = 0.5
@@ -80,7 +81,7 @@ def test_fifty_open_jobs_are_polled_by_one_chain_that_outlives_its_worker(plant:
 
 
 def test_a_run_survives_the_death_of_all_workers_and_beat(plant: Plant, mill: Promptmill, tmp_path: Path) -> None:
-    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sinks.jsonl(tmp_path / "answers")])
+    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sink_specs.jsonl(tmp_path / "answers")])
     until(lambda: plant.servers.jobs(run.id), 60, "the first job")
 
     plant.workers.kill(*WORKERS)
@@ -108,7 +109,7 @@ def test_a_step_that_a_dead_worker_had_taken_but_not_begun_is_done_soon(plant: P
 
 
 def test_a_run_survives_the_loss_of_all_that_redis_held(plant: Plant, mill: Promptmill, tmp_path: Path) -> None:
-    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sinks.jsonl(tmp_path / "answers")])
+    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sink_specs.jsonl(tmp_path / "answers")])
     until(lambda: plant.servers.jobs(run.id), 60, "the first job")
 
     with plant.broker() as client:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from certificates import certify
-from deadline import until
 from promptmill.config.errors import Transient
 from promptmill.local import parts
 from promptmill.local.ports import HOST, reserve
 from promptmill.producers import Promptmill
+from support.certificates import certify
+from support.waiting import until
 
 SECRET = "s3cret-4b1d"
 

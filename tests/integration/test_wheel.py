@@ -74,7 +74,7 @@ def test_the_wheel_has_every_part_with_its_types_and_nothing_else(wheel: Path) -
     names = zipfile.ZipFile(wheel).namelist()
 
     parts = {name.split("/")[1] for name in names if name.startswith("promptmill/")}
-    assert parts == {"config", "producers", "workers", "local", "emulator"}
+    assert parts == {"config", "producers", "cli", "workers", "local", "emulator"}
     assert {f"promptmill/{part}/py.typed" for part in parts} <= set(names)
     assert "promptmill/__init__.py" not in names
     assert {name.partition("/")[0] for name in names} == {

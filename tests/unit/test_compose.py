@@ -12,13 +12,13 @@ import pytest
 import typer
 import yaml
 
+from promptmill.cli import processes
+from promptmill.cli.app import app
 from promptmill.config import queues, settings
 from promptmill.config.errors import ConfigurationError
 from promptmill.emulator import __main__ as emulator
 from promptmill.emulator.gcs import __main__ as storage
 from promptmill.local import parts, ports
-from promptmill.producers.cli import processes
-from promptmill.producers.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 EMULATED, GOOGLE = "docker-compose.yml", "compose.google.yml"

@@ -10,11 +10,11 @@ import pytest
 import typer
 from pydantic import SecretStr
 
+from promptmill.cli import exits
+from promptmill.cli.app import app
 from promptmill.config import names, queues
 from promptmill.config.settings import Settings, load, variable
-from promptmill.producers.cli import exits
-from promptmill.producers.cli.app import app
-from promptmill.producers.status import END_STATES, OPEN_STATES
+from promptmill.producers.contract.status import END_STATES, OPEN_STATES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from proxy import HOST, HttpProxy
+from support.proxy import HOST, HttpProxy
 
 BODY = b"0123456789" * 100
 

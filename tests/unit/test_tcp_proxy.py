@@ -2,7 +2,7 @@
 
 import socket
 
-from tcp_proxy import HOST, TcpProxy
+from support.tcp_proxy import HOST, TcpProxy
 
 
 def test_a_connection_goes_through_until_it_is_broken() -> None:

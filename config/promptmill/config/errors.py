@@ -72,7 +72,7 @@ class WaitTimeout(PromptmillError):
 
 
 class MessageRefused(PromptmillError):
-    """A message or stored object breaks the contract of ``promptmill.producers.messages``."""
+    """A message or stored object breaks the contract of ``promptmill.producers.contract.messages``."""
 
 
 class NewerVersion(MessageRefused):

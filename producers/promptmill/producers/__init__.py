@@ -14,17 +14,17 @@ from promptmill.config.errors import (
     RunNotFound,
     WaitTimeout,
 )
-from promptmill.producers import sinks
-from promptmill.producers.bills import Total
-from promptmill.producers.costs import Cost
-from promptmill.producers.estimate import Estimate
-from promptmill.producers.mill import Promptmill
+from promptmill.producers.client import Promptmill
+from promptmill.producers.contract import sink_specs as sinks
+from promptmill.producers.contract.results import Result
+from promptmill.producers.contract.status import Report, RunStatus, ShardStatus
 from promptmill.producers.pools import Ticket
-from promptmill.producers.results import Result
-from promptmill.producers.runs import Run
-from promptmill.producers.status import Report, RunStatus, ShardStatus
-from promptmill.producers.streams import Stream
-from promptmill.producers.validation import Finding, Validation
+from promptmill.producers.pricing.cost import Cost
+from promptmill.producers.pricing.estimate import Estimate
+from promptmill.producers.pricing.totals import Total
+from promptmill.producers.rows.validation import Finding, Validation
+from promptmill.producers.run import Run
+from promptmill.producers.stream import Stream
 
 __all__ = [
     "ConfigurationError",

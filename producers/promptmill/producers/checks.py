@@ -12,7 +12,7 @@ from promptmill.config import queues
 from promptmill.config.errors import ConfigurationError, NotInstalled
 from promptmill.config.settings import Settings, variable
 from promptmill.config.urls import masked
-from promptmill.producers.runs import bucket_access
+from promptmill.producers.run import bucket_access
 
 OLDEST_REDIS = (6, 2)
 ANSWER_WITHIN = 1.5

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.db import transaction
 
-from promptmill.producers.mill import Promptmill
-from promptmill.producers.requests import Prompt
-from promptmill.producers.runs import Run
+from promptmill.producers.client import Promptmill
+from promptmill.producers.requests.encode import Prompt
+from promptmill.producers.run import Run
 
 
 def submit_on_commit(

@@ -11,15 +11,15 @@ import xxhash
 
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, InvalidRequest, RunNotFound
-from promptmill.producers.connection import PREFIX, Connection
-from promptmill.producers.ids import new_id
-from promptmill.producers.messages import Manifest, Pooled, compress, encode
-from promptmill.producers.requests import Prompt, Refused, encode_lines, text_of_key
-from promptmill.producers.runs import Run
+from promptmill.producers.contract.connection import PREFIX, Connection
+from promptmill.producers.contract.ids import new_id
+from promptmill.producers.contract.messages import Manifest, Pooled, compress, encode
+from promptmill.producers.requests.encode import Prompt, Refused, encode_lines, text_of_key
+from promptmill.producers.run import Run
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
-    from promptmill.producers.index import Index
+    from promptmill.producers.contract.run_index import Index
 
 STREAM = PREFIX + "collected:v1"
 """A message of another version goes into another stream: workers that do not know it leave that alone."""

@@ -10,9 +10,10 @@ from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.config.settings import Settings
 from promptmill.config.urls import masked
-from promptmill.producers import messages, pools
-from promptmill.producers.connection import Connection
-from promptmill.producers.messages import Chunk, Ingest, Manifest, Pooled, Seal
+from promptmill.producers import pools
+from promptmill.producers.contract import messages
+from promptmill.producers.contract.connection import Connection
+from promptmill.producers.contract.messages import Chunk, Ingest, Manifest, Pooled, Seal
 
 _log = structlog.get_logger(__name__)
 _COMPLAIN_AFTER = 30.0

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from promptmill.config.errors import EmptyRun, IdempotencyConflict
-from promptmill.producers.chunks import Cutter, Keys
-from promptmill.producers.copies import Requests
-from promptmill.producers.index import Index
-from promptmill.producers.messages import CHUNK_VERSION, VERSION, Chunk, ChunkSize, Manifest, Seal
-from promptmill.producers.requests import Line
-from promptmill.producers.tokens import Tokens
+from promptmill.producers.contract.messages import CHUNK_VERSION, VERSION, Chunk, ChunkSize, Manifest, Seal
+from promptmill.producers.contract.run_index import Index
+from promptmill.producers.pricing.tokens import Tokens
+from promptmill.producers.requests.chunks import Cutter, Keys
+from promptmill.producers.requests.deduplication import Requests
+from promptmill.producers.requests.encode import Line
 
 if TYPE_CHECKING:
     from promptmill.producers.sender import Sender

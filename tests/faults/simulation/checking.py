@@ -12,10 +12,11 @@ from faults.simulation.story import Submission
 from faults.simulation.world import World
 from promptmill.config import names
 from promptmill.config.errors import RunNotFound
-from promptmill.producers.status import END_STATES, Report
-from promptmill.workers import results, run_facts, steps
+from promptmill.producers.contract.status import END_STATES, Report
+from promptmill.workers.cli_support import results
+from promptmill.workers.facts import next_steps, snapshot
+from promptmill.workers.facts.next_steps import missing_chunks
 from promptmill.workers.fakes import MemoryBucket
-from promptmill.workers.steps.due import missing_chunks
 
 
 def check(world: World, submission: Submission) -> Iterator[str]:
@@ -78,8 +79,8 @@ _SWEEPS = 5
 
 def standing(world: World, wanted: list[Submission]) -> str:
     """Tell where the runs stand that are not over."""
-    known = [run_facts.load(world.bucket, one.run) for one in wanted]
-    return "; ".join(f"{one.run}: {steps.due.next_steps(one)} {missing_chunks(one)}" for one in known)
+    known = [snapshot.load(world.bucket, one.run) for one in wanted]
+    return "; ".join(f"{one.run}: {next_steps.next_steps(one)} {missing_chunks(one)}" for one in known)
 
 
 def _check_rows(rows: list[Any], expected: Expected, where: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from faults.simulation.story import Submission
 from faults.simulation.vertex import Work
 from faults.simulation.world import World
 from promptmill.config import names
-from promptmill.workers import facts
+from promptmill.workers.facts import records
 
 
 class Expected:
@@ -19,7 +19,7 @@ class Expected:
     def __init__(self, world: World, submission: Submission) -> None:
         self._submission = submission
         self.keys = {row: _key(prompt, row) for row, prompt in enumerate(submission.prompts, 1)}
-        self._plan = facts.get(world.bucket, names.plan(submission.run), facts.Plan)
+        self._plan = records.get(world.bucket, names.plan(submission.run), records.Plan)
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row, prompt in enumerate(submission.prompts, 1):
             self._rows[text_of(prompt)].append(row)
@@ -35,7 +35,7 @@ class Expected:
     def _note(self, work: Work) -> None:
         shard, attempt = int(work.request.labels["shard"]), int(work.request.labels["attempt"])
         place = names.shard(self._submission.run, shard, attempt)
-        ended = facts.get(self._bucket, place + "ended.json", facts.Ended)
+        ended = records.get(self._bucket, place + "ended.json", records.Ended)
         for line in work.output:
             try:
                 read = json.loads(line)
@@ -156,7 +156,7 @@ def _reason(line: Any) -> str:
     return "" if reason == "STOP" else str(reason)
 
 
-def _within(shard: facts.ShardPlan, rows: list[int]) -> list[int]:
+def _within(shard: records.ShardPlan, rows: list[int]) -> list[int]:
     return [row for row in rows if shard.first_row <= row < shard.first_row + shard.requests]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from faults.simulation.faults import Fault, Faults
 from faults.simulation.memory import Redis
 from promptmill.config.errors import Transient, Unanswered
-from promptmill.workers.ports import BatchJobs, Bucket, Call, Caller, Job, JobRequest, Stored
+from promptmill.workers.ports.google import BatchJobs, Bucket, Call, Caller, Job, JobRequest, Stored
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ class FaultyCaller:
 
 
 class FaultyConnection:
-    """The way to Redis, in place of ``promptmill.producers.connection.Connection``: a block of commands is one call."""
+    """Stands in for ``promptmill.producers.contract.connection.Connection``: a block of commands is one call."""
 
     def __init__(self, redis: Redis, seam: Seam) -> None:
         self._redis = redis

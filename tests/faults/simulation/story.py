@@ -13,10 +13,11 @@ from promptmill.config import names
 from promptmill.config.errors import PromptmillError
 from promptmill.config.queues import takeover
 from promptmill.producers import Promptmill
-from promptmill.producers.messages import SinkSpec
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.producers.sender import Sender
-from promptmill.workers import dead, facts, lost, run_facts
-from promptmill.workers.flow import Flow
+from promptmill.workers.dispatch import Flow
+from promptmill.workers.facts import dead_letters, records, snapshot
+from promptmill.workers.supervision import lost_jobs
 
 _AGAIN = 60.0
 """Seconds after which a producer looks whether its run has come to something, and else sends it again."""
@@ -45,7 +46,7 @@ class Submission:
     run: str = ""
 
     def __post_init__(self) -> None:
-        from promptmill.producers.ids import run_id
+        from promptmill.producers.contract.ids import run_id
 
         self.run = run_id(self.key)
 
@@ -154,11 +155,11 @@ class Story:
         """Replay what is parked, which nothing should be: no step of this world takes its worker with it three times."""
         world = self._world
         for stored in list(world.bucket.list(names.DEAD)):
-            letter = facts.get(world.bucket, stored.name, dead.DeadLetter)
+            letter = records.get(world.bucket, stored.name, dead_letters.DeadLetter)
             world.wrong.append(f"{letter.step} was parked: {letter.reason}")
             world.services.notes.forgive(letter.step)
             world.bucket.delete(stored.name)
-            world.put(Message(letter.task, dead.arguments(letter), letter.step), 0.0)
+            world.put(Message(letter.task, dead_letters.arguments(letter), letter.step), 0.0)
         if not self.ended:
             world.later(_REPLAY, self._look_after_letters)
 
@@ -166,12 +167,12 @@ class Story:
         """Say what is to become of jobs that are lost, one way or the other."""
         world = self._world
         flow = Flow(self._app, world.services.notes, takeover(world.services.settings))
-        for job in lost.find(world.services):
+        for job in lost_jobs.find(world.services):
             again = world.rng.random() < 0.5
             world.faults.note(f"job: lost, and {'tried again' if again else 'ended'}")
             with suppress(ValueError):  # it has turned up
                 place = f"{job.run}/{job.shard}/{job.attempt}"
-                lost.end(world.services, flow, place, again=again)
+                lost_jobs.end(world.services, flow, place, again=again)
         if not self.ended:
             world.later(_REPLAY, self._look_after_lost_jobs)
 
@@ -192,7 +193,7 @@ class Story:
         if submission.after and not self._is_done(submission.after.run):
             world.later(_AGAIN, lambda: self._produce(submission))
             return
-        if self.ended or self._is_done(submission.run) or run_facts.load(world.bucket, submission.run).is_whole:
+        if self.ended or self._is_done(submission.run) or snapshot.load(world.bucket, submission.run).is_whole:
             return
         world.later(_AGAIN, lambda: self._produce(submission))
         world.act(f"producer {submission.key}", lambda: self._submit(submission))

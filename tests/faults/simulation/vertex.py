@@ -10,7 +10,7 @@ from faults.simulation.faults import Faults
 from promptmill.config import names
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.fakes.output import response_of
-from promptmill.workers.ports import Job, JobRequest
+from promptmill.workers.ports.google import Job, JobRequest
 
 _QUOTA = 'Too Many Requests: {"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}'
 _INVALID = 'Bad Request: {"error": {"code": 400, "message": "No", "status": "INVALID_ARGUMENT"}}'

@@ -19,10 +19,10 @@ from faults.simulation.ports import FaultyBucket, FaultyCaller, FaultyConnection
 from faults.simulation.shape import START, shape
 from faults.simulation.vertex import Vertex
 from promptmill.config.errors import PromptmillError, Transient, Unanswered
-from promptmill.producers.index import Index
+from promptmill.producers.contract.run_index import Index
 from promptmill.producers.pools import Collected
+from promptmill.workers.coordination.notes import Notes, Starts
 from promptmill.workers.fakes import FakeCaller, MemoryBucket
-from promptmill.workers.notes import Notes, Starts
 from promptmill.workers.services import Services
 from promptmill.workers.sinks.opening import Ways
 

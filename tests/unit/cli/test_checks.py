@@ -3,13 +3,13 @@ from typing import cast
 
 import pytest
 
+from promptmill.cli import doctor
 from promptmill.config.errors import PromptmillError
 from promptmill.config.settings import Settings
 from promptmill.producers import checks
 from promptmill.producers.checks import Check
-from promptmill.producers.cli import doctor
-from promptmill.workers.checks import use_bucket
-from promptmill.workers.ports import Bucket, Stored
+from promptmill.workers.cli_support.checks import use_bucket
+from promptmill.workers.ports.google import Bucket, Stored
 
 
 class Shelf:

@@ -1,9 +1,9 @@
 import pytest
 import typer
 
+from promptmill.cli import exits
 from promptmill.config.errors import PromptmillError, RunNotFound, WaitTimeout
-from promptmill.producers.cli import exits
-from promptmill.producers.status import END_STATES, OPEN_STATES
+from promptmill.producers.contract.status import END_STATES, OPEN_STATES
 
 
 @pytest.mark.parametrize(

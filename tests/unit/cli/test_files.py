@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from promptmill.config.errors import InvalidRequest, PromptmillError
-from promptmill.producers import files
-from promptmill.producers.files import read_prompts
+from promptmill.producers.rows import prompt_files
+from promptmill.producers.rows.prompt_files import read_prompts
 
 
 def written(folder: Path, name: str, data: bytes) -> Path:
@@ -82,7 +82,7 @@ def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(prompt_files, "LONGEST_LINE", 1000)
 
     with pytest.raises(InvalidRequest, match="line 2: the line is longer"):
         list(read_prompts(written(tmp_path, "p.txt", b"fine\n" + b"x" * 5000)))

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from promptmill.producers.bills import Bill, By, total, totals
-from promptmill.producers.cli import exits, money
-from promptmill.producers.cli.app import app
-from promptmill.producers.costs import Cost
-from promptmill.producers.estimate import Estimate
-from promptmill.producers.status import RunStatus
+from promptmill.cli import exits, money
+from promptmill.cli.app import app
+from promptmill.producers.contract.status import RunStatus
+from promptmill.producers.pricing.cost import Cost
+from promptmill.producers.pricing.estimate import Estimate
+from promptmill.producers.pricing.totals import Bill, By, total, totals
 
 GUESS = Estimate(3, 0, 100, 400, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
 SPENT = Cost(

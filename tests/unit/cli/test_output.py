@@ -5,8 +5,8 @@ import json
 import pytest
 from rich.console import Console
 
-from promptmill.producers.cli import output
-from promptmill.producers.cli.output import Format, Record
+from promptmill.cli import output
+from promptmill.cli.output import Format, Record
 
 RECORDS: list[Record] = [
     {"run": "01kq", "name": "größe, 42", "requests": 1500, "usage": {"a": 1}},

@@ -3,9 +3,9 @@ from runpy import run_path
 
 import pytest
 
+from promptmill.cli import processes
 from promptmill.config import queues
 from promptmill.config.errors import ConfigurationError
-from promptmill.producers.cli import processes
 
 OPTIONS_OF_FLOWER = {"tasks_columns", "natural_time", "max_tasks", "purge_offline_workers", "state_save_interval"}
 

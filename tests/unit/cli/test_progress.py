@@ -3,8 +3,8 @@ import io
 import msgspec
 from rich.console import Console
 
-from promptmill.producers.cli import progress
-from promptmill.producers.status import RunStatus
+from promptmill.cli import progress
+from promptmill.producers.contract.status import RunStatus
 
 RUN = RunStatus("01kq", "queued", requests=10)
 

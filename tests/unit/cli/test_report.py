@@ -4,10 +4,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from promptmill.cli import report
+from promptmill.cli.output import Shape
+from promptmill.cli.sentences import translations
 from promptmill.producers import Cost, Estimate, Report
-from promptmill.producers.cli import report
-from promptmill.producers.cli.output import Shape
-from promptmill.producers.cli.sentences import translations
 
 REPORT = msgspec.convert(
     {

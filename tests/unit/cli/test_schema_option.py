@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from promptmill.producers.cli import schema_option
+from promptmill.cli import schema_option
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 from itertools import islice
 
-from promptmill.producers.cli.sentences import LANGUAGES, sentences, translations
+from promptmill.cli.sentences import LANGUAGES, sentences, translations
 
 
 def test_there_are_enough_different_sentences_for_the_large_demo() -> None:

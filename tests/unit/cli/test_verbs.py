@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from promptmill.producers.cli.app import app
+from promptmill.cli.app import app
 
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
@@ -62,7 +62,7 @@ def test_a_template_is_for_the_rows_of_a_file(verb: str) -> None:
 def test_the_help_imports_nothing_that_takes_time() -> None:
     program = (
         "import sys; sys.argv[1:] = ['--help']\n"
-        "from promptmill.producers.cli import main\n"
+        "from promptmill.cli import main\n"
         "try: main()\n"
         f"finally: print(sorted({SLOW} & set(sys.modules)))"
     )

@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
-from promptmill.producers.cli import words
-from promptmill.producers.status import END_STATES, OPEN_STATES, RunStatus, ShardStatus
+from promptmill.cli import words
+from promptmill.producers.contract.status import END_STATES, OPEN_STATES, RunStatus, ShardStatus
 
 RUN = RunStatus("01kq", "open", requests=1500, created=1000.0)
 JOB = ShardStatus(0, "submitted", 1500, job="projects/p/locations/l/batchPredictionJobs/1")

@@ -8,13 +8,13 @@ from typing import Any
 import kombu
 import pytest
 
-from chunking import cut
 from promptmill.config.errors import Transient
 from promptmill.config.settings import load
-from promptmill.producers.connection import Connection
-from promptmill.producers.messages import Chunk, ChunkSize, Manifest, Seal, decode_chunk, decode_ingest
-from promptmill.producers.requests import encode_lines
+from promptmill.producers.contract.connection import Connection
+from promptmill.producers.contract.messages import Chunk, ChunkSize, Manifest, Seal, decode_chunk, decode_ingest
+from promptmill.producers.requests.encode import encode_lines
 from promptmill.producers.sender import Sender
+from support.chunking import cut
 
 MIB = 1 << 20
 MANIFEST = Manifest("01jtest", "m", 1.0)

@@ -13,21 +13,21 @@ from kombu.exceptions import ContentDisallowed
 from promptmill.config import logs, queues
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
-from promptmill.workers import refusals
-from promptmill.workers.leases import Leases
-from promptmill.workers.revival import Revival
+from promptmill.workers.runtime import refused_messages
+from promptmill.workers.runtime.message_leases import Leases
 from promptmill.workers.services import PerProcess, Services
+from promptmill.workers.supervision.poll_revival import Revival
 
 
 def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celery:
     """Make the app; ``build`` makes the services at the first task of each process."""
-    app = Celery("promptmill", include=["promptmill.workers.tasks", "promptmill.workers.public"])
+    app = Celery("promptmill", include=["promptmill.workers.tasks", "promptmill.workers.public_tasks"])
     app.config_from_object(queues.options(settings))
     app.services = PerProcess(lambda: build(settings))  # type: ignore[attr-defined]
 
     def configure_logging(**_: Any) -> None:
         logs.configure(settings)
-        refusals.keep_secret()
+        refused_messages.keep_secret()
 
     _leave_soon()
     _beat_without_waiting()

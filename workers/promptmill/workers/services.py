@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.config.errors import NotInstalled
 from promptmill.config.settings import Settings, variable
-from promptmill.producers.connection import Connection
-from promptmill.producers.index import Index
-from promptmill.producers.messages import Signature, SinkSpec
+from promptmill.producers.contract.connection import Connection
+from promptmill.producers.contract.messages import Signature, SinkSpec
+from promptmill.producers.contract.run_index import Index
 from promptmill.producers.pools import Collected, open_collected
-from promptmill.workers import calls, run_facts
-from promptmill.workers.database import Database
-from promptmill.workers.notes import Notes
-from promptmill.workers.ports import BatchJobs, Bucket, Caller
-from promptmill.workers.run_facts import Reader, RunFacts
+from promptmill.workers.coordination.notes import Notes
+from promptmill.workers.facts import snapshot
+from promptmill.workers.facts.snapshot import Reader, RunFacts
+from promptmill.workers.ports import callbacks
+from promptmill.workers.ports.database import Database
+from promptmill.workers.ports.google import BatchJobs, Bucket, Caller
+from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.sinks import Sink, opening
 from promptmill.workers.sinks.opening import Ways
-from promptmill.workers.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from promptmill.workers.sinks.webhook import Web
@@ -48,7 +49,7 @@ class Services:
 
     def known(self, run: str) -> RunFacts:
         """Return which facts of a run exist."""
-        return run_facts.load(self.bucket, run, self._reader)
+        return snapshot.load(self.bucket, run, self._reader)
 
     @cached_property
     def collected(self) -> Collected:
@@ -72,7 +73,7 @@ class Services:
 
     def check_callback(self, chain: list[Signature]) -> None:
         """Raise ConfigurationError when runs may not have these tasks called."""
-        calls.check(self.settings, chain)
+        callbacks.check(self.settings, chain)
 
     def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
         """Open a sink for a run with this response schema; raises ConfigurationError when runs may not write there."""

@@ -21,15 +21,19 @@ from promptmill.config.errors import (
     RunNotFound,
     Transient,
 )
-from promptmill.producers.messages import Manifest, decode_ingest
-from promptmill.producers.status import Report
-from promptmill.workers import facts, judging, pooling, progress, reconciling, steps, watching
-from promptmill.workers.ports import Job
-from promptmill.workers.run_facts import RunFacts
+from promptmill.producers.contract.messages import Manifest, decode_ingest
+from promptmill.producers.contract.status import Report
+from promptmill.workers import steps
+from promptmill.workers.coordination import progress
+from promptmill.workers.facts import next_steps, records
+from promptmill.workers.facts.snapshot import RunFacts
+from promptmill.workers.facts.step import Step, Wait
+from promptmill.workers.output import schema_validation
+from promptmill.workers.ports.google import Job
 from promptmill.workers.services import Services
-from promptmill.workers.sinks import allowed
-from promptmill.workers.stage import Stage
-from promptmill.workers.steps.step import Step, Wait
+from promptmill.workers.sinks import allowlist
+from promptmill.workers.supervision import polling, pools, sweep
+from promptmill.workers.task import Stage
 
 _log = structlog.get_logger(__name__)
 
@@ -59,15 +63,15 @@ def ingest(self: Stage, body: bytes) -> None:
 @shared_task(bind=True, base=Stage, name="promptmill.pool")
 def pool(self: Stage) -> None:
     """Store what was collected, and cut runs from pools that are full or have waited; by call, and for each sweep."""
-    pooling.store(self.services)
-    self.flow.enqueue_stalled(pooling.sweep(self.services))
+    pools.store(self.services)
+    self.flow.enqueue_stalled(pools.sweep(self.services))
 
 
 @shared_task(bind=True, base=Opening, name="promptmill.cut")
 def cut(self: Stage, run: str) -> None:
     """Make a run of what was cut from a pool."""
     _check(run)
-    if pooling.make(self.services, run):
+    if pools.make(self.services, run):
         self.send([Step("plan", run)])
 
 
@@ -106,15 +110,15 @@ def _check(run: str) -> None:
 def plan(self: Stage, run: str) -> None:
     """Check the response schema, callbacks, sinks and what the run may cost, then divide it into shards."""
     services, settings = self.services, self.services.settings
-    manifest = facts.get(services.bucket, names.manifest(run), Manifest)
+    manifest = records.get(services.bucket, names.manifest(run), Manifest)
     try:
-        judging.judge(manifest)
+        schema_validation.judge(manifest)
         for chain in (*manifest.link, *manifest.link_error):
             services.check_callback(chain)
         for spec in manifest.sinks:
             services.open_sink(spec, run, manifest.response_schema).check()
         if manifest.tables:
-            allowed.dataset(settings, manifest.tables)
+            allowlist.dataset(settings, manifest.tables)
             steps.tables.check(services.warehouse, manifest)
         made = steps.plan.plan(
             services.bucket,
@@ -129,7 +133,7 @@ def plan(self: Stage, run: str) -> None:
         self.send([Step("finish", run)])
         return
     progress.planned(services.index, run, made)
-    self.send(Step("shard", run, (index, steps.due.FIRST_ATTEMPT)) for index in range(len(made.shards)))
+    self.send(Step("shard", run, (index, next_steps.FIRST_ATTEMPT)) for index in range(len(made.shards)))
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.shard")
@@ -144,7 +148,7 @@ def shard(self: Stage, run: str, index: int, attempt: int) -> None:
 def submit(self: Stage, run: str, index: int, attempt: int) -> None:
     """Create the shard's job, and see that it is polled."""
     services = self.services
-    room = watching.may_create(services, run, index, attempt)
+    room = polling.may_create(services, run, index, attempt)
     if isinstance(room, Wait):
         self.wait(room)
     if not room:
@@ -156,23 +160,23 @@ def submit(self: Stage, run: str, index: int, attempt: int) -> None:
     if isinstance(made, Wait):
         self.wait(made)
     progress.submitted(services.index, run, index, attempt, made)
-    self.send(watching.watch(services, self.flow, run, index, attempt, made))
+    self.send(polling.watch(services, self.flow, run, index, attempt, made))
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.poll")
 def poll(self: Stage, chain: str, look: int) -> None:
     """Look at all open jobs, send ``collect`` for those that ended, and look again; one chain at a time does so."""
     services = self.services
-    if not watching.is_ours(services, chain, look):
+    if not polling.is_ours(services, chain, look):
         return
     waiting: list[Job] = []
     try:
-        with watching.turn_kept(services, chain, look):
-            ended, waiting = watching.look(services)
+        with polling.turn_kept(services, chain, look):
+            ended, waiting = polling.look(services)
             self.send(ended)
     except (Transient, Permanent) as error:
         _log.warning("the open jobs could not be looked at", error=str(error))
-    if not watching.is_over(services) and (pause := watching.pause(services, chain, look, waiting)):
+    if not polling.is_over(services) and (pause := polling.pause(services, chain, look, waiting)):
         self.wait(pause, (chain, look + 1))
 
 
@@ -211,7 +215,7 @@ def settle(self: Stage, run: str, index: int, attempt: int) -> None:
     services = self.services
     settled = steps.settle.settle(services.bucket, run, index, attempt)
     progress.settled(services.index, run, index, attempt, settled)
-    sinks = len(facts.get(services.bucket, names.manifest(run), Manifest).sinks)
+    sinks = len(records.get(services.bucket, names.manifest(run), Manifest).sinks)
     places = [(index, attempt, part, sink) for part in range(len(settled.files)) for sink in range(sinks)]
     self.send(Step("deliver", run, place) for place in places)
     if settled.retried:
@@ -248,7 +252,7 @@ def finish(self: Stage, run: str) -> None:
     """Write the report of a run that is all settled and delivered."""
     services = self.services
     known = services.known(run)
-    if steps.due.next_steps(known) != [Step("finish", run)]:
+    if next_steps.next_steps(known) != [Step("finish", run)]:
         return
 
     report = steps.finish.finish(
@@ -271,7 +275,7 @@ def callback(self: Stage, run: str) -> None:
     if not known.reported:
         return
     if not _is_told(services, run):
-        _tell_end(services, known, facts.get(services.bucket, names.report(run), Report))
+        _tell_end(services, known, records.get(services.bucket, names.report(run), Report))
     for task_id in steps.callback.callback(services.bucket, services.caller, run, services.check_callback):
         _log.info("callback sent", run=run, id=task_id)
 
@@ -290,21 +294,21 @@ def _is_told(services: Services, run: str) -> bool:
 
 def _uses_tables(self: Stage, run: str) -> bool:
     """Whether the jobs of a run read and write tables of BigQuery, whose client is loaded for no other."""
-    return bool(facts.get(self.services.bucket, names.manifest(run), Manifest).tables)
+    return bool(records.get(self.services.bucket, names.manifest(run), Manifest).tables)
 
 
 def _finish_if_through(self: Stage, run: str, index: int) -> None:
     """Note that a shard is through, and send ``finish`` if all are; it looks at the facts before it believes that."""
     services = self.services
     done = services.notes.tally(run, "through", str(index))
-    if done >= len(facts.get(services.bucket, names.plan(run), facts.Plan).shards):
+    if done >= len(records.get(services.bucket, names.plan(run), records.Plan).shards):
         self.send([Step("finish", run)])
 
 
 @shared_task(bind=True, base=Stage, name="promptmill.reconcile")
 def reconcile(self: Stage) -> None:
     """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
-    for finding in reconciling.sweep(self.services, self.flow):
+    for finding in sweep.sweep(self.services, self.flow):
         _log.info("reconciled", run=finding.run, finding=finding.words)
-    if pooling.is_due(self.services):
+    if pools.is_due(self.services):
         self.flow.enqueue_pool()

@@ -24,7 +24,7 @@ from promptmill.config.errors import (
 from promptmill.config.settings import Settings
 from promptmill.config.tables import Table
 from promptmill.workers.adapters import failures
-from promptmill.workers.warehouse import Column, JobState, TableJob
+from promptmill.workers.ports.warehouse import Column, JobState, TableJob
 
 _TIMEOUT = 30.0
 _CALL: dict[str, Any] = {"timeout": _TIMEOUT, "retry": DEFAULT_RETRY.with_timeout(20.0)}

@@ -9,8 +9,8 @@ from redis.exceptions import RedisError
 from promptmill.config import queues
 from promptmill.config.errors import Permanent, Transient
 from promptmill.config.settings import Settings
-from promptmill.workers import calls
-from promptmill.workers.ports import Call
+from promptmill.workers.ports import callbacks
+from promptmill.workers.ports.google import Call
 
 
 class CeleryCaller:
@@ -20,7 +20,7 @@ class CeleryCaller:
         url = (settings.callback_broker_url or settings.broker_url).get_secret_value()
         options = queues.options(settings, url)
         self._app: Any = Celery("promptmill-callbacks", set_as_current=False)
-        self._app.config_from_object(options | {"task_routes": {}, "task_default_queue": calls.DEFAULT_QUEUE})
+        self._app.config_from_object(options | {"task_routes": {}, "task_default_queue": callbacks.DEFAULT_QUEUE})
 
     def send(self, call: Call) -> None:
         """Put a task into its queue; people see its id in place of the arguments, as those may be answers."""

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from promptmill.config.errors import Transient
 from promptmill.workers.adapters.postgres_errors import FOREIGN, translated
-from promptmill.workers.database import Column, Rejected, Table
+from promptmill.workers.ports.database import Column, Rejected, Table
 
 _CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,

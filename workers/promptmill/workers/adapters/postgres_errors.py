@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from promptmill.config.errors import Denied, Permanent, PromptmillError, Transient
-from promptmill.workers.database import Rejected
+from promptmill.workers.ports.database import Rejected
 
 FOREIGN = (psycopg.Error, psycopg.Warning, OSError)
 _PASSING_CLASSES = ("08", "40", "53", "57", "58")

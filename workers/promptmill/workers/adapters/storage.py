@@ -25,7 +25,7 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.workers.adapters import failures
-from promptmill.workers.ports import Stored
+from promptmill.workers.ports.google import Stored
 
 _TIMEOUT = (5, 60)
 _RETRY = DEFAULT_RETRY.with_timeout(20.0)

@@ -23,7 +23,7 @@ from promptmill.config.errors import (
 from promptmill.config.settings import Settings
 from promptmill.config.tables import SCHEME
 from promptmill.workers.adapters import failures
-from promptmill.workers.ports import Job, JobRequest
+from promptmill.workers.ports.google import Job, JobRequest
 
 _TIMEOUT = 20.0
 _PAGE = 100

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from promptmill.config.errors import Conflict, NotFound
-from promptmill.workers.ports import Stored
+from promptmill.workers.ports.google import Stored
 
 Clock = Callable[[], float]
 """Tells the time in seconds since the epoch."""

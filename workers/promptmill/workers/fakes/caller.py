@@ -1,7 +1,7 @@
 """A broker of the callers' that keeps what it is sent."""
 
 from promptmill.config.errors import Permanent, Transient
-from promptmill.workers.ports import Call
+from promptmill.workers.ports.google import Call
 
 
 class FakeCaller:

@@ -13,7 +13,7 @@ import msgspec
 from promptmill.config.errors import NotFound, Permanent, PromptmillError, Unanswered
 from promptmill.workers.fakes.bucket import Clock
 from promptmill.workers.fakes.output import Answer, Script, echo, output_files
-from promptmill.workers.ports import Bucket, Job, JobRequest
+from promptmill.workers.ports.google import Bucket, Job, JobRequest
 
 
 class FakeJobs:

@@ -8,7 +8,7 @@ import msgspec
 
 from promptmill.config.errors import NotFound
 from promptmill.config.tables import Table
-from promptmill.workers.warehouse import Column, JobState, TableJob
+from promptmill.workers.ports.warehouse import Column, JobState, TableJob
 
 Row = dict[str, Any]
 

@@ -13,11 +13,11 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.config.tables import Table
-from promptmill.producers.messages import SinkSpec
-from promptmill.workers import table_jobs
-from promptmill.workers.ports import Bucket
-from promptmill.workers.table_jobs import PATIENCE
-from promptmill.workers.warehouse import MOST_URIS, Column, TableJob, Warehouse
+from promptmill.producers.contract.messages import SinkSpec
+from promptmill.workers import bigquery_jobs
+from promptmill.workers.bigquery_jobs import PATIENCE
+from promptmill.workers.ports.google import Bucket
+from promptmill.workers.ports.warehouse import MOST_URIS, Column, TableJob, Warehouse
 
 COLUMNS = (
     Column("run", "STRING", "REQUIRED"),
@@ -106,11 +106,11 @@ class BigQuerySink:
         return staging
 
     def _bring_through(self, stage: str, table: Table, begin: Callable[[TableJob], None]) -> None:
-        table_jobs.bring_through(self._warehouse, f"{self._mark}-{self._id}-{stage}", table, begin, self._patience)
+        bigquery_jobs.bring_through(self._warehouse, f"{self._mark}-{self._id}-{stage}", table, begin, self._patience)
 
     @cached_property
     def _mark(self) -> str:
-        return table_jobs.mark(self._bucket, self._run)
+        return bigquery_jobs.mark(self._bucket, self._run)
 
     def _uri(self, part: str) -> str:
         return f"{self._bucket.url}/{names.gathered(self._run, self._id, part)}"

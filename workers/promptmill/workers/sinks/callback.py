@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from promptmill.config.errors import ConfigurationError, Transient
-from promptmill.producers.messages import Signature, SinkSpec
-from promptmill.workers import calls
-from promptmill.workers.ports import Caller
+from promptmill.producers.contract.messages import Signature, SinkSpec
+from promptmill.workers.ports import callbacks
+from promptmill.workers.ports.google import Caller
 
 MAX_RESULTS = 500
 MAX_BYTES = 256 * 1024
@@ -50,7 +50,7 @@ class CallbackSink:
         self.check()
         caller = self._open_caller()
         for number, results in enumerate(slices(lines)):
-            call = calls.call(self._chain, results, f"{self._run}.results{self._number}.{part}.{number:05d}")
+            call = callbacks.call(self._chain, results, f"{self._run}.results{self._number}.{part}.{number:05d}")
             if number == 0 and caller.waiting(call.queue) >= self._room:
                 raise Transient(f"queue {call.queue} is full: its workers are behind, or there are none")
             caller.send(call)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from promptmill.workers.database import Column, Table
+from promptmill.workers.ports.database import Column, Table
 from promptmill.workers.sinks.rows import FIELDS, Form, Row
 
 OWN = (

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from promptmill.config.errors import ConfigurationError, Transient
-from promptmill.producers.results import Result
+from promptmill.producers.contract.results import Result
 
 GROUP = "promptmill.sinks"
 _decode = msgspec.json.Decoder(Result).decode

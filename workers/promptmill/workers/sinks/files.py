@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
-from promptmill.workers.ports import Bucket
-from promptmill.workers.sinks.form import JSONL, Form
+from promptmill.workers.ports.google import Bucket
+from promptmill.workers.sinks.file_format import JSONL, Form
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO}
 

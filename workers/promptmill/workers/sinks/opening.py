@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
-from promptmill.producers.messages import SinkSpec
-from promptmill.producers.sinks import check_table
-from promptmill.workers import calls
-from promptmill.workers.database import Database
-from promptmill.workers.ports import Bucket, Caller
-from promptmill.workers.sinks import allowed
+from promptmill.producers.contract.messages import SinkSpec
+from promptmill.producers.contract.sink_specs import check_table
+from promptmill.workers.ports import callbacks
+from promptmill.workers.ports.database import Database
+from promptmill.workers.ports.google import Bucket, Caller
+from promptmill.workers.ports.warehouse import Warehouse
+from promptmill.workers.sinks import allowlist
 from promptmill.workers.sinks.bigquery import BigQuerySink
 from promptmill.workers.sinks.callback import MAX_BYTES, CallbackSink
 from promptmill.workers.sinks.custom import CustomSink
+from promptmill.workers.sinks.file_format import JSONL, Form
 from promptmill.workers.sinks.files import BucketSink, FileSink
-from promptmill.workers.sinks.form import JSONL, Form
 from promptmill.workers.sinks.sink import Sink
-from promptmill.workers.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from promptmill.workers.sinks.webhook import Web
@@ -86,10 +86,10 @@ def _open(
             return _webhook(settings, ways, spec, run)
         case "bigquery":
             own = open_bucket(settings.require("bucket"))
-            return BigQuerySink(ways.open_warehouse(), own, allowed.table(settings, spec), spec, run)
+            return BigQuerySink(ways.open_warehouse(), own, allowlist.table(settings, spec), spec, run)
         case "celery":
             room = settings.max_queued_bytes // MAX_BYTES
-            return CallbackSink(ways.open_caller, spec, run, room, lambda chain: calls.check(settings, chain))
+            return CallbackSink(ways.open_caller, spec, run, room, lambda chain: callbacks.check(settings, chain))
         case "custom":
             return CustomSink(spec.url, run, spec.options)
         case _:
@@ -98,15 +98,15 @@ def _open(
 
 def _files(settings: Settings, open_bucket: Callable[[str], Bucket], spec: SinkSpec, run: str, form: Form) -> Sink:
     if spec.kind == "file" or (spec.kind == "parquet" and "://" not in spec.url):
-        path: Path = allowed.file(settings, spec)
+        path: Path = allowlist.file(settings, spec)
         return FileSink(path, run, form)
-    return BucketSink(open_bucket(allowed.folder(settings, spec, run)), run, form)
+    return BucketSink(open_bucket(allowlist.folder(settings, spec, run)), run, form)
 
 
 def _postgres(settings: Settings, ways: Ways, spec: SinkSpec, run: str, schema: Schema) -> Sink:
     from promptmill.workers.sinks.postgres import PostgresSink
 
-    server = allowed.server(settings, spec, "postgresql")
+    server = allowlist.server(settings, spec, "postgresql")
     table = check_table(str(spec.options.get("table", "")))
     return PostgresSink(lambda: ways.open_database(server.url, server.name), table, run, schema)
 
@@ -114,6 +114,6 @@ def _postgres(settings: Settings, ways: Ways, spec: SinkSpec, run: str, schema: 
 def _webhook(settings: Settings, ways: Ways, spec: SinkSpec, run: str) -> Sink:
     from promptmill.workers.sinks.webhook import Endpoint, WebhookSink
 
-    server = allowed.server(settings, spec, "https", "http")
+    server = allowlist.server(settings, spec, "https", "http")
     secret = server.secret or settings.webhook_secret.get_secret_value()
     return WebhookSink(ways.open_web(), Endpoint(server.name, server.url, secret, server.named), run)

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
-from promptmill.workers.sinks.form import Form
+from promptmill.workers.sinks.file_format import Form
 from promptmill.workers.sinks.rows import FIELDS, rows
 
 _TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.int64()}

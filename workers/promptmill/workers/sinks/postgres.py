@@ -5,8 +5,8 @@ from contextlib import closing
 from typing import Any
 
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
-from promptmill.workers.database import Column, Database, Rejected, Table
-from promptmill.workers.sinks import columns, typed
+from promptmill.workers.ports.database import Column, Database, Rejected, Table
+from promptmill.workers.sinks import columns, schema_columns
 from promptmill.workers.sinks.columns import Plan
 from promptmill.workers.sinks.rows import Line, listed, plain, properties, rows
 
@@ -63,7 +63,7 @@ class PostgresSink:
         if not database.may_stage():
             raise Permanent(f"temporary tables may not be made: GRANT TEMPORARY ON DATABASE … TO …, at {database.name}")
         if database.describe(self._table) is None:
-            more = typed.columns(self._schema, frozenset(name for name, _ in columns.OWN))
+            more = schema_columns.columns(self._schema, frozenset(name for name, _ in columns.OWN))
             database.create(self._table, [*columns.OWN, *more], ("run", "key"))
         self._make_room_apart(database)
         if wrong := columns.complaints(self._table, self._described(database)):

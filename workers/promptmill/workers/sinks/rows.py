@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from promptmill.producers.results import Error
+from promptmill.producers.contract.results import Error
 
 Form = Literal["text", "number", "json", "truth"]
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")

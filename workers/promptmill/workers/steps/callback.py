@@ -5,11 +5,12 @@ from typing import Any
 
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Permanent
-from promptmill.producers.messages import Manifest, Signature
-from promptmill.producers.status import Report
-from promptmill.workers import calls, facts
-from promptmill.workers.facts import Called
-from promptmill.workers.ports import Bucket, Caller
+from promptmill.producers.contract.messages import Manifest, Signature
+from promptmill.producers.contract.status import Report
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Called
+from promptmill.workers.ports import callbacks
+from promptmill.workers.ports.google import Bucket, Caller
 
 VERSION = 1
 GOOD_ENDS = ("succeeded", "partially_succeeded")
@@ -22,8 +23,8 @@ def callback(bucket: Bucket, caller: Caller, run: str, check: Callable[[list[Sig
     A crash between a task and the fact that it is sent repeats it under the same id. What ``check`` refuses is not sent,
     which was said in the report; what can never be sent keeps none of the others back.
     """
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
-    report = facts.get(bucket, names.report(run), Report)
+    manifest = records.get(bucket, names.manifest(run), Manifest)
+    report = records.get(bucket, names.report(run), Report)
     sent, failed = [], None
     for name, chain in wanted(manifest, report.state):
         fact = names.callback(run, name)
@@ -31,9 +32,9 @@ def callback(bucket: Bucket, caller: Caller, run: str, check: Callable[[list[Sig
             continue
         try:
             if not (refusal := _refusal(check, chain)):
-                caller.send(calls.call(chain, summary(bucket, manifest, report), f"{run}.{name}"))
+                caller.send(callbacks.call(chain, summary(bucket, manifest, report), f"{run}.{name}"))
                 sent.append(f"{run}.{name}")
-            facts.put(bucket, fact, Called(facts.now(), refusal))
+            records.put(bucket, fact, Called(records.now(), refusal))
         except Permanent as error:
             failed = error
     if failed:

@@ -4,10 +4,10 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
-from promptmill.workers import facts
-from promptmill.workers.facts import Cancelled, Created, Ended
-from promptmill.workers.ports import BatchJobs, Bucket, Job
-from promptmill.workers.run_facts import RunFacts
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Cancelled, Created, Ended
+from promptmill.workers.facts.snapshot import RunFacts
+from promptmill.workers.ports.google import BatchJobs, Bucket, Job
 from promptmill.workers.steps import ingest
 
 DEADLINE = "DEADLINE_EXCEEDED"
@@ -19,9 +19,9 @@ def cancel(bucket: Bucket, jobs: BatchJobs, known: RunFacts) -> int:
     From then on nothing is submitted. What Vertex finished is paid for, so it is collected and delivered; a job that is
     being created at this moment is found by the next sweep. A run that its producer has not sent in full ends at once.
     """
-    facts.put(bucket, names.cancelled(known.run), Cancelled(facts.now()))
+    records.put(bucket, names.cancelled(known.run), Cancelled(records.now()))
     if _is_cut_short(known):
-        wish = facts.get(bucket, names.cancelled(known.run), Cancelled)
+        wish = records.get(bucket, names.cancelled(known.run), Cancelled)
         state = "expired" if wish.reason else "cancelled"
         ingest.abort(bucket, known.run, f"{wish.words} before it was submitted", state)
     open_jobs = [name for place in open_places(known) if (name := _job(bucket, known.run, place))]
@@ -43,7 +43,7 @@ def open_places(known: RunFacts) -> list[tuple[int, int]]:
 def has_waited(bucket: Bucket, known: RunFacts, seconds: float) -> bool:
     """Whether jobs of a run are open so many seconds after it was to end, by the bucket's clock."""
     wish = bucket.find(names.cancelled(known.run)) if known.cancelled and open_places(known) else None
-    return wish is not None and facts.age(bucket, wish, names.folder(known.run) + "clock") > seconds
+    return wish is not None and records.age(bucket, wish, names.folder(known.run) + "clock") > seconds
 
 
 def is_past_deadline(bucket: Bucket, known: RunFacts) -> bool:
@@ -51,34 +51,34 @@ def is_past_deadline(bucket: Bucket, known: RunFacts) -> bool:
     if known.manifest is None or not known.manifest.deadline or known.cancelled or known.reported:
         return False
     opened = bucket.find(names.manifest(known.run))
-    age = facts.age(bucket, opened, names.folder(known.run) + "clock") if opened else 0.0
+    age = records.age(bucket, opened, names.folder(known.run) + "clock") if opened else 0.0
     return age > known.manifest.deadline
 
 
 def expire(bucket: Bucket, run: str) -> None:
     """Write down that a run is to end, as its deadline has passed; ``cancel`` does the rest."""
-    facts.put(bucket, names.cancelled(run), Cancelled(facts.now(), DEADLINE))
+    records.put(bucket, names.cancelled(run), Cancelled(records.now(), DEADLINE))
 
 
 def ended(bucket: Bucket, run: str, job: Job) -> Ended:
     """Return how a job ended, as a fact: rows of one that was cancelled for a reason fail for that."""
     wish = find(bucket, run) if job.state == "JOB_STATE_CANCELLED" else None
     if wish is None or not wish.reason:
-        return Ended(job, facts.now())
-    return Ended(msgspec.structs.replace(job, error_message=wish.words), facts.now(), wish.reason)
+        return Ended(job, records.now())
+    return Ended(msgspec.structs.replace(job, error_message=wish.words), records.now(), wish.reason)
 
 
 def ended_by_hand(bucket: Bucket, run: str, name: str) -> Ended:
     """Return the end of a job of a cancelled run that does not come to its own end."""
-    wish = facts.get(bucket, names.cancelled(run), Cancelled)
+    wish = records.get(bucket, names.cancelled(run), Cancelled)
     job = Job(name, "JOB_STATE_CANCELLED", error_message=wish.words)
-    return Ended(job, facts.now(), wish.reason, by_hand=True)
+    return Ended(job, records.now(), wish.reason, by_hand=True)
 
 
 def find(bucket: Bucket, run: str) -> Cancelled | None:
     """Return the wish that a run end, if there is one."""
     try:
-        return facts.get(bucket, names.cancelled(run), Cancelled)
+        return records.get(bucket, names.cancelled(run), Cancelled)
     except NotFound:
         return None
 
@@ -88,7 +88,7 @@ def _is_cut_short(known: RunFacts) -> bool:
 
 
 def _job(bucket: Bucket, run: str, place: tuple[int, int]) -> str:
-    return facts.get(bucket, names.shard(run, *place) + "job.json", Created).name
+    return records.get(bucket, names.shard(run, *place) + "job.json", Created).name
 
 
 def _ask(jobs: BatchJobs, name: str) -> None:

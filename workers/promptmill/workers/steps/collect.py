@@ -7,10 +7,10 @@ from itertools import pairwise
 from promptmill.config import names
 from promptmill.config.errors import Conflict
 from promptmill.config.tables import SCHEME
-from promptmill.workers import facts
-from promptmill.workers.facts import Ended, PartRange, Parts
-from promptmill.workers.ports import Bucket, Job, Stored
-from promptmill.workers.steps.step import Wait
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Ended, PartRange, Parts
+from promptmill.workers.facts.step import Wait
+from promptmill.workers.ports.google import Bucket, Job, Stored
 
 _PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl(-\d+-of-\d+)?")
 """Several are numbered: before the ending, as the API documents it for other models, or after it, as some exporters do."""
@@ -35,28 +35,28 @@ def collect(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
     ranges = output(bucket, folder, "ended.json", part_bytes)
     if isinstance(ranges, Wait):
         return ranges
-    parts = Parts(ranges, facts.now())
-    if facts.put(bucket, folder + "parts.json", parts):
+    parts = Parts(ranges, records.now())
+    if records.put(bucket, folder + "parts.json", parts):
         return parts
     _divide_anew(bucket, folder + "parts.json", ranges)
-    return facts.get(bucket, folder + "parts.json", Parts)
+    return records.get(bucket, folder + "parts.json", Parts)
 
 
 def _divide_anew(bucket: Bucket, fact: str, ranges: list[PartRange]) -> None:
     """Add the ``ranges`` to those written down, if any file of these was replaced; one that only went away may come back."""
     seen = bucket.find(fact)
-    known = facts.get(bucket, fact, Parts)
+    known = records.get(bucket, fact, Parts)
     now = {piece.name: piece.generation for piece in ranges}
     used = {piece.name: piece.generation for piece in known.parts[known.first :]}
     if seen and used.keys() <= now.keys() and any(now[name] != generation for name, generation in used.items()):
-        anew = Parts([*known.parts, *ranges], facts.now(), first=len(known.parts))
+        anew = Parts([*known.parts, *ranges], records.now(), first=len(known.parts))
         with suppress(Conflict):
-            bucket.replace(fact, facts.encode(anew), seen.generation)
+            bucket.replace(fact, records.encode(anew), seen.generation)
 
 
 def output(bucket: Bucket, folder: str, end: str, part_bytes: int) -> list[PartRange] | Wait:
     """Return the ranges of the output of the job whose end is the fact ``end`` of its attempt's folder."""
-    ended = facts.get(bucket, folder + end, Ended)
+    ended = records.get(bucket, folder + end, Ended)
     found = _output(bucket, folder, ended)
     final = [stored for stored in found if "/incremental_predictions/" not in stored.name]
     if _may_be_more(bucket, folder, end, ended.job, final):
@@ -70,10 +70,10 @@ def _may_be_more(bucket: Bucket, folder: str, end: str, job: Job, final: list[St
         return False
     if final:
         newest = max(final, key=lambda stored: stored.updated)
-        return facts.age(bucket, newest, folder + "clock") < _QUIET
+        return records.age(bucket, newest, folder + "clock") < _QUIET
     patience = _patience(job)
     ended = bucket.find(folder + end) if patience else None
-    return ended is not None and facts.age(bucket, ended, folder + "clock") < patience
+    return ended is not None and records.age(bucket, ended, folder + "clock") < patience
 
 
 def _patience(job: Job) -> float:

@@ -8,11 +8,11 @@ import xxhash
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused
-from promptmill.producers import schemas
-from promptmill.producers.messages import Manifest, Pooled, compress, decode_manifest
-from promptmill.producers.requests import Line, encode_lines, is_key
-from promptmill.workers import facts
-from promptmill.workers.ports import Bucket
+from promptmill.producers.contract.messages import Manifest, Pooled, compress, decode_manifest
+from promptmill.producers.requests import schemas
+from promptmill.producers.requests.encode import Line, encode_lines, is_key
+from promptmill.workers.facts import records
+from promptmill.workers.ports.google import Bucket
 from promptmill.workers.steps.pool import Batch, Cut, decode, read
 
 _encode = msgspec.json.Encoder().encode
@@ -96,7 +96,7 @@ class Gathering:
 
 def load(bucket: Bucket, run: str) -> Cut:
     """Return what a run is made of; raises NotFound."""
-    return facts.get(bucket, names.cut_of(run), Cut)
+    return records.get(bucket, names.cut_of(run), Cut)
 
 
 def is_done(bucket: Bucket, cut: Cut) -> bool:

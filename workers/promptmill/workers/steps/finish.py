@@ -9,12 +9,26 @@ import msgspec
 
 from promptmill.config import names, spans
 from promptmill.config.errors import NotFound, Transient
-from promptmill.producers.costs import Cost
-from promptmill.producers.messages import Manifest, SinkSpec
-from promptmill.producers.status import Report
-from promptmill.workers import billing, facts, limits, reasons, reuse
-from promptmill.workers.facts import Aborted, Cancelled, Counts, Created, Delivered, Ended, Input, Parts, Plan, Settled
-from promptmill.workers.ports import Bucket
+from promptmill.producers.contract.messages import Manifest, SinkSpec
+from promptmill.producers.contract.status import Report
+from promptmill.producers.pricing.cost import Cost
+from promptmill.workers.attempts import answer_reuse, cost_limit
+from promptmill.workers.costs import usage
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import (
+    Aborted,
+    Cancelled,
+    Counts,
+    Created,
+    Delivered,
+    Ended,
+    Input,
+    Parts,
+    Plan,
+    Settled,
+)
+from promptmill.workers.output import failure_reasons
+from promptmill.workers.ports.google import Bucket
 from promptmill.workers.steps import callback, cancel
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
@@ -31,15 +45,15 @@ def finish(
     Whom to ``tell`` is told before the run leaves the list of open runs: nobody would look at it again after a crash. With
     callbacks it leaves that list only when they are sent.
     """
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
+    manifest = records.get(bucket, names.manifest(run), Manifest)
 
     def make() -> Report:
         made = _report(bucket, open_sink, manifest, attempts)
         if made.succeeded:
-            reuse.note_done(bucket, manifest)
+            answer_reuse.note_done(bucket, manifest)
         return made
 
-    report = facts.once(bucket, names.report(run), Report, make)
+    report = records.once(bucket, names.report(run), Report, make)
     tell(report)
     if not callback.is_wanted(manifest):
         bucket.delete(names.open_marker(run))
@@ -50,7 +64,7 @@ def _report(bucket: Bucket, open_sink: OpenSink, manifest: Manifest, attempts: l
     run = manifest.run
     if aborted := _aborted(bucket, run):
         return _unsubmitted(bucket, manifest, aborted)
-    plan = facts.get(bucket, names.plan(run), Plan)
+    plan = records.get(bucket, names.plan(run), Plan)
     if len({index for index, _ in attempts}) < len(plan.shards):
         raise Transient("the run was divided into shards while it was about to be aborted")
     story = _story(bucket, run, attempts, len(manifest.sinks))
@@ -61,7 +75,7 @@ def _report(bucket: Bucket, open_sink: OpenSink, manifest: Manifest, attempts: l
 
 def _cut_short(report: Report, wish: Cancelled | None, deadline: float) -> Report:
     """Say in the report that the run was ended before its time, if that cost it rows."""
-    if wish and wish.reason and report.failures.keys() & reasons.PASSING:
+    if wish and wish.reason and report.failures.keys() & failure_reasons.PASSING:
         error = f"the run's deadline of {spans.show(deadline)} passed"
         return msgspec.structs.replace(report, state="expired", error=error)
     if wish and not wish.reason and report.failed:
@@ -81,10 +95,10 @@ def _with_late(report: Report, bucket: Bucket, story: list["_Attempt"]) -> Repor
 def _aborted(bucket: Bucket, run: str) -> Aborted | None:
     """Return why the run is not to be submitted; None when nobody wished that, or it had a plan by then."""
     try:
-        aborted = facts.get(bucket, names.aborted(run), Aborted)
+        aborted = records.get(bucket, names.aborted(run), Aborted)
     except NotFound:
         return None
-    return None if facts.keep(bucket, names.plan(run), Plan([], facts.now())).shards else aborted
+    return None if records.keep(bucket, names.plan(run), Plan([], records.now())).shards else aborted
 
 
 class _Attempt(NamedTuple):
@@ -101,8 +115,8 @@ class _Attempt(NamedTuple):
 def _story(bucket: Bucket, run: str, attempts: list[tuple[int, int]], sinks: int) -> list[_Attempt]:
     """Read the facts of all attempts, one kind after another."""
 
-    def each(fact: str, kind: type[facts.T]) -> Iterator[facts.T]:
-        return facts.get_each(bucket, ((names.shard(run, *place) + fact, kind) for place in attempts))
+    def each(fact: str, kind: type[records.T]) -> Iterator[records.T]:
+        return records.get_each(bucket, ((names.shard(run, *place) + fact, kind) for place in attempts))
 
     settled = list(each("settled.json", Settled))
     columns = (
@@ -125,7 +139,7 @@ def _deliveries(
         [names.delivered(run, *place, sink, part) for sink in range(sinks) for part in range(len(one.files))]
         for place, one in zip(attempts, settled, strict=True)
     ]
-    found = facts.get_each(bucket, ((name, Delivered) for name in chain.from_iterable(places)))
+    found = records.get_each(bucket, ((name, Delivered) for name in chain.from_iterable(places)))
     for one, of_attempt in zip(settled, places, strict=True):
         yield max((delivered.at for delivered in islice(found, len(of_attempt))), default=one.at)
 
@@ -160,7 +174,7 @@ def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Attem
         overhead_seconds=round(max(seconds["total"] - vertex, 0.0), 3),
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=sinks,
-        cost=billing.cost_of(plan.money, counts.billed, over_budget=limits.REASON in counts.failures),
+        cost=usage.cost_of(plan.money, counts.billed, over_budget=cost_limit.REASON in counts.failures),
         copies=sum(one.settled.copies for one in story),
         reused=sum(one.settled.reused for one in story),
         error=next((one.created.refusal or one.ended.job.error_message for one in story if _went_wrong(one)), ""),
@@ -192,7 +206,7 @@ def _stages(manifest: Manifest, plan: Plan, story: list[_Attempt]) -> dict[str, 
         for stage, end in _ends([one for one in story if one.number == number]):
             seconds[stage] += max(end - before, 0.0)
             before = max(before, end)
-    now = facts.now()
+    now = records.now()
     seconds.update({"finish": now - before, "total": now - manifest.created})
     return {stage: round(max(time, 0.0), 3) for stage, time in seconds.items()}
 

@@ -7,21 +7,23 @@ from typing import NamedTuple
 import msgspec
 
 from promptmill.config import names
-from promptmill.producers.messages import Manifest
-from promptmill.producers.results import Result
-from promptmill.workers import copies, facts, judging, mending
-from promptmill.workers.chances import Chances
-from promptmill.workers.copies import Answers
-from promptmill.workers.correlate import Rows, decode_unkeyed
-from promptmill.workers.facts import Harvested, PartRange, Plan, Settled, ShardPlan
-from promptmill.workers.kept import kept_results
-from promptmill.workers.ports import Bucket
-from promptmill.workers.ranges import lines
+from promptmill.producers.contract.messages import Manifest
+from promptmill.producers.contract.results import Result
+from promptmill.workers.attempts import adjustments, deduplication
+from promptmill.workers.attempts.deduplication import Answers
+from promptmill.workers.attempts.retryable import Chances
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Harvested, PartRange, Plan, Settled, ShardPlan
+from promptmill.workers.facts.request_lines import lines as rows_of
+from promptmill.workers.facts.step import Wait
+from promptmill.workers.output import schema_validation
+from promptmill.workers.output.effective_rows import kept_results
+from promptmill.workers.output.line_ranges import lines
+from promptmill.workers.output.unkeyed import Rows, decode_unkeyed
+from promptmill.workers.ports.google import Bucket
 from promptmill.workers.steps.collect import output
 from promptmill.workers.steps.parse import PartReader
 from promptmill.workers.steps.shard import wanted_rows
-from promptmill.workers.steps.step import Wait
-from promptmill.workers.wire import lines as rows_of
 
 _AT_ONCE = 2000
 """Results of copies in one file."""
@@ -40,9 +42,9 @@ def harvest(bucket: Bucket, run: str, index: int, attempt: int, part_bytes: int)
         if isinstance(pieces, Wait):
             return pieces
         answers = _Harvest(bucket, _Place(run, index, attempt), pieces).write()
-        facts.put(bucket, folder + "harvested.json", Harvested(answers, facts.now()))
+        records.put(bucket, folder + "harvested.json", Harvested(answers, records.now()))
     bucket.delete(names.given_up(run, index, attempt))
-    return facts.get(bucket, folder + "harvested.json", Harvested)
+    return records.get(bucket, folder + "harvested.json", Harvested)
 
 
 class _Place(NamedTuple):
@@ -56,16 +58,16 @@ class _Harvest:
 
     def __init__(self, bucket: Bucket, place: _Place, pieces: list[PartRange]) -> None:
         self._bucket, self._place, self._pieces = bucket, place, pieces
-        manifest = facts.get(bucket, names.manifest(place.run), Manifest)
-        plan = facts.get(bucket, names.plan(place.run), Plan)
+        manifest = records.get(bucket, names.manifest(place.run), Manifest)
+        plan = records.get(bucket, names.plan(place.run), Plan)
         self._rows = plan.shards[place.shard]
         answered = _answered(bucket, place, self._rows)
-        self._copies = copies.load(bucket, *place, plan).without(answered)
+        self._copies = deduplication.load(bucket, *place, plan).without(answered)
         self._wanted = (
             wanted_rows(bucket, manifest, place.shard, place.attempt, self._rows) & ~answered & ~self._copies.rows
         )
         self._with_unkeyed: list[int] = []
-        self._judging = Chances(judge=judging.judge(manifest))
+        self._judging = Chances(judge=schema_validation.judge(manifest))
 
     def write(self) -> int:
         """Write files that are the same however often they are written; returns how many answers are in them."""
@@ -104,13 +106,13 @@ class _Harvest:
         for line in reader.results(lines(self._bucket, self._pieces[part])):
             if (result := _decode(line)).succeeded:
                 yield result
-        self._wanted &= ~facts.unpack(reader.parsed().succeeded)
+        self._wanted &= ~records.unpack(reader.parsed().succeeded)
         if reader.unkeyed:
             self._with_unkeyed.append(part)
 
     def _asked(self) -> Iterator[bytes]:
         """The wire lines of the rows that have no answer yet, as the attempt asked them."""
-        mended = mending.load(self._bucket, *self._place)
+        mended = adjustments.load(self._bucket, *self._place)
         for line in rows_of(self._bucket, self._place.run, self._rows):
             place = line.row - self._rows.first_row
             if self._wanted >> place & 1 and not line.refused:
@@ -133,7 +135,7 @@ def _batches(results: Iterator[Result]) -> Iterator[list[Result]]:
 def _answered(bucket: Bucket, place: _Place, rows: ShardPlan) -> int:
     """The rows of the shard that the attempt has an answer for, as a bitmap."""
     answered = 0
-    for file in facts.get(bucket, names.shard(*place) + "settled.json", Settled).files:
+    for file in records.get(bucket, names.shard(*place) + "settled.json", Settled).files:
         for result in kept_results(bucket, file, rows.first_row):
             answered |= result.succeeded << (result.row - rows.first_row)
     return answered

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused
-from promptmill.producers.messages import Chunk, Ingest, decode_chunk
-from promptmill.workers import facts
-from promptmill.workers.ports import Bucket
+from promptmill.producers.contract.messages import Chunk, Ingest, decode_chunk
+from promptmill.workers.facts import records
+from promptmill.workers.ports.google import Bucket
 
 
 def ingest(bucket: Bucket, message: Ingest) -> Chunk:
@@ -20,11 +20,11 @@ def ingest(bucket: Bucket, message: Ingest) -> Chunk:
     chunk = decode_chunk(message.chunk)
     chunk.lines()
     with marked_open(bucket, run):
-        facts.put(bucket, names.manifest(run), message.run)
+        records.put(bucket, names.manifest(run), message.run)
         if not bucket.create(names.chunk(run, chunk.index), message.chunk):
             _must_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
         if message.seal is not None:
-            facts.put(bucket, names.seal(run), message.seal)
+            records.put(bucket, names.seal(run), message.seal)
     return chunk
 
 
@@ -60,5 +60,5 @@ def abort(bucket: Bucket, run: str, reason: str, state: str, *, over_budget: boo
 
     An empty plan is what decides: two objects, a plan and a wish to have none, could both come to be.
     """
-    facts.put(bucket, names.aborted(run), facts.Aborted(reason, state, facts.now(), over_budget))
-    facts.put(bucket, names.plan(run), facts.Plan([], facts.now()))
+    records.put(bucket, names.aborted(run), records.Aborted(reason, state, records.now(), over_budget))
+    records.put(bucket, names.plan(run), records.Plan([], records.now()))

@@ -11,20 +11,22 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
-from promptmill.producers.messages import Manifest
-from promptmill.producers.requests import WireKey, split_wire_key
-from promptmill.producers.results import Result
-from promptmill.workers import chances, copies, facts, reasons
-from promptmill.workers.answers import Line, read, result_of
-from promptmill.workers.billing import Meter
-from promptmill.workers.chances import Chances
-from promptmill.workers.correlate import Unkeyed, request_hash
-from promptmill.workers.facts import Counts, Parsed, PartRange, Parts, Plan
-from promptmill.workers.nested import unnested
-from promptmill.workers.ports import Bucket
-from promptmill.workers.ranges import lines
+from promptmill.producers.contract.messages import Manifest
+from promptmill.producers.contract.results import Result
+from promptmill.producers.requests.encode import WireKey, split_wire_key
+from promptmill.workers.attempts import deduplication, retryable
+from promptmill.workers.attempts.retryable import Chances
+from promptmill.workers.costs.usage import Meter
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Counts, Parsed, PartRange, Parts, Plan
+from promptmill.workers.output import failure_reasons
+from promptmill.workers.output.answer_line import Line, read, result_of
+from promptmill.workers.output.counts import count
+from promptmill.workers.output.line_ranges import lines
+from promptmill.workers.output.nested_json import unnested
+from promptmill.workers.output.unkeyed import Unkeyed, request_hash
+from promptmill.workers.ports.google import Bucket
 from promptmill.workers.steps.shard import wanted_rows
-from promptmill.workers.tally import count
 
 _KEEP_OFFSETS = 1000
 _NONE = Chances()
@@ -39,7 +41,7 @@ def parse(bucket: Bucket, run: str, index: int, attempt: int, part: int) -> Pars
     piece = parts(bucket, run, index, attempt).parts[part]
     try:
         fact = names.parsed(run, index, attempt, part)
-        return facts.once(bucket, fact, Parsed, lambda: _parse(bucket, run, index, attempt, part, piece))
+        return records.once(bucket, fact, Parsed, lambda: _parse(bucket, run, index, attempt, part, piece))
     except NotFound:
         if _was_replaced(bucket, piece):
             return None
@@ -52,10 +54,13 @@ def _was_replaced(bucket: Bucket, piece: PartRange) -> bool:
 
 
 def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece: PartRange) -> Parsed:
-    manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
+    manifest, plan = records.get(bucket, names.manifest(run), Manifest), records.get(bucket, names.plan(run), Plan)
     rows = plan.shards[index]
-    asked = wanted_rows(bucket, manifest, index, attempt, rows) & ~copies.load(bucket, run, index, attempt, plan).rows
-    more = chances.load(bucket, manifest, index, attempt)
+    asked = (
+        wanted_rows(bucket, manifest, index, attempt, rows)
+        & ~deduplication.load(bucket, run, index, attempt, plan).rows
+    )
+    more = retryable.load(bucket, manifest, index, attempt)
     reader = PartReader(names.tag(run), rows.first_row, rows.requests, attempt, asked, more, Meter(plan.thresholds))
     bucket.write(names.results(run, index, attempt, part), b"".join(reader.results(lines(bucket, piece))))
     if reader.unkeyed:
@@ -65,7 +70,7 @@ def _parse(bucket: Bucket, run: str, index: int, attempt: int, part: int, piece:
 
 def parts(bucket: Bucket, run: str, index: int, attempt: int) -> Parts:
     """Return the parts of the output of a job."""
-    return facts.get(bucket, names.shard(run, index, attempt) + "parts.json", Parts)
+    return records.get(bucket, names.shard(run, index, attempt) + "parts.json", Parts)
 
 
 class PartReader:
@@ -131,14 +136,14 @@ class PartReader:
                 unknown=self._counts["unknown"],
                 unreadable=self._counts["unreadable"],
             ),
-            succeeded=facts.pack(int.from_bytes(self._succeeded, "little")),
-            failed=facts.pack(int.from_bytes(self._failed, "little")),
-            passing=facts.pack(int.from_bytes(self._passing, "little")),
+            succeeded=records.pack(int.from_bytes(self._succeeded, "little")),
+            failed=records.pack(int.from_bytes(self._failed, "little")),
+            passing=records.pack(int.from_bytes(self._passing, "little")),
             unkeyed=len(self.unkeyed),
             unreadable_at=self._unreadable_at,
-            at=facts.now(),
-            cut_off=facts.pack(int.from_bytes(self._cut_off, "little")),
-            invalid=facts.pack(int.from_bytes(self._invalid, "little")),
+            at=records.now(),
+            cut_off=records.pack(int.from_bytes(self._cut_off, "little")),
+            invalid=records.pack(int.from_bytes(self._invalid, "little")),
         )
 
     def _is_ours(self, key: WireKey) -> bool:
@@ -159,7 +164,7 @@ class PartReader:
         seen[byte] |= mask
         cut_off = self._chances.cut_off(result, data)
         invalid = self._chances.invalid(result, result.row - self._first_row)
-        if cut_off or invalid or (result.error and result.error.reason in reasons.PASSING):
+        if cut_off or invalid or (result.error and result.error.reason in failure_reasons.PASSING):
             self._passing[byte] |= mask
         self._cut_off[byte] |= mask * cut_off
         self._invalid[byte] |= mask * invalid

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from promptmill.config import names
 from promptmill.config.errors import OverBudget
-from promptmill.producers import prices
-from promptmill.producers.messages import ChunkSize, Manifest, Seal
-from promptmill.workers import facts, money
-from promptmill.workers.facts import Plan, ShardPlan
-from promptmill.workers.money import FindPrices
-from promptmill.workers.ports import Bucket
+from promptmill.producers.contract.messages import ChunkSize, Manifest, Seal
+from promptmill.producers.pricing import prices
+from promptmill.workers.costs import plan_cost
+from promptmill.workers.costs.plan_cost import FindPrices
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Plan, ShardPlan
+from promptmill.workers.ports.google import Bucket
 
 
 def plan(
@@ -24,17 +25,17 @@ def plan(
 
     ``max_cost_usd`` is what this worker lets runs cost; 0: as much as they ask for. Raises OverBudget.
     """
-    seal, manifest = facts.get(bucket, names.seal(run), Seal), facts.get(bucket, names.manifest(run), Manifest)
+    seal, manifest = records.get(bucket, names.seal(run), Seal), records.get(bucket, names.manifest(run), Manifest)
     shards = divide(seal.chunks, max_requests, max_bytes)
-    limit = money.limit_of(manifest.max_cost_usd, max_cost_usd)
+    limit = plan_cost.limit_of(manifest.max_cost_usd, max_cost_usd)
     try:
-        said = money.of_run(manifest.model, seal, shards, limit, find_prices, facts.now())
+        said = plan_cost.of_run(manifest.model, seal, shards, limit, find_prices, records.now())
     except OverBudget:
         if bucket.find(names.plan(run)) is None:
             raise
     else:
-        return facts.keep(bucket, names.plan(run), Plan(shards, facts.now(), said, seal.copies))
-    return facts.get(bucket, names.plan(run), Plan)
+        return records.keep(bucket, names.plan(run), Plan(shards, records.now(), said, seal.copies))
+    return records.get(bucket, names.plan(run), Plan)
 
 
 def divide(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[ShardPlan]:

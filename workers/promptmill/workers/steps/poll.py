@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from promptmill.config.errors import NotFound, Permanent, Transient
-from promptmill.workers.ports import ENDED, BatchJobs, Job
+from promptmill.workers.ports.google import ENDED, BatchJobs, Job
 
 _GROWTH = 0.02
 """A look costs one call whatever the number of jobs, so the interval only follows the age of the youngest job: at 2 % of

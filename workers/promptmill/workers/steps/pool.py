@@ -16,9 +16,9 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
-from promptmill.producers.messages import Pooled, decode_pooled
-from promptmill.workers import facts
-from promptmill.workers.ports import Bucket, Stored
+from promptmill.producers.contract.messages import Pooled, decode_pooled
+from promptmill.workers.facts import records
+from promptmill.workers.ports.google import Bucket, Stored
 
 MOST_CALLS = 2000
 MOST_BYTES = 4 << 20
@@ -158,7 +158,7 @@ def _cuts(bucket: Bucket, pool: str, options: str) -> dict[int, Cut]:
 @lru_cache(maxsize=1024)
 def _read_cut(bucket: Bucket, name: str) -> Cut:
     """Read a cut, which never changes, once in a process."""
-    return facts.get(bucket, name, Cut)
+    return records.get(bucket, name, Cut)
 
 
 def due(free: list[Stored], sizes: dict[str, Size], age: float, limits: Limits) -> list[str]:
@@ -179,21 +179,21 @@ def due(free: list[Stored], sizes: dict[str, Size], age: float, limits: Limits) 
 
 def age(bucket: Bucket, free: list[Stored]) -> float:
     """Return the seconds since the oldest batch was stored, by the bucket's clock."""
-    return facts.age(bucket, free[0], "pools-clock") if free else 0.0
+    return records.age(bucket, free[0], "pools-clock") if free else 0.0
 
 
 def cut(bucket: Bucket, pool: Pool, made: Cut) -> Cut:
     """Write the next cut of a pool, and return it, or the one that another worker made in its place."""
     number = max(pool.cuts, default=-1) + 1
     name = names.cut(pool.pool, pool.options, number)
-    made = facts.keep(bucket, name, made)
+    made = records.keep(bucket, name, made)
     pool.cuts[number] = made
     return made
 
 
 def open_run(bucket: Bucket, cut: Cut) -> None:
     """Write down in the run's own folder what it is made of."""
-    facts.put(bucket, names.cut_of(cut.run), cut)
+    records.put(bucket, names.cut_of(cut.run), cut)
 
 
 def forget_cuts(bucket: Bucket, older_than: float, now: float) -> None:
@@ -207,7 +207,7 @@ def forget_cuts(bucket: Bucket, older_than: float, now: float) -> None:
 
 def _has_batches(bucket: Bucket, name: str) -> bool:
     try:
-        made = facts.get(bucket, name, Cut)
+        made = records.get(bucket, name, Cut)
     except NotFound:
         return False
     return any(bucket.find(names.batch(made.pool, made.options, batch)) for batch in made.batches)

@@ -12,44 +12,46 @@ from itertools import chain
 import msgspec
 
 from promptmill.config import names
-from promptmill.producers.messages import Manifest
-from promptmill.producers.results import Error
-from promptmill.workers import copies, facts, judging, repair, reuse
-from promptmill.workers.facts import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
-from promptmill.workers.kept import kept_results
-from promptmill.workers.ports import Bucket
-from promptmill.workers.resolution import Drop, PartRows, resolve, union
-from promptmill.workers.steps.rest import Rest
-from promptmill.workers.tally import Tally
+from promptmill.producers.contract.messages import Manifest
+from promptmill.producers.contract.results import Error
+from promptmill.workers.attempts import answer_reuse, deduplication, schema_feedback
+from promptmill.workers.attempts.unanswered import Rest
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
+from promptmill.workers.output import schema_validation
+from promptmill.workers.output.counts import Tally
+from promptmill.workers.output.effective_rows import kept_results
+from promptmill.workers.output.merge_parts import Drop, PartRows, resolve, union
+from promptmill.workers.ports.google import Bucket
 
 
 def settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     """Write down the files that hold one final state for every row of the shard, and what they add up to."""
     name = names.shard(run, index, attempt) + "settled.json"
-    return facts.once(bucket, name, Settled, lambda: _settle(bucket, run, index, attempt))
+    return records.once(bucket, name, Settled, lambda: _settle(bucket, run, index, attempt))
 
 
 def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
     folder = names.shard(run, index, attempt)
-    manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
+    manifest, plan = records.get(bucket, names.manifest(run), Manifest), records.get(bucket, names.plan(run), Plan)
     rows = plan.shards[index]
-    ended = facts.get(bucket, folder + "ended.json", Ended)
+    ended = records.get(bucket, folder + "ended.json", Ended)
     last = _is_last(bucket, manifest, attempt, ended)
-    parts = facts.get(bucket, folder + "parts.json", Parts).numbers
-    parsed = list(facts.get_each(bucket, ((names.parsed(run, index, attempt, part), Parsed) for part in parts)))
-    resolution = resolve([PartRows(*map(facts.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
+    parts = records.get(bucket, folder + "parts.json", Parts).numbers
+    parsed = list(records.get_each(bucket, ((names.parsed(run, index, attempt, part), Parsed) for part in parts)))
+    resolution = resolve([PartRows(*map(records.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
     files, counts, put_off = [], Counts(), resolution.again
     for part, one, drop in zip(parts, parsed, resolution.drops, strict=True):
-        packed = facts.pack(drop.succeeded), facts.pack(drop.failed)
+        packed = records.pack(drop.succeeded), records.pack(drop.failed)
         files.append(ResultFile(names.results(run, index, attempt, part), *packed))
         if any(packed):
-            paid = put_off & facts.unpack(one.failed)
+            paid = put_off & records.unpack(one.failed)
             counts += _recount(bucket, files[-1], rows, one.counts, drop, paid, plan.thresholds)
             put_off &= ~paid
         else:
             counts += one.counts
-    same = copies.load(bucket, run, index, attempt, plan)
-    reused = reuse.load(bucket, manifest, index, attempt)
+    same = deduplication.load(bucket, run, index, attempt, plan)
+    reused = answer_reuse.load(bucket, manifest, index, attempt)
     rest = Rest(bucket, manifest, index, attempt, plan, resolution, ended, last, same)
     rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
     copied = rest.write_copies(files, parts)
@@ -57,11 +59,11 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
         files=files + rest.files + [ResultFile(name) for name in reused.files],
         counts=counts + rest.counts() + Counts(succeeded=reused.count),
         requests=rest.wanted.bit_count() + len(rest.copies) + reused.count,
-        at=facts.now(),
-        again=facts.pack(rest.again),
+        at=records.now(),
+        again=records.pack(rest.again),
         retried=rest.again.bit_count(),
-        raised=facts.pack(_raised(parsed, rest)),
-        repaired=facts.pack(_repaired(bucket, (run, index, attempt), dict(zip(parts, parsed, strict=True)), rest)),
+        raised=records.pack(_raised(parsed, rest)),
+        repaired=records.pack(_repaired(bucket, (run, index, attempt), dict(zip(parts, parsed, strict=True)), rest)),
         copies=copied,
         reused=reused.count,
     )
@@ -69,19 +71,19 @@ def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
 
 def _raised(parsed: list[Parsed], rest: Rest) -> int:
     """The rows of the next attempt that get more tokens: they were cut off in this one, or in one before."""
-    rows = union([rest.mended.budget.rows, rest.cut_off, *(facts.unpack(one.cut_off) for one in parsed)])
+    rows = union([rest.mended.budget.rows, rest.cut_off, *(records.unpack(one.cut_off) for one in parsed)])
     return rest.copies.along(rows) & rest.again
 
 
 def _repaired(bucket: Bucket, place: tuple[str, int, int], parsed: dict[int, Parsed], rest: Rest) -> int:
     """The rows of the next attempt that hear what was wrong with their answer, in this one or in one before."""
-    invalid = {part: facts.unpack(one.invalid) for part, one in parsed.items()}
+    invalid = {part: records.unpack(one.invalid) for part, one in parsed.items()}
     before = rest.mended.repair
     rows = rest.copies.along(union([before.rows, *(1 << row for row in rest.invalid), *invalid.values()])) & rest.again
     if rows:
         parts = [part for part, one in invalid.items() if one & rows]
         told = chain(before.errors.items(), _errors(bucket, place, parts, rest.first_row), rest.invalid.items())
-        repair.keep(bucket, *place, ((row, error) for row, error in rest.copies.told(told) if rows >> row & 1))
+        schema_feedback.keep(bucket, *place, ((row, error) for row, error in rest.copies.told(told) if rows >> row & 1))
     return rows
 
 
@@ -90,7 +92,7 @@ def _errors(bucket: Bucket, place: tuple[str, int, int], parts: list[int], first
     for part in parts:
         for line in bucket.read(names.results(*place, part)).split(b"\n")[:-1]:
             failed = _decode_failed(line)
-            if failed.error and failed.error.reason == judging.REASON:
+            if failed.error and failed.error.reason == schema_validation.REASON:
                 yield failed.row - first_row, failed.error.message
 
 
@@ -117,7 +119,7 @@ def _recount(
     tally, everyone = Tally(thresholds), (1 << rows.requests) - 1
     for result in kept_results(bucket, file, rows.first_row):
         tally.add(result)
-    others = ResultFile(file.name, facts.pack(everyone), facts.pack(everyone & ~paid))
+    others = ResultFile(file.name, records.pack(everyone), records.pack(everyone & ~paid))
     for result in kept_results(bucket, others, rows.first_row) if paid else ():
         tally.meter.add(result.usage)
     return msgspec.structs.replace(

@@ -3,40 +3,41 @@
 from collections.abc import Iterator
 
 from promptmill.config import names
-from promptmill.producers.messages import Chunk, Manifest
-from promptmill.workers import facts, limits, mending, reuse
-from promptmill.workers.copies import Finder
-from promptmill.workers.facts import Input, Plan, ShardPlan
-from promptmill.workers.limits import Bounds
-from promptmill.workers.mending import Mending
-from promptmill.workers.ports import Bucket
-from promptmill.workers.steps.due import FIRST_ATTEMPT
-from promptmill.workers.wire import chunks
+from promptmill.producers.contract.messages import Chunk, Manifest
+from promptmill.workers.attempts import adjustments, answer_reuse, cost_limit
+from promptmill.workers.attempts.adjustments import Mending
+from promptmill.workers.attempts.cost_limit import Bounds
+from promptmill.workers.attempts.deduplication import Finder
+from promptmill.workers.facts import records
+from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
+from promptmill.workers.facts.records import Input, Plan, ShardPlan
+from promptmill.workers.facts.request_lines import chunks
+from promptmill.workers.ports.google import Bucket
 
 
 def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     """Write the input file from the chunks, and then the fact that it is whole; the same bytes every time."""
     folder = names.shard(run, index, attempt)
-    return facts.once(bucket, folder + "input.json", Input, lambda: _shard(bucket, run, index, attempt))
+    return records.once(bucket, folder + "input.json", Input, lambda: _shard(bucket, run, index, attempt))
 
 
 def _shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
     tally = _Tally()
-    if attempt > FIRST_ATTEMPT and limits.is_limited(bucket, run):
-        tally.bounds = limits.Bounds()
-    manifest, plan = facts.get(bucket, names.manifest(run), Manifest), facts.get(bucket, names.plan(run), Plan)
+    if attempt > FIRST_ATTEMPT and cost_limit.is_limited(bucket, run):
+        tally.bounds = cost_limit.Bounds()
+    manifest, plan = records.get(bucket, names.manifest(run), Manifest), records.get(bucket, names.plan(run), Plan)
     if plan.copies:
         tally.finder = Finder()
     rows = plan.shards[index]
-    reused = reuse.reuse(bucket, manifest, index, attempt, rows)
-    wanted, mended = wanted_rows(bucket, manifest, index, attempt, rows), mending.load(bucket, run, index, attempt)
+    reused = answer_reuse.reuse(bucket, manifest, index, attempt, rows)
+    wanted, mended = wanted_rows(bucket, manifest, index, attempt, rows), adjustments.load(bucket, run, index, attempt)
     name = names.shard(run, index, attempt) + "input.jsonl"
     size = bucket.write_stream(name, _input(bucket, run, rows, wanted, mended, tally))
     tokens = tally.bounds.tokens if tally.bounds else None
     copies = len(tally.finder.found) if tally.finder else 0
     if tally.finder and copies:
-        facts.put(bucket, names.copies(run, index, attempt), tally.finder.found)
-    return Input(tally.requests, size, tally.refused, facts.now(), tokens, copies, reused.count)
+        records.put(bucket, names.copies(run, index, attempt), tally.finder.found)
+    return Input(tally.requests, size, tally.refused, records.now(), tokens, copies, reused.count)
 
 
 def wanted_rows(bucket: Bucket, manifest: Manifest, index: int, attempt: int, rows: ShardPlan) -> int:
@@ -45,9 +46,9 @@ def wanted_rows(bucket: Bucket, manifest: Manifest, index: int, attempt: int, ro
     At first these are all that have no answer of an earlier run, and then those that were put off.
     """
     if attempt == FIRST_ATTEMPT:
-        return (1 << rows.requests) - 1 & ~reuse.load(bucket, manifest, index, attempt).bitmap
+        return (1 << rows.requests) - 1 & ~answer_reuse.load(bucket, manifest, index, attempt).bitmap
     before = names.shard(manifest.run, index, attempt - 1)
-    return facts.unpack(facts.get(bucket, before + "settled.json", facts.Settled).again)
+    return records.unpack(records.get(bucket, before + "settled.json", records.Settled).again)
 
 
 class _Tally:

@@ -18,13 +18,14 @@ from contextlib import suppress
 
 from promptmill.config import names
 from promptmill.config.errors import Conflict, NotFound, Permanent, Transient, Unanswered
-from promptmill.producers.messages import Manifest
-from promptmill.workers import facts, limits
-from promptmill.workers.facts import Cancelled, Created, Ended, Input, Intent
-from promptmill.workers.ports import BatchJobs, Bucket, Job, JobRequest
+from promptmill.producers.contract.messages import Manifest
+from promptmill.workers.attempts import cost_limit
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Cancelled, Created, Ended, Input, Intent
+from promptmill.workers.facts.step import Wait
+from promptmill.workers.ports.google import BatchJobs, Bucket, Job, JobRequest
 from promptmill.workers.steps import tables
 from promptmill.workers.steps.poll import of_attempt
-from promptmill.workers.steps.step import Wait
 
 _RETRY = 10.0
 """Seconds until somebody else's intent is looked at again."""
@@ -41,20 +42,20 @@ def submit(
     folder = names.shard(run, index, attempt)
     if done := _created(bucket, folder):
         return done
-    whole = facts.get(bucket, folder + "input.json", Input)
+    whole = records.get(bucket, folder + "input.json", Input)
     if whole.requests == 0:
         return _write_down(bucket, folder, "", "no request of the shard can be sent")
-    if refusal := limits.refusal(bucket, run, index, attempt, whole):
-        return _write_down(bucket, folder, "", refusal, reason=limits.REASON)
+    if refusal := cost_limit.refusal(bucket, run, index, attempt, whole):
+        return _write_down(bucket, folder, "", refusal, reason=cost_limit.REASON)
     request = _request(bucket, run, index, attempt)
     intent = Intent(owner)
-    if not facts.put(bucket, folder + "intent.json", intent):
+    if not records.put(bucket, folder + "intent.json", intent):
         if job := _find_job(jobs, request):
             return _write_down(bucket, folder, job.name)
         if wait := _take_over(bucket, jobs, folder, request, intent, settle_seconds):
             return _created(bucket, folder) or wait
     if bucket.find(names.cancelled(run)):
-        wish = facts.get(bucket, names.cancelled(run), Cancelled)
+        wish = records.get(bucket, names.cancelled(run), Cancelled)
         return _write_down(bucket, folder, "", wish.words, "JOB_STATE_CANCELLED", wish.reason)
     if done := _created(bucket, folder):  # by others, while we stood still; their job may be gone from the list by now
         return done
@@ -72,18 +73,18 @@ def labels(bucket: Bucket, run: str, index: int, attempt: int) -> dict[str, str]
 def _created(bucket: Bucket, folder: str) -> Created | None:
     """Return what came of the creation, if that is known; a refusal is known by its end, when a crash left only that."""
     try:
-        return facts.get(bucket, folder + "job.json", Created)
+        return records.get(bucket, folder + "job.json", Created)
     except NotFound:
         pass
     try:
-        refused = facts.get(bucket, folder + "ended.json", Ended).job
+        refused = records.get(bucket, folder + "ended.json", Ended).job
     except NotFound:
         return None
-    return facts.keep(bucket, folder + "job.json", Created(refused.name, facts.now(), refused.error_message))
+    return records.keep(bucket, folder + "job.json", Created(refused.name, records.now(), refused.error_message))
 
 
 def _request(bucket: Bucket, run: str, index: int, attempt: int) -> JobRequest:
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
+    manifest = records.get(bucket, names.manifest(run), Manifest)
     input_uri, output_uri = tables.uris(bucket, manifest, index, attempt)
     return JobRequest(
         display_name=names.display_name(run, index, attempt),
@@ -101,9 +102,9 @@ def _is_fresh(bucket: Bucket, folder: str, intent: Intent, settle_seconds: float
     """
     asked = time.monotonic()
     seen = bucket.find(folder + "intent.json")
-    if seen is None or facts.get(bucket, folder + "intent.json", Intent) != intent:
+    if seen is None or records.get(bucket, folder + "intent.json", Intent) != intent:
         return False
-    age = facts.age(bucket, seen, folder + "clock")
+    age = records.age(bucket, seen, folder + "clock")
     return age + time.monotonic() - asked < settle_seconds / 2
 
 
@@ -123,17 +124,19 @@ def _create(bucket: Bucket, jobs: BatchJobs, folder: str, request: JobRequest, i
 def _give_back(bucket: Bucket, folder: str, intent: Intent) -> None:
     """Nothing was created, so nobody needs to wait for it to turn up; unless the intent is another's by now."""
     seen = bucket.find(folder + "intent.json")
-    if seen and facts.get(bucket, folder + "intent.json", Intent) == intent:
+    if seen and records.get(bucket, folder + "intent.json", Intent) == intent:
         with suppress(Conflict):
-            bucket.replace(folder + "intent.json", facts.encode(Intent("")), seen.generation)
+            bucket.replace(folder + "intent.json", records.encode(Intent("")), seen.generation)
 
 
 def _write_down(
     bucket: Bucket, folder: str, name: str, refusal: str = "", state: str = "JOB_STATE_FAILED", reason: str = ""
 ) -> Created:
     if refusal:
-        facts.put(bucket, folder + "ended.json", Ended(Job(name, state, error_message=refusal), facts.now(), reason))
-    return facts.keep(bucket, folder + "job.json", Created(name, facts.now(), refusal))
+        records.put(
+            bucket, folder + "ended.json", Ended(Job(name, state, error_message=refusal), records.now(), reason)
+        )
+    return records.keep(bucket, folder + "job.json", Created(name, records.now(), refusal))
 
 
 def _take_over(
@@ -143,13 +146,13 @@ def _take_over(
     seen = bucket.find(folder + "intent.json")
     if seen is None:
         return Wait(_RETRY)
-    free = not facts.get(bucket, folder + "intent.json", Intent).owner
-    if not free and (left := settle_seconds - facts.age(bucket, seen, folder + "clock")) > 0:
+    free = not records.get(bucket, folder + "intent.json", Intent).owner
+    if not free and (left := settle_seconds - records.age(bucket, seen, folder + "clock")) > 0:
         return Wait(min(left + 1, 60.0))
     if _find_job(jobs, request):
         return Wait(0.0)
     try:
-        bucket.replace(folder + "intent.json", facts.encode(intent), seen.generation)
+        bucket.replace(folder + "intent.json", records.encode(intent), seen.generation)
     except Conflict:
         return Wait(_RETRY)
     return None

@@ -10,11 +10,12 @@ from functools import partial
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.config.tables import SCHEME, Table, parse
-from promptmill.producers.messages import Manifest
-from promptmill.workers import facts, table_jobs
-from promptmill.workers.facts import Ended, Input
-from promptmill.workers.ports import Bucket
-from promptmill.workers.warehouse import Column, Warehouse
+from promptmill.producers.contract.messages import Manifest
+from promptmill.workers import bigquery_jobs
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Ended, Input
+from promptmill.workers.ports.google import Bucket
+from promptmill.workers.ports.warehouse import Column, Warehouse
 
 COLUMNS = (Column("key", "STRING"), Column("metadata", "STRING"), Column("request", "JSON"))
 """Those of a wire line. Vertex wants ``request``, as JSON or STRING, and passes on the others."""
@@ -33,13 +34,13 @@ def check(warehouse: Warehouse, manifest: Manifest) -> None:
 def bring_in(warehouse: Warehouse, bucket: Bucket, run: str, index: int, attempt: int) -> None:
     """Load an attempt's input file into its table, unless its job is there already; raises Transient until that is done."""
     folder = names.shard(run, index, attempt)
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
-    if bucket.find(folder + "job.json") or not facts.get(bucket, folder + "input.json", Input).requests:
+    manifest = records.get(bucket, names.manifest(run), Manifest)
+    if bucket.find(folder + "job.json") or not records.get(bucket, folder + "input.json", Input).requests:
         return
     table = _table(bucket, manifest, index, attempt)
     warehouse.create(table, COLUMNS, _DAYS)
     load = partial(warehouse.load, uris=[f"{bucket.url}/{folder}input.jsonl"])
-    table_jobs.bring_through(warehouse, f"{_mark(bucket, run, index, attempt)}-in", table, load)
+    bigquery_jobs.bring_through(warehouse, f"{_mark(bucket, run, index, attempt)}-in", table, load)
 
 
 def bring_out(
@@ -49,14 +50,14 @@ def bring_out(
 
     A table that is not there is waited for like a file that is not. ``end`` is the fact of the job's end.
     """
-    manifest = facts.get(bucket, names.manifest(run), Manifest)
+    manifest = records.get(bucket, names.manifest(run), Manifest)
     folder = names.shard(run, index, attempt)
-    told = facts.get(bucket, folder + end, Ended).job.output_directory
+    told = records.get(bucket, folder + end, Ended).job.output_directory
     table = parse(told) if told.startswith(SCHEME) else _table(bucket, manifest, index, attempt, "-out")
     if warehouse.columns(table) is None:
         return
     extract = partial(warehouse.extract, uri=f"{bucket.url}/{folder}output/predictions-*.jsonl")
-    table_jobs.bring_through(warehouse, f"{_mark(bucket, run, index, attempt)}-out", table, extract)
+    bigquery_jobs.bring_through(warehouse, f"{_mark(bucket, run, index, attempt)}-out", table, extract)
 
 
 def uris(bucket: Bucket, manifest: Manifest, index: int, attempt: int) -> tuple[str, str]:
@@ -77,4 +78,4 @@ def _table(bucket: Bucket, manifest: Manifest, index: int, attempt: int, kind: s
 
 
 def _mark(bucket: Bucket, run: str, index: int, attempt: int) -> str:
-    return f"{table_jobs.mark(bucket, run)}-s{index:04d}-a{attempt}"
+    return f"{bigquery_jobs.mark(bucket, run)}-s{index:04d}-a{attempt}"

@@ -1,0 +1,73 @@
+"""``promptmill costs``."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+
+from promptmill.cli import money, output
+from promptmill.cli.arguments import RowsFormat
+from promptmill.cli.output import Format, Record
+from promptmill.config import spans
+from promptmill.producers.pricing.totals import By, Total
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(costs)
+
+
+def _moment(text: str | float) -> float:
+    """Parse a day, or a span of time before now, into seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(str(text)).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        pass
+    try:
+        return time.time() - spans.parse(str(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a day such as 2026-11-01 nor a span such as 7d") from None
+
+
+def costs(
+    by: Annotated[By, typer.Option(help="What runs are put together by.")] = By.day,
+    since: Annotated[
+        float | None,
+        typer.Option(metavar="DAY|SPAN", parser=_moment, help="Runs since 2026-11-01 (UTC), or of the last 7d."),
+    ] = None,
+    form: RowsFormat = Format.table,
+) -> None:
+    """Say what runs cost, by day, label or model.
+
+    Beside what was expected, and what online would have cost. Of the runs that the index knows, for 30 days after
+    their end. A run with several labels is in the row of each. Runs that go on, and those whose price is unknown, are
+    counted apart; no amount has them.
+
+    \b
+    promptmill costs --by label
+    promptmill costs --by model --since 7d --format csv
+    """
+    from promptmill.producers import Promptmill
+
+    found = Promptmill().costs(by, since=since or 0.0)
+    if form is Format.table and not found:
+        typer.echo("no run is known here since then", err=True)
+        return
+    output.write([_row(total, by, form) for total in found], form)
+
+
+def _row(total: Total, by: By, form: Format) -> Record:
+    values = msgspec.structs.asdict(total)
+    row: dict[str, object] = {by.value: values.pop("of")} | values
+    if form is Format.table:
+        row |= {name: _shown(total, usd) for name, usd in row.items() if name.endswith("usd")}
+    return row
+
+
+def _shown(total: Total, usd: object) -> str:
+    """A group of which no run has ended has no amount yet; one whose runs have no price has an unknown one."""
+    if usd is None and not total.unknown:
+        return ""
+    return money.amount(usd if isinstance(usd, float) else None)

@@ -1,0 +1,61 @@
+"""``promptmill doctor``."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from promptmill.cli import exits, output
+from promptmill.cli.arguments import OneFormat
+from promptmill.cli.output import Shape
+from promptmill.config.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from promptmill.producers.checks import Check
+
+_MARKS = {True: "✓", False: "✗", None: "–"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(doctor)
+
+
+def doctor(form: OneFormat = Shape.table) -> None:
+    """Look for what is wrong, and say what mends it.
+
+    The exit code is 1 when something is wrong.
+
+    \b
+    promptmill doctor
+    promptmill doctor --format json
+    """
+    checks = []
+    for check in _checks():
+        checks.append(check)
+        if form is Shape.table:
+            typer.echo(line(check))
+    if form is Shape.json:
+        output.write_json([check._asdict() for check in checks])
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(exits.ERROR)
+
+
+def line(check: "Check") -> str:
+    """Return a check for people to read."""
+    remedy = f"\n  {'':<18} mend it with: {check.remedy}" if check.remedy else ""
+    return f"{_MARKS[check.ok]} {check.name:<18} {check.message}{remedy}"
+
+
+def _checks() -> "Iterator[Check]":
+    from promptmill.config import logs, settings
+    from promptmill.producers import checks
+
+    try:
+        loaded = settings.load()
+    except ConfigurationError as error:
+        yield checks.Check("settings", False, str(error), "set the variables that are named")
+        return
+    logs.configure(loaded)
+    yield checks.Check("settings", True, "valid")
+    yield from checks.check(loaded)

@@ -1,0 +1,73 @@
+"""``promptmill collect`` and ``promptmill pooled``."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from promptmill.cli import arguments, schema_option
+
+Pool = Annotated[str, typer.Option(metavar="NAME", help="The pool: requests in one make runs together.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(collect)
+    app.command()(pooled)
+
+
+def collect(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="The prompts; - is all of stdin, as one.")],
+    pool: Pool,
+    key: Annotated[str | None, typer.Option(help="The key of the one prompt; else it is given one.")] = None,
+    model: arguments.Model = None,
+    labels: arguments.Labels = None,
+    sink: arguments.Sinks = None,
+    response_schema: arguments.ResponseSchema = "",
+    link: arguments.Link = None,
+    link_error: arguments.LinkError = None,
+    link_results: arguments.LinkResults = None,
+) -> None:
+    """Send single prompts to a pool, and print their keys.
+
+    For many small calls from many places: each run has a job of its own, and workers make few runs of a pool, when it
+    has PROMPTMILL_POOL_REQUESTS or as many bytes, or after PROMPTMILL_POOL_SECONDS. The same within an hour counts once,
+    if it has a --key. More than a few prompts are a file for `promptmill submit`.
+
+    \b
+    promptmill collect "Summarize: the printer is on fire" --pool tickets --key T-17
+    promptmill collect - --pool tickets --key T-18 --link shop.notify@shop < ticket.txt
+    """
+    from promptmill.producers import Promptmill
+    from promptmill.producers.contract import sink_specs
+
+    ticket = Promptmill().collect(
+        [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts],
+        pool=pool,
+        key=key,
+        model=model,
+        labels=arguments.mapping_of(labels),
+        sinks=[sink_specs.at(place) for place in sink or ()],
+        response_schema=schema_option.find(response_schema),
+        link=link,
+        link_error=link_error,
+        link_results=link_results,
+    )
+    typer.echo("\n".join(ticket.keys))
+
+
+def pooled(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The request's key, as collect printed it.")],
+    pool: Pool,
+) -> None:
+    """Print the id of the run that a pool's request is in.
+
+    It is in one when a worker has made one of the pool, and is found for two days.
+
+    \b
+    promptmill pooled T-17 --pool tickets
+    promptmill show $(promptmill pooled T-17 --pool tickets) T-17
+    """
+    from promptmill.producers import Promptmill
+
+    typer.echo(Promptmill().pooled(pool, key).id)

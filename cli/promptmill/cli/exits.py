@@ -1,0 +1,46 @@
+"""What the exit code says.
+
+0 all succeeded · 1 error · 2 usage · 3 partly succeeded · 4 failed · 5 cancelled · 6 expired · 7 over budget · 124 wait
+timed out · 130 stopped with Ctrl-C
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from promptmill.config.errors import OverBudget, PromptmillError, WaitTimeout
+from promptmill.producers.contract.status import RunStatus
+
+ERROR = 1
+OVER_BUDGET = 7
+WAIT_TIMED_OUT = 124
+INTERRUPTED = 130
+_OF_STATE = {"succeeded": 0, "partially_succeeded": 3, "failed": 4, "cancelled": 5, "expired": 6}
+
+
+def of_state(state: str) -> int:
+    """Return the exit code for a run in ``state``; 0 while it is not done, for then nothing has gone wrong."""
+    return _OF_STATE.get(state, 0)
+
+
+def of_status(status: RunStatus) -> int:
+    """Return the exit code for a run: one that its limit of costs has cut short was over budget, however else it went."""
+    return OVER_BUDGET if status.done and status.cost and status.cost.over_budget else of_state(status.state)
+
+
+def of_error(error: PromptmillError) -> int:
+    """Return the exit code for an error."""
+    if isinstance(error, OverBudget):
+        return OVER_BUDGET
+    return WAIT_TIMED_OUT if isinstance(error, WaitTimeout) else ERROR
+
+
+@contextmanager
+def told_when_interrupted(message: str) -> Iterator[None]:
+    """Answer Ctrl-C with ``message`` on stderr and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\n{message}", err=True)
+        raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,1 @@
+"""Turns prompts into validated requests, and requests into chunks."""

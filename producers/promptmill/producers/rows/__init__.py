@@ -1,0 +1,1 @@
+"""Renders rows of files, tables and frames into requests."""

@@ -1,0 +1,213 @@
+"""Drives runs through the real steps over the fakes, by the facts alone: no Celery, no Redis, no clock but its own.
+
+mill = Mill()
+run = mill.send(["good morning", "good night"])
+report = mill.drive(run)
+"""
+
+import random
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from promptmill.config import names
+from promptmill.config.errors import OverBudget, Transient
+from promptmill.producers.contract.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, Signature, SinkSpec, encode
+from promptmill.producers.contract.results import Result
+from promptmill.producers.contract.status import Report
+from promptmill.producers.pricing import prices
+from promptmill.producers.requests import schemas
+from promptmill.producers.requests.deduplication import Requests
+from promptmill.producers.requests.encode import Prompt, encode_lines
+from promptmill.workers import steps
+from promptmill.workers.cli_support import results
+from promptmill.workers.costs.plan_cost import FindPrices
+from promptmill.workers.facts import next_steps, records, snapshot
+from promptmill.workers.facts.step import Step, Wait
+from promptmill.workers.fakes import FakeCaller, FakeJobs, MemoryBucket, Script
+from promptmill.workers.sinks import Sink
+from promptmill.workers.sinks.callback import CallbackSink
+from promptmill.workers.sinks.files import BucketSink, FileSink
+from support.chunking import cut
+
+RUN = "01jtest"
+MODEL = "publishers/google/models/gemini-fake"
+SETTLE = 120.0
+PATIENCE = 300
+"""Rounds after which a run that is not done stands still."""
+
+
+@dataclass
+class Clock:
+    """A clock that only tests move."""
+
+    now: float = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Mill:
+    """A whole mill in memory, with small limits, so that a few requests make several of everything."""
+
+    script: Script = field(default_factory=Script)
+    max_requests: int = 1000
+    part_bytes: int = 1 << 20
+    chunk_bytes: int = 1 << 14
+    max_attempts: int = 1
+    deadline: float = 0.0
+    retry_max_tokens: int = 0
+    response_schema: object = None
+    retry_schema_invalid: bool = False
+    link: list[list[Signature]] = field(default_factory=list)
+    link_error: list[list[Signature]] = field(default_factory=list)
+    max_cost_usd: float = 0.0
+    repeat_identical: bool = False
+    skip_done: bool = False
+    run: str = RUN
+    find_prices: FindPrices = prices.find
+    duration: float = 0.0
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.bucket = MemoryBucket(clock=self.clock)
+        self.caller = FakeCaller()
+        self.check_callback: Callable[[list[Signature]], None] = lambda _: None
+        self.jobs = FakeJobs(self.bucket, script=self.script, duration=self.duration, clock=self.clock)
+
+    def send(
+        self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
+    ) -> str:
+        """Ingest a run's chunks, in any order."""
+        for message in self.messages(prompts, sinks=sinks, order=order):
+            steps.ingest.ingest(self.bucket, message)
+        return self.run
+
+    def messages(
+        self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
+    ) -> list[Ingest]:
+        """Return the messages of a run, the last one with the seal, in any order."""
+        schema = schemas.of_run(self.response_schema, retry=self.retry_schema_invalid)
+        manifest = Manifest(
+            self.run,
+            MODEL,
+            created=records.now(),
+            sinks=list(sinks),
+            max_attempts=self.max_attempts,
+            deadline=self.deadline,
+            retry_max_tokens=self.retry_max_tokens,
+            response_schema=schema.checked,
+            retry_schema_invalid=self.retry_schema_invalid,
+            link=self.link,
+            link_error=self.link_error,
+            max_cost_usd=self.max_cost_usd,
+            skip_done=self.skip_done,
+        )
+        lines = encode_lines(self.run, prompts, 1 << 20, schema.sent)
+        once = lines if self.repeat_identical else map(Requests().mark, lines)
+        chunks: list[Chunk] = list(cut(once, self.chunk_bytes))
+        seal = Seal(
+            [ChunkSize(chunk.requests, chunk.size) for chunk in chunks],
+            [chunk.tokens for chunk in chunks],
+            sum(chunk.copies for chunk in chunks),
+        )
+        sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
+        if order:
+            order.shuffle(sent)
+        return sent
+
+    def drive(self, run: str, order: random.Random | None = None) -> Report:
+        """Do what is due until the run is closed. With ``order``: any part of it, in any order, some twice or late."""
+        done: list[Step] = []
+        due: list[Step] = []
+        for _ in range(PATIENCE):
+            if self.bucket.find(names.open_marker(run)) is None:
+                return self.report(run)
+            due = self.due(run)
+            for step in disorder(due, done, order) if order else due:
+                self.do(step)
+                done.append(step)
+            self.clock.now += 1.0
+        raise AssertionError(f"the run stands still at {due}")
+
+    def due(self, run: str) -> list[Step]:
+        """Return the steps whose turn it is."""
+        return next_steps.next_steps(snapshot.load(self.bucket, run))
+
+    def do(self, step: Step) -> Any:
+        """Do one step as the task of its name does; a Wait or a Transient leaves it due."""
+        try:
+            return getattr(self, f"_{step.task}")(step.run, *step.place)
+        except Transient as error:
+            return error
+
+    def report(self, run: str) -> Report:
+        """Return the report."""
+        return records.get(self.bucket, names.report(run), Report)
+
+    def results(self, run: str) -> list[Result]:
+        """Return the results in the bucket, in order of rows."""
+        found = [msgspec.json.decode(line, type=Result) for line in results.lines(self.bucket, run)]
+        return sorted(found, key=lambda result: result.row)
+
+    def open_sink(self, spec: SinkSpec, run: str) -> Sink:
+        """Open a sink; those in a bucket are in this mill's own, which is the only one."""
+        if spec.kind == "celery":
+            return CallbackSink(lambda: self.caller, spec, run, 64, lambda _: None)
+        return FileSink(Path(spec.url), run) if spec.kind == "file" else BucketSink(self.bucket, "sink-" + run)
+
+    def _plan(self, run: str) -> None:
+        try:
+            steps.plan.plan(self.bucket, run, self.max_requests, 1 << 24, find_prices=self.find_prices)
+        except OverBudget as refusal:
+            steps.ingest.abort(self.bucket, run, str(refusal), "failed", over_budget=True)
+
+    def _shard(self, run: str, index: int, attempt: int) -> None:
+        steps.shard.shard(self.bucket, run, index, attempt)
+
+    def _submit(self, run: str, index: int, attempt: int) -> records.Created | Wait:
+        made = steps.submit.submit(
+            self.bucket, self.jobs, run, index, attempt, owner=secrets.token_hex(4), settle_seconds=SETTLE
+        )
+        if isinstance(made, Wait):
+            self.clock.now += made.seconds
+        return made
+
+    def _poll(self, run: str, index: int, attempt: int) -> None:
+        folder = names.shard(run, index, attempt)
+        name = records.get(self.bucket, folder + "job.json", records.Created).name
+        for job in steps.poll.look(self.jobs, names.mill(self.bucket.url), [name] if name else []).ended:
+            records.put(self.bucket, folder + "ended.json", steps.cancel.ended(self.bucket, run, job))
+
+    def _collect(self, run: str, index: int, attempt: int) -> None:
+        steps.collect.collect(self.bucket, run, index, attempt, self.part_bytes)
+
+    def _parse(self, run: str, index: int, attempt: int, part: int) -> None:
+        if steps.parse.parse(self.bucket, run, index, attempt, part) is None:
+            self._collect(run, index, attempt)
+
+    def _settle(self, run: str, index: int, attempt: int) -> None:
+        steps.settle.settle(self.bucket, run, index, attempt)
+
+    def _deliver(self, run: str, index: int, attempt: int, part: int, sink: int) -> None:
+        steps.deliver.deliver(self.bucket, self.open_sink, run, index, attempt, part, sink)
+
+    def _finish(self, run: str) -> None:
+        steps.finish.finish(self.bucket, self.open_sink, run, sorted(snapshot.load(self.bucket, run).shards))
+
+    def _callback(self, run: str) -> None:
+        steps.callback.callback(self.bucket, self.caller, run, self.check_callback)
+
+
+def disorder(due: list[Step], done: list[Step], order: random.Random) -> list[Step]:
+    """Return some of the steps that are due, twice, in any order, and some that were done long ago."""
+    some = order.sample(due, order.randint(min(len(due), 1), len(due)))
+    late = [step for step in order.sample(done, min(len(done), 2)) if step.task != "finish"]
+    mixed = [*some, *some, *late]
+    order.shuffle(mixed)
+    return mixed

@@ -1,0 +1,192 @@
+"""A whole mill on this machine, as tests see it: real servers and workers in processes of their own."""
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import psutil
+import pytest
+
+from promptmill.local import Options, Stack
+from promptmill.producers import Result, Run
+from promptmill.producers.contract.status import RunStatus
+
+SERVERS = ("redis", "storage", "emulator")
+WORKERS = ("worker", "poll", "beat")
+EVERYTHING = (*SERVERS, *WORKERS, "flower")
+ANY_PORT = {"redis": 0, "storage": 0, "emulator": 0, "flower": 0}
+MODEL = "gemini-3.8-flash"
+QUICK = {
+    "PROMPTMILL_POLL_INTERVAL": "0.5",
+    "PROMPTMILL_RECONCILE_INTERVAL": "2",
+    "PROMPTMILL_SETTLE_SECONDS": "3",
+    "PROMPTMILL_MAX_CREATES_PER_MINUTE": "60000",
+}
+"""Settings with which nothing is waited for longer than a test can bear."""
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running stack, and what its emulator knows."""
+
+    stack: Stack
+
+    @property
+    def directory(self) -> Path:
+        return self.stack.directory
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs to find the stack."""
+        return self.stack.environment() | {"PROMPTMILL_MODEL": MODEL}
+
+    @property
+    def everything(self) -> dict[str, str]:
+        """The whole environment of a client in a process of its own."""
+        return os.environ | self.environment
+
+    @property
+    def emulator(self) -> str:
+        """The emulator's base URL."""
+        return str(self.stack.status()["emulator"].url)
+
+    def cli(self, *arguments: str, stdin: str = "", timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Run `promptmill` in the stack's directory."""
+        return subprocess.run(
+            [sys.executable, "-m", "promptmill.cli", *arguments],
+            env=self.everything,
+            cwd=self.directory,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def fault(self, on: str, fault: str, *, times: int | None = 1, **rule: Any) -> None:
+        """Let the next calls or jobs meet a fault; `promptmill.emulator.faults` has the names."""
+        asked = {"on": on, "fault": fault, **rule} | ({} if times is None else {"times": times})
+        ask(self.emulator, "POST", "/admin/faults", msgspec.json.encode(asked))
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults that wait for their call or job."""
+        return list(ask(self.emulator, "GET", "/admin/faults"))
+
+    def clear_faults(self) -> None:
+        ask(self.emulator, "DELETE", "/admin/faults")
+
+    @contextlib.contextmanager
+    def standing_clock(self) -> Iterator[None]:
+        """Let no time pass at the emulator, so that no job ends meanwhile."""
+        ask(self.emulator, "POST", "/admin/clock", b'{"speed": 0.000001}')
+        try:
+            yield
+        finally:
+            ask(self.emulator, "POST", "/admin/clock", b'{"speed": 1}')
+
+    def jobs(self, run: str) -> list[dict[str, Any]]:
+        """The jobs on the emulator's bill for a run."""
+        bill = ask(self.emulator, "GET", "/admin/bill")
+        return [job for job in bill["jobs_detail"] if job["labels"].get("run") == run]
+
+    def billed(self) -> int:
+        """How many jobs are on the bill."""
+        return int(ask(self.emulator, "GET", "/admin/bill")["jobs"])
+
+    def processes(self, *services: str) -> list[psutil.Process]:
+        """The processes of services, pools included; none of one that is just being started again."""
+        found = []
+        for pid in (self.stack.status()[name].pid for name in services):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                first = psutil.Process(pid) if pid else None  # without a pid it would be the test's own
+                found += [first, *first.children(recursive=True)] if first else []
+        return found
+
+    def kill(self, *services: str) -> None:
+        """Kill services with all their processes, as a machine that loses its power would; they are started again."""
+        doomed = self.processes(*services)
+        for process in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(doomed, timeout=10)
+
+
+def ask(url: str, method: str, path: str, body: bytes | None = None) -> Any:
+    """Make a call and return the decoded answer."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        data = answer.read()
+        assert answer.status == 200, data
+        return msgspec.json.decode(data)
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def running(
+    directory: Path,
+    services: tuple[str, ...] = EVERYTHING,
+    *,
+    latency: float = 1.0,
+    settings: Mapping[str, str] = QUICK,
+) -> Iterator[Site]:
+    """Run a stack; its workers have these settings."""
+    options = Options(directory=directory, services=services, latency=latency, ports=ANY_PORT)
+    with surroundings(settings):
+        stack = Stack(options).start()
+    try:
+        yield Site(stack)
+    finally:
+        stack.stop()
+
+
+@contextlib.contextmanager
+def surroundings(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables in the environment for a while."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
+
+
+def done(run: Run, timeout: float = PATIENCE) -> RunStatus:
+    """Wait for the end of a run."""
+    return run.wait(timeout)
+
+
+def shows_its_price(run: Run) -> bool:
+    """Whether the report of a run has what it cost and, beside it, what was expected before."""
+    cost = run.report().cost
+    return bool(
+        cost and cost.usd and cost.estimate and re.match(r"\$[\d.,]+ \(about \$[\d.,]+, at most .* expected", str(cost))
+    )
+
+
+def keys(results: list[Result]) -> Counter[str]:
+    """How often each key is there."""
+    return Counter(result.key for result in results)
+
+
+def once(names: Iterator[str] | list[str] | range) -> Counter[str]:
+    """Each of these keys exactly once."""
+    return Counter(map(str, names))
+
+
+def read_results(path: Path) -> list[Result]:
+    """The results in a file."""
+    with path.open("rb") as lines:
+        return [msgspec.json.decode(line, type=Result) for line in lines]

@@ -1,0 +1,89 @@
+"""Everything that is wrong with a run is found without sending it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptmill.config.errors import InvalidRequest
+from promptmill.producers import Finding, Promptmill
+from promptmill.producers.requests.encode import Prompt, encode_lines
+from promptmill.producers.rows.validation import MOST_KEPT, validate
+
+LIMIT = 10_000
+
+
+@given(st.lists(st.sampled_from(["a", "", {"prompt": "x"}, {"prompt": 7}, {"reqest": 1}, {"prompt": "x" * LIMIT}])))
+def test_what_is_found_is_what_submitting_refuses(prompts: list[Any]) -> None:
+    refused = [line for line in encode_lines("01jtest", prompts, LIMIT) if line.refusal]
+
+    seen = validate(prompts, LIMIT)
+
+    assert (seen.rows, seen.found) == (len(prompts), len(refused))
+    assert [(one.row, one.key, one.reason) for one in seen.findings] == [(r.row, r.key, r.refusal) for r in refused]
+    assert seen.stops == (len(refused) == len(prompts))
+
+
+def test_a_row_that_stops_the_run_does_not_stop_the_search() -> None:
+    prompts = [{"key": "a", "prompt": "x"}, {"key": "", "prompt": "x"}, {"key": "a", "prompt": "x"}, {"prompt": ""}, 7]
+
+    seen = validate(prompts, LIMIT)  # type: ignore[arg-type]
+
+    assert seen.findings == [
+        Finding(2, "", "a key is a string of 1 to 512 characters", stops=True),
+        Finding(3, "", "the key is that of row 1; give each row its own", stops=True),
+        Finding(4, "4", "the prompt is empty"),
+        Finding(5, "", "a prompt is a string or a mapping, not int", stops=True),
+    ]
+    assert (seen.rows, seen.found, seen.stops, seen.ok) == (5, 4, True, False)
+
+
+def test_where_nothing_can_be_read_any_more_that_is_the_last_finding() -> None:
+    def prompts() -> Iterator[Prompt]:
+        yield ""
+        raise InvalidRequest("line 3: this is not JSON", row=2)
+
+    assert [one.row for one in validate(prompts(), LIMIT).findings] == [1, 2]
+
+
+def test_of_very_many_findings_the_first_are_kept_and_all_are_counted() -> None:
+    seen = validate(("" for _ in range(MOST_KEPT + 5)), LIMIT)
+
+    assert (seen.found, len(seen.findings), seen.findings[-1].row) == (MOST_KEPT + 5, MOST_KEPT, MOST_KEPT)
+
+
+@pytest.fixture
+def mill() -> Promptmill:
+    return Promptmill(broker_url="redis://127.0.0.1:1/0", model="gemini-3.8-flash")
+
+
+def test_a_mill_validates_with_the_arguments_that_it_would_submit_with(mill: Promptmill) -> None:
+    rows = [{"id": "a", "text": "fine"}, {"id": "b"}]
+
+    seen = mill.validate(rows, template="{{ text }}", key="id", model="gemini-3.8-flash", name="n", deadline="1h")
+
+    assert [(one.row, one.key) for one in seen.findings] == [(2, "b")]
+    assert mill.validate(["one", "two"], model="gemini-3.8-flash").ok
+
+
+@pytest.mark.parametrize("wrong", [{"modle": "x"}, {"template": "{{ id }}", "keys": "id"}, {"key": "id"}])
+def test_an_argument_that_neither_takes_is_an_error(mill: Promptmill, wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        mill.validate([{"id": "a"}], **wrong)
+
+
+def test_a_run_that_is_strict_is_refused_for_one_row(mill: Promptmill) -> None:
+    with pytest.raises(InvalidRequest, match=r"^row 2 \(key 'b'\): the prompt is empty"):
+        mill.submit([{"key": "a", "prompt": "x"}, {"key": "b", "prompt": ""}], strict=True)
+
+
+def test_the_schema_that_a_run_would_have_is_looked_at_too(mill: Promptmill) -> None:
+    schema = {"type": "object", "properties": {"tone": {"type": "string"}}, "required": ["tone"]}
+    own = {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"responseSchema": {"type": "STRING"}}}
+
+    seen = mill.validate(["one", {"request": own}], response_schema=schema)
+
+    assert [(one.row, "brings a responseSchema of its own" in one.reason) for one in seen.findings] == [(2, True)]
+    assert mill.validate([{"text": "fine"}], template="{{ text }}", response_schema=schema).ok

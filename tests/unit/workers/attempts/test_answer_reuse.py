@@ -1,0 +1,414 @@
+"""Rows that an earlier run has an answer to are not asked again, where a run wants that."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from promptmill.cli.runs import portrait
+from promptmill.config import names
+from promptmill.config.errors import ConfigurationError, Transient
+from promptmill.producers import run_options
+from promptmill.producers.contract.messages import RUN_VERSION, VERSION, Manifest, Signature
+from promptmill.producers.contract.results import Result
+from promptmill.producers.contract.status import Report
+from promptmill.workers.attempts import answer_reuse, deduplication
+from promptmill.workers.attempts.answer_reuse import Reused
+from promptmill.workers.cli_support import request_history
+from promptmill.workers.coordination import progress
+from promptmill.workers.facts import records, snapshot
+from promptmill.workers.facts.records import Input, Plan, Settled
+from promptmill.workers.fakes import MemoryBucket, Script
+from promptmill.workers.output import result_files
+from promptmill.workers.supervision import gc
+from support.driver import RUN, Mill
+from support.station import Station
+
+NEXT = "01jtest-next"
+TEXTS = st.lists(st.integers(0, 8), min_size=1, max_size=40)
+LIMITS = st.integers(1, 12)
+
+
+def say(texts: list[int]) -> list[Any]:
+    """Prompts, of which those of 0 cannot be sent, and each second one is a row with key and metadata."""
+    return [
+        {"key": f"k{row}", "metadata": {"row": row}, "prompt": f"say {text}" if text else ""}
+        if row % 2
+        else f"say {text}"
+        for row, text in enumerate(texts, 1)
+    ]
+
+
+def drive(mill: Mill, run: str, prompts: list[Any], *, skip_done: bool = False) -> Report:
+    """Drive one more run of a mill."""
+    mill.run, mill.skip_done = run, skip_done
+    return mill.drive(mill.send(prompts))
+
+
+def asked(mill: Mill, run: str) -> list[bytes]:
+    """What Vertex was asked by all jobs of a run."""
+    uris = [request.input_uri for request in mill.jobs.requests if request.labels["run"] == run]
+    return [line for uri in uris for line in mill.bucket.read(uri.removeprefix(mill.bucket.url + "/")).splitlines()]
+
+
+@settings(max_examples=80)
+@given(TEXTS, TEXTS, LIMITS, LIMITS, st.integers(0, 2**32), st.integers(1, 3))
+def test_a_row_is_asked_again_only_if_no_earlier_run_has_its_answer(
+    before: list[int], after: list[int], shards_before: int, shards_after: int, seed: int, max_attempts: int
+) -> None:
+    rng = random.Random(seed)
+    script = Script(seed=seed, missing=frozenset(rng.sample(range(20), rng.choice((0, 6)))))
+    mill = Mill(script=script, max_requests=shards_before, max_attempts=max_attempts, chunk_bytes=400, part_bytes=900)
+    drive(mill, RUN, say(before))
+    done = {result.text.removeprefix("You said: ") for result in mill.results(RUN) if result.succeeded}
+    mill.jobs.script, mill.max_requests = Script(), shards_after
+
+    mill.run, mill.skip_done = NEXT, True
+    sent = say(after)
+    report = mill.drive(mill.send(sent, order=rng), order=rng)
+
+    found = mill.results(NEXT)
+    assert [result.row for result in found] == list(range(1, len(sent) + 1))
+    for result, text in zip(found, after, strict=True):
+        possible = bool(text) or result.row % 2 == 0
+        assert result.succeeded == possible
+        assert (result.key, result.metadata) == (
+            (f"k{result.row}", {"row": result.row}) if result.row % 2 else (str(result.row), None)
+        )
+        if possible:
+            assert result.text == f"You said: say {text}"
+            assert (result.attempt == 0) == (f"say {text}" in done)
+            assert result.attempt or not result.usage
+    assert report.reused == sum(not result.attempt for result in found)
+    assert (report.unaccounted, report.duplicates, report.unknown) == (0, 0, 0)
+    assert not [line for line in asked(mill, NEXT) if any(f'"{text}"'.encode() in line for text in done)]
+
+
+def test_a_run_whose_rows_are_all_answered_makes_no_job_and_costs_nothing() -> None:
+    mill = Mill()
+    first = drive(mill, RUN, say([1, 2, 3, 1]))
+
+    report = drive(mill, NEXT, say([3, 2, 1, 1]), skip_done=True)
+
+    assert (report.state, report.succeeded, report.reused, report.jobs, report.tokens) == ("succeeded", 4, 4, 0, {})
+    assert first.reused == 0
+    assert {result.model_version for result in mill.results(NEXT)} == {mill.results(RUN)[0].model_version}
+
+
+def test_answers_are_handed_on_through_a_run_that_reused_them() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+    drive(mill, NEXT, say([1, 2]), skip_done=True)
+    gc_all(mill, RUN)
+
+    report = drive(mill, "01jtest-third", say([2, 1]), skip_done=True)
+
+    assert (report.reused, report.jobs) == (2, 0)
+
+
+def gc_all(mill: Mill, run: str) -> None:
+    """Delete a run, as old ones are."""
+    mill.clock.now += 10
+    for stored in list(mill.bucket.list("runs/")):
+        if not stored.name.startswith(f"runs/{run}/"):
+            mill.bucket.write(stored.name, mill.bucket.read(stored.name))  # as new as can be
+    assert [old.run for old in gc.sweep(mill.bucket, 5, dry_run=False)] == [run]
+    assert [stored.name for stored in mill.bucket.list(f"runs/{run}/")] == []
+    assert [stored.name for stored in mill.bucket.list(names.DONE) if stored.name.endswith(run)] == []
+
+
+def test_what_is_deleted_is_asked_again() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+    gc_all(mill, RUN)
+
+    assert drive(mill, NEXT, say([1]), skip_done=True).reused == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        names.plan(NEXT),
+        names.chunk(NEXT, 0),
+        names.shard(NEXT, 0, 1) + "settled.json",
+        names.results(NEXT, 0, 1, 0),
+    ],
+)
+@pytest.mark.parametrize("damage", [None, b"", b"not what it was\n"])
+def test_a_run_that_is_being_deleted_or_damaged_is_passed_over(name: str, damage: bytes | None) -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1, 2]))
+    drive(mill, NEXT, say([2, 3]))
+    mill.bucket.delete(name)
+    if damage is not None:
+        mill.bucket.write(name, damage)
+
+    report = drive(mill, "01jtest-third", say([1, 2, 3]), skip_done=True)
+
+    assert (report.succeeded, report.reused) == (3, 2)
+
+
+@pytest.mark.parametrize("damage", [b"", bytes(8), bytes(15), bytes(48)])
+def test_hashes_that_are_not_those_of_the_run_are_made_anew(damage: bytes) -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1, 2]))
+    mill.bucket.write(names.answered(RUN, 0), damage)
+
+    assert drive(mill, NEXT, say([1, 2]), skip_done=True).reused == 2
+    assert len(mill.bucket.read(names.answered(RUN, 0))) == 32
+
+
+def test_what_a_worker_wrote_of_a_run_that_was_deleted_meanwhile_is_deleted_too() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+    (mark,) = mill.bucket.list(names.DONE)
+    gc_all(mill, RUN)
+    mill.bucket.write(names.answered(RUN, 0), bytes(16))
+    mill.bucket.write(mark.name, b"")
+    assert list(gc.sweep(mill.bucket, 5, dry_run=False)) == []
+    assert mill.bucket.find(mark.name)
+    mill.clock.now += 10
+
+    assert list(gc.sweep(mill.bucket, 5, dry_run=True)) == []
+    assert mill.bucket.find(mark.name)
+    assert list(gc.sweep(mill.bucket, 5, dry_run=False)) == []
+    assert list(mill.bucket.list("")) == []
+
+
+class Counting(MemoryBucket):
+    """A bucket that counts what is read of it."""
+
+    reads: Counter[str]
+
+    def read(self, name: str) -> bytes:
+        self.reads[name] += 1
+        return super().read(name)
+
+
+def test_a_row_that_fails_every_night_does_not_have_every_night_read_again() -> None:
+    mill = Mill(script=Script(missing=frozenset({0})))
+    mill.bucket.__class__ = Counting
+    for night in range(6):
+        mill.clock.now += 1
+        mill.bucket.reads = Counter()  # type: ignore[attr-defined]
+        drive(mill, f"01jtest-{night}", say([9, 1, 2, 3]), skip_done=True)
+
+    read: Counter[str] = mill.bucket.reads  # type: ignore[attr-defined]
+    earlier = {name.split("/")[1] for name in read if "/results/" in name} - {"01jtest-5"}
+    assert earlier == {"01jtest-4"}
+
+
+def test_a_look_ends_after_so_many_requests_with_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = Mill()
+    for night, text in enumerate([1, 2, 3]):
+        mill.clock.now += 1
+        drive(mill, f"01jtest-{night}", say([text]))
+    monkeypatch.setattr(answer_reuse, "MOST_REQUESTS", 25)  # the first time a run is read it counts for twenty
+
+    assert drive(mill, "01jtest-3", say([1, 2, 3, 4]), skip_done=True).reused == 2
+    monkeypatch.setattr(answer_reuse, "MOST_REQUESTS", 10**6)
+    assert drive(mill, "01jtest-4", say([1, 2, 3, 4]), skip_done=True).reused == 4
+
+
+def test_a_run_that_is_cancelled_by_then_looks_for_nothing() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+    mill.run, mill.skip_done = NEXT, True
+    run = mill.send(say([1, 2]))
+    mill.do(mill.due(run)[0])
+    records.put(mill.bucket, names.cancelled(run), records.Cancelled(1.0))
+
+    report = mill.drive(run)
+
+    assert (report.state, report.reused, report.failed, report.jobs) == ("cancelled", 0, 2, 0)
+
+
+def test_a_run_is_not_reported_before_later_ones_find_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With callbacks nobody would come back to it: what is due after the report is to send them."""
+    mill, note = Mill(link=[[Signature("shop.notify")]]), answer_reuse.note_done
+    mill.run = RUN
+    run = mill.send(say([1]))
+
+    def dies(*_: object) -> None:
+        monkeypatch.setattr(answer_reuse, "note_done", note)
+        raise Transient("a worker that dies")
+
+    monkeypatch.setattr(answer_reuse, "note_done", dies)
+    mill.drive(run)
+
+    assert [call.task for call in mill.caller.sent] == ["shop.notify"]
+    assert drive(mill, NEXT, say([1]), skip_done=True).reused == 1
+
+
+def test_another_model_or_response_schema_is_another_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    manifests = [Manifest("r", "m", 0.0), Manifest("r", "n", 0.0), Manifest("r", "m", 0.0, response_schema=schema)]
+    mill = Mill()
+    for manifest in manifests:
+        answer_reuse.note_done(mill.bucket, manifest)
+    assert len(list(mill.bucket.list(names.DONE))) == 3
+
+    drive(mill, RUN, say([1]))
+    monkeypatch.setattr("support.driver.MODEL", "publishers/google/models/gemini-other")
+    assert drive(mill, NEXT, say([1]), skip_done=True).reused == 0
+
+
+def test_the_newest_answer_counts_and_only_so_many_runs_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = Mill()
+    drive(mill, "01jtest-a", say([1, 2]))
+    mill.clock.now += 1
+    mill.jobs._answer = lambda _: "newer"
+    drive(mill, "01jtest-b", say([1]))
+
+    drive(mill, "01jtest-c", say([1, 2]), skip_done=True)
+    monkeypatch.setattr(answer_reuse, "MOST_RUNS", 1)
+    limited = drive(mill, "01jtest-d", say([2, 3]), skip_done=True)
+
+    assert [result.text for result in mill.results("01jtest-c")] == ["newer", "You said: say 2"]
+    assert limited.reused == 1  # that of the newest, which has it from the oldest
+
+
+def test_a_failure_is_no_answer() -> None:
+    mill = Mill(script=Script(missing=frozenset({0})))
+    drive(mill, RUN, say([1, 2]))
+    mill.jobs.script = Script()
+
+    report = drive(mill, NEXT, say([1, 2]), skip_done=True)
+
+    assert (report.succeeded, report.reused) == (2, 1)
+
+
+def test_who_does_not_want_it_asks_again() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+
+    report = drive(mill, NEXT, say([1]))
+
+    assert (report.reused, len(asked(mill, NEXT))) == (0, 1)
+    assert not [stored.name for stored in mill.bucket.list("runs/") if "/answered/" in stored.name]
+
+
+def planned(mill: Mill) -> Callable[[], Reused]:
+    """Bring a run of which an earlier one has one row of two to where answers are looked for; returns how that is done."""
+    drive(mill, "01jtest-a", say([1]))
+    mill.run, mill.skip_done = NEXT, True
+    mill.do(mill.due(mill.send(say([1, 2])))[0])
+    manifest = records.get(mill.bucket, names.manifest(NEXT), Manifest)
+    rows = records.get(mill.bucket, names.plan(NEXT), Plan).shards[0]
+    return lambda: answer_reuse.reuse(mill.bucket, manifest, 0, 1, rows)
+
+
+def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> None:
+    """Twins of the step that see other runs agree on what one of them wrote first."""
+    mill = Mill()
+    look = planned(mill)
+    first = look()
+    drive(mill, "01jtest-b", say([2]))
+
+    assert look() == first
+    report = mill.drive(NEXT)
+    assert (report.reused, len(asked(mill, NEXT))) == (1, 1)
+    made = records.get(mill.bucket, names.shard(NEXT, 0, 1) + "input.json", Input)
+    settled = records.get(mill.bucket, names.shard(NEXT, 0, 1) + "settled.json", Settled)
+    assert (made.reused, settled.reused, settled.requests) == (1, 1, 2)
+
+
+def test_of_twins_that_find_different_answers_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = Mill()
+    look = planned(mill)
+    find, first = answer_reuse._find, list[Reused]()
+
+    def overtaken(*place: Any) -> Reused:
+        """A twin starts, finds more, as one more run is done, and is through before this one is."""
+        monkeypatch.setattr(answer_reuse, "_find", find)
+        found = find(*place)
+        drive(mill, "01jtest-b", say([2]))
+        first.append(look())
+        return found
+
+    monkeypatch.setattr(answer_reuse, "_find", overtaken)
+
+    assert look() == first[0]
+    assert first[0].count == 2
+    assert (mill.drive(NEXT).succeeded, len(asked(mill, NEXT))) == (2, 0)
+
+
+def test_rows_that_are_tried_again_are_asked_and_answered_as_ever() -> None:
+    mill = Mill(max_attempts=2)
+    drive(mill, RUN, say([1]))
+    mill.jobs.script = Script(missing=frozenset({0}))
+    mill.run, mill.skip_done = NEXT, True
+    run = mill.send(say([1, 2, 3]))
+    while mill.bucket.find(names.shard(run, 0, 1) + "settled.json") is None:
+        for step in mill.due(run):
+            mill.do(step)
+    mill.jobs.script = Script()
+
+    report = mill.drive(run)
+
+    assert (report.succeeded, report.unaccounted) == (3, 0)
+    assert records.get(mill.bucket, names.shard(run, 0, 1) + "settled.json", Settled).retried == 1
+
+
+def test_two_requests_with_half_a_hash_in_common_are_not_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest_of = deduplication.digest_of
+    for module in (deduplication, answer_reuse):
+        monkeypatch.setattr(module, "digest_of", lambda line: b"the same" + digest_of(line)[8:])
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+
+    drive(mill, NEXT, say([2, 1]), skip_done=True)
+
+    assert [result.text for result in mill.results(NEXT)] == ["You said: say 2", "You said: say 1"]
+
+
+def test_many_answers_make_several_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result_files, "MOST_BYTES", 200)
+    mill = Mill()
+    drive(mill, RUN, say(list(range(1, 9))))
+
+    report = drive(mill, NEXT, say(list(range(8, 0, -1))), skip_done=True)
+
+    assert (report.succeeded, report.reused) == (8, 8)
+    assert len(records.get(mill.bucket, names.reused(NEXT, 0), Reused).files) > 2
+
+
+def test_one_request_s_story_says_that_no_job_of_its_run_answered_it() -> None:
+    mill = Mill()
+    drive(mill, RUN, say([1]))
+    drive(mill, NEXT, say([2, 1]), skip_done=True)
+
+    told = request_history.tell(mill.bucket, NEXT, "2")
+
+    assert (told["state"], len(told["attempts"])) == ("succeeded", 1)
+    assert (told["attempts"][0]["attempt"], told["attempts"][0]["job"]) == (0, "")
+    assert msgspec.convert(told["attempts"][0]["result"], Result).text == "You said: say 1"
+    assert request_history.tell(mill.bucket, NEXT, "k1")["attempts"][0]["job"]
+
+
+def test_people_are_told_how_many_rows_have_the_answer_of_an_earlier_run(capsys: pytest.CaptureFixture[str]) -> None:
+    station = Station(Mill())
+    drive(station.mill, "01jtest-before", say([1, 2]))
+    drive(station.mill, RUN, say([1, 2, 3]), skip_done=True)
+
+    progress.write_anew(station.services.index, station.mill.bucket, snapshot.load(station.mill.bucket, RUN))
+
+    assert (station.status.requests, station.status.succeeded, station.status.reused) == (3, 3, 2)
+    Console().print(portrait(station.status))
+    assert "reused    2 have the answer of an earlier run" in capsys.readouterr().out
+
+
+def test_only_a_run_that_wants_it_is_left_to_workers_that_know_of_it() -> None:
+    versions = [Manifest("r", "m", 0.0, skip_done=wanted).versioned().v for wanted in (False, True)]
+    assert versions == [VERSION, RUN_VERSION]
+
+
+def test_one_answer_and_several_cannot_both_be_wanted() -> None:
+    with pytest.raises(ConfigurationError, match=r"skip_done .* repeat_identical"):
+        run_options.reuse(skip_done=True, repeat_identical=True)

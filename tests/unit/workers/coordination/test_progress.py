@@ -1,0 +1,59 @@
+"""How far a run is, for people to see, when Redis has lost it."""
+
+import pytest
+
+from promptmill.producers.contract.status import ShardStatus
+from promptmill.workers.coordination import progress
+from promptmill.workers.facts import snapshot
+from promptmill.workers.fakes import Script
+from support.driver import RUN, Mill
+from support.station import Station
+
+
+def written_anew(station: Station) -> list[ShardStatus]:
+    progress.write_anew(station.services.index, station.mill.bucket, snapshot.load(station.mill.bucket, RUN))
+    return station.status.shards
+
+
+@pytest.mark.parametrize(
+    ("task", "state", "job_state"),
+    [
+        ("plan", "planned", ""),
+        ("shard", "sharded", ""),
+        ("submit", "submitted", "JOB_STATE_PENDING"),
+        ("poll", "ended", "JOB_STATE_SUCCEEDED"),
+        ("settle", "settled", "JOB_STATE_SUCCEEDED"),
+    ],
+)
+def test_each_shard_is_as_far_as_its_facts_say(task: str, state: str, job_state: str) -> None:
+    station = Station(Mill(max_requests=2))
+    run = station.mill.send(["a", "b", "c"])
+    done = ""
+    while done != task:
+        due = station.mill.due(run)
+        done = due[0].task
+        for step in due:
+            station.mill.do(step)
+
+    shards = written_anew(station)
+
+    jobs = sorted(job.name for job in station.mill.jobs.list("")) if job_state else ["", ""]
+    settled = state == "settled"
+    assert shards == [
+        ShardStatus(0, state, requests=2, succeeded=2 * settled, job=jobs[0], job_state=job_state),
+        ShardStatus(1, state, requests=1, succeeded=1 * settled, job=jobs[1], job_state=job_state),
+    ]
+
+
+def test_each_attempt_has_its_own_requests_job_and_counts() -> None:
+    station = Station(Mill(max_requests=2, max_attempts=2, script=Script(missing=frozenset({1}))))
+    station.mill.drive(station.mill.send(["a", "b", "c"]))
+
+    shards = written_anew(station)
+
+    assert [(one.shard, one.attempt, one.requests, one.succeeded, one.state) for one in shards] == [
+        (0, 1, 2, 1, "settled"),
+        (0, 2, 1, 1, "settled"),
+        (1, 1, 1, 1, "settled"),
+    ]
+    assert len({one.job for one in shards}) == 3

@@ -1,0 +1,134 @@
+"""What answers used is counted by what is paid for it, to the last token, at the rate of each answer's own size."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptmill.producers.pricing.prices import DOLLAR, KINDS, Prices, Rate, dollars
+from promptmill.workers.costs.plan_cost import Money
+from promptmill.workers.costs.usage import Meter, cost, cost_of, spent
+
+
+def rate(above: int, times: int) -> Rate:
+    return Rate(above, {kind: times * (number + 1) * 1000 for number, kind in enumerate(KINDS)})
+
+
+PRICES = Prices(
+    "gemini-x", "a table", "2026-11-01", "2026-11-24", [rate(0, 1), rate(1000, 2)], [rate(0, 2), rate(1000, 4)]
+)
+
+counts = st.integers(0, 3000)
+
+
+def details(modality: str, count: int) -> list[dict[str, Any]]:
+    return [{"modality": "TEXT", "tokenCount": 1}, {"modality": modality, "tokenCount": count}]
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> dict[str, Any]:
+    """usageMetadata as Vertex tells it: the total is that of its parts, cached tokens are among those of the prompt."""
+    prompt, answer, thoughts, tools = (draw(counts) for _ in range(4))
+    cached = draw(st.integers(0, prompt))
+    told = {
+        "promptTokenCount": prompt,
+        "candidatesTokenCount": answer,
+        "thoughtsTokenCount": thoughts,
+        "toolUsePromptTokenCount": tools,
+        "cachedContentTokenCount": cached,
+        "totalTokenCount": prompt + answer + thoughts + tools,
+        "trafficType": "ON_DEMAND",
+    }
+    if draw(st.booleans()):
+        told["promptTokensDetails"] = details("AUDIO", draw(st.integers(0, prompt)))
+        told["cacheTokensDetails"] = details("AUDIO", draw(st.integers(0, cached)))
+        told["candidatesTokensDetails"] = details("IMAGE", draw(st.integers(0, answer)))
+    return {name: value for name, value in told.items() if value or draw(st.booleans())}
+
+
+def metered(found: list[dict[str, Any]]) -> Meter:
+    meter = Meter(PRICES.thresholds)
+    for usage in found:
+        meter.add(usage)
+    return meter
+
+
+@given(st.lists(usages(), max_size=20))
+def test_every_token_is_billed_once(found: list[dict[str, Any]]) -> None:
+    meter = metered(found)
+
+    assert sum(meter.billed.values()) == sum(usage.get("totalTokenCount", 0) for usage in found)
+    assert all(count > 0 for count in meter.billed.values())
+    assert meter.tokens.get("thoughtsTokenCount", 0) == sum(usage.get("thoughtsTokenCount", 0) for usage in found)
+
+
+@given(st.lists(usages(), max_size=20), st.integers(0, 20))
+def test_what_is_counted_apart_costs_the_same_together(found: list[dict[str, Any]], place: int) -> None:
+    """A part of an output, or a shard, is any place to cut."""
+    apart = [metered(found[:place]).billed, metered(found[place:]).billed]
+
+    assert sum(spent(billed, PRICES) for billed in apart) == spent(metered(found).billed, PRICES)
+    assert sum(spent(metered([usage]).billed, PRICES) for usage in found) == spent(metered(found).billed, PRICES)
+
+
+@given(st.lists(usages(), max_size=20))
+def test_a_tier_is_of_a_request_and_never_of_a_sum(found: list[dict[str, Any]]) -> None:
+    billed = metered(found).billed
+    long = sum(usage["totalTokenCount"] for usage in found if usage.get("promptTokenCount", 0) > 1000)
+
+    assert sum(count for kind, count in billed.items() if kind.endswith(">1000")) == long
+
+
+@given(st.lists(usages(), max_size=20))
+def test_a_report_adds_up(found: list[dict[str, Any]]) -> None:
+    billed = metered(found).billed
+    told = cost_of(Money(PRICES), billed, over_budget=False)
+
+    assert told.usd is not None
+    assert told.usd == dollars(spent(billed, PRICES))
+    assert abs(sum(told.by_kind.values()) - told.usd) < 1e-9
+    assert told.online_usd == dollars(2 * spent(billed, PRICES))
+    assert set(told.by_kind) <= set(KINDS)
+
+
+def test_thinking_and_cached_tokens_stand_apart() -> None:
+    usage = {
+        "promptTokenCount": 100,
+        "cachedContentTokenCount": 60,
+        "candidatesTokenCount": 7,
+        "thoughtsTokenCount": 30,
+    }
+
+    assert metered([usage]).billed == {"input": 40, "cached": 60, "output": 7, "thoughts": 30}
+
+
+def test_tokens_that_only_the_total_tells_are_output() -> None:
+    assert metered([{"promptTokenCount": 10, "totalTokenCount": 25}]).billed == {"input": 10, "output": 15}
+
+
+def test_sound_and_images_have_prices_of_their_own() -> None:
+    usage = {
+        "promptTokenCount": 100,
+        "promptTokensDetails": details("AUDIO", 80),
+        "candidatesTokenCount": 1300,
+        "candidatesTokensDetails": details("IMAGE", 1290),
+    }
+
+    assert metered([usage]).billed == {"input": 20, "input_audio": 80, "output": 10, "output_image": 1290}
+
+
+def test_what_is_not_a_count_is_not_counted() -> None:
+    usage: dict[str, Any] = {"promptTokenCount": "7", "candidatesTokenCount": -3, "thoughtsTokenCount": True}
+
+    assert metered([usage | {"promptTokensDetails": [None, {"modality": "AUDIO"}]}, {}]).billed == {}
+
+
+def test_without_a_price_the_tokens_are_told_and_no_amount() -> None:
+    told = cost_of(None, {"input": 5}, over_budget=False)
+
+    assert (told.usd, told.online_usd, told.by_kind, told.billed) == (None, None, {}, {"input": 5})
+
+
+def test_a_cost_is_exact() -> None:
+    assert cost({"input": 3, "output>1000": 2}, PRICES.batch) == {"input": 3000, "output": 2 * 2 * 5 * 1000}
+    assert dollars(DOLLAR) == 1.0

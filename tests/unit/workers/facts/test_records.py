@@ -1,0 +1,252 @@
+"""What exists in the bucket is understood, and nothing else is."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptmill.config import names
+from promptmill.producers.contract.messages import ChunkSize, Manifest, Seal
+from promptmill.workers.facts import records, snapshot
+from promptmill.workers.facts.records import Counts, Parsed, PartRange, Parts, Plan, Settled, ShardPlan
+from promptmill.workers.facts.snapshot import RunFacts, ShardFacts
+from promptmill.workers.facts.step import Step, Wait
+from promptmill.workers.fakes import MemoryBucket
+from promptmill.workers.ports.google import Job
+from promptmill.workers.steps import collect
+from support.driver import RUN, Mill
+from support.station import Station
+
+EMPTY = Parsed(Counts(), b"", b"", b"", 0, [], 0.0)
+
+
+@given(st.integers(0, 9_999), st.integers(1, 99), st.integers(0, 99_999), st.integers(0, 99), st.integers(0, 99_999))
+def test_every_fact_that_is_written_is_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> None:
+    assert_seen(shard, attempt, part, sink, chunk)
+
+
+def test_shards_beyond_the_ten_thousandth_are_seen_too() -> None:
+    assert_seen(10_000, 1, 0, 0, 0)
+
+
+def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> None:
+    bucket = MemoryBucket()
+    folder = names.shard("r", shard, attempt)
+    for name in ("input", "job", "ended"):
+        bucket.create(f"{folder}{name}.json", b"{}")
+    records.put(bucket, folder + "parts.json", Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
+    records.put(bucket, names.parsed("r", shard, attempt, part), EMPTY)
+    records.put(bucket, folder + "settled.json", Settled([], Counts(), 0, 0.0, retried=1))
+    bucket.create(names.delivered("r", shard, attempt, sink, part), b"{}")
+    bucket.create(names.chunk("r", chunk), b"")
+    for name in ("input.jsonl", "output/x/predictions.jsonl", "results/00000.jsonl", "clock", "intent.json"):
+        bucket.create(folder + name, b"")
+
+    known = snapshot.load(bucket, "r")
+
+    whole = ShardFacts(True, True, True, range(3), {part}, 0, delivered={(sink, part)}, again=True)
+    assert known == RunFacts("r", chunks={chunk}, shards={(shard, attempt): whole})
+
+
+def test_the_facts_of_a_run_are_its_own() -> None:
+    bucket = MemoryBucket()
+    manifest = Manifest("r", "m", 1.0)
+    records.put(bucket, names.manifest("r"), manifest)
+    records.put(bucket, names.seal("r"), Seal([ChunkSize(1, 1)] * 4))
+    records.put(bucket, names.plan("r"), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
+    bucket.create(names.aborted("r"), b"{}")
+    bucket.create(names.report("r2"), b"{}")
+    bucket.create(names.chunk("r2", 0), b"")
+
+    known = snapshot.load(bucket, "r")
+
+    assert (known.manifest, known.sealed, known.aborted, known.reported, known.chunks) == (
+        manifest,
+        4,
+        True,
+        False,
+        set(),
+    )
+
+
+class CountingBucket(MemoryBucket):
+    """Remembers the names that were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names_read: list[str] = []
+
+    def read(self, name: str) -> bytes:
+        self.names_read.append(name)
+        return super().read(name)
+
+
+def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_again() -> None:
+    mill, bucket = Mill(), CountingBucket()
+    mill.bucket = bucket
+    services = Station(mill).services
+    folder = names.shard("r", 0, 1)
+    written = {
+        names.plan("r"): Plan([ShardPlan(1, 1, 0, 0)], 0.0),
+        names.manifest("r"): Manifest("r", "m", 1.0),
+        names.seal("r"): Seal([ChunkSize(1, 1)]),
+        folder + "parts.json": Parts([PartRange("o", 1, 0, 1)] * 3, 0.0),
+        folder + "settled.json": Settled([], Counts(), 0, 0.0, retried=1),
+    }
+    for name, fact in written.items():
+        records.put(bucket, name, fact)
+
+    first, again = (services.known("r") for _ in range(2))
+
+    assert first == again == snapshot.load(bucket, "r")
+    assert first.shards == {(0, 1): ShardFacts(parts=range(3), files=0, again=True)}
+    assert bucket.names_read == 2 * list(written), "once by the services, and once by whoever has no memory"
+
+    bucket.write(folder + "parts.json", records.encode(Parts([], 0.0)))
+
+    assert services.known("r").shards[0, 1].parts == range(0)
+
+
+def test_workers_forget_the_facts_that_they_did_not_ask_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot.Reader, "_SHARDS", 2)
+    bucket = CountingBucket()
+    settled = [names.shard(run, 0, 1) + "settled.json" for run in "abc"]
+    for name in settled:
+        records.put(bucket, name, Settled([], Counts(), 0, 0.0))
+    reader = snapshot.Reader(bucket)
+
+    for run in "abacab":
+        snapshot.load(bucket, run, reader)
+
+    a, b, c = settled
+    assert bucket.names_read == [a, b, c, b]
+
+
+def test_of_two_who_make_a_fact_at_once_the_first_has_made_the_truth() -> None:
+    bucket = MemoryBucket()
+
+    def make_too_late() -> Plan:
+        records.put(bucket, "plan", Plan([], 1.0))
+        return Plan([], 2.0)
+
+    assert records.once(bucket, "plan", Plan, make_too_late).at == 1.0
+    assert records.once(bucket, "plan", Plan, lambda: Plan([], 3.0)).at == 1.0
+    assert records.once(bucket, "another", Plan, lambda: Plan([], 3.0)).at == 3.0
+
+
+def test_a_fact_that_is_there_stands() -> None:
+    bucket = MemoryBucket()
+
+    assert records.put(bucket, "plan", Plan([], 1.0))
+    assert not records.put(bucket, "plan", Plan([], 2.0))
+    assert records.get(bucket, "plan", Plan).at == 1.0
+
+
+def ended(state: str = "JOB_STATE_SUCCEEDED") -> Mill:
+    """A mill with a run whose job has ended, and whose output is gone."""
+    mill = Mill()
+    run = mill.send(["a"])
+    for step in (Step("plan", run), *(Step(task, run, (0, 1)) for task in ("shard", "submit", "poll"))):
+        mill.do(step)
+    for stored in list(mill.bucket.list(OUTPUT)):
+        mill.bucket.delete(stored.name)
+    folder = names.shard(run, 0, 1)
+    job = records.get(mill.bucket, folder + "ended.json", records.Ended).job
+    told = records.Ended(type(job)(job.name, state), records.now())
+    mill.bucket.write(folder + "ended.json", records.encode(told))
+    return mill
+
+
+OUTPUT = names.shard(RUN, 0, 1) + "output/"
+
+
+def found(mill: Mill) -> Parts | Wait:
+    return collect.collect(mill.bucket, RUN, 0, 1, 1000)
+
+
+def test_output_that_is_late_is_waited_for() -> None:
+    mill = ended()
+    assert isinstance(found(mill), Wait)
+
+    mill.bucket.write(OUTPUT + "prediction-model-1/predictions.jsonl", b"{}\n")
+
+    parts = found(mill)
+    assert isinstance(parts, Parts)
+    assert [part.name for part in parts.parts] == [OUTPUT + "prediction-model-1/predictions.jsonl"]
+
+
+def test_the_final_output_of_a_job_that_succeeded_is_waited_for_even_when_there_is_an_early_part_of_it() -> None:
+    mill = ended()
+    mill.bucket.write(OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl", b"{}\n")
+
+    assert isinstance(found(mill), Wait)
+
+
+def test_a_job_that_failed_need_not_have_any_output() -> None:
+    parts = found(ended("JOB_STATE_FAILED"))
+
+    assert isinstance(parts, Parts)
+    assert parts.parts == []
+
+
+def test_what_was_exported_on_the_way_counts_only_when_there_is_nothing_final() -> None:
+    mill = ended("JOB_STATE_EXPIRED")
+    early = OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"
+    mill.bucket.write(early, b"{}\n")
+    mill.bucket.write(OUTPUT + "prediction-model-1/errors.jsonl", b"{}\n")
+
+    parts = found(mill)
+
+    assert isinstance(parts, Parts)
+    assert [part.name for part in parts.parts] == [early]
+
+
+@pytest.mark.parametrize("name", ["predictions_000{}.jsonl", "predictions.jsonl-0000{}-of-00002"])
+def test_final_output_is_taken_alone_and_whole(name: str) -> None:
+    mill = ended()
+    files = [OUTPUT + "prediction-model-1/" + name.format(n) for n in (1, 2)]
+    for file in (*files, OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"):
+        mill.bucket.write(file, b"{}\n")
+    assert isinstance(found(mill), Wait), "where there are several files, one more may be on its way"
+
+    mill.clock.now += 6.0
+
+    parts = found(mill)
+    assert isinstance(parts, Parts)
+    assert [part.name for part in parts.parts] == files
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ({"state": "JOB_STATE_EXPIRED", "successful_count": 1}, 300),
+        ({"state": "JOB_STATE_CANCELLED", "start_time": 5.0}, 20),
+        ({"state": "JOB_STATE_FAILED", "start_time": 5.0, "error_code": 13}, 20),
+        ({"state": "JOB_STATE_FAILED", "start_time": 5.0, "error_code": 3}, 0),
+        ({"state": "JOB_STATE_CANCELLED", "start_time": 5.0, "successful_count": 0}, 0),
+        ({"state": "JOB_STATE_CANCELLED"}, 0),
+    ],
+    ids=["has answers", "stopped", "broke down", "import refused", "says that there are none", "never began"],
+)
+def test_output_of_a_job_that_did_not_succeed_is_waited_for_as_long_as_it_may_have_answers(
+    told: dict[str, Any], seconds: float
+) -> None:
+    mill = ended()
+    mill.bucket.write(
+        names.shard(RUN, 0, 1) + "ended.json", records.encode(records.Ended(Job("job", **told), records.now()))
+    )
+    if seconds:
+        mill.clock.now += seconds - 1.0
+        assert isinstance(found(mill), Wait)
+        mill.clock.now += 2.0
+
+    assert isinstance(found(mill), Parts)
+
+
+def test_the_output_is_divided_once() -> None:
+    mill = ended()
+    mill.bucket.write(OUTPUT + "prediction-model-1/predictions.jsonl", b"{}\n" * 100)
+    parts = found(mill)
+
+    assert collect.collect(mill.bucket, RUN, 0, 1, 10) == parts

@@ -1,0 +1,124 @@
+"""What a worker holds is renewed, unless it is done with it and could not give it back."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import kombu
+import pytest
+from celery import Celery
+from celery.bootsteps import CLOSE, RUN  # type: ignore[attr-defined]
+
+from promptmill.workers.runtime import task_request
+from promptmill.workers.runtime.message_leases import Leases
+from promptmill.workers.runtime.task_request import Discreet
+
+
+class Redis:
+    """Notes which messages are renewed."""
+
+    def __init__(self) -> None:
+        self.renewed: list[str] = []
+
+    def __enter__(self) -> "Redis":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+    def zadd(self, key: str, tags: dict[str, float], xx: bool) -> None:
+        assert (key, xx) == ("index", True)
+        self.renewed += tags
+
+
+class Consumer:
+    """As much of Celery's consumer as leases look at; its loop does at once what it is asked to."""
+
+    def __init__(self, *held: str, given_back: str = "") -> None:
+        self.redis = Redis()
+        channel = SimpleNamespace(
+            qos=SimpleNamespace(_delivered=dict.fromkeys(held), _dirty={given_back}),
+            conn_or_acquire=lambda: self.redis,
+            unacked_index_key="index",
+            connection_errors=(OSError,),
+        )
+        self.task_consumer = SimpleNamespace(channel=channel)
+        self.hub = SimpleNamespace(call_soon=lambda call, *args: call(*args))
+        self.blueprint = SimpleNamespace(state=RUN)
+
+
+@pytest.fixture(autouse=True)
+def done() -> Iterator[set[str]]:
+    yield task_request.done
+    task_request.done.clear()
+
+
+@pytest.fixture
+def leases() -> Leases:
+    made = Leases.__new__(Leases)
+    made._kept = frozenset()
+    return made
+
+
+def test_what_is_held_is_renewed(leases: Leases) -> None:
+    consumer = Consumer("one", "two")
+
+    leases.act(consumer)
+
+    assert consumer.redis.renewed == ["one", "two"]
+
+
+def test_a_worker_that_could_not_give_a_message_back_connects_anew(leases: Leases, done: set[str]) -> None:
+    consumer = Consumer("one", "two")
+    done.add("two")
+
+    leases.act(consumer)  # it may be about to be given back
+    with pytest.raises(ConnectionError):
+        leases.act(consumer)
+
+    assert consumer.redis.renewed == ["one", "two"]
+
+
+def test_a_worker_that_ends_is_not_held_up(leases: Leases, done: set[str]) -> None:
+    consumer = Consumer("one")
+    consumer.blueprint.state = CLOSE
+    done.add("one")
+
+    leases.act(consumer)
+    leases.act(consumer)
+
+
+def test_a_worker_with_nothing_more_to_do_keeps_its_connection(leases: Leases, done: set[str]) -> None:
+    """kombu goes on to name what was given back until another message comes."""
+    consumer = Consumer("one", given_back="one")
+    done.add("one")
+
+    for _ in range(3):
+        leases.act(consumer)
+
+    assert consumer.redis.renewed == []
+
+
+def test_what_is_given_back_by_the_next_look_is_forgotten(leases: Leases, done: set[str]) -> None:
+    done.add("one")
+    leases.act(Consumer("one"))
+    leases.act(Consumer())
+    leases.act(Consumer("two"))
+
+    assert done == set()
+
+
+@pytest.mark.parametrize("give_back", [Discreet.acknowledge, Discreet.reject])
+def test_a_message_that_a_worker_is_done_with_is_noted(done: set[str], give_back: Callable[[Discreet], None]) -> None:
+    with kombu.Connection("memory://") as broker, Celery(set_as_current=False) as app:
+        queue = broker.SimpleQueue("received")
+        queue.put([[], {}, {}], headers={"id": "t", "task": "any"})
+        message = queue.get(block=False)
+        request = Discreet(message, app=app, task=app.tasks["celery.chord"])
+        assert done == set()
+
+        give_back(request)
+        message.ack()
+
+        assert done == {message.delivery_tag}
+        Discreet(message, app=app, task=app.tasks["celery.chord"])
+        assert done == set()

@@ -1,0 +1,50 @@
+"""A refused message leaves in the log why it was refused, and nothing of what it held."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.worker.consumer import consumer
+from kombu.exceptions import ContentDisallowed, DecodeError
+
+from promptmill.workers.runtime import refused_messages
+
+MARK = "a-prompt-that-nobody-may-see"
+DAMAGED = UnicodeDecodeError("utf-8", MARK.encode(), 0, 1, "invalid start byte")
+
+
+MESSAGE = SimpleNamespace(
+    body=MARK.encode(),
+    content_type="binary",
+    content_encoding="binary",
+    headers={"task": "nobody", "id": "x", "argsrepr": MARK},
+    delivery_info={},
+    ack=lambda: None,
+    reject_log_error=lambda *_: None,
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "told"),
+    [
+        ("on_decode_error", DecodeError(DAMAGED), "it cannot be decoded (DecodeError)"),
+        ("on_decode_error", ContentDisallowed("no YAML"), "it cannot be decoded (ContentDisallowed: no YAML)"),
+        ("on_invalid_task", DAMAGED, "it is not as a task should be (UnicodeDecodeError)"),
+        ("on_unknown_message", None, "it is no task"),
+    ],
+)
+def test_only_the_reason_is_told(
+    method: str, error: Exception | None, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused_messages.keep_secret()
+    refuse = getattr(consumer.Consumer, method)
+    taker: Any = object.__new__(consumer.Consumer)
+    taker.connection_errors = ()
+
+    with caplog.at_level(logging.WARNING):
+        arguments = (MESSAGE, error) if method == "on_decode_error" else (MARK, MESSAGE, error)
+        refuse(taker, *[one for one in arguments if one is not None])
+
+    assert [record.getMessage() for record in caplog.records] == [f"message refused: {told}"]
+    assert MARK not in caplog.text

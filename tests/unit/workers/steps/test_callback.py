@@ -1,0 +1,231 @@
+"""Who is called when a run ends, with what, and how often."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptmill.config import names
+from promptmill.config.errors import ConfigurationError, Permanent, Transient
+from promptmill.config.settings import Settings
+from promptmill.producers.contract import callbacks
+from promptmill.producers.contract.messages import Signature
+from promptmill.workers import steps
+from promptmill.workers.facts import records
+from promptmill.workers.facts.step import Step
+from promptmill.workers.fakes import FakeCaller, Script
+from promptmill.workers.ports import callbacks as callbacks_module
+from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS, CallbackSink, slices
+from support.driver import RUN, Mill
+
+NOTIFY = Signature("shop.notify", ["#growth"], {"colour": "red"}, {"queue": "shop"})
+PAGE = Signature("shop.page")
+
+
+def mill(**options: Any) -> Mill:
+    return Mill(link=[[NOTIFY]], link_error=[[PAGE]], **options)
+
+
+def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same() -> None:
+    made = mill()
+    _, *others = made.messages(["a", "b" * 20_000])
+
+    with steps.ingest.marked_open(made.bucket, RUN):
+        for message in others:
+            steps.ingest.ingest(made.bucket, message)
+        steps.ingest.abort(made.bucket, RUN, "the producer gave up", "cancelled")
+        made.clock.now += 1.0
+        made.do(Step("finish", RUN))
+
+    assert made.drive(RUN).state == "cancelled"
+    assert [call.task_id for call in made.caller.sent] == [f"{RUN}.link_error0"]
+
+
+def test_a_run_that_ends_well_calls_once_with_what_became_of_it() -> None:
+    made = mill(script=Script(missing=frozenset({1})))
+
+    made.drive(made.send(["a", "b", "c"]))
+
+    (call,) = made.caller.sent
+    assert (call.task, call.task_id, call.queue) == ("shop.notify", f"{RUN}.link0", "shop")
+    summary, channel = call.args
+    assert (channel, call.kwargs) == ("#growth", {"colour": "red"})
+    assert (summary["run"], summary["state"], summary["v"]) == (RUN, "partially_succeeded", 1)
+    assert (summary["requests"], summary["succeeded"], summary["failed"]) == (3, 2, 1)
+    assert summary["failures"] == {"MISSING_ROW": 1}
+    assert made.bucket.read(summary["report"].removeprefix(made.bucket.url + "/"))
+    json.dumps(summary, allow_nan=False)
+
+
+def test_a_run_that_ends_badly_calls_the_others_on_celerys_own_queue() -> None:
+    made = mill(script=Script(missing=frozenset({0})))
+
+    made.drive(made.send(["a"]))
+
+    (call,) = made.caller.sent
+    assert (call.task, call.task_id, call.queue) == ("shop.page", f"{RUN}.link_error0", "celery")
+    assert call.args[0]["state"] == "failed"
+
+
+def test_an_aborted_run_calls_too_and_says_why() -> None:
+    made = mill()
+    run = made.send(["a"])
+    steps.ingest.abort(made.bucket, run, "sink gs://x cannot be written", "failed")
+
+    made.drive(run)
+
+    assert [(call.task, call.args[0]["error"]) for call in made.caller.sent] == [
+        ("shop.page", "sink gs://x cannot be written")
+    ]
+
+
+def test_an_immutable_signature_gets_its_own_arguments_alone() -> None:
+    made = Mill(link=[[Signature("shop.notify", [1], immutable=True)]])
+
+    made.drive(made.send(["a"]))
+
+    assert made.caller.sent[0].args == [1]
+
+
+def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_alone() -> None:
+    made = Mill(link=[[NOTIFY], [PAGE]])
+    made.caller.refuse = {"shop.notify"}
+    run = made.send(["a"])
+    with pytest.raises(Permanent):
+        made.drive(run)
+
+    assert [call.task for call in made.caller.sent] == ["shop.page"]
+    assert made.report(run).state == "succeeded"
+    assert made.due(run) == [Step("callback", run)]
+
+    made.caller.refuse = set()
+    made.drive(run)
+    assert [call.task for call in made.caller.sent] == ["shop.page", "shop.notify"]
+    assert made.bucket.find(names.open_marker(run)) is None
+
+
+def test_a_broker_that_is_down_is_waited_for() -> None:
+    made = mill()
+    run = made.send(["a"])
+    made.caller.down = True
+    with pytest.raises(AssertionError, match="stands still"):
+        made.drive(run)
+
+    made.caller.down = False
+    made.drive(run)
+
+    assert [call.task_id for call in made.caller.sent] == [f"{RUN}.link0"]
+
+
+def test_a_crash_between_a_call_and_its_fact_repeats_it_under_the_same_id() -> None:
+    made = mill()
+    run = made.send(["a"])
+    made.drive(run)
+    made.bucket.delete(names.callback(run, "link0"))
+    made.bucket.create(names.open_marker(run), b"")
+
+    made.drive(run)
+
+    first, again = made.caller.sent
+    assert first == again
+
+
+def test_late_copies_of_the_last_steps_call_nobody() -> None:
+    made = mill()
+    run = made.send(["a"])
+    made.drive(run)
+
+    for task in ("callback", "finish", "callback"):
+        made.do(Step(task, run))
+
+    assert len(made.caller.sent) == 1
+
+
+def test_what_may_not_be_called_is_written_down_and_keeps_no_other_back() -> None:
+    made = Mill(link=[[NOTIFY], [PAGE]])
+    run = made.send(["a"])
+
+    def check(chain: list[Signature]) -> None:
+        if chain[0] == NOTIFY:
+            raise ConfigurationError("not that")
+
+    made.check_callback = check
+    made.drive(run)
+
+    assert [call.task for call in made.caller.sent] == ["shop.page"]
+    assert records.get(made.bucket, names.callback(run, "link0"), records.Called).refusal == "not that"
+
+
+def test_a_chain_takes_its_other_tasks_along_under_ids_of_their_own() -> None:
+    call = callbacks_module.call([NOTIFY, PAGE, Signature("shop.log", immutable=True)], {"run": RUN}, "r.link0")
+
+    last, second = call.options["chain"]
+    assert (second["task"], second["options"]["task_id"]) == ("shop.page", "r.link0.1")
+    assert (last["task"], last["options"]["task_id"], last["immutable"]) == ("shop.log", "r.link0.2", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "signature", "words"),
+    [
+        ({}, Signature("promptmill.submit", ["01j", 0, 1]), "Promptmill's own"),
+        ({}, Signature("shop.notify", options={"queue": "promptmill.jobs"}), "Promptmill's own"),
+        ({"callback_tasks": "billing.*"}, Signature("shop.notify"), "PROMPTMILL_CALLBACK_TASKS"),
+        ({"callback_broker_url": "redis://127.0.0.1/3"}, Signature("shop.notify"), "PROMPTMILL_CALLBACK_TASKS"),
+    ],
+)
+def test_tasks_that_runs_may_not_have_called_are_refused(settings: Any, signature: Signature, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        callbacks_module.check(Settings(**settings), [NOTIFY if settings == {} else signature, signature])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"callback_tasks": "billing.*, shop.*"},
+        {"callback_tasks": "*", "callback_broker_url": "redis://127.0.0.1/3"},
+    ],
+    ids=str,
+)
+def test_tasks_that_runs_may_have_called_are_not(settings: Any) -> None:
+    callbacks_module.check(Settings(**settings), [NOTIFY, PAGE])
+
+
+def test_all_results_are_handed_over_in_slices_with_ids_that_stay() -> None:
+    made = Mill(part_bytes=100, max_requests=2)
+    (sink,) = callbacks.sinks({"task": "shop.store", "args": ["reviews"], "options": {"queue": "shop"}})
+
+    made.drive(made.send(["a", "b", "c"], sinks=[sink]))
+
+    given = [result["key"] for call in made.caller.sent for result in call.args[0]]
+    assert sorted(given) == ["1", "2", "3"]
+    assert all(call.args[1:] == ["reviews"] and call.queue == "shop" for call in made.caller.sent)
+    ids = [call.task_id for call in made.caller.sent]
+    assert len(set(ids)) == len(ids)
+    assert f"{RUN}.results0.0000-1-00000.00000" in ids
+
+
+def test_results_wait_while_their_queue_is_full_and_a_part_is_never_half_sent_for_that() -> None:
+    caller = FakeCaller()
+    (spec,) = callbacks.sinks({"task": "shop.store"})
+    sink = CallbackSink(lambda: caller, spec, RUN, 2, lambda _: None)
+    caller.queued = {"celery": 2}
+    with pytest.raises(Transient, match="celery is full"):
+        sink.deliver("0000-1-00000", b'{"key":"1"}\n')
+    assert caller.sent == []
+
+    caller.queued = {"celery": 1}
+    sink.deliver("0000-1-00000", b'{"key":"1"}\n' * (MAX_RESULTS + 1))
+    assert [len(call.args[0]) for call in caller.sent] == [MAX_RESULTS, 1]
+
+
+@given(st.lists(st.integers(0, 3 * MAX_BYTES // 2), max_size=12))
+def test_a_slice_is_bounded_and_the_slices_are_the_whole(lengths: list[int]) -> None:
+    lines = [json.dumps({"text": "x" * length}) for length in lengths]
+
+    cut = list(slices("".join(line + "\n" for line in lines).encode()))
+
+    assert [len(one["text"]) for one_slice in cut for one in one_slice] == lengths  # type: ignore[arg-type]
+    assert all(len(one) == 1 or sum(len(json.dumps(row)) for row in one) <= MAX_BYTES for one in cut)

@@ -1,0 +1,133 @@
+"""The report of a run, and what is left when it is closed."""
+
+from pathlib import Path
+
+import pytest
+
+from faults.simulation.celery_app import shared
+from promptmill.config import names
+from promptmill.producers.contract.messages import Signature, SinkSpec
+from promptmill.workers import steps
+from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Counts, Delivered
+from promptmill.workers.facts.step import Step
+from promptmill.workers.fakes import Script
+from promptmill.workers.sinks import Sink
+from promptmill.workers.steps.finish import finish, state_of
+from support.driver import RUN, Mill
+from support.station import Station
+
+
+def no_sink(_spec: SinkSpec, _run: str) -> Sink:
+    raise AssertionError("no sink is to be opened")
+
+
+def test_the_stages_of_a_report_add_up_to_its_time() -> None:
+    mill = Mill(max_requests=2, chunk_bytes=10, max_attempts=2, script=Script(missing=frozenset({1})))
+    report = mill.drive(mill.send(["a", "b", "c", "d", "e"]))
+
+    stages = {stage: seconds for stage, seconds in report.seconds.items() if stage != "total"}
+    assert sum(stages.values()) == pytest.approx(report.seconds["total"], abs=0.001 * len(stages))
+    assert all(seconds >= 0 for seconds in stages.values())
+    assert {"ingest", "shard", "submit", "vertex", "poll", "collect", "parse", "deliver", "finish"} <= set(stages)
+    assert report.overhead_seconds >= 0
+
+
+def test_a_report_counts_tokens_of_every_answer_that_was_paid_for() -> None:
+    mill = Mill(script=Script(duplicated=frozenset({0})), part_bytes=100)
+
+    report = mill.drive(mill.send(["a", "b"]))
+
+    tokens = [result.usage["totalTokenCount"] for result in mill.results(RUN)]
+    assert report.tokens["totalTokenCount"] >= sum(tokens)
+
+
+def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> None:
+    mill = Mill()
+    report = mill.drive(mill.send(["a"]))
+    mill.bucket.create(f"open/{RUN}", b"")
+
+    assert finish(mill.bucket, no_sink, RUN, []) == report
+    assert mill.bucket.find(f"open/{RUN}") is None
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(late: int, tmp_path: Path) -> None:
+    mill = Mill(max_requests=1)
+    sinks = [SinkSpec("file", str(tmp_path / name)) for name in ("one", "two")]
+    run = mill.send(["a", "b"], sinks=sinks)
+    while (due := mill.due(run))[0].task != "finish":
+        for step in due:
+            mill.do(step)
+    place = names.delivered(run, late, attempt=1, sink=1, part=0)
+    at = records.get(mill.bucket, place, Delivered).at
+    mill.bucket.write(place, records.encode(Delivered(at + 100.0)))
+
+    report = mill.drive(run)
+
+    assert report.seconds["deliver"] == pytest.approx(100.0, abs=5.0)
+
+
+def test_a_run_that_was_given_up_is_reported_with_the_reason() -> None:
+    mill = Mill()
+    (message, *_) = mill.messages(["a", "b"])
+    steps.ingest.ingest(mill.bucket, message)
+    steps.ingest.abort(mill.bucket, RUN, "the producer gave up", "cancelled")
+
+    report = mill.drive(RUN)
+
+    assert (report.state, report.error, report.requests, report.jobs) == ("cancelled", "the producer gave up", 0, 0)
+
+
+STATES = [
+    (Counts(succeeded=2), {"JOB_STATE_SUCCEEDED"}, "succeeded"),
+    (Counts(succeeded=1, failed=1), {"JOB_STATE_SUCCEEDED"}, "partially_succeeded"),
+    (Counts(failed=2), {"JOB_STATE_SUCCEEDED"}, "failed"),
+    (Counts(failed=2), {"JOB_STATE_EXPIRED"}, "expired"),
+    (Counts(failed=2), {"JOB_STATE_CANCELLED"}, "cancelled"),
+    (Counts(failed=2), {"JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}, "failed"),
+    (Counts(succeeded=1, failed=1), {"JOB_STATE_EXPIRED"}, "partially_succeeded"),
+]
+
+
+@pytest.mark.parametrize(("counts", "jobs", "state"), STATES)
+def test_the_state_of_a_run_follows_from_its_counts_and_jobs(counts: Counts, jobs: set[str], state: str) -> None:
+    assert state_of(counts, jobs) == state
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 1000])
+def test_a_bitmap_comes_out_as_it_was_packed(size: int) -> None:
+    rows = int("1" + "01" * size, 2) if size else 0
+
+    assert records.unpack(records.pack(rows)) == rows
+
+
+def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sent() -> None:
+    mill = Mill(link=[[Signature("shop.tasks.done")]])
+    messages = mill.messages(["a"])
+    mill.send(["a"])
+    while mill.bucket.find(f"runs/{RUN}/report.json") is None:
+        for step in mill.due(RUN):
+            mill.do(step)
+
+    for message in messages:
+        steps.ingest.ingest(mill.bucket, message)
+
+    assert [step.task for step in mill.due(RUN)] == ["callback"]
+    assert mill.bucket.find(f"open/{RUN}") is not None
+
+
+@pytest.mark.usefixtures("celerys_log")
+def test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing() -> None:
+    mill = Mill(max_attempts=2, script=Script(missing=frozenset({1}), seed=None))
+    run = mill.send(["a", "b"])
+    while (due := mill.due(run)) != [Step("shard", run, (0, 2))]:
+        for step in due:
+            mill.do(step)
+    station, tasks = Station(mill), shared()
+    tasks.bind(lambda: station.services, station.send_task, lambda _: 0)
+
+    assert tasks.run("promptmill.finish", [run], f"{run}.finish", 0) is None
+
+    assert mill.bucket.find(f"runs/{run}/report.json") is None
+    assert mill.drive(run).requests == 2

@@ -1,0 +1,167 @@
+"""What becomes of one line of output, however strange."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promptmill.producers.contract.results import Error, Result
+from promptmill.workers.facts.records import Parsed, unpack
+from promptmill.workers.steps.parse import PartReader
+
+ROWS = 10
+ALL = (1 << ROWS) - 1
+
+
+def read(*data: bytes, wanted: int = ALL) -> tuple[list[Result], Parsed]:
+    reader = PartReader("rtag", 1, ROWS, 1, wanted)
+    results = [msgspec.json.decode(line, type=Result) for line in reader.results(iter(enumerate(data)))]
+    return results, reader.parsed()
+
+
+def line(row: int = 1, *, parts: Any = None, finish: str | None = "STOP", **fields: Any) -> dict[str, Any]:
+    content = {"role": "model", "parts": [{"text": "hola"}] if parts is None else parts}
+    response = {"candidates": [{"content": content, "finishReason": finish}], "usageMetadata": {"totalTokenCount": 3}}
+    return {"key": f"rtag-{row}-k{row}", "status": "", "response": response, "request": {}} | fields
+
+
+def one(value: dict[str, Any]) -> Result:
+    (result,), _ = read(json.dumps(value).encode())
+    return result
+
+
+def test_an_answer_becomes_a_result() -> None:
+    value = line(3, metadata='{"shop":7}', extra={"ignored": 1})
+    value["response"]["modelVersion"] = "gemini-x"
+
+    assert one(value) == Result(
+        key="k3", row=3, state="succeeded", text="hola", finish_reason="STOP", usage={"totalTokenCount": 3},
+        model_version="gemini-x", metadata={"shop": 7},
+    )  # fmt: skip
+
+
+def test_thoughts_are_no_part_of_the_text() -> None:
+    assert one(line(parts=[{"text": "hmm", "thought": True}, {"text": "a"}, {"text": "b"}])).text == "ab"
+
+
+def test_an_answer_with_more_than_text_keeps_googles_shape() -> None:
+    call = {"functionCall": {"name": "f", "args": {"x": 1}}}
+
+    result = one(line(parts=[call]))
+
+    assert result.succeeded
+    assert result.content == {"role": "model", "parts": [call]}
+
+
+def test_a_field_that_was_padded_with_null_is_no_content() -> None:
+    result = one(line(parts=[{"text": "a", "functionCall": None, "inlineData": None}]))
+
+    assert (result.text, result.content) == ("a", None)
+
+
+FAILURES: list[tuple[dict[str, Any], Error]] = [
+    (line(status='Bad Request: {"error": {"code": 400, "message": "no", "status": "INVALID_ARGUMENT"}}', response={}),
+     Error("INVALID_ARGUMENT", "no")),
+    (line(status="Internal error"), Error("UNKNOWN", "Internal error")),
+    (line(response={}), Error("EMPTY_RESPONSE", "the answer has no candidates")),
+    (line(response=None), Error("EMPTY_RESPONSE", "the answer has no candidates")),
+    (line(response={"candidates": []}), Error("EMPTY_RESPONSE", "the answer has no candidates")),
+    (line(parts=[]), Error("EMPTY_RESPONSE", "the answer has no text")),
+    (line(response={"promptFeedback": {"blockReason": "BLOCKLIST"}}), Error("BLOCKLIST")),
+    (line(finish="SAFETY"), Error("SAFETY")),
+    (line(finish="BRAND_NEW"), Error("OTHER", "Vertex said BRAND_NEW")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "error"), FAILURES)
+def test_a_row_without_a_whole_answer_fails_and_says_why(value: dict[str, Any], error: Error) -> None:
+    result = one(value)
+
+    assert (result.state, result.error) == ("failed", error)
+
+
+def test_text_that_was_cut_off_is_kept_with_its_failure() -> None:
+    result = one(line(finish="MAX_TOKENS"))
+
+    assert (result.state, result.text, result.error) == ("failed", "hola", Error("MAX_TOKENS"))
+
+
+def test_a_finish_reason_that_is_not_told_is_no_failure() -> None:
+    assert one(line(finish=None)).succeeded
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps(line(parts=[{"text": "\ud800 half"}])).encode(),
+        json.dumps(line()).encode().replace(b"hola", b"\xff\xfe"),
+        json.dumps(line(avgLogprobs=float("nan"))).encode(),
+        json.dumps(line()).encode().replace(b'"totalTokenCount": 3', b'"totalTokenCount": Infinity'),
+    ],
+    ids=["half a surrogate pair", "bad UTF-8", "NaN", "Infinity"],
+)
+def test_paid_text_is_not_thrown_away_for_a_flaw(data: bytes) -> None:
+    (result,), parsed = read(data)
+
+    assert result.succeeded
+    assert result.text
+    assert parsed.counts.unreadable == 0
+
+
+@pytest.mark.parametrize("flaw", [b"\xff", b"\\ud800"])
+def test_more_than_text_survives_a_flaw_too(flaw: bytes) -> None:
+    data = json.dumps(line(parts=[{"functionCall": {"name": "FLAW"}}])).encode().replace(b"FLAW", flaw)
+
+    (result,), _ = read(data)
+
+    assert result.content == {"role": "model", "parts": [{"functionCall": {"name": "\ufffd"}}]}
+
+
+UNREADABLE = [b"{", b"[]", b"null", b"1", b'"x"', b"\xff", b"{}x", b'{"key": 1}', b"[" * 100_000, b'{"a":' * 100_000,
+              b'{"key":"rtag-1-k","status":{}}', json.dumps(line()).encode()[:-5]]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", UNREADABLE, ids=[str(data[:12]) for data in UNREADABLE])
+def test_what_cannot_be_read_is_counted_with_its_place(data: bytes) -> None:
+    results, parsed = read(json.dumps(line(2)).encode(), data)
+
+    assert [result.row for result in results] == [2]
+    assert (parsed.counts.unreadable, parsed.unreadable_at) == (1, [1])
+
+
+@pytest.mark.parametrize("key", ["rtag-0-k", "rtag-11-k", "rother-1-k", "1", "", "rtag-1-", "rtag--1-k", "rtag-1e0-k"])
+def test_a_key_that_is_not_of_this_part_of_the_run_is_unknown(key: str) -> None:
+    results, parsed = read(json.dumps(line() | {"key": key}).encode())
+
+    assert (results, parsed.counts.unknown) == ([], 1)
+
+
+def test_a_row_of_an_earlier_attempt_is_unknown_to_a_later_one() -> None:
+    results, parsed = read(json.dumps(line(1)).encode(), json.dumps(line(2)).encode(), wanted=0b10)
+
+    assert ([result.row for result in results], parsed.counts.unknown) == ([2], 1)
+
+
+OUTCOMES = st.lists(st.tuples(st.integers(1, ROWS), st.sampled_from(["good", "bad", "passing", "noise"])), max_size=40)
+BAD = {"bad": {"finish": "SAFETY"}, "passing": {"status": 'x: {"error": {"code": 503}}'}, "good": {}}
+
+
+@settings(max_examples=200)
+@given(OUTCOMES)
+def test_every_line_is_counted_as_exactly_one_thing(outcomes: list[tuple[int, str]]) -> None:
+    data = [b"{" if kind == "noise" else json.dumps(line(row, **BAD[kind])).encode() for row, kind in outcomes]
+
+    results, parsed = read(*data)
+
+    counts = parsed.counts
+    assert counts.succeeded + counts.failed + counts.duplicates + counts.unreadable + counts.unknown == len(data)
+    assert unpack(parsed.succeeded).bit_count() == counts.succeeded == sum(result.succeeded for result in results)
+    assert unpack(parsed.failed).bit_count() == counts.failed == sum(not result.succeeded for result in results)
+    good = {row for row, kind in outcomes if kind == "good"}
+    assert {result.row for result in results if result.succeeded} == good
+    assert unpack(parsed.passing) & ~unpack(parsed.failed) == 0
+    assert counts.tokens.get("totalTokenCount", 0) == 3 * len(results)
+    assert sum(counts.failures.values()) == counts.failed

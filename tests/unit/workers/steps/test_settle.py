@@ -1,0 +1,192 @@
+"""Every row of a shard ends in exactly one state, whatever its job's output looks like."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promptmill.config import names
+from promptmill.producers.contract.results import Error
+from promptmill.producers.requests.encode import wire_key
+from promptmill.workers.facts.records import Counts
+from promptmill.workers.facts.step import Step
+from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
+from promptmill.workers.output.merge_parts import PartRows, resolve
+from support.driver import RUN, Mill
+
+BITS = st.integers(0, 0xFF)
+PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), BITS, BITS, BITS), max_size=5)
+
+
+@given(PARTS, st.booleans())
+def test_every_answered_row_is_kept_in_exactly_one_place_or_tried_again(parts: list[PartRows], last: bool) -> None:
+    made = resolve(parts, last)
+
+    for row in range(8):
+        bit = 1 << row
+        succeeded = sum(
+            bool(part.succeeded & ~drop.succeeded & bit) for part, drop in zip(parts, made.drops, strict=True)
+        )
+        failed = sum(bool(part.failed & ~drop.failed & bit) for part, drop in zip(parts, made.drops, strict=True))
+        any_success = any(part.succeeded & bit for part in parts)
+        any_answer = any_success or any(part.failed & bit for part in parts)
+        assert succeeded == any_success
+        assert succeeded + failed + bool(made.again & bit) == any_answer
+        assert bool(made.answered & bit) == bool(succeeded + failed)
+    if last:
+        assert made.again == 0
+
+
+@given(PARTS)
+def test_only_rows_all_of_whose_failures_may_pass_are_tried_again(parts: list[PartRows]) -> None:
+    again = resolve(parts, last=False).again
+
+    for row in range(8):
+        bit = 1 << row
+        outcomes = [part for part in parts if (part.succeeded | part.failed) & bit]
+        passing = [part for part in outcomes if not part.succeeded & bit and part.passing & bit]
+        assert bool(again & bit) == bool(outcomes and len(passing) == len(outcomes))
+
+
+def states(script: Script, prompts: list[str], **limits: int) -> tuple[Mill, list[str]]:
+    mill = Mill(script=script, **limits)  # type: ignore[arg-type]
+    run = mill.send(prompts)
+    mill.drive(run)
+    return mill, [result.error.reason if result.error else result.text for result in mill.results(run)]
+
+
+@pytest.mark.parametrize("part_bytes", [50, 400, 1 << 20])
+def test_the_first_success_counts_whatever_else_was_said_of_the_row(part_bytes: int) -> None:
+    lines = [line(1, "SAFETY"), line(1, "STOP"), line(2, "SAFETY"), line(2, "MAX_TOKENS")]
+
+    mill, found = states(
+        Script(missing=frozenset({0, 1}), strange=tuple(lines), seed=None), ["a", "b"], part_bytes=part_bytes
+    )
+
+    assert found == ["late", "SAFETY"]
+    assert mill.report(RUN).duplicates == 2
+
+
+def line(row: int, finish: str) -> bytes:
+    """A line of output for a row, which says "late"."""
+    candidate = {"content": {"parts": [{"text": "late"}]}, "finishReason": finish}
+    key = wire_key(names.tag(RUN), row, str(row))
+    return msgspec.json.encode({"key": key, "status": "", "request": {}, "response": {"candidates": [candidate]}})
+
+
+def test_rows_without_keys_are_joined_by_what_was_asked_even_when_it_was_asked_twice() -> None:
+    script = Script(unkeyed=frozenset(range(4)))
+
+    _, found = states(script, ["same", "other", "same", "third"])
+
+    assert found == ["You said: same", "You said: other", "You said: same", "You said: third"]
+
+
+def test_an_answer_without_a_key_to_what_nobody_asked_is_unknown() -> None:
+    strange = b'{"status":"","request":{"contents":[{"parts":[{"text":"?"}]}]},"response":{}}'
+
+    mill, found = states(Script(strange=(strange, b'{"status":"","response":{}}')), ["a"])
+
+    assert found == ["You said: a"]
+    assert mill.report(RUN).unknown == 2
+
+
+def test_a_row_that_is_not_in_the_output_is_missing() -> None:
+    mill, found = states(Script(missing=frozenset({1})), ["a", "b", "c"])
+
+    assert found == ["You said: a", "MISSING_ROW", "You said: c"]
+    assert mill.report(RUN).failures == {"MISSING_ROW": 1}
+
+
+class Cancelled(MemoryBucket):
+    """A bucket in which, right before one write, the run is cancelled and a twin of the step does all of it."""
+
+    twin: Callable[[], object] | None = None
+
+    def write(self, name: str, data: bytes) -> None:
+        if "/results/" in name and self.twin:
+            twin, self.twin = self.twin, None
+            self.create(names.cancelled(RUN), b'{"at":0}')
+            twin()
+        super().write(name, data)
+
+
+def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_first_of_them_wrote() -> None:
+    mill = Mill(script=Script(missing=frozenset({1})), max_attempts=2)
+    mill.bucket = bucket = Cancelled(clock=mill.clock)
+    mill.jobs = FakeJobs(bucket, script=mill.script, clock=mill.clock)
+    run = mill.send(["a", "b", {"key": "refused", "request": {}}])
+    while (due := mill.due(run)) != [Step("settle", run, (0, 1))]:
+        for step in due:
+            mill.do(step)
+
+    bucket.twin = lambda: mill.do(due[0])
+    report = mill.drive(run)
+
+    assert [result.error and result.error.reason for result in mill.results(run)] == [
+        None, "MISSING_ROW", "INVALID_REQUEST",
+    ]  # fmt: skip
+    assert (report.unaccounted, report.jobs) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "reason"),
+    [
+        ("JOB_STATE_FAILED", 3, "JOB_FAILED"),
+        ("JOB_STATE_FAILED", 13, "JOB_INTERRUPTED"),
+        ("JOB_STATE_EXPIRED", 0, "JOB_EXPIRED"),
+        ("JOB_STATE_CANCELLED", 0, "JOB_CANCELLED"),
+        ("JOB_STATE_PARTIALLY_SUCCEEDED", 0, "MISSING_ROW"),
+    ],
+)
+def test_a_row_that_a_job_did_not_come_to_says_how_the_job_ended(state: str, code: int, reason: str) -> None:
+    script = Script(state=state, error_code=code, error_message="why", missing=frozenset({0, 1}))
+
+    mill, found = states(script, ["a", "b"])
+
+    assert found == [reason, reason]
+    error = mill.results(RUN)[0].error
+    assert error == Error(reason, "the job's output has no row for this request" if reason == "MISSING_ROW" else "why")
+
+
+@settings(max_examples=60)
+@given(
+    missing=st.frozensets(st.integers(0, 11)), duplicated=st.frozensets(st.integers(0, 11)),
+    statuses=st.dictionaries(st.integers(0, 11), st.sampled_from(["Quota: {}", "x"])), files=st.integers(1, 4),
+    seed=st.integers(0, 99), part_bytes=st.sampled_from([60, 300, 3000]), strange=st.integers(0, 3),
+)  # fmt: skip
+def test_lines_and_rows_are_counted_to_the_last_one(
+    missing: frozenset[int], duplicated: frozenset[int], statuses: dict[int, str], files: int, seed: int,
+    part_bytes: int, strange: int,
+) -> None:  # fmt: skip
+    script = Script(missing=missing, duplicated=duplicated, statuses=statuses, files=files, seed=seed,
+                    strange=(b'{"key":"x-1-1"}', b"{", b"\xff")[:strange])  # fmt: skip
+
+    mill, found = states(script, [f"text {n}" for n in range(12)], part_bytes=part_bytes)
+
+    expected = [
+        "MISSING_ROW" if n in missing else "UNKNOWN" if n in statuses else f"You said: text {n}" for n in range(12)
+    ]
+    assert found == expected
+    report = mill.report(RUN)
+    assert report.failures == Counter(reason for reason in expected if reason.isupper())
+    assert report.duplicates == len(duplicated - missing)
+    assert (report.unknown, report.unreadable) == (min(strange, 1), max(strange - 1, 0))
+    assert report.unaccounted == 0
+
+
+COUNTS = st.builds(
+    Counts, succeeded=st.integers(0, 9), failed=st.integers(0, 9), duplicates=st.integers(0, 9),
+    failures=st.dictionaries(st.sampled_from("ab"), st.integers(1, 9)), tokens=st.dictionaries(st.just("t"), st.integers(0)),
+)  # fmt: skip
+
+
+@given(COUNTS, COUNTS, COUNTS)
+def test_counts_add_up_in_any_order(a: Counts, b: Counts, c: Counts) -> None:
+    assert a + b == b + a
+    assert (a + b) + c == a + (b + c)
+    assert a + Counts() == a + Counts()
+    assert (a + b).failures.get("a", 0) == a.failures.get("a", 0) + b.failures.get("a", 0)

@@ -1,0 +1,101 @@
+"""What only a message holds, a chunk or somebody's wish, is not lost when its step fails in a way that nobody foresaw."""
+
+from typing import Any
+
+import pytest
+
+from faults.simulation.celery_app import Tasks
+from promptmill.config.errors import ConfigurationError, Permanent
+from promptmill.producers.contract.messages import encode
+from promptmill.workers.facts import dead_letters
+from promptmill.workers.fakes import MemoryBucket
+from support.driver import RUN, Mill
+from support.station import Station
+
+pytestmark = pytest.mark.usefixtures("celerys_log")
+
+
+class Failing(MemoryBucket):
+    """A bucket that fails as told, until it is mended; dead letters it takes."""
+
+    error: Exception | None = None
+
+    def create(self, name: str, data: bytes) -> bool:
+        if self.error and not name.startswith("dead/"):
+            raise self.error
+        return super().create(name, data)
+
+
+class World:
+    """The real tasks, on a mill in memory; what they send is kept."""
+
+    def __init__(self, error: Exception) -> None:
+        self.mill = Mill()
+        self.bucket = self.mill.bucket = Failing(clock=self.mill.clock)
+        self.bucket.error = error
+        self.sent: list[tuple[str, Any, float]] = []
+        self._tasks = Tasks()
+        station = Station(self.mill)
+        self._tasks.bind(lambda: station.services, self._send, lambda _: 0)
+
+    def _send(self, name: str, args: Any = None, *_: Any, countdown: float = 0, **__: Any) -> None:
+        self.sent.append((name.removeprefix("promptmill."), args, countdown))
+
+    def run(self, task: str, *args: Any) -> BaseException | None:
+        self.sent.clear()
+        return self._tasks.run(f"promptmill.{task}", list(args), f"{RUN}.c000000.{task}", 0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a prompt"), ConfigurationError("PROMPTMILL_BUCKET is not set")])
+def test_a_chunk_whose_step_fails_comes_back_until_it_is_kept(error: Exception) -> None:
+    world = World(error)
+    (message,) = world.mill.messages(["a", "b"])
+    body = encode(message)
+
+    for _ in range(dead_letters.MOST_FAILURES - 1):
+        assert world.run("ingest", body) is None
+        assert [(name, bytes(args[0]), wait) for name, args, wait in world.sent] == [("ingest", body, 60.0)]
+    world.bucket.error = None
+    world.run("ingest", body)
+
+    assert [name for name, *_ in world.sent] == ["plan"]
+
+
+def test_a_chunk_whose_step_always_fails_is_a_dead_letter_with_all_it_holds() -> None:
+    world = World(RuntimeError("a prompt"))
+    (message,) = world.mill.messages(["a", "b"])
+    body = encode(message)
+
+    for _ in range(dead_letters.MOST_FAILURES):
+        world.run("ingest", body)
+
+    assert world.sent == []
+    (letter,) = dead_letters.letters(world.bucket)
+    assert (dead_letters.arguments(letter), letter.task, letter.reason) == ([body], "promptmill.ingest", "RuntimeError")
+
+
+@pytest.mark.parametrize(("task", "args"), [("abort", (RUN, "the producer gave up")), ("cancel", (RUN,))])
+def test_a_wish_whose_step_fails_comes_back(task: str, args: tuple[str, ...]) -> None:
+    world = World(RuntimeError("?"))
+
+    assert world.run(task, *args) is None
+
+    assert [(name, list(sent), wait) for name, sent, wait in world.sent] == [(task, list(args), 60.0)]
+
+
+def test_a_chunk_that_is_refused_for_good_does_not_come_back() -> None:
+    world = World(Permanent("other content"))
+    (message,) = world.mill.messages(["a"])
+
+    assert isinstance(world.run("ingest", encode(message)), Permanent)
+    assert isinstance(world.run("ingest", b"no message"), Exception)
+    assert world.sent == []
+
+
+def test_a_folder_made_by_hand_among_the_dead_letters_is_none() -> None:
+    bucket = MemoryBucket()
+    bucket.create("dead/", b"")
+    dead_letters.park(bucket, "01j.plan", "promptmill.plan", ["01j"], "why")
+
+    assert [letter.step for letter in dead_letters.letters(bucket)] == ["01j.plan"]
+    assert dead_letters.steps(bucket) == {"01j.plan"}

@@ -1,0 +1,1 @@
+"""Which rows an attempt sends, and how a request differs from the one before it."""

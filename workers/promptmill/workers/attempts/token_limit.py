@@ -1,0 +1,68 @@
+"""Answers that were cut off by MAX_TOKENS: whether more tokens may mend one, and the request that asks for them."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from promptmill.producers.contract.results import Result
+
+
+class Budget(NamedTuple):
+    """The rows of an attempt (a bitmap) that may answer with so many ``tokens``, as they were cut off in an earlier one."""
+
+    rows: int = 0
+    tokens: int = 0
+
+    def apply(self, line: bytes, place: int) -> bytes:
+        """Return the wire line of the row at ``place`` in its shard as this attempt asks it."""
+        return raised(line, self.tokens) if self.rows >> place & 1 else line
+
+
+def may_mend(result: Result, line: bytes, tokens: int) -> bool:
+    """Whether a result was cut off with less than ``tokens``, by its line of output.
+
+    What the echoed request names as its limit counts, or where it names none, what was used.
+    """
+    if result.error is None or result.error.reason != "MAX_TOKENS":
+        return False
+    used = [result.usage.get(kind) for kind in ("candidatesTokenCount", "thoughtsTokenCount")]
+    return (_named(line) or sum(count for count in used if isinstance(count, int))) < tokens
+
+
+def raised(line: bytes, tokens: int) -> bytes:
+    """Return a wire line whose request may answer with ``tokens``; every other byte of it stays as it is."""
+    wire = _fields(line)
+    request = _fields(wire["request"])
+    where = "generation_config" if "generation_config" in request else "generationConfig"
+    config = _fields(request.get(where, b"{}"))
+    config["max_output_tokens" if "max_output_tokens" in config else "maxOutputTokens"] = msgspec.Raw(b"%d" % tokens)
+    request[where] = msgspec.Raw(_encode(config))
+    return _encode(wire | {"request": request})
+
+
+class _Config(msgspec.Struct):
+    maxOutputTokens: int | None = None  # noqa: N815
+    max_output_tokens: int | None = None
+
+
+class _Request(msgspec.Struct):
+    generationConfig: _Config | None = None  # noqa: N815
+    generation_config: _Config | None = None
+
+
+class _Line(msgspec.Struct):
+    request: _Request | None = None
+
+
+_decode_line = msgspec.json.Decoder(_Line, strict=False).decode
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def _named(line: bytes) -> int:
+    try:
+        request = _decode_line(line).request or _Request()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    config = request.generationConfig or request.generation_config or _Config()
+    return config.maxOutputTokens or config.max_output_tokens or 0

@@ -1,0 +1,1 @@
+"""What the command line needs of the bucket. Producers reach it through entry points."""

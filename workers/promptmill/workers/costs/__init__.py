@@ -1,0 +1,1 @@
+"""Counts used tokens and turns them into money."""

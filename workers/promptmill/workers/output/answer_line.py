@@ -1,0 +1,132 @@
+"""Makes a result of one line of a job's output, however strange the line is."""
+
+import json
+import re
+
+import msgspec
+
+from promptmill.producers.contract.results import Error, Result
+from promptmill.producers.requests.encode import WireKey
+from promptmill.workers.output import failure_reasons
+
+_ABSENT = msgspec.Raw()
+
+
+class _Part(msgspec.Struct):
+    text: str | None = None
+    thought: bool | None = None
+    functionCall: msgspec.Raw = _ABSENT  # noqa: N815
+    inlineData: msgspec.Raw = _ABSENT  # noqa: N815
+    fileData: msgspec.Raw = _ABSENT  # noqa: N815
+    executableCode: msgspec.Raw = _ABSENT  # noqa: N815
+    codeExecutionResult: msgspec.Raw = _ABSENT  # noqa: N815
+
+    @property
+    def more_than_text(self) -> bool:
+        special = (self.functionCall, self.inlineData, self.fileData, self.executableCode, self.codeExecutionResult)
+        return any(value not in (b"", b"null") for value in map(bytes, special))
+
+
+class _Content(msgspec.Struct):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct):
+    content: _Content | None = None
+    finishReason: str | None = None  # noqa: N815
+
+
+class _PromptFeedback(msgspec.Struct):
+    blockReason: str | None = None  # noqa: N815
+
+
+class _Response(msgspec.Struct):
+    candidates: list[_Candidate] | None = None
+    promptFeedback: _PromptFeedback | None = None  # noqa: N815
+    modelVersion: str | None = None  # noqa: N815
+    usageMetadata: dict[str, object] | None = None  # noqa: N815
+
+
+class Line(msgspec.Struct):
+    """A line of output, as far as it is looked at."""
+
+    key: str | None = None
+    metadata: str | None = None
+    status: str | None = None
+    response: _Response | None = None
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_decode_line = msgspec.json.Decoder(Line).decode
+
+
+def read(data: bytes) -> Line | None:
+    """Read a line; one that only needs mending gets a second chance, as it was paid for."""
+    try:
+        return _decode_line(data)
+    except _UNREADABLE:
+        pass
+    try:
+        return _decode_line(_mend(data))
+    except (*_UNREADABLE, ValueError):
+        return None
+
+
+def result_of(line: Line, data: bytes, key: WireKey, attempt: int) -> Result:
+    """Return the result that a line of output tells."""
+    response = line.response or _Response()
+    candidate = response.candidates[0] if response.candidates else None
+    parts = (candidate.content and candidate.content.parts if candidate else None) or []
+    text = "".join(part.text for part in parts if part.text and not part.thought)
+    special = any(part.text is None and part.more_than_text for part in parts)
+    error = _error(line, response, candidate, bool(text) or special)
+    return Result(
+        key=key.key,
+        row=key.row,
+        state="failed" if error else "succeeded",
+        text=text,
+        finish_reason=(candidate and candidate.finishReason) or "",
+        usage=response.usageMetadata or {},
+        attempt=attempt,
+        model_version=response.modelVersion or "",
+        metadata=_metadata(line.metadata),
+        content=_content(data) if special else None,
+        error=error,
+    )
+
+
+def _error(line: Line, response: _Response, candidate: _Candidate | None, answered: bool) -> Error | None:
+    if line.status:
+        return failure_reasons.of_status(line.status)
+    if candidate is None:
+        blocked = response.promptFeedback and response.promptFeedback.blockReason
+        return (
+            failure_reasons.of_finish(blocked) if blocked else Error("EMPTY_RESPONSE", "the answer has no candidates")
+        )
+    if candidate.finishReason not in (None, "", "STOP", "FINISH_REASON_UNSPECIFIED"):
+        return failure_reasons.of_finish(candidate.finishReason or "")
+    return None if answered else Error("EMPTY_RESPONSE", "the answer has no text")
+
+
+def _metadata(text: str | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except _UNREADABLE:
+        return {"metadata": text}
+
+
+def _content(data: bytes) -> dict[str, object]:
+    try:
+        line = msgspec.json.decode(data)
+    except _UNREADABLE:
+        line = msgspec.json.decode(_mend(data))
+    content: dict[str, object] = line["response"]["candidates"][0]["content"]
+    return content
+
+
+def _mend(data: bytes) -> bytes:
+    """Replace what JSON should not hold: half a surrogate pair, bad UTF-8, NaN. Raises ValueError, RecursionError."""
+    lenient = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
+    return re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)).encode()

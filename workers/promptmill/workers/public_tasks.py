@@ -1,0 +1,190 @@
+"""The way in for Celery apps that do not import Promptmill: a task whose name and payload are public.
+
+``docs/celery.md`` has the payload for those who send it. It has a version, and within one nothing is taken away.
+"""
+
+import hashlib
+from functools import cached_property
+from typing import Any, BinaryIO
+
+import msgspec
+import structlog
+from celery import shared_task
+
+from promptmill.config import names
+from promptmill.config.errors import (
+    ConfigurationError,
+    EmptyRun,
+    IdempotencyConflict,
+    MessageRefused,
+    NewerVersion,
+    PromptmillError,
+    Transient,
+)
+from promptmill.producers import Promptmill
+from promptmill.producers.client import ROW_OPTIONS
+from promptmill.producers.contract import callbacks
+from promptmill.producers.contract.ids import run_id
+from promptmill.producers.contract.messages import Manifest, SinkSpec
+from promptmill.workers import steps
+from promptmill.workers.cli_support.open_object import open_allowed
+from promptmill.workers.facts import records
+from promptmill.workers.facts.step import Step
+from promptmill.workers.services import Services
+from promptmill.workers.supervision.chunk_store import Keeper
+from promptmill.workers.task import Stage
+
+VERSION = 1
+_log = structlog.get_logger(__name__)
+
+
+class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The payload of ``promptmill.submit_prompts``: what ``Promptmill.submit`` takes, or ``submit_rows``, in JSON.
+
+    There are either prompts, or a ``source`` of rows in a bucket and a template. A field that is not known is refused: an
+    option that was passed over could cost money.
+    """
+
+    v: int
+    idempotency_key: str
+    prompts: list[Any] | None = None
+    source: str = ""
+    template: str = ""
+    key: str | None = None
+    metadata: list[str] = []
+    media: list[str | dict[str, str]] = []
+    system_instruction: str | dict[str, Any] | None = None
+    generation_config: dict[str, Any] | None = None
+    strict: bool = False
+    model: str | None = None
+    name: str = ""
+    labels: dict[str, str] = {}
+    sinks: list[SinkSpec] = []
+    max_attempts: int = 3
+    retry_max_tokens: int = 0
+    deadline: str | float | None = None
+    max_cost_usd: float | None = None
+    repeat_identical: bool = False
+    skip_done: bool = False
+    link: Any = None
+    link_error: Any = None
+    link_results: Any = None
+
+
+class Public(Stage):
+    """A task that others send: its id is theirs, and is the idempotency key of what names none."""
+
+    abstract = True
+    is_carrier = True
+    throws = (PromptmillError,)
+
+    @property
+    def step_id(self) -> str:
+        """An id that is fit for notes and dead letters, whatever the sender's is."""
+        return "submit-" + hashlib.sha256(str(self.request.id).encode()).hexdigest()[:32]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run with the payload as one; the key is in it from now on, so that a dead letter keeps it."""
+        payload = dict(args[0]) if len(args) == 1 and isinstance(args[0], dict) else {}
+        return super().__call__({"idempotency_key": str(self.request.id), **payload, **kwargs})
+
+
+@shared_task(bind=True, base=Public, name="promptmill.submit_prompts")
+def submit_prompts(self: Stage, payload: dict[str, Any]) -> None:
+    """Store a whole run, as its producer would send it, and go on with it."""
+    submission = decode(payload)
+    run = run_id(submission.idempotency_key)
+    try:
+        whole = submit(self.services, submission)
+    except Transient:
+        raise
+    except PromptmillError as refusal:
+        if not _abort(self.services, submission, run, refusal):
+            raise MessageRefused(str(refusal)) from None
+        _log.warning("a run that cannot be sent", run=run, error=str(refusal)[:500])
+        self.send([Step("finish", run)])
+        return
+    if whole:
+        self.send([Step("plan", run)])
+
+
+def decode(payload: dict[str, Any]) -> Submission:
+    """Decode a payload; raises NewerVersion, MessageRefused, whose texts hold nothing of the prompts."""
+    version = payload.get("v")
+    if isinstance(version, int) and version > VERSION:
+        raise NewerVersion(f"a submission of a version newer than {VERSION}")
+    try:
+        submission = msgspec.convert(payload, Submission)
+    except msgspec.ValidationError as error:
+        raise MessageRefused(f"not a submission of version {VERSION}: {str(error)[:200]}") from None
+    if (submission.prompts is None) != bool(submission.source and submission.template):
+        raise MessageRefused(
+            f"not a submission of version {VERSION}: it has either prompts, or a source and a template"
+        )
+    if submission.source and not submission.source.startswith("gs://"):  # never a file of the worker's own
+        raise MessageRefused(f"not a submission of version {VERSION}: a source is a gs:// URL")
+    return submission
+
+
+def submit(services: Services, submission: Submission) -> bool:
+    """Store all chunks of a run, those that are there already aside; returns whether this made it whole."""
+    mill = _WorkersMill(services)
+    options = msgspec.structs.asdict(submission)
+    del options["v"]
+    prompts, source = options.pop("prompts"), options.pop("source")
+    of_rows = {name: options.pop(name) for name in ROW_OPTIONS}
+    mill.submit(prompts if prompts is not None else mill.prompts(source, **of_rows), **options)
+    return mill.keeper.whole
+
+
+class _WorkersMill(Promptmill):
+    """A producer in a worker: it stores chunks by itself, and sends no message that could fill the queue it is fed from."""
+
+    def __init__(self, services: Services) -> None:
+        self.settings, self.index = services.settings, services.index
+        self.keeper = Keeper(services)
+        self._services = services
+
+    @cached_property
+    def _sender(self) -> Any:
+        return self.keeper
+
+    def _open_object(self, url: str) -> BinaryIO:
+        return open_allowed(self.settings, self._services.open_bucket, url)
+
+
+def _abort(services: Services, submission: Submission, run: str, refusal: PromptmillError) -> bool:
+    """End a run that can never be whole as failed, so that people and ``link_error`` hear of it; returns whether it was.
+
+    One that is whole, or that the same idempotency key has begun with other content, is another's.
+    """
+    bucket = services.bucket
+    begun = bucket.find(names.manifest(run)) is not None
+    if (
+        isinstance(refusal, IdempotencyConflict)
+        or (begun and isinstance(refusal, EmptyRun))
+        or bucket.find(names.seal(run))
+    ):
+        return False
+    try:
+        manifest = _bare(services, submission, run)
+    except ConfigurationError:
+        return False
+    with steps.ingest.marked_open(bucket, run):
+        records.put(bucket, names.manifest(run), manifest)
+        services.index.open_run(manifest)
+        steps.ingest.abort(bucket, run, str(refusal), "failed")
+    return True
+
+
+def _bare(services: Services, submission: Submission, run: str) -> Manifest:
+    """Return as much of a run as its report, and whom it is told to, need."""
+    return Manifest(
+        run=run,
+        model=submission.model or services.settings.model,
+        created=records.now(),
+        name=submission.name,
+        labels=submission.labels,
+        idempotent=True,
+        link_error=callbacks.chains("link_error", submission.link_error),
+    ).versioned()

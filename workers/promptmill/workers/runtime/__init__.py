@@ -1,0 +1,1 @@
+"""Extends Celery: message leases, bootsteps, refused messages. Knows nothing of runs."""

@@ -1,0 +1,1 @@
+"""Finds and repairs stalled work, polls jobs and raises alarms."""
