@@ -26,7 +26,10 @@ letters = {
 }
 
 run = Promptmill().submit(
-    ({"key": key, "prompt": f"What does this letter claim?\n\n{letter}"} for key, letter in letters.items()),
+    (
+        {"key": key, "prompt": f"What does this letter claim?\n\n{letter}"}
+        for key, letter in letters.items()
+    ),
     model="gemini-3.8-flash",
     name="claims",
     response_schema=Claim,

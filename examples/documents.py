@@ -10,7 +10,11 @@ PAPERS = "gs://cloud-samples-data/generative-ai/pdf"
 def papers() -> Iterator[dict[str, object]]:
     """Yield a row for each document; in earnest, list the bucket here."""
     for number, name in enumerate(["2403.05530.pdf", "1706.03762v7.pdf"], 1):
-        yield {"number": number, "uri": f"{PAPERS}/{name}", "readers": "engineers" if number == 1 else None}
+        yield {
+            "number": number,
+            "uri": f"{PAPERS}/{name}",
+            "readers": "engineers" if number == 1 else None,
+        }
 
 
 run = Promptmill().submit_rows(

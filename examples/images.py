@@ -13,7 +13,10 @@ PHOTOS = {
 
 def request(photo: str) -> dict[str, object]:
     """Ask for one sentence about a photo."""
-    parts = [{"text": "Describe it in one sentence."}, {"fileData": {"fileUri": photo, "mimeType": "image/jpeg"}}]
+    parts = [
+        {"text": "Describe it in one sentence."},
+        {"fileData": {"fileUri": photo, "mimeType": "image/jpeg"}},
+    ]
     return {
         "contents": [{"role": "user", "parts": parts}],
         "generationConfig": {"temperature": 0, "maxOutputTokens": 256},
@@ -22,7 +25,10 @@ def request(photo: str) -> dict[str, object]:
 
 mill = Promptmill()
 run = mill.submit(
-    ({"key": sku, "metadata": {"shop": 7}, "request": request(photo)} for sku, photo in PHOTOS.items()),
+    (
+        {"key": sku, "metadata": {"shop": 7}, "request": request(photo)}
+        for sku, photo in PHOTOS.items()
+    ),
     model="gemini-3.8-flash",
     name="captions",
     sinks=[sink_specs.jsonl(f"{mill.settings.bucket}/captions/")],

@@ -11,7 +11,9 @@ from promptmill.producers import Promptmill
 
 app = Celery("nightly", broker=os.environ["CELERY_BROKER_URL"])
 app.conf.task_default_queue = "nightly"
-app.conf.beat_schedule = {"nightly": {"task": "nightly.submit", "schedule": crontab(hour=2, minute=0)}}
+app.conf.beat_schedule = {
+    "nightly": {"task": "nightly.submit", "schedule": crontab(hour=2, minute=0)}
+}
 # With celery-redbeat the schedule is in Redis, where it can be changed without a restart:
 # celery --app nightly beat --scheduler redbeat.RedBeatScheduler
 app.conf.redbeat_key_prefix = "nightly:"
@@ -22,7 +24,10 @@ def submit(day: str = "") -> None:
     """Submit the run of a day; the same day again, from a second beat or a message that comes twice, is the same run."""
     day = day or datetime.now(UTC).date().isoformat()
     Promptmill().submit(
-        ({"key": key, "prompt": f"Summarize in one sentence: {text}"} for key, text in tickets(day)),
+        (
+            {"key": key, "prompt": f"Summarize in one sentence: {text}"}
+            for key, text in tickets(day)
+        ),
         model="gemini-3.8-flash",
         name=f"nightly-{day}",
         idempotency_key=f"nightly/{day}",

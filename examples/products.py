@@ -10,7 +10,11 @@ shop = sqlite3.connect(":memory:")
 shop.execute("CREATE TABLE products (sku, name, photo)")
 shop.executemany(
     "INSERT INTO products VALUES (?, ?, ?)",
-    [("sku-1", "Scones", f"{PHOTOS}/scones.jpg"), ("sku-2", "Cat", f"{PHOTOS}/cat.webp"), ("sku-3", "Ghost", None)],
+    [
+        ("sku-1", "Scones", f"{PHOTOS}/scones.jpg"),
+        ("sku-2", "Cat", f"{PHOTOS}/cat.webp"),
+        ("sku-3", "Ghost", None),
+    ],
 )
 
 run = Promptmill().submit_rows(

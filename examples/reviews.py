@@ -7,7 +7,12 @@ from promptmill.producers import Promptmill
 TEMPLATE = "Is this review of our {{ product | lower }} positive, neutral or negative? {{ text }}"
 
 mill = Promptmill()
-rows = {"template": TEMPLATE, "key": "review_id", "metadata": ["shop"], "generation_config": {"temperature": 0}}
+rows = {
+    "template": TEMPLATE,
+    "key": "review_id",
+    "metadata": ["shop"],
+    "generation_config": {"temperature": 0},
+}
 reviews = Path(__file__).with_name("reviews.csv")
 
 seen = mill.validate(reviews, **rows)  # looks at every row, and spends nothing

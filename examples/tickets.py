@@ -9,7 +9,12 @@ mill = Promptmill()
 
 def on_ticket(number: int, text: str) -> None:
     """What a web request does: it takes a millisecond, and the worker puts what all of them sent into runs."""
-    mill.collect(f"Classify this ticket: {text}", key=f"ticket-{number}", pool="tickets", model="gemini-3.8-flash")
+    mill.collect(
+        f"Classify this ticket: {text}",
+        key=f"ticket-{number}",
+        pool="tickets",
+        model="gemini-3.8-flash",
+    )
 
 
 for number, text in enumerate(["It does not start.", "Where is my parcel?", "Thank you!"]):
@@ -23,7 +28,9 @@ while True:  # until a run is cut: PROMPTMILL_POOL_SECONDS after the first of th
         time.sleep(0.5)
 print(f"{run.wait().succeeded} tickets answered")
 
-with mill.stream(model="gemini-3.8-flash", name="feed") as stream:  # leaving the block ends the run's input
+with mill.stream(
+    model="gemini-3.8-flash", name="feed"
+) as stream:  # leaving the block ends the run's input
     for number, text in enumerate(["Delivered.", "Broken on arrival."]):
         stream.add(f"Classify this review: {text}", key=f"review-{number}")
 print(f"{stream.run.wait().succeeded} reviews answered")

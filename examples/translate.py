@@ -5,7 +5,9 @@ from promptmill.producers import Promptmill
 sentences = ["Good morning.", "See you soon.", "Where is the station?"]
 
 run = Promptmill().submit(
-    (f"Translate to Spanish: {sentence}" for sentence in sentences), model="gemini-3.8-flash", name="greetings"
+    (f"Translate to Spanish: {sentence}" for sentence in sentences),
+    model="gemini-3.8-flash",
+    name="greetings",
 )
 status = run.wait()
 print(f"{status.state}: {status.succeeded} of {status.requests}")

@@ -15,7 +15,12 @@ SMALL = {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "2000", "PROMPTMILL_PART_BYTES": "26
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings = (
-        QUICK | SMALL | {"FLOWER_UNAUTHENTICATED_API": "true", "PROMPTMILL_SOURCES": "gs://promptmill-local/rows/"}
+        QUICK
+        | SMALL
+        | {
+            "FLOWER_UNAUTHENTICATED_API": "true",
+            "PROMPTMILL_SOURCES": "gs://promptmill-local/rows/",
+        }
     )
     with running(tmp_path_factory.mktemp("site"), settings=settings) as site:
         yield site

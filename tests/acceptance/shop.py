@@ -15,7 +15,9 @@ def keep(self: Any, *args: Any) -> Any:
     """Write down who was called with what, and hand a summary on to the next task of the chain."""
     with Path(os.environ["SHOP_BOOK"]).open("a") as book:
         book.write(json.dumps([self.name, self.request.id, args]) + "\n")
-    return args[0] if args and isinstance(args[0], dict) else None  # what a task returns is in Flower
+    return (
+        args[0] if args and isinstance(args[0], dict) else None
+    )  # what a task returns is in Flower
 
 
 keeper: Any = app.task

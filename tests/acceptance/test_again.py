@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from promptmill.config.settings import load
+from promptmill.config.settings import load_settings
 from promptmill.producers import EmptyRun, Promptmill, Run, RunNotFound, WaitTimeout
 from promptmill.workers.adapters.storage import open_bucket
 from promptmill.workers.supervision import gc
@@ -17,7 +17,10 @@ from support.stack import MODEL, Site, done
 def run(site: Site, mill: Promptmill) -> Run:
     """A run of which two rows have failed for good."""
     site.fault("output", "error", count=2, code=400, message="refused")
-    rows = [{"key": f"sku-{row}", "prompt": f"Say {row}", "metadata": {"shop": row}} for row in range(1, 8)]
+    rows = [
+        {"key": f"sku-{row}", "prompt": f"Say {row}", "metadata": {"shop": row}}
+        for row in range(1, 8)
+    ]
     made = mill.submit(rows, max_attempts=1, name=uuid.uuid4().hex, labels={"team": "growth"})
     assert done(made).failed == 2
     return made
@@ -46,12 +49,15 @@ def test_the_command_line_sends_again_and_shows_what_was_asked_for(site: Site, r
     failed = next(run.failures())
     assert failed.error
 
-    made = site.cli("retry", run.id, "--only", failed.error.reason, "--set", "maxOutputTokens=64", "--wait")
+    made = site.cli(
+        "retry", run.id, "--only", failed.error.reason, "--set", "maxOutputTokens=64", "--wait"
+    )
     assert made.returncode == 0, made.stderr
     again = made.stdout.strip()
 
     before, after = (
-        json.loads(site.cli("show", one, failed.key, "--format", "json").stdout) for one in (run.id, again)
+        json.loads(site.cli("show", one, failed.key, "--format", "json").stdout)
+        for one in (run.id, again)
     )
     assert before["state"] == "failed"
     assert before["attempts"][0]["result"]["error"]["reason"] == failed.error.reason
@@ -67,19 +73,21 @@ def test_the_command_line_sends_again_and_shows_what_was_asked_for(site: Site, r
     assert "no request with key 'sku-99'" in missing.stderr
 
 
-def test_old_runs_are_deleted_from_the_real_bucket_and_the_index_and_others_are_not(site: Site, run: Run) -> None:
+def test_old_runs_are_deleted_from_the_real_bucket_and_the_index_and_others_are_not(
+    site: Site, run: Run
+) -> None:
     told = site.cli("gc", "--older-than", "1d", "--dry-run")
     assert (told.returncode, told.stdout) == (0, "")
     assert "no run is that old" in told.stderr
     assert site.cli("gc", "--older-than", "1h").returncode == 2
 
-    settings = load(bucket=f"{load().bucket}-{uuid.uuid4().hex}")
-    bucket, source = open_bucket(settings.bucket), open_bucket(load().bucket)
+    settings = load_settings(bucket=f"{load_settings().bucket}-{uuid.uuid4().hex}")
+    bucket, source = open_bucket(settings.bucket), open_bucket(load_settings().bucket)
     for stored in source.list(f"runs/{run.id}/"):
         bucket.write(stored.name, source.read(stored.name))
     bucket.write("runs/01jother/run.json", b"{}")
 
-    (old,) = gc.collect(settings, 0.0, dry_run=False)
+    (old,) = gc.collect_garbage(settings, 0.0, dry_run=False)
 
     assert old.run == run.id
     assert [stored.name for stored in bucket.list("")] == ["runs/01jother/run.json"]
@@ -87,7 +95,9 @@ def test_old_runs_are_deleted_from_the_real_bucket_and_the_index_and_others_are_
         _ = run.status
 
 
-def test_a_run_is_waited_for_in_an_event_loop_and_found_by_its_name(mill: Promptmill, site: Site) -> None:
+def test_a_run_is_waited_for_in_an_event_loop_and_found_by_its_name(
+    mill: Promptmill, site: Site
+) -> None:
     name = uuid.uuid4().hex
     with site.standing_clock():
         run = mill.submit(["Say hello"], model=MODEL, name=name)

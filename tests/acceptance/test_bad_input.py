@@ -35,7 +35,9 @@ def test_a_run_of_nothing_but_empty_prompts_is_refused(mill: Promptmill) -> None
 
 @pytest.mark.usefixtures("unpaid")
 @pytest.mark.parametrize("rows_between", [1, 30_000])
-def test_a_key_that_comes_twice_is_refused_however_far_apart(mill: Promptmill, rows_between: int) -> None:
+def test_a_key_that_comes_twice_is_refused_however_far_apart(
+    mill: Promptmill, rows_between: int
+) -> None:
     """Of the longer run a part is sent before the second row is seen; it is given up."""
     between = ({"key": f"other-{number}", "prompt": "x"} for number in range(rows_between))
     rows = [{"key": "same", "prompt": "one"}, *between, {"key": "same", "prompt": "two"}]
@@ -61,7 +63,9 @@ def test_a_schema_that_only_a_worker_finds_wrong_ends_the_run(
     assert run.status.error.startswith("response_schema is not a JSON schema: ")
 
 
-def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(site: Site, mill: Promptmill, answers: Path) -> None:
+def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
     bad: dict[str, Any] = {
         "empty": {"prompt": "   "},
         "nothing": {},
@@ -69,7 +73,9 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(site: Site, m
         "no parts": {"request": {"contents": [{"role": "user"}]}},
         "misspelt": {"reqest": {"contents": []}},
         "strange field": {"request": {"contents": [{"parts": [{"text": "x"}]}], "prompt": "y"}},
-        "empty object": {"request": {"contents": [{"parts": [{"text": "x"}]}], "tools": [{"googleSearch": {}}]}},
+        "empty object": {
+            "request": {"contents": [{"parts": [{"text": "x"}]}], "tools": [{"googleSearch": {}}]}
+        },
         "too long": {"prompt": "x" * (10 << 20)},
     }
     rows = [{"key": key, **row} for key, row in bad.items()]
@@ -77,13 +83,19 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(site: Site, m
     refused = []
 
     run = mill.submit(
-        [*rows, *good], sinks=[sink_specs.jsonl(answers)], on_refused=lambda line: refused.append(line.key)
+        [*rows, *good],
+        sinks=[sink_specs.jsonl(answers)],
+        on_refused=lambda line: refused.append(line.key),
     )
     done(run)
 
     report, results = run.report(), {result.key: result for result in read_results(answers)}
     assert refused == list(bad)
-    assert (report.state, report.succeeded, report.failures) == ("partially_succeeded", 5, {"INVALID_REQUEST": 8})
+    assert (report.state, report.succeeded, report.failures) == (
+        "partially_succeeded",
+        5,
+        {"INVALID_REQUEST": 8},
+    )
     assert keys(list(results.values())) == once([*bad, *(row["key"] for row in good)])
     messages = {key: result.error.message for key, result in results.items() if result.error}
     assert all(messages[key].startswith(f"row {row}: ") for row, key in enumerate(bad, 1))
@@ -115,7 +127,9 @@ def test_a_file_that_is_not_jsonl_is_refused_by_its_line(
 
 
 @pytest.mark.usefixtures("unpaid")
-def test_a_row_that_is_neither_text_nor_a_mapping_is_refused_by_its_number(mill: Promptmill) -> None:
+def test_a_row_that_is_neither_text_nor_a_mapping_is_refused_by_its_number(
+    mill: Promptmill,
+) -> None:
     with pytest.raises(InvalidRequest, match="row 2"):
         mill.submit(["one", 2])  # type: ignore[list-item]
 
@@ -129,7 +143,10 @@ def test_a_model_that_does_not_exist_fails_the_run_and_is_named(mill: Promptmill
     assert (status.state, report.state) == ("failed", "failed")
     assert "gemini-99-flash" in report.error
     assert (report.jobs, report.failed, report.unaccounted) == (0, 2, 0)
-    assert all("gemini-99-flash" in (result.error.message if result.error else "") for result in run.results())
+    assert all(
+        "gemini-99-flash" in (result.error.message if result.error else "")
+        for result in run.results()
+    )
 
 
 @pytest.mark.usefixtures("unpaid")
@@ -140,15 +157,24 @@ def test_what_is_no_name_of_a_model_is_refused(mill: Promptmill) -> None:
 
 @pytest.mark.usefixtures("unpaid")
 def test_no_model_at_all_is_refused_by_the_name_of_the_setting(mill: Promptmill) -> None:
-    with surroundings({"PROMPTMILL_MODEL": ""}), pytest.raises(ConfigurationError, match="PROMPTMILL_MODEL"):
+    with (
+        surroundings({"PROMPTMILL_MODEL": ""}),
+        pytest.raises(ConfigurationError, match="PROMPTMILL_MODEL"),
+    ):
         Promptmill().submit(["one"])
 
 
 @pytest.mark.usefixtures("unpaid", "mill")
-def test_a_bucket_that_does_not_exist_fails_the_run_and_names_the_setting(site: Site, tmp_path: Path) -> None:
+def test_a_bucket_that_does_not_exist_fails_the_run_and_names_the_setting(
+    site: Site, tmp_path: Path
+) -> None:
     """The bucket is the workers' affair, so a worker with that mistake, and a Redis database of its own, is started."""
     other = site.environment["CELERY_BROKER_URL"].removesuffix("/0") + "/7"
-    lost = {"CELERY_BROKER_URL": other, "PROMPTMILL_REDIS_URL": other, "PROMPTMILL_BUCKET": "gs://no-such-bucket/mill"}
+    lost = {
+        "CELERY_BROKER_URL": other,
+        "PROMPTMILL_REDIS_URL": other,
+        "PROMPTMILL_BUCKET": "gs://no-such-bucket/mill",
+    }
 
     with surroundings(lost), running(tmp_path, ("worker",), settings={}):
         status = done(Promptmill().submit(["one"]))
@@ -159,7 +185,9 @@ def test_a_bucket_that_does_not_exist_fails_the_run_and_names_the_setting(site: 
 
 
 @pytest.mark.usefixtures("unpaid")
-def test_a_sink_that_cannot_be_written_fails_the_run_before_its_job_is_created(mill: Promptmill) -> None:
+def test_a_sink_that_cannot_be_written_fails_the_run_before_its_job_is_created(
+    mill: Promptmill,
+) -> None:
     run = mill.submit(["one"], sinks=[sink_specs.jsonl("gs://no-such-bucket/answers")])
     status = done(run)
 

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from promptmill.config.settings import load
+from promptmill.config.settings import load_settings
 from promptmill.config.tables import Table
 from promptmill.producers import Promptmill
 from promptmill.producers.contract import sink_specs
-from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
+from promptmill.workers.adapters.bigquery import BigQueryWarehouse, open_warehouse
 from promptmill.workers.ports.warehouse import Column
 from support.bigquery_server import PROJECT, running_bigquery
 from support.stack import QUICK, Site, running, shows_its_price, surroundings
@@ -46,33 +46,47 @@ def bigquery_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def warehouse(bigquery_site: Site) -> Iterator[BigQuery]:
-    found = open_warehouse(load(project=PROJECT))
+def warehouse(bigquery_site: Site) -> Iterator[BigQueryWarehouse]:
+    found = open_warehouse(load_settings(project=PROJECT))
     found._client.create_dataset("shop", exists_ok=True)
     yield found
     found._client.close()
 
 
 @pytest.fixture
-def requests(warehouse: BigQuery) -> Table:
+def requests(warehouse: BigQueryWarehouse) -> Table:
     """A table of ten requests, one of which cannot be sent, with columns that pass through."""
     table = Table(PROJECT, "shop", f"requests{uuid.uuid4().hex}")
-    columns = [Column("id", "INTEGER"), Column("request", "JSON"), Column("shop", "STRING"), Column("since", "DATE")]
-    warehouse.create(table, columns)
+    columns = [
+        Column("id", "INTEGER"),
+        Column("request", "JSON"),
+        Column("shop", "STRING"),
+        Column("since", "DATE"),
+    ]
+    warehouse.create_table(table, columns)
     rows: list[dict[str, Any]] = [
-        {"id": number, "request": request(f"Say {number}"), "shop": f"00{number}", "since": "2026-11-24"}
+        {
+            "id": number,
+            "request": request(f"Say {number}"),
+            "shop": f"00{number}",
+            "since": "2026-11-24",
+        }
         for number in range(1, 11)
     ]
     rows[6]["request"] = {"contents": "nothing of Google's shape"}
-    done = warehouse._client.load_table_from_json(rows, str(table), job_config=_as_it_is(warehouse, table)).result()
+    done = warehouse._client.load_table_from_json(
+        rows, str(table), job_config=_as_it_is(warehouse, table)
+    ).result()
     assert done.output_rows == 10
     return table
 
 
-def _as_it_is(warehouse: BigQuery, table: Table) -> Any:
+def _as_it_is(warehouse: BigQueryWarehouse, table: Table) -> Any:
     from google.cloud import bigquery
 
-    return bigquery.LoadJobConfig(schema=warehouse._schema(table), source_format="NEWLINE_DELIMITED_JSON")
+    return bigquery.LoadJobConfig(
+        schema=warehouse._fetch_schema(table), source_format="NEWLINE_DELIMITED_JSON"
+    )
 
 
 def request(text: str) -> dict[str, Any]:
@@ -83,22 +97,26 @@ def new_table() -> Table:
     return Table(PROJECT, "shop", f"answers{uuid.uuid4().hex}")
 
 
-def rows(warehouse: BigQuery, table: Table) -> dict[str, dict[str, Any]]:
-    found = list(warehouse.rows(table))
+def rows(warehouse: BigQueryWarehouse, table: Table) -> dict[str, dict[str, Any]]:
+    found = list(warehouse.stream_rows(table))
     told = {row["key"]: row for row in found}
     assert len(told) == len(found)
     return told
 
 
-def tables_of(warehouse: BigQuery, run: str) -> list[str]:
+def tables_of(warehouse: BigQueryWarehouse, run: str) -> list[str]:
     names = [one.table_id for one in warehouse._client.list_tables("shop")]
     return sorted(name for name in names if name.startswith(f"promptmill-{run}-"))
 
 
-def test_rows_of_a_query_go_through_a_template(warehouse: BigQuery, bigquery_site: Site, requests: Table) -> None:
+def test_rows_of_a_query_go_through_a_template(
+    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+) -> None:
     query = f"SELECT id, shop FROM `{requests}` WHERE id < 4"  # noqa: S608 - a table of this test's own
 
-    run = Promptmill().submit_rows(query, template="Describe shop {{ shop }}", key="id", metadata=["shop"])
+    run = Promptmill().submit_rows(
+        query, template="Describe shop {{ shop }}", key="id", metadata=["shop"]
+    )
 
     assert run.wait(PATIENCE).state == "succeeded"
     assert {result.key: result.metadata for result in run.results()} == {
@@ -107,11 +125,15 @@ def test_rows_of_a_query_go_through_a_template(warehouse: BigQuery, bigquery_sit
 
 
 def test_a_table_is_answered_by_jobs_on_tables_and_each_row_comes_back_with_its_other_columns(
-    warehouse: BigQuery, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
 ) -> None:
     answers = new_table()
     run = Promptmill().submit_table(
-        requests.url, output=answers.url, key="id", model="gemini-3.8-flash", metadata=["shop", "since"]
+        requests.url,
+        output=answers.url,
+        key="id",
+        model="gemini-3.8-flash",
+        metadata=["shop", "since"],
     )
     status = run.wait(PATIENCE)
 
@@ -129,11 +151,13 @@ def test_a_table_is_answered_by_jobs_on_tables_and_each_row_comes_back_with_its_
 
 
 def test_rows_that_fail_for_a_while_are_tried_again_through_tables_of_their_own(
-    warehouse: BigQuery, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
 ) -> None:
     bigquery_site.fault("output", "error", code=429, share=0.5, times=3)
     answers = new_table()
-    run = Promptmill().submit_table(requests.url, output=answers.url, key="id", model="gemini-3.8-flash")
+    run = Promptmill().submit_table(
+        requests.url, output=answers.url, key="id", model="gemini-3.8-flash"
+    )
     status = run.wait(PATIENCE)
 
     assert status.succeeded == 9
@@ -141,12 +165,18 @@ def test_rows_that_fail_for_a_while_are_tried_again_through_tables_of_their_own(
 
 
 def test_what_has_failed_is_sent_again_through_tables_too_and_its_story_is_told(
-    warehouse: BigQuery, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
 ) -> None:
     bigquery_site.fault("output", "error", count=2, code=400, message="refused")
-    run = Promptmill().submit_table(requests.url, output=new_table().url, key="id", model="gemini-3.8-flash")
+    run = Promptmill().submit_table(
+        requests.url, output=new_table().url, key="id", model="gemini-3.8-flash"
+    )
     run.wait(PATIENCE)
-    failed = {result.key for result in run.failures() if result.error and result.error.message == "refused"}
+    failed = {
+        result.key
+        for result in run.failures()
+        if result.error and result.error.message == "refused"
+    }
     assert len(failed) == 2, list(run.failures())
 
     again = run.retry()
@@ -156,20 +186,23 @@ def test_what_has_failed_is_sent_again_through_tables_too_and_its_story_is_told(
     assert tables_of(warehouse, again.id)
     key = min(failed)
     before, after = (
-        json.loads(bigquery_site.cli("show", one.id, key, "--format", "json").stdout) for one in (run, again)
+        json.loads(bigquery_site.cli("show", one.id, key, "--format", "json").stdout)
+        for one in (run, again)
     )
     assert [before["state"], after["state"]] == ["failed", "succeeded"]
     assert before["request"]["contents"] == after["request"]["contents"]
 
 
 def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key(
-    warehouse: BigQuery, bigquery_site: Site
+    warehouse: BigQueryWarehouse, bigquery_site: Site
 ) -> None:
     answers = new_table()
     sink = sink_specs.bigquery(str(answers), merge="key")
     for greeting in ("Hello", "Goodbye"):
         prompts = [{"key": str(number), "prompt": f"{greeting} {number}"} for number in range(3)]
-        run = Promptmill().submit(prompts, model="gemini-3.8-flash", tables="acme.shop", sinks=[sink])
+        run = Promptmill().submit(
+            prompts, model="gemini-3.8-flash", tables="acme.shop", sinks=[sink]
+        )
         assert run.wait(PATIENCE).state == "succeeded"
 
     found = rows(warehouse, answers)
@@ -178,16 +211,20 @@ def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key
 
 
 def test_the_command_line_sends_a_table_and_lets_jobs_of_any_run_use_tables(
-    warehouse: BigQuery, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
 ) -> None:
     model, answers = "gemini-3.8-flash", new_table()
     table = ("--output", answers.url, "--key", "id", "--metadata", "shop")
 
     sent = bigquery_site.cli("submit", requests.url, *table, "--model", model, "--wait")
-    other = bigquery_site.cli("submit", "--prompt", "Hello", "--tables", "acme.shop", "--model", model, "--wait")
+    other = bigquery_site.cli(
+        "submit", "--prompt", "Hello", "--tables", "acme.shop", "--model", model, "--wait"
+    )
 
     assert (sent.returncode, other.returncode) == (3, 0), sent.stderr + other.stderr
-    assert {row["metadata"]["shop"] for row in rows(warehouse, answers).values()} == {f"00{n}" for n in range(1, 11)}
+    assert {row["metadata"]["shop"] for row in rows(warehouse, answers).values()} == {
+        f"00{n}" for n in range(1, 11)
+    }
     assert len(tables_of(warehouse, other.stdout.strip())) == 2
 
 
@@ -206,28 +243,46 @@ def test_a_dataset_that_is_not_there_ends_the_run_before_anything_is_paid_for(
     assert bigquery_site.jobs(run.id) == []
 
 
-def test_what_the_page_on_bigquery_shows_runs(warehouse: BigQuery, bigquery_site: Site, requests: Table) -> None:
+def test_what_the_page_on_bigquery_shows_runs(
+    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+) -> None:
     warehouse._client.create_dataset("reviews", exists_ok=True)
     shown = Table(PROJECT, "shop", "requests")
-    warehouse.create(shown, warehouse.columns(requests) or [])
-    held = [row | {"request": msgspec.json.encode(row["request"]).decode()} for row in warehouse.rows(requests)]
-    warehouse._client.load_table_from_json(held, str(shown), job_config=_as_it_is(warehouse, shown)).result()
+    warehouse.create_table(shown, warehouse.get_columns(requests) or [])
+    held = [
+        row | {"request": msgspec.json.encode(row["request"]).decode()}
+        for row in warehouse.stream_rows(requests)
+    ]
+    warehouse._client.load_table_from_json(
+        held, str(shown), job_config=_as_it_is(warehouse, shown)
+    ).result()
 
     page = (ROOT / "docs" / "bigquery.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
         command = [sys.executable, "-c", f"{block}\nprint(run.wait(100).state)"]
-        done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.stdout.strip() in {"succeeded", "partially_succeeded"}, done.stderr
     assert len(rows(warehouse, Table(PROJECT, "reviews", "sentiment"))) == 1
     assert len(rows(warehouse, Table(PROJECT, "shop", "answers"))) == 10
 
 
-def test_the_example_prints_what_became_of_the_table(warehouse: BigQuery, bigquery_site: Site, requests: Table) -> None:
+def test_the_example_prints_what_became_of_the_table(
+    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+) -> None:
     answers = new_table()
-    command = [sys.executable, str(ROOT / "examples" / "bigquery_table.py"), requests.url, answers.url]
-    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=180, check=False)
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "bigquery_table.py"),
+        requests.url,
+        answers.url,
+    ]
+    done = subprocess.run(
+        command, env=dict(os.environ), capture_output=True, text=True, timeout=180, check=False
+    )
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"partially_succeeded: 9 of 10 are in {answers.url}\n"

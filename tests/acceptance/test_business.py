@@ -13,7 +13,7 @@ import pytest
 from celery import Celery, schedules
 
 from promptmill.producers import Promptmill
-from promptmill.producers.contract.ids import run_id
+from promptmill.producers.contract.ids import make_run_id
 from support.stack import Site, done, shows_its_price
 from support.waiting import until
 
@@ -36,20 +36,40 @@ def celery(site: Site, folder: Path, *arguments: str) -> Iterator[Path]:
         process.wait(30)
 
 
-def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(site: Site, mill: Promptmill, tmp_path: Path) -> None:
-    worker = ["nightly", "worker", "--pool", "solo", "--hostname", "nightly@%h", "--loglevel", "WARNING"]
-    with celery(site, tmp_path, *worker) as log, Celery(broker=site.environment["CELERY_BROKER_URL"]) as sender:
+def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(
+    site: Site, mill: Promptmill, tmp_path: Path
+) -> None:
+    worker = [
+        "nightly",
+        "worker",
+        "--pool",
+        "solo",
+        "--hostname",
+        "nightly@%h",
+        "--loglevel",
+        "WARNING",
+    ]
+    with (
+        celery(site, tmp_path, *worker) as log,
+        Celery(broker=site.environment["CELERY_BROKER_URL"]) as sender,
+    ):
         for _ in range(2):
             sender.send_task("nightly.submit", args=["2026-11-24"], queue="nightly")
-        until(lambda: "2026-11-24: succeeded, 2 of 2" in log.read_text(), 60, "word of the run's end")
+        until(
+            lambda: "2026-11-24: succeeded, 2 of 2" in log.read_text(), 60, "word of the run's end"
+        )
 
-    assert [run.id for run in mill.runs() if run.status.name == "nightly-2026-11-24"] == [run_id("nightly/2026-11-24")]
-    assert len(site.jobs(run_id("nightly/2026-11-24"))) == 1
-    assert mill.find(name="nightly-2026-11-24").id == run_id("nightly/2026-11-24")
+    assert [run.id for run in mill.runs() if run.status.name == "nightly-2026-11-24"] == [
+        make_run_id("nightly/2026-11-24")
+    ]
+    assert len(site.jobs(make_run_id("nightly/2026-11-24"))) == 1
+    assert mill.find(name="nightly-2026-11-24").id == make_run_id("nightly/2026-11-24")
     assert shows_its_price(mill.find(name="nightly-2026-11-24"))
 
 
-@pytest.mark.parametrize("scheduler", ["celery.beat.PersistentScheduler", "redbeat.RedBeatScheduler"])
+@pytest.mark.parametrize(
+    "scheduler", ["celery.beat.PersistentScheduler", "redbeat.RedBeatScheduler"]
+)
 def test_two_beats_that_send_the_same_day_make_one_run(
     site: Site, mill: Promptmill, tmp_path: Path, scheduler: str
 ) -> None:
@@ -63,20 +83,27 @@ def test_two_beats_that_send_the_same_day_make_one_run(
         "app.conf.beat_max_loop_interval = 1\n"
     )
     beat = ["soon", "beat", "--scheduler", scheduler, "--loglevel", "INFO"]
-    one, two = (["--schedule", str(tmp_path / name)] if "redbeat" not in scheduler else [] for name in ("one", "two"))
+    one, two = (
+        ["--schedule", str(tmp_path / name)] if "redbeat" not in scheduler else []
+        for name in ("one", "two")
+    )
     worker = ["soon", "worker", "--pool", "solo", "--hostname", "soon@%h", "--loglevel", "INFO"]
     with (
         celery(site, tmp_path, *beat, *one, "--pidfile", "") as first,
         celery(site, tmp_path, *beat, *two, "--pidfile", "") as second,
     ):
         # A beat says that it sends before it does: what it said once before was sent.
-        until(lambda: all(log.read_text().count("nightly.submit") > 1 for log in (first, second)), 60, "both beats")
+        until(
+            lambda: all(log.read_text().count("nightly.submit") > 1 for log in (first, second)),
+            60,
+            "both beats",
+        )
     with celery(site, tmp_path, *worker) as log:
         until(lambda: log.read_text().count("nightly.submit") >= 4, 60, "both messages")
-        until(lambda: run_id(key) in {run.id for run in mill.runs()}, 60, "the run")
-        done(mill.get(run_id(key)))
+        until(lambda: make_run_id(key) in {run.id for run in mill.runs()}, 60, "the run")
+        done(mill.get(make_run_id(key)))
 
-    assert len(site.jobs(run_id(key))) == 1
+    assert len(site.jobs(make_run_id(key))) == 1
 
 
 def test_the_schedule_of_the_example_is_due_once_a_night() -> None:
@@ -95,16 +122,27 @@ def test_a_django_site_has_its_rows_classified_once_they_are_committed(
         command: list[Any] = [sys.executable, "manage.py", *arguments]
         project = EXAMPLES / "django_project"
         made = subprocess.run(
-            command, env=environment, cwd=project, capture_output=True, text=True, check=False, timeout=90
+            command,
+            env=environment,
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
         )
         assert made.returncode == 0, made.stderr
         return made.stdout
 
     manage("migrate", "--verbosity", "0")
     assert manage("makemigrations", "--check", "--dry-run").strip() == "No changes detected"
-    assert manage("classify", f"Very good. {tmp_path}", "Never again.").strip() == "succeeded: 2 of 2"
+    assert (
+        manage("classify", f"Very good. {tmp_path}", "Never again.").strip() == "succeeded: 2 of 2"
+    )
     stored = manage(
-        "shell", "--no-imports", "-c", "from shop.models import *; print([r.sentiment for r in Review.objects.all()])"
+        "shell",
+        "--no-imports",
+        "-c",
+        "from shop.models import *; print([r.sentiment for r in Review.objects.all()])",
     )
 
     assert shows_its_price(mill.runs(1)[0])

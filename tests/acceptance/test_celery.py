@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 
 from promptmill.producers import Promptmill
-from promptmill.producers.contract.ids import run_id
+from promptmill.producers.contract.ids import make_run_id
 from promptmill.workers.adapters.storage import open_bucket
 from support.stack import Site, ask, done, keys, once, surroundings
 from support.waiting import until
@@ -43,18 +43,34 @@ class Shop:
 def shop(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """The application, with a worker in a process of its own."""
     folder = tmp_path_factory.mktemp("shop")
-    broker = {"CELERY_BROKER_URL": site.environment["CELERY_BROKER_URL"], "SHOP_BOOK": str(folder / "book.jsonl")}
-    options = ["--queues", "shop", "--pool", "solo", "--hostname", "shop@%h", "--loglevel", "WARNING"]
+    broker = {
+        "CELERY_BROKER_URL": site.environment["CELERY_BROKER_URL"],
+        "SHOP_BOOK": str(folder / "book.jsonl"),
+    }
+    options = [
+        "--queues",
+        "shop",
+        "--pool",
+        "solo",
+        "--hostname",
+        "shop@%h",
+        "--loglevel",
+        "WARNING",
+    ]
     command = [sys.executable, "-m", "celery", "--app", "shop", "worker", *options]
     with (folder / "worker.log").open("w") as log:
-        worker = subprocess.Popen(command, env=os.environ | broker, cwd=Path(__file__).parent, stdout=log, stderr=log)
+        worker = subprocess.Popen(
+            command, env=os.environ | broker, cwd=Path(__file__).parent, stdout=log, stderr=log
+        )
     with Celery("sender", broker=broker["CELERY_BROKER_URL"], set_as_current=False) as app:
         yield Shop(app, folder / "book.jsonl")
     worker.terminate()
     worker.wait(30)
 
 
-def test_a_run_that_ends_well_calls_a_chain_of_tasks_on_the_callers_queue(mill: Promptmill, shop: Shop) -> None:
+def test_a_run_that_ends_well_calls_a_chain_of_tasks_on_the_callers_queue(
+    mill: Promptmill, shop: Shop
+) -> None:
     run = mill.submit(
         ["Say hello", "Say goodbye"],
         labels={"team": "growth"},
@@ -89,10 +105,21 @@ def test_a_run_that_fails_calls_whom_it_was_told_to(mill: Promptmill, shop: Shop
     assert call[1][0]["error"]
 
 
-def test_whom_to_call_may_be_said_on_the_command_line(site: Site, mill: Promptmill, shop: Shop) -> None:
-    links = ["--link", "shop.notify@shop", "--link-error", "shop.page@shop", "--link-results", "shop.store@shop"]
+def test_whom_to_call_may_be_said_on_the_command_line(
+    site: Site, mill: Promptmill, shop: Shop
+) -> None:
+    links = [
+        "--link",
+        "shop.notify@shop",
+        "--link-error",
+        "shop.page@shop",
+        "--link-results",
+        "shop.store@shop",
+    ]
     command = [sys.executable, "-m", "promptmill.cli", "submit", "--prompt", "Say hello", *links]
-    sent = subprocess.run(command, env=site.everything, capture_output=True, text=True, timeout=60, check=False)
+    sent = subprocess.run(
+        command, env=site.everything, capture_output=True, text=True, timeout=60, check=False
+    )
     assert sent.returncode == 0, sent.stderr
     run = mill.get(sent.stdout.strip())
 
@@ -103,9 +130,12 @@ def test_whom_to_call_may_be_said_on_the_command_line(site: Site, mill: Promptmi
     assert shop.of("shop.page", run.id) == []
 
 
-def test_all_results_are_handed_over_and_flower_shows_none_of_them(mill: Promptmill, site: Site, shop: Shop) -> None:
+def test_all_results_are_handed_over_and_flower_shows_none_of_them(
+    mill: Promptmill, site: Site, shop: Shop
+) -> None:
     run = mill.submit(
-        [f"Say {CANARY} {number}" for number in range(1200)], link_results=shop.signature("shop.store", "x")
+        [f"Say {CANARY} {number}" for number in range(1200)],
+        link_results=shop.signature("shop.store", "x"),
     )
     done(run)
 
@@ -126,14 +156,16 @@ def test_one_run_may_be_chained_to_another_by_a_task_that_never_imports_promptmi
     mill: Promptmill, shop: Shop
 ) -> None:
     first = mill.submit(["Say it once"], link=shop.signature("shop.next_run"))
-    second = run_id(f"after/{first.id}")
+    second = make_run_id(f"after/{first.id}")
 
     until(lambda: shop.of("shop.follow", f"{second}.link0"), 60, "the end of the second run")
 
     assert mill.get(second).status.succeeded == 1
 
 
-def test_a_task_that_may_not_be_called_ends_its_run_before_anything_is_paid_for(mill: Promptmill, site: Site) -> None:
+def test_a_task_that_may_not_be_called_ends_its_run_before_anything_is_paid_for(
+    mill: Promptmill, site: Site
+) -> None:
     run = mill.submit(["Say hello"], link={"task": "promptmill.submit", "args": ["01j", 0, 1]})
 
     assert done(run).state == "failed"
@@ -154,7 +186,7 @@ def test_a_submission_that_is_sent_twice_is_one_run_and_shows_its_prompt_to_nobo
                 queue="promptmill.ingest",
                 task_id=task_id,
             )
-    known = run_id(task_id)
+    known = make_run_id(task_id)
     until(lambda: known in [run.id for run in mill.runs()], 30, "the run")
     run = mill.get(known)
 
@@ -162,7 +194,9 @@ def test_a_submission_that_is_sent_twice_is_one_run_and_shows_its_prompt_to_nobo
     assert len(site.jobs(run.id)) == 1
     until(lambda: task_id in flower(site), 30, "the task in Flower")
     assert CANARY not in flower(site)
-    assert [log.name for log in (site.directory / "logs").glob("*.log") if CANARY in log.read_text()] == []
+    assert [
+        log.name for log in (site.directory / "logs").glob("*.log") if CANARY in log.read_text()
+    ] == []
 
 
 def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(site: Site, mill: Promptmill) -> None:
@@ -182,9 +216,9 @@ def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(site: Site, mill: Prom
             | {"model": "gemini-3.8-flash", "idempotency_key": key},
             queue="promptmill.ingest",
         )
-    until(lambda: run_id(key) in [run.id for run in mill.runs()], 30, "the run")
+    until(lambda: make_run_id(key) in [run.id for run in mill.runs()], 30, "the run")
 
-    run = mill.get(run_id(key))
+    run = mill.get(make_run_id(key))
     assert done(run).state == "succeeded"
     assert keys(list(run.results())) == once(range(3_000))
 
@@ -192,8 +226,14 @@ def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(site: Site, mill: Prom
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        ({"source": "gs://promptmill-local/rows/none.csv", "template": "{{ text }}"}, "none.csv does not exist"),
-        ({"source": "gs://promptmill-local/mill/x.csv", "template": "{{ text }}"}, "PROMPTMILL_SOURCES"),
+        (
+            {"source": "gs://promptmill-local/rows/none.csv", "template": "{{ text }}"},
+            "none.csv does not exist",
+        ),
+        (
+            {"source": "gs://promptmill-local/mill/x.csv", "template": "{{ text }}"},
+            "PROMPTMILL_SOURCES",
+        ),
         ({"prompts": []}, "there is not one prompt"),
         ({"prompts": [{"key": "a", "prompt": "x"}, {"key": "a", "prompt": "y"}]}, "same key"),
     ],
@@ -210,9 +250,9 @@ def test_a_submission_that_cannot_be_sent_is_a_failed_run_of_which_its_caller_he
         queue="promptmill.ingest",
     )
 
-    until(lambda: shop.of("shop.page", f"{run_id(key)}.link_error0"), 60, "the page")
+    until(lambda: shop.of("shop.page", f"{make_run_id(key)}.link_error0"), 60, "the page")
 
-    status = mill.get(run_id(key)).status
+    status = mill.get(make_run_id(key)).status
     assert status.state == "failed"
     assert words in status.error
     assert site.jobs(status.run) == []
@@ -221,4 +261,6 @@ def test_a_submission_that_cannot_be_sent_is_a_failed_run_of_which_its_caller_he
 def flower(site: Site) -> str:
     """All that Flower knows of tasks and workers."""
     url = str(site.stack.status()["flower"].url)
-    return f"{ask(url, 'GET', '/api/tasks?limit=10000')} {ask(url, 'GET', '/api/workers?refresh=1')}"
+    return (
+        f"{ask(url, 'GET', '/api/tasks?limit=10000')} {ask(url, 'GET', '/api/workers?refresh=1')}"
+    )

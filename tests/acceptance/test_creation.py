@@ -19,7 +19,10 @@ TROUBLES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "it is answered with 503 after its effect": ("gemini-3.5-flash", [LOST | {"status": 503}]),
     "it is refused with 429": ("gemini-3.5-flash-lite", [REFUSED | {"status": 429}] * 2),
     "it is refused with 500": ("gemini-2.5-pro", [REFUSED | {"status": 500}]),
-    "it is refused with 503 and then its answer is lost": ("gemini-2.5-flash", [REFUSED | {"status": 503}, LOST]),
+    "it is refused with 503 and then its answer is lost": (
+        "gemini-2.5-flash",
+        [REFUSED | {"status": 503}, LOST],
+    ),
 }
 
 
@@ -41,7 +44,9 @@ def runs(site: Site) -> Iterator[dict[str, Run]]:
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_creation_makes_exactly_one_job_when(site: Site, runs: dict[str, Run], trouble: str) -> None:
+def test_a_creation_makes_exactly_one_job_when(
+    site: Site, runs: dict[str, Run], trouble: str
+) -> None:
     with surroundings(site.environment):
         status = done(runs[trouble])
         results = list(runs[trouble].results())

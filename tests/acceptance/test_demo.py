@@ -14,11 +14,24 @@ from support.stack import keys, once, read_results
 MARK = "PROMPTMILL_DEMO_MARK"
 
 
-def test_the_demo_reports_in_its_last_line_and_leaves_answers_and_no_process(tmp_path: Path) -> None:
+def test_the_demo_reports_in_its_last_line_and_leaves_answers_and_no_process(
+    tmp_path: Path,
+) -> None:
     mark = uuid.uuid4().hex
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTMILL_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PROMPTMILL_")
+    }
 
-    command = [sys.executable, "-m", "promptmill.cli", "demo", "--requests", "200", "--latency", "1s"]
+    command = [
+        sys.executable,
+        "-m",
+        "promptmill.cli",
+        "demo",
+        "--requests",
+        "200",
+        "--latency",
+        "1s",
+    ]
 
     demo = subprocess.run(
         [*command, "--format", "json"],
@@ -32,7 +45,10 @@ def test_the_demo_reports_in_its_last_line_and_leaves_answers_and_no_process(tmp
 
     assert demo.returncode == 0, demo.stderr
     report = json.loads(demo.stdout.splitlines()[-1])
-    told = {name: report[name] for name in ("state", "requests", "succeeded", "failed", "unaccounted", "jobs")}
+    told = {
+        name: report[name]
+        for name in ("state", "requests", "succeeded", "failed", "unaccounted", "jobs")
+    }
     assert told == {
         "state": "succeeded",
         "requests": 200,

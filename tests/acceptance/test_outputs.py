@@ -50,16 +50,24 @@ def test_answers_without_keys_that_echo_the_request_with_nulls_find_their_rows(
     assert all(f"sentence {result.key} ends" in result.text for result in read_results(answers))
 
 
-def test_a_missing_row_ends_as_a_failure_that_says_so(site: Site, mill: Promptmill, answers: Path) -> None:
+def test_a_missing_row_ends_as_a_failure_that_says_so(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
     site.fault("output", "missing", count=7)
 
     report = translated(mill, answers)
 
-    assert (report.state, report.succeeded, report.failures) == ("partially_succeeded", 293, {"MISSING_ROW": 7})
+    assert (report.state, report.succeeded, report.failures) == (
+        "partially_succeeded",
+        293,
+        {"MISSING_ROW": 7},
+    )
     assert reasons(read_results(answers)) == {"MISSING_ROW": 7}
 
 
-@pytest.mark.parametrize(("fault", "rule", "lost"), [("truncated", {}, 1), ("invalid", {"count": 3}, 3)])
+@pytest.mark.parametrize(
+    ("fault", "rule", "lost"), [("truncated", {}, 1), ("invalid", {"count": 3}, 3)]
+)
 def test_a_line_that_cannot_be_read_costs_its_own_row_alone(
     site: Site, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any], lost: int
 ) -> None:
@@ -67,7 +75,11 @@ def test_a_line_that_cannot_be_read_costs_its_own_row_alone(
 
     report = translated(mill, answers)
 
-    assert (report.succeeded, report.unreadable, report.failures) == (REQUESTS - lost, lost, {"MISSING_ROW": lost})
+    assert (report.succeeded, report.unreadable, report.failures) == (
+        REQUESTS - lost,
+        lost,
+        {"MISSING_ROW": lost},
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +105,9 @@ def test_a_row_that_vertex_refused_says_why(
     assert all(bool(result.text) == (reason == "MAX_TOKENS") for result in cut_off)
 
 
-def test_all_disturbances_at_once_leave_every_key_with_one_state(site: Site, mill: Promptmill, answers: Path) -> None:
+def test_all_disturbances_at_once_leave_every_key_with_one_state(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
     site.fault("output", "files", count=3)
     site.fault("output", "duplicated", count=30, where="other", seed=1)
     site.fault("output", "missing", count=10, seed=2)
@@ -105,7 +119,9 @@ def test_all_disturbances_at_once_leave_every_key_with_one_state(site: Site, mil
     report = translated(mill, answers)
 
     assert report.unknown >= 5  # the second copy of an answer without a key is nobody's either
-    assert report.failures["INTERNAL"] in range(5, 16)  # a row that lost its line is missing, not failed
+    assert report.failures["INTERNAL"] in range(
+        5, 16
+    )  # a row that lost its line is missing, not failed
     assert report.succeeded + report.failed == REQUESTS
 
 
@@ -122,14 +138,24 @@ def test_all_disturbances_at_once_leave_every_key_with_one_state(site: Site, mil
     ],
 )
 def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finished(
-    site: Site, mill: Promptmill, answers: Path, end: str, rule: dict[str, Any], state: str, reason: str
+    site: Site,
+    mill: Promptmill,
+    answers: Path,
+    end: str,
+    rule: dict[str, Any],
+    state: str,
+    reason: str,
 ) -> None:
     site.fault("job", end, **rule)
 
     report = translated(mill, answers)
 
     finished = round(REQUESTS * rule.get("share", 0))
-    assert (report.state, report.succeeded, report.failures) == (state, finished, {reason: REQUESTS - finished})
+    assert (report.state, report.succeeded, report.failures) == (
+        state,
+        finished,
+        {reason: REQUESTS - finished},
+    )
     assert [shard.job_state for shard in mill.get(report.run).status.shards] == [f"JOB_STATE_{end}"]
 
 
@@ -144,11 +170,16 @@ def test_rows_whose_failure_may_pass_are_mended_by_a_job_of_their_own(
 
     again = [job["requests"] for job in site.jobs(report.run) if job["labels"]["attempt"] == "2"]
     assert (report.state, report.succeeded) == ("succeeded", REQUESTS)
-    assert Counter(result.attempt for result in read_results(answers)) == {1: REQUESTS - again[0], 2: again[0]}
+    assert Counter(result.attempt for result in read_results(answers)) == {
+        1: REQUESTS - again[0],
+        2: again[0],
+    }
     assert again[0] in range(9, 17)  # the two faults may have met in a row
 
 
-def test_a_job_that_was_interrupted_is_tried_again(site: Site, mill: Promptmill, answers: Path) -> None:
+def test_a_job_that_was_interrupted_is_tried_again(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
     site.fault("job", "FAILED", code=13)
 
     assert translated(mill, answers, max_attempts=3, jobs=2).succeeded == REQUESTS
@@ -165,7 +196,9 @@ def test_rows_that_fail_again_and_again_end_as_failures_after_the_last_attempt(
     assert {result.attempt for result in read_results(answers) if result.error} == {3}
 
 
-def test_rows_that_would_fail_again_are_not_paid_for_again(site: Site, mill: Promptmill, answers: Path) -> None:
+def test_rows_that_would_fail_again_are_not_paid_for_again(
+    site: Site, mill: Promptmill, answers: Path
+) -> None:
     site.fault("output", "error", count=2, code=400)
     site.fault("output", "finish", count=2, reason="MAX_TOKENS", seed=1)
 
@@ -219,11 +252,15 @@ def test_answers_that_do_not_fit_the_schema_are_asked_for_once_more_with_what_wa
     site.fault("output", "off-schema", count=9)
     site.fault("output", "keyless", share=0.5, times=2)
 
-    report = translated(mill, answers, 2, jobs=2, response_schema=Sentence, retry_schema_invalid=True)
+    report = translated(
+        mill, answers, 2, jobs=2, response_schema=Sentence, retry_schema_invalid=True
+    )
 
     assert report.succeeded == REQUESTS
     assert [Sentence.model_validate(result.parsed) for result in read_results(answers)]
-    assert all(isinstance(result.parsed, Sentence) for result in mill.get(report.run).results(as_=Sentence))
+    assert all(
+        isinstance(result.parsed, Sentence) for result in mill.get(report.run).results(as_=Sentence)
+    )
     billed = {job["labels"]["attempt"]: job["requests"] for job in site.jobs(report.run)}
     assert billed == {"1": REQUESTS, "2": 9}
 
@@ -243,7 +280,9 @@ def test_answers_that_do_not_fit_the_schema_fail_and_keep_their_text(
     }
 
 
-def translated(mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int = 1, **options: Any) -> Report:
+def translated(
+    mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int = 1, **options: Any
+) -> Report:
     """Do a run of REQUESTS requests; each key is in the sink exactly once, as the report says."""
     run = mill.submit(
         (f"Translate to Spanish: sentence {number} ends" for number in range(1, REQUESTS + 1)),
@@ -255,7 +294,11 @@ def translated(mill: Promptmill, answers: Path, max_attempts: int = 1, jobs: int
     assert keys(results) == once(range(1, REQUESTS + 1))
     assert reasons(results) == report.failures
     assert (report.requests, report.unaccounted, report.jobs) == (REQUESTS, 0, jobs)
-    assert (status.state, status.succeeded, status.failed) == (report.state, report.succeeded, report.failed)
+    assert (status.state, status.succeeded, status.failed) == (
+        report.state,
+        report.succeeded,
+        report.failed,
+    )
     return report
 
 

@@ -5,7 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from promptmill.config.errors import ConfigurationError, DuplicateKey, EmptyRun, InvalidRequest, RunNotFound
+from promptmill.config.errors import (
+    ConfigurationError,
+    DuplicateKey,
+    EmptyRun,
+    InvalidRequest,
+    RunNotFound,
+)
 from promptmill.producers import Promptmill, Run
 from support.stack import MODEL, PATIENCE, QUICK, Site, done, running, surroundings
 from support.waiting import until
@@ -38,18 +44,20 @@ def answered(runs: list[Run]) -> list[str]:
 def found(mill: Promptmill, pool: str, key: str) -> Run:
     def is_found() -> bool:
         try:
-            mill.pooled(pool, key)
+            mill.find_pooled(pool, key)
         except RunNotFound:
             return False
         return True
 
     until(is_found, PATIENCE, f"a run with {key}")
-    return mill.pooled(pool, key)
+    return mill.find_pooled(pool, key)
 
 
 def test_prompts_of_many_callers_are_answered_once_each_in_a_few_runs(mill: Promptmill) -> None:
     with ThreadPoolExecutor(4) as callers:
-        tickets = list(callers.map(lambda n: mill.collect(f"Say {n}", key=f"t-{n}", pool="many"), range(100)))
+        tickets = list(
+            callers.map(lambda n: mill.enqueue(f"Say {n}", key=f"t-{n}", pool="many"), range(100))
+        )
     for ticket in tickets:
         found(mill, ticket.pool, ticket.key)
 
@@ -59,19 +67,23 @@ def test_prompts_of_many_callers_are_answered_once_each_in_a_few_runs(mill: Prom
     assert {run.status.name for run in runs} == {"many"}
 
 
-def test_the_command_line_sends_single_prompts_and_finds_the_run_they_are_in(pools: Site, mill: Promptmill) -> None:
-    first = pools.cli("collect", "Say one", "--pool", "typed", "--key", "t-1", "--label", "team=growth")
-    second = pools.cli("collect", "-", "--pool", "typed", "--label", "team=growth", stdin="Say two")
+def test_the_command_line_sends_single_prompts_and_finds_the_run_they_are_in(
+    pools: Site, mill: Promptmill
+) -> None:
+    first = pools.cli(
+        "enqueue", "Say one", "--pool", "typed", "--key", "t-1", "--label", "team=growth"
+    )
+    second = pools.cli("enqueue", "-", "--pool", "typed", "--label", "team=growth", stdin="Say two")
     assert first.stdout == "t-1\n"
     keys = ["t-1", second.stdout.strip()]
 
-    early = pools.cli("pooled", "nobody", "--pool", "typed")
+    early = pools.cli("find-pooled", "nobody", "--pool", "typed")
     assert (early.returncode, early.stdout) == (1, "")
     assert "has a request with key 'nobody' yet" in early.stderr
     for key in keys:
         found(mill, "typed", key)
 
-    runs = [pools.cli("pooled", key, "--pool", "typed").stdout.strip() for key in keys]
+    runs = [pools.cli("find-pooled", key, "--pool", "typed").stdout.strip() for key in keys]
     assert runs == [found(mill, "typed", key).id for key in keys]
     assert {run.status.labels["team"] for run in runs_of(mill, "typed")} == {"growth"}
     assert answered(runs_of(mill, "typed")) == sorted(keys)
@@ -80,10 +92,10 @@ def test_the_command_line_sends_single_prompts_and_finds_the_run_they_are_in(poo
 def test_a_call_that_is_repeated_counts_once_and_other_content_with_its_key_goes_into_the_next_run(
     mill: Promptmill,
 ) -> None:
-    mill.collect("Say one", key="a", pool="again")
-    mill.collect("Say one", key="a", pool="again")
-    mill.collect([{"key": "a", "prompt": "Say one"}, {"key": "b", "prompt": "Say b"}], pool="again")
-    mill.collect("Say two", key="a", pool="again")
+    mill.enqueue("Say one", key="a", pool="again")
+    mill.enqueue("Say one", key="a", pool="again")
+    mill.enqueue([{"key": "a", "prompt": "Say one"}, {"key": "b", "prompt": "Say b"}], pool="again")
+    mill.enqueue("Say two", key="a", pool="again")
     found(mill, "again", "b")
     until(lambda: len(runs_of(mill, "again")) == 2, PATIENCE, "the next run")
 
@@ -91,8 +103,8 @@ def test_a_call_that_is_repeated_counts_once_and_other_content_with_its_key_goes
 
 
 def test_prompts_with_other_options_make_another_run(mill: Promptmill) -> None:
-    one = mill.collect("Say one", pool="options")
-    other = mill.collect("Say one", pool="options", labels={"team": "growth"})
+    one = mill.enqueue("Say one", pool="options")
+    other = mill.enqueue("Say one", pool="options", labels={"team": "growth"})
 
     runs = {found(mill, "options", ticket.key).id for ticket in (one, other)}
     assert len(runs) == 2
@@ -101,13 +113,13 @@ def test_prompts_with_other_options_make_another_run(mill: Promptmill) -> None:
 
 def test_what_cannot_be_sent_is_refused_at_once(mill: Promptmill) -> None:
     with pytest.raises(InvalidRequest, match="empty"):
-        mill.collect(["Say one", " "], pool="bad")
+        mill.enqueue(["Say one", " "], pool="bad")
     with pytest.raises(InvalidRequest, match="same key"):
-        mill.collect([{"key": "a", "prompt": "b"}, {"key": "a", "prompt": "c"}], pool="bad")
+        mill.enqueue([{"key": "a", "prompt": "b"}, {"key": "a", "prompt": "c"}], pool="bad")
     with pytest.raises(ConfigurationError, match="pool's name"):
-        mill.collect("Say one", pool="../bad")
+        mill.enqueue("Say one", pool="../bad")
     with pytest.raises(RunNotFound):
-        mill.pooled("bad", "a")
+        mill.find_pooled("bad", "a")
 
 
 def test_a_stream_is_one_run_of_what_was_added(mill: Promptmill) -> None:
@@ -118,7 +130,10 @@ def test_a_stream_is_one_run_of_what_was_added(mill: Promptmill) -> None:
 
     status = done(stream.run)
     assert (status.name, status.state, status.succeeded) == ("tickets", "succeeded", 51)
-    assert {result.key for result in stream.run.results()} == {*(f"t-{number}" for number in range(50)), "51"}
+    assert {result.key for result in stream.run.results()} == {
+        *(f"t-{number}" for number in range(50)),
+        "51",
+    }
 
 
 def test_a_stream_that_an_exception_ends_is_a_run_that_is_cancelled(pools: Site) -> None:

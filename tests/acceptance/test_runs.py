@@ -16,16 +16,26 @@ from support.stack import Site, done, keys, once, read_results
 BUCKET = "gs://promptmill-local"
 
 
-def test_5500_requests_reach_every_sink_with_each_key_exactly_once(mill: Promptmill, answers: Path) -> None:
+def test_5500_requests_reach_every_sink_with_each_key_exactly_once(
+    mill: Promptmill, answers: Path
+) -> None:
     run = mill.submit(
-        ({"key": f"sentence-{number}", "prompt": f"Translate to Spanish: {number}"} for number in range(5500)),
+        (
+            {"key": f"sentence-{number}", "prompt": f"Translate to Spanish: {number}"}
+            for number in range(5500)
+        ),
         sinks=[sink_specs.jsonl(answers), sink_specs.jsonl(f"{BUCKET}/answers/")],
     )
     status = done(run)
 
     report = run.report()
     assert (status.state, report.state) == ("succeeded", "succeeded")
-    assert (report.requests, report.succeeded, report.failed, report.unaccounted) == (5500, 5500, 0, 0)
+    assert (report.requests, report.succeeded, report.failed, report.unaccounted) == (
+        5500,
+        5500,
+        0,
+        0,
+    )
     assert report.jobs == status.jobs == 3
     expected = once([f"sentence-{number}" for number in range(5500)])
     assert keys(read_results(answers)) == expected
@@ -41,12 +51,20 @@ def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
     each = mill.submit(prompts[:30], repeat_identical=True)
 
     status, report = done(run), run.report()
-    assert (report.succeeded, report.copies, report.unaccounted, status.copies) == (300, 297, 0, 297)
+    assert (report.succeeded, report.deduplicated, report.unaccounted, status.deduplicated) == (
+        300,
+        297,
+        0,
+        297,
+    )
     assert [job["requests"] for job in site.jobs(run.id)] == [3]
     found = read_results(answers)
     assert keys(found) == once([f"k{number}" for number in range(300)])
     assert len({(int(result.key[1:]) % 3, result.text) for result in found}) == 3
-    assert sum(result.usage.get("totalTokenCount", 0) for result in found) == report.tokens["totalTokenCount"]
+    assert (
+        sum(result.usage.get("totalTokenCount", 0) for result in found)
+        == report.tokens["totalTokenCount"]
+    )
     done(each)
     assert [job["requests"] for job in site.jobs(each.id)] == [30]
 
@@ -54,14 +72,26 @@ def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
 def test_a_table_that_has_grown_is_sent_whole_and_only_what_is_new_is_paid_for(
     site: Site, mill: Promptmill, answers: Path
 ) -> None:
-    rows = [{"review_id": str(number), "shop": number % 3, "text": f"grown {number}"} for number in range(250)]
-    rendered: dict[str, Any] = {"template": "Classify: {{ text }}", "key": "review_id", "metadata": ["shop"]}
+    rows = [
+        {"review_id": str(number), "shop": number % 3, "text": f"grown {number}"}
+        for number in range(250)
+    ]
+    rendered: dict[str, Any] = {
+        "template": "Classify: {{ text }}",
+        "key": "review_id",
+        "metadata": ["shop"],
+    }
     before = mill.submit_rows(rows[:200], **rendered)
     done(before)
-    run = mill.submit_rows(rows, skip_done=True, sinks=[sink_specs.jsonl(answers)], **rendered)
+    run = mill.submit_rows(rows, reuse_answers=True, sinks=[sink_specs.jsonl(answers)], **rendered)
 
     status, report = done(run), run.report()
-    assert (report.succeeded, report.reused, report.unaccounted, status.reused) == (250, 200, 0, 200)
+    assert (report.succeeded, report.reused, report.unaccounted, status.reused) == (
+        250,
+        200,
+        0,
+        200,
+    )
     assert [job["requests"] for job in site.jobs(run.id)] == [50]
     found = read_results(answers)
     assert keys(found) == once([str(number) for number in range(250)])
@@ -80,7 +110,9 @@ def test_the_report_tells_the_time_of_vertex_from_that_of_promptmill(mill: Promp
     report = run.report()
     stages = sum(seconds for stage, seconds in report.seconds.items() if stage != "total")
     assert report.vertex_seconds >= 1.0
-    assert report.seconds["total"] == pytest.approx(report.vertex_seconds + report.overhead_seconds, abs=0.01)
+    assert report.seconds["total"] == pytest.approx(
+        report.vertex_seconds + report.overhead_seconds, abs=0.01
+    )
     assert report.seconds["total"] == pytest.approx(stages, abs=0.05)
 
 
@@ -149,7 +181,10 @@ def test_a_multimodal_request_reaches_vertex_as_it_was_given(mill: Promptmill) -
 
 def test_a_response_schema_gives_an_answer_that_obeys_it(mill: Promptmill) -> None:
     schema = {"type": "OBJECT", "properties": {"mood": {"type": "STRING", "enum": ["good", "bad"]}}}
-    config = {"responseMimeType": "application/json", "responseSchema": schema | {"required": ["mood"]}}
+    config = {
+        "responseMimeType": "application/json",
+        "responseSchema": schema | {"required": ["mood"]},
+    }
     contents = [{"role": "user", "parts": [{"text": "How was it?"}]}]
     run = mill.submit([{"request": {"contents": contents, "generationConfig": config}}])
     done(run)
@@ -170,7 +205,9 @@ def test_a_file_goes_through_the_command_line(site: Site, tmp_path: Path, answer
     run = sent.stdout.strip()
     assert keys(read_results(answers)) == once(["a", "b", "3"])
     told = site.cli("results", run, "--format", "jsonl")
-    assert keys([msgspec.json.decode(line, type=Result) for line in told.stdout.splitlines()]) == once(["a", "b", "3"])
+    assert keys(
+        [msgspec.json.decode(line, type=Result) for line in told.stdout.splitlines()]
+    ) == once(["a", "b", "3"])
     assert json.loads(site.cli("describe", run, "--format", "json").stdout)["state"] == "succeeded"
 
 

@@ -48,7 +48,13 @@ def test_flower_shows_every_task_by_a_readable_id_and_no_prompt(site: Site, run:
     found = until(tasks, 30, "the end of the run in Flower")
 
     stages = {name.removeprefix(run.id) for name in found}
-    assert {".c00000.ingest", ".plan", ".s000.a1.shard", ".s000.a1.submit", ".s000.a1.collect"} <= stages
+    assert {
+        ".c00000.ingest",
+        ".plan",
+        ".s000.a1.shard",
+        ".s000.a1.submit",
+        ".s000.a1.collect",
+    } <= stages
     assert {".s000.a1.p00000.parse", ".s000.a1.settle", ".finish"} <= stages
     assert all(re.fullmatch(r"promptmill\.[a-z]+", str(task["name"])) for task in found.values())
     assert found[f"{run.id}.c00000.ingest"]["args"] == f"({run.id}.c00000.ingest)"
@@ -65,15 +71,24 @@ def test_no_log_holds_a_prompt(site: Site) -> None:
 
 
 def test_no_log_holds_an_answer_that_did_not_fit_its_schema(site: Site, mill: Promptmill) -> None:
-    schema = {"type": "object", "properties": {"word": {"type": "integer", "description": "A number"}}}
+    schema = {
+        "type": "object",
+        "properties": {"word": {"type": "integer", "description": "A number"}},
+    }
     site.fault("output", "off-schema", count=5, times=2)
-    run = mill.submit([f"Say {CANARY} {n}" for n in range(9)], response_schema=schema, retry_schema_invalid=True)
+    run = mill.submit(
+        [f"Say {CANARY} {n}" for n in range(9)], response_schema=schema, retry_schema_invalid=True
+    )
 
     done(run)
 
     failed = list(run.failures())
     assert [result.text for result in failed] == ['{"word":"off schema"}'] * len(failed) != []
-    words = [path.name for path in (site.directory / "logs").glob("*.log") if "off schema" in path.read_text()]
+    words = [
+        path.name
+        for path in (site.directory / "logs").glob("*.log")
+        if "off schema" in path.read_text()
+    ]
     assert words == []
 
 
@@ -82,10 +97,17 @@ def test_a_task_that_crashes_logs_nothing_of_its_message(site: Site) -> None:
     sender = Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False)
     with sender:
         sender.send_task(
-            "promptmill.ingest", [f"{CANARY} is not bytes"], task_id="crash.ingest", queue="promptmill.ingest"
+            "promptmill.ingest",
+            [f"{CANARY} is not bytes"],
+            task_id="crash.ingest",
+            queue="promptmill.ingest",
         )
 
-    until(lambda: re.search(r"promptmill\.ingest\[crash\.ingest\] raised", log.read_text()), 30, "the error in the log")
+    until(
+        lambda: re.search(r"promptmill\.ingest\[crash\.ingest\] raised", log.read_text()),
+        30,
+        "the error in the log",
+    )
     assert CANARY not in log.read_text()
 
 
@@ -107,7 +129,9 @@ def test_a_prompt_waits_in_redis_in_the_ingest_message_alone(site: Site, broker:
 
 def holders(client: Any) -> list[str]:
     """The keys of a Redis database whose values have the canary in them, however they are packed."""
-    return sorted(key.decode() for key in client.scan_iter() if any(map(tells, values(client, key))))
+    return sorted(
+        key.decode() for key in client.scan_iter() if any(map(tells, values(client, key)))
+    )
 
 
 def values(client: Any, key: bytes) -> Iterator[bytes]:

@@ -30,7 +30,14 @@ from kombu.serialization import loads
 
 from promptmill.config import names, queues
 from promptmill.producers import Promptmill
-from promptmill.producers.contract.messages import VERSION, Chunk, Ingest, Manifest, SinkSpec, encode
+from promptmill.producers.contract.messages import (
+    VERSION,
+    Chunk,
+    Ingest,
+    Manifest,
+    SinkSpec,
+    encode_message,
+)
 from support.stack import QUICK, SERVERS, WORKERS, Site, ask, done, running, surroundings
 from support.waiting import until
 
@@ -50,14 +57,22 @@ def publish(site: Site) -> Iterator[Publish]:
         app.producer_pool.acquire() as producer,
     ):
 
-        def put(body: bytes, content_type: str, *, task: str, queue: str, task_id: str, **headers: str) -> None:
+        def put(
+            body: bytes, content_type: str, *, task: str, queue: str, task_id: str, **headers: str
+        ) -> None:
             producer.publish(
                 body,
                 content_type=content_type,
                 content_encoding="utf-8" if content_type == "application/json" else "binary",
                 routing_key=queue,
                 exchange="",
-                headers={"lang": "py", "id": task_id, "argsrepr": "()", **({"task": task} if task else {}), **headers},
+                headers={
+                    "lang": "py",
+                    "id": task_id,
+                    "argsrepr": "()",
+                    **({"task": task} if task else {}),
+                    **headers,
+                },
                 delivery_mode=2,
             )
 
@@ -70,7 +85,7 @@ def send(site: Site) -> Iterator[Callable[..., None]]:
     with Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as app:
 
         def put(task: str, *args: Any) -> None:
-            queue = queues.QUEUE_OF[task]
+            queue = queues.TASK_QUEUES[task]
             serializer = "msgpack" if any(isinstance(one, bytes) for one in args) else "json"
             app.send_task(task, args=args, queue=queue, serializer=serializer, argsrepr="()")
 
@@ -120,7 +135,9 @@ REFUSED: list[tuple[bytes, str, str]] = [
 """Of an unknown type, damaged, damaged within a character, with more behind it, of an unknown task, and of none."""
 
 
-def test_nothing_of_a_message_that_is_refused_is_in_the_log(site: Site, mill: Promptmill, publish: Publish) -> None:
+def test_nothing_of_a_message_that_is_refused_is_in_the_log(
+    site: Site, mill: Promptmill, publish: Publish
+) -> None:
     heard = Heard(site, "worker")
 
     for body, kind, task in REFUSED:
@@ -132,11 +149,20 @@ def test_nothing_of_a_message_that_is_refused_is_in_the_log(site: Site, mill: Pr
     assert done(mill.submit(["Say hello"])).state == "succeeded"
 
 
-def test_a_message_that_says_it_is_compressed_is_not_unpacked(site: Site, mill: Promptmill, publish: Publish) -> None:
+def test_a_message_that_says_it_is_compressed_is_not_unpacked(
+    site: Site, mill: Promptmill, publish: Publish
+) -> None:
     heard = Heard(site, "worker")
     body = gzip.compress(bytes(BOMB // 4), compresslevel=1)
     with growth(site.processes("worker")) as grown:
-        publish(body, "application/json", task="promptmill.finish", queue=queues.WORK, task_id="x", compression="gzip")
+        publish(
+            body,
+            "application/json",
+            task="promptmill.finish",
+            queue=queues.WORK,
+            task_id="x",
+            compression="gzip",
+        )
         heard.until("compressed messages are refused")
 
     assert max(grown) < MOST_GROWTH
@@ -144,12 +170,17 @@ def test_a_message_that_says_it_is_compressed_is_not_unpacked(site: Site, mill: 
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["that tells its size", "that tells no size"])
-def test_a_bomb_costs_no_memory(site: Site, mill: Promptmill, send: Callable[..., None], told: bool) -> None:
+def test_a_bomb_costs_no_memory(
+    site: Site, mill: Promptmill, send: Callable[..., None], told: bool
+) -> None:
     heard, packed = Heard(site, "worker"), bomb(told)
     chunk = Chunk(0, 1, 1, min(200 * len(packed), 32 << 20), hashlib.sha256().digest(), packed)
 
     with growth(site.processes("worker")) as grown:
-        send("promptmill.ingest", encode(Ingest(Manifest("bomb", MODEL, time.time()), encode(chunk))))
+        send(
+            "promptmill.ingest",
+            encode_message(Ingest(Manifest("bomb", MODEL, time.time()), encode_message(chunk))),
+        )
         heard.until("MessageRefused.*chunk 0 ")
 
     assert max(grown) < MOST_GROWTH
@@ -158,7 +189,7 @@ def test_a_bomb_costs_no_memory(site: Site, mill: Promptmill, send: Callable[...
 
 WRONG: list[tuple[str, list[Any]]] = [
     ("promptmill.ingest", ["not bytes"]),
-    ("promptmill.ingest", [encode(Ingest(Manifest("../../outside", MODEL, 1.0), b""))]),
+    ("promptmill.ingest", [encode_message(Ingest(Manifest("../../outside", MODEL, 1.0), b""))]),
     ("promptmill.ingest", [msgspec.msgpack.encode({"run": ["x"] * 9, "chunk": {}})]),
     ("promptmill.abort", ["../../outside", "because"]),
     ("promptmill.plan", [{"run": "x"}]),
@@ -176,7 +207,7 @@ WRONG: list[tuple[str, list[Any]]] = [
 def test_tasks_with_wrong_arguments_end_without_a_trace_and_without_the_worker(
     site: Site, mill: Promptmill, send: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(queues.QUEUE_OF, "promptmill.nothing", queues.WORK)
+    monkeypatch.setitem(queues.TASK_QUEUES, "promptmill.nothing", queues.WORK)
     before, workers = objects(site), [process.pid for process in site.processes("worker", "poll")]
     heard = Heard(site, "worker")
 
@@ -193,7 +224,16 @@ def test_tasks_with_wrong_arguments_end_without_a_trace_and_without_the_worker(
 
 def test_keys_that_look_like_paths_stay_words(site: Site, mill: Promptmill) -> None:
     before = objects(site)
-    keys = ["../../outside", "/etc/passwd", "..", "a/../b", "runs/x/report.json", "%2e%2e%2f", "C:\\x", "k\u202ej"]
+    keys = [
+        "../../outside",
+        "/etc/passwd",
+        "..",
+        "a/../b",
+        "runs/x/report.json",
+        "%2e%2e%2f",
+        "C:\\x",
+        "k\u202ej",
+    ]
 
     run = mill.submit([{"key": key, "prompt": "Say hello"} for key in keys])
 
@@ -202,7 +242,10 @@ def test_keys_that_look_like_paths_stay_words(site: Site, mill: Promptmill) -> N
     assert [name for name in objects(site) - before if is_stray(name)] == []
 
 
-@given(st.text(max_size=20) | st.integers() | st.none() | st.floats(), st.text(max_size=20) | st.integers() | st.none())
+@given(
+    st.text(max_size=20) | st.integers() | st.none() | st.floats(),
+    st.text(max_size=20) | st.integers() | st.none(),
+)
 def test_no_place_that_a_message_names_lies_outside_its_run(index: Any, attempt: Any) -> None:
     for name in (names.shard, lambda run, *place: names.parsed(run, 0, *place)):
         try:
@@ -235,7 +278,9 @@ FORGED = [
 ]
 
 
-def test_a_run_whose_message_names_a_sink_that_is_not_allowed_fails_before_it_costs_anything(fenced: Site) -> None:
+def test_a_run_whose_message_names_a_sink_that_is_not_allowed_fails_before_it_costs_anything(
+    fenced: Site,
+) -> None:
     with surroundings(fenced.environment):
         mill = Promptmill()
         runs = [mill.submit(["Say hello"], sinks=[within(fenced, spec)]) for spec in FORGED]
@@ -243,7 +288,9 @@ def test_a_run_whose_message_names_a_sink_that_is_not_allowed_fails_before_it_co
         for run in runs:
             status = done(run)
             assert (status.state, run.report().jobs) == ("failed", 0)
-            assert re.match(r"sink .*(PROMPTMILL_SINKS|must look like|Promptmill itself)", status.error)
+            assert re.match(
+                r"sink .*(PROMPTMILL_SINKS|must look like|Promptmill itself)", status.error
+            )
     assert fenced.billed() == 0
     assert not any(path.match("*outside*") for path in fenced.directory.rglob("*"))
 
@@ -265,17 +312,25 @@ def within(site: Site, spec: SinkSpec) -> SinkSpec:
     return SinkSpec(spec.kind, spec.url.format(fenced=site.directory))
 
 
-def test_a_message_of_a_later_version_is_put_back_with_an_alarm(site: Site, send: Callable[..., None]) -> None:
+def test_a_message_of_a_later_version_is_put_back_with_an_alarm(
+    site: Site, send: Callable[..., None]
+) -> None:
     heard = Heard(site, "worker")
     body = msgspec.msgpack.encode({"v": VERSION + 1, "run": "of another shape"})
     with Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as app:
         app.send_task(
-            "promptmill.ingest", [body], task_id="later.c00000.ingest", queue=queues.INGEST, serializer="msgpack"
+            "promptmill.ingest",
+            [body],
+            task_id="later.c00000.ingest",
+            queue=queues.INGEST,
+            serializer="msgpack",
         )
 
         heard.until(r"warning.*left to a newer worker.*step=later\.c00000\.ingest")
         with redis.Redis.from_url(site.environment["CELERY_BROKER_URL"]) as client:
-            waiting = until(lambda: waits(client, "later.c00000.ingest"), 10, "the message in the broker")
+            waiting = until(
+                lambda: waits(client, "later.c00000.ingest"), 10, "the message in the broker"
+            )
         app.control.revoke("later.c00000.ingest")
 
     assert waiting == [body]
@@ -302,7 +357,9 @@ def growth(processes: list[psutil.Process]) -> Iterator[list[int]]:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of a process's memory")
     for process in processes:
-        Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # forget the peak so far: proc_pid_clear_refs(5)
+        Path(f"/proc/{process.pid}/clear_refs").write_text(
+            "5"
+        )  # forget the peak so far: proc_pid_clear_refs(5)
     before = [peak(process.pid) for process in processes]
     grown: list[int] = []
     yield grown
@@ -327,7 +384,9 @@ def bomb(told: bool) -> bytes:
 def objects(site: Site) -> set[str]:
     """Every object that the storage emulator holds, with its bucket, and every file that is not its own beside them."""
     root = site.directory / "storage"
-    files = {str(path) for path in root.rglob("*") if path.is_file() and path.parent.name != "bodies"}
+    files = {
+        str(path) for path in root.rglob("*") if path.is_file() and path.parent.name != "bodies"
+    }
     return {name for name in files if "/index.sqlite3" not in name} | set(names_in_storage(site))
 
 
@@ -337,24 +396,32 @@ def names_in_storage(site: Site) -> Iterator[str]:
     for bucket in ask(url, "GET", "/storage/v1/b")["items"]:
         page: dict[str, Any] = {"nextPageToken": ""}
         while "nextPageToken" in page:
-            page = ask(url, "GET", f"/storage/v1/b/{bucket['name']}/o?pageToken={page['nextPageToken']}")
+            page = ask(
+                url, "GET", f"/storage/v1/b/{bucket['name']}/o?pageToken={page['nextPageToken']}"
+            )
             yield from (f"{item['bucket']}/{item['name']}" for item in page.get("items", []))
 
 
 def is_stray(name: str) -> bool:
     """Whether a file is none of a run's objects, or of one that only a forged message speaks of."""
-    return not re.search(r"/mill/(runs/[a-z0-9-]+/|open/|dead/|done/[0-9a-f]{16}/[a-z0-9-]+$)", name) or bool(
-        re.search("outside|nobody|passwd", name)
-    )
+    return not re.search(
+        r"/mill/(runs/[a-z0-9-]+/|open/|dead/|done/[0-9a-f]{16}/[a-z0-9-]+$)", name
+    ) or bool(re.search("outside|nobody|passwd", name))
 
 
 def waits(client: Any, task_id: str) -> list[bytes]:
     """The first arguments of the messages of a task that wait in the broker, taken or not."""
     held = [json.loads(one)[0] for one in client.hvals("promptmill.unacked")]
-    held += [json.loads(one) for queue in queues.ALL for one in client.lrange(queue, 0, -1)]
-    return [first_argument(one) for one in held if one["headers"].get("id") == task_id and one["headers"].get("eta")]
+    held += [json.loads(one) for queue in queues.ALL_QUEUES for one in client.lrange(queue, 0, -1)]
+    return [
+        first_argument(one)
+        for one in held
+        if one["headers"].get("id") == task_id and one["headers"].get("eta")
+    ]
 
 
 def first_argument(message: dict[str, Any]) -> Any:
-    args, *_ = loads(base64.b64decode(message["body"]), message["content-type"], message["content-encoding"])
+    args, *_ = loads(
+        base64.b64decode(message["body"]), message["content-type"], message["content-encoding"]
+    )
     return args[0]

@@ -8,7 +8,9 @@ from support.measurement import Rows, Tell, show
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--bench", action="store_true", help="make the measurements; they take many minutes")
+    parser.addoption(
+        "--bench", action="store_true", help="make the measurements; they take many minutes"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -16,7 +18,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="a measurement: pytest tests/benchmarks --bench"))
+            item.add_marker(
+                pytest.mark.skip(reason="a measurement: pytest tests/benchmarks --bench")
+            )
 
 
 @pytest.fixture

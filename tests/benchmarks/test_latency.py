@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from promptmill.cli.sentences import translations
+from promptmill.cli.sentences import translation_prompts
 from promptmill.producers import Promptmill
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
@@ -22,8 +22,13 @@ two looks, which come every three seconds from the job's creation on."""
 SINK = "gs://promptmill-local/answers"
 
 
-def test_5500_requests_wait_five_seconds_before_their_job_and_five_after_it(tmp_path: Path, tell: Tell) -> None:
-    with running(tmp_path, latency=VERTEX_SECONDS, settings={}) as site, surroundings(site.environment):
+def test_5500_requests_wait_five_seconds_before_their_job_and_five_after_it(
+    tmp_path: Path, tell: Tell
+) -> None:
+    with (
+        running(tmp_path, latency=VERTEX_SECONDS, settings={}) as site,
+        surroundings(site.environment),
+    ):
         runs = []
         for number in range(RUNS):
             site.fault("job", "queued", seconds=number * PHASE)
@@ -38,7 +43,9 @@ def test_5500_requests_wait_five_seconds_before_their_job_and_five_after_it(tmp_
 def measure(site: Site, answers: Path) -> dict[str, float]:
     """Do a run: seconds from the call to the job's creation, and from the job's end to the last row in either sink."""
     began = time.time()
-    run = Promptmill().submit(translations(REQUESTS), sinks=[sink_specs.jsonl(answers), sink_specs.jsonl(SINK)])
+    run = Promptmill().submit(
+        translation_prompts(REQUESTS), sinks=[sink_specs.jsonl(answers), sink_specs.jsonl(SINK)]
+    )
     run.wait(VERTEX_SECONDS + 120)
 
     report = run.report()
@@ -55,6 +62,12 @@ def measure(site: Site, answers: Path) -> dict[str, float]:
 
 def job_times(site: Site, run: str) -> tuple[float, float]:
     """When the emulator created the run's only job, and when that ended."""
-    [job] = [job for job in ask(site.emulator, "GET", "/admin/jobs")["jobs"] if job["labels"].get("run") == run]
-    created, ended = (datetime.fromisoformat(job[name]).timestamp() for name in ("createTime", "endTime"))
+    [job] = [
+        job
+        for job in ask(site.emulator, "GET", "/admin/jobs")["jobs"]
+        if job["labels"].get("run") == run
+    ]
+    created, ended = (
+        datetime.fromisoformat(job[name]).timestamp() for name in ("createTime", "endTime")
+    )
     return created, ended

@@ -9,7 +9,7 @@ import msgspec
 import psutil
 import pytest
 
-from promptmill.cli.sentences import translations
+from promptmill.cli.sentences import translation_prompts
 from support.measurement import Tell
 from support.stack import EVERYTHING, Site, running
 from support.waiting import until
@@ -20,7 +20,10 @@ MOST_GROWTH_OF_COPIES = 50
 """Two numbers are held of each request that has the answer of another, or of an earlier run, and there are many of those."""
 SCHEMA = {
     "type": "object",
-    "properties": {"language": {"type": "string", "enum": ["de", "es", "fr"]}, "text": {"type": "string"}},
+    "properties": {
+        "language": {"type": "string", "enum": ["de", "es", "fr"]},
+        "text": {"type": "string"},
+    },
     "required": ["language", "text"],
 }
 
@@ -31,12 +34,21 @@ SCHEMA = {
         ([["--repeat-identical"]], MOST_GROWTH),
         ([["--repeat-identical", "--response-schema", "schema.json"]], MOST_GROWTH),
         ([[]], MOST_GROWTH_OF_COPIES),
-        ([["--repeat-identical"], ["--skip-done"]], MOST_GROWTH_OF_COPIES),
+        ([["--repeat-identical"], ["--reuse-answers"]], MOST_GROWTH_OF_COPIES),
     ],
-    ids=["all sent", "a response schema", "identical requests sent once", "answers of an earlier run"],
+    ids=[
+        "all sent",
+        "a response schema",
+        "identical requests sent once",
+        "answers of an earlier run",
+    ],
 )
 def test_no_process_takes_more_memory_for_200000_requests_than_for_5500(
-    tmp_path: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch, runs: list[list[str]], most_growth: int
+    tmp_path: Path,
+    tell: Tell,
+    monkeypatch: pytest.MonkeyPatch,
+    runs: list[list[str]],
+    most_growth: int,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("schema.json").write_bytes(msgspec.json.encode(SCHEMA))
@@ -44,13 +56,20 @@ def test_no_process_takes_more_memory_for_200000_requests_than_for_5500(
     tell(
         f"peak memory in MB, submitted with {runs}",
         [
-            {"process": name, f"{SMALL:,}": small[name], f"{LARGE:,}": large[name], "growth": large[name] - small[name]}
+            {
+                "process": name,
+                f"{SMALL:,}": small[name],
+                f"{LARGE:,}": large[name],
+                "growth": large[name] - small[name],
+            }
             for name in small
         ],
     )
 
     assert {name: peak for name, peak in large.items() if peak >= MOST} == {}
-    assert {name: large[name] - small[name] for name in small if large[name] - small[name] > most_growth} == {}
+    assert {
+        name: large[name] - small[name] for name in small if large[name] - small[name] > most_growth
+    } == {}
 
 
 def peaks(directory: Path, requests: int, runs: list[list[str]]) -> dict[str, int]:
@@ -58,7 +77,10 @@ def peaks(directory: Path, requests: int, runs: list[list[str]]) -> dict[str, in
     directory.mkdir()
     file = directory / "prompts.jsonl"
     with file.open("wb") as out:
-        out.writelines(msgspec.json.encode({"prompt": prompt}) + b"\n" for prompt in translations(requests))
+        out.writelines(
+            msgspec.json.encode({"prompt": prompt}) + b"\n"
+            for prompt in translation_prompts(requests)
+        )
     with running(directory, settings={}) as site:
         found = {"producer": max(produce(site, file, requests, options) for options in runs)}
         for service in EVERYTHING:
@@ -71,7 +93,9 @@ def produce(site: Site, file: Path, requests: int, options: list[str]) -> int:
     answers = file.with_name("answers.jsonl")
     command = [sys.executable, "-m", "promptmill.cli", "submit", str(file), "--wait"]
     sink = ["--sink", str(answers), "--sink", "gs://promptmill-local/answers/"]
-    seen = watched([*command, *sink, *options], site.everything, 900, f"the end of a run of {requests:,}")
+    seen = watched(
+        [*command, *sink, *options], site.everything, 900, f"the end of a run of {requests:,}"
+    )
     with answers.open("rb") as lines:
         assert sum(1 for _ in lines) == requests
     return seen
@@ -110,4 +134,7 @@ def peak(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return next((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return next(
+        (int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM:")),
+        0,
+    )

@@ -16,8 +16,13 @@ MOST_JOBS = 10
 MOST_SECONDS = 240.0
 
 
-def test_10000_submissions_of_10_prompts_become_at_most_10_jobs_within_four_minutes(tmp_path: Path, tell: Tell) -> None:
-    with running(tmp_path, settings={**QUICK, "PROMPTMILL_POLL_INTERVAL": "3"}) as site, surroundings(site.environment):
+def test_10000_submissions_of_10_prompts_become_at_most_10_jobs_within_four_minutes(
+    tmp_path: Path, tell: Tell
+) -> None:
+    with (
+        running(tmp_path, settings={**QUICK, "PROMPTMILL_POLL_INTERVAL": "3"}) as site,
+        surroundings(site.environment),
+    ):
         began = time.monotonic()
         collect(site, CALLS, PROMPTS, CALLERS)
         collected = time.monotonic() - began

@@ -28,7 +28,12 @@ def test_a_million_rows_take_no_memory_to_speak_of(tmp_path: Path, tell: Tell) -
             seconds, megabytes = send(site, path)
             size = path.stat().st_size / 1e6
             measured.append(
-                {"file": path.name, "MB": size, "peak_MB": megabytes, "rows_per_second": int(ROWS / seconds)}
+                {
+                    "file": path.name,
+                    "MB": size,
+                    "peak_MB": megabytes,
+                    "rows_per_second": int(ROWS / seconds),
+                }
             )
     tell(f"{ROWS:,} rows", measured)
 
@@ -37,7 +42,14 @@ def test_a_million_rows_take_no_memory_to_speak_of(tmp_path: Path, tell: Tell) -
 
 def send(site: Site, path: Path) -> tuple[float, int]:
     """Send a file with `promptmill submit`; returns the seconds and the peak of that process in MB."""
-    options = ["--template", "Is this review of {{ product }} good? {{ text }}", "--key", "id", "--metadata", "shop"]
+    options = [
+        "--template",
+        "Is this review of {{ product }} good? {{ text }}",
+        "--key",
+        "id",
+        "--metadata",
+        "shop",
+    ]
     command = [sys.executable, "-m", "promptmill.cli", "submit", str(path), *options]
     started = time.monotonic()
     seen = watched(command, site.everything | NO_LIMIT, 1_800, f"the last of {ROWS:,} rows")

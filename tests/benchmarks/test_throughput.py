@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from promptmill.cli.sentences import translations
+from promptmill.cli.sentences import translation_prompts
 from promptmill.config import names
-from promptmill.producers.requests.chunks import Keys
+from promptmill.producers.requests.chunks import KeyRegistry
 from promptmill.producers.requests.encode import encode_lines
 from promptmill.workers.steps.parse import PartReader
 from support.chunking import cut
@@ -21,18 +21,29 @@ MOST_ENCODING, MOST_PARSING = 4.0, 8.0
 
 
 def test_encoding_and_parsing_keep_pace_with_decoding_json(tell: Tell) -> None:
-    prompts = list(translations(LINES))
+    prompts = list(translation_prompts(LINES))
     answers = list(output(prompts))
 
     decoding = fastest(lambda: map(msgspec.json.decode, answers))
-    encoding = fastest(lambda: cut(Keys().watch(encode_lines(RUN, prompts, 10 << 20)), 512 * 1024))
-    parsing = fastest(lambda: reader().results(enumerate(answers)))
+    encoding = fastest(
+        lambda: cut(KeyRegistry().record_lines(encode_lines(RUN, prompts, 10 << 20)), 512 * 1024)
+    )
+    parsing = fastest(lambda: reader().read_results(enumerate(answers)))
     size = sum(map(len, answers))
     tell(
         f"{LINES:,} lines, {size / 1e6:.0f} MB of answers",
         [
-            {"what": what, "seconds": seconds, "lines_per_second": int(LINES / seconds), "ratio": seconds / decoding}
-            for what, seconds in (("decoding", decoding), ("encoding", encoding), ("parsing", parsing))
+            {
+                "what": what,
+                "seconds": seconds,
+                "lines_per_second": int(LINES / seconds),
+                "ratio": seconds / decoding,
+            }
+            for what, seconds in (
+                ("decoding", decoding),
+                ("encoding", encoding),
+                ("parsing", parsing),
+            )
         ],
     )
 
@@ -42,7 +53,12 @@ def test_encoding_and_parsing_keep_pace_with_decoding_json(tell: Tell) -> None:
 
 def output(prompts: list[str]) -> Iterator[bytes]:
     """Lines as Vertex writes them."""
-    usage = {"promptTokenCount": 20, "candidatesTokenCount": 25, "totalTokenCount": 45, "trafficType": "ON_DEMAND"}
+    usage = {
+        "promptTokenCount": 20,
+        "candidatesTokenCount": 25,
+        "totalTokenCount": 45,
+        "trafficType": "ON_DEMAND",
+    }
     for line in encode_lines(RUN, prompts, 10 << 20):
         text = f"Una frase de unas cien letras, más o menos, en respuesta a la pregunta {line.row}."
         content = {"role": "model", "parts": [{"text": text}]}
@@ -52,7 +68,11 @@ def output(prompts: list[str]) -> Iterator[bytes]:
             "responseId": f"response-{line.row}",
             "usageMetadata": usage,
         }
-        answered = {"status": "", "processed_time": "2026-11-22T07:32:47.279859+00:00", "response": response}
+        answered = {
+            "status": "",
+            "processed_time": "2026-11-22T07:32:47.279859+00:00",
+            "response": response,
+        }
         yield msgspec.json.encode(answered | msgspec.json.decode(line.data))
 
 

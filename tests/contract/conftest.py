@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from contract.reference import running_reference
-from promptmill.config.settings import load
+from promptmill.config.settings import load_settings
 from promptmill.local.services import BUCKET
 from promptmill.workers.adapters.storage import StorageBucket, open_bucket
 from promptmill.workers.adapters.vertex import VertexJobs, open_jobs
@@ -36,10 +36,14 @@ def reference_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def reference_emulator_url(reference_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def reference_emulator_url(
+    reference_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Vertex's stand-in before it."""
     where = {"STORAGE_EMULATOR_HOST": reference_url}
-    with running(tmp_path_factory.mktemp("site"), ("emulator",), latency=LATENCY, settings=where) as site:
+    with running(
+        tmp_path_factory.mktemp("site"), ("emulator",), latency=LATENCY, settings=where
+    ) as site:
         yield site.environment["PROMPTMILL_VERTEX_ENDPOINT"]
 
 
@@ -71,7 +75,7 @@ def real_jobs() -> Iterator[Callable[..., VertexJobs]]:
     opened: list[VertexJobs] = []
 
     def open_at(url: str, create_timeout: float = 20.0) -> VertexJobs:
-        settings = load(vertex_endpoint=url, project="p", create_timeout=create_timeout)
+        settings = load_settings(vertex_endpoint=url, project="p", create_timeout=create_timeout)
         opened.append(open_jobs(settings))
         return opened[-1]
 
@@ -110,4 +114,6 @@ def jobs(side: str, request: pytest.FixtureRequest, bucket: Bucket) -> BatchJobs
     if isinstance(bucket, MemoryBucket):
         return FakeJobs(bucket, duration=LATENCY)
     real: Callable[[str], BatchJobs] = request.getfixturevalue("real_jobs")
-    return real(request.getfixturevalue("emulator_url" if side == "real" else "reference_emulator_url"))
+    return real(
+        request.getfixturevalue("emulator_url" if side == "real" else "reference_emulator_url")
+    )

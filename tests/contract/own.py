@@ -19,7 +19,16 @@ class Storage:
 @contextlib.contextmanager
 def running_storage(directory: Path, *options: str) -> Iterator[Storage]:
     """Run it over a directory; it need not be alive any more at the end."""
-    command = [sys.executable, "-m", "promptmill.emulator.gcs", "--port", "0", "--directory", str(directory), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "promptmill.emulator.gcs",
+        "--port",
+        "0",
+        "--directory",
+        str(directory),
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:

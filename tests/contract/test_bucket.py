@@ -10,12 +10,12 @@ import pytest
 
 from promptmill.config.errors import Conflict, NotFound
 from promptmill.workers.cli_support.open_object import read_object
-from promptmill.workers.ports.google import Bucket, Stored
+from promptmill.workers.ports.google import Bucket, ObjectInfo
 
 MIB = 1 << 20
 
 
-def find(bucket: Bucket, name: str) -> Stored:
+def find(bucket: Bucket, name: str) -> ObjectInfo:
     stored = bucket.find(name)
     assert stored is not None
     return stored
@@ -115,7 +115,9 @@ def test_what_is_not_there_is_not_found_by_its_own_name(bucket: Bucket) -> None:
         bucket.read_range("nothing", 0, 1, 1)
 
 
-def test_what_is_known_of_an_object_is_its_size_its_generation_and_the_time_by_the_server(bucket: Bucket) -> None:
+def test_what_is_known_of_an_object_is_its_size_its_generation_and_the_time_by_the_server(
+    bucket: Bucket,
+) -> None:
     before = time.time()
     bucket.write("a", b"12345")
 
@@ -146,7 +148,9 @@ def test_objects_are_read_in_the_order_in_which_they_are_named(bucket: Bucket) -
 
 
 @pytest.mark.parametrize("missing", [2, 14])
-def test_of_objects_that_are_read_one_that_is_not_there_is_not_found_at_its_turn(bucket: Bucket, missing: int) -> None:
+def test_of_objects_that_are_read_one_that_is_not_there_is_not_found_at_its_turn(
+    bucket: Bucket, missing: int
+) -> None:
     names = [f"fact/{number}" for number in range(20)]
     for name in names:
         if name != names[missing]:
@@ -160,9 +164,12 @@ def test_of_objects_that_are_read_one_that_is_not_there_is_not_found_at_its_turn
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "data"), [(0, 3, b"012"), (3, 5, b"34"), (8, 100, b"89"), (10, 20, b""), (50, 60, b"")]
+    ("start", "end", "data"),
+    [(0, 3, b"012"), (3, 5, b"34"), (8, 100, b"89"), (10, 20, b""), (50, 60, b"")],
 )
-def test_a_range_is_cut_at_the_end_of_the_object(bucket: Bucket, start: int, end: int, data: bytes) -> None:
+def test_a_range_is_cut_at_the_end_of_the_object(
+    bucket: Bucket, start: int, end: int, data: bytes
+) -> None:
     bucket.write("output", b"0123456789")
 
     assert bucket.read_range("output", start, end, find(bucket, "output").generation) == data
@@ -205,7 +212,9 @@ def test_deleting_is_final_and_may_be_done_twice(bucket: Bucket) -> None:
     assert bucket.create("open/run", b"")
 
 
-@pytest.mark.parametrize("sizes", [[], [0], [1, 2, 3], [4 * MIB], [4 * MIB, 1], [3 * MIB] * 3, [9 * MIB + 7]])
+@pytest.mark.parametrize(
+    "sizes", [[], [0], [1, 2, 3], [4 * MIB], [4 * MIB, 1], [3 * MIB] * 3, [9 * MIB + 7]]
+)
 def test_a_stream_of_any_size_becomes_one_object(bucket: Bucket, sizes: list[int]) -> None:
     pieces = [bytes([number]) * size for number, size in enumerate(sizes)]
 
@@ -247,7 +256,9 @@ def test_an_object_is_read_as_a_file_from_any_place_of_it(bucket: Bucket) -> Non
         assert file.read() == b""
 
 
-def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed_with_the_other(bucket: Bucket) -> None:
+def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed_with_the_other(
+    bucket: Bucket,
+) -> None:
     bucket.write("rows.bin", b"a" * (6 * MIB))
 
     with read_object(bucket, "rows.bin") as file:

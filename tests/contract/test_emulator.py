@@ -51,7 +51,9 @@ class Emulator:
         self.url = self.greeting.split()[-1]
         options_ = ClientOptions(api_endpoint=self.url)
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        self.jobs = JobServiceClient(transport="rest", client_options=options_, credentials=credentials)
+        self.jobs = JobServiceClient(
+            transport="rest", client_options=options_, credentials=credentials
+        )
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         self.process.send_signal(number)
@@ -69,7 +71,9 @@ class Emulator:
 
     def create(self, **more: Any) -> BatchPredictionJob:
         return self.jobs.create_batch_prediction_job(
-            parent=PARENT, batch_prediction_job=BatchPredictionJob(description(**more)), timeout=SECONDS
+            parent=PARENT,
+            batch_prediction_job=BatchPredictionJob(description(**more)),
+            timeout=SECONDS,
         )
 
     def get(self, name: str, timeout: float = SECONDS) -> BatchPredictionJob:
@@ -77,7 +81,10 @@ class Emulator:
 
     def list(self, filter_text: str = "", page_size: int = 0) -> list[str]:
         request = {"parent": PARENT, "filter": filter_text, "page_size": page_size}
-        return [job.name for job in self.jobs.list_batch_prediction_jobs(request=request, timeout=SECONDS)]
+        return [
+            job.name
+            for job in self.jobs.list_batch_prediction_jobs(request=request, timeout=SECONDS)
+        ]
 
     def ended(self, name: str) -> BatchPredictionJob:
         job: BatchPredictionJob = eventually(lambda: self._if_ended(name))
@@ -85,14 +92,21 @@ class Emulator:
 
     def _if_ended(self, name: str) -> BatchPredictionJob | None:
         job = self.get(name)
-        return job if job.state.name.removeprefix("JOB_STATE_") in {"SUCCEEDED", "FAILED", "CANCELLED"} else None
+        return (
+            job
+            if job.state.name.removeprefix("JOB_STATE_") in {"SUCCEEDED", "FAILED", "CANCELLED"}
+            else None
+        )
 
 
 def description(**more: Any) -> dict[str, Any]:
     return {
         "display_name": "nightly",
         "model": "publishers/google/models/gemini-2.5-flash",
-        "input_config": {"instances_format": "jsonl", "gcs_source": {"uris": ["gs://mill/in.jsonl"]}},
+        "input_config": {
+            "instances_format": "jsonl",
+            "gcs_source": {"uris": ["gs://mill/in.jsonl"]},
+        },
         "output_config": {
             "predictions_format": "jsonl",
             "gcs_destination": {"output_uri_prefix": "gs://mill/out"},
@@ -108,7 +122,10 @@ def row(number: int, text: str = "Translate to Spanish: good morning") -> bytes:
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    with running_storage(tmp_path_factory.mktemp("storage")) as server, pytest.MonkeyPatch.context() as patch:
+    with (
+        running_storage(tmp_path_factory.mktemp("storage")) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("STORAGE_EMULATOR_HOST", server.url)
         patch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
@@ -150,10 +167,15 @@ def emulator(shared: Emulator) -> Iterator[Emulator]:
 
 def lines(bucket: Bucket, job: BatchPredictionJob) -> list[dict[str, Any]]:
     directory = job.output_info.gcs_output_directory.removeprefix("gs://mill/")
-    return [json.loads(line) for line in bucket.blob(f"{directory}/predictions.jsonl").download_as_bytes().splitlines()]
+    return [
+        json.loads(line)
+        for line in bucket.blob(f"{directory}/predictions.jsonl").download_as_bytes().splitlines()
+    ]
 
 
-def test_a_job_goes_from_creation_to_its_output(emulator: Emulator, bucket: Bucket, rows: int) -> None:
+def test_a_job_goes_from_creation_to_its_output(
+    emulator: Emulator, bucket: Bucket, rows: int
+) -> None:
     created = emulator.create()
 
     ended: Any = emulator.ended(created.name)
@@ -163,8 +185,12 @@ def test_a_job_goes_from_creation_to_its_output(emulator: Emulator, bucket: Buck
     assert ended.completion_stats.successful_count == rows
     assert 0.6 <= (ended.end_time - ended.create_time).total_seconds() < 5
     answered = lines(bucket, ended)
-    assert sorted(line["key"] for line in answered) == sorted(f"k{number}" for number in range(rows))
-    assert answered[0]["response"]["candidates"][0]["content"]["parts"][0]["text"].startswith("[emulated")
+    assert sorted(line["key"] for line in answered) == sorted(
+        f"k{number}" for number in range(rows)
+    )
+    assert answered[0]["response"]["candidates"][0]["content"]["parts"][0]["text"].startswith(
+        "[emulated"
+    )
 
 
 def test_a_model_that_does_not_exist_is_not_found(emulator: Emulator) -> None:
@@ -178,7 +204,10 @@ def test_an_invalid_job_is_an_invalid_argument(emulator: Emulator) -> None:
 
 
 def test_a_bucket_that_does_not_exist_fails_the_job_late(emulator: Emulator) -> None:
-    destination = {"predictions_format": "jsonl", "gcs_destination": {"output_uri_prefix": "gs://nobody/out"}}
+    destination = {
+        "predictions_format": "jsonl",
+        "gcs_destination": {"output_uri_prefix": "gs://nobody/out"},
+    }
 
     failed = emulator.ended(emulator.create(output_config=destination).name)
 
@@ -188,7 +217,9 @@ def test_a_bucket_that_does_not_exist_fails_the_job_late(emulator: Emulator) -> 
 
 
 def test_a_file_that_cannot_be_imported_fails_the_job(emulator: Emulator, bucket: Bucket) -> None:
-    bucket.blob("bad/1.jsonl").upload_from_string(row(1) + b'{"key": "k2", "request": {"tools": [{"search": {}}]}}\n')
+    bucket.blob("bad/1.jsonl").upload_from_string(
+        row(1) + b'{"key": "k2", "request": {"tools": [{"search": {}}]}}\n'
+    )
     source = {"instances_format": "jsonl", "gcs_source": {"uris": ["gs://mill/bad/*.jsonl"]}}
 
     failed = emulator.ended(emulator.create(input_config=source).name)
@@ -198,11 +229,16 @@ def test_a_file_that_cannot_be_imported_fails_the_job(emulator: Emulator, bucket
 
 
 def test_jobs_are_listed_by_label_and_state_over_several_pages(emulator: Emulator) -> None:
-    names = [emulator.create(labels={"run": "paged", "shard": str(number)}).name for number in range(5)]
+    names = [
+        emulator.create(labels={"run": "paged", "shard": str(number)}).name for number in range(5)
+    ]
     for name in names:
         emulator.ended(name)
 
-    assert emulator.list('labels.run=paged AND state="JOB_STATE_SUCCEEDED"', page_size=2) == names[::-1]
+    assert (
+        emulator.list('labels.run=paged AND state="JOB_STATE_SUCCEEDED"', page_size=2)
+        == names[::-1]
+    )
     assert emulator.list("labels.run=paged AND labels.shard=3") == [names[3]]
     with pytest.raises(exceptions.BadRequest, match="colour"):
         emulator.list("colour=red")
@@ -231,7 +267,9 @@ def test_a_job_is_cancelled_once_and_deleted_after_its_end(emulator: Emulator) -
         (403, exceptions.Forbidden),
     ],
 )
-def test_a_call_fails_before_its_effect(emulator: Emulator, status: int, error: type[Exception]) -> None:
+def test_a_call_fails_before_its_effect(
+    emulator: Emulator, status: int, error: type[Exception]
+) -> None:
     emulator.fault("create", "status", status=status)
 
     with pytest.raises(error):
@@ -271,7 +309,9 @@ def test_a_new_job_is_not_listed_at_once(emulator: Emulator) -> None:
 
 def test_faults_come_from_a_file_too(bucket: Bucket, rows: int, tmp_path: Path) -> None:
     file = tmp_path / "faults.json"
-    file.write_text('[{"on": "output", "fault": "missing", "count": 3}, {"on": "job", "fault": "FAILED", "times": 1}]')
+    file.write_text(
+        '[{"on": "output", "fault": "missing", "count": 3}, {"on": "job", "fault": "FAILED", "times": 1}]'
+    )
 
     with running("--latency", "0s", "--faults", str(file)) as emulator:
         states = [emulator.ended(emulator.create().name) for _ in range(2)]
@@ -305,7 +345,9 @@ def test_the_clock_can_be_sped_up_while_a_job_runs(bucket: Bucket, rows: int) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_emulator_ends_cleanly_and_prints_its_bill(bucket: Bucket, rows: int, number: int) -> None:
+def test_the_emulator_ends_cleanly_and_prints_its_bill(
+    bucket: Bucket, rows: int, number: int
+) -> None:
     with running("--latency", "0s") as emulator:
         emulator.ended(emulator.create().name)
         assert emulator.admin("healthz")["status"] == "ok"
@@ -313,7 +355,11 @@ def test_the_emulator_ends_cleanly_and_prints_its_bill(bucket: Bucket, rows: int
         code, printed = emulator.stop(number)
 
     assert emulator.greeting.startswith("promptmill emulator (not Google): http://127.0.0.1:")
-    assert (charged["jobs"], charged["requests"], charged["by_label"]) == (1, rows, {"run=r1": rows})
+    assert (charged["jobs"], charged["requests"], charged["by_label"]) == (
+        1,
+        rows,
+        {"run=r1": rows},
+    )
     assert code == 0
     assert f"1 jobs created, {rows} requests billed" in printed
 
@@ -366,16 +412,26 @@ def test_a_model_server_answers_for_real(bucket: Bucket, rows: int) -> None:
     assert said == "TRANSLATE TO SPANISH: GOOD MORNING 5"
     assert answered["k5"]["response"]["usageMetadata"]["promptTokenCount"] == 3
     assert answered["k7"]["status"].startswith("Too Many Requests: ")
-    assert (ended.completion_stats.successful_count, ended.completion_stats.failed_count) == (rows - 1, 1)
+    assert (ended.completion_stats.successful_count, ended.completion_stats.failed_count) == (
+        rows - 1,
+        1,
+    )
 
 
 def test_memory_stays_flat_over_the_size_of_a_job(bucket: Bucket) -> None:
     peaks = []
     for count in (5_500, 20_000):
-        bucket.blob("large.jsonl").upload_from_string(b"".join(row(number, "x" * 500) for number in range(count)))
+        bucket.blob("large.jsonl").upload_from_string(
+            b"".join(row(number, "x" * 500) for number in range(count))
+        )
         source = {"instances_format": "jsonl", "gcs_source": {"uris": ["gs://mill/large.jsonl"]}}
         with running("--latency", "0s") as emulator:
-            assert emulator.ended(emulator.create(input_config=source).name).completion_stats.successful_count == count
+            assert (
+                emulator.ended(
+                    emulator.create(input_config=source).name
+                ).completion_stats.successful_count
+                == count
+            )
             peaks.append(_peak_megabytes(emulator.process.pid))
 
     assert peaks[1] < 180
@@ -409,11 +465,15 @@ def test_a_port_that_is_taken_is_said_so() -> None:
     assert f"127.0.0.1:{port}" in done.stderr
 
 
-@pytest.mark.parametrize("options", [["--latency", "soon"], ["--responder", "oracle"], ["--speed", "0"]])
+@pytest.mark.parametrize(
+    "options", [["--latency", "soon"], ["--responder", "oracle"], ["--speed", "0"]]
+)
 def test_a_wrong_option_is_named(options: list[str]) -> None:
     command = [sys.executable, "-m", "promptmill.emulator", *options]
 
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, timeout=SECONDS)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, timeout=SECONDS
+    )
 
     assert done.returncode == 2
     assert options[1].lstrip("0") in done.stderr
@@ -421,6 +481,9 @@ def test_a_wrong_option_is_named(options: list[str]) -> None:
 
 def test_a_look_takes_a_few_milliseconds(emulator: Emulator) -> None:
     with requests.Session() as session:
-        times = [session.get(f"{emulator.url}/healthz", timeout=SECONDS).elapsed.total_seconds() for _ in range(20)]
+        times = [
+            session.get(f"{emulator.url}/healthz", timeout=SECONDS).elapsed.total_seconds()
+            for _ in range(20)
+        ]
 
     assert min(times) < 0.03

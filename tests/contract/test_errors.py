@@ -14,13 +14,20 @@ import requests.exceptions as http
 import urllib3.exceptions as wire
 from google.protobuf import json_format
 
-from promptmill.config.errors import Conflict, Denied, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.errors import (
+    Conflict,
+    Denied,
+    NotFound,
+    OutcomeUnknown,
+    Permanent,
+    Transient,
+)
 from promptmill.config.tables import Table
-from promptmill.workers.adapters.bigquery import BigQuery
+from promptmill.workers.adapters.bigquery import BigQueryWarehouse
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports.google import JobRequest
-from promptmill.workers.ports.warehouse import Column, TableJob
+from promptmill.workers.ports.warehouse import BigQueryJob, Column
 
 core: Any = google.api_core.exceptions
 auth: Any = google.auth.exceptions
@@ -30,14 +37,28 @@ REQUEST = JobRequest("n", "gemini", "gs://b/i", "gs://b/o", {})
 
 def classes(module: ModuleType) -> list[type[Exception]]:
     """Every exception that a module names as its own."""
-    found = [kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == module.__name__]
-    raised = [kind for kind in found if issubclass(kind, Exception) and not issubclass(kind, Warning)]
-    return [kind for kind in raised if kind is not storage.InvalidPathError]  # raised by a part that we do not use
+    found = [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if kind.__module__ == module.__name__
+    ]
+    raised = [
+        kind for kind in found if issubclass(kind, Exception) and not issubclass(kind, Warning)
+    ]
+    return [
+        kind for kind in raised if kind is not storage.InvalidPathError
+    ]  # raised by a part that we do not use
 
 
 def make(kind: type[Exception]) -> Exception:
     """Make an exception of a class, whatever its constructor wants."""
-    for arguments in (("words",), ("words", ValueError("cause")), (None, "words"), ("words", "doc", 0), ()):
+    for arguments in (
+        ("words",),
+        ("words", ValueError("cause")),
+        (None, "words"),
+        ("words", "doc", 0),
+        (),
+    ):
         try:
             error = kind(*arguments)
             str(error)
@@ -83,9 +104,18 @@ STATUSES = (408, 409, 429, 499, 500, 501, 502, 503, 504)
 
 def errors(*modules: ModuleType, others: Sequence[Exception]) -> list[Any]:
     """Return an instance of every exception of the modules, of those below them, and of every status that matters."""
-    kinds = sorted({kind for module in modules for kind in classes(module)}, key=lambda kind: str(kind))
-    made = [*map(make, kinds), *BELOW, *others, *(core.from_http_status(status, "words") for status in STATUSES)]
-    return [pytest.param(error, id=f"{type(error).__module__}.{type(error).__name__}") for error in made]
+    kinds = sorted(
+        {kind for module in modules for kind in classes(module)}, key=lambda kind: str(kind)
+    )
+    made = [
+        *map(make, kinds),
+        *BELOW,
+        *others,
+        *(core.from_http_status(status, "words") for status in STATUSES),
+    ]
+    return [
+        pytest.param(error, id=f"{type(error).__module__}.{type(error).__name__}") for error in made
+    ]
 
 
 def raised(call: Any, *arguments: Any) -> Exception:
@@ -96,13 +126,19 @@ def raised(call: Any, *arguments: Any) -> Exception:
     return caught.value
 
 
-STORAGE = errors(*ANY_CLIENT, storage, others=[storage.InvalidResponse(Reply(status), "words") for status in STATUSES])
+STORAGE = errors(
+    *ANY_CLIENT,
+    storage,
+    others=[storage.InvalidResponse(Reply(status), "words") for status in STATUSES],
+)
 BIGQUERY = errors(*ANY_CLIENT, others=[ValueError("no such enum"), TypeError("no such argument")])
 VERTEX = errors(*ANY_CLIENT, others=[json_format.ParseError("no such type")])
 
 
 def test_an_upload_that_came_corrupted_may_be_tried_again() -> None:
-    refusal = core.BadRequest('Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C "2HvlZg==".')
+    refusal = core.BadRequest(
+        'Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C "2HvlZg==".'
+    )
     bucket = StorageBucket(Raising(refusal), "b", "p")
 
     assert isinstance(raised(bucket.create, "n", b"data"), Transient)
@@ -131,10 +167,17 @@ def test_every_error_of_vertex_is_classified(error: Exception) -> None:
 
     for call in ((jobs.get, "n"), (jobs.list, ""), (jobs.cancel, "n")):
         assert type(raised(*call)) in {Transient, Denied, Permanent, NotFound}
-    assert type(raised(jobs.create, REQUEST)) in {Transient, Denied, Unanswered, Permanent, NotFound}
+    assert type(raised(jobs.create, REQUEST)) in {
+        Transient,
+        Denied,
+        OutcomeUnknown,
+        Permanent,
+        NotFound,
+    }
 
 
-REFUSED = http.ConnectionError(wire.MaxRetryError(None, "u", wire.NewConnectionError(None, "refused")))  # type: ignore[arg-type]
+_NO_CONNECTION = wire.NewConnectionError(None, "refused")  # type: ignore[arg-type]
+REFUSED = http.ConnectionError(wire.MaxRetryError(None, "u", _NO_CONNECTION))  # type: ignore[arg-type]
 CREATING: list[tuple[Exception, type[Exception]]] = [
     (core.InvalidArgument("a"), Permanent),
     (core.PermissionDenied("a"), Permanent),
@@ -151,21 +194,23 @@ CREATING: list[tuple[Exception, type[Exception]]] = [
     (auth.TransportError("metadata server"), Transient),
     (http.ConnectTimeout("a"), Transient),
     (REFUSED, Transient),
-    (core.InternalServerError("a"), Unanswered),
-    (core.ServiceUnavailable("a"), Unanswered),
-    (core.DeadlineExceeded("a"), Unanswered),
-    (core.from_http_status(408, "a"), Unanswered),
-    (core.Cancelled("a"), Unanswered),
-    (core.RetryError("a", ValueError()), Unanswered),
-    (http.ReadTimeout("a"), Unanswered),
-    (http.ConnectionError("reset"), Unanswered),
-    (http.ChunkedEncodingError("cut"), Unanswered),
-    (json_format.ParseError("a"), Unanswered),
+    (core.InternalServerError("a"), OutcomeUnknown),
+    (core.ServiceUnavailable("a"), OutcomeUnknown),
+    (core.DeadlineExceeded("a"), OutcomeUnknown),
+    (core.from_http_status(408, "a"), OutcomeUnknown),
+    (core.Cancelled("a"), OutcomeUnknown),
+    (core.RetryError("a", ValueError()), OutcomeUnknown),
+    (http.ReadTimeout("a"), OutcomeUnknown),
+    (http.ConnectionError("reset"), OutcomeUnknown),
+    (http.ChunkedEncodingError("cut"), OutcomeUnknown),
+    (json_format.ParseError("a"), OutcomeUnknown),
 ]
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), CREATING, ids=[f"{type(row[0]).__name__}-{row[1].__name__}" for row in CREATING]
+    ("error", "kind"),
+    CREATING,
+    ids=[f"{type(row[0]).__name__}-{row[1].__name__}" for row in CREATING],
 )
 def test_whether_a_job_may_have_been_created_decides_what_its_creation_raises(
     error: Exception, kind: type[Exception]
@@ -173,7 +218,7 @@ def test_whether_a_job_may_have_been_created_decides_what_its_creation_raises(
     jobs = VertexJobs(Raising(error), "projects/p/locations/l", 1.0)
 
     assert type(raised(jobs.create, REQUEST)) is kind
-    if kind is Unanswered:
+    if kind is OutcomeUnknown:
         assert type(raised(jobs.get, "n")) is Transient
 
 
@@ -197,15 +242,22 @@ STORING: list[tuple[Exception, type[Exception]]] = [
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), STORING, ids=[f"{type(row[0]).__name__}-{row[1].__name__}" for row in STORING]
+    ("error", "kind"),
+    STORING,
+    ids=[f"{type(row[0]).__name__}-{row[1].__name__}" for row in STORING],
 )
-def test_whether_trying_again_helps_decides_what_storing_raises(error: Exception, kind: type[Exception]) -> None:
+def test_whether_trying_again_helps_decides_what_storing_raises(
+    error: Exception, kind: type[Exception]
+) -> None:
     assert type(raised(StorageBucket(Raising(error), "b", "p").write, "n", b"")) is kind
 
 
 @pytest.mark.parametrize(
     ("last", "words"),
-    [(core.ServiceUnavailable("try later"), "503 try later"), (http.ConnectTimeout("a"), "ConnectTimeout")],
+    [
+        (core.ServiceUnavailable("try later"), "503 try later"),
+        (http.ConnectTimeout("a"), "ConnectTimeout"),
+    ],
 )
 def test_who_tried_in_vain_is_told_what_the_last_try_met_with(last: Exception, words: str) -> None:
     error = raised(StorageBucket(Raising(core.RetryError("timed out", last)), "b", "p").read, "n")
@@ -224,12 +276,12 @@ def test_a_source_that_breaks_while_it_is_stored_speaks_for_itself() -> None:
 
 
 TABLE = Table("acme", "reviews", "t")
-JOB = TableJob("j", TABLE)
+JOB = BigQueryJob("j", TABLE)
 
 
-def tables(error: Exception) -> BigQuery:
+def tables(error: Exception) -> BigQueryWarehouse:
     """A warehouse that knows where its dataset lies, and nothing else."""
-    warehouse = BigQuery(Raising(error))
+    warehouse = BigQueryWarehouse(Raising(error))
     warehouse._locations["acme", "reviews"] = "EU"
     return warehouse
 
@@ -237,25 +289,27 @@ def tables(error: Exception) -> BigQuery:
 @pytest.mark.parametrize("error", BIGQUERY)
 def test_every_error_of_bigquery_is_classified(error: Exception) -> None:
     calls: list[tuple[str, Any]] = [
-        ("check_jobs", [TABLE]),
-        ("columns", [TABLE]),
-        ("create", [TABLE, [Column("key", "STRING")]]),
-        ("may", [TABLE, ["p"]]),
-        ("look", [JOB]),
-        ("load", [JOB, ["gs://b/n"]]),
-        ("extract", [JOB, "gs://b/*"]),
-        ("merge", [JOB, TABLE, ["key"]]),
-        ("drop", [TABLE]),
-        ("rows", [TABLE]),
-        ("rows", ["SELECT 1"]),
+        ("check_job_access", [TABLE]),
+        ("get_columns", [TABLE]),
+        ("create_table", [TABLE, [Column("key", "STRING")]]),
+        ("test_permissions", [TABLE, ["p"]]),
+        ("get_job_state", [JOB]),
+        ("start_load", [JOB, ["gs://b/n"]]),
+        ("start_extract", [JOB, "gs://b/*"]),
+        ("start_merge", [JOB, TABLE, ["key"]]),
+        ("delete_table", [TABLE]),
+        ("stream_rows", [TABLE]),
+        ("stream_rows", ["SELECT 1"]),
     ]
     for name, arguments in calls:
-        if name in {"columns", "look"} and getattr(error, "code", 0) == 404:
+        if name in {"get_columns", "get_job_state"} and getattr(error, "code", 0) == 404:
             continue  # there is no such table or job, which is an answer
-        if name == "extract" and getattr(error, "code", 0) == 409:
+        if name == "start_extract" and getattr(error, "code", 0) == 409:
             continue  # the job is there already
         assert isinstance(raised(getattr(tables(error), name), *arguments), Transient | Permanent)
-    assert isinstance(raised(BigQuery(Raising(error)).look, JOB), Transient | Permanent)
+    assert isinstance(
+        raised(BigQueryWarehouse(Raising(error)).get_job_state, JOB), Transient | Permanent
+    )
 
 
 TABLES: list[tuple[Exception, type[Exception]]] = [
@@ -272,16 +326,20 @@ TABLES: list[tuple[Exception, type[Exception]]] = [
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), TABLES, ids=[f"{type(row[0]).__name__}-{row[1].__name__}-{n}" for n, row in enumerate(TABLES)]
+    ("error", "kind"),
+    TABLES,
+    ids=[f"{type(row[0]).__name__}-{row[1].__name__}-{n}" for n, row in enumerate(TABLES)],
 )
-def test_whether_trying_again_helps_decides_what_bigquery_raises(error: Exception, kind: type[Exception]) -> None:
-    assert type(raised(tables(error).drop, TABLE)) is kind
+def test_whether_trying_again_helps_decides_what_bigquery_raises(
+    error: Exception, kind: type[Exception]
+) -> None:
+    assert type(raised(tables(error).delete_table, TABLE)) is kind
 
 
 def test_a_job_whose_id_was_used_is_fine() -> None:
-    warehouse = BigQuery(_Taken())
-    warehouse.load(JOB, ["gs://b/n"])
-    warehouse.merge(JOB, TABLE, ["key"])
+    warehouse = BigQueryWarehouse(_Taken())
+    warehouse.start_load(JOB, ["gs://b/n"])
+    warehouse.start_merge(JOB, TABLE, ["key"])
 
 
 class _Taken:

@@ -7,18 +7,28 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from promptmill.config.errors import ConfigurationError, Conflict, Denied, NotFound, Permanent, Transient, Unanswered
+from promptmill.config.errors import (
+    ConfigurationError,
+    Conflict,
+    Denied,
+    NotFound,
+    OutcomeUnknown,
+    Permanent,
+    Transient,
+)
 from promptmill.config.settings import Settings
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports.google import JobRequest
-from promptmill.workers.services import build
+from promptmill.workers.services import build_services
 from support.proxy import HOST, HttpProxy
 from support.stack import surroundings
 
 # Google's libraries leave a connection that broke to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*<socket:pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in.*<socket:pytest.PytestUnraisableExceptionWarning"
+)
 
 UPLOAD = "/upload/.*"
 DOWNLOAD = "/download/.*"
@@ -61,7 +71,11 @@ def jobs(real_jobs: OpenJobs, emulator_proxy: HttpProxy) -> VertexJobs:
 def asked() -> JobRequest:
     name = uuid.uuid4().hex
     return JobRequest(
-        name, "publishers/google/models/gemini-3.8-flash", "gs://bucket/in", "gs://bucket/out", {"run": name}
+        name,
+        "publishers/google/models/gemini-3.8-flash",
+        "gs://bucket/in",
+        "gs://bucket/out",
+        {"run": name},
     )
 
 
@@ -88,7 +102,9 @@ def test_storage_that_fails_for_a_while_is_asked_again(
     assert bucket.read("fact") == b"1"
 
 
-def test_a_fact_whose_answer_was_lost_is_written_all_the_same(bucket: StorageBucket, storage_proxy: HttpProxy) -> None:
+def test_a_fact_whose_answer_was_lost_is_written_all_the_same(
+    bucket: StorageBucket, storage_proxy: HttpProxy
+) -> None:
     storage_proxy.drop_answer("POST", UPLOAD)
 
     assert not bucket.create("fact", b"1")
@@ -133,7 +149,9 @@ def test_a_body_that_was_cut_is_never_taken_for_the_whole(
     assert bucket.read_range("output", 0, size, stored.generation) == data
 
 
-def test_a_long_upload_survives_failing_pieces(bucket: StorageBucket, storage_proxy: HttpProxy) -> None:
+def test_a_long_upload_survives_failing_pieces(
+    bucket: StorageBucket, storage_proxy: HttpProxy
+) -> None:
     pieces = [bytes([n]) * MIB for n in range(10)]
     storage_proxy.fail("PUT", UPLOAD, status=503)
 
@@ -172,12 +190,16 @@ def test_a_bucket_that_does_not_exist_is_named(real_bucket: OpenBucket, storage_
         missing.read("x")
 
 
-def test_a_bucket_that_is_missing_is_told_by_the_setting_or_the_sink_that_names_it(storage_url: str) -> None:
+def test_a_bucket_that_is_missing_is_told_by_the_setting_or_the_sink_that_names_it(
+    storage_url: str,
+) -> None:
     settings = Settings(bucket="gs://no-mill/here", project="p", sinks="gs://")
     sink = SinkSpec("jsonl", "gs://no-sink/out")
     with surroundings({"STORAGE_EMULATOR_HOST": storage_url}):
-        services = build(settings)
-        with pytest.raises(NotFound, match=r"^bucket gs://no-mill does not exist \(PROMPTMILL_BUCKET\)$"):
+        services = build_services(settings)
+        with pytest.raises(
+            NotFound, match=r"^bucket gs://no-mill does not exist \(PROMPTMILL_BUCKET\)$"
+        ):
             services.bucket.write("x", b"")
         words = "^sink gs://no-sink/out cannot be written: bucket gs://no-sink does not exist$"
         with pytest.raises(ConfigurationError, match=words):
@@ -191,7 +213,7 @@ def test_a_creation_whose_answer_was_lost_is_not_sent_again(
 ) -> None:
     emulator_proxy.drop_answer("POST", CREATE)
 
-    with pytest.raises(Unanswered):
+    with pytest.raises(OutcomeUnknown):
         jobs.create(asked)
     assert len(emulator_proxy.seen("POST", CREATE)) == 1
     assert created(jobs, asked) == 1
@@ -203,7 +225,7 @@ def test_a_creation_that_vertex_failed_may_have_happened(
 ) -> None:
     emulator_proxy.replace_answer("POST", CREATE, status=status)
 
-    with pytest.raises(Unanswered, match=str(status)):
+    with pytest.raises(OutcomeUnknown, match=str(status)):
         jobs.create(asked)
     assert created(jobs, asked) == 1
 
@@ -213,7 +235,7 @@ def test_a_creation_that_takes_too_long_may_have_happened(
 ) -> None:
     emulator_proxy.delay("POST", CREATE, seconds=1.0)
 
-    with pytest.raises(Unanswered, match="ReadTimeout"):
+    with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
         real_jobs(emulator_proxy.url, create_timeout=0.3).create(asked)
 
 
@@ -222,7 +244,7 @@ def test_a_creation_whose_answer_was_cut_may_have_happened(
 ) -> None:
     emulator_proxy.cut("POST", CREATE, after=20)
 
-    with pytest.raises(Unanswered):
+    with pytest.raises(OutcomeUnknown):
         jobs.create(asked)
     assert created(jobs, asked) == 1
 
@@ -238,7 +260,9 @@ def test_a_creation_that_was_put_off_created_nothing(
     assert created(jobs, asked) == 0
 
 
-def test_a_creation_that_reached_nobody_created_nothing(real_jobs: OpenJobs, nobody: str, asked: JobRequest) -> None:
+def test_a_creation_that_reached_nobody_created_nothing(
+    real_jobs: OpenJobs, nobody: str, asked: JobRequest
+) -> None:
     jobs = real_jobs(nobody)
 
     with pytest.raises(Transient) as caught:
@@ -258,7 +282,9 @@ def test_a_creation_that_is_refused_is_refused_for_good(
         jobs.create(asked)
 
 
-def test_a_look_that_fails_is_for_a_later_look(jobs: VertexJobs, emulator_proxy: HttpProxy, asked: JobRequest) -> None:
+def test_a_look_that_fails_is_for_a_later_look(
+    jobs: VertexJobs, emulator_proxy: HttpProxy, asked: JobRequest
+) -> None:
     job = jobs.create(asked)
     emulator_proxy.fail("GET", ".*", status=503)
     emulator_proxy.refuse("GET", ".*")

@@ -9,9 +9,9 @@ import pytest
 from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
 from promptmill.workers.facts.records import PartRange
-from promptmill.workers.output.line_ranges import lines
+from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.ports.google import BatchJobs, Bucket, Job, JobRequest
-from promptmill.workers.steps.poll import active
+from promptmill.workers.steps.poll import active_filter
 from support.waiting import until
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
@@ -25,7 +25,13 @@ def request(bucket: Bucket, *, model: str = MODEL, **labels: str) -> JobRequest:
         model=model,
         input_uri=f"{bucket.url}/{run}/input.jsonl",
         output_uri=f"{bucket.url}/{run}/output",
-        labels={"promptmill": names.mill(bucket.url), "run": run, "shard": "0", "attempt": "1", **labels},
+        labels={
+            "promptmill": names.deployment_id(bucket.url),
+            "run": run,
+            "shard": "0",
+            "attempt": "1",
+            **labels,
+        },
     )
 
 
@@ -41,7 +47,7 @@ def row(text: str, **beside: Any) -> dict[str, Any]:
 def ended(jobs: BatchJobs, name: str) -> Job:
     def look() -> Job | None:
         job = jobs.get(name)
-        return job if job.ended else None
+        return job if job.has_ended else None
 
     job = until(look, PATIENCE, f"the end of {name}")
     assert job is not None
@@ -52,24 +58,30 @@ def output(bucket: Bucket, job: Job) -> list[dict[str, Any]]:
     folder = job.output_directory.removeprefix(bucket.url + "/")
     files = [stored for stored in bucket.list(folder + "/") if stored.name.endswith(".jsonl")]
     ranges = [PartRange(stored.name, stored.generation, 0, stored.size) for stored in files]
-    return [msgspec.json.decode(line) for one in ranges for _, line in lines(bucket, one)]
+    return [msgspec.json.decode(line) for one in ranges for _, line in read_lines(bucket, one)]
 
 
-def test_a_new_job_has_a_name_of_its_own_and_what_it_was_created_with(bucket: Bucket, jobs: BatchJobs) -> None:
+def test_a_new_job_has_a_name_of_its_own_and_what_it_was_created_with(
+    bucket: Bucket, jobs: BatchJobs
+) -> None:
     asked = request(bucket)
     first, second = jobs.create(asked), jobs.create(asked)
 
     assert first.name != second.name
     assert "/batchPredictionJobs/" in first.name
     assert (first.display_name, first.labels) == (asked.display_name, asked.labels)
-    assert not first.ended
+    assert not first.has_ended
     assert first.create_time > 0
     assert first.end_time == 0
 
 
-def test_a_job_answers_every_row_and_gives_back_what_lies_beside_the_request(bucket: Bucket, jobs: BatchJobs) -> None:
+def test_a_job_answers_every_row_and_gives_back_what_lies_beside_the_request(
+    bucket: Bucket, jobs: BatchJobs
+) -> None:
     asked = request(bucket)
-    write_input(bucket, asked, [row(f"text {n}", key=f"r-{n}-k", metadata='{"shop":7}') for n in range(5)])
+    write_input(
+        bucket, asked, [row(f"text {n}", key=f"r-{n}-k", metadata='{"shop":7}') for n in range(5)]
+    )
 
     job = ended(jobs, jobs.create(asked).name)
 
@@ -96,7 +108,9 @@ def test_a_job_whose_input_is_missing_fails_and_says_why(bucket: Bucket, jobs: B
     assert job.error_message
 
 
-def test_a_job_whose_input_is_not_json_fails_in_the_importer(bucket: Bucket, jobs: BatchJobs) -> None:
+def test_a_job_whose_input_is_not_json_fails_in_the_importer(
+    bucket: Bucket, jobs: BatchJobs
+) -> None:
     asked = request(bucket)
     bucket.write(asked.input_uri.removeprefix(bucket.url + "/"), b'{"request": \n')
 
@@ -122,14 +136,18 @@ def test_a_job_that_nobody_created_is_not_found(jobs: BatchJobs) -> None:
         jobs.cancel(name)
 
 
-def test_jobs_are_found_by_all_their_labels_and_by_their_display_name(bucket: Bucket, jobs: BatchJobs) -> None:
+def test_jobs_are_found_by_all_their_labels_and_by_their_display_name(
+    bucket: Bucket, jobs: BatchJobs
+) -> None:
     asked = [request(bucket), request(bucket), request(bucket, shard="1")]
     made = [jobs.create(one) for one in asked]
 
     by_labels = " AND ".join(f'labels.{name}="{value}"' for name, value in asked[1].labels.items())
     assert [job.name for job in jobs.list(by_labels)] == [made[1].name]
-    assert [job.name for job in jobs.list(f'display_name="{asked[0].display_name}"')] == [made[0].name]
-    mill = f'labels.promptmill="{names.mill(bucket.url)}"'
+    assert [job.name for job in jobs.list(f'display_name="{asked[0].display_name}"')] == [
+        made[0].name
+    ]
+    mill = f'labels.promptmill="{names.deployment_id(bucket.url)}"'
     assert {job.name for job in jobs.list(mill)} == {job.name for job in made}
     assert {job.name for job in jobs.list(f'{mill} AND labels.shard="1"')} == {made[2].name}
     assert list(jobs.list('labels.promptmill="somebody-elses"')) == []
@@ -146,26 +164,30 @@ def test_a_listed_job_is_the_job(bucket: Bucket, jobs: BatchJobs) -> None:
 
 
 def test_active_jobs_are_those_that_have_not_ended(bucket: Bucket, jobs: BatchJobs) -> None:
-    mill = names.mill(bucket.url)
+    mill = names.deployment_id(bucket.url)
     over = jobs.create(request(bucket))
     ended(jobs, over.name)
     asked = request(bucket)
     write_input(bucket, asked, [row("a", key="r-1-1")])
     young = jobs.create(asked)
 
-    assert [job.name for job in jobs.list(active(mill))] == [young.name]
+    assert [job.name for job in jobs.list(active_filter(mill))] == [young.name]
 
 
 def test_a_list_of_many_pages_is_whole(bucket: Bucket, jobs: BatchJobs) -> None:
     made = {jobs.create(request(bucket)).name for _ in range(104)}
 
-    listed = [job.name for job in jobs.list(f'labels.promptmill="{names.mill(bucket.url)}"')]
+    listed = [
+        job.name for job in jobs.list(f'labels.promptmill="{names.deployment_id(bucket.url)}"')
+    ]
 
     assert set(listed) == made
     assert len(listed) == 104
 
 
-def test_a_job_that_is_cancelled_ends_cancelled_and_may_be_cancelled_again(bucket: Bucket, jobs: BatchJobs) -> None:
+def test_a_job_that_is_cancelled_ends_cancelled_and_may_be_cancelled_again(
+    bucket: Bucket, jobs: BatchJobs
+) -> None:
     asked = request(bucket)
     write_input(bucket, asked, [row("a", key="r-1-1")])
     made = jobs.create(asked)

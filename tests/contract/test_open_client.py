@@ -68,4 +68,6 @@ def test_few_objects_are_read_one_after_another_and_many_five_at_once(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", five_at_once)
     bucket = open_bucket("gs://some-bucket", "some-project")
 
-    assert list(bucket.read_each(f"fact-{number}" for number in range(1, FEW + 21))) == [b"fact"] * (FEW + 20)
+    assert list(bucket.read_each(f"fact-{number}" for number in range(1, FEW + 21))) == [
+        b"fact"
+    ] * (FEW + 20)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
 from promptmill.producers.contract.results import Error, Result
 from promptmill.workers.adapters.postgres import PostgresDatabase, open_database
-from promptmill.workers.ports.database import Rejected
+from promptmill.workers.ports.database import RowsRejected
 from promptmill.workers.sinks.postgres import PostgresSink
 from support.postgres import PostgresServer, postgres_server
 
@@ -39,7 +39,11 @@ class Base:
     url: str
 
     def sink(
-        self, table: str = "answers", run: str = RUN, user: str = "postgres", schema: dict[str, Any] | None = None
+        self,
+        table: str = "answers",
+        run: str = RUN,
+        user: str = "postgres",
+        schema: dict[str, Any] | None = None,
     ) -> PostgresSink:
         url = self.url.replace("postgres@", f"{user}@")
         return PostgresSink(lambda: open_database(url, "warehouse"), table, run, schema)
@@ -50,7 +54,9 @@ class Base:
 
     def rows(self, table: str = "answers", columns: Sequence[str] = ("key",)) -> list[Any]:
         named = sql.SQL(", ").join(map(sql.Identifier, columns))
-        query = sql.SQL("SELECT {} FROM {} ORDER BY key").format(named, sql.Identifier(*table.split(".")))
+        query = sql.SQL("SELECT {} FROM {} ORDER BY key").format(
+            named, sql.Identifier(*table.split("."))
+        )
         with psycopg.connect(self.url) as connection:
             return connection.execute(query).fetchall()
 
@@ -69,14 +75,22 @@ def answer(key: str, text: str = "good", **more: Any) -> Result:
 
 
 def with_parsed(key: str, parsed: Any) -> bytes:
-    return msgspec.json.encode({"key": key, "row": 1, "state": "succeeded", "parsed": parsed}) + b"\n"
+    return (
+        msgspec.json.encode({"key": key, "row": 1, "state": "succeeded", "parsed": parsed}) + b"\n"
+    )
 
 
 def test_a_table_that_is_missing_is_made_and_holds_all_of_a_result(base: Base) -> None:
     sink = base.sink()
     failed = Result("b", 2, "failed", attempt=3, error=Error("SAFETY", "blocked"))
     whole = Result(
-        "a", 1, "succeeded", text="hé", finish_reason="STOP", usage={"totalTokenCount": 7}, metadata={"shop": 7}
+        "a",
+        1,
+        "succeeded",
+        text="hé",
+        finish_reason="STOP",
+        usage={"totalTokenCount": 7},
+        metadata={"shop": 7},
     )
 
     sink.check()
@@ -103,12 +117,17 @@ def test_a_table_that_is_missing_is_made_and_holds_all_of_a_result(base: Base) -
     assert sink.finish([PART]) == "warehouse answers"
 
 
-def test_200_000_rows_that_are_delivered_twice_are_200_000_rows_and_the_second_time_changes_none(base: Base) -> None:
+def test_200_000_rows_that_are_delivered_twice_are_200_000_rows_and_the_second_time_changes_none(
+    base: Base,
+) -> None:
     sink = base.sink()
     sink.check()
     parts = {
         f"0000-1-{part:05d}": lines(
-            *(answer(f"k{part}-{row}", "word " * 20, usage={"totalTokenCount": row}) for row in range(10_000))
+            *(
+                answer(f"k{part}-{row}", "word " * 20, usage={"totalTokenCount": row})
+                for row in range(10_000)
+            )
         )
         for part in range(20)
     }
@@ -143,7 +162,9 @@ def test_a_later_answer_to_a_key_replaces_the_former_and_another_runs_rows_stay(
     assert sorted(base.rows(columns=("run", "text"))) == [("01jother", "other"), (RUN, "second")]
 
 
-def test_of_a_table_that_is_there_the_columns_that_it_has_are_filled_and_others_left_alone(base: Base) -> None:
+def test_of_a_table_that_is_there_the_columns_that_it_has_are_filled_and_others_left_alone(
+    base: Base,
+) -> None:
     base.run(
         "CREATE SCHEMA shop; CREATE TABLE shop.reviews (run text, key bigint, text varchar(20), "
         "seen boolean NOT NULL DEFAULT false, id bigint GENERATED ALWAYS AS IDENTITY, UNIQUE (key, run))"
@@ -155,20 +176,34 @@ def test_of_a_table_that_is_there_the_columns_that_it_has_are_filled_and_others_
     base.run("UPDATE shop.reviews SET seen = true")
     sink.deliver(PART, lines(answer("17")))
 
-    assert base.rows("shop.reviews", ("run", "key", "text", "seen", "id")) == [(RUN, 17, "good", True, 1)]
+    assert base.rows("shop.reviews", ("run", "key", "text", "seen", "id")) == [
+        (RUN, 17, "good", True, 1)
+    ]
 
 
-def test_properties_of_parsed_answers_fill_columns_of_their_names_as_their_types_want_them(base: Base) -> None:
+def test_properties_of_parsed_answers_fill_columns_of_their_names_as_their_types_want_them(
+    base: Base,
+) -> None:
     base.run(
         "CREATE TABLE answers (run text, key text, label text, score numeric, "
         "sure boolean NOT NULL DEFAULT true, tags text[], counts int[], extra json, inner_text text, PRIMARY KEY (run, key))"
     )
     sink = base.sink()
-    parsed = {"label": "good\n", "score": 0.75, "tags": ["a,b", "c"], "counts": [1, 2], "extra": "x", "inner_text": [1]}
+    parsed = {
+        "label": "good\n",
+        "score": 0.75,
+        "tags": ["a,b", "c"],
+        "counts": [1, 2],
+        "extra": "x",
+        "inner_text": [1],
+    }
 
     sink.check()
     for _ in range(2):
-        sink.deliver(PART, with_parsed("a", parsed) + with_parsed("b", {"sure": False}) + with_parsed("c", [1]))
+        sink.deliver(
+            PART,
+            with_parsed("a", parsed) + with_parsed("b", {"sure": False}) + with_parsed("c", [1]),
+        )
 
     shown = ("key", "label", "score", "sure", "tags", "counts", "extra", "inner_text")
     assert [tuple(map(str, row)) for row in base.rows(columns=shown)] == [
@@ -203,7 +238,9 @@ def test_a_table_that_is_made_for_a_response_schema_has_columns_of_its_types(bas
     }
 
     sink.check()
-    sink.deliver(PART, with_parsed("a", review) + lines(Result("b", 2, "failed", error=Error("SAFETY"))))
+    sink.deliver(
+        PART, with_parsed("a", review) + lines(Result("b", 2, "failed", error=Error("SAFETY")))
+    )
 
     shown = ("label", "stars", "score", "sure", "item", "tags", "text")
     assert base.rows(columns=shown) == [
@@ -219,16 +256,25 @@ def test_every_text_is_there_as_it_is(base: Base) -> None:
     sink = base.sink()
     sink.check()
 
-    sink.deliver(PART, lines(*(answer(str(place), text, metadata={text: text}) for place, text in enumerate(TEXTS))))
+    sink.deliver(
+        PART,
+        lines(
+            *(answer(str(place), text, metadata={text: text}) for place, text in enumerate(TEXTS))
+        ),
+    )
 
-    assert base.rows(columns=("text", "metadata", "nul_replaced")) == [(text, {text: text}, False) for text in TEXTS]
+    assert base.rows(columns=("text", "metadata", "nul_replaced")) == [
+        (text, {text: text}, False) for text in TEXTS
+    ]
 
 
 def test_a_nul_which_postgresql_cannot_store_is_replaced_and_the_row_says_so(base: Base) -> None:
     sink = base.sink()
     sink.check()
 
-    sink.deliver(PART, lines(answer("a\0", "\0 and \\\0 and \\u0000", metadata={"\0": "\\\0"}), answer("b")))
+    sink.deliver(
+        PART, lines(answer("a\0", "\0 and \\\0 and \\u0000", metadata={"\0": "\\\0"}), answer("b"))
+    )
 
     assert base.rows(columns=("key", "text", "metadata", "nul_replaced")) == [
         ("a�", "� and \\� and \\u0000", {"�": "\\�"}, True),
@@ -236,18 +282,27 @@ def test_a_nul_which_postgresql_cannot_store_is_replaced_and_the_row_says_so(bas
     ]
 
 
-def test_rows_that_do_not_fit_are_set_apart_with_the_reason_and_the_others_are_there(base: Base) -> None:
+def test_rows_that_do_not_fit_are_set_apart_with_the_reason_and_the_others_are_there(
+    base: Base,
+) -> None:
     base.run(
         "CREATE TABLE answers (run text, key text, text varchar(5), score int CHECK (score < 9), PRIMARY KEY (run, key))"
     )
     sink = base.sink()
     sink.check()
-    part = lines(*(answer(f"k{number}", "fine" if number % 7 else "too long") for number in range(20)))
+    part = lines(
+        *(answer(f"k{number}", "fine" if number % 7 else "too long") for number in range(20))
+    )
 
     for _ in range(2):
-        sink.deliver(PART, part + with_parsed("wrong", {"score": "SECRET"}) + with_parsed("much", {"score": 10}))
+        sink.deliver(
+            PART,
+            part + with_parsed("wrong", {"score": "SECRET"}) + with_parsed("much", {"score": 10}),
+        )
 
-    assert [key for (key,) in base.rows()] == sorted(f"k{number}" for number in range(20) if number % 7)
+    assert [key for (key,) in base.rows()] == sorted(
+        f"k{number}" for number in range(20) if number % 7
+    )
     assert [row[:2] for row in base.rows("answers_rejected", ("key", "reason"))] == [
         ("k0", "warehouse: StringDataRightTruncation column text"),
         ("k14", "warehouse: StringDataRightTruncation column text"),
@@ -258,15 +313,23 @@ def test_rows_that_do_not_fit_are_set_apart_with_the_reason_and_the_others_are_t
     assert sink.finish([PART]) == "warehouse answers (5 in answers_rejected)"
 
 
-def test_a_part_of_which_no_row_fits_waits_for_a_person_and_nothing_of_it_is_there(base: Base) -> None:
+def test_a_part_of_which_no_row_fits_waits_for_a_person_and_nothing_of_it_is_there(
+    base: Base,
+) -> None:
     base.run("CREATE TABLE answers (run text, key text, text varchar(2), PRIMARY KEY (run, key))")
     sink = base.sink()
     sink.check()
 
     with pytest.raises(
-        Permanent, match=r"sink answers: 101 rows of part 0000-1-00000 do not fit \(.*column text\): mend"
+        Permanent,
+        match=r"sink answers: 101 rows of part 0000-1-00000 do not fit \(.*column text\): mend",
     ):
-        sink.deliver(PART, lines(answer("fits", "ok"), *(answer(f"k{number}", "too long") for number in range(101))))
+        sink.deliver(
+            PART,
+            lines(
+                answer("fits", "ok"), *(answer(f"k{number}", "too long") for number in range(101))
+            ),
+        )
     assert base.rows() == []
 
 
@@ -274,8 +337,14 @@ def test_a_part_of_which_no_row_fits_waits_for_a_person_and_nothing_of_it_is_the
     ("table", "complaint"),
     [
         ("(key text)", "column run is missing: ALTER TABLE answers ADD COLUMN run text"),
-        ("(run text, key text)", r"\(run, key\) is not unique: CREATE UNIQUE INDEX ON answers \(run, key\)"),
-        ("(run text, key text, UNIQUE (run, key, state), state text)", r"\(run, key\) is not unique"),
+        (
+            "(run text, key text)",
+            r"\(run, key\) is not unique: CREATE UNIQUE INDEX ON answers \(run, key\)",
+        ),
+        (
+            "(run text, key text, UNIQUE (run, key, state), state text)",
+            r"\(run, key\) is not unique",
+        ),
         (
             "(run text, key text, usage integer, UNIQUE (run, key))",
             "column usage is integer: ALTER TABLE answers ALTER COLUMN",
@@ -290,13 +359,17 @@ def test_a_part_of_which_no_row_fits_waits_for_a_person_and_nothing_of_it_is_the
         ),
     ],
 )
-def test_what_is_wrong_with_a_table_is_said_with_the_sql_that_mends_it(base: Base, table: str, complaint: str) -> None:
+def test_what_is_wrong_with_a_table_is_said_with_the_sql_that_mends_it(
+    base: Base, table: str, complaint: str
+) -> None:
     base.run(f"CREATE TABLE answers {table}")
 
     with pytest.raises(ConfigurationError, match=complaint) as refusal:
         base.sink().check()
 
-    for statement in [part.split(": ", 1)[1] for part in str(refusal.value).split("warehouse: ", 1)[1].split("; ")]:
+    for statement in [
+        part.split(": ", 1)[1] for part in str(refusal.value).split("warehouse: ", 1)[1].split("; ")
+    ]:
         base.run(statement)
     base.sink().check()
 
@@ -308,13 +381,18 @@ def test_a_view_is_no_table(base: Base) -> None:
         base.sink().check()
 
 
-def test_permissions_that_are_missing_are_named_and_suffice_when_they_are_granted(base: Base) -> None:
+def test_permissions_that_are_missing_are_named_and_suffice_when_they_are_granted(
+    base: Base,
+) -> None:
     role = base.url.rpartition("/")[2] + "_user"
-    base.run(f"CREATE ROLE {role} LOGIN; CREATE TABLE answers (run text, key text, text text, UNIQUE (run, key))")
+    base.run(
+        f"CREATE ROLE {role} LOGIN; CREATE TABLE answers (run text, key text, text text, UNIQUE (run, key))"
+    )
     sink = base.sink(user=role)
 
     with pytest.raises(
-        ConfigurationError, match=f"text may not be used: GRANT SELECT, INSERT, UPDATE ON answers TO {role}"
+        ConfigurationError,
+        match=f"text may not be used: GRANT SELECT, INSERT, UPDATE ON answers TO {role}",
     ):
         sink.check()
     base.run(f"GRANT SELECT, INSERT, UPDATE ON answers TO {role}")
@@ -328,7 +406,9 @@ def test_permissions_that_are_missing_are_named_and_suffice_when_they_are_grante
 
 def test_a_row_that_does_not_fit_where_no_table_can_be_made_says_which_to_make(base: Base) -> None:
     role = base.url.rpartition("/")[2] + "_user"
-    base.run(f"CREATE ROLE {role} LOGIN; CREATE TABLE answers (run text, key text, text varchar(2), UNIQUE (run, key))")
+    base.run(
+        f"CREATE ROLE {role} LOGIN; CREATE TABLE answers (run text, key text, text varchar(2), UNIQUE (run, key))"
+    )
     base.run(f"GRANT SELECT, INSERT, UPDATE ON answers TO {role}")
     sink = base.sink(user=role)
     sink.check()
@@ -347,7 +427,9 @@ def test_a_table_that_went_away_after_the_check_is_an_error_for_a_person(base: B
     sink.check()
     base.run("DROP TABLE answers")
 
-    with pytest.raises(Permanent, match="sink answers: there is no such table at warehouse any more"):
+    with pytest.raises(
+        Permanent, match="sink answers: there is no such table at warehouse any more"
+    ):
         sink.deliver(PART, lines(answer("a")))
 
 
@@ -359,7 +441,9 @@ def test_who_is_not_let_in_is_told_before_anything_is_paid_for_and_a_server_that
     nowhere = PostgresSink(lambda: open_database(f"{base.url}-not", "warehouse"), "answers", RUN)
     with pytest.raises(ConfigurationError, match="does not exist"):
         nowhere.check()
-    down = PostgresSink(lambda: open_database("postgresql://127.0.0.1:1/x", "warehouse"), "answers", RUN)
+    down = PostgresSink(
+        lambda: open_database("postgresql://127.0.0.1:1/x", "warehouse"), "answers", RUN
+    )
     with pytest.raises(Transient, match="refused"):
         down.check()
 
@@ -371,9 +455,11 @@ def test_a_lock_that_is_held_is_waited_for(base: Base) -> None:
         holder.execute("LOCK TABLE answers")
         database = open_database(base.url, "warehouse")
         database.begin()
-        database._execute("SET LOCAL lock_timeout = '50ms'")  # twenty seconds are too long for a test
+        database._execute(
+            "SET LOCAL lock_timeout = '50ms'"
+        )  # twenty seconds are too long for a test
         with pytest.raises(Transient, match="LockNotAvailable"):
-            database.copy("answers", ["run"], [])
+            database.copy_rows("answers", ["run"], [])
         database.close()
 
 
@@ -395,7 +481,12 @@ class Raising:
 
 def errors() -> list[type[Exception]]:
     """Every exception that psycopg has, one for each SQLSTATE among them."""
-    found: set[type[Exception]] = {psycopg.Error, *subclasses(psycopg.Error), psycopg.Warning, ConnectionResetError}
+    found: set[type[Exception]] = {
+        psycopg.Error,
+        *subclasses(psycopg.Error),
+        psycopg.Warning,
+        ConnectionResetError,
+    }
     return sorted(found, key=lambda kind: kind.__name__)
 
 
@@ -408,10 +499,12 @@ def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
 def test_no_error_of_the_library_comes_through_nor_anything_that_it_quotes_of_a_row() -> None:
     assert len(errors()) > 200
     for kind in errors():
-        database = PostgresDatabase(Raising(kind("SECRET" if kind.__name__ in UNFIT else "words")), "warehouse")
+        database = PostgresDatabase(
+            Raising(kind("SECRET" if kind.__name__ in UNFIT else "words")), "warehouse"
+        )
         calls: list[Any] = [
-            database.begin, lambda database=database: database.copy("t", ["run"], []),
-            lambda database=database: database.insert("t", [("run", "r")]), database.commit,
+            database.begin, lambda database=database: database.copy_rows("t", ["run"], []),
+            lambda database=database: database.insert_row("t", [("run", "r")]), database.commit,
         ]  # fmt: skip
         for call in calls:
             with pytest.raises((Transient, Permanent)) as raised:
@@ -421,10 +514,27 @@ def test_no_error_of_the_library_comes_through_nor_anything_that_it_quotes_of_a_
         database.close()
 
 
-UNFIT = {kind.__name__ for kind in errors() if str(getattr(kind, "sqlstate", ""))[:2] in {"21", "22", "23", "44"}}
+UNFIT = {
+    kind.__name__
+    for kind in errors()
+    if str(getattr(kind, "sqlstate", ""))[:2] in {"21", "22", "23", "44"}
+}
 PASSING = [
-    *("AdminShutdown", "CannotConnectNow", "ConnectionResetError", "DeadlockDetected", "DiskFull", "IoError"),
-    *("LockNotAvailable", "QueryCanceled", "ReadOnlySqlTransaction", "SerializationFailure", "TooManyConnections"),
+    *(
+        "AdminShutdown",
+        "CannotConnectNow",
+        "ConnectionResetError",
+        "DeadlockDetected",
+        "DiskFull",
+        "IoError",
+    ),
+    *(
+        "LockNotAvailable",
+        "QueryCanceled",
+        "ReadOnlySqlTransaction",
+        "SerializationFailure",
+        "TooManyConnections",
+    ),
 ]
 DENIED = ["InsufficientPrivilege", "InvalidPassword", "InvalidAuthorizationSpecification"]
 LASTING = ["UndefinedColumn", "UndefinedTable", "InvalidCatalogName", "ProgrammingError"]
@@ -437,12 +547,21 @@ def test_what_passes_is_tried_again_and_what_does_not_is_told(name: str) -> None
     with pytest.raises((Transient, Permanent)) as raised:
         PostgresDatabase(Raising(kind("words")), "warehouse").begin()
 
-    wanted = [(PASSING, Transient), (DENIED, Denied), (LASTING, Permanent), (["UniqueViolation"], Rejected)]
+    wanted = [
+        (PASSING, Transient),
+        (DENIED, Denied),
+        (LASTING, Permanent),
+        (["UniqueViolation"], RowsRejected),
+    ]
     assert type(raised.value) is next(kind for names, kind in wanted if name in names)
 
 
 def test_a_password_is_in_no_error() -> None:
-    for url in ("postgresql://me:SECRET@127.0.0.1:1/x", "postgresql://me:SECRET@h:nonsense/x?what=1", "SECRET"):
+    for url in (
+        "postgresql://me:SECRET@127.0.0.1:1/x",
+        "postgresql://me:SECRET@h:nonsense/x?what=1",
+        "SECRET",
+    ):
         with pytest.raises((Transient, Permanent)) as raised:
             open_database(url, "warehouse")
         assert "SECRET" not in str(raised.value)

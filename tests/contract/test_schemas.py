@@ -8,7 +8,7 @@ import pytest
 from google.cloud.aiplatform_v1.types import GenerationConfig, Type
 from pydantic import BaseModel, Field
 
-from promptmill.emulator.schemas import FIELDS
+from promptmill.emulator.schemas import SCHEMA_FIELDS
 from promptmill.producers.requests import schemas
 
 
@@ -37,7 +37,7 @@ class Thing(BaseModel):
     "schema", [Thing, list[Part], Size, {"type": "OBJECT", "properties": {"a": {"type": "NUMBER"}}}]
 )
 def test_a_schema_that_is_sent_is_one_to_googles_library(schema: Any) -> None:
-    sent = msgspec.json.decode(schemas.read(schema).sent)
+    sent = msgspec.json.decode(schemas.parse_schema(schema).encoded)
 
     config = GenerationConfig.from_json(msgspec.json.encode({"responseSchema": sent}).decode())
 
@@ -46,6 +46,10 @@ def test_a_schema_that_is_sent_is_one_to_googles_library(schema: Any) -> None:
 
 
 def test_the_emulator_knows_the_words_of_googles_dialect() -> None:
-    fields = GenerationConfig.pb(GenerationConfig()).DESCRIPTOR.fields_by_name["response_schema"].message_type.fields
+    fields = (
+        GenerationConfig.pb(GenerationConfig())
+        .DESCRIPTOR.fields_by_name["response_schema"]
+        .message_type.fields
+    )
 
-    assert {field.json_name for field in fields} == FIELDS
+    assert {field.json_name for field in fields} == SCHEMA_FIELDS

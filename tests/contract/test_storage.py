@@ -49,7 +49,11 @@ class Server:
         try:
             connection.request(method, path.removeprefix(self.url), body, sent)
             reply = connection.getresponse()
-            return Reply(reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read())
+            return Reply(
+                reply.status,
+                {name.lower(): value for name, value in reply.getheaders()},
+                reply.read(),
+            )
         finally:
             connection.close()
 
@@ -93,7 +97,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def only_own(reason: str) -> pytest.MarkDecorator:
     """Leave a case out for fake-gcs-server, which is known to be wrong there."""
     return pytest.mark.parametrize(
-        "server", ["own", pytest.param("reference", marks=pytest.mark.skip(reason=reason))], indirect=True
+        "server",
+        ["own", pytest.param("reference", marks=pytest.mark.skip(reason=reason))],
+        indirect=True,
     )
 
 
@@ -126,7 +132,11 @@ def test_an_object_may_be_named_as_the_folder_of_another(server: Server) -> None
     for name in ("x", "x/y", "x/", "x/y/z"):
         server.blob(name).upload_from_string(name)
 
-    assert [server.blob(name).download_as_bytes() for name in ("x", "x/", "x/y")] == [b"x", b"x/", b"x/y"]
+    assert [server.blob(name).download_as_bytes() for name in ("x", "x/", "x/y")] == [
+        b"x",
+        b"x/",
+        b"x/y",
+    ]
     server.blob("x").delete()
     assert server.blob("x/y").exists()
 
@@ -147,7 +157,9 @@ def test_of_resumable_uploads_that_all_create_the_first_to_end_wins(server: Serv
     sessions = [server.begin("a", ifGenerationMatch=0) for _ in range(4)]
 
     with ThreadPoolExecutor(4) as pool:
-        replies = list(pool.map(lambda place: server.put(sessions[place], "0-0/1", b"%d" % place), range(4)))
+        replies = list(
+            pool.map(lambda place: server.put(sessions[place], "0-0/1", b"%d" % place), range(4))
+        )
 
     won = [place for place, reply in enumerate(replies) if reply.status == 200]
     assert sorted(reply.status for reply in replies) == [200, 412, 412, 412]
@@ -160,7 +172,10 @@ def test_a_small_upload_keeps_its_precondition(server: Server, kind: str) -> Non
     headers = {"content_type": "multipart/related; boundary=B"} if kind == "multipart" else {}
     body = multipart({}, b"new") if kind == "multipart" else b"new"
 
-    replies = [server.call("POST", server.upload(kind, "a", ifGenerationMatch=0), body, **headers) for _ in range(2)]
+    replies = [
+        server.call("POST", server.upload(kind, "a", ifGenerationMatch=0), body, **headers)
+        for _ in range(2)
+    ]
 
     assert [reply.status for reply in replies] == [200, 412]
 
@@ -175,7 +190,9 @@ def test_reads_and_deletions_keep_their_preconditions(server: Server) -> None:
             with pytest.raises(PreconditionFailed):
                 getattr(server.blob("a"), call)(if_generation_match=wrong)
     assert server.blob("a").download_as_bytes(if_generation_match=generation) == b"1"
-    assert server.call("GET", f"{server.object('a')}?ifGenerationNotMatch={generation}").status == 304
+    assert (
+        server.call("GET", f"{server.object('a')}?ifGenerationNotMatch={generation}").status == 304
+    )
     server.blob("a").delete(if_generation_match=generation)
     assert not server.blob("a").exists()
 
@@ -191,13 +208,20 @@ def test_a_generation_that_is_gone_is_not_found(server: Server) -> None:
 
 
 @only_own("it takes a wrong checksum")
-@pytest.mark.parametrize("declared", [{"crc32c": crc32c(b"other")}, {"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA=="}])
-def test_an_upload_whose_checksum_does_not_fit_is_refused(server: Server, declared: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "declared", [{"crc32c": crc32c(b"other")}, {"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA=="}]
+)
+def test_an_upload_whose_checksum_does_not_fit_is_refused(
+    server: Server, declared: dict[str, str]
+) -> None:
     body, boundary = multipart(declared, b"data"), "multipart/related; boundary=B"
     (kind, digest), *_ = declared.items()
     word = {"crc32c": "crc32c", "md5Hash": "md5"}[kind]
 
-    assert server.call("POST", server.upload("multipart", "a"), body, content_type=boundary).status == 400
+    assert (
+        server.call("POST", server.upload("multipart", "a"), body, content_type=boundary).status
+        == 400
+    )
     hashed = {"x_goog_hash": f"{word}={digest}"}
     assert server.call("POST", server.upload("media", "a"), b"data", **hashed).status == 400
     assert server.put(server.begin("a"), "0-3/4", b"data", **hashed).status == 400
@@ -232,7 +256,9 @@ def test_an_object_tells_its_checksums(server: Server) -> None:
         ("bytes=-2", 206, b"89", "bytes 8-9/10"),
     ],
 )
-def test_a_range_is_answered_with_its_place(server: Server, asked: str, status: int, data: bytes, told: str) -> None:
+def test_a_range_is_answered_with_its_place(
+    server: Server, asked: str, status: int, data: bytes, told: str
+) -> None:
     server.blob("a").upload_from_string("0123456789")
 
     reply = server.call("GET", f"{server.object('a')}?alt=media", range=asked)
@@ -273,7 +299,9 @@ def test_an_upload_can_end_without_another_byte(server: Server) -> None:
 
 
 @only_own("it appends whatever comes")
-def test_a_piece_that_comes_again_is_taken_once_and_one_that_is_missing_is_noticed(server: Server) -> None:
+def test_a_piece_that_comes_again_is_taken_once_and_one_that_is_missing_is_noticed(
+    server: Server,
+) -> None:
     session = server.begin("a")
     server.put(session, f"0-{QUANTUM - 1}/*", b"1" * QUANTUM)
 
@@ -292,7 +320,11 @@ def test_a_piece_that_comes_again_is_taken_once_and_one_that_is_missing_is_notic
 def test_the_end_of_an_upload_is_told_as_often_as_it_is_asked_for(server: Server) -> None:
     session = server.begin("a", ifGenerationMatch=0)
 
-    replies = [server.put(session, "0-3/4", b"data"), server.put(session, "0-3/4", b"data"), server.put(session, "*/*")]
+    replies = [
+        server.put(session, "0-3/4", b"data"),
+        server.put(session, "0-3/4", b"data"),
+        server.put(session, "*/*"),
+    ]
 
     assert [reply.status for reply in replies] == [200, 200, 200]
     assert len({reply.json["generation"] for reply in replies}) == 1
@@ -314,7 +346,11 @@ def test_a_listing_folds_what_is_below_a_delimiter_over_any_number_of_pages(serv
     for name in names:
         server.blob(name).upload_from_string("")
     for size in (1, 2, 3, 10):
-        pages = list(server.bucket.list_blobs(prefix=f"{server.folder}/", delimiter="/", page_size=size).pages)
+        pages = list(
+            server.bucket.list_blobs(
+                prefix=f"{server.folder}/", delimiter="/", page_size=size
+            ).pages
+        )
 
         assert [blob.name.rpartition("/")[2] for page in pages for blob in page] == ["b", "e"]
         assert [prefix[33:] for page in pages for prefix in sorted(page.prefixes)] == ["a/", "c/"]
@@ -325,13 +361,17 @@ def test_a_listing_can_begin_and_end_within(server: Server) -> None:
     for name in ("a", "b", "c", "d"):
         server.blob(name).upload_from_string("")
 
-    listed = server.bucket.list_blobs(start_offset=f"{server.folder}/b", end_offset=f"{server.folder}/d")
+    listed = server.bucket.list_blobs(
+        start_offset=f"{server.folder}/b", end_offset=f"{server.folder}/d"
+    )
 
     assert [blob.name[33:] for blob in listed] == ["b", "c"]
 
 
 @only_own("it has one metadata of these, and no 501")
-def test_what_a_writer_says_of_an_object_is_kept_and_what_nobody_knows_is_refused(server: Server) -> None:
+def test_what_a_writer_says_of_an_object_is_kept_and_what_nobody_knows_is_refused(
+    server: Server,
+) -> None:
     blob = server.blob("a")
     blob.metadata, blob.cache_control, blob.content_disposition = (
         {"x": "ü"},
@@ -347,11 +387,17 @@ def test_what_a_writer_says_of_an_object_is_kept_and_what_nobody_knows_is_refuse
         "text/csv",
     )
     media = server.call("GET", f"{server.object('a')}?alt=media")
-    assert (media.headers["content-type"], media.headers["cache-control"]) == ("text/csv", "no-store")
+    assert (media.headers["content-type"], media.headers["cache-control"]) == (
+        "text/csv",
+        "no-store",
+    )
     for method, path in (("PATCH", server.object("a")), ("POST", f"{server.object('a')}/compose")):
         assert server.call(method, path, b"{}").status == 501
     assert (
-        server.call("GET", f"/storage/v1/b/{BUCKET}/o?versions=true").json["error"]["errors"][0]["domain"] == "global"
+        server.call("GET", f"/storage/v1/b/{BUCKET}/o?versions=true").json["error"]["errors"][0][
+            "domain"
+        ]
+        == "global"
     )
 
 
@@ -367,7 +413,10 @@ def test_buckets_are_created_listed_and_removed(server: Server) -> None:
     bucket = client.create_bucket(name)
 
     assert name in {one.name for one in client.list_buckets()}
-    assert server.call("POST", "/storage/v1/b?project=p", json.dumps({"name": name}).encode()).status == 409
+    assert (
+        server.call("POST", "/storage/v1/b?project=p", json.dumps({"name": name}).encode()).status
+        == 409
+    )
     bucket.delete()
     assert not bucket.exists()
 

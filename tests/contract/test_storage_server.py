@@ -27,14 +27,22 @@ MOST_GROWTH = 20 * MIB
 @contextlib.contextmanager
 def running(directory: Path) -> Iterator[tuple[Server, psutil.Process]]:
     """A server over a directory, with Google's client and its process."""
-    with running_storage(directory, "--bucket", BUCKET) as storage, pytest.MonkeyPatch.context() as patch:
+    with (
+        running_storage(directory, "--bucket", BUCKET) as storage,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("STORAGE_EMULATOR_HOST", storage.url)
         client = Client(project="p", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
-        yield Server(storage.url, client.bucket(BUCKET), "folder"), psutil.Process(storage.process.pid)
+        yield (
+            Server(storage.url, client.bucket(BUCKET), "folder"),
+            psutil.Process(storage.process.pid),
+        )
         client.close()
 
 
-def test_what_was_acknowledged_outlives_the_servers_death_and_half_an_upload_does_not(tmp_path: Path) -> None:
+def test_what_was_acknowledged_outlives_the_servers_death_and_half_an_upload_does_not(
+    tmp_path: Path,
+) -> None:
     with running(tmp_path) as (server, process):
         session = server.begin("half")
         server.put(session, f"0-{QUANTUM - 1}/*", b"1" * QUANTUM)
@@ -47,11 +55,18 @@ def test_what_was_acknowledged_outlives_the_servers_death_and_half_an_upload_doe
         process.kill()
 
     with running(tmp_path) as (server, _):
-        assert [server.blob(str(number)).download_as_bytes() for number in range(50)] == [b"%d" % n for n in range(50)]
+        assert [server.blob(str(number)).download_as_bytes() for number in range(50)] == [
+            b"%d" % n for n in range(50)
+        ]
         assert server.blob("large").download_as_bytes() == b"2" * MIB
         assert server.blob("replaced").download_as_bytes() == b"new"
         assert [server.generation(name) for name in ("large", "replaced")] == generations
-        assert server.put(session.replace(session.split("/upload")[0], server.url), f"*/{QUANTUM}").status == 410
+        assert (
+            server.put(
+                session.replace(session.split("/upload")[0], server.url), f"*/{QUANTUM}"
+            ).status
+            == 410
+        )
         assert not server.blob("half").exists()
         server.blob("half").upload_from_string("anew", if_generation_match=0)
         assert server.generation("half") > max(generations)
@@ -61,14 +76,20 @@ def test_what_was_acknowledged_outlives_the_servers_death_and_half_an_upload_doe
 @pytest.mark.parametrize("kind", ["media", "multipart"])
 def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path, kind: str) -> None:
     with running(tmp_path) as (server, _):
-        with socket.create_connection((server.url.split("/")[2].split(":")[0], int(server.url.split(":")[2]))) as line:
+        with socket.create_connection(
+            (server.url.split("/")[2].split(":")[0], int(server.url.split(":")[2]))
+        ) as line:
             head = b"--B\r\nContent-Type: application/json\r\n\r\n{}\r\n--B\r\nContent-Type: text/plain\r\n\r\n"
             line.sendall(
                 f"POST {server.upload(kind, 'a')} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n"
                 "Content-Type: multipart/related; boundary=B\r\n\r\n".encode()
             )
             line.sendall(head + b"x" * QUANTUM)
-            until(lambda: any(file.stat().st_size for file in (tmp_path / "bodies").iterdir()), 10, "bytes on disk")
+            until(
+                lambda: any(file.stat().st_size for file in (tmp_path / "bodies").iterdir()),
+                10,
+                "bytes on disk",
+            )
         until(lambda: not list((tmp_path / "bodies").iterdir()), 10, "the end of the draft")
 
         assert not server.blob("a").exists()
@@ -110,7 +131,15 @@ def test_a_long_list_comes_in_pages_and_takes_no_memory(tmp_path: Path) -> None:
 
 def test_a_directory_belongs_to_one_server(tmp_path: Path) -> None:
     with running(tmp_path):
-        second = [sys.executable, "-m", "promptmill.emulator.gcs", "--port", "0", "--directory", str(tmp_path)]
+        second = [
+            sys.executable,
+            "-m",
+            "promptmill.emulator.gcs",
+            "--port",
+            "0",
+            "--directory",
+            str(tmp_path),
+        ]
         ended = subprocess.run(second, capture_output=True, text=True, timeout=20, check=False)
 
         assert ended.returncode == 2

@@ -7,21 +7,23 @@ import msgspec
 import pytest
 
 from promptmill.config.errors import NotFound
-from promptmill.config.settings import load
+from promptmill.config.settings import load_settings
 from promptmill.config.tables import Table
 from promptmill.local.services import BUCKET
-from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
+from promptmill.workers.adapters.bigquery import BigQueryWarehouse, open_warehouse
 from promptmill.workers.adapters.storage import open_bucket
 from promptmill.workers.fakes import FakeWarehouse, MemoryBucket
 from promptmill.workers.ports.google import Bucket
-from promptmill.workers.ports.warehouse import JobState, TableJob, Warehouse
-from promptmill.workers.sinks.bigquery import COLUMNS
+from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Warehouse
+from promptmill.workers.sinks.bigquery import RESULT_COLUMNS
 from support.bigquery_server import PROJECT, running_bigquery
 from support.stack import Site, surroundings
 from support.waiting import until
 
 ROW = b'{"run":"r","key":"a","row":1,"state":"succeeded","text":"hola","usage":{"totalTokenCount":7},"later":1}\n'
-FAILED = b'{"run":"r","key":"b","row":2,"state":"failed","error":{"reason":"SAFETY","message":"no"},'
+FAILED = (
+    b'{"run":"r","key":"b","row":2,"state":"failed","error":{"reason":"SAFETY","message":"no"},'
+)
 FAILED += b'"metadata":{"shop":[7]}}\n'
 
 
@@ -43,7 +45,7 @@ def warehouse(request: pytest.FixtureRequest) -> Iterator[Warehouse]:
         return
     url = request.getfixturevalue("bigquery_url")
     with surroundings({"BIGQUERY_EMULATOR_HOST": url}):
-        real = open_warehouse(load(project=PROJECT, bigquery_emulator_host=url))
+        real = open_warehouse(load_settings(project=PROJECT, bigquery_emulator_host=url))
     real._client.create_dataset("reviews", exists_ok=True)
     yield real
     real._client.close()
@@ -65,7 +67,7 @@ def files(request: pytest.FixtureRequest) -> Iterator[Bucket]:
 @pytest.fixture
 def table(warehouse: Warehouse) -> Table:
     made = Table(PROJECT, "reviews", f"t{uuid.uuid4().hex}")
-    warehouse.create(made, COLUMNS)
+    warehouse.create_table(made, RESULT_COLUMNS)
     return made
 
 
@@ -78,54 +80,56 @@ def put(files: Bucket) -> Callable[[str, bytes], str]:
     return write
 
 
-def job(table: Table, name: str = "j") -> TableJob:
-    return TableJob(f"{name}-{table.name}", table)
+def job(table: Table, name: str = "j") -> BigQueryJob:
+    return BigQueryJob(f"{name}-{table.name}", table)
 
 
-def through(warehouse: Warehouse, job: TableJob) -> JobState:
+def through(warehouse: Warehouse, job: BigQueryJob) -> BigQueryJobState:
     """How a job ends."""
-    until(lambda: (state := warehouse.look(job)) is not None and state.done, 30, job.id)
-    state = warehouse.look(job)
+    until(lambda: (state := warehouse.get_job_state(job)) is not None and state.done, 30, job.id)
+    state = warehouse.get_job_state(job)
     assert state is not None
     return state
 
 
 def rows(warehouse: Warehouse, table: Table) -> dict[tuple[str, str], dict[str, object]]:
-    found = list(warehouse.rows(table))
+    found = list(warehouse.stream_rows(table))
     told = {(str(row["run"]), str(row["key"])): row for row in found}
     assert len(told) == len(found)
     return told
 
 
-def test_a_table_is_made_once_and_has_the_columns_it_was_made_with(warehouse: Warehouse, table: Table) -> None:
-    warehouse.create(table, COLUMNS[:1])
+def test_a_table_is_made_once_and_has_the_columns_it_was_made_with(
+    warehouse: Warehouse, table: Table
+) -> None:
+    warehouse.create_table(table, RESULT_COLUMNS[:1])
 
-    assert [column._replace(fields=()) for column in warehouse.columns(table) or []] == [
-        column._replace(fields=()) for column in COLUMNS
+    assert [column._replace(fields=()) for column in warehouse.get_columns(table) or []] == [
+        column._replace(fields=()) for column in RESULT_COLUMNS
     ]
-    assert warehouse.columns(table._replace(name="none")) is None
+    assert warehouse.get_columns(table._replace(name="none")) is None
 
 
 def test_nothing_can_be_done_in_a_dataset_that_is_not_there(warehouse: Warehouse) -> None:
     with pytest.raises(NotFound, match="nowhere"):
-        warehouse.check_jobs(Table(PROJECT, "nowhere", "t"))
+        warehouse.check_job_access(Table(PROJECT, "nowhere", "t"))
 
 
 def test_jobs_may_be_run_and_rows_be_written(warehouse: Warehouse, table: Table) -> None:
-    warehouse.check_jobs(table)
+    warehouse.check_job_access(table)
     wanted = ["bigquery.tables.get", "bigquery.tables.updateData"]
 
-    assert warehouse.may(table, wanted) == set(wanted)
+    assert warehouse.test_permissions(table, wanted) == set(wanted)
 
 
 def test_files_are_loaded_and_what_has_no_column_is_left_out(
     warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str]
 ) -> None:
     load = job(table)
-    assert warehouse.look(load) is None
-    warehouse.load(load, [put("one.jsonl", ROW), put("two.jsonl", FAILED)])
+    assert warehouse.get_job_state(load) is None
+    warehouse.start_load(load, [put("one.jsonl", ROW), put("two.jsonl", FAILED)])
 
-    assert through(warehouse, load) == JobState(True)
+    assert through(warehouse, load) == BigQueryJobState(True)
     found = rows(warehouse, table)
     assert found["r", "a"]["usage"] == {"totalTokenCount": 7}
     assert found["r", "a"]["error"] is None
@@ -140,7 +144,7 @@ def test_the_same_job_again_changes_nothing(
 ) -> None:
     uri = put("one.jsonl", ROW)
     for _ in range(3):
-        warehouse.load(job(table), [uri])
+        warehouse.start_load(job(table), [uri])
         through(warehouse, job(table))
 
     assert len(rows(warehouse, table)) == 1
@@ -150,7 +154,7 @@ def test_a_job_whose_file_is_missing_fails_and_appends_nothing(
     warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str]
 ) -> None:
     one = put("one.jsonl", ROW)
-    warehouse.load(job(table), [one, one.replace("one", "none")])
+    warehouse.start_load(job(table), [one, one.replace("one", "none")])
 
     assert through(warehouse, job(table)).reason
     assert rows(warehouse, table) == {}
@@ -159,11 +163,11 @@ def test_a_job_whose_file_is_missing_fails_and_appends_nothing(
 def test_a_table_is_extracted_into_files_of_json_once(
     warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str], files: Bucket
 ) -> None:
-    warehouse.load(job(table), [put("rows.jsonl", ROW + FAILED)])
+    warehouse.start_load(job(table), [put("rows.jsonl", ROW + FAILED)])
     through(warehouse, job(table))
     for _ in range(2):
-        warehouse.extract(job(table, "out"), f"{files.url}/out/predictions-*.jsonl")
-        assert through(warehouse, job(table, "out")) == JobState(True)
+        warehouse.start_extract(job(table, "out"), f"{files.url}/out/predictions-*.jsonl")
+        assert through(warehouse, job(table, "out")) == BigQueryJobState(True)
 
     (stored,) = files.list("out/")
     lines = [msgspec.json.decode(line) for line in files.read(stored.name).splitlines()]
@@ -174,9 +178,9 @@ def test_a_table_is_extracted_into_files_of_json_once(
 def with_a_newer_one(warehouse: Warehouse, table: Table, put: Callable[[str, bytes], str]) -> Table:
     """Load an answer of an earlier run into the table, and those of a later one into another, which is returned."""
     source = table._replace(name=f"s{table.name}")
-    warehouse.create(source, COLUMNS, days=1)
-    warehouse.load(job(table), [put("old.jsonl", ROW.replace(b'"r"', b'"earlier"'))])
-    warehouse.load(job(source), [put("new.jsonl", ROW + FAILED)])
+    warehouse.create_table(source, RESULT_COLUMNS, expiration_days=1)
+    warehouse.start_load(job(table), [put("old.jsonl", ROW.replace(b'"r"', b'"earlier"'))])
+    warehouse.start_load(job(source), [put("new.jsonl", ROW + FAILED)])
     through(warehouse, job(table))
     through(warehouse, job(source))
     return source
@@ -187,8 +191,8 @@ def test_a_merge_replaces_equal_rows_and_adds_the_others(
 ) -> None:
     source = with_a_newer_one(warehouse, table, put)
 
-    warehouse.merge(job(table, "by-run"), source, ("run", "key"))
-    assert through(warehouse, job(table, "by-run")) == JobState(True)
+    warehouse.start_merge(job(table, "by-run"), source, ("run", "key"))
+    assert through(warehouse, job(table, "by-run")) == BigQueryJobState(True)
     assert set(rows(warehouse, table)) == {("earlier", "a"), ("r", "a"), ("r", "b")}
 
 
@@ -198,23 +202,25 @@ def test_a_merge_by_key_leaves_the_newest_answer(
     source = with_a_newer_one(warehouse, table, put)
 
     for _ in range(2):
-        warehouse.merge(job(table, "by-key"), source, ("key",))
-        assert through(warehouse, job(table, "by-key")) == JobState(True)
+        warehouse.start_merge(job(table, "by-key"), source, ("key",))
+        assert through(warehouse, job(table, "by-key")) == BigQueryJobState(True)
     assert set(rows(warehouse, table)) == {("r", "a"), ("r", "b")}
 
 
 def test_a_table_that_was_dropped_is_gone(warehouse: Warehouse, table: Table) -> None:
     for _ in range(2):
-        warehouse.drop(table)
+        warehouse.delete_table(table)
 
-    assert warehouse.columns(table) is None
+    assert warehouse.get_columns(table) is None
 
 
 def test_the_adapter_streams_the_rows_of_a_query(bigquery_url: str) -> None:
     with surroundings({"BIGQUERY_EMULATOR_HOST": bigquery_url}):
-        real: BigQuery = open_warehouse(load(project=PROJECT, bigquery_emulator_host=bigquery_url))
+        real: BigQueryWarehouse = open_warehouse(
+            load_settings(project=PROJECT, bigquery_emulator_host=bigquery_url)
+        )
     found = list(
-        real.rows(
+        real.stream_rows(
             "SELECT n, DATE '2026-11-24' AS day, NUMERIC '1.5' AS price, [STRUCT(n AS x)] AS many "
             "FROM UNNEST(GENERATE_ARRAY(1, 12000)) AS n"
         )

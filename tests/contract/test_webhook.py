@@ -13,13 +13,15 @@ from standardwebhooks.webhooks import Webhook
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.local.ports import HOST
 from promptmill.workers.adapters import web
-from promptmill.workers.sinks.webhook import MOST_BYTES, Endpoint, WebhookSink
+from promptmill.workers.sinks.webhook import MAX_MESSAGE_BYTES, Endpoint, WebhookSink
 from support.certificates import certify
 from support.receiver import Receiver, receiving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PART = "0000-1-00000"
-LINES = b"".join(json.dumps({"key": str(row), "row": row, "text": "é"}).encode() + b"\n" for row in range(1, 4))
+LINES = b"".join(
+    json.dumps({"key": str(row), "row": row, "text": "é"}).encode() + b"\n" for row in range(1, 4)
+)
 
 
 @pytest.fixture
@@ -45,8 +47,12 @@ def test_results_come_as_a_message_that_the_receiver_can_verify(receiver: Receiv
     assert sink(receiver.url).finish([PART]) == "crm"
 
 
-def test_a_part_that_comes_again_has_the_same_ids_and_bodies_in_messages_of_bounded_size(receiver: Receiver) -> None:
-    lines = b"".join(json.dumps({"key": str(row), "text": "x" * 300_000}).encode() + b"\n" for row in range(10))
+def test_a_part_that_comes_again_has_the_same_ids_and_bodies_in_messages_of_bounded_size(
+    receiver: Receiver,
+) -> None:
+    lines = b"".join(
+        json.dumps({"key": str(row), "text": "x" * 300_000}).encode() + b"\n" for row in range(10)
+    )
 
     for _ in range(2):
         sink(receiver.url).deliver(PART, lines)
@@ -56,7 +62,7 @@ def test_a_part_that_comes_again_has_the_same_ids_and_bodies_in_messages_of_boun
         (headers["webhook-id"], body) for headers, body in again
     ]
     assert len(first) == 4
-    assert all(len(body) < MOST_BYTES + 1000 for _, body in first)
+    assert all(len(body) < MAX_MESSAGE_BYTES + 1000 for _, body in first)
     assert [result["key"] for _, body in first for result in json.loads(body)["results"]] == [
         str(row) for row in range(10)
     ]
@@ -72,7 +78,14 @@ def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> None:
 
 @pytest.mark.parametrize(
     ("told", "seconds"),
-    [("", 0), ("7", 7), ("90000", 3600), ("soon", 0), ("-4", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+    [
+        ("", 0),
+        ("7", 7),
+        ("90000", 3600),
+        ("soon", 0),
+        ("-4", 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+    ],
 )
 def test_who_says_when_to_come_back_is_heard(receiver: Receiver, told: str, seconds: float) -> None:
     receiver.status, receiver.retry_after = 429, told
@@ -80,14 +93,16 @@ def test_who_says_when_to_come_back_is_heard(receiver: Receiver, told: str, seco
     with pytest.raises(Transient) as busy:
         sink(receiver.url).deliver(PART, LINES)
 
-    assert busy.value.after == seconds
+    assert busy.value.retry_after == seconds
 
 
 @pytest.mark.parametrize("status", [302, 307, 400, 401, 404, 410, 413])
 def test_a_refusal_is_one_and_no_redirect_is_followed(receiver: Receiver, status: int) -> None:
     receiver.status = status
 
-    with pytest.raises(Permanent, match=rf"sink crm: refused message 01jtest\.{PART}\.0 with {status}"):
+    with pytest.raises(
+        Permanent, match=rf"sink crm: refused message 01jtest\.{PART}\.0 with {status}"
+    ):
         sink(receiver.url).deliver(PART, LINES)
     assert len(receiver.got) == 1
 
@@ -121,13 +136,17 @@ NEVER = ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "224.0.0.1"]
 
 
 @pytest.mark.parametrize(
-    ("address", "private"), [*((one, False) for one in (*INSIDE, *NEVER)), *((one, True) for one in NEVER)]
+    ("address", "private"),
+    [*((one, False) for one in (*INSIDE, *NEVER)), *((one, True) for one in NEVER)],
 )
 def test_an_address_inside_is_written_to_only_where_its_host_is_named_and_one_with_credentials_never(
     monkeypatch: pytest.MonkeyPatch, address: str, private: bool
 ) -> None:
     def resolve(*_: Any, **__: Any) -> Any:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 443)) for one in ("93.184.216.34", address)]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 443))
+            for one in ("93.184.216.34", address)
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
@@ -137,7 +156,9 @@ def test_an_address_inside_is_written_to_only_where_its_host_is_named_and_one_wi
         sink("https://hooks.acme.com/", private=private).deliver(PART, LINES)
 
 
-def test_a_server_must_be_the_one_that_its_name_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_must_be_the_one_that_its_name_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificate, key = certify(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

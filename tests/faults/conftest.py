@@ -47,7 +47,10 @@ def _is_mutation(nodeid: str) -> bool:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Redis, storage and the emulator, in whose environment the tests run."""
-    with running(tmp_path_factory.mktemp("servers"), SERVERS, latency=0.3) as site, surroundings(_shared(site)):
+    with (
+        running(tmp_path_factory.mktemp("servers"), SERVERS, latency=0.3) as site,
+        surroundings(_shared(site)),
+    ):
         yield site
 
 

@@ -21,18 +21,18 @@ import redis
 
 from faults.effects import kind_of_object
 from promptmill.config import queues
-from promptmill.config.settings import Settings, load
+from promptmill.config.settings import Settings, load_settings
 from promptmill.producers.contract.messages import SinkSpec
-from promptmill.producers.pools import Collected
+from promptmill.producers.pools import PoolQueue
 from promptmill.workers import services
 from promptmill.workers.app import make_app
 from promptmill.workers.ports.database import Database
-from promptmill.workers.ports.google import BatchJobs, Bucket, Caller
+from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
-from promptmill.workers.sinks.opening import Ways
-from promptmill.workers.sinks.webhook import Web
+from promptmill.workers.sinks.opening import Connectors
+from promptmill.workers.sinks.webhook import WebClient
 from support.waiting import until
 
 When = Literal["before", "after"]
@@ -51,15 +51,50 @@ READS = frozenset(
         "list",
         "exists",
         "get",
-        "left_in_queue",
-        "now",
-        "open_jobs",
-        "slots",
+        "queued_seconds_left",
+        "server_time",
+        "list_jobs",
+        "list_slots",
+        "acquire",
     }
-    | {"describe", "may_stage", "count", "begin", "save", "undo", "close", "connect", "stands_still"}
-    | {"batch_sizes", "size", "pooled_run"}
-    | {"columns", "may", "look", "check_jobs", "rows"}
-    | {"waiting", "ping", "stored_chunks", "sealed_chunks", "find_manifest", "status", "runs"}
+    | {
+        "describe_table",
+        "can_create_temp_tables",
+        "count_rows",
+        "count",
+        "begin",
+        "set_savepoint",
+        "rollback_to_savepoint",
+        "close",
+        "connect",
+        "is_stalled",
+    }
+    | {
+        "get_batch_sizes",
+        "size",
+        "find_pooled_run",
+        "reset_wakeup",
+        "count_calls",
+        "memory_size",
+        "iter_calls",
+    }
+    | {
+        "get_columns",
+        "test_permissions",
+        "get_job_state",
+        "check_job_access",
+        "stream_rows",
+        "count_waiting",
+    }
+    | {
+        "waiting",
+        "check_connection",
+        "get_stored_chunks",
+        "count_sealed_chunks",
+        "find_manifest",
+        "get_status",
+        "list_runs",
+    }
 )
 """What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
 
@@ -78,7 +113,9 @@ class Crash:
     deed: Deed = "die"
 
     def __str__(self) -> str:
-        return f"{self.when} {self.effect} #{self.nth}" + (f", {self.deed}" if self.deed != "die" else "")
+        return f"{self.when} {self.effect} #{self.nth}" + (
+            f", {self.deed}" if self.deed != "die" else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -111,7 +148,9 @@ class Journal:
     had: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._lines = self.path.open("a", buffering=1)  # at once, as a worker may run out of file descriptors
+        self._lines = self.path.open(
+            "a", buffering=1
+        )  # at once, as a worker may run out of file descriptors
 
     def watch(self, effect: str, act: Callable[[], Any]) -> Any:
         """Have an effect, unless death comes before it."""
@@ -123,7 +162,11 @@ class Journal:
         return result
 
     def _strike(self, when: When, effect: str) -> None:
-        if not self.crash or (effect, when, self.had[effect]) != (self.crash.effect, self.crash.when, self.crash.nth):
+        if not self.crash or (effect, when, self.had[effect]) != (
+            self.crash.effect,
+            self.crash.when,
+            self.crash.nth,
+        ):
             return
         match self.crash.deed:
             case "wipe":
@@ -163,11 +206,13 @@ def work(plan: Plan) -> None:
     _set_clock(plan.fast)
     journal = Journal(plan.journal, plan.crash, plan.pool)
     _watch_moves(journal)
-    app = make_app(load(), lambda settings: _watched(settings, journal))
+    app = make_app(load_settings(), lambda settings: _watched(settings, journal))
     app.send_task = _sender(app.send_task, plan, journal)  # type: ignore[method-assign]
-    node = ["-n", f"{plan.log.stem}-{os.getpid()}@%h", "-Q", ",".join(queues.ALL)]
+    node = ["-n", f"{plan.log.stem}-{os.getpid()}@%h", "-Q", ",".join(queues.ALL_QUEUES)]
     pool = ["--pool", plan.pool, "--concurrency", "2"]
-    app.worker_main(["worker", *node, *pool, "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
+    app.worker_main(
+        ["worker", *node, *pool, "--without-mingle", "--without-gossip", "--loglevel", "INFO"]
+    )
 
 
 def _watch_moves(journal: Journal) -> None:
@@ -183,20 +228,30 @@ def _watch_moves(journal: Journal) -> None:
 def _moved(to: Path) -> str:
     if ".done-" in to.name:
         return "folder of parts"
-    return "part" if to.parent.name.startswith(".") else "whole file" if to.suffix in {".jsonl", ".parquet"} else ""
+    return (
+        "part"
+        if to.parent.name.startswith(".")
+        else "whole file"
+        if to.suffix in {".jsonl", ".parquet"}
+        else ""
+    )
 
 
 def _sender(send: Callable[..., Any], plan: Plan, journal: Journal) -> Callable[..., Any]:
     known: set[str] = set()
     lines = plan.sent.open("a", buffering=1)
 
-    def send_task(name: str, args: Any = None, *more: Any, task_id: str = "", **options: Any) -> Any:
+    def send_task(
+        name: str, args: Any = None, *more: Any, task_id: str = "", **options: Any
+    ) -> Any:
         lines.write(json.dumps([name, list(args or ()), task_id], default=repr) + "\n")
         # A copy of what a copy sends would be sent twice too, and so on: thousands in the end.
         copies = 1 if task_id in known else plan.copies
         known.add(task_id)
         for _ in range(copies):
-            sent = journal.watch(f"send {name}", lambda: send(name, args, *more, task_id=task_id, **options))
+            sent = journal.watch(
+                f"send {name}", lambda: send(name, args, *more, task_id=task_id, **options)
+            )
         return sent  # pyright: ignore[reportPossiblyUnboundVariable]
 
     return send_task
@@ -221,19 +276,21 @@ class _Watched(Services):
     journal: Journal
 
     @cached_property
-    def collected(self) -> Collected:
+    def pending_calls(self) -> PoolQueue:
         """What was collected, watched."""
-        watched: Any = _Effects(super().collected, self.journal, lambda *_: "collected")
+        watched: Any = _Effects(super().pending_calls, self.journal, lambda *_: "collected")
         return watched  # type: ignore[no-any-return]
 
     def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
         """Open a sink that is watched."""
-        watched: Any = _Effects(super().open_sink(spec, run, schema), self.journal, lambda *_: spec.kind)
+        watched: Any = _Effects(
+            super().open_sink(spec, run, schema), self.journal, lambda *_: spec.kind
+        )
         return watched  # type: ignore[no-any-return]
 
 
 def _watched(settings: Settings, journal: Journal) -> Services:
-    real = services.build(settings)
+    real = services.build_services(settings)
 
     def open_bucket(url: str) -> Bucket:
         bucket: Any = _Effects(real.open_bucket(url), journal, kind_of_object)
@@ -244,25 +301,29 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         return jobs  # type: ignore[no-any-return]
 
     def open_database(url: str, name: str) -> Database:
-        database: Any = _Effects(real.ways.open_database(url, name), journal, lambda *_: "database")
+        database: Any = _Effects(
+            real.connectors.open_database(url, name), journal, lambda *_: "database"
+        )
         return database  # type: ignore[no-any-return]
 
-    def open_web() -> Web:
-        web: Any = _Effects(real.ways.open_web(), journal, lambda *_: "web")
+    def open_web() -> WebClient:
+        web: Any = _Effects(real.connectors.open_web(), journal, lambda *_: "web")
         return web  # type: ignore[no-any-return]
 
     def open_warehouse() -> Warehouse:
-        warehouse: Any = _Effects(real.ways.open_warehouse(), journal, lambda *_: "table")
+        warehouse: Any = _Effects(real.connectors.open_warehouse(), journal, lambda *_: "table")
         return warehouse  # type: ignore[no-any-return]
 
     index: Any = _Effects(real.index, journal, lambda *_: "index")
     notes: Any = _Effects(real.notes, journal, lambda *_: "note")
 
-    def open_caller() -> Caller:
-        caller: Any = _Effects(real.ways.open_caller(), journal, lambda *_: "callback")
+    def open_caller() -> CallbackBroker:
+        caller: Any = _Effects(
+            real.connectors.open_callback_broker(), journal, lambda *_: "callback"
+        )
         return caller  # type: ignore[no-any-return]
 
-    ways = Ways(open_database, open_web, open_warehouse, open_caller)
+    ways = Connectors(open_database, open_web, open_warehouse, open_caller)
     watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, ways)
     object.__setattr__(watched, "journal", journal)
     return watched

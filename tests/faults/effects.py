@@ -22,7 +22,11 @@ def first_and_last(journal: list[str]) -> list[tuple[str, int]]:
     for effect in journal:
         times[effect] = times.get(effect, 0) + 1
     first = [(effect, 1) for effect in times]
-    last = [(effect, count) for effect, count in times.items() if count > 1 and not depends_on_time(effect)]
+    last = [
+        (effect, count)
+        for effect, count in times.items()
+        if count > 1 and not depends_on_time(effect)
+    ]
     return first + last
 
 

@@ -28,7 +28,9 @@ class Observed:
     bill: list[dict[str, Any]]
 
 
-def observe(run: Run, accepted: Iterable[str], bill: Bill, sinks: Mapping[str, list[Result]]) -> Observed:
+def observe(
+    run: Run, accepted: Iterable[str], bill: Bill, sinks: Mapping[str, list[Result]]
+) -> Observed:
     """Gather what there is to see of a run that has ended."""
     return Observed(Counter(accepted), list(run.results()), sinks, run.report(), bill(run.id))
 
@@ -37,8 +39,16 @@ def violations(seen: Observed) -> list[str]:
     """Every breach of the invariants, in words; none is what every test wants."""
     return [
         *_of_rows("the results", seen.accepted, seen.results),
-        *(breach for name, rows in seen.sinks.items() for breach in _of_rows(name, seen.accepted, rows)),
-        *(breach for name, rows in seen.sinks.items() for breach in _of_content(name, seen.results, rows)),
+        *(
+            breach
+            for name, rows in seen.sinks.items()
+            for breach in _of_rows(name, seen.accepted, rows)
+        ),
+        *(
+            breach
+            for name, rows in seen.sinks.items()
+            for breach in _of_content(name, seen.results, rows)
+        ),
         *_of_the_bill(seen),
         *_of_the_report(seen),
     ]

@@ -53,7 +53,7 @@ QUICK = {
     "PROMPTMILL_POLL_INTERVAL": "0.5",
     "PROMPTMILL_RECONCILE_INTERVAL": "1",
     "PROMPTMILL_TAKEOVER_SECONDS": "9",
-    "PROMPTMILL_SETTLE_SECONDS": "3",
+    "PROMPTMILL_CREATION_VISIBILITY_SECONDS": "3",
     "PROMPTMILL_MAX_CREATES_PER_MINUTE": "6000",
     "PROMPTMILL_CHUNK_BYTES": "16384",
     "PROMPTMILL_MAX_REQUESTS_PER_JOB": "5",
@@ -66,7 +66,10 @@ _TESTS = Path(__file__).parents[1]
 _PRELOADED = [
     "faults.crashing",
     *(f"promptmill.workers.{name}" for name in ("tasks", "public")),
-    *(f"promptmill.workers.adapters.{name}" for name in ("storage", "vertex", "bigquery", "postgres", "web", "calls")),
+    *(
+        f"promptmill.workers.adapters.{name}"
+        for name in ("storage", "vertex", "bigquery", "postgres", "web", "calls")
+    ),
     *(f"celery.{name}" for name in ("bin.celery", "apps.worker", "worker.consumer")),
     *(f"celery.concurrency.{name}" for name in ("solo", "prefork")),
     *(f"celery.app.{name}" for name in ("amqp", "control", "events", "log")),
@@ -93,7 +96,9 @@ class Mills:
         for number in range(1, DATABASES):  # the first is that of workers which are no mill's
             self.databases.put(number)
         _forks.set_forkserver_preload(_PRELOADED)
-        with surroundings({"PYTHONPATH": str(_TESTS)}):  # which is all that a fork server looks at before 3.13
+        with surroundings(
+            {"PYTHONPATH": str(_TESTS)}
+        ):  # which is all that a fork server looks at before 3.13
             forkserver.ensure_running()
 
     def sweep(self, work: Callable[[Place], Found], places: Iterable[Place]) -> list[Found]:
@@ -112,8 +117,14 @@ class Mills:
         folder = self.directory / name
         folder.mkdir(parents=True)
         with self._database() as broker:
-            own = {"CELERY_BROKER_URL": broker, "PROMPTMILL_REDIS_URL": broker, "PROMPTMILL_BUCKET": f"{BUCKET}/{name}"}
-            mill = Mill(self.site, folder, name, self.site.environment | QUICK | own | dict(settings or {}))
+            own = {
+                "CELERY_BROKER_URL": broker,
+                "PROMPTMILL_REDIS_URL": broker,
+                "PROMPTMILL_BUCKET": f"{BUCKET}/{name}",
+            }
+            mill = Mill(
+                self.site, folder, name, self.site.environment | QUICK | own | dict(settings or {})
+            )
             try:
                 with mill.beat():
                     yield mill
@@ -147,7 +158,9 @@ class Mill:
         url, bucket = self.environment["CELERY_BROKER_URL"], self.environment["PROMPTMILL_BUCKET"]
         limits = {"chunk_bytes": int(self.environment["PROMPTMILL_CHUNK_BYTES"])}
         self.bucket = open_bucket(bucket)
-        self.client = Promptmill(broker_url=url, redis_url=url, bucket=bucket, model=MODEL, **limits)
+        self.client = Promptmill(
+            broker_url=url, redis_url=url, bucket=bucket, model=MODEL, **limits
+        )
 
     @property
     def journal(self) -> Path:
@@ -188,7 +201,9 @@ class Mill:
         """Kill all workers that are left, and what is left of their pools."""
         for process in self.processes:
             assert process.pid
-            if process.exitcode is None or not psutil.pid_exists(process.pid):  # else the number is another's by now
+            if process.exitcode is None or not psutil.pid_exists(
+                process.pid
+            ):  # else the number is another's by now
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
             process.kill()
@@ -215,7 +230,9 @@ class Mill:
         """Run `promptmill` as a person of this mill does."""
         command = [sys.executable, "-m", "promptmill.cli", *arguments]
         environment = os.environ | self.environment
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=180
+        )
 
     def parked(self) -> list[str]:
         """The steps that are parked as dead letters."""
@@ -240,7 +257,9 @@ class Mill:
         while not self.ended(run):
             if reviving:
                 self.revive()
-            assert time.monotonic() < deadline, f"no end of {self.name} in {seconds:g} s: {self._story(run)}"
+            assert time.monotonic() < deadline, (
+                f"no end of {self.name} in {seconds:g} s: {self._story(run)}"
+            )
             time.sleep(LOOK)
 
     def violations(self, run: Run, requests: int = 10) -> list[str]:
@@ -295,5 +314,7 @@ def behind(proxy: HttpProxy) -> dict[str, str]:
 def rows_in(folder: str, run: Run) -> list[Result]:
     """The rows of a run in a sink in a bucket."""
     bucket = open_bucket(folder)
-    lines = [line for stored in bucket.list(run.id) for line in bucket.read(stored.name).splitlines()]
+    lines = [
+        line for stored in bucket.list(run.id) for line in bucket.read(stored.name).splitlines()
+    ]
     return [msgspec.json.decode(line, type=Result) for line in lines]

@@ -65,8 +65,14 @@ class Outlets:
     def _received(self, run: Run) -> list[Result]:
         """The results of messages that the receiver can verify and had not got before."""
         messages = {headers["webhook-id"]: (headers, body) for headers, body in self.receiver.got}
-        mine = [Webhook(SECRET).verify(body, headers) for headers, body in messages.values() if run.id.encode() in body]
-        return [msgspec.convert(result, Result) for message in mine for result in message["results"]]
+        mine = [
+            Webhook(SECRET).verify(body, headers)
+            for headers, body in messages.values()
+            if run.id.encode() in body
+        ]
+        return [
+            msgspec.convert(result, Result) for message in mine for result in message["results"]
+        ]
 
 
 @contextmanager
@@ -79,7 +85,10 @@ def outlets() -> Iterator[Outlets]:
 def rows_of(server: PostgresServer, run: Run, table: str) -> list[Result]:
     """The rows of a run in a table, those that are there twice twice."""
     query = SQL("SELECT * FROM {} WHERE run = %s").format(Identifier(table))
-    with psycopg.connect(server.url()) as connection, connection.cursor(row_factory=dict_row) as cursor:
+    with (
+        psycopg.connect(server.url()) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
         return [_result(row) for row in cursor.execute(query, [run.id])]
 
 
@@ -99,7 +108,11 @@ def _in_parquet(data: bytes) -> list[Result]:
 
 def _result(row: dict[str, Any]) -> Result:
     """Make a result again from the columns of a row."""
-    told = {name: value for name, value in row.items() if value is not None and name in Result.__struct_fields__}
+    told = {
+        name: value
+        for name, value in row.items()
+        if value is not None and name in Result.__struct_fields__
+    }
     for name in {"usage", "metadata", "content", "parsed"} & told.keys():
         told[name] = json.loads(told[name]) if isinstance(told[name], str) else told[name]
     if row["error_reason"]:

@@ -50,7 +50,9 @@ class Soak:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.submit(f"soak {len(self.runs)}")
-            fault = self.random.choice([self.kill, self.wipe, self.cut, self.refuse, self.lose, self.spoil])
+            fault = self.random.choice(
+                [self.kill, self.wipe, self.cut, self.refuse, self.lose, self.spoil]
+            )
             with suppress(redis.RedisError):
                 fault()
                 self.made[fault.__name__] += 1
@@ -61,7 +63,9 @@ class Soak:
         """Submit a run, or one again of which something was lost on the way."""
         prompts = (f"Say {number} {'word ' * 200}" for number in range(1, REQUESTS + 1))
         with suppress(PromptmillError):
-            self.runs[key] = Promptmill().submit(prompts, idempotency_key=key, sinks=[sink_specs.jsonl(self.sink(key))])
+            self.runs[key] = Promptmill().submit(
+                prompts, idempotency_key=key, sinks=[sink_specs.jsonl(self.sink(key))]
+            )
 
     def sink(self, key: str) -> Path:
         """Where the rows of a run go."""
@@ -89,7 +93,9 @@ class Soak:
 
     def spoil(self) -> None:
         """Let a few rows fail, be missing or come twice."""
-        self.servers.fault("output", self.random.choice(["error", "missing", "duplicated"]), count=3)
+        self.servers.fault(
+            "output", self.random.choice(["error", "missing", "duplicated"]), count=3
+        )
 
     def end(self) -> dict[str, list[str]]:
         """Wait for the end of every run, and return what is wrong, by run."""
@@ -134,7 +140,10 @@ def main(told: Callable[[str], object]) -> int:
             soak.go_on(asked.seconds)
             told(f"{len(soak.runs)} runs, faults: {dict(soak.made)}; now they have to end")
             wrong = soak.end()
-    told("\n".join(f"{key}: {breach}" for key, found in wrong.items() for breach in found) or "nothing is wrong")
+    told(
+        "\n".join(f"{key}: {breach}" for key, found in wrong.items() for breach in found)
+        or "nothing is wrong"
+    )
     return int(bool(wrong))
 
 

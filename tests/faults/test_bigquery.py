@@ -10,24 +10,24 @@ import pytest
 from faults.crashing import Crash
 from faults.invariants import observe, violations
 from faults.mills import Mills
-from promptmill.config.settings import load
+from promptmill.config.settings import load_settings
 from promptmill.config.tables import Table
 from promptmill.producers import Result, Run
 from promptmill.producers.contract import sink_specs
-from promptmill.workers.adapters.bigquery import BigQuery, open_warehouse
+from promptmill.workers.adapters.bigquery import BigQueryWarehouse, open_warehouse
 from support.bigquery_server import PROJECT, running_bigquery
 from support.proxy import HttpProxy
 from support.stack import Site, read_results, running, surroundings
 
 LIFE = 150.0
 DEATHS = [
-    Crash("create table", "after"),
+    Crash("create_table table", "after"),
     Crash("deliver bigquery", "after"),
-    Crash("load table", "before"),
-    Crash("load table", "after"),
-    Crash("merge table", "before"),
-    Crash("merge table", "after"),
-    Crash("drop table", "after"),
+    Crash("start_load table", "before"),
+    Crash("start_load table", "after"),
+    Crash("start_merge table", "before"),
+    Crash("start_merge table", "after"),
+    Crash("delete_table table", "after"),
     Crash("finish bigquery", "after"),
 ]
 
@@ -41,9 +41,9 @@ def bigquery(servers: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def warehouse(bigquery: str) -> Iterator[BigQuery]:
+def warehouse(bigquery: str) -> Iterator[BigQueryWarehouse]:
     with surroundings({"BIGQUERY_EMULATOR_HOST": bigquery}):
-        found = open_warehouse(load(project=PROJECT, bigquery_emulator_host=bigquery))
+        found = open_warehouse(load_settings(project=PROJECT, bigquery_emulator_host=bigquery))
     found._client.create_dataset("reviews", exists_ok=True)
     yield found
     found._client.close()
@@ -53,18 +53,21 @@ def new_table() -> Table:
     return Table(PROJECT, "reviews", f"t{uuid.uuid4().hex}")
 
 
-def rows_of(warehouse: BigQuery, table: Table) -> list[Result]:
-    rows = [{name: value for name, value in row.items() if value is not None} for row in warehouse.rows(table)]
+def rows_of(warehouse: BigQueryWarehouse, table: Table) -> list[Result]:
+    rows = [
+        {name: value for name, value in row.items() if value is not None}
+        for row in warehouse.stream_rows(table)
+    ]
     return [msgspec.convert(row, Result) for row in rows]
 
 
-def breaches(warehouse: BigQuery, table: Table, run: Run, servers: Site) -> list[str]:
+def breaches(warehouse: BigQueryWarehouse, table: Table, run: Run, servers: Site) -> list[str]:
     found = {"the table": rows_of(warehouse, table)}
     return violations(observe(run, map(str, range(1, 11)), servers.jobs, found))
 
 
 def test_a_worker_may_die_around_every_step_of_a_load_and_each_row_is_there_once(
-    mills: Mills, servers: Site, bigquery: str, warehouse: BigQuery
+    mills: Mills, servers: Site, bigquery: str, warehouse: BigQueryWarehouse
 ) -> None:
     def die(place: int) -> list[str]:
         table = new_table()
@@ -75,31 +78,35 @@ def test_a_worker_may_die_around_every_step_of_a_load_and_each_row_is_there_once
             assert not doomed.is_alive(), f"{DEATHS[place]} never came"
             mill.work()
             mill.wait(run, LIFE)
-            return [f"{DEATHS[place]}: {breach}" for breach in breaches(warehouse, table, run, servers)]
+            return [
+                f"{DEATHS[place]}: {breach}" for breach in breaches(warehouse, table, run, servers)
+            ]
 
     assert [breach for found in mills.sweep(die, range(len(DEATHS))) for breach in found] == []
 
 
 TABLES_DIE = [
-    Crash("create table", "after"),
-    Crash("load table", "before"),
-    Crash("load table", "after"),
+    Crash("create_table table", "after"),
+    Crash("start_load table", "before"),
+    Crash("start_load table", "after"),
     Crash("create job", "after"),
-    Crash("extract table", "before"),
-    Crash("extract table", "after"),
+    Crash("start_extract table", "before"),
+    Crash("start_extract table", "after"),
 ]
 
 
 @pytest.mark.slow
 def test_a_worker_may_die_around_every_table_of_a_job_and_nothing_is_lost_or_paid_for_twice(
-    mills: Mills, servers: Site, bigquery: str, warehouse: BigQuery, tmp_path: Path
+    mills: Mills, servers: Site, bigquery: str, warehouse: BigQueryWarehouse, tmp_path: Path
 ) -> None:
     known = {"BIGQUERY_EMULATOR_HOST": bigquery}
     where = servers.environment | known
 
     def die(place: int, vertex: Site) -> list[str]:
         crash, endpoint = TABLES_DIE[place], vertex.environment["PROMPTMILL_VERTEX_ENDPOINT"]
-        with mills.mill(f"tables-{place}", known | {"PROMPTMILL_VERTEX_ENDPOINT": endpoint}) as mill:
+        with mills.mill(
+            f"tables-{place}", known | {"PROMPTMILL_VERTEX_ENDPOINT": endpoint}
+        ) as mill:
             doomed = mill.work(crash)
             run = mill.submit(tables="acme.reviews")
             doomed.join(LIFE)
@@ -116,10 +123,13 @@ def test_a_worker_may_die_around_every_table_of_a_job_and_nothing_is_lost_or_pai
 
 
 def test_answers_that_are_lost_and_calls_that_fail_leave_each_row_once(
-    mills: Mills, servers: Site, bigquery: str, warehouse: BigQuery
+    mills: Mills, servers: Site, bigquery: str, warehouse: BigQueryWarehouse
 ) -> None:
     table = new_table()
-    with HttpProxy(bigquery) as proxy, mills.mill("bigquery-lost", {"BIGQUERY_EMULATOR_HOST": proxy.url}) as mill:
+    with (
+        HttpProxy(bigquery) as proxy,
+        mills.mill("bigquery-lost", {"BIGQUERY_EMULATOR_HOST": proxy.url}) as mill,
+    ):
         jobs = "/bigquery/v2/projects/[^/]+/jobs.*"
         proxy.fail("POST", jobs, status=503)
         mill.work()

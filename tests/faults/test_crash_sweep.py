@@ -17,7 +17,9 @@ from promptmill.producers import Run
 from support.stack import Site
 from support.waiting import until
 
-AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + ["create job"]
+AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + [
+    "create job"
+]
 """Where a death may cost money."""
 AROUND_A_REPAIR = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("repairs", "settled")]
 """Where a death may change what a row is asked again."""
@@ -127,7 +129,9 @@ def test_a_worker_may_die_around_its_calls_to_the_caller(mills: Mills) -> None:
 
 def test_a_worker_may_die_around_what_is_answered_without_being_asked(mills: Mills) -> None:
     """Three of ten rows have the answers of an earlier run, and two those of others."""
-    crashes = [Crash(effect, when) for effect, when in product(AROUND_WHAT_IS_NOT_ASKED, get_args(When))]
+    crashes = [
+        Crash(effect, when) for effect, when in product(AROUND_WHAT_IS_NOT_ASKED, get_args(When))
+    ]
     # The first mark of a run that is done is that of the earlier one.
     crashes += [Crash("create done/*", when, nth=2) for when in get_args(When)]
 
@@ -138,7 +142,9 @@ def test_a_worker_may_die_around_what_is_answered_without_being_asked(mills: Mil
 
 
 @pytest.mark.slow
-def test_a_worker_may_die_before_and_after_each_of_its_effects(mills: Mills, effects: list[tuple[str, int]]) -> None:
+def test_a_worker_may_die_before_and_after_each_of_its_effects(
+    mills: Mills, effects: list[tuple[str, int]]
+) -> None:
     crashes = [Crash(effect, when, nth) for (effect, nth), when in product(effects, get_args(When))]
 
     endings = sweep(mills, crashes)
@@ -196,7 +202,7 @@ def submit_and_cancel(mill: Mill) -> Run:
 def submit_what_was_asked_before(mill: Mill) -> Run:
     """Submit a run, and when that is done another that asks the same three times, and twice the same itself."""
     mill.wait(mill.submit(3, sinks=[]), LIFE)
-    return mill.submit((1, 2, 3, 4, 4, 5, 6, 7, 7, 8), skip_done=True)
+    return mill.submit((1, 2, 3, 4, 4, 5, 6, 7, 7, 8), reuse_answers=True)
 
 
 def submit(mill: Mill) -> Run:
@@ -218,7 +224,11 @@ def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill]
         run = start(mill)
         try:
             if not mill.strikes(run, LIFE, "the moment of death"):
-                missed = [] if depends_on_time(crash.effect) else ["the run ended without the moment of death"]
+                missed = (
+                    []
+                    if depends_on_time(crash.effect)
+                    else ["the run ended without the moment of death"]
+                )
                 return Ending(crash, 0.0, mill.violations(run) + missed)
             death = time.monotonic()
             if (pool, crash.deed) != ("prefork", "die"):
@@ -236,7 +246,9 @@ def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill]
 def asked_again(run: Run) -> list[str]:
     """What is wrong with a run of whose rows some are not to be asked."""
     report = run.report()
-    return [f"{report.reused} rows are reused, {report.copies} copies"] * ((report.reused, report.copies) != (3, 2))
+    return [f"{report.reused} rows are reused, {report.deduplicated} copies"] * (
+        (report.reused, report.deduplicated) != (3, 2)
+    )
 
 
 def uncalled(mill: Mill, run: Run) -> list[str]:
@@ -245,14 +257,30 @@ def uncalled(mill: Mill, run: Run) -> list[str]:
     bodies: dict[str, set[str]] = {}
     for message in map(json.loads, held):
         bodies.setdefault(message["headers"]["id"], set()).add(message["body"])
-    first_arguments = {one: json.loads(b64decode(min(copies)))[0][0] for one, copies in bodies.items()}
-    ends = [argument["state"] for one, argument in first_arguments.items() if one == f"{run.id}.link0"]
+    first_arguments = {
+        one: json.loads(b64decode(min(copies)))[0][0] for one, copies in bodies.items()
+    }
+    ends = [
+        argument["state"] for one, argument in first_arguments.items() if one == f"{run.id}.link0"
+    ]
     keys = sorted(
-        (result["key"] for one, part in first_arguments.items() if ".results0." in one for result in part), key=int
+        (
+            result["key"]
+            for one, part in first_arguments.items()
+            if ".results0." in one
+            for result in part
+        ),
+        key=int,
     )
-    wrong = [f"{one} was sent with different arguments" for one, copies in bodies.items() if len(copies) > 1]
+    wrong = [
+        f"{one} was sent with different arguments"
+        for one, copies in bodies.items()
+        if len(copies) > 1
+    ]
     wrong += [f"the end was told as {ends}"] * (ends != ["succeeded"])
-    return wrong + [f"the results of {keys} were handed over"] * (keys != [str(row) for row in range(1, 11)])
+    return wrong + [f"the results of {keys} were handed over"] * (
+        keys != [str(row) for row in range(1, 11)]
+    )
 
 
 def tell(endings: list[Ending]) -> None:

@@ -18,7 +18,10 @@ def test_a_run_past_its_deadline_ends_with_what_is_finished(mills: Mills) -> Non
         assert (run.report().state, run.report().failures) == ("expired", {"DEADLINE_EXCEEDED": 5})
         assert run.report().error == "the run's deadline of 8.0 s passed"
         assert sum(map(is_late, run.results())) == 5
-        assert {job["state"] for job in mill.site.jobs(run.id)} == {"JOB_STATE_SUCCEEDED", "JOB_STATE_CANCELLED"}
+        assert {job["state"] for job in mill.site.jobs(run.id)} == {
+            "JOB_STATE_SUCCEEDED",
+            "JOB_STATE_CANCELLED",
+        }
         told = mill.cli("wait", run.id)
         assert told.returncode == 6
         assert "The run expired with 10 of 10 done, 5 failed" in told.stderr

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 
 from faults.mills import Mill, Mills, behind
-from promptmill.config.queues import ALL, INGEST, QUEUE_OF, WORK
+from promptmill.config.queues import ALL_QUEUES, INGEST, TASK_QUEUES, WORK
 from promptmill.producers import Run
 from support.proxy import HttpProxy
 from support.waiting import until
@@ -52,12 +52,16 @@ def test_copies_of_a_message_do_not_make_copies_of_all_that_comes_after_it(mills
         mill.wait(run, LIFE)
         until(lambda: at_rest(mill), LIFE, "an end of the copies")
 
-        times = Counter(task for name, _, task in sent(mill.folder / "sent") if name != "promptmill.poll")
+        times = Counter(
+            task for name, _, task in sent(mill.folder / "sent") if name != "promptmill.poll"
+        )
         assert {step: copies for step, copies in times.items() if copies > 1} == {}
         assert mill.violations(run) == []
 
 
-def test_copies_of_a_step_that_die_with_their_workers_are_one_death(mills: Mills, storage: HttpProxy) -> None:
+def test_copies_of_a_step_that_die_with_their_workers_are_one_death(
+    mills: Mills, storage: HttpProxy
+) -> None:
     with mills.mill("dying-copies", behind(storage)) as mill:
         storage.fail("GET", READ_BY_FINISH, times=EVERY)
         run = mill.submit()
@@ -66,7 +70,11 @@ def test_copies_of_a_step_that_die_with_their_workers_are_one_death(mills: Mills
             before = len(storage.seen("GET", READ_BY_FINISH))
             for _ in range(3):
                 mill.work()
-            until(lambda before=before: len(storage.seen("GET", READ_BY_FINISH)) > before, LIFE, "a last step")  # type: ignore[misc]
+            until(
+                lambda before=before: len(storage.seen("GET", READ_BY_FINISH)) > before,  # type: ignore[misc]
+                LIFE,
+                "a last step",
+            )
             resend(mill, [finish] * 6)
             until(lambda: mill.redis.llen(WORK) == 0, LIFE, "all copies in workers' hands")
             mill.kill()
@@ -78,7 +86,9 @@ def test_copies_of_a_step_that_die_with_their_workers_are_one_death(mills: Mills
         assert mill.violations(run) == []
 
 
-def test_all_messages_of_a_run_once_more_after_its_end_and_in_any_order_change_nothing(mills: Mills) -> None:
+def test_all_messages_of_a_run_once_more_after_its_end_and_in_any_order_change_nothing(
+    mills: Mills,
+) -> None:
     with mills.mill("late") as mill:
         run = mill.submit()
         first = waiting(mill)
@@ -105,7 +115,7 @@ def test_many_reconcilers_at_once_send_nothing_twice_that_costs(mills: Mills) ->
             mill.work()
         with Celery(broker=mill.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
             for _ in range(30):
-                sender.send_task("promptmill.reconcile", queue=QUEUE_OF["promptmill.reconcile"])
+                sender.send_task("promptmill.reconcile", queue=TASK_QUEUES["promptmill.reconcile"])
         mill.wait(run, LIFE)
 
         assert mill.violations(run) == []
@@ -136,16 +146,23 @@ def resend(mill: Mill, tasks: list[tuple[str, list[Any], str]]) -> None:
     random.Random(7).shuffle(tasks)
     with Celery(broker=mill.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
         for name, args, task in tasks:
-            sender.send_task(name, args=args, task_id=task, queue=QUEUE_OF[name])
+            sender.send_task(name, args=args, task_id=task, queue=TASK_QUEUES[name])
 
 
 def at_rest(mill: Mill) -> bool:
     """Whether no message waits, and none is being worked on."""
-    return not any(mill.redis.llen(queue) for queue in ALL) and not mill.redis.hlen("promptmill.unacked")
+    return not any(mill.redis.llen(queue) for queue in ALL_QUEUES) and not mill.redis.hlen(
+        "promptmill.unacked"
+    )
 
 
 def traces(mill: Mill, run: Run) -> dict[str, Any]:
     """All that a run left behind: its objects by generation, its jobs, and its rows in both sinks."""
     objects = [(stored.name, stored.generation) for stored in mill.bucket.list(f"runs/{run.id}/")]
     with closing(mill.answers.open("rb")) as file:
-        return {"objects": objects, "jobs": mill.site.jobs(run.id), "rows": sorted(file), "report": run.report()}
+        return {
+            "objects": objects,
+            "jobs": mill.site.jobs(run.id),
+            "rows": sorted(file),
+            "report": run.report(),
+        }

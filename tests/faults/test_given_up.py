@@ -29,7 +29,9 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
     with mills.mill("given-up", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
         match = {"model": f"*/{MODEL}"}
         mill.site.fault("job", "queued", seconds=15, match=match)
-        mill.site.fault("output", "late", seconds=0.5, match=match)  # the emulator writes ahead of a job's end
+        mill.site.fault(
+            "output", "late", seconds=0.5, match=match
+        )  # the emulator writes ahead of a job's end
         run = mill.submit(4, model=MODEL)
         mill.work()
         until(lambda: mill.site.jobs(run.id), LIFE, "the job")
@@ -38,15 +40,25 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
 
         report = run.report()
         assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 4})
-        assert f"jobs given up: 1; answers that they may yet have come to {report.results}late/" in report.error
+        assert (
+            f"jobs given up: 1; answers that they may yet have come to {report.results}late/"
+            in report.error
+        )
         assert mill.site.jobs(run.id)[0]["state"] == "JOB_STATE_QUEUED"
         assert list(run.results(late=True)) == []
 
         until(lambda: answers_came(mill, run), LIFE, "late answers")
 
-        assert sorted(result.key for result in run.results(late=True) if result.succeeded) == ["1", "2", "3", "4"]
+        assert sorted(result.key for result in run.results(late=True) if result.succeeded) == [
+            "1",
+            "2",
+            "3",
+            "4",
+        ]
         assert mill.cli("results", run.id, "--late").stdout.count("\n") == 4
-        assert f"4 answers: promptmill results {run.id} --late" in mill.cli("describe", run.id).stdout
+        assert (
+            f"4 answers: promptmill results {run.id} --late" in mill.cli("describe", run.id).stdout
+        )
         assert run.report() == report
         assert run.status.state == "cancelled"
         assert mill.violations(run, 4) == []

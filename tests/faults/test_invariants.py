@@ -38,10 +38,18 @@ def test_a_run_that_went_well_breaches_nothing() -> None:
         (replace(WHOLE, results=ROWS[1:]), "the results lack 1 rows (a)"),
         (replace(WHOLE, results=[*ROWS, ROWS[0]]), "the results have more than once 1 rows (a)"),
         (replace(WHOLE, sinks={"the sink": ROWS[:2]}), "the sink lack 2 rows (c, d)"),
-        (replace(WHOLE, sinks={"the sink": [*ROWS, *ROWS]}), "the sink have more than once 4 rows (a, b, c)"),
-        (replace(WHOLE, results=[*ROWS, Result("x", 9, "failed")]), "the results have 1 rows (x), which nobody sent"),
         (
-            replace(WHOLE, sinks={"the sink": [Result("a", 1, "succeeded", text="other"), *ROWS[1:]]}),
+            replace(WHOLE, sinks={"the sink": [*ROWS, *ROWS]}),
+            "the sink have more than once 4 rows (a, b, c)",
+        ),
+        (
+            replace(WHOLE, results=[*ROWS, Result("x", 9, "failed")]),
+            "the results have 1 rows (x), which nobody sent",
+        ),
+        (
+            replace(
+                WHOLE, sinks={"the sink": [Result("a", 1, "succeeded", text="other"), *ROWS[1:]]}
+            ),
             "the sink differ from the results in 1 rows (a)",
         ),
         (replace(WHOLE, bill=[JOB, JOB]), "shard 0 was paid for 2 times in attempt 1"),

@@ -58,4 +58,4 @@ def half() -> Iterator[str]:
 
 def alarms(client: Promptmill) -> dict[str, int]:
     """How often people were told of what."""
-    return Notes(Connection(client.settings.index_url)).alarms()
+    return Notes(Connection(client.settings.index_url)).alarm_counts()

@@ -7,7 +7,7 @@ import pytest
 
 from faults.mills import Mill, Mills
 from promptmill.producers import Run
-from promptmill.workers.ports.google import ENDED
+from promptmill.workers.ports.google import TERMINAL_STATES
 from support.proxy import HttpProxy
 from support.stack import Site
 from support.waiting import until
@@ -24,7 +24,9 @@ def vertex(servers: Site) -> Iterator[HttpProxy]:
         yield proxy
 
 
-@pytest.mark.parametrize(("word", "state", "jobs"), [("--end", "failed", 1), ("--retry", "succeeded", 2)])
+@pytest.mark.parametrize(
+    ("word", "state", "jobs"), [("--end", "failed", 1), ("--retry", "succeeded", 2)]
+)
 def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_persons_word(
     mills: Mills, vertex: HttpProxy, word: str, state: str, jobs: int
 ) -> None:
@@ -58,6 +60,6 @@ def lose(mill: Mill, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
     run = mill.submit(4, model=MODEL)
     mill.work()
     (job,) = until(lambda: mill.site.jobs(run.id), LIFE, "the job")
-    assert job["state"] not in ENDED
+    assert job["state"] not in TERMINAL_STATES
     vertex.fail("GET", f".*/{job['name']}.*", status=404, times=float("inf"))
     return run, job

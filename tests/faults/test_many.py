@@ -33,7 +33,10 @@ TURNS = 5
 @pytest.fixture
 def slow_to_create(tmp_path: Path) -> Iterator[Site]:
     """A worker that creates jobs, one a minute."""
-    settings = {"PROMPTMILL_MAX_CREATES_PER_MINUTE": "1", "PROMPTMILL_MAX_OPEN_JOBS": str(2 * WAITING)}
+    settings = {
+        "PROMPTMILL_MAX_CREATES_PER_MINUTE": "1",
+        "PROMPTMILL_MAX_OPEN_JOBS": str(2 * WAITING),
+    }
     with running(tmp_path, (*SERVERS, "poll"), settings=settings) as site:
         yield site
 
@@ -42,7 +45,10 @@ def slow_to_create(tmp_path: Path) -> Iterator[Site]:
 def quick(tmp_path: Path) -> Iterator[Site]:
     """A whole stack whose workers wait for nothing."""
     settings = {**QUICK, "PROMPTMILL_POOL_SECONDS": "5"}
-    with running(tmp_path, (*SERVERS, *WORKERS), settings=settings) as site, surroundings(site.environment):
+    with (
+        running(tmp_path, (*SERVERS, *WORKERS), settings=settings) as site,
+        surroundings(site.environment),
+    ):
         yield site
 
 
@@ -61,7 +67,9 @@ def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_
         held: Any = broker.hlen("promptmill.unacked")
         seconds = stop(slow_to_create, "poll")
         until(
-            lambda: len(waiting(broker)) >= WAITING - TURNS, LIFE, "all submits in the queue, or with the next worker"
+            lambda: len(waiting(broker)) >= WAITING - TURNS,
+            LIFE,
+            "all submits in the queue, or with the next worker",
         )
 
     print(f"{held} submits held; stopped {seconds:.1f} s after SIGTERM")  # noqa: T201 - a measurement
@@ -91,7 +99,9 @@ def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: Site) -> Non
     mill = Promptmill()
     began = time.monotonic()
     with ThreadPoolExecutor(4) as threads:
-        runs = list(threads.map(lambda number: mill.submit([f"Say {number}", "Say it again"]), range(RUNS)))
+        runs = list(
+            threads.map(lambda number: mill.submit([f"Say {number}", "Say it again"]), range(RUNS))
+        )
     seconds = sorted(until(lambda run=run: took(run), LIFE, "its end") for run in runs)  # type: ignore[misc]
     whole = time.monotonic() - began
 
@@ -103,7 +113,9 @@ def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: Site) -> Non
 
 
 @pytest.mark.slow
-def test_very_many_tiny_submissions_at_once_share_a_few_jobs_when_they_are_pooled(quick: Site) -> None:
+def test_very_many_tiny_submissions_at_once_share_a_few_jobs_when_they_are_pooled(
+    quick: Site,
+) -> None:
     """`make bench` has 10,000 of them."""
     mill = Promptmill()
     began = time.monotonic()

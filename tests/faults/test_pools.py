@@ -14,12 +14,26 @@ from faults.mills import LOOK, Mill, Mills
 from promptmill.producers import Result, Run
 from support.waiting import until
 
-AROUND_A_CUT = ["create pools/*", "remove collected", "create cuts/*.json", "create runs/*/cut-done"]
+AROUND_A_CUT = [
+    "create pools/*",
+    "remove_calls collected",
+    "create cuts/*.json",
+    "create runs/*/cut-done",
+]
 """Where a death could lose what was collected, or have it sent twice."""
-OF_A_RUN = ["create open/*", "create runs/*/run.json", "create runs/*/chunks/*", "create runs/*/seal.json"]
+OF_A_RUN = [
+    "create open/*",
+    "create runs/*/run.json",
+    "create runs/*/chunks/*",
+    "create runs/*/seal.json",
+]
 CALLS = range(4)
 LATER_CALLS = range(4, 8)
-POOLS = {"PROMPTMILL_POOL_REQUESTS": "6", "PROMPTMILL_POOL_SECONDS": "1", "PROMPTMILL_MAX_REQUESTS_PER_JOB": "100"}
+POOLS = {
+    "PROMPTMILL_POOL_REQUESTS": "6",
+    "PROMPTMILL_POOL_SECONDS": "1",
+    "PROMPTMILL_MAX_REQUESTS_PER_JOB": "100",
+}
 FIRST = Counter({"same": 2} | {f"t-{number}": 1 for number in CALLS})
 ALL = FIRST + Counter(f"t-{number}" for number in LATER_CALLS)
 """Two requests with one key and other content are both answered; one that came twice is once."""
@@ -35,7 +49,10 @@ def test_a_worker_may_die_around_what_decides_which_request_is_in_which_run(mill
 
 
 def test_redis_may_be_wiped_when_what_was_collected_is_stored(mills: Mills) -> None:
-    places = [("remove collected", "after"), *product((*AROUND_A_CUT[2:], *OF_A_RUN), get_args(When))]
+    places = [
+        ("remove_calls collected", "after"),
+        *product((*AROUND_A_CUT[2:], *OF_A_RUN), get_args(When)),
+    ]
     wipes = [Crash(effect, when, deed="wipe") for effect, when in places]
 
     assert sweep(mills, wipes) == {}
@@ -56,14 +73,25 @@ def test_a_worker_may_die_before_and_after_each_effect_of_a_pool(mills: Mills) -
 
 def is_of_a_pool(effect: str) -> bool:
     return effect in OF_A_RUN or any(
-        word in effect for word in ("pool", "cut", "collected", "batch", "promptmill.plan", "chunk index", "seal index")
+        word in effect
+        for word in (
+            "pool",
+            "cut",
+            "collected",
+            "batch",
+            "promptmill.plan",
+            "chunk index",
+            "seal index",
+        )
     )
 
 
 def sweep(mills: Mills, crashes: Sequence[Crash]) -> dict[str, list[str]]:
     """Let each of these happen to a worker; returns what is wrong afterwards."""
     found = mills.sweep(lambda crash: strike_and_go_on(mills, crash), crashes)
-    return {str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches}
+    return {
+        str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches
+    }
 
 
 def strike_and_go_on(mills: Mills, crash: Crash) -> list[str]:
@@ -85,9 +113,11 @@ def strike_and_go_on(mills: Mills, crash: Crash) -> list[str]:
 def collect(mill: Mill) -> None:
     """Collect enough for a run, and what has to wait for a second one."""
     _collect(mill, CALLS)
-    mill.client.collect("Say one thing", key="same", pool="tickets")
-    mill.client.collect([{"key": "same", "prompt": "Say one thing"}], pool="tickets", name="tickets")
-    mill.client.collect("Say another thing", key="same", pool="tickets")
+    mill.client.enqueue("Say one thing", key="same", pool="tickets")
+    mill.client.enqueue(
+        [{"key": "same", "prompt": "Say one thing"}], pool="tickets", name="tickets"
+    )
+    mill.client.enqueue("Say another thing", key="same", pool="tickets")
 
 
 def collect_more(mill: Mill) -> None:
@@ -97,14 +127,16 @@ def collect_more(mill: Mill) -> None:
 
 def _collect(mill: Mill, calls: Iterable[int]) -> None:
     for number in calls:
-        mill.client.collect(f"Say {number}", key=f"t-{number}", pool="tickets")
+        mill.client.enqueue(f"Say {number}", key=f"t-{number}", pool="tickets")
 
 
 def wrong(mill: Mill, wanted: Counter[str]) -> list[str]:
     """Wait until all is done that was collected; returns what is wrong then."""
     deadline = time.monotonic() + LIFE
     while not is_through(mill) or wanted - (found := answered(mill)):
-        assert time.monotonic() < deadline, f"{mill.name} is not through: {[one.name for one in mill.bucket.list('')]}"
+        assert time.monotonic() < deadline, (
+            f"{mill.name} is not through: {[one.name for one in mill.bucket.list('')]}"
+        )
         time.sleep(LOOK)
     jobs = {run.id: len(mill.site.jobs(run.id)) for run in reported(mill)}
     breaches = [f"answered {found}"] * bool(found - wanted)
@@ -130,5 +162,7 @@ def once(run: Run) -> list[Result]:
 
 
 def reported(mill: Mill) -> list[Run]:
-    names = [stored.name for stored in mill.bucket.list("runs/") if stored.name.endswith("/report.json")]
+    names = [
+        stored.name for stored in mill.bucket.list("runs/") if stored.name.endswith("/report.json")
+    ]
     return [Run(name.split("/")[1], mill.client.settings, mill.client.index) for name in names]

@@ -16,7 +16,7 @@ from celery import Celery
 from faults.crashing import Crash
 from faults.invariants import observe, violations
 from faults.mills import Mill, Mills
-from promptmill.config.queues import QUEUE_OF
+from promptmill.config.queues import TASK_QUEUES
 from promptmill.producers import Promptmill, Run
 from promptmill.workers.facts import dead_letters, records
 from support.stack import QUICK, WORKERS, Site, done, running, surroundings
@@ -49,7 +49,9 @@ def whole(servers: Site, run: Run, requests: int) -> None:
     assert violations(observe(run, map(str, range(1, requests + 1)), servers.jobs, {})) == []
 
 
-def test_a_killed_process_of_a_pool_costs_nothing(servers: Site, workers: Site, mill: Promptmill) -> None:
+def test_a_killed_process_of_a_pool_costs_nothing(
+    servers: Site, workers: Site, mill: Promptmill
+) -> None:
     """Twice, as a step whose process dies for the third time is taken for the cause: at once, and when there are jobs."""
     run = mill.submit(f"prompt {number}" for number in range(200))
     for jobs in (0, 1):
@@ -58,7 +60,11 @@ def test_a_killed_process_of_a_pool_costs_nothing(servers: Site, workers: Site, 
         for child in children:
             child.kill()
         psutil.wait_procs(children, timeout=10)
-        until(lambda: pool(workers, "worker") and pool(workers, "poll"), 30, "new processes in the pools")
+        until(
+            lambda: pool(workers, "worker") and pool(workers, "poll"),
+            30,
+            "new processes in the pools",
+        )
     whole(servers, run, 200)
 
 
@@ -85,11 +91,17 @@ def pool(site: Site, name: str) -> list[psutil.Process]:
     return [one for one in others if one.ppid() != first.pid or len(others) == 1] or others
 
 
-def test_a_producer_that_is_killed_half_way_sends_what_is_missing_when_it_runs_again(mills: Mills) -> None:
+def test_a_producer_that_is_killed_half_way_sends_what_is_missing_when_it_runs_again(
+    mills: Mills,
+) -> None:
     with mills.mill("producer") as mill:
         mill.work()
         with producer(mill, stop_after=40) as first:
-            until(lambda: mill.redis.hlen(f"promptmill:run:{run_of(mill)}:chunks") > 2, LIFE, "some chunks")
+            until(
+                lambda: mill.redis.hlen(f"promptmill:run:{run_of(mill)}:chunks") > 2,
+                LIFE,
+                "some chunks",
+            )
             first.kill()
             first.wait()
         run = mill.client.get(run_of(mill))
@@ -115,12 +127,14 @@ def producer(mill: Mill, stop_after: int) -> "subprocess.Popen[bytes]":
                 yield f"{{number}}: " + "word " * 500
         Promptmill().submit(prompts(), idempotency_key="half-way")
     """
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=os.environ | mill.environment)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | mill.environment
+    )
 
 
 def run_of(mill: Mill) -> str:
     """The only run of a mill."""
-    found = mill.client.index.runs(1)
+    found = mill.client.index.list_runs(1)
     return found[0] if found else ""
 
 
@@ -136,9 +150,9 @@ def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(mills: 
             deaths += not doomed.is_alive()
         mill.wait(neighbour, LIFE)
         [name] = mill.parked()
-        letter = records.get(mill.bucket, name, dead_letters.DeadLetter)
+        letter = records.get_fact(mill.bucket, name, dead_letters.DeadLetter)
 
-        assert deaths == dead_letters.MOST_DEATHS == 3
+        assert deaths == dead_letters.MAX_CRASHES == 3
         assert letter.reason == "poison: its worker died 3 times while it ran"
         assert letter.step == f"{poison.id}.s000.a1.p00000.k00.deliver"
         assert not mill.ended(poison)
@@ -166,7 +180,11 @@ def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(mills: Mil
         found = until(lambda: delivery(mill), LIFE, "a delivery")
         assert found
         copies(mill, found, 19)
-        until(lambda: put_off(mill) >= 2 * 17, 2 * LIFE, "copies that came again, and again were too many")
+        until(
+            lambda: put_off(mill) >= 2 * 17,
+            2 * LIFE,
+            "copies that came again, and again were too many",
+        )
         (mill.folder / "go on").touch()
         mill.wait(run, LIFE)
         until(lambda: not mill.redis.hlen("promptmill.unacked"), LIFE, "an end of all copies")
@@ -187,7 +205,12 @@ def copies(mill: Mill, delivery: tuple[list[object], str], number: int) -> None:
     args, step = delivery
     with Celery(broker=mill.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
         for _ in range(number):
-            sender.send_task("promptmill.deliver", args=args, task_id=step, queue=QUEUE_OF["promptmill.deliver"])
+            sender.send_task(
+                "promptmill.deliver",
+                args=args,
+                task_id=step,
+                queue=TASK_QUEUES["promptmill.deliver"],
+            )
 
 
 def put_off(mill: Mill) -> int:
@@ -198,7 +221,9 @@ def put_off(mill: Mill) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", [3600.0, -3600.0])
-def test_a_worker_whose_clock_is_an_hour_wrong_takes_nothing_from_another(mills: Mills, fast: float) -> None:
+def test_a_worker_whose_clock_is_an_hour_wrong_takes_nothing_from_another(
+    mills: Mills, fast: float
+) -> None:
     with mills.mill(f"clock{fast:+.0f}") as mill:
         mill.work(fast=fast)
         mill.work()
@@ -208,7 +233,9 @@ def test_a_worker_whose_clock_is_an_hour_wrong_takes_nothing_from_another(mills:
         assert mill.violations(run) == []
 
 
-def test_a_worker_that_stands_still_is_overtaken_and_does_no_harm_when_it_goes_on(mills: Mills) -> None:
+def test_a_worker_that_stands_still_is_overtaken_and_does_no_harm_when_it_goes_on(
+    mills: Mills,
+) -> None:
     with mills.mill("frozen") as mill:
         frozen = mill.work()
         run = mill.submit()
@@ -219,7 +246,11 @@ def test_a_worker_that_stands_still_is_overtaken_and_does_no_harm_when_it_goes_o
             mill.wait(run, LIFE)
         finally:
             os.kill(frozen.pid or 0, signal.SIGCONT)
-        until(lambda: not mill.redis.hlen("promptmill.unacked"), LIFE, "an end of what the other had begun")
+        until(
+            lambda: not mill.redis.hlen("promptmill.unacked"),
+            LIFE,
+            "an end of what the other had begun",
+        )
 
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 2

@@ -15,7 +15,18 @@ from promptmill.producers import Promptmill, Run
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
 from support.proxy import HttpProxy
-from support.stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+from support.stack import (
+    QUICK,
+    SERVERS,
+    WORKERS,
+    Site,
+    done,
+    keys,
+    once,
+    read_results,
+    running,
+    surroundings,
+)
 from support.waiting import until
 
 TAKEOVER = 30.0
@@ -57,7 +68,9 @@ class Plant:
     def facts(self, run: Run) -> set[str]:
         """The names of all objects of a run."""
         bucket = open_bucket(self.servers.environment["PROMPTMILL_BUCKET"])
-        return {stored.name.removeprefix(f"runs/{run.id}/") for stored in bucket.list(f"runs/{run.id}/")}
+        return {
+            stored.name.removeprefix(f"runs/{run.id}/") for stored in bucket.list(f"runs/{run.id}/")
+        }
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +79,13 @@ def running_plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
         running(tmp_path_factory.mktemp("servers"), SERVERS) as servers,
         HttpProxy(servers.environment["STORAGE_EMULATOR_HOST"]) as storage,
     ):
-        behind = {"STORAGE_EMULATOR_HOST": storage.url, "PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB)}
-        with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=servers.environment | behind) as workers:
+        behind = {
+            "STORAGE_EMULATOR_HOST": storage.url,
+            "PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB),
+        }
+        with running(
+            tmp_path_factory.mktemp("workers"), WORKERS, settings=servers.environment | behind
+        ) as workers:
             yield Plant(servers, workers, storage)
 
 
@@ -80,14 +98,21 @@ def plant(running_plant: Plant) -> Iterator[Plant]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("calls", "fact"), [("POST /upload/.*", "chunks/00000000"), ("GET .*chunks.*", "shards/0000/1/input.json")]
+    ("calls", "fact"),
+    [("POST /upload/.*", "chunks/00000000"), ("GET .*chunks.*", "shards/0000/1/input.json")],
 )
-def test_what_a_killed_worker_was_at_is_taken_over_within_30_seconds(plant: Plant, calls: str, fact: str) -> None:
+def test_what_a_killed_worker_was_at_is_taken_over_within_30_seconds(
+    plant: Plant, calls: str, fact: str
+) -> None:
     """A chunk, which only its message carries, and a step that a sweep knows of."""
     method, _, path = calls.partition(" ")
     plant.storage.fail(method, path, times=EVERY)
     run = Promptmill().submit(f"prompt {number}" for number in range(PER_JOB))
-    until(lambda: [call for call in plant.storage.seen(method, path) if call.fault], LIFE, "a worker in the middle")
+    until(
+        lambda: [call for call in plant.storage.seen(method, path) if call.fault],
+        LIFE,
+        "a worker in the middle",
+    )
     plant.workers.kill("worker")
     died = time.monotonic()
     plant.storage.clear()
@@ -103,7 +128,9 @@ def test_what_a_killed_worker_was_at_is_taken_over_within_30_seconds(plant: Plan
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [False, True], ids=["wiped", "killed"])
-def test_a_run_goes_on_within_15_seconds_after_redis_lost_everything(plant: Plant, is_killed: bool) -> None:
+def test_a_run_goes_on_within_15_seconds_after_redis_lost_everything(
+    plant: Plant, is_killed: bool
+) -> None:
     plant.servers.fault("job", "queued", seconds=4, times=2)
     run = Promptmill().submit(f"prompt {number}" for number in range(2 * PER_JOB))
     until(lambda: len(plant.servers.jobs(run.id)) == 2, LIFE, "two jobs")
@@ -112,7 +139,11 @@ def test_a_run_goes_on_within_15_seconds_after_redis_lost_everything(plant: Plan
     if is_killed:
         plant.servers.kill("redis")
     lost, before = time.monotonic(), plant.facts(run)
-    until(lambda: {name for name in plant.facts(run) - before if "job.json" not in name}, LIFE, "progress")
+    until(
+        lambda: {name for name in plant.facts(run) - before if "job.json" not in name},
+        LIFE,
+        "progress",
+    )
     seconds = time.monotonic() - lost
     until(lambda: "report.json" in plant.facts(run), LIFE, "the end")
 
@@ -125,7 +156,9 @@ def test_a_run_goes_on_within_15_seconds_after_redis_lost_everything(plant: Plan
 @pytest.mark.slow
 def test_a_worker_that_is_told_to_stop_in_any_stage_exits_within_ten_seconds(mills: Mills) -> None:
     with ThreadPoolExecutor(5) as threads:
-        seconds = dict(zip(STAGES, threads.map(lambda stage: stopped_in(mills, stage), STAGES), strict=True))
+        seconds = dict(
+            zip(STAGES, threads.map(lambda stage: stopped_in(mills, stage), STAGES), strict=True)
+        )
 
     print(", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()))  # noqa: T201 - a measurement
     assert {stage: took for stage, took in seconds.items() if took > STOP} == {}
@@ -146,13 +179,18 @@ def stopped_in(mills: Mills, stage: str) -> float:
         return seconds
 
 
-@pytest.mark.parametrize("moment", ["take_poll note", "pass_poll note"], ids=["in a look", "between two looks"])
+@pytest.mark.parametrize(
+    "moment", ["take_poll_turn note", "pass_poll_turn note"], ids=["in a look", "between two looks"]
+)
 def test_polling_goes_on_within_two_intervals_after_the_death_of_the_worker_that_polled(
     mills: Mills, servers: Site, moment: str
 ) -> None:
     """Of two workers one dies; no sweep comes in between, as they are minutes apart here."""
     with HttpProxy(servers.emulator) as vertex:
-        settings = {"PROMPTMILL_POLL_INTERVAL": str(INTERVAL), "PROMPTMILL_RECONCILE_INTERVAL": "600"}
+        settings = {
+            "PROMPTMILL_POLL_INTERVAL": str(INTERVAL),
+            "PROMPTMILL_RECONCILE_INTERVAL": "600",
+        }
         behind = {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}
         with mills.mill(f"polled-{moment.partition('_')[0]}", settings | behind) as mill:
             match = {"model": f"*/{QUEUED_MODEL}"}
@@ -160,7 +198,9 @@ def test_polling_goes_on_within_two_intervals_after_the_death_of_the_worker_that
             for _ in range(2):
                 mill.work(Crash(moment, "after", 4, "die whole"), pool="prefork")
             run = mill.submit(4, model=QUEUED_MODEL)
-            until(lambda: STRUCK in mill.journal_lines(), LIFE, "the death of the worker that polls")
+            until(
+                lambda: STRUCK in mill.journal_lines(), LIFE, "the death of the worker that polls"
+            )
             died, before = time.monotonic(), len(vertex.seen("GET", LOOKS))
             until(lambda: len(vertex.seen("GET", LOOKS)) > before, LIFE, "a look by the other one")
             seconds = time.monotonic() - died
@@ -172,7 +212,9 @@ def test_polling_goes_on_within_two_intervals_after_the_death_of_the_worker_that
 
 
 @pytest.mark.slow
-def test_a_run_outlives_the_death_of_all_workers_the_loss_of_redis_and_a_restart_of_vertex(tmp_path: Path) -> None:
+def test_a_run_outlives_the_death_of_all_workers_the_loss_of_redis_and_a_restart_of_vertex(
+    tmp_path: Path,
+) -> None:
     shards, answers = 20, tmp_path / "answers"
     settings = QUICK | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB)}
     with running(tmp_path / "servers", SERVERS) as servers, surroundings(servers.environment):
@@ -190,6 +232,14 @@ def test_a_run_outlives_the_death_of_all_workers_the_loss_of_redis_and_a_restart
             done(run, LIFE)
 
         report = run.report()
-        assert (report.state, report.succeeded, report.unaccounted) == ("succeeded", shards * PER_JOB, 0)
+        assert (report.state, report.succeeded, report.unaccounted) == (
+            "succeeded",
+            shards * PER_JOB,
+            0,
+        )
         assert report.jobs == len(servers.jobs(run.id)) == shards
-        assert keys(read_results(answers)) == keys(list(run.results())) == once(range(1, shards * PER_JOB + 1))
+        assert (
+            keys(read_results(answers))
+            == keys(list(run.results()))
+            == once(range(1, shards * PER_JOB + 1))
+        )

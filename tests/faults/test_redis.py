@@ -52,7 +52,9 @@ def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None
             mill.work(crash)
             run = mill.submit(idempotency_key=str(crash))
             try:
-                if not mill.strikes(run, 2 * LIFE, "the moment of the wipe") and not depends_on_time(effect):
+                if not mill.strikes(
+                    run, 2 * LIFE, "the moment of the wipe"
+                ) and not depends_on_time(effect):
                     return str(crash), ["the run ended without the moment of the wipe"]
                 if not mill.holds(f"runs/{run.id}/plan.json"):
                     mill.submit(idempotency_key=str(crash))
@@ -95,7 +97,13 @@ def test_connections_that_break_again_and_again_cost_nothing(mills: Mills) -> No
         while not mill.ended(run):
             connected = mill.log().count(CONNECTED)
             mill.redis.client_kill_filter(_type="normal", skipme=True)
-            until(lambda: mill.log().count(CONNECTED) > connected or mill.ended(run), LIFE, "a new connection")  # noqa: B023
+            until(
+                lambda connected=connected: (
+                    mill.log().count(CONNECTED) > connected or mill.ended(run)
+                ),  # type: ignore[misc]
+                LIFE,
+                "a new connection",
+            )
         mill.wait(run, LIFE)
 
         assert mill.violations(run) == []
@@ -103,7 +111,10 @@ def test_connections_that_break_again_and_again_cost_nothing(mills: Mills) -> No
 
 def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis: Site) -> None:
     port = int(own_redis.environment["CELERY_BROKER_URL"].rpartition(":")[2].partition("/")[0])
-    with TcpProxy(HOST, port) as proxy, mills.mill("away", at(f"redis://{HOST}:{proxy.port}/1")) as mill:
+    with (
+        TcpProxy(HOST, port) as proxy,
+        mills.mill("away", at(f"redis://{HOST}:{proxy.port}/1")) as mill,
+    ):
         mill.work()
         run = mill.submit()
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
@@ -111,7 +122,11 @@ def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis:
         proxy.break_all()
         with pytest.raises(Transient):
             mill.submit()
-        until(lambda: mill.log().count(CANNOT_CONNECT) >= 2, LIFE, "a worker that tries again, and again")
+        until(
+            lambda: mill.log().count(CANNOT_CONNECT) >= 2,
+            LIFE,
+            "a worker that tries again, and again",
+        )
         proxy.refusing = False
         returned = time.monotonic()
         mill.wait(run, LIFE)
@@ -131,18 +146,29 @@ def test_a_worker_that_has_nothing_to_do_keeps_its_connection(mills: Mills) -> N
         assert mill.log().count(CONNECTED) == 1
 
 
-def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(mills: Mills, own_redis: Site) -> None:
+def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(
+    mills: Mills, own_redis: Site
+) -> None:
     """Its heartbeats are long due when it is through, and its message cannot be given back."""
     port = int(own_redis.environment["CELERY_BROKER_URL"].rpartition(":")[2].partition("/")[0])
-    with TcpProxy(HOST, port) as proxy, mills.mill("held", at(f"redis://{HOST}:{proxy.port}/1")) as mill:
+    with (
+        TcpProxy(HOST, port) as proxy,
+        mills.mill("held", at(f"redis://{HOST}:{proxy.port}/1")) as mill,
+    ):
         mill.work(Crash("create runs/*/shards/*/*/job.json", "after", deed="wait"))
         run = mill.submit()
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         proxy.refusing = True
         proxy.break_all()
-        until(lambda: mill.log().count(NOT_RENEWED) >= 3, LIFE, "a worker that has missed a heartbeat")
+        until(
+            lambda: mill.log().count(NOT_RENEWED) >= 3, LIFE, "a worker that has missed a heartbeat"
+        )
         (mill.folder / "go on").touch()
-        until(lambda: mill.log().count(CANNOT_CONNECT) >= 2, LIFE, "a worker that tries again, and again")
+        until(
+            lambda: mill.log().count(CANNOT_CONNECT) >= 2,
+            LIFE,
+            "a worker that tries again, and again",
+        )
         proxy.refusing = False
         mill.wait(run, LIFE)
 
@@ -150,7 +176,9 @@ def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(mills: Mil
         assert len(mill.site.jobs(run.id)) == 2
 
 
-def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own_redis: Site) -> None:
+def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(
+    mills: Mills, own_redis: Site
+) -> None:
     """A worker may end when Redis refuses its notes of messages: then its supervisor starts it again."""
     with mills.mill("full", at(own_redis.environment["CELERY_BROKER_URL"])) as mill:
         mill.work()
@@ -162,8 +190,14 @@ def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(mills: Mills, own
         until(lambda: refused(mill, "OOM") > FEW, LIFE, "writes that are refused as Redis is full")
         mill.redis.config_set("maxmemory", "0")
         mill.revive()
-        mill.redis.replicaof(HOST, "9")  # nobody is there: it keeps what it has, and takes no writes
-        until(lambda: refused(mill, "READONLY") > FEW, LIFE, "writes that are refused as Redis is a replica")
+        mill.redis.replicaof(
+            HOST, "9"
+        )  # nobody is there: it keeps what it has, and takes no writes
+        until(
+            lambda: refused(mill, "READONLY") > FEW,
+            LIFE,
+            "writes that are refused as Redis is a replica",
+        )
         mill.redis.replicaof("NO", "ONE")
         mill.wait(run, LIFE, reviving=True)
 
@@ -179,12 +213,14 @@ def refused(mill: Mill, error: str) -> int:
 def known(mill: Mill, run: Run) -> Any:
     """Whether Redis tells of the run."""
     try:
-        return run.id in mill.client.index.runs(10)
+        return run.id in mill.client.index.list_runs(10)
     except (Transient, redis.RedisError):
         return False
 
 
-def test_nothing_that_redis_held_is_needed_to_tell_how_a_run_ended(mills: Mills, tmp_path: Path) -> None:
+def test_nothing_that_redis_held_is_needed_to_tell_how_a_run_ended(
+    mills: Mills, tmp_path: Path
+) -> None:
     with mills.mill("forgotten") as mill:
         mill.work()
         run = mill.submit()

@@ -25,14 +25,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of a quarter of a MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("only root may mount a small disk")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(mills: Mills, small_disk: Path) -> None:
+def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(
+    mills: Mills, small_disk: Path
+) -> None:
     answers = small_disk / "answers.jsonl"
     with mills.mill("disk-full") as mill:
         mill.work()

@@ -15,9 +15,24 @@ SEEDS = 300
 BLOCK = 25
 TESTS = Path(__file__).parents[1]
 
-BUCKET = ("create", "write", "write_stream", "replace", "read", "read_range", "find", "list", "delete")
+BUCKET = (
+    "create",
+    "write",
+    "write_stream",
+    "replace",
+    "read",
+    "read_range",
+    "find",
+    "list",
+    "delete",
+)
 JOBS = ("create", "get", "list", "cancel")
-PORTS = (*(f"bucket.{name}" for name in BUCKET), *(f"jobs.{name}" for name in JOBS), "redis", "queue")
+PORTS = (
+    *(f"bucket.{name}" for name in BUCKET),
+    *(f"jobs.{name}" for name in JOBS),
+    "redis",
+    "queue",
+)
 KINDS = ("before", "after", "slow", "crash before", "crash after")
 FAULTS = {
     *(f"{port}: {kind}" for port, kind in product(PORTS, KINDS)),

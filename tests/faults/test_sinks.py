@@ -22,7 +22,7 @@ PATIENCE = 240.0
 REQUESTS = 5
 """Which are one shard, and two parts of it."""
 EVERY = float("inf")
-AROUND_A_COMMIT = ["copy database", "commit database"]
+AROUND_A_COMMIT = ["copy_rows database", "commit database"]
 OF_SINKS = ("check ", "deliver ", "finish ", "move ", "write *", "delete *")
 """How effects on a sink begin, or on what it writes to."""
 
@@ -32,7 +32,12 @@ numbers = count()
 def test_a_sink_that_dies_in_the_middle_of_its_rows_has_each_once_in_the_end(
     mills: Mills, servers: Site, storage: HttpProxy
 ) -> None:
-    ask(servers.environment["STORAGE_EMULATOR_HOST"], "POST", "/storage/v1/b?project=p", b'{"name": "dying"}')
+    ask(
+        servers.environment["STORAGE_EMULATOR_HOST"],
+        "POST",
+        "/storage/v1/b?project=p",
+        b'{"name": "dying"}',
+    )
     rows = "/upload/storage/v1/b/dying/.*"
     with mills.mill("sink-dies", behind(storage)) as mill:
         mill.work()
@@ -58,7 +63,10 @@ def test_a_webhook_that_says_when_to_come_back_is_left_alone_until_then(mills: M
         receiver.status, receiver.retry_after = 204, ""
         mill.wait(run, LIFE)
 
-        came = [(headers["webhook-id"], int(headers["webhook-timestamp"])) for headers, _ in receiver.got]
+        came = [
+            (headers["webhook-id"], int(headers["webhook-timestamp"]))
+            for headers, _ in receiver.got
+        ]
         times = {message: [at for one, at in came if one == message] for message in refused}
         assert {len(each) for each in times.values()} == {2}
         assert min(each[1] - each[0] for each in times.values()) >= 4
@@ -67,13 +75,22 @@ def test_a_webhook_that_says_when_to_come_back_is_left_alone_until_then(mills: M
 def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_for_again(
     mills: Mills, servers: Site, storage: HttpProxy
 ) -> None:
-    ask(servers.environment["STORAGE_EMULATOR_HOST"], "POST", "/storage/v1/b?project=p", b'{"name": "away"}')
+    ask(
+        servers.environment["STORAGE_EMULATOR_HOST"],
+        "POST",
+        "/storage/v1/b?project=p",
+        b'{"name": "away"}',
+    )
     with mills.mill("sink-away", behind(storage)) as mill:
         mill.work()
         run = mill.submit(sinks=[sink_specs.jsonl("gs://away/answers")])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         storage.fail("POST", "/upload/storage/v1/b/away/.*", status=503, times=EVERY)
-        until(lambda: mill.tries_again("deliver", "503"), LIFE, "a delivery that waits, as the client itself gave up")
+        until(
+            lambda: mill.tries_again("deliver", "503"),
+            LIFE,
+            "a delivery that waits, as the client itself gave up",
+        )
         storage.clear()
         mill.wait(run, LIFE)
 
@@ -99,7 +116,9 @@ def test_a_worker_may_die_in_the_middle_of_every_sinks_write(mills: Mills, out: 
         assert out.violations(mill, run, REQUESTS) == []
         effects = dict.fromkeys(filter(is_of_a_sink, mill.journal_lines()))
     crashes = [Crash(effect, when) for effect, when in product(effects, get_args(When))]
-    assert {crash.effect.rpartition(" ")[2] for crash in crashes} >= {spec.kind for spec in out.specs(mill)}
+    assert {crash.effect.rpartition(" ")[2] for crash in crashes} >= {
+        spec.kind for spec in out.specs(mill)
+    }
 
     assert sweep(mills, out, crashes) == {}
 
@@ -132,13 +151,17 @@ def die_and_go_on(mills: Mills, out: Outlets, crash: Crash) -> list[str]:
         return out.violations(mill, run, REQUESTS)
 
 
-def test_a_database_that_dies_while_rows_come_gets_them_later_and_other_runs_go_on(mills: Mills) -> None:
+def test_a_database_that_dies_while_rows_come_gets_them_later_and_other_runs_go_on(
+    mills: Mills,
+) -> None:
     with postgres_server() as server, mills.mill("database-dies", SETTINGS) as mill:
         mill.work()
         run = mill.submit(sinks=[sink_specs.postgres(server.url(), table="answers")])
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         server.kill()
-        until(lambda: mill.tries_again("deliver", "OperationalError"), LIFE, "a delivery that waits")
+        until(
+            lambda: mill.tries_again("deliver", "OperationalError"), LIFE, "a delivery that waits"
+        )
 
         other = mill.submit()
         mill.wait(other, LIFE)

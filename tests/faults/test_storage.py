@@ -16,13 +16,19 @@ WRITES = r"/upload/.*"
 STEP_OF_A_RUN = r"(?!reconcile)\w+"
 
 
-def test_storage_that_refuses_everything_for_a_while_is_waited_for(mills: Mills, storage: HttpProxy) -> None:
+def test_storage_that_refuses_everything_for_a_while_is_waited_for(
+    mills: Mills, storage: HttpProxy
+) -> None:
     with mills.mill("refused", behind(storage)) as mill:
         mill.work()
         run = mill.submit()
         until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
         storage.fail(".*", ".*", status=503, times=EVERY)
-        until(lambda: mill.tries_again(STEP_OF_A_RUN, "503"), LIFE, "a step that waits, as the client itself gave up")
+        until(
+            lambda: mill.tries_again(STEP_OF_A_RUN, "503"),
+            LIFE,
+            "a step that waits, as the client itself gave up",
+        )
         storage.clear()
         better = time.monotonic()
         mill.wait(run, LIFE)
@@ -71,13 +77,17 @@ def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
         assert len([call for call in storage.calls if call.fault == fault]) == 6
 
 
-def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(mills: Mills, storage: HttpProxy) -> None:
+def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(
+    mills: Mills, storage: HttpProxy
+) -> None:
     """Longer than the client itself tries again, so that its message goes back into the queue."""
     with mills.mill("not-taken", behind(storage)) as mill:
         storage.fail("POST", WRITES, status=503, times=EVERY)
         mill.work()
         run = mill.submit()
-        until(lambda: mill.tries_again("ingest", "503"), LIFE, "a chunk that waits for its next try")
+        until(
+            lambda: mill.tries_again("ingest", "503"), LIFE, "a chunk that waits for its next try"
+        )
         storage.clear()
         mill.wait(run, 2 * LIFE)
 
@@ -85,8 +95,10 @@ def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(mills: Mills
 
 
 @pytest.mark.slow
-def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(mills: Mills, storage: HttpProxy) -> None:
-    seconds = {"PROMPTMILL_TAKEOVER_SECONDS": "30", "PROMPTMILL_SETTLE_SECONDS": "40"}
+def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(
+    mills: Mills, storage: HttpProxy
+) -> None:
+    seconds = {"PROMPTMILL_TAKEOVER_SECONDS": "30", "PROMPTMILL_CREATION_VISIBILITY_SECONDS": "40"}
     with mills.mill("slow", behind(storage) | seconds) as mill:
         storage.delay(".*", ".*", seconds=1.0, times=EVERY)
         for _ in range(4):

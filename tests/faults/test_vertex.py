@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from faults.mills import Mills
-from promptmill.config.settings import load
+from promptmill.config.settings import load_settings
 from promptmill.workers.supervision.sweep import reconcile
 from support.proxy import HttpProxy
 from support.stack import Site, surroundings
@@ -82,7 +82,19 @@ def test_a_job_that_turns_up_long_after_its_answer_was_lost_is_found_cancelled_a
         until(lambda: len(mill.site.jobs(run.id)) == 2, LIFE, "the second job")
 
         with surroundings(mill.environment):
-            told = until(lambda: [found.words for found in reconcile(load()) if "duplicate" in found.words], LIFE, "it")
+            told = until(
+                lambda: [
+                    found.message
+                    for found in reconcile(load_settings())
+                    if "duplicate" in found.message
+                ],
+                LIFE,
+                "it",
+            )
 
         assert len(told) == 1
-        until(lambda: "JOB_STATE_CANCELLED" in {job["state"] for job in mill.site.jobs(run.id)}, LIFE, "its end")
+        until(
+            lambda: "JOB_STATE_CANCELLED" in {job["state"] for job in mill.site.jobs(run.id)},
+            LIFE,
+            "its end",
+        )

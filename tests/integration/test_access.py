@@ -36,7 +36,9 @@ UNREACHABLE = {
     ids=" ".join,
 )
 def test_no_worker_starts_with_a_redis_that_lets_everybody_in(command: list[str]) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMPTMILL_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PROMPTMILL_")
+    }
     ended = subprocess.run(
         [sys.executable, "-m", *command],
         env=environment | {"CELERY_BROKER_URL": ELSEWHERE},
@@ -47,7 +49,10 @@ def test_no_worker_starts_with_a_redis_that_lets_everybody_in(command: list[str]
     )
 
     assert ended.returncode == 1
-    assert f"error: CELERY_BROKER_URL: {ELSEWHERE} is on another machine and asks for no password" in ended.stderr
+    assert (
+        f"error: CELERY_BROKER_URL: {ELSEWHERE} is on another machine and asks for no password"
+        in ended.stderr
+    )
     assert "PROMPTMILL_ALLOW_INSECURE_REDIS=1" in ended.stderr
 
 
@@ -68,9 +73,11 @@ def test_no_worker_starts_with_a_redis_that_lets_everybody_in(command: list[str]
 )
 def test_doctor_complains_of_a_redis_that_lets_everybody_in(url: str, closed: bool) -> None:
     with surroundings({"CELERY_BROKER_URL": url}):
-        check = checks.redis_is_closed(settings.load(redis_url="redis://127.0.0.1/1"))
-        index = checks.redis_is_closed(settings.load(broker_url="redis://127.0.0.1/1", redis_url=url))
-        allowed = checks.redis_is_closed(settings.load(allow_insecure_redis=True))
+        check = checks.check_redis_access(settings.load_settings(redis_url="redis://127.0.0.1/1"))
+        index = checks.check_redis_access(
+            settings.load_settings(broker_url="redis://127.0.0.1/1", redis_url=url)
+        )
+        allowed = checks.check_redis_access(settings.load_settings(allow_insecure_redis=True))
 
     assert (check.ok, bool(check.remedy)) == (closed, not closed)
     assert index.ok is closed
@@ -80,15 +87,22 @@ def test_doctor_complains_of_a_redis_that_lets_everybody_in(url: str, closed: bo
 
 @pytest.mark.parametrize("query", ["", "?ssl_ca_certs=/etc/redis-ca.pem"])
 def test_a_redis_with_tls_is_asked_for_its_certificate_and_given_the_password(query: str) -> None:
-    loaded = settings.load(broker_url=f"rediss://mill:{SECRET}@redis.example:6380/1{query}")
+    loaded = settings.load_settings(
+        broker_url=f"rediss://mill:{SECRET}@redis.example:6380/1{query}"
+    )
 
     with Celery(set_as_current=False) as app:
-        app.config_from_object(queues.options(loaded))
+        app.config_from_object(queues.celery_options(loaded))
         broker = app.connection_for_write()
-    with Connection(loaded.index_url).answering() as client:
+    with Connection(loaded.index_url).use_client() as client:
         index = client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
 
-    assert (broker.transport_cls, broker.userid, broker.password, broker.port) == ("rediss", "mill", SECRET, 6380)
+    assert (broker.transport_cls, broker.userid, broker.password, broker.port) == (
+        "rediss",
+        "mill",
+        SECRET,
+        6380,
+    )
     assert isinstance(broker.ssl, dict)
     connection = redis.SSLConnection(**broker.ssl)
     assert connection.cert_reqs.name == index.cert_reqs.name == "CERT_REQUIRED"
@@ -100,7 +114,11 @@ def test_a_redis_with_tls_is_asked_for_its_certificate_and_given_the_password(qu
 
 @pytest.mark.parametrize("verb", ["list", "submit", "doctor", "wait", "cancel"])
 def test_no_error_tells_a_password(verb: str) -> None:
-    arguments = {"submit": ["--prompt", "hi", "--model", "gemini-3.8-flash"], "wait": ["01j"], "cancel": ["01j"]}
+    arguments = {
+        "submit": ["--prompt", "hi", "--model", "gemini-3.8-flash"],
+        "wait": ["01j"],
+        "cancel": ["01j"],
+    }
     ended = cli(verb, *arguments.get(verb, []))
 
     assert ended.returncode == 1
@@ -112,7 +130,16 @@ def test_no_worker_logs_a_password(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "promptmill.cli", "worker", "--queues", "work", "--pool", "solo"],
+            [
+                sys.executable,
+                "-m",
+                "promptmill.cli",
+                "worker",
+                "--queues",
+                "work",
+                "--pool",
+                "solo",
+            ],
             env=os.environ | UNREACHABLE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -127,7 +154,9 @@ def test_no_worker_logs_a_password(tmp_path: Path) -> None:
 
 
 def test_settings_show_no_password() -> None:
-    loaded = settings.load(broker_url=UNREACHABLE["CELERY_BROKER_URL"], redis_url=UNREACHABLE["PROMPTMILL_REDIS_URL"])
+    loaded = settings.load_settings(
+        broker_url=UNREACHABLE["CELERY_BROKER_URL"], redis_url=UNREACHABLE["PROMPTMILL_REDIS_URL"]
+    )
 
     shown = [
         repr(loaded),
@@ -137,7 +166,9 @@ def test_settings_show_no_password() -> None:
         repr(Promptmill()),
     ]
     with pytest.raises(ConfigurationError) as wrong:
-        settings.load(broker_url=UNREACHABLE["CELERY_BROKER_URL"], location=f"{SECRET}", bucket="s3://x")
+        settings.load_settings(
+            broker_url=UNREACHABLE["CELERY_BROKER_URL"], location=f"{SECRET}", bucket="s3://x"
+        )
 
     assert [text for text in [*shown, str(wrong.value)] if SECRET in text] == []
 

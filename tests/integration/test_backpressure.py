@@ -17,7 +17,10 @@ from support.waiting import until
 
 MIB = 1 << 20
 PROMPTS = 96
-NOISE = [base64.b64encode(random.Random(number).randbytes(48 << 10)).decode() for number in range(PROMPTS)]
+NOISE = [
+    base64.b64encode(random.Random(number).randbytes(48 << 10)).decode()
+    for number in range(PROMPTS)
+]
 """Prompts without a pattern, as chunks are compressed: several MiB of them."""
 
 
@@ -26,7 +29,9 @@ def test_a_producer_waits_for_room_on_the_broker_and_loses_nothing(tmp_path: Pat
         url = site.environment["CELERY_BROKER_URL"]
         limits: dict[str, Any] = {"max_queued_bytes": MIB, "chunk_bytes": MIB // 4}
         index = url.removesuffix("/0") + "/1"
-        mill = Promptmill(broker_url=url, redis_url=index, bucket="gs://nobody/reads", model=MODEL, **limits)
+        mill = Promptmill(
+            broker_url=url, redis_url=index, bucket="gs://nobody/reads", model=MODEL, **limits
+        )
         producer = threading.Thread(target=mill.submit, args=[NOISE])
         with redis.Redis.from_url(url) as broker:
             producer.start()
@@ -40,5 +45,7 @@ def test_a_producer_waits_for_room_on_the_broker_and_loses_nothing(tmp_path: Pat
             producer.join()
 
     assert MIB < queued < 2 * MIB
-    assert [one.partition(".")[2] for one in taken] == [f"c{chunk:05d}.ingest" for chunk in range(len(taken))]
+    assert [one.partition(".")[2] for one in taken] == [
+        f"c{chunk:05d}.ingest" for chunk in range(len(taken))
+    ]
     assert len(taken) > 16

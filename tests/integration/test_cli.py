@@ -20,15 +20,15 @@ from typer.testing import CliRunner, Result
 
 from promptmill.cli.app import app
 from promptmill.config import settings
-from promptmill.local.ports import reserve
+from promptmill.local.ports import reserve_ports
 from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.messages import Manifest
-from promptmill.producers.contract.run_index import Index
+from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.contract.status import ShardStatus
 from promptmill.producers.pricing.cost import Cost
 from promptmill.producers.pricing.estimate import Estimate
 from promptmill.workers.facts import dead_letters
-from promptmill.workers.services import build
+from promptmill.workers.services import build_services
 from support.stack import PATIENCE, QUICK, SERVERS, Site, running, surroundings
 from support.waiting import until
 
@@ -51,9 +51,9 @@ def server(site: Site) -> "Iterator[redis.Redis]":
 
 
 @pytest.fixture
-def index(site: Site, server: "redis.Redis") -> Index:
+def index(site: Site, server: "redis.Redis") -> RunIndex:
     """An index without runs, in a broker without messages."""
-    return Index(Connection(site.environment["PROMPTMILL_REDIS_URL"]))
+    return RunIndex(Connection(site.environment["PROMPTMILL_REDIS_URL"]))
 
 
 Cli = Callable[..., Result]
@@ -65,31 +65,40 @@ def cli(site: Site, server: "redis.Redis") -> Iterator[Cli]:
     logging_before = logging.root.handlers[:], logging.root.level
 
     def run(*arguments: str, stdin: str = "") -> Result:
-        return CliRunner().invoke(app, arguments, input=stdin, env=site.environment, catch_exceptions=False)
+        return CliRunner().invoke(
+            app, arguments, input=stdin, env=site.environment, catch_exceptions=False
+        )
 
     yield run
     logging.root.handlers[:], level = logging_before
     logging.root.setLevel(level)
 
 
-def opened(index: Index, run: str, created: float = 1_795_000_000.0) -> str:
-    index.open_run(Manifest(run, "publishers/google/models/gemini-3.8-flash", created, name=f"name of {run}"))
-    index.seal(run, requests=1500, chunks=1)
+def opened(index: RunIndex, run: str, created: float = 1_795_000_000.0) -> str:
+    index.open_run(
+        Manifest(run, "publishers/google/models/gemini-3.8-flash", created, name=f"name of {run}")
+    )
+    index.record_seal(run, requests=1500, chunks=1)
     index.set_shard(run, ShardStatus(0, "submitted", 1500, job=JOB, job_state="JOB_STATE_RUNNING"))
     return run
 
 
-def ended(index: Index, run: str, state: str) -> str:
+def ended(index: RunIndex, run: str, state: str) -> str:
     opened(index, run)
     index.set_shard(
-        run, ShardStatus(0, "settled", 1500, succeeded=1490, failed=10, job=JOB, job_state="JOB_STATE_SUCCEEDED")
+        run,
+        ShardStatus(
+            0, "settled", 1500, succeeded=1490, failed=10, job=JOB, job_state="JOB_STATE_SUCCEEDED"
+        ),
     )
     index.end_run(run, state, ended=1_795_000_027.0)
     return run
 
 
 @contextmanager
-def started(directory: Path, environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    directory: Path, environment: Mapping[str, str], *arguments: str
+) -> Iterator["subprocess.Popen[str]"]:
     """A `promptmill` that goes on, with what it says on stderr and stdout together; stopped in the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "promptmill.cli", *arguments],
@@ -123,16 +132,25 @@ def lines_until(process: "subprocess.Popen[str]", wanted: str) -> list[str]:
     raise AssertionError(f"it never said {wanted!r}: {''.join(said)}")
 
 
-def test_costs_are_told_from_the_index_for_thousands_of_runs(cli: Cli, index: Index) -> None:
+def test_costs_are_told_from_the_index_for_thousands_of_runs(cli: Cli, index: RunIndex) -> None:
     for number in range(1200):
         labels = {"team": "growth" if number % 3 else "shop"}
         created = 1_795_000_000.0 + 86_400 * (number % 2)
-        index.open_run(Manifest(f"01r{number}", "publishers/google/models/gemini-3.8-flash", created, labels=labels))
-        index.note_expected(f"01r{number}", Cost(estimate=GUESS))
+        index.open_run(
+            Manifest(
+                f"01r{number}", "publishers/google/models/gemini-3.8-flash", created, labels=labels
+            )
+        )
+        index.record_estimate(f"01r{number}", Cost(estimate=GUESS))
         if number % 4:
-            index.end_run(f"01r{number}", "succeeded", cost=Cost(usd=0.01, online_usd=0.02, estimate=GUESS))
+            index.end_run(
+                f"01r{number}", "succeeded", cost=Cost(usd=0.01, online_usd=0.02, estimate=GUESS)
+            )
 
-    by_label = [json.loads(line) for line in cli("costs", "--by", "label", "--format", "jsonl").stdout.splitlines()]
+    by_label = [
+        json.loads(line)
+        for line in cli("costs", "--by", "label", "--format", "jsonl").stdout.splitlines()
+    ]
     since = json.loads(cli("costs", "--since", "2026-11-19", "--format", "json").stdout)
 
     assert [row["label"] for row in by_label] == ["team=growth", "team=shop"]
@@ -149,21 +167,21 @@ def test_costs_are_told_from_the_index_for_thousands_of_runs(cli: Cli, index: In
     assert "$9.00" in cli("costs", "--by", "model").stdout
 
 
-def test_a_run_shows_what_is_expected_and_then_what_it_cost(cli: Cli, index: Index) -> None:
+def test_a_run_shows_what_is_expected_and_then_what_it_cost(cli: Cli, index: RunIndex) -> None:
     run = opened(index, "01cost")
-    index.note_expected(run, Cost(estimate=GUESS))
+    index.record_estimate(run, Cost(estimate=GUESS))
 
     assert "about $0.500" in cli("describe", run).stdout
     assert "($0.500)" in cli("list").stdout
     index.end_run(run, "failed", cost=Cost(usd=0.25, estimate=GUESS, over_budget=True))
-    index.note_expected(run, Cost(estimate=GUESS))  # a late copy of a message changes nothing
+    index.record_estimate(run, Cost(estimate=GUESS))  # a late copy of a message changes nothing
     assert "$0.250 (about $0.500" in cli("describe", run).stdout
     assert json.loads(cli("describe", run, "--format", "json").stdout)["cost"]["usd"] == 0.25
     assert json.loads(cli("list", "--format", "json").stdout)[0]["usd"] == 0.25
     assert cli("wait", run).exit_code == 7
 
 
-def test_where_there_are_no_runs_the_list_says_how_to_make_one(cli: Cli, index: Index) -> None:
+def test_where_there_are_no_runs_the_list_says_how_to_make_one(cli: Cli, index: RunIndex) -> None:
     shown = cli("list")
 
     assert (shown.exit_code, shown.stdout) == (0, "")
@@ -171,7 +189,7 @@ def test_where_there_are_no_runs_the_list_says_how_to_make_one(cli: Cli, index: 
     assert json.loads(cli("list", "--format", "json").stdout) == []
 
 
-def test_the_list_has_the_newest_run_first(cli: Cli, index: Index) -> None:
+def test_the_list_has_the_newest_run_first(cli: Cli, index: RunIndex) -> None:
     opened(index, "older", 1_795_000_000.0)
     ended(index, "newer", "succeeded")
     opened(index, "newest", 1_795_000_100.0)
@@ -185,7 +203,7 @@ def test_the_list_has_the_newest_run_first(cli: Cli, index: Index) -> None:
     assert rows[0]["created"] == "2026-11-18T11:08:20Z"
 
 
-def test_a_run_is_described_in_a_sentence_with_its_jobs(cli: Cli, index: Index) -> None:
+def test_a_run_is_described_in_a_sentence_with_its_jobs(cli: Cli, index: RunIndex) -> None:
     opened(index, "01kq1")
 
     text = cli("describe", "01kq1").stdout
@@ -196,7 +214,7 @@ def test_a_run_is_described_in_a_sentence_with_its_jobs(cli: Cli, index: Index) 
     assert "\x1b" not in text
 
 
-def test_a_run_is_described_to_programs_with_every_field(cli: Cli, index: Index) -> None:
+def test_a_run_is_described_to_programs_with_every_field(cli: Cli, index: RunIndex) -> None:
     ended(index, "01kq1", "partially_succeeded")
 
     facts = json.loads(cli("describe", "01kq1", "--format", "json").stdout)
@@ -211,7 +229,7 @@ def test_a_run_is_described_to_programs_with_every_field(cli: Cli, index: Index)
     assert facts["shards"][0]["job"] == JOB
 
 
-def test_an_id_may_be_shortened_while_it_fits_one_run_only(cli: Cli, index: Index) -> None:
+def test_an_id_may_be_shortened_while_it_fits_one_run_only(cli: Cli, index: RunIndex) -> None:
     opened(index, "01kq1")
     opened(index, "01kr2")
 
@@ -225,7 +243,9 @@ def test_an_id_may_be_shortened_while_it_fits_one_run_only(cli: Cli, index: Inde
     ("state", "code"),
     [("succeeded", 0), ("partially_succeeded", 3), ("failed", 4), ("cancelled", 5), ("expired", 6)],
 )
-def test_waiting_tells_by_its_exit_code_how_a_run_ended(cli: Cli, index: Index, state: str, code: int) -> None:
+def test_waiting_tells_by_its_exit_code_how_a_run_ended(
+    cli: Cli, index: RunIndex, state: str, code: int
+) -> None:
     ended(index, "01kq1", state)
 
     waited = cli("wait", "01kq")
@@ -235,17 +255,20 @@ def test_waiting_tells_by_its_exit_code_how_a_run_ended(cli: Cli, index: Index, 
     assert "Traceback" not in waited.stderr
 
 
-def test_a_wait_ends_when_its_time_is_up(cli: Cli, index: Index) -> None:
+def test_a_wait_ends_when_its_time_is_up(cli: Cli, index: RunIndex) -> None:
     opened(index, "01kq1")
 
     waited = cli("wait", "01kq1", "--timeout", "0.5s")
 
     assert waited.exit_code == 124
-    assert waited.stderr.splitlines()[-1] == "error: run 01kq1 is still running after 0.5 s; it goes on"
+    assert (
+        waited.stderr.splitlines()[-1]
+        == "error: run 01kq1 is still running after 0.5 s; it goes on"
+    )
 
 
 @pytest.mark.parametrize("verb", ["wait", "watch"])
-def test_ctrl_c_stops_the_waiting_and_not_the_run(site: Site, index: Index, verb: str) -> None:
+def test_ctrl_c_stops_the_waiting_and_not_the_run(site: Site, index: RunIndex, verb: str) -> None:
     opened(index, "01kq1")
 
     with started(site.directory, site.environment, verb, "01kq1") as process:
@@ -255,7 +278,7 @@ def test_ctrl_c_stops_the_waiting_and_not_the_run(site: Site, index: Index, verb
         assert process.wait(10) == 130
 
 
-def test_all_runs_can_be_watched_where_there_is_no_terminal(site: Site, index: Index) -> None:
+def test_all_runs_can_be_watched_where_there_is_no_terminal(site: Site, index: RunIndex) -> None:
     opened(index, "01kq1")
 
     with started(site.directory, site.environment, "watch") as process:
@@ -264,19 +287,30 @@ def test_all_runs_can_be_watched_where_there_is_no_terminal(site: Site, index: I
         lines_until(process, "succeeded")
 
 
-def test_submitting_prints_the_id_alone(cli: Cli, index: Index) -> None:
-    sent = cli("submit", "-", "--name", "hello", "--label", "team=growth", stdin="good morning\nsee you soon\n")
+def test_submitting_prints_the_id_alone(cli: Cli, index: RunIndex) -> None:
+    sent = cli(
+        "submit",
+        "-",
+        "--name",
+        "hello",
+        "--label",
+        "team=growth",
+        stdin="good morning\nsee you soon\n",
+    )
 
     assert sent.exit_code == 0
-    assert [sent.stdout.strip()] == index.runs(10)
+    assert [sent.stdout.strip()] == index.list_runs(10)
     manifest = index.find_manifest(sent.stdout.strip())
     assert manifest
     assert (manifest.name, manifest.labels) == ("hello", {"team": "growth"})
-    assert index.status(manifest.run).requests == 2
+    assert index.get_status(manifest.run).requests == 2
 
 
-def test_rows_that_are_refused_are_named_and_the_rest_goes_on(cli: Cli, index: Index) -> None:
-    rows = "".join(json.dumps({"key": f"k{row}", "prompt": "" if row % 2 else "fine"}) + "\n" for row in range(30))
+def test_rows_that_are_refused_are_named_and_the_rest_goes_on(cli: Cli, index: RunIndex) -> None:
+    rows = "".join(
+        json.dumps({"key": f"k{row}", "prompt": "" if row % 2 else "fine"}) + "\n"
+        for row in range(30)
+    )
 
     sent = cli("submit", "-", stdin=rows)
 
@@ -286,49 +320,67 @@ def test_rows_that_are_refused_are_named_and_the_rest_goes_on(cli: Cli, index: I
     assert refused[10:] == ["refused: 5 more rows"]
 
 
-def test_rows_of_a_file_are_sent_through_a_template(cli: Cli, index: Index, tmp_path: Path) -> None:
+def test_rows_of_a_file_are_sent_through_a_template(
+    cli: Cli, index: RunIndex, tmp_path: Path
+) -> None:
     (tmp_path / "reviews.csv").write_text("id,text\n7,good\n8,\n")
     options = ("--template", "{{ text }}", "--key", "id", "--config", '{"temperature": 0}')
 
     sent = cli("submit", str(tmp_path / "reviews.csv"), *options)
 
     assert sent.exit_code == 0
-    assert index.status(sent.stdout.strip()).requests == 2
+    assert index.get_status(sent.stdout.strip()).requests == 2
     assert "refused: row 2 (key '8'): the prompt is empty" in sent.stderr
 
 
-def test_one_row_that_cannot_be_sent_refuses_a_strict_run(cli: Cli, index: Index) -> None:
-    sent = cli("submit", "-", "--strict", stdin='{"key": "a", "prompt": "fine"}\n{"key": "b", "prompt": ""}\n')
+def test_one_row_that_cannot_be_sent_refuses_a_strict_run(cli: Cli, index: RunIndex) -> None:
+    sent = cli(
+        "submit",
+        "-",
+        "--strict",
+        stdin='{"key": "a", "prompt": "fine"}\n{"key": "b", "prompt": ""}\n',
+    )
 
     assert (sent.exit_code, sent.stdout) == (1, "")
     assert "error: row 2 (key 'b'): the prompt is empty" in sent.stderr
-    assert index.runs(10) == []
+    assert index.list_runs(10) == []
 
 
-def test_a_broken_line_leaves_nothing_to_be_paid_for(cli: Cli, index: Index) -> None:
+def test_a_broken_line_leaves_nothing_to_be_paid_for(cli: Cli, index: RunIndex) -> None:
     sent = cli("submit", "-", stdin='{"prompt": "fine"}\n{oops\n')
 
     assert (sent.exit_code, sent.stdout) == (1, "")
     assert sent.stderr.startswith("error: row 2: standard input line 2: this is not JSON")
-    assert index.runs(10) == []
+    assert index.list_runs(10) == []
 
 
-def test_a_run_is_described_with_its_labels(cli: Cli, index: Index) -> None:
-    run = cli("submit", "--prompt", "hi", "--label", "team=growth", "--label", "shop=7").stdout.strip()
+def test_a_run_is_described_with_its_labels(cli: Cli, index: RunIndex) -> None:
+    run = cli(
+        "submit", "--prompt", "hi", "--label", "team=growth", "--label", "shop=7"
+    ).stdout.strip()
 
     assert "labels    team=growth, shop=7\n" in cli("describe", run).stdout
-    assert json.loads(cli("describe", run, "--format", "json").stdout)["labels"] == {"team": "growth", "shop": "7"}
+    assert json.loads(cli("describe", run, "--format", "json").stdout)["labels"] == {
+        "team": "growth",
+        "shop": "7",
+    }
 
 
 def test_what_version_1_noted_in_redis_is_still_told(cli: Cli, server: "redis.Redis") -> None:
-    recorded = json.loads((Path(__file__).parents[1] / "contract" / "messages" / "v1" / "index.json").read_text())
+    recorded = json.loads(
+        (Path(__file__).parents[1] / "contract" / "messages" / "v1" / "index.json").read_text()
+    )
     server.zadd("promptmill:runs", recorded.pop("promptmill:runs"))
     for key, fields in recorded.items():
         server.hset(key, mapping=fields | {"colour": "blue"})
 
     facts = json.loads(cli("describe", "01jtest", "--format", "json").stdout)
 
-    assert (facts["state"], facts["name"], facts["labels"]) == ("cancelling", "reviews", {"team": "growth"})
+    assert (facts["state"], facts["name"], facts["labels"]) == (
+        "cancelling",
+        "reviews",
+        {"team": "growth"},
+    )
     assert (facts["requests"], facts["succeeded"], facts["failed"], facts["jobs"]) == (6, 3, 2, 2)
     assert [(one["shard"], one["attempt"], one["job_state"]) for one in facts["shards"]] == [
         (0, 1, "JOB_STATE_SUCCEEDED"),
@@ -336,7 +388,7 @@ def test_what_version_1_noted_in_redis_is_still_told(cli: Cli, server: "redis.Re
     ]
 
 
-def test_how_often_a_request_is_tried_is_up_to_the_sender(cli: Cli, index: Index) -> None:
+def test_how_often_a_request_is_tried_is_up_to_the_sender(cli: Cli, index: RunIndex) -> None:
     sent = cli("submit", "--prompt", "hi", "--max-attempts", "5")
 
     manifest = index.find_manifest(sent.stdout.strip())
@@ -344,7 +396,9 @@ def test_how_often_a_request_is_tried_is_up_to_the_sender(cli: Cli, index: Index
     assert manifest.max_attempts == 5
 
 
-def test_what_has_ended_cannot_be_cancelled(cli: Cli, index: Index, server: "redis.Redis") -> None:
+def test_what_has_ended_cannot_be_cancelled(
+    cli: Cli, index: RunIndex, server: "redis.Redis"
+) -> None:
     ended(index, "01kq1", "succeeded")
 
     told = cli("cancel", "01kq1")
@@ -354,7 +408,7 @@ def test_what_has_ended_cannot_be_cancelled(cli: Cli, index: Index, server: "red
     assert server.llen("promptmill.jobs") == 0
 
 
-def test_doctor_names_what_is_missing_and_what_mends_it(cli: Cli, index: Index) -> None:
+def test_doctor_names_what_is_missing_and_what_mends_it(cli: Cli, index: RunIndex) -> None:
     seen = cli("doctor", "--format", "json")
 
     checks = {check["name"]: check for check in json.loads(seen.stdout)}
@@ -388,9 +442,15 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def submitted(slow: Site) -> str:
     """Send a run, and wait until its job is there."""
-    sent = slow.cli("submit", "--prompt", "good morning", "--prompt", "good night", "--max-attempts", "1")
+    sent = slow.cli(
+        "submit", "--prompt", "good morning", "--prompt", "good night", "--max-attempts", "1"
+    )
     run = sent.stdout.strip()
-    until(lambda: json.loads(slow.cli("describe", run, "--format", "json").stdout)["jobs"], 30, "the job")
+    until(
+        lambda: json.loads(slow.cli("describe", run, "--format", "json").stdout)["jobs"],
+        30,
+        "the job",
+    )
     return run
 
 
@@ -400,9 +460,13 @@ def test_a_run_is_cancelled(slow: Site) -> None:
     cancelled = slow.cli("cancel", run, "--wait")
 
     assert (cancelled.returncode, cancelled.stdout) == (5, "")
-    assert cancelled.stderr.startswith(f"run {run} is being cancelled; what is finished is kept and delivered\n")
+    assert cancelled.stderr.startswith(
+        f"run {run} is being cancelled; what is finished is kept and delivered\n"
+    )
     assert cancelled.stderr.splitlines()[-1].startswith("The run was cancelled")
-    assert {row["reason"] for row in rows(slow.cli("failures", run, "--format", "jsonl"))} == {"JOB_CANCELLED"}
+    assert {row["reason"] for row in rows(slow.cli("failures", run, "--format", "jsonl"))} == {
+        "JOB_CANCELLED"
+    }
 
 
 def test_a_sweep_brings_back_what_redis_has_lost_and_a_dry_one_only_says_so(slow: Site) -> None:
@@ -425,7 +489,13 @@ def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: Site) -> None:
     run = submitted(slow)
     parked = f"{run}.cancel"
     with surroundings(slow.environment):
-        dead_letters.park(build(settings.load()).bucket, parked, "promptmill.cancel", [run], "its worker died 3 times")
+        dead_letters.park_task(
+            build_services(settings.load_settings()).bucket,
+            parked,
+            "promptmill.cancel",
+            [run],
+            "its worker died 3 times",
+        )
 
     listed = rows(slow.cli("dead-letters", "--format", "jsonl"))
     refused = slow.cli("dead-letters", "--replay", "../run.json")
@@ -448,18 +518,26 @@ def rows(shown: "subprocess.CompletedProcess[str]") -> list[dict[str, str]]:
     return [json.loads(line) for line in shown.stdout.splitlines()]
 
 
-def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(site: Site, cli: Cli, server: "redis.Redis") -> None:
+def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(
+    site: Site, cli: Cli, server: "redis.Redis"
+) -> None:
     with (
-        reserve({"flower": 0}) as ports,
-        started(site.directory, site.environment, "worker", "--queues", "poll", "--name", "eye") as worker,
+        reserve_ports({"flower": 0}) as ports,
+        started(
+            site.directory, site.environment, "worker", "--queues", "poll", "--name", "eye"
+        ) as worker,
         started(site.directory, site.environment, "beat") as beat,
-        started(site.directory, site.environment, "flower", "--port", str(port := ports["flower"])) as flower,
+        started(
+            site.directory, site.environment, "flower", "--port", str(port := ports["flower"])
+        ) as flower,
     ):
         assert any(f"eye-{worker.pid}@" in line for line in lines_until(worker, " ready."))
         lines_until(beat, "beat: Starting")
         lines_until(flower, f"Visit me at http://127.0.0.1:{port}")
         assert until(lambda: status(port, "/healthcheck") == 200, 20, "Flower is healthy")
-        checks = {check["name"]: check for check in json.loads(cli("doctor", "--format", "json").stdout)}
+        checks = {
+            check["name"]: check for check in json.loads(cli("doctor", "--format", "json").stdout)
+        }
 
     assert checks["worker for poll"]["ok"] is True
     assert checks["worker for work"]["ok"] is False
@@ -482,13 +560,21 @@ def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -
         command = [sys.executable, "-m", "promptmill.cli", *arguments]
         settings = os.environ | environment
         return subprocess.run(
-            command, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            command,
+            env=settings,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     with started(tmp_path, QUICK, "up", "--latency", "1s", "--workers", "1") as up:
         said = lines_until(up, "everything is ready")
         exports = dict(
-            line.removeprefix("export ").strip().split("=", 1) for line in said if line.startswith("export ")
+            line.removeprefix("export ").strip().split("=", 1)
+            for line in said
+            if line.startswith("export ")
         )
         demo = run("demo", "--requests", "30", "--format", "json")
         healthy = run("doctor", **exports)
@@ -497,7 +583,12 @@ def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -
         assert up.wait(10) == 0
 
     report = json.loads(demo.stdout.splitlines()[-1])
-    assert (demo.returncode, report["state"], report["succeeded"], report["unaccounted"]) == (0, "succeeded", 30, 0)
+    assert (demo.returncode, report["state"], report["succeeded"], report["unaccounted"]) == (
+        0,
+        "succeeded",
+        30,
+        0,
+    )
     assert len(Path(report["answers"]).read_bytes().splitlines()) == 30
     assert "nothing is paid for" in demo.stderr
     assert (healthy.returncode, healthy.stderr) == (0, "")

@@ -16,13 +16,13 @@ import redis
 from promptmill.local import (
     AlreadyRunning,
     Event,
-    Options,
     Service,
     Stack,
+    StackOptions,
     read_state,
     stop_running,
 )
-from promptmill.local.readiness import Answers, Logged
+from promptmill.local.readiness import HttpResponds, LogMatches
 from support.supervised import foreign_supervisor, marking, pids, script, wait_for
 
 ANY_PORT = {"redis": 0, "storage": 0}
@@ -35,11 +35,13 @@ def mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> Options:
-    return Options(directory=tmp_path, services=("redis", "storage"), ports=ANY_PORT)
+def options(tmp_path: Path) -> StackOptions:
+    return StackOptions(directory=tmp_path, services=("redis", "storage"), ports=ANY_PORT)
 
 
-def test_services_start_in_order_stop_in_reverse_and_leave_nothing_behind(options: Options, mark: str) -> None:
+def test_services_start_in_order_stop_in_reverse_and_leave_nothing_behind(
+    options: StackOptions, mark: str
+) -> None:
     events: list[Event] = []
 
     with Stack(options, events.append) as stack:
@@ -48,8 +50,11 @@ def test_services_start_in_order_stop_in_reverse_and_leave_nothing_behind(option
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client.close()
-        assert Answers(port(stack, "storage"), "/storage/v1/b/promptmill-local")("")
-        assert stack.environment()["STORAGE_EMULATOR_HOST"] == f"http://127.0.0.1:{port(stack, 'storage')}"
+        assert HttpResponds(port(stack, "storage"), "/storage/v1/b/promptmill-local")("")
+        assert (
+            stack.client_environment()["STORAGE_EMULATOR_HOST"]
+            == f"http://127.0.0.1:{port(stack, 'storage')}"
+        )
 
     assert [(event.service, event.kind) for event in events] == [
         ("redis", "starting"),
@@ -64,37 +69,48 @@ def test_services_start_in_order_stop_in_reverse_and_leave_nothing_behind(option
     assert pids(mark) == set()
 
 
-def test_others_find_a_running_stack_by_its_directory(options: Options, tmp_path: Path) -> None:
+def test_others_find_a_running_stack_by_its_directory(
+    options: StackOptions, tmp_path: Path
+) -> None:
     with Stack(options) as stack:
         state = read_state(tmp_path)
         assert state is not None
         assert state.pid == os.getpid()
-        assert state.environment == stack.environment()
+        assert state.environment == stack.client_environment()
         assert list(state.services) == ["redis", "storage"]
-        assert psutil.Process(state.services["redis"].pid).name() in {"valkey-server", "redis-server"}
+        assert psutil.Process(state.services["redis"].pid).name() in {
+            "valkey-server",
+            "redis-server",
+        }
 
     assert read_state(tmp_path) is None
 
 
-def test_data_is_kept_for_the_next_stack_unless_a_fresh_one_is_wanted(options: Options) -> None:
+def test_data_is_kept_for_the_next_stack_unless_a_fresh_one_is_wanted(
+    options: StackOptions,
+) -> None:
     with Stack(options) as stack, contextlib.closing(broker(stack)) as client:
         client.set("kept", "yes")
 
     with Stack(options) as stack, contextlib.closing(broker(stack)) as client:
         assert client.get("kept") == b"yes"
 
-    fresh = Options(options.directory, options.services, ports=ANY_PORT, fresh=True)
+    fresh = StackOptions(options.directory, options.services, ports=ANY_PORT, fresh=True)
     with Stack(fresh) as stack, contextlib.closing(broker(stack)) as client:
         assert client.get("kept") is None
 
 
-def test_a_killed_server_is_started_again_at_the_same_place(options: Options) -> None:
+def test_a_killed_server_is_started_again_at_the_same_place(options: StackOptions) -> None:
     events: list[Event] = []
     with Stack(options, events.append) as stack:
         before = stack.status()["redis"]
         assert before.pid
         os.kill(before.pid, signal.SIGKILL)
-        wait_for(lambda: stack.status()["redis"].restarts == 1 and stack.status()["redis"].state == "ready")
+        wait_for(
+            lambda: (
+                stack.status()["redis"].restarts == 1 and stack.status()["redis"].state == "ready"
+            )
+        )
 
         after = stack.status()["redis"]
         assert after.pid != before.pid
@@ -105,11 +121,11 @@ def test_a_killed_server_is_started_again_at_the_same_place(options: Options) ->
     assert told[2:6] == ["died", "restarting", "starting", "ready"]
 
 
-def test_a_taken_port_is_moved_and_said_so(options: Options) -> None:
+def test_a_taken_port_is_moved_and_said_so(options: StackOptions) -> None:
     events: list[Event] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = taken.getsockname()[1]
-        wish = Options(options.directory, ("redis",), ports={"redis": wanted})
+        wish = StackOptions(options.directory, ("redis",), ports={"redis": wanted})
         with Stack(wish, events.append) as stack:
             assert port(stack, "redis") != wanted
 
@@ -117,7 +133,9 @@ def test_a_taken_port_is_moved_and_said_so(options: Options) -> None:
     assert str(wanted) in events[0].message
 
 
-def test_a_second_stack_in_one_directory_is_refused_and_the_first_goes_on(options: Options) -> None:
+def test_a_second_stack_in_one_directory_is_refused_and_the_first_goes_on(
+    options: StackOptions,
+) -> None:
     with Stack(options) as stack:
         with pytest.raises(AlreadyRunning, match=str(os.getpid())), Stack(options):
             pass
@@ -126,7 +144,9 @@ def test_a_second_stack_in_one_directory_is_refused_and_the_first_goes_on(option
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_supervisor_that_is_told_to_end_stops_everything(tmp_path: Path, mark: str, number: signal.Signals) -> None:
+def test_a_supervisor_that_is_told_to_end_stops_everything(
+    tmp_path: Path, mark: str, number: signal.Signals
+) -> None:
     with up(tmp_path) as supervisor:
         assert len(pids(mark)) == 5  # supervisor, and two guards with a server each
         supervisor.send_signal(number)
@@ -139,14 +159,18 @@ def test_a_supervisor_that_is_told_to_end_stops_everything(tmp_path: Path, mark:
 def test_a_supervisor_under_nohup_survives_its_terminal(tmp_path: Path) -> None:
     with up(tmp_path, hangup="signal.SIG_IGN") as supervisor:
         supervisor.send_signal(signal.SIGHUP)
-        supervisor.send_signal(signal.SIGCONT)  # taken after the first one, so that this is not about who is faster
+        supervisor.send_signal(
+            signal.SIGCONT
+        )  # taken after the first one, so that this is not about who is faster
 
         assert read_state(tmp_path) is not None
         assert stop_running(tmp_path)
         assert supervisor.wait(20) == 0
 
 
-def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(tmp_path: Path, mark: str) -> None:
+def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(
+    tmp_path: Path, mark: str
+) -> None:
     with up(tmp_path) as supervisor:
         old = pids(mark)
         supervisor.kill()
@@ -168,7 +192,9 @@ def test_a_running_stack_is_stopped_from_another_process(tmp_path: Path, mark: s
     assert not stop_running(tmp_path)
 
 
-def test_a_stack_file_whose_pid_went_to_another_process_harms_nobody(tmp_path: Path, mark: str) -> None:
+def test_a_stack_file_whose_pid_went_to_another_process_harms_nobody(
+    tmp_path: Path, mark: str
+) -> None:
     with up(tmp_path) as supervisor:
         written = (tmp_path / "stack.json").read_bytes()
         supervisor.kill()
@@ -184,16 +210,29 @@ def test_a_stack_file_whose_pid_went_to_another_process_harms_nobody(tmp_path: P
         bystander.communicate(b"\n")
 
 
-def test_a_celery_worker_and_its_pool_are_gone_with_a_killed_supervisor(options: Options, mark: str) -> None:
+def test_a_celery_worker_and_its_pool_are_gone_with_a_killed_supervisor(
+    options: StackOptions, mark: str
+) -> None:
     (options.directory / "celery_app.py").write_text(
         "import celery\napp = celery.Celery(broker_connection_retry=True)\n"
     )
     with up(options.directory):
         state = read_state(options.directory)
         assert state is not None
-        command = [sys.executable, "-m", "celery", "--app", "celery_app", "worker", "--concurrency", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "--app",
+            "celery_app",
+            "worker",
+            "--concurrency",
+            "2",
+        ]
         environment = dict(os.environ) | state.environment | {"PYTHONPATH": str(options.directory)}
-        worker = Service("worker", (*command, "--loglevel", "INFO"), Logged(r"@\S+ ready\."), environment)
+        worker = Service(
+            "worker", (*command, "--loglevel", "INFO"), LogMatches(r"@\S+ ready\."), environment
+        )
         other = options.directory / "other"
         before = pids(mark)
         with foreign_supervisor(other, worker) as supervisor:
@@ -210,9 +249,9 @@ def up(directory: Path, hangup: str = "signal.SIG_DFL") -> Iterator[subprocess.P
     code = f"""
         from pathlib import Path
         import signal
-        from promptmill.local import Options, run_supervisor
+        from promptmill.local import StackOptions, run_supervisor
         signal.signal(signal.SIGHUP, {hangup})
-        options = Options(Path({str(directory)!r}), ("redis", "storage"), ports={{"redis": 0, "storage": 0}})
+        options = StackOptions(Path({str(directory)!r}), ("redis", "storage"), ports={{"redis": 0, "storage": 0}})
         run_supervisor(options, on_ready=lambda stack: print("up", flush=True))
     """
     with script(code) as process:
@@ -226,4 +265,4 @@ def port(stack: Stack, name: str) -> int:
 
 
 def broker(stack: Stack) -> "redis.Redis":
-    return redis.Redis.from_url(stack.environment()["CELERY_BROKER_URL"])
+    return redis.Redis.from_url(stack.client_environment()["CELERY_BROKER_URL"])

@@ -13,7 +13,18 @@ from promptmill.config.queues import WORK
 from promptmill.producers import Promptmill, Run
 from promptmill.producers.contract import sink_specs
 from support.proxy import Call, HttpProxy
-from support.stack import QUICK, SERVERS, WORKERS, Site, done, keys, once, read_results, running, surroundings
+from support.stack import (
+    QUICK,
+    SERVERS,
+    WORKERS,
+    Site,
+    done,
+    keys,
+    once,
+    read_results,
+    running,
+    surroundings,
+)
 from support.waiting import until
 
 PER_JOB = 20
@@ -40,7 +51,10 @@ class Plant:
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    settings = QUICK | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB), "PROMPTMILL_POLL_INTERVAL": str(INTERVAL)}
+    settings = QUICK | {
+        "PROMPTMILL_MAX_REQUESTS_PER_JOB": str(PER_JOB),
+        "PROMPTMILL_POLL_INTERVAL": str(INTERVAL),
+    }
     with (
         running(tmp_path_factory.mktemp("servers"), SERVERS) as servers,
         HttpProxy(servers.emulator) as vertex,
@@ -57,7 +71,9 @@ def mill(plant: Plant) -> Iterator[Promptmill]:
     plant.servers.clear_faults()
 
 
-def test_fifty_open_jobs_are_polled_by_one_chain_that_outlives_its_worker(plant: Plant, mill: Promptmill) -> None:
+def test_fifty_open_jobs_are_polled_by_one_chain_that_outlives_its_worker(
+    plant: Plant, mill: Promptmill
+) -> None:
     plant.servers.fault("job", "queued", seconds=30, times=50)
     run = mill.submit(f"prompt {number}" for number in range(50 * PER_JOB))
     until(lambda: len(plant.servers.jobs(run.id)) == 50, 60, "50 jobs")
@@ -66,13 +82,21 @@ def test_fifty_open_jobs_are_polled_by_one_chain_that_outlives_its_worker(plant:
     until(lambda: len(plant.looks()) >= before + 9, 30, "nine looks")
     each = (time.monotonic() - began) / 9
     assert each > INTERVAL * 8 / 9, "two chains would look twice as often"
-    assert plant.vertex.seen("GET", r".*/batchPredictionJobs/.*") == [], "no job is asked for by itself"
+    assert plant.vertex.seen("GET", r".*/batchPredictionJobs/.*") == [], (
+        "no job is asked for by itself"
+    )
 
     plant.workers.kill("poll")
     before, killed = len(plant.looks()), time.monotonic()
-    until(lambda: len(plant.looks()) >= before + 2, 2 * LONGEST_GAP, "looks after the death of the worker")
+    until(
+        lambda: len(plant.looks()) >= before + 2,
+        2 * LONGEST_GAP,
+        "looks after the death of the worker",
+    )
     gap = time.monotonic() - killed
-    told = f"a look at 50 jobs every {each:.2f} s; {gap:.1f} s without one when the worker was killed"
+    told = (
+        f"a look at 50 jobs every {each:.2f} s; {gap:.1f} s without one when the worker was killed"
+    )
     print(told)  # noqa: T201 - a measurement
     assert gap < LONGEST_GAP
 
@@ -80,8 +104,13 @@ def test_fifty_open_jobs_are_polled_by_one_chain_that_outlives_its_worker(plant:
     assert len(plant.servers.jobs(run.id)) == 50
 
 
-def test_a_run_survives_the_death_of_all_workers_and_beat(plant: Plant, mill: Promptmill, tmp_path: Path) -> None:
-    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sink_specs.jsonl(tmp_path / "answers")])
+def test_a_run_survives_the_death_of_all_workers_and_beat(
+    plant: Plant, mill: Promptmill, tmp_path: Path
+) -> None:
+    run = mill.submit(
+        (f"prompt {number}" for number in range(400)),
+        sinks=[sink_specs.jsonl(tmp_path / "answers")],
+    )
     until(lambda: plant.servers.jobs(run.id), 60, "the first job")
 
     plant.workers.kill(*WORKERS)
@@ -90,7 +119,9 @@ def test_a_run_survives_the_death_of_all_workers_and_beat(plant: Plant, mill: Pr
     assert_whole(plant, run, tmp_path / "answers", 400)
 
 
-def test_a_step_that_a_dead_worker_had_taken_but_not_begun_is_done_soon(plant: Plant, mill: Promptmill) -> None:
+def test_a_step_that_a_dead_worker_had_taken_but_not_begun_is_done_soon(
+    plant: Plant, mill: Promptmill
+) -> None:
     """Its message is in no queue any more, and comes back from the broker only when the visibility timeout is over."""
     with plant.broker() as client:
         with plant.servers.standing_clock():
@@ -108,8 +139,13 @@ def test_a_step_that_a_dead_worker_had_taken_but_not_begun_is_done_soon(plant: P
     assert done(run, 60).state == "succeeded"
 
 
-def test_a_run_survives_the_loss_of_all_that_redis_held(plant: Plant, mill: Promptmill, tmp_path: Path) -> None:
-    run = mill.submit((f"prompt {number}" for number in range(400)), sinks=[sink_specs.jsonl(tmp_path / "answers")])
+def test_a_run_survives_the_loss_of_all_that_redis_held(
+    plant: Plant, mill: Promptmill, tmp_path: Path
+) -> None:
+    run = mill.submit(
+        (f"prompt {number}" for number in range(400)),
+        sinks=[sink_specs.jsonl(tmp_path / "answers")],
+    )
     until(lambda: plant.servers.jobs(run.id), 60, "the first job")
 
     with plant.broker() as client:

@@ -15,7 +15,7 @@ import redis
 
 from promptmill.config.errors import Transient
 from promptmill.local import parts
-from promptmill.local.ports import HOST, reserve
+from promptmill.local.ports import HOST, reserve_ports
 from promptmill.producers import Promptmill
 from support.certificates import certify
 from support.waiting import until
@@ -63,7 +63,9 @@ def test_a_server_that_nobody_vouches_for_is_not_told_the_password(server: Serve
     untrusted = server.url().removesuffix("/0") + "/1"
     mill = Promptmill(broker_url=untrusted, redis_url=server.trusted, model="gemini-3.8-flash")
 
-    with pytest.raises(Transient, match=r"(?i)the broker .* cannot be reached: .*certificate") as refusal:
+    with pytest.raises(
+        Transient, match=r"(?i)the broker .* cannot be reached: .*certificate"
+    ) as refusal:
         mill.submit(["Say hello"])
     with pytest.raises(Transient, match=r"(?i)certificate") as unknown:
         Promptmill(broker_url=untrusted).runs()
@@ -84,9 +86,9 @@ def test_a_wrong_password_is_not_told_in_the_error(server: Server) -> None:
 @contextmanager
 def redis_server(directory: Path) -> Iterator[int]:
     """Run a Redis with a password; yields its port."""
-    with reserve({"redis": 0}) as ports, (directory / "redis.log").open("wb") as log:
+    with reserve_ports({"redis": 0}) as ports, (directory / "redis.log").open("wb") as log:
         port = ports["redis"]
-        command = [*parts.redis(port, directory / "redis"), "--requirepass", SECRET]
+        command = [*parts.redis_command(port, directory / "redis"), "--requirepass", SECRET]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             until(lambda: answers(port), 10, "Redis")
@@ -109,7 +111,9 @@ def terminating(certificate: Path, key: Path, inner: int) -> Iterator[int]:
     context.load_cert_chain(certificate, key)
     ended = threading.Event()
     with socket.create_server((HOST, 0)) as listener:
-        thread = threading.Thread(target=asyncio.run, args=(serve(listener, context, inner, ended),))
+        thread = threading.Thread(
+            target=asyncio.run, args=(serve(listener, context, inner, ended),)
+        )
         thread.start()
         try:
             yield int(listener.getsockname()[1])
@@ -118,7 +122,9 @@ def terminating(certificate: Path, key: Path, inner: int) -> Iterator[int]:
             thread.join(10)
 
 
-async def serve(listener: socket.socket, context: ssl.SSLContext, inner: int, ended: threading.Event) -> None:
+async def serve(
+    listener: socket.socket, context: ssl.SSLContext, inner: int, ended: threading.Event
+) -> None:
     async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, downstream = await asyncio.open_connection(HOST, inner)
         with suppress(OSError):

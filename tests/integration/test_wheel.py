@@ -32,7 +32,9 @@ def uv(*arguments: str | Path) -> str:
     command = [sys.executable, "-m", "uv", *map(str, arguments), "--quiet", "--no-config"]
     command += ["--system-certs", "--cache-dir", str(cache())]
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    ran = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -88,7 +90,12 @@ def test_the_thin_producer_is_imported_beside_a_config_of_the_project(site: Path
     seen = []
     for _ in range(3):
         ran = subprocess.run(
-            command, cwd=site, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, check=True
+            command,
+            cwd=site,
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/bin:/bin"},
+            check=True,
         )
         seen.append(json.loads(ran.stdout))
 
@@ -101,7 +108,8 @@ def test_the_thin_producer_is_imported_beside_a_config_of_the_project(site: Path
 
 def test_google_is_not_even_installed_with_the_thin_producer(site: Path) -> None:
     installed = {
-        package["name"] for package in json.loads(uv("pip", "list", "--format", "json", "--python", site / "venv"))
+        package["name"]
+        for package in json.loads(uv("pip", "list", "--format", "json", "--python", site / "venv"))
     }
 
     assert "promptmill" in installed
@@ -111,7 +119,14 @@ def test_google_is_not_even_installed_with_the_thin_producer(site: Path) -> None
 def test_the_command_line_says_what_is_missing_for_more(site: Path) -> None:
     command = [str(site / "venv" / "bin" / "promptmill"), "--help"]
 
-    ran = subprocess.run(command, cwd=site, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, check=False)
+    ran = subprocess.run(
+        command,
+        cwd=site,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},
+        check=False,
+    )
 
     assert ran.returncode == 0, ran.stderr
     assert "submit" in ran.stdout

@@ -82,7 +82,9 @@ def _make(found: str, python: Path) -> None:
     subprocess.run([uv, "venv", "--quiet", "--python", found, _HOME / "venv"], check=True)
     flags = ["--quiet", "--compile-bytecode", "--system-certs", "--require-hashes"]
     subprocess.run([uv, "pip", "sync", *flags, "--python", python, _LOCK], check=True)
-    subprocess.run([python, "-c", _INSTALL, *_EXTENSIONS], env=os.environ | {"HOME": str(_HOME)}, check=True)
+    subprocess.run(
+        [python, "-c", _INSTALL, *_EXTENSIONS], env=os.environ | {"HOME": str(_HOME)}, check=True
+    )
 
 
 def _find_python() -> str | None:
@@ -92,7 +94,9 @@ def _find_python() -> str | None:
 
 
 def _is_3_13(python: str) -> bool:
-    asked = subprocess.run([python, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, check=False)
+    asked = subprocess.run(
+        [python, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, check=False
+    )
     return asked.stdout.strip() == b"(3, 13)"
 
 
@@ -103,7 +107,9 @@ def _meet_storage(url: str) -> None:
         "sourceUris": ["gs://nowhere/none.jsonl"],
         "sourceFormat": "NEWLINE_DELIMITED_JSON",
     }
-    body = json.dumps({"jobReference": {"jobId": "first"}, "configuration": {"load": load}}).encode()
+    body = json.dumps(
+        {"jobReference": {"jobId": "first"}, "configuration": {"load": load}}
+    ).encode()
     asked = urllib.request.Request(
         f"{url}/bigquery/v2/projects/{PROJECT}/jobs", body, {"Content-Type": "application/json"}
     )
@@ -126,7 +132,9 @@ def _free_port() -> int:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/bigquery/v2/projects/{PROJECT}/datasets", timeout=20) as answer:
+        with urllib.request.urlopen(
+            f"{url}/bigquery/v2/projects/{PROJECT}/datasets", timeout=20
+        ) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -28,5 +28,7 @@ def certify(directory: Path) -> tuple[Path, Path]:
     pem = serialization.Encoding.PEM
     certificate, private = directory / "certificate.pem", directory / "key.pem"
     certificate.write_bytes(made.public_bytes(pem))
-    private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    private.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     return certificate, private

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Iterator
 
 from promptmill.producers.contract.messages import Chunk
-from promptmill.producers.requests.chunks import Cutter
-from promptmill.producers.requests.encode import Line
+from promptmill.producers.requests.chunks import Chunker
+from promptmill.producers.requests.encode import RequestLine
 
 
-def cut(lines: Iterable[Line], max_bytes: int) -> Iterator[Chunk]:
+def cut(lines: Iterable[RequestLine], max_bytes: int) -> Iterator[Chunk]:
     """Yield the chunks of some lines."""
-    cutter = Cutter(max_bytes)
+    cutter = Chunker(max_bytes)
     for line in lines:
-        if chunk := cutter.add(line):
+        if chunk := cutter.add_line(line):
             yield chunk
-    if chunk := cutter.close():
+    if chunk := cutter.close_chunk():
         yield chunk

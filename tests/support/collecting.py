@@ -21,9 +21,14 @@ for call in range(first, last):
 def collect(site: Site, calls: int, prompts: int, processes: int) -> None:
     """Let several processes make so many calls between them, of so many prompts each."""
     share = calls // processes
-    places = [(POOL, str(first), str(first + share), str(prompts)) for first in range(0, calls, share)]
+    places = [
+        (POOL, str(first), str(first + share), str(prompts)) for first in range(0, calls, share)
+    ]
     environment = os.environ | site.environment
-    callers = [subprocess.Popen([sys.executable, "-c", _CALLER, *place], env=environment) for place in places]
+    callers = [
+        subprocess.Popen([sys.executable, "-c", _CALLER, *place], env=environment)
+        for place in places
+    ]
     assert [caller.wait() for caller in callers] == [0] * processes
 
 

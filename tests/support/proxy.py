@@ -21,7 +21,15 @@ from urllib.parse import urlsplit
 
 HOST = "127.0.0.1"
 PATIENCE = 30.0
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server"}
+HOP_BY_HOP = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "content-length",
+    "host",
+    "date",
+    "server",
+}
 Fault = Literal["fail", "refuse", "drop_answer", "replace_answer", "delay", "cut", "corrupt"]
 
 
@@ -49,7 +57,9 @@ class Rule:
     after: int = 0
 
     def matches(self, method: str, path: str) -> bool:
-        return self.left > 0 and bool(re.fullmatch(self.method, method) and re.fullmatch(self.path, path))
+        return self.left > 0 and bool(
+            re.fullmatch(self.method, method) and re.fullmatch(self.path, path)
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,9 @@ class HttpProxy:
         self._connections: set[socket.socket] = set()
         self._server = _Server((HOST, 0), _Handler)
         self._server.proxy = self
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
 
     @property
     def url(self) -> str:
@@ -94,7 +106,9 @@ class HttpProxy:
         """Let the call have its effect, then break the connection."""
         self._add(Rule("drop_answer", method, path, times))
 
-    def replace_answer(self, method: str, path: str, *, status: int = 503, times: float = 1) -> None:
+    def replace_answer(
+        self, method: str, path: str, *, status: int = 503, times: float = 1
+    ) -> None:
         """Let the call have its effect, then answer with another status."""
         self._add(Rule("replace_answer", method, path, times, status=status))
 
@@ -117,7 +131,11 @@ class HttpProxy:
 
     def seen(self, method: str, path: str) -> list[Call]:
         """The calls whose method and path match."""
-        return [call for call in self.calls if re.fullmatch(method, call.method) and re.fullmatch(path, call.path)]
+        return [
+            call
+            for call in self.calls
+            if re.fullmatch(method, call.method) and re.fullmatch(path, call.path)
+        ]
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -142,12 +160,20 @@ class HttpProxy:
                     return rule
         return None
 
-    def _forward(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
+    def _forward(
+        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes
+    ) -> Answer:
         target = urlsplit(self.upstream)
-        connection = http.client.HTTPConnection(target.hostname or HOST, target.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(
+            target.hostname or HOST, target.port, timeout=PATIENCE
+        )
         try:
             sent = {name: value for name, value in headers if name.lower() not in HOP_BY_HOP}
-            length = {"Content-Length": str(len(body))} if body or method in {"POST", "PUT", "PATCH"} else {}
+            length = (
+                {"Content-Length": str(len(body))}
+                if body or method in {"POST", "PUT", "PATCH"}
+                else {}
+            )
             connection.request(method, path, body or None, sent | length)
             answer = connection.getresponse()
             return self._through_here(Answer(answer.status, answer.getheaders(), answer.read()))
@@ -157,7 +183,11 @@ class HttpProxy:
     def _through_here(self, answer: Answer) -> Answer:
         headers = [(name, value.replace(self.upstream, self.url)) for name, value in answer.headers]
         is_json = any(name.lower() == "content-type" and "json" in value for name, value in headers)
-        body = answer.body.replace(self.upstream.encode(), self.url.encode()) if is_json else answer.body
+        body = (
+            answer.body.replace(self.upstream.encode(), self.url.encode())
+            if is_json
+            else answer.body
+        )
         return Answer(answer.status, headers, body)
 
 
@@ -254,7 +284,11 @@ def _corrupted(body: bytes) -> bytes:
     """Change the last byte of the data, which boundaries of parts may come after; none where there is no data."""
     end = body.rfind(b"\r\n--")
     data = body[: end if end > 0 else len(body)]
-    return data[:-1] + bytes([data[-1] ^ 1]) + body[len(data) :] if data.rstrip(b"\r\n") == data != b"" else body
+    return (
+        data[:-1] + bytes([data[-1] ^ 1]) + body[len(data) :]
+        if data.rstrip(b"\r\n") == data != b""
+        else body
+    )
 
 
 def _error(status: int) -> Answer:

@@ -28,7 +28,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.server.got.append(
+            ({name.lower(): value for name, value in self.headers.items()}, body)
+        )
         self.send_response(self.server.status)
         self.send_header("location", "http://169.254.169.254/")
         if self.server.retry_after:

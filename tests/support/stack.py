@@ -18,7 +18,7 @@ import msgspec
 import psutil
 import pytest
 
-from promptmill.local import Options, Stack
+from promptmill.local import Stack, StackOptions
 from promptmill.producers import Result, Run
 from promptmill.producers.contract.status import RunStatus
 
@@ -30,7 +30,7 @@ MODEL = "gemini-3.8-flash"
 QUICK = {
     "PROMPTMILL_POLL_INTERVAL": "0.5",
     "PROMPTMILL_RECONCILE_INTERVAL": "2",
-    "PROMPTMILL_SETTLE_SECONDS": "3",
+    "PROMPTMILL_CREATION_VISIBILITY_SECONDS": "3",
     "PROMPTMILL_MAX_CREATES_PER_MINUTE": "60000",
 }
 """Settings with which nothing is waited for longer than a test can bear."""
@@ -50,7 +50,7 @@ class Site:
     @property
     def environment(self) -> dict[str, str]:
         """What a client needs to find the stack."""
-        return self.stack.environment() | {"PROMPTMILL_MODEL": MODEL}
+        return self.stack.client_environment() | {"PROMPTMILL_MODEL": MODEL}
 
     @property
     def everything(self) -> dict[str, str]:
@@ -62,7 +62,9 @@ class Site:
         """The emulator's base URL."""
         return str(self.stack.status()["emulator"].url)
 
-    def cli(self, *arguments: str, stdin: str = "", timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *arguments: str, stdin: str = "", timeout: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         """Run `promptmill` in the stack's directory."""
         return subprocess.run(
             [sys.executable, "-m", "promptmill.cli", *arguments],
@@ -110,7 +112,9 @@ class Site:
         found = []
         for pid in (self.stack.status()[name].pid for name in services):
             with contextlib.suppress(psutil.NoSuchProcess):
-                first = psutil.Process(pid) if pid else None  # without a pid it would be the test's own
+                first = (
+                    psutil.Process(pid) if pid else None
+                )  # without a pid it would be the test's own
                 found += [first, *first.children(recursive=True)] if first else []
         return found
 
@@ -145,7 +149,7 @@ def running(
     settings: Mapping[str, str] = QUICK,
 ) -> Iterator[Site]:
     """Run a stack; its workers have these settings."""
-    options = Options(directory=directory, services=services, latency=latency, ports=ANY_PORT)
+    options = StackOptions(directory=directory, services=services, latency=latency, ports=ANY_PORT)
     with surroundings(settings):
         stack = Stack(options).start()
     try:
@@ -172,7 +176,10 @@ def shows_its_price(run: Run) -> bool:
     """Whether the report of a run has what it cost and, beside it, what was expected before."""
     cost = run.report().cost
     return bool(
-        cost and cost.usd and cost.estimate and re.match(r"\$[\d.,]+ \(about \$[\d.,]+, at most .* expected", str(cost))
+        cost
+        and cost.usd
+        and cost.estimate
+        and re.match(r"\$[\d.,]+ \(about \$[\d.,]+, at most .* expected", str(cost))
     )
 
 

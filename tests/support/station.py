@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults.simulation.memory import Redis
-from promptmill.config.queues import takeover
+from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
-from promptmill.producers.contract.run_index import Index
+from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.contract.status import RunStatus
 from promptmill.workers.coordination import progress
 from promptmill.workers.coordination.notes import Notes
-from promptmill.workers.dispatch import Flow
+from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import snapshot
 from promptmill.workers.services import Services
-from promptmill.workers.sinks.opening import Ways
+from promptmill.workers.sinks.opening import Connectors
 from promptmill.workers.supervision import polling
 from support.driver import Mill
 
@@ -31,16 +31,18 @@ class Station:
     def __post_init__(self) -> None:
         mill = self.mill
         connection: Any = _Connection(Redis(mill.clock))
-        settings = Settings(project="acme", location="here", bucket=mill.bucket.url, **self.settings)
+        settings = Settings(
+            project="acme", location="here", bucket=mill.bucket.url, **self.settings
+        )
         self.services = Services(
             settings,
-            Index(connection),
+            RunIndex(connection),
             Notes(connection),
             lambda _: mill.bucket,
             lambda: mill.jobs,
-            Ways(open_caller=lambda: mill.caller),
+            Connectors(open_callback_broker=lambda: mill.caller),
         )
-        self.flow = Flow(self, self.services.notes, takeover(settings))
+        self.flow = Dispatcher(self, self.services.notes, takeover_times(settings))
 
     @property
     def parent(self) -> str:
@@ -50,8 +52,8 @@ class Station:
     @property
     def status(self) -> RunStatus:
         """What a user sees of the one run."""
-        (run,) = self.services.index.runs(2)
-        return self.services.index.status(run)
+        (run,) = self.services.index.list_runs(2)
+        return self.services.index.get_status(run)
 
     def submit(self, run: str) -> None:
         """Bring a run so far that its jobs are created and watched."""
@@ -60,14 +62,16 @@ class Station:
                 made = self.mill.do(step)
                 assert step.task == task
                 if task == "submit":
-                    index, attempt = step.place
-                    polling.watch(self.services, self.flow, run, index, attempt, made)
-        progress.remember(self.services.index, self.mill.bucket, snapshot.load(self.mill.bucket, run))
+                    index, attempt = step.indices
+                    polling.track_job(self.services, self.flow, run, index, attempt, made)
+        progress.restore_if_lost(
+            self.services.index, self.mill.bucket, snapshot.load_snapshot(self.mill.bucket, run)
+        )
         self.sent.clear()
 
-    def look(self) -> polling.Seen:
+    def look(self) -> polling.PollOutcome:
         """Look at the open jobs once."""
-        return polling.look(self.services)
+        return polling.poll_open_jobs(self.services)
 
     def send_task(self, task: str, *, task_id: str, **_: Any) -> None:
         """Take a message, in place of a Celery app."""
@@ -79,5 +83,5 @@ class _Connection:
         self._redis = redis
 
     @contextmanager
-    def answering(self) -> Iterator[Redis]:
+    def use_client(self) -> Iterator[Redis]:
         yield self._redis

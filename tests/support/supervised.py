@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from promptmill.local import Event, Service
-from promptmill.local.readiness import Logged
-from promptmill.local.restart import Patience
-from promptmill.local.state import ServiceState, hold
+from promptmill.local.readiness import LogMatches
+from promptmill.local.restart import RestartPolicy
+from promptmill.local.state import ServiceState, lock_directory
 from promptmill.local.supervisor import Supervisor
 
 MARK = "PROMPTMILL_TEST_MARK"
@@ -54,14 +54,29 @@ STUBBORN = """
     print("ready", flush=True)
     input_forever()
 """
+_RESTART_POLICY = RestartPolicy()
 PRELUDE = "import signal, sys\ndef input_forever():\n    while True:\n        signal.pause()\n"
 
 
-def plain(name: str, code: str, *, slowest_start: float = 30.0, patience: Patience = Patience()) -> Service:  # noqa: B008
+def plain(
+    name: str,
+    code: str,
+    *,
+    start_timeout: float = 30.0,
+    restart_policy: RestartPolicy = _RESTART_POLICY,
+) -> Service:
     command = (sys.executable, "-c", PRELUDE + textwrap.dedent(code))
     environment = dict(os.environ)
-    ready = Logged("^ready")
-    return Service(name, command, ready, environment, slowest_start=slowest_start, grace=0.5, patience=patience)
+    ready = LogMatches("^ready")
+    return Service(
+        name,
+        command,
+        ready,
+        environment,
+        start_timeout=start_timeout,
+        grace_period=0.5,
+        restart_policy=restart_policy,
+    )
 
 
 def stubborn() -> Service:
@@ -70,12 +85,15 @@ def stubborn() -> Service:
 
 @contextlib.contextmanager
 def supervised(
-    directory: Path, service: Service, on_event: Callable[[Event], None] = lambda _: None, *more: Service
+    directory: Path,
+    service: Service,
+    on_event: Callable[[Event], None] = lambda _: None,
+    *more: Service,
 ) -> Iterator[Supervisor]:
     def ignore(services: dict[str, ServiceState]) -> None:
         pass
 
-    with hold(directory) as held:
+    with lock_directory(directory) as held:
         supervisor = Supervisor([service, *more], directory / "logs", held, on_event, ignore)
         try:
             supervisor.start()
@@ -85,17 +103,19 @@ def supervised(
 
 
 @contextlib.contextmanager
-def foreign_supervisor(directory: Path, service: Service, *, wait: bool = True) -> Iterator[subprocess.Popen[str]]:
+def foreign_supervisor(
+    directory: Path, service: Service, *, wait: bool = True
+) -> Iterator[subprocess.Popen[str]]:
     """A supervisor of one service in a process of its own."""
     code = f"""
         from pathlib import Path
-        from promptmill.local.readiness import Logged
+        from promptmill.local.readiness import LogMatches
         from promptmill.local.service import Service
-        from promptmill.local.state import hold
+        from promptmill.local.state import lock_directory
         from promptmill.local.supervisor import Supervisor
-        service = Service({service.name!r}, {service.command!r}, {service.ready!r}, {dict(service.environment)!r})
-        with hold(Path({str(directory)!r})) as held:
-            supervisor = Supervisor([service], Path({str(directory)!r}), held, lambda _: None, lambda _: None)
+        service = Service({service.name!r}, {service.command!r}, {service.is_ready!r}, {dict(service.environment)!r})
+        with lock_directory(Path({str(directory)!r})) as lock_fd:
+            supervisor = Supervisor([service], Path({str(directory)!r}), lock_fd, lambda _: None, lambda _: None)
             try:
                 supervisor.start()
                 print("up", flush=True)
@@ -112,7 +132,9 @@ def foreign_supervisor(directory: Path, service: Service, *, wait: bool = True) 
 @contextlib.contextmanager
 def script(code: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         try:
             yield process
         finally:

@@ -18,7 +18,9 @@ class TcpProxy:
         self._connections: set[socket.socket] = set()
         self._server = _Server((HOST, 0), _Pipe)
         self._server.proxy = self
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
 
     @property
     def port(self) -> int:

@@ -49,9 +49,13 @@ def test_every_command_is_one_of_promptmills_with_options_that_it_has(file: str)
 
 @BOTH
 def test_the_workers_together_listen_to_every_queue_and_no_two_services_to_one(file: str) -> None:
-    listened = [queue for _, options in commands(file, "worker") for queue in processes.full_names(options["queues"])]
+    listened = [
+        queue
+        for _, options in commands(file, "worker")
+        for queue in processes.parse_queues(options["queues"])
+    ]
 
-    assert sorted(listened) == sorted(queues.ALL)
+    assert sorted(listened) == sorted(queues.ALL_QUEUES)
 
 
 @BOTH
@@ -68,42 +72,50 @@ def test_any_number_of_workers_can_run_beside_each_other(file: str) -> None:
 
 @BOTH
 def test_redis_keeps_and_evicts_as_on_one_machine(file: str, tmp_path: Path) -> None:
-    local = options_of(parts.redis(1, tmp_path))
+    local = options_of(parts.redis_command(1, tmp_path))
     composed = options_of(services(file)["redis"]["command"])
 
-    assert composed == {name: value for name, value in local.items() if name not in {"--port", "--bind", "--dir"}}
+    assert composed == {
+        name: value for name, value in local.items() if name not in {"--port", "--bind", "--dir"}
+    }
     assert composed["--maxmemory-policy"] == "noeviction"
     assert composed["--appendonly"] == "yes"
 
 
 @BOTH
 def test_every_variable_is_a_setting_or_belongs_to_a_named_tool(file: str) -> None:
-    known = {settings.variable(name) for name in settings.Settings.model_fields} | OF_OTHERS
+    known = {settings.variable_name(name) for name in settings.Settings.model_fields} | OF_OTHERS
 
     for service in ours(file).values():
         assert environment(service).keys() <= known
 
 
 @BOTH
-def test_the_settings_of_every_service_are_valid_and_sufficient(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_of_every_service_are_valid_and_sufficient(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for service in ours(file).values():
         with monkeypatch.context() as patch:
             for name, value in environment(service).items():
                 patch.setenv(name, value)
-            loaded = settings.load()
+            loaded = settings.load_settings()
 
-        loaded.refuse_open_redis()
+        loaded.refuse_insecure_redis()
         if service["command"][0] in {"worker", "beat"}:
-            assert loaded.require("bucket").startswith("gs://")
+            assert loaded.get_required("bucket").startswith("gs://")
             assert loaded.parent.startswith("projects/")
 
 
 @BOTH
-def test_every_address_names_a_service_of_the_file_and_the_port_that_it_listens_to(file: str) -> None:
+def test_every_address_names_a_service_of_the_file_and_the_port_that_it_listens_to(
+    file: str,
+) -> None:
     for service in ours(file).values():
         for url in environment(service).values():
             if url.startswith(("http://", "redis://")):
-                assert urlsplit(url).port == int(container_port(services(file)[str(urlsplit(url).hostname)]))
+                assert urlsplit(url).port == int(
+                    container_port(services(file)[str(urlsplit(url).hostname)])
+                )
 
 
 @BOTH
@@ -115,9 +127,13 @@ def test_every_port_is_bound_to_this_machine_only(file: str) -> None:
 
 
 def test_the_published_ports_are_those_of_the_stack_without_docker() -> None:
-    published = {name: int(one["ports"][0].split(":")[1]) for name, one in services(EMULATED).items() if "ports" in one}
+    published = {
+        name: int(one["ports"][0].split(":")[1])
+        for name, one in services(EMULATED).items()
+        if "ports" in one
+    }
 
-    assert published == ports.PREFERRED
+    assert published == ports.PREFERRED_PORTS
 
 
 @pytest.mark.parametrize("name", ["storage", "emulator", "flower"])
@@ -134,9 +150,9 @@ def test_flower_asks_for_a_login_and_would_not_start_without(file: str) -> None:
     flower = services(file)["flower"]
     address = parsed(flower["command"])["address"]
 
-    processes.refuse_open_page(address, environment(flower))
+    processes.require_flower_login(address, environment(flower))
     with pytest.raises(ConfigurationError, match="FLOWER_BASIC_AUTH"):
-        processes.refuse_open_page(address, {})
+        processes.require_flower_login(address, {})
 
 
 def test_the_bucket_is_there_from_the_start_and_outlives_its_server() -> None:
@@ -145,7 +161,9 @@ def test_the_bucket_is_there_from_the_start_and_outlives_its_server() -> None:
     bucket = urlsplit(environment(services(EMULATED)["worker"])["PROMPTMILL_BUCKET"]).netloc
 
     assert options["bucket"] == [bucket]
-    assert [volume.split(":")[1] for volume in server["volumes"]] == [str(options["directory"].parent)]
+    assert [volume.split(":")[1] for volume in server["volumes"]] == [
+        str(options["directory"].parent)
+    ]
     assert server["healthcheck"]["test"][-1].endswith(f"/storage/v1/b/{bucket}')")
 
 
@@ -161,7 +179,11 @@ def test_whoever_is_waited_for_can_tell_that_it_is_healthy(file: str) -> None:
 @BOTH
 def test_every_volume_and_secret_is_declared(file: str) -> None:
     composed = read(file)
-    volumes = {volume.partition(":")[0] for one in services(file).values() for volume in one.get("volumes", [])}
+    volumes = {
+        volume.partition(":")[0]
+        for one in services(file).values()
+        for volume in one.get("volumes", [])
+    }
     secrets = {secret for one in services(file).values() for secret in one.get("secrets", [])}
 
     assert volumes == composed["volumes"].keys()
@@ -171,7 +193,10 @@ def test_every_volume_and_secret_is_declared(file: str) -> None:
 def test_nothing_stands_in_for_google_where_google_is_meant() -> None:
     assert not services(GOOGLE).keys() & {"storage", "emulator"}
     for service in services(GOOGLE).values():
-        assert not service.get("environment", {}).keys() & {"STORAGE_EMULATOR_HOST", "PROMPTMILL_VERTEX_ENDPOINT"}
+        assert not service.get("environment", {}).keys() & {
+            "STORAGE_EMULATOR_HOST",
+            "PROMPTMILL_VERTEX_ENDPOINT",
+        }
 
 
 @pytest.mark.parametrize("missing", sorted(GIVEN))
@@ -181,8 +206,17 @@ def test_real_google_is_not_started_without(missing: str) -> None:
 
 def test_the_image_is_made_of_files_that_are_there_and_runs_as_nobody_special() -> None:
     steps = dockerfile()
-    copied = {source for word, rest in steps if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]}
-    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        source
+        for word, rest in steps
+        if word == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+    }
+    sent = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
 
     assert copied == sent
     assert all((ROOT / source).exists() for source in copied)
@@ -192,7 +226,9 @@ def test_the_image_is_made_of_files_that_are_there_and_runs_as_nobody_special() 
 
 def test_the_image_has_the_extras_that_its_commands_need() -> None:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    default = dict(steps for steps in dockerfile() if steps[0] == "ARG")["ARG"].removeprefix("EXTRAS=")
+    default = dict(steps for steps in dockerfile() if steps[0] == "ARG")["ARG"].removeprefix(
+        "EXTRAS="
+    )
 
     assert set(default.split(",")) == {"worker", "monitor"} <= known.keys()
     assert services(EMULATED)["worker"]["build"]["args"] == {"EXTRAS": "local"}
@@ -210,7 +246,11 @@ def _filled(value: Any) -> Any:
         return {name: _filled(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_filled(one) for one in value]
-    return re.sub(r"\$\{(\w+)(?::([-?])([^}]*))?\}", _value, value) if isinstance(value, str) else value
+    return (
+        re.sub(r"\$\{(\w+)(?::([-?])([^}]*))?\}", _value, value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _value(found: re.Match[str]) -> str:
@@ -271,5 +311,11 @@ def options_of(command: list[str]) -> dict[str, str]:
 
 def dockerfile() -> list[tuple[str, str]]:
     """Return the steps of the Dockerfile: its words and what follows them."""
-    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", "")
-    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines()) if word]
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace(
+        "\\\n", ""
+    )
+    return [
+        (word, rest.strip())
+        for word, _, rest in (line.partition(" ") for line in text.splitlines())
+        if word
+    ]

@@ -43,7 +43,8 @@ class Echo(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self._answer(
-            json.dumps({"got": body.decode(), "next": f"{self.upstream.url}/next"}).encode(), "application/json"
+            json.dumps({"got": body.decode(), "next": f"{self.upstream.url}/next"}).encode(),
+            "application/json",
         )
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
@@ -75,7 +76,9 @@ def proxy(upstream: Upstream) -> Iterator[HttpProxy]:
         yield proxy
 
 
-def call(proxy: HttpProxy, method: str = "GET", path: str = "/a?b=c", body: bytes | None = None) -> tuple[int, bytes]:
+def call(
+    proxy: HttpProxy, method: str = "GET", path: str = "/a?b=c", body: bytes | None = None
+) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=10)
     try:
         connection.request(method, path, body)
@@ -85,14 +88,20 @@ def call(proxy: HttpProxy, method: str = "GET", path: str = "/a?b=c", body: byte
         connection.close()
 
 
-def test_a_call_without_a_rule_goes_through_unchanged_and_is_recorded(proxy: HttpProxy, upstream: Upstream) -> None:
+def test_a_call_without_a_rule_goes_through_unchanged_and_is_recorded(
+    proxy: HttpProxy, upstream: Upstream
+) -> None:
     assert call(proxy) == (200, BODY)
 
     assert upstream.seen == ["GET /a?b=c"]
-    assert [(c.method, c.path, c.fault, c.status) for c in proxy.calls] == [("GET", "/a?b=c", None, 200)]
+    assert [(c.method, c.path, c.fault, c.status) for c in proxy.calls] == [
+        ("GET", "/a?b=c", None, 200)
+    ]
 
 
-def test_a_body_is_handed_on_and_addresses_in_the_answer_lead_back_through_the_proxy(proxy: HttpProxy) -> None:
+def test_a_body_is_handed_on_and_addresses_in_the_answer_lead_back_through_the_proxy(
+    proxy: HttpProxy,
+) -> None:
     _, body = call(proxy, "POST", "/x", b"hello")
 
     assert json.loads(body) == {"got": "hello", "next": f"{proxy.url}/next"}
@@ -102,7 +111,11 @@ def test_a_body_is_handed_on_and_addresses_in_the_answer_lead_back_through_the_p
 def test_a_chunked_body_is_handed_on_whole(proxy: HttpProxy) -> None:
     connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=10)
     connection.request(
-        "POST", "/x", iter([b"hel", b"lo"]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"}
+        "POST",
+        "/x",
+        iter([b"hel", b"lo"]),
+        encode_chunked=True,
+        headers={"Transfer-Encoding": "chunked"},
     )
     answer = json.loads(connection.getresponse().read())
     connection.close()
@@ -122,7 +135,9 @@ def test_one_connection_carries_several_calls(proxy: HttpProxy) -> None:
     connection.close()
 
 
-def test_a_failed_call_never_reaches_the_upstream_and_fails_only_so_often(proxy: HttpProxy, upstream: Upstream) -> None:
+def test_a_failed_call_never_reaches_the_upstream_and_fails_only_so_often(
+    proxy: HttpProxy, upstream: Upstream
+) -> None:
     proxy.fail("GET", "/a.*", status=429, times=2)
 
     assert [call(proxy)[0] for _ in range(3)] == [429, 429, 200]

@@ -6,7 +6,10 @@ from support.tcp_proxy import HOST, TcpProxy
 
 
 def test_a_connection_goes_through_until_it_is_broken() -> None:
-    with socket.create_server((HOST, 0)) as upstream, TcpProxy(HOST, upstream.getsockname()[1]) as proxy:
+    with (
+        socket.create_server((HOST, 0)) as upstream,
+        TcpProxy(HOST, upstream.getsockname()[1]) as proxy,
+    ):
         near, far = connect(proxy, upstream)
         near.sendall(b"ping")
         assert far.recv(4) == b"ping"
@@ -20,7 +23,10 @@ def test_a_connection_goes_through_until_it_is_broken() -> None:
 
 
 def test_a_refusing_proxy_ends_new_connections_and_keeps_the_old_ones() -> None:
-    with socket.create_server((HOST, 0)) as upstream, TcpProxy(HOST, upstream.getsockname()[1]) as proxy:
+    with (
+        socket.create_server((HOST, 0)) as upstream,
+        TcpProxy(HOST, upstream.getsockname()[1]) as proxy,
+    ):
         old, far = connect(proxy, upstream)
         proxy.refusing = True
 

@@ -13,13 +13,13 @@ import msgspec
 import typer
 
 from promptmill.cli import output, words
-from promptmill.cli.arguments import RowsFormat, RunId
-from promptmill.cli.output import Format, Record
+from promptmill.cli.arguments import RowFormatOption, RunId
+from promptmill.cli.output import Record, RowFormat
 
 if TYPE_CHECKING:
     from promptmill.producers import Result, Run
 
-KEPT_IN_MEMORY = 1 << 20
+MAX_SPOOL_BYTES = 1 << 20
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,14 +29,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def results(
-    run: RunId,
+    run_id: RunId,
     file: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not to stdout.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not to stdout."),
     ] = None,
     late: Annotated[
-        bool, typer.Option("--late", help="Answers of jobs that were given up and ended after all, instead.")
+        bool,
+        typer.Option(
+            "--late", help="Answers of jobs that were given up and ended after all, instead."
+        ),
     ] = False,
-    form: RowsFormat = Format.jsonl,
+    output_format: RowFormatOption = RowFormat.jsonl,
 ) -> None:
     """Stream the results of a run.
 
@@ -49,19 +53,22 @@ def results(
     promptmill results 01kq | jq -r .text
     promptmill results 01kq --format csv
     """
-    found = _find(run)
-    with _written_to(file):
-        if form is Format.jsonl:
-            for line in found.result_lines(late=late):
+    selected_run = _open_run(run_id)
+    with _redirect_stdout(file):
+        if output_format is RowFormat.jsonl:
+            for line in selected_run.result_lines(late=late):
                 output.write_line(line)
         else:
-            output.write((_record(result) for result in found.results(late=late)), form)
+            output.write_records(
+                (_result_record(result) for result in selected_run.results(late=late)),
+                output_format,
+            )
 
 
 def failures(
-    run: RunId,
+    run_id: RunId,
     limit: Annotated[int, typer.Option(min=0, help="Show so many rows in a table.")] = 50,
-    form: RowsFormat = Format.table,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """Show what failed in a run.
 
@@ -73,43 +80,43 @@ def failures(
     promptmill failures 01kq
     promptmill failures 01kq --format jsonl
     """
-    rows = (_failure(result) for result in _find(run).failures())
-    if form is not Format.table:
-        output.write(rows, form)
+    rows = (_failure_record(result) for result in _open_run(run_id).failures())
+    if output_format is not RowFormat.table:
+        output.write_records(rows, output_format)
         return
-    with SpooledTemporaryFile(KEPT_IN_MEMORY) as spool:
-        reasons = _spooled(rows, spool)
+    with SpooledTemporaryFile(MAX_SPOOL_BYTES) as spool:
+        reasons = _spool_failures(rows, spool)
         _show_failures(reasons, spool, limit)
 
 
-def _find(run: str) -> "Run":
+def _open_run(run_id: str) -> "Run":
     from promptmill.producers import Promptmill
 
-    found = Promptmill().get(run)
-    status = found.status
+    selected_run = Promptmill().get(run_id)
+    status = selected_run.status
     if not status.done:
-        typer.echo(f"the run is still {status.state}: {words.progress(status)}", err=True)
-    return found
+        typer.echo(f"the run is still {status.state}: {words.format_progress(status)}", err=True)
+    return selected_run
 
 
 @contextmanager
-def _written_to(file: Path | None) -> Iterator[None]:
+def _redirect_stdout(file: Path | None) -> Iterator[None]:
     """Send stdout to ``file``, which appears only when it is whole."""
     if file is None:
         yield
         return
     unfinished = file.with_name(file.name + ".part")
-    before = sys.stdout
+    original_stdout = sys.stdout
     with unfinished.open("w", encoding="utf-8") as sys.stdout:
         try:
             yield
         finally:
-            sys.stdout, written = before, sys.stdout
-            written.flush()
+            sys.stdout, file_output = original_stdout, sys.stdout
+            file_output.flush()
     unfinished.replace(file)
 
 
-def _record(result: "Result") -> Record:
+def _result_record(result: "Result") -> Record:
     error = result.error
     return {
         "key": result.key,
@@ -125,7 +132,7 @@ def _record(result: "Result") -> Record:
     }
 
 
-def _failure(result: "Result") -> Record:
+def _failure_record(result: "Result") -> Record:
     error = result.error
     return {
         "key": result.key,
@@ -136,7 +143,7 @@ def _failure(result: "Result") -> Record:
     }
 
 
-def _spooled(rows: Iterable[Record], spool: IO[bytes]) -> Counter[str]:
+def _spool_failures(rows: Iterable[Record], spool: IO[bytes]) -> Counter[str]:
     """Keep the rows on disk while the reasons, which are shown before them, are counted."""
     reasons: Counter[str] = Counter()
     for row in rows:
@@ -150,10 +157,14 @@ def _show_failures(reasons: Counter[str], spool: IO[bytes], limit: int) -> None:
     if not reasons:
         typer.echo("no request has failed", err=True)
         return
-    console = output.to_stdout()
-    console.print(output.table([{"reason": reason, "requests": count} for reason, count in reasons.most_common()]))
+    console = output.stdout_console()
+    console.print(
+        output.build_table(
+            [{"reason": reason, "requests": count} for reason, count in reasons.most_common()]
+        )
+    )
     shown: list[Record] = [msgspec.json.decode(line) for line in islice(spool, limit)]
     if shown:
-        console.print(output.table(shown))
+        console.print(output.build_table(shown))
     if (more := reasons.total() - len(shown)) > 0:
         typer.echo(f"{more:,} more; see them all with --format jsonl", err=True)

@@ -32,7 +32,7 @@ from promptmill.cli import (
 from promptmill.config.errors import PromptmillError
 
 
-class Verbs(TyperGroup):
+class CommandGroup(TyperGroup):
     """Shows an error that was raised on purpose as one line, not as a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -41,15 +41,17 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except PromptmillError as error:
             typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(exits.of_error(error)) from None
+            raise typer.Exit(exits.code_for_error(error)) from None
 
 
-app = typer.Typer(cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 """The command ``promptmill``."""
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(version("promptmill"))
         raise typer.Exit
 
@@ -57,7 +59,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def promptmill(
     _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Run prompts through Gemini as Vertex AI batch prediction jobs, at half the online price.
@@ -74,8 +79,23 @@ def promptmill(
     """
 
 
-for verbs in (
-    *(demo, submit, enqueue, validate, estimate, costs, runs, watch, answers, show, cancel, retry, stack, processes),
+for command_module in (
+    *(
+        demo,
+        submit,
+        enqueue,
+        validate,
+        estimate,
+        costs,
+        runs,
+        watch,
+        answers,
+        show,
+        cancel,
+        retry,
+        stack,
+        processes,
+    ),
     *(doctor, config, reconcile, dead_letters, lost_jobs, gc),
 ):
-    verbs.add_to(app)
+    command_module.add_to(app)

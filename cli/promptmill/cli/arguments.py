@@ -7,56 +7,77 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from promptmill.cli.output import Format, Shape
+from promptmill.cli.output import ObjectFormat, RowFormat
 from promptmill.config import spans
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or how it starts.")]
-RowsFormat = Annotated[Format, typer.Option("--format", help="How to show the rows.")]
-OneFormat = Annotated[Shape, typer.Option("--format", help="How to show it.")]
+RowFormatOption = Annotated[RowFormat, typer.Option("--format", help="How to show the rows.")]
+ObjectFormatOption = Annotated[ObjectFormat, typer.Option("--format", help="How to show it.")]
 DataDirectory = Annotated[
-    Path, typer.Option("--data", metavar="DIR", help="Where the local stack keeps its data.", file_okay=False)
+    Path,
+    typer.Option(
+        "--data", metavar="DIR", help="Where the local stack keeps its data.", file_okay=False
+    ),
 ]
-DATA = Path(".promptmill")
+DEFAULT_DATA_DIRECTORY = Path(".promptmill")
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="A .jsonl or .txt file of prompts, or - for stdin; with --template, of rows."),
+    typer.Argument(
+        metavar="FILE",
+        help="A .jsonl or .txt file of prompts, or - for stdin; with --template, of rows.",
+    ),
 ]
 Template = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Jinja that makes a prompt of a row; or @FILE, where it is.")
+    str | None,
+    typer.Option(metavar="TEXT", help="Jinja that makes a prompt of a row; or @FILE, where it is."),
 ]
 Key = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The key of a row: a column, or Jinja; else its number.")
+    str | None,
+    typer.Option(metavar="COLUMN", help="The key of a row: a column, or Jinja; else its number."),
 ]
 Metadata = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN", help="A column that comes back with the answer; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN", help="A column that comes back with the answer; may be repeated."
+    ),
 ]
 Media = Annotated[
-    list[str] | None, typer.Option(metavar="URI", help="A column or Jinja with a file's URI; may be repeated.")
+    list[str] | None,
+    typer.Option(metavar="URI", help="A column or Jinja with a file's URI; may be repeated."),
 ]
-MediaType = Annotated[str | None, typer.Option(metavar="TYPE", help="Its MIME type; else its name tells.")]
-System = Annotated[str | None, typer.Option(metavar="TEXT", help="The system instruction, or @FILE; may be Jinja.")]
+MediaType = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="Its MIME type; else its name tells.")
+]
+System = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="The system instruction, or @FILE; may be Jinja.")
+]
 Config = Annotated[
     str | None,
-    typer.Option(metavar="JSON", help="Google's generationConfig for all rows, or @FILE.", show_default=False),
+    typer.Option(
+        metavar="JSON", help="Google's generationConfig for all rows, or @FILE.", show_default=False
+    ),
 ]
 
 
-def label(text: str) -> str:
+def check_label(text: str) -> str:
     """Check an option that is ``name=value``."""
     if not text.partition("=")[0] or "=" not in text:
         raise typer.BadParameter(f"{text!r} is not name=value")
     return text
 
 
-def mapping_of(labels: list[str] | None) -> dict[str, str]:
+def labels_to_dict(labels: list[str] | None) -> dict[str, str]:
     """Return options that are ``name=value`` as a mapping."""
     return {name: value for name, _, value in (text.partition("=") for text in labels or ())}
 
 
-Model = Annotated[str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")]
+Model = Annotated[
+    str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")
+]
 Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="K=V", parser=label, help="A label; may be repeated.")
+    list[str] | None,
+    typer.Option("--label", metavar="K=V", parser=check_label, help="A label; may be repeated."),
 ]
 Sinks = Annotated[
     list[str] | None,
@@ -67,25 +88,32 @@ Sinks = Annotated[
 ]
 ResponseSchema = Annotated[
     str,
-    typer.Option(metavar="FILE.json|MODULE:MODEL", help="What answers must fit: a JSON schema, or a pydantic model."),
+    typer.Option(
+        metavar="FILE.json|MODULE:MODEL",
+        help="What answers must fit: a JSON schema, or a pydantic model.",
+    ),
 ]
 
 
-def callback(text: str) -> dict[str, Any]:
+def parse_callback(text: str) -> dict[str, Any]:
     """Parse an option ``task`` or ``task@queue`` into a signature."""
-    task, at, queue = text.partition("@")
-    if not task or (at and not queue):
+    task, separator, queue = text.partition("@")
+    if not task or (separator and not queue):
         raise typer.BadParameter(f"{text!r} is not TASK or TASK@QUEUE")
     return {"task": task, "options": {"queue": queue} if queue else {}}
 
 
-def _link(words: str) -> Any:
-    return typer.Option(metavar="TASK[@QUEUE]", parser=callback, help=f"{words}; may be repeated.")
+def _callback_option(help_text: str) -> Any:
+    return typer.Option(
+        metavar="TASK[@QUEUE]", parser=parse_callback, help=f"{help_text}; may be repeated."
+    )
 
 
-Link = Annotated[list[Any] | None, _link("A Celery task of yours to call if it ends well")]
-LinkError = Annotated[list[Any] | None, _link("One to call if it does not")]
-LinkResults = Annotated[list[Any] | None, _link("One to hand all results to")]
+Link = Annotated[
+    list[Any] | None, _callback_option("A Celery task of yours to call if it ends well")
+]
+LinkError = Annotated[list[Any] | None, _callback_option("One to call if it does not")]
+LinkResults = Annotated[list[Any] | None, _callback_option("One to hand all results to")]
 
 
 def row_options(
@@ -98,24 +126,33 @@ def row_options(
     config: str | None,
 ) -> dict[str, Any]:
     """Return the arguments of ``submit_rows`` that make requests of rows; none where there is no template."""
-    given = {"--key": key, "--metadata": metadata, "--media": media, "--media-type": media_type}
-    given |= {"--system": system, "--config": config}
+    row_only_options = {
+        "--key": key,
+        "--metadata": metadata,
+        "--media": media,
+        "--media-type": media_type,
+    }
+    row_only_options |= {"--system": system, "--config": config}
     if template is None:
-        if without := next((name for name, value in given.items() if value), None):
-            raise typer.BadParameter(f"{without} says something about rows, which need a --template")
+        if misplaced := next((name for name, value in row_only_options.items() if value), None):
+            raise typer.BadParameter(
+                f"{misplaced} says something about rows, which need a --template"
+            )
         return {}
-    files = [{"uri": uri} | ({"mime_type": media_type} if media_type else {}) for uri in media or []]
+    media_files = [
+        {"uri": uri} | ({"mime_type": media_type} if media_type else {}) for uri in media or []
+    ]
     return {
-        "template": _text(template),
+        "template": _read_text(template),
         "key": key,
         "metadata": metadata or [],
-        "media": files,
-        "system_instruction": _text(system) if system else None,
-        "generation_config": _mapping(_text(config)) if config else None,
+        "media": media_files,
+        "system_instruction": _read_text(system) if system else None,
+        "generation_config": _parse_json_object(_read_text(config)) if config else None,
     }
 
 
-def _text(text: str) -> str:
+def _read_text(text: str) -> str:
     """Read an option from the file that ``@FILE`` names."""
     if not text.startswith("@"):
         return text
@@ -125,21 +162,21 @@ def _text(text: str) -> str:
         raise typer.BadParameter(f"{text}: {error}") from None
 
 
-def _mapping(text: str) -> dict[str, Any]:
+def _parse_json_object(text: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise typer.BadParameter(f"--config is a JSON object: {error}") from None
 
 
-def span(text: str | float) -> float:
+def parse_span(text: str | float) -> float:
     """Parse an option that is a span of time into seconds."""
     try:
-        return spans.parse(str(text))
+        return spans.parse_duration(str(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def moment(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a time (seconds since the epoch) as ISO 8601 in UTC, "" for 0."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""

@@ -7,7 +7,7 @@ import typer
 
 from promptmill.cli import words
 from promptmill.cli.arguments import RunId
-from promptmill.cli.submit import wait_for
+from promptmill.cli.submit import wait_for_run
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,8 +16,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def cancel(
-    run: RunId,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
+    run_id: RunId,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")
+    ] = False,
 ) -> None:
     """End a run with what it has.
 
@@ -30,12 +32,17 @@ def cancel(
     """
     from promptmill.producers import Promptmill
 
-    found = Promptmill().get(run)
-    status = found.status
+    selected_run = Promptmill().get(run_id)
+    status = selected_run.status
     if status.done:
-        typer.echo(f"nothing is left to cancel. {words.standing(status, time.time())}", err=True)
+        typer.echo(
+            f"nothing is left to cancel. {words.describe_status(status, time.time())}", err=True
+        )
         return
-    found.cancel()
-    typer.echo(f"run {found.id} is being cancelled; what is finished is kept and delivered", err=True)
+    selected_run.cancel()
+    typer.echo(
+        f"run {selected_run.id} is being cancelled; what is finished is kept and delivered",
+        err=True,
+    )
     if wait:
-        wait_for(found, None)
+        wait_for_run(selected_run, None)

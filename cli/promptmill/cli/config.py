@@ -5,19 +5,19 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import output
-from promptmill.cli.arguments import RowsFormat
-from promptmill.cli.output import Format
+from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli.output import RowFormat
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
     config = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    config.callback()(_config)
+    config.callback()(_config_group)
     config.command()(show)
     app.add_typer(config, name="config")
 
 
-def _config() -> None:
+def _config_group() -> None:
     """Show the settings.
 
     \b
@@ -26,8 +26,10 @@ def _config() -> None:
 
 
 def show(
-    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from, too.")] = False,
-    form: RowsFormat = Format.table,
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Say where each value comes from, too.")
+    ] = False,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """Show the settings as a process started here would have them.
 
@@ -37,7 +39,13 @@ def show(
     promptmill config show --origin
     promptmill config show --format json
     """
-    from promptmill.config.settings import load, told
+    from promptmill.config.settings import list_settings, load_settings
 
-    rows = ({"variable": one.variable, "value": one.value, "origin": one.origin} for one in told(load()))
-    output.write((row if origin else {name: row[name] for name in ("variable", "value")} for row in rows), form)
+    rows = (
+        {"variable": setting.variable, "value": setting.value, "origin": setting.origin}
+        for setting in list_settings(load_settings())
+    )
+    output.write_records(
+        (row if origin else {name: row[name] for name in ("variable", "value")} for row in rows),
+        output_format,
+    )

@@ -8,10 +8,10 @@ import msgspec
 import typer
 
 from promptmill.cli import money, output
-from promptmill.cli.arguments import RowsFormat
-from promptmill.cli.output import Format, Record
+from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli.output import Record, RowFormat
 from promptmill.config import spans
-from promptmill.producers.pricing.totals import By, Total
+from promptmill.producers.pricing.totals import GroupBy, Total
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,25 +19,31 @@ def add_to(app: typer.Typer) -> None:
     app.command()(costs)
 
 
-def _moment(text: str | float) -> float:
+def _parse_since(text: str | float) -> float:
     """Parse a day, or a span of time before now, into seconds since the epoch."""
     try:
         return datetime.fromisoformat(str(text)).replace(tzinfo=UTC).timestamp()
     except ValueError:
         pass
     try:
-        return time.time() - spans.parse(str(text))
+        return time.time() - spans.parse_duration(str(text))
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a day such as 2026-11-01 nor a span such as 7d") from None
+        raise typer.BadParameter(
+            f"{text!r} is neither a day such as 2026-11-01 nor a span such as 7d"
+        ) from None
 
 
 def costs(
-    by: Annotated[By, typer.Option(help="What runs are put together by.")] = By.day,
+    by: Annotated[GroupBy, typer.Option(help="What runs are put together by.")] = GroupBy.day,
     since: Annotated[
         float | None,
-        typer.Option(metavar="DAY|SPAN", parser=_moment, help="Runs since 2026-11-01 (UTC), or of the last 7d."),
+        typer.Option(
+            metavar="DAY|SPAN",
+            parser=_parse_since,
+            help="Runs since 2026-11-01 (UTC), or of the last 7d.",
+        ),
     ] = None,
-    form: RowsFormat = Format.table,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """Say what runs cost, by day, label or model.
 
@@ -51,23 +57,23 @@ def costs(
     """
     from promptmill.producers import Promptmill
 
-    found = Promptmill().costs(by, since=since or 0.0)
-    if form is Format.table and not found:
+    totals = Promptmill().costs(by, since=since or 0.0)
+    if output_format is RowFormat.table and not totals:
         typer.echo("no run is known here since then", err=True)
         return
-    output.write([_row(total, by, form) for total in found], form)
+    output.write_records([_total_row(total, by, output_format) for total in totals], output_format)
 
 
-def _row(total: Total, by: By, form: Format) -> Record:
+def _total_row(total: Total, by: GroupBy, output_format: RowFormat) -> Record:
     values = msgspec.structs.asdict(total)
     row: dict[str, object] = {by.value: values.pop("of")} | values
-    if form is Format.table:
-        row |= {name: _shown(total, usd) for name, usd in row.items() if name.endswith("usd")}
+    if output_format is RowFormat.table:
+        row |= {name: _format_usd(total, usd) for name, usd in row.items() if name.endswith("usd")}
     return row
 
 
-def _shown(total: Total, usd: object) -> str:
+def _format_usd(total: Total, usd: object) -> str:
     """A group of which no run has ended has no amount yet; one whose runs have no price has an unknown one."""
     if usd is None and not total.unknown:
         return ""
-    return money.amount(usd if isinstance(usd, float) else None)
+    return money.format_usd(usd if isinstance(usd, float) else None)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import bucket, output, words
-from promptmill.cli.arguments import RowsFormat, moment
-from promptmill.cli.output import Format, Record
+from promptmill.cli.arguments import RowFormatOption, format_time
+from promptmill.cli.output import Record, RowFormat
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def dead_letters(
         list[str] | None, typer.Option(metavar="STEP", help="Send this one again; may be repeated.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Send all of them again.")] = False,
-    form: RowsFormat = Format.table,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """List work that is no longer tried, or try it again.
 
@@ -37,30 +37,35 @@ def dead_letters(
     if replay and everything:
         raise typer.BadParameter("give --replay or --all")
     if replay or everything:
-        _replay(replay)
+        _replay_steps(replay)
         return
-    rows = _letters()
-    if form is not Format.table:
-        output.write(rows, form)
-    elif found := list(rows):
-        output.to_stdout().print(output.table(found))
+    rows = _letter_rows()
+    if output_format is not RowFormat.table:
+        output.write_records(rows, output_format)
+    elif letters := list(rows):
+        output.stdout_console().print(output.build_table(letters))
     else:
         typer.echo("there are no dead letters", err=True)
 
 
-def _replay(steps: list[str] | None) -> None:
+def _replay_steps(steps: list[str] | None) -> None:
     """Send these again, or all; their ids are on stdout."""
     sent = 0
-    for step in steps or [str(letter["step"]) for letter in _letters()]:
+    for step in steps or [str(letter["step"]) for letter in _letter_rows()]:
         try:
-            bucket.call("replay", step)
+            bucket.call_entry_point("replay", step)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--replay") from None
         typer.echo(step)
         sent += 1
-    typer.echo(f"{words.plural(sent, 'dead letter')} sent again", err=True)
+    typer.echo(f"{words.format_count(sent, 'dead letter')} sent again", err=True)
 
 
-def _letters() -> Iterator[Record]:
-    for letter in bucket.call("dead_letters"):
-        yield {"step": letter.step, "task": letter.task, "parked": moment(letter.at), "reason": letter.reason}
+def _letter_rows() -> Iterator[Record]:
+    for letter in bucket.call_entry_point("dead_letters"):
+        yield {
+            "step": letter.step,
+            "task": letter.task,
+            "parked": format_time(letter.at),
+            "reason": letter.reason,
+        }

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from promptmill.cli import exits, output
-from promptmill.cli.arguments import OneFormat
-from promptmill.cli.output import Shape
+from promptmill.cli.arguments import ObjectFormatOption
+from promptmill.cli.output import ObjectFormat
 from promptmill.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(form: OneFormat = Shape.table) -> None:
+def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
     """Look for what is wrong, and say what mends it.
 
     The exit code is 1 when something is wrong.
@@ -31,31 +31,31 @@ def doctor(form: OneFormat = Shape.table) -> None:
     promptmill doctor --format json
     """
     checks = []
-    for check in _checks():
+    for check in _run_checks():
         checks.append(check)
-        if form is Shape.table:
-            typer.echo(line(check))
-    if form is Shape.json:
+        if output_format is ObjectFormat.table:
+            typer.echo(format_check(check))
+    if output_format is ObjectFormat.json:
         output.write_json([check._asdict() for check in checks])
     if any(check.ok is False for check in checks):
         raise typer.Exit(exits.ERROR)
 
 
-def line(check: "Check") -> str:
+def format_check(check: "Check") -> str:
     """Return a check for people to read."""
     remedy = f"\n  {'':<18} mend it with: {check.remedy}" if check.remedy else ""
     return f"{_MARKS[check.ok]} {check.name:<18} {check.message}{remedy}"
 
 
-def _checks() -> "Iterator[Check]":
+def _run_checks() -> "Iterator[Check]":
     from promptmill.config import logs, settings
     from promptmill.producers import checks
 
     try:
-        loaded = settings.load()
+        current_settings = settings.load_settings()
     except ConfigurationError as error:
         yield checks.Check("settings", False, str(error), "set the variables that are named")
         return
-    logs.configure(loaded)
+    logs.configure_logging(current_settings)
     yield checks.Check("settings", True, "valid")
-    yield from checks.check(loaded)
+    yield from checks.run_checks(current_settings)

@@ -1,4 +1,4 @@
-"""``promptmill collect`` and ``promptmill pooled``."""
+"""``promptmill enqueue`` and ``promptmill find-pooled``."""
 
 import sys
 from typing import Annotated
@@ -7,19 +7,26 @@ import typer
 
 from promptmill.cli import arguments, schema_option
 
-Pool = Annotated[str, typer.Option(metavar="NAME", help="The pool: requests in one make runs together.")]
+Pool = Annotated[
+    str, typer.Option(metavar="NAME", help="The pool: requests in one make runs together.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command()(collect)
-    app.command()(pooled)
+    app.command()(enqueue)
+    app.command()(find_pooled)
 
 
-def collect(
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="The prompts; - is all of stdin, as one.")],
+def enqueue(
+    prompts: Annotated[
+        list[str],
+        typer.Argument(metavar="PROMPT...", help="The prompts; - is all of stdin, as one."),
+    ],
     pool: Pool,
-    key: Annotated[str | None, typer.Option(help="The key of the one prompt; else it is given one.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The key of the one prompt; else it is given one.")
+    ] = None,
     model: arguments.Model = None,
     labels: arguments.Labels = None,
     sink: arguments.Sinks = None,
@@ -35,20 +42,20 @@ def collect(
     if it has a --key. More than a few prompts are a file for `promptmill submit`.
 
     \b
-    promptmill collect "Summarize: the printer is on fire" --pool tickets --key T-17
-    promptmill collect - --pool tickets --key T-18 --link shop.notify@shop < ticket.txt
+    promptmill enqueue "Summarize: the printer is on fire" --pool tickets --key T-17
+    promptmill enqueue - --pool tickets --key T-18 --link shop.notify@shop < ticket.txt
     """
     from promptmill.producers import Promptmill
     from promptmill.producers.contract import sink_specs
 
-    ticket = Promptmill().collect(
+    ticket = Promptmill().enqueue(
         [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts],
         pool=pool,
         key=key,
         model=model,
-        labels=arguments.mapping_of(labels),
-        sinks=[sink_specs.at(place) for place in sink or ()],
-        response_schema=schema_option.find(response_schema),
+        labels=arguments.labels_to_dict(labels),
+        sinks=[sink_specs.parse_sink(spec) for spec in sink or ()],
+        response_schema=schema_option.load_schema(response_schema),
         link=link,
         link_error=link_error,
         link_results=link_results,
@@ -56,8 +63,10 @@ def collect(
     typer.echo("\n".join(ticket.keys))
 
 
-def pooled(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The request's key, as collect printed it.")],
+def find_pooled(
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="The request's key, as enqueue printed it.")
+    ],
     pool: Pool,
 ) -> None:
     """Print the id of the run that a pool's request is in.
@@ -65,9 +74,9 @@ def pooled(
     It is in one when a worker has made one of the pool, and is found for two days.
 
     \b
-    promptmill pooled T-17 --pool tickets
-    promptmill show $(promptmill pooled T-17 --pool tickets) T-17
+    promptmill find-pooled T-17 --pool tickets
+    promptmill show $(promptmill find-pooled T-17 --pool tickets) T-17
     """
     from promptmill.producers import Promptmill
 
-    typer.echo(Promptmill().pooled(pool, key).id)
+    typer.echo(Promptmill().find_pooled(pool, key).id)

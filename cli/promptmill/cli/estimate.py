@@ -6,14 +6,14 @@ import msgspec
 import typer
 
 from promptmill.cli import arguments, exits, money, output, schema_option
-from promptmill.cli.arguments import OneFormat, RowsFormat
-from promptmill.cli.output import Format, Record, Shape
-from promptmill.cli.submit import Refusals, source_of
+from promptmill.cli.arguments import ObjectFormatOption, RowFormatOption
+from promptmill.cli.output import ObjectFormat, Record, RowFormat
+from promptmill.cli.submit import RefusedRows, choose_source
 
 if TYPE_CHECKING:
     from promptmill.producers.pricing.prices import Prices, Rate
 
-_SHOWN = ("input", "input_audio", "cached", "output", "output_image")
+_TOKEN_KINDS = ("input", "input_audio", "cached", "output", "output_image")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,12 +23,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 def estimate(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file as for submit, or - for stdin.")] = "",
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A file as for submit, or - for stdin.")
+    ] = "",
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
     model: arguments.Model = None,
     response_schema: Annotated[
         str,
-        typer.Option(metavar="FILE.json|MODULE:MODEL", help="What answers must fit, which every request then holds."),
+        typer.Option(
+            metavar="FILE.json|MODULE:MODEL",
+            help="What answers must fit, which every request then holds.",
+        ),
     ] = "",
     template: arguments.Template = None,
     key: arguments.Key = None,
@@ -39,9 +44,11 @@ def estimate(
     config: arguments.Config = None,
     max_cost_usd: Annotated[
         float | None,
-        typer.Option(metavar="USD", help="Exit with 7 when the run could cost more, or its price is unknown."),
+        typer.Option(
+            metavar="USD", help="Exit with 7 when the run could cost more, or its price is unknown."
+        ),
     ] = None,
-    form: OneFormat = Shape.table,
+    output_format: ObjectFormatOption = ObjectFormat.table,
 ) -> None:
     """Say what a run would use and cost; nothing is sent or spent.
 
@@ -56,43 +63,53 @@ def estimate(
     from promptmill.producers import Promptmill
     from promptmill.producers.pricing import prices
 
-    refusals = Refusals()
+    refusals = RefusedRows()
     mill = Promptmill()
-    schema = schema_option.find(response_schema)
+    schema = schema_option.load_schema(response_schema)
     rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
-    source = source_of(file, prompt, rows)
-    made = mill.estimate(source, model=model, response_schema=schema, on_refused=refusals.note, **rows)
-    refusals.tell()
-    found = prices.find(model or mill.settings.model)
-    if form is Shape.json:
-        told = {"table": found.table, "checked": found.checked, "on": found.on} if found else {}
-        output.write_json(msgspec.structs.asdict(made) | {"prices": told})
+    source = choose_source(file, prompt, rows)
+    cost_estimate = mill.estimate(
+        source, model=model, response_schema=schema, on_refused=refusals.record_line, **rows
+    )
+    refusals.print_summary()
+    model_prices = prices.find_prices(model or mill.settings.model)
+    if output_format is ObjectFormat.json:
+        price_source = (
+            {"table": model_prices.table, "checked": model_prices.checked, "on": model_prices.on}
+            if model_prices
+            else {}
+        )
+        output.write_json(msgspec.structs.asdict(cost_estimate) | {"prices": price_source})
     else:
-        output.to_stdout().print(output.table(money.of_estimate(made)))
-        if made.open:
+        output.stdout_console().print(output.build_table(money.estimate_rows(cost_estimate)))
+        if cost_estimate.open:
             typer.echo(
-                f"{made.open:,} requests hold media of unknown length, or read more: only the range has that", err=True
+                f"{cost_estimate.open:,} requests hold media of unknown length, or read more: only the range has that",
+                err=True,
             )
-        typer.echo(made.method, err=True)
-        typer.echo(_source(found), err=True)
-    if max_cost_usd is not None and (made.usd_most is None or made.usd_most > max_cost_usd):
+        typer.echo(cost_estimate.method, err=True)
+        typer.echo(_describe_prices(model_prices), err=True)
+    if max_cost_usd is not None and (
+        cost_estimate.usd_most is None or cost_estimate.usd_most > max_cost_usd
+    ):
         typer.echo(
-            f"it could cost up to {money.amount(made.usd_most)}, more than {money.amount(max_cost_usd)}", err=True
+            f"it could cost up to {money.format_usd(cost_estimate.usd_most)}, more than {money.format_usd(max_cost_usd)}",
+            err=True,
         )
         raise typer.Exit(exits.OVER_BUDGET)
 
 
-def _source(found: "Prices | None") -> str:
+def _describe_prices(model_prices: "Prices | None") -> str:
     from promptmill.producers.pricing import prices
 
-    if found:
-        return money.age(found.checked, found.table)
-    if prices.table():
+    if model_prices:
+        return money.describe_price_age(model_prices.checked, model_prices.table)
+    if prices.table_version():
         return "the price of this model is not known; those that are: promptmill models"
     return "prices are not known here: pip install 'promptmill[prices]'"
 
 
-def models(form: RowsFormat = Format.table) -> None:
+def models(output_format: RowFormatOption = RowFormat.table) -> None:
     """List the models whose batch prices are known.
 
     In USD per million tokens. Requests of some models cost more above so many input tokens: a row for each rate.
@@ -104,22 +121,43 @@ def models(form: RowsFormat = Format.table) -> None:
     """
     from promptmill.producers.pricing import prices
 
-    known = prices.known()
-    if not known:
+    all_prices = prices.list_prices()
+    if not all_prices:
         typer.echo("prices are not known here: pip install 'promptmill[prices]'", err=True)
-    output.write([row for found in known for row in _rows(found, form)], form)
-    if known and form is Format.table:
-        typer.echo(money.age(min(found.checked for found in known), known[0].table), err=True)
+    output.write_records(
+        [row for model_prices in all_prices for row in _price_rows(model_prices, output_format)],
+        output_format,
+    )
+    if all_prices and output_format is RowFormat.table:
+        typer.echo(
+            money.describe_price_age(
+                min(found.checked for found in all_prices), all_prices[0].table
+            ),
+            err=True,
+        )
 
 
-def _rows(found: "Prices", form: Format) -> list[Record]:
-    return [_row(found, *rates, form) for rates in zip(found.batch, found.online, strict=True)]
+def _price_rows(model_prices: "Prices", output_format: RowFormat) -> list[Record]:
+    return [
+        _price_row(model_prices, *rates, output_format)
+        for rates in zip(model_prices.batch, model_prices.online, strict=True)
+    ]
 
 
-def _row(found: "Prices", batch: "Rate", online: "Rate", form: Format) -> Record:
+def _price_row(
+    model_prices: "Prices", batch: "Rate", online: "Rate", output_format: RowFormat
+) -> Record:
     """A rate in USD per million tokens; a table has them as text, which is not rounded."""
-    prices: dict[str, float] = {kind: batch.per_token[kind] / 10**6 for kind in _SHOWN}
+    prices: dict[str, float] = {kind: batch.per_token[kind] / 10**6 for kind in _TOKEN_KINDS}
     prices |= {f"online_{kind}": online.per_token[kind] / 10**6 for kind in ("input", "output")}
-    told = {kind: f"{usd:g}" for kind, usd in prices.items()} if form is Format.table else prices
-    about = {"context": found.context or "", "on": found.on, "checked": found.checked}
-    return {"model": found.model, "above": batch.above, **told, **about}
+    shown_prices = (
+        {kind: f"{usd:g}" for kind, usd in prices.items()}
+        if output_format is RowFormat.table
+        else prices
+    )
+    price_details = {
+        "context": model_prices.context or "",
+        "on": model_prices.on,
+        "checked": model_prices.checked,
+    }
+    return {"model": model_prices.model, "above": batch.above, **shown_prices, **price_details}

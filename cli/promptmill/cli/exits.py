@@ -16,20 +16,24 @@ ERROR = 1
 OVER_BUDGET = 7
 WAIT_TIMED_OUT = 124
 INTERRUPTED = 130
-_OF_STATE = {"succeeded": 0, "partially_succeeded": 3, "failed": 4, "cancelled": 5, "expired": 6}
+_STATE_CODES = {"succeeded": 0, "partially_succeeded": 3, "failed": 4, "cancelled": 5, "expired": 6}
 
 
-def of_state(state: str) -> int:
+def code_for_state(state: str) -> int:
     """Return the exit code for a run in ``state``; 0 while it is not done, for then nothing has gone wrong."""
-    return _OF_STATE.get(state, 0)
+    return _STATE_CODES.get(state, 0)
 
 
-def of_status(status: RunStatus) -> int:
+def code_for_status(status: RunStatus) -> int:
     """Return the exit code for a run: one that its limit of costs has cut short was over budget, however else it went."""
-    return OVER_BUDGET if status.done and status.cost and status.cost.over_budget else of_state(status.state)
+    return (
+        OVER_BUDGET
+        if status.done and status.cost and status.cost.over_budget
+        else code_for_state(status.state)
+    )
 
 
-def of_error(error: PromptmillError) -> int:
+def code_for_error(error: PromptmillError) -> int:
     """Return the exit code for an error."""
     if isinstance(error, OverBudget):
         return OVER_BUDGET
@@ -37,7 +41,7 @@ def of_error(error: PromptmillError) -> int:
 
 
 @contextmanager
-def told_when_interrupted(message: str) -> Iterator[None]:
+def exit_on_interrupt(message: str) -> Iterator[None]:
     """Answer Ctrl-C with ``message`` on stderr and exit code 130."""
     try:
         yield

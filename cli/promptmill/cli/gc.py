@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import bucket, output, words
-from promptmill.cli.arguments import RowsFormat, moment, span
-from promptmill.cli.output import Format, Record
+from promptmill.cli.arguments import RowFormatOption, format_time, parse_span
+from promptmill.cli.output import Record, RowFormat
 
-SHORTEST = 86_400.0
+MIN_AGE_SECONDS = 86_400.0
 """Seconds; a copy of a message may come late, and would begin a run again that it does not find."""
 
 
@@ -21,10 +21,16 @@ def add_to(app: typer.Typer) -> None:
 def gc(
     older_than: Annotated[
         float,
-        typer.Option(metavar="SPAN", parser=span, help="Such as 30d: only runs that ended longer ago; 1d at least."),
+        typer.Option(
+            metavar="SPAN",
+            parser=parse_span,
+            help="Such as 30d: only runs that ended longer ago; 1d at least.",
+        ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
-    form: RowsFormat = Format.table,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+    ] = False,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """Delete what the bucket holds of runs that ended long ago.
 
@@ -37,18 +43,26 @@ def gc(
     promptmill gc --older-than 30d --dry-run
     promptmill gc --older-than 90d
     """
-    if older_than < SHORTEST:
+    if older_than < MIN_AGE_SECONDS:
         raise typer.BadParameter("a run is kept for 1d at least", param_hint="--older-than")
-    rows = _deleted(older_than, dry_run)
-    if form is not Format.table:
-        output.write(rows, form)
-    elif found := list(rows):
-        output.to_stdout().print(output.table(found))
-        typer.echo(f"{words.plural(len(found), 'run')} {'would be ' if dry_run else ''}deleted", err=True)
+    rows = _delete_runs(older_than, dry_run)
+    if output_format is not RowFormat.table:
+        output.write_records(rows, output_format)
+    elif deleted_runs := list(rows):
+        output.stdout_console().print(output.build_table(deleted_runs))
+        typer.echo(
+            f"{words.format_count(len(deleted_runs), 'run')} {'would be ' if dry_run else ''}deleted",
+            err=True,
+        )
     else:
         typer.echo("no run is that old", err=True)
 
 
-def _deleted(older_than: float, dry_run: bool) -> Iterator[Record]:
-    for old in bucket.call("gc", older_than, dry_run=dry_run):
-        yield {"run": old.run, "ended": moment(old.ended), "objects": old.objects, "bytes": old.size}
+def _delete_runs(older_than: float, dry_run: bool) -> Iterator[Record]:
+    for deleted_run in bucket.call_entry_point("gc", older_than, dry_run=dry_run):
+        yield {
+            "run": deleted_run.run,
+            "ended": format_time(deleted_run.ended),
+            "objects": deleted_run.objects,
+            "bytes": deleted_run.size,
+        }

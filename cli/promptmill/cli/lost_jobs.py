@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import bucket, output
-from promptmill.cli.arguments import RowsFormat, moment
-from promptmill.cli.output import Format, Record
+from promptmill.cli.arguments import RowFormatOption, format_time
+from promptmill.cli.output import Record, RowFormat
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,12 +17,16 @@ def add_to(app: typer.Typer) -> None:
 
 def lost_jobs(
     end: Annotated[
-        str | None, typer.Option(metavar="PLACE", help="Let this one's rows fail, with the reason JOB_LOST.")
+        str | None,
+        typer.Option(metavar="PLACE", help="Let this one's rows fail, with the reason JOB_LOST."),
     ] = None,
     retry: Annotated[
-        str | None, typer.Option(metavar="PLACE", help="Try this one's rows again, in a job that is paid for anew.")
+        str | None,
+        typer.Option(
+            metavar="PLACE", help="Try this one's rows again, in a job that is paid for anew."
+        ),
     ] = None,
-    form: RowsFormat = Format.table,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """List jobs that are lost, and decide about them.
 
@@ -38,24 +42,27 @@ def lost_jobs(
     """
     if end and retry:
         raise typer.BadParameter("give --end or --retry")
-    if place := end or retry:
-        _decide(place, again=bool(retry))
-    elif form is not Format.table:
-        output.write(_listed(), form)
-    elif rows := list(_listed()):
-        output.to_stdout().print(output.table(rows))
+    if attempt_ref := end or retry:
+        _resolve_job(attempt_ref, retry=bool(retry))
+    elif output_format is not RowFormat.table:
+        output.write_records(_lost_job_rows(), output_format)
+    elif rows := list(_lost_job_rows()):
+        output.stdout_console().print(output.build_table(rows))
     else:
         typer.echo("no job is lost", err=True)
 
 
-def _decide(place: str, *, again: bool) -> None:
+def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
     try:
-        bucket.call("end_lost_job", place, again=again)
+        bucket.call_entry_point("end_lost_job", attempt_ref, again=retry)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    typer.echo(f"the rows of {place} {'are tried again' if again else 'fail with the reason JOB_LOST'}", err=True)
+    typer.echo(
+        f"the rows of {attempt_ref} {'are tried again' if retry else 'fail with the reason JOB_LOST'}",
+        err=True,
+    )
 
 
-def _listed() -> Iterator[Record]:
-    for job in bucket.call("lost_jobs"):
-        yield {"place": job.place, "job": job.job, "since": moment(job.since)}
+def _lost_job_rows() -> Iterator[Record]:
+    for job in bucket.call_entry_point("lost_jobs"):
+        yield {"place": job.place, "job": job.job, "since": format_time(job.since)}

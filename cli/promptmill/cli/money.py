@@ -3,52 +3,68 @@
 from datetime import UTC, datetime
 
 from promptmill.cli.output import Record
-from promptmill.producers.pricing.cost import Cost, amount
+from promptmill.producers.pricing.cost import Cost, format_usd
 from promptmill.producers.pricing.estimate import Estimate
 
 
-def of_estimate(estimate: Estimate) -> list[Record]:
+def estimate_rows(estimate: Estimate) -> list[Record]:
     """Return an estimate as rows for people."""
     rows = [
         ("requests", f"{estimate.requests - estimate.refused:,}", "that can be sent"),
         ("jobs", f"{estimate.jobs:,}", ""),
         ("input tokens", f"{estimate.input_tokens:,}", f"at most {estimate.input_tokens_most:,}"),
-        ("output tokens", f"{estimate.output_tokens:,}", f"at most {estimate.output_tokens_most:,}"),
-        ("price", amount(estimate.usd), f"{amount(estimate.usd_least)} to {amount(estimate.usd_most)}"),
-        ("online", amount(estimate.online_usd), "without batch jobs"),
+        (
+            "output tokens",
+            f"{estimate.output_tokens:,}",
+            f"at most {estimate.output_tokens_most:,}",
+        ),
+        (
+            "price",
+            format_usd(estimate.usd),
+            f"{format_usd(estimate.usd_least)} to {format_usd(estimate.usd_most)}",
+        ),
+        ("online", format_usd(estimate.online_usd), "without batch jobs"),
     ]
-    return [{"what": what, "estimate": value, "range": note} for what, value, note in rows]
+    return [{"what": quantity, "estimate": value, "range": note} for quantity, value, note in rows]
 
 
-def of_cost(cost: Cost) -> list[Record]:
+def cost_rows(cost: Cost) -> list[Record]:
     """Return what a run cost beside what was expected, as rows for people."""
-    guess = cost.estimate
+    estimate = cost.estimate
     rows: list[Record] = [
         {
             "what": "input tokens",
-            "estimate": f"{guess.input_tokens:,}" if guess else "",
-            "actual": f"{_tokens(cost, 'input', 'cached'):,}",
+            "estimate": f"{estimate.input_tokens:,}" if estimate else "",
+            "actual": f"{_count_tokens(cost, 'input', 'cached'):,}",
         },
         {
             "what": "output tokens",
-            "estimate": f"{guess.output_tokens:,}" if guess else "",
-            "actual": f"{_tokens(cost, 'output', 'thoughts'):,}",
+            "estimate": f"{estimate.output_tokens:,}" if estimate else "",
+            "actual": f"{_count_tokens(cost, 'output', 'thoughts'):,}",
         },
         *(
-            {"what": f"price of {kind} tokens", "estimate": "", "actual": amount(usd)}
+            {"what": f"price of {kind} tokens", "estimate": "", "actual": format_usd(usd)}
             for kind, usd in cost.by_kind.items()
         ),
-        {"what": "price", "estimate": amount(guess.usd) if guess else "", "actual": amount(cost.usd)},
-        {"what": "online", "estimate": amount(guess.online_usd) if guess else "", "actual": amount(cost.online_usd)},
+        {
+            "what": "price",
+            "estimate": format_usd(estimate.usd) if estimate else "",
+            "actual": format_usd(cost.usd),
+        },
+        {
+            "what": "online",
+            "estimate": format_usd(estimate.online_usd) if estimate else "",
+            "actual": format_usd(cost.online_usd),
+        },
     ]
     return rows
 
 
-def _tokens(cost: Cost, *kinds: str) -> int:
+def _count_tokens(cost: Cost, *kinds: str) -> int:
     return sum(count for kind, count in cost.billed.items() if kind.startswith(kinds))
 
 
-def age(checked: str, table: str) -> str:
+def describe_price_age(checked: str, table: str) -> str:
     """Return how old prices are, in words."""
     if not checked:
         return "the price is not known"
@@ -56,4 +72,4 @@ def age(checked: str, table: str) -> str:
     return f"prices of {table}, compared with Google's on {checked}, {days:,} days ago"
 
 
-__all__ = ["age", "amount", "of_cost", "of_estimate"]
+__all__ = ["cost_rows", "describe_price_age", "estimate_rows", "format_usd"]

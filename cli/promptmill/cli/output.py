@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Record = Mapping[str, object]
-WIDTH_OF_A_FILE = 200
-LONGEST_UNFOLDED = 26
+FILE_WIDTH = 200
+MAX_UNFOLDED_WIDTH = 26
 """Characters: a run's id stays in one piece."""
 
 
-class Format(StrEnum):
+class RowFormat(StrEnum):
     """How rows of data are shown."""
 
     table = "table"
@@ -28,41 +28,48 @@ class Format(StrEnum):
     csv = "csv"
 
 
-class Shape(StrEnum):
+class ObjectFormat(StrEnum):
     """How one thing is shown."""
 
     table = "table"
     json = "json"
 
 
-def to_stdout() -> "Console":
+def stdout_console() -> "Console":
     """Return a console for data: wide where it is not a terminal, so that nothing is cut."""
-    return _console(sys.stdout.isatty(), stderr=False)
+    return _create_console(sys.stdout.isatty(), stderr=False)
 
 
-def to_stderr() -> "Console":
+def stderr_console() -> "Console":
     """Return a console for talk."""
-    return _console(sys.stderr.isatty(), stderr=True)
+    return _create_console(sys.stderr.isatty(), stderr=True)
 
 
-def _console(terminal: bool, stderr: bool) -> "Console":
+def _create_console(is_terminal: bool, stderr: bool) -> "Console":
     from rich.console import Console
 
-    width = None if terminal else WIDTH_OF_A_FILE
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=not terminal)
+    width = None if is_terminal else FILE_WIDTH
+    return Console(
+        stderr=stderr,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not is_terminal,
+    )
 
 
-def write(records: Iterable[Record], form: Format) -> None:
+def write_records(records: Iterable[Record], output_format: RowFormat) -> None:
     """Write records, which all have the same names; only a table needs them all at once."""
-    match form:
-        case Format.table:
-            to_stdout().print(table(list(records)))
-        case Format.json:
+    match output_format:
+        case RowFormat.table:
+            stdout_console().print(build_table(list(records)))
+        case RowFormat.json:
             _write_array(records)
-        case Format.jsonl:
+        case RowFormat.jsonl:
             for record in records:
                 write_line(msgspec.json.encode(record))
-        case Format.csv:
+        case RowFormat.csv:
             _write_csv(records)
 
 
@@ -77,11 +84,11 @@ def write_line(line: bytes) -> None:
 
 
 def _write_array(records: Iterable[Record]) -> None:
-    between = "["
+    separator = "["
     for record in records:
-        print(between, msgspec.json.encode(record).decode(), sep="\n", end="")  # noqa: T201
-        between = ","
-    print("[]" if between == "[" else "\n]")  # noqa: T201
+        print(separator, msgspec.json.encode(record).decode(), sep="\n", end="")  # noqa: T201
+        separator = ","
+    print("[]" if separator == "[" else "\n]")  # noqa: T201
 
 
 def _write_csv(records: Iterable[Record]) -> None:
@@ -89,31 +96,40 @@ def _write_csv(records: Iterable[Record]) -> None:
     for number, record in enumerate(records):
         if number == 0:
             writer.writerow(record)
-        writer.writerow(_flat(value) for value in record.values())
+        writer.writerow(_flatten_value(value) for value in record.values())
 
 
-def _flat(value: object) -> object:
+def _flatten_value(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
-def table(records: list[Record], title: str = "") -> "Table":
+def build_table(records: list[Record], title: str = "") -> "Table":
     """Return records as a table, numbers to the right; where it is narrow, only long text is folded."""
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title or None, title_justify="left", pad_edge=False)
+    rich_table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        title=title or None,
+        title_justify="left",
+        pad_edge=False,
+    )
     for name, value in (records[0] if records else {}).items():
-        right = isinstance(value, int | float)
-        longest = max(len(_cell(record[name])) for record in records)
-        made.add_column(
-            name, justify="right" if right else "left", overflow="fold", no_wrap=longest <= LONGEST_UNFOLDED
+        is_number = isinstance(value, int | float)
+        longest = max(len(_format_cell(record[name])) for record in records)
+        rich_table.add_column(
+            name,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=longest <= MAX_UNFOLDED_WIDTH,
         )
     for record in records:
-        made.add_row(*(_cell(value) for value in record.values()))
-    return made
+        rich_table.add_row(*(_format_cell(value) for value in record.values()))
+    return rich_table
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -18,28 +18,35 @@ from promptmill.config.urls import is_loopback
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
 
-APP = "promptmill.workers.main"
+CELERY_APP = "promptmill.workers.main"
 LOOPBACK = "127.0.0.1"
-PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command(context_settings=PASSES_ON)(worker)
-    app.command(context_settings=PASSES_ON)(beat)
-    app.command(context_settings=PASSES_ON)(flower)
-    app.command(context_settings=PASSES_ON, add_help_option=False)(emulator)
-    app.command(context_settings=PASSES_ON, add_help_option=False)(storage)
+    app.command(context_settings=PASS_THROUGH)(worker)
+    app.command(context_settings=PASS_THROUGH)(beat)
+    app.command(context_settings=PASS_THROUGH)(flower)
+    app.command(context_settings=PASS_THROUGH, add_help_option=False)(emulator)
+    app.command(context_settings=PASS_THROUGH, add_help_option=False)(storage)
 
 
 def worker(
     ctx: typer.Context,
     queues: Annotated[
-        str, typer.Option(metavar="NAME[,NAME…]", help="Any of ingest, work, jobs, poll; all when not given.")
+        str,
+        typer.Option(
+            metavar="NAME[,NAME…]", help="Any of ingest, work, jobs, poll; all when not given."
+        ),
     ] = "",
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Tasks at a time; else one for each CPU.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Tasks at a time; else one for each CPU.")
+    ] = None,
     pool: Annotated[str, typer.Option(help="prefork, threads or solo.")] = "prefork",
-    name: Annotated[str, typer.Option(help="How the node's name starts; else worker, or the queue's name.")] = "",
+    name: Annotated[
+        str, typer.Option(help="How the node's name starts; else worker, or the queue's name.")
+    ] = "",
 ) -> None:
     """Run a Celery worker.
 
@@ -50,9 +57,11 @@ def worker(
     promptmill worker --queues poll
     promptmill worker --queues ingest,work,jobs --concurrency 8 --max-tasks-per-child 1000
     """
-    settings = _ready_for("worker", "google.cloud.aiplatform", "google.cloud.storage")
-    chosen = worker_arguments(_full_names(queues), concurrency, pool, name, settings.log_level)
-    become([*celery(), *chosen, *ctx.args])
+    settings = _load_settings("worker", "google.cloud.aiplatform", "google.cloud.storage")
+    celery_options = worker_arguments(
+        _parse_queues_option(queues), concurrency, pool, name, settings.log_level
+    )
+    replace_process([*celery_command(), *celery_options, *ctx.args])
 
 
 def beat(
@@ -68,17 +77,24 @@ def beat(
     \b
     promptmill beat
     """
-    settings = _ready_for("worker", "google.cloud.aiplatform", "google.cloud.storage")
-    become([*celery(), *beat_arguments(schedule, settings.log_level), *ctx.args])
+    settings = _load_settings("worker", "google.cloud.aiplatform", "google.cloud.storage")
+    replace_process([*celery_command(), *beat_arguments(schedule, settings.log_level), *ctx.args])
 
 
 def flower(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option(min=1, max=65_535, envvar="FLOWER_PORT", help="Where to listen.")] = 5555,
+    port: Annotated[
+        int, typer.Option(min=1, max=65_535, envvar="FLOWER_PORT", help="Where to listen.")
+    ] = 5555,
     address: Annotated[
-        str, typer.Option(envvar="FLOWER_ADDRESS", help="On which address; beyond this machine only with a login.")
+        str,
+        typer.Option(
+            envvar="FLOWER_ADDRESS", help="On which address; beyond this machine only with a login."
+        ),
     ] = LOOPBACK,
-    db: Annotated[Path | None, typer.Option(metavar="FILE", help="Remember tasks there over a restart.")] = None,
+    db: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Remember tasks there over a restart.")
+    ] = None,
 ) -> None:
     """Run Flower, the page for workers and tasks.
 
@@ -88,9 +104,9 @@ def flower(
     promptmill flower
     FLOWER_BASIC_AUTH=me:secret promptmill flower --address 0.0.0.0
     """
-    _ready_for("monitor", "flower")
-    refuse_open_page(address, os.environ, ctx.args)
-    become([*celery(), *flower_arguments(port, address, db), *ctx.args])
+    _load_settings("monitor", "flower")
+    require_flower_login(address, os.environ, ctx.args)
+    replace_process([*celery_command(), *flower_arguments(port, address, db), *ctx.args])
 
 
 def emulator(ctx: typer.Context) -> None:
@@ -100,8 +116,8 @@ def emulator(ctx: typer.Context) -> None:
     promptmill emulator --help
     promptmill emulator --port 8080 --latency 20s
     """
-    _need("local", "uvicorn", "starlette")
-    become(["-m", "promptmill.emulator", *ctx.args])
+    _require_modules("local", "uvicorn", "starlette")
+    replace_process(["-m", "promptmill.emulator", *ctx.args])
 
 
 def storage(ctx: typer.Context) -> None:
@@ -111,17 +127,22 @@ def storage(ctx: typer.Context) -> None:
     promptmill storage --help
     promptmill storage --directory objects --bucket promptmill
     """
-    _need("local", "uvicorn", "httptools")
-    become(["-m", "promptmill.emulator.gcs", *ctx.args])
+    _require_modules("local", "uvicorn", "httptools")
+    replace_process(["-m", "promptmill.emulator.gcs", *ctx.args])
 
 
-def celery() -> list[str]:
+def celery_command() -> list[str]:
     """Return how Celery's own command is started by Python."""
-    return ["-m", "celery", "-A", APP]
+    return ["-m", "celery", "-A", CELERY_APP]
 
 
 def worker_arguments(
-    queues: list[str], concurrency: int | None, pool: str, name: str, log_level: str, pid: int | None = None
+    queues: list[str],
+    concurrency: int | None,
+    pool: str,
+    name: str,
+    log_level: str,
+    pid: int | None = None,
 ) -> list[str]:
     """Return the arguments of ``celery worker``.
 
@@ -144,31 +165,50 @@ def beat_arguments(schedule: Path | None, log_level: str) -> list[str]:
 
     All that it starts is due every few seconds, so it need not remember anything, nor have a file to write to.
     """
-    memory = ("-s", str(schedule)) if schedule else ("--scheduler", "celery.beat:Scheduler")
-    return ["beat", *memory, "--loglevel", log_level]
+    schedule_options = (
+        ("-s", str(schedule)) if schedule else ("--scheduler", "celery.beat:Scheduler")
+    )
+    return ["beat", *schedule_options, "--loglevel", log_level]
 
 
 def flower_arguments(port: int, address: str, db: Path | None) -> list[str]:
     """Return the arguments of ``celery flower``."""
-    memory = ("--persistent=True", f"--db={db}") if db else ()
-    return ["flower", f"--conf={flower_config()}", f"--address={address}", f"--port={port}", *memory]
+    storage_options = ("--persistent=True", f"--db={db}") if db else ()
+    return [
+        "flower",
+        f"--conf={find_flower_config()}",
+        f"--address={address}",
+        f"--port={port}",
+        *storage_options,
+    ]
 
 
-def flower_config() -> Path:
+def find_flower_config() -> Path:
     """Return the file of options for Flower that comes with the workers."""
     spec = importlib.util.find_spec("promptmill.workers.runtime.flowerconfig")
     if spec is None or spec.origin is None:
-        raise NotInstalled("promptmill.workers is not installed: pip install 'promptmill[worker,monitor]'")
+        raise NotInstalled(
+            "promptmill.workers is not installed: pip install 'promptmill[worker,monitor]'"
+        )
     return Path(spec.origin)
 
 
-def refuse_open_page(address: str, environ: Mapping[str, str], options: Sequence[str] = ()) -> None:
+def require_flower_login(
+    address: str, environ: Mapping[str, str], options: Sequence[str] = ()
+) -> None:
     """Raise ConfigurationError when everybody who reaches ``address`` could stop workers without a login.
 
     Flower asks for one when basic_auth or auth is set, by variable or option; auth_provider alone does not do.
     """
-    given = any(option.replace("_", "-").startswith(("--basic-auth=", "--auth=")) for option in options)
-    if is_loopback(address) or given or environ.get("FLOWER_BASIC_AUTH") or environ.get("FLOWER_AUTH"):
+    has_login_option = any(
+        option.replace("_", "-").startswith(("--basic-auth=", "--auth=")) for option in options
+    )
+    if (
+        is_loopback(address)
+        or has_login_option
+        or environ.get("FLOWER_BASIC_AUTH")
+        or environ.get("FLOWER_AUTH")
+    ):
         return
     raise ConfigurationError(
         f"Flower at {address} would let anybody in: set FLOWER_BASIC_AUTH=user:password (or FLOWER_AUTH with "
@@ -176,46 +216,48 @@ def refuse_open_page(address: str, environ: Mapping[str, str], options: Sequence
     )
 
 
-def become(arguments: list[str]) -> NoReturn:
+def replace_process(arguments: list[str]) -> NoReturn:
     """Let Python with these arguments take the place of this process."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 (no shell is wanted)
 
 
-def full_names(text: str) -> list[str]:
+def parse_queues(text: str) -> list[str]:
     """Return the queues of a comma-separated list, with or without their prefix; raises ValueError."""
     from promptmill.config import queues
 
-    short = {queue.removeprefix("promptmill."): queue for queue in queues.ALL}
-    wanted = [name.strip().removeprefix("promptmill.") for name in text.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in short]:
-        raise ValueError(f"no queue is called {unknown[0]!r}; there are {', '.join(short)}")
-    return [short[name] for name in dict.fromkeys(wanted)] or list(queues.ALL)
+    by_short_name = {queue.removeprefix("promptmill."): queue for queue in queues.ALL_QUEUES}
+    short_names = [
+        name.strip().removeprefix("promptmill.") for name in text.split(",") if name.strip()
+    ]
+    if unknown := [name for name in short_names if name not in by_short_name]:
+        raise ValueError(f"no queue is called {unknown[0]!r}; there are {', '.join(by_short_name)}")
+    return [by_short_name[name] for name in dict.fromkeys(short_names)] or list(queues.ALL_QUEUES)
 
 
-def _full_names(text: str) -> list[str]:
+def _parse_queues_option(text: str) -> list[str]:
     try:
-        return full_names(text)
+        return parse_queues(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--queues") from None
 
 
-def _ready_for(extra: str, *modules: str) -> "Settings":
+def _load_settings(extra: str, *modules: str) -> "Settings":
     """Return the settings: what is wrong with them is better told here than by a traceback of the tool."""
     from promptmill.config import settings
 
-    _need(extra, *modules)
-    loaded = settings.load()
-    loaded.refuse_open_redis()
-    return loaded
+    _require_modules(extra, *modules)
+    current_settings = settings.load_settings()
+    current_settings.refuse_insecure_redis()
+    return current_settings
 
 
-def _need(extra: str, *modules: str) -> None:
+def _require_modules(extra: str, *modules: str) -> None:
     for module in modules:
         try:
-            found = importlib.util.find_spec(module)
+            spec = importlib.util.find_spec(module)
         except ModuleNotFoundError:
-            found = None
-        if found is None:
+            spec = None
+        if spec is None:
             raise NotInstalled(f"{module} is missing: pip install 'promptmill[{extra}]'")

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import bucket, output
-from promptmill.cli.arguments import RowsFormat
-from promptmill.cli.output import Format, Record
+from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli.output import Record, RowFormat
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,8 +16,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reconcile(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
-    form: RowsFormat = Format.table,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    ] = False,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """Compare what is with what should be, and mend it.
 
@@ -28,14 +30,14 @@ def reconcile(
     promptmill reconcile --dry-run
     promptmill reconcile --format jsonl
     """
-    if form is not Format.table:
-        output.write(_findings(dry_run), form)
-    elif rows := list(_findings(dry_run)):
-        output.to_stdout().print(output.table(rows))
+    if output_format is not RowFormat.table:
+        output.write_records(_finding_rows(dry_run), output_format)
+    elif rows := list(_finding_rows(dry_run)):
+        output.stdout_console().print(output.build_table(rows))
     else:
         typer.echo("everything is as it should be", err=True)
 
 
-def _findings(dry_run: bool) -> Iterator[Record]:
-    for finding in bucket.call("reconcile", dry_run=dry_run):
-        yield {"run": finding.run, "finding": finding.words}
+def _finding_rows(dry_run: bool) -> Iterator[Record]:
+    for finding in bucket.call_entry_point("reconcile", dry_run=dry_run):
+        yield {"run": finding.run, "finding": finding.message}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from promptmill.cli.arguments import RunId
-from promptmill.cli.submit import wait_for
+from promptmill.cli.submit import wait_for_run
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,10 +14,10 @@ def add_to(app: typer.Typer) -> None:
     app.command()(retry)
 
 
-def setting(text: str) -> tuple[str, Any]:
+def parse_override(text: str) -> tuple[str, Any]:
     """Parse an option ``name=value`` whose value is JSON, or a string as it stands."""
-    name, mark, value = text.partition("=")
-    if not (name and mark):
+    name, separator, value = text.partition("=")
+    if not (name and separator):
         raise typer.BadParameter(f"{text!r} is not name=value")
     try:
         return name, json.loads(value)
@@ -26,15 +26,22 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def retry(
-    run: RunId,
+    run_id: RunId,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="REASON", help="Only what failed for this reason; may be repeated.")
-    ] = None,
-    given: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Lay this over each generationConfig; may be repeated."),
+        typer.Option(metavar="REASON", help="Only what failed for this reason; may be repeated."),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Lay this over each generationConfig; may be repeated.",
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")
+    ] = False,
 ) -> None:
     """Send the failed requests of a run again, as a run of its own.
 
@@ -49,8 +56,8 @@ def retry(
     """
     from promptmill.producers import Promptmill
 
-    config = dict(setting(text) for text in given or ())
-    again = Promptmill().get(run).retry(only or (), config)
-    typer.echo(again.id)
+    config = dict(parse_override(text) for text in overrides or ())
+    new_run = Promptmill().get(run_id).retry(only or (), config)
+    typer.echo(new_run.id)
     if wait:
-        wait_for(again, None)
+        wait_for_run(new_run, None)

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import typer
 
-_NAME = "'--response-schema'"
+_OPTION_NAME = "'--response-schema'"
 
 
-def find(text: str) -> Any:
+def load_schema(text: str) -> Any:
     """Return the JSON schema in the file ``text``, or what ``module:Model`` names; None for "".
 
     Modules are also looked for in the folder that the command is called in.
@@ -20,27 +20,33 @@ def find(text: str) -> Any:
         return None
     module, colon, name = text.partition(":")
     if text.endswith(".json") or Path(text).is_file() or not colon:
-        return _read(text)
-    return _imported(module, name)
+        return _read_schema(text)
+    return _import_model(module, name)
 
 
-def _read(path: str) -> Any:
+def _read_schema(path: str) -> Any:
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
     except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}", param_hint=_NAME) from None
+        raise typer.BadParameter(
+            f"{path} cannot be read: {error.strerror}", param_hint=_OPTION_NAME
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise typer.BadParameter(f"{path} is not a JSON schema: {error}", param_hint=_NAME) from None
+        raise typer.BadParameter(
+            f"{path} is not a JSON schema: {error}", param_hint=_OPTION_NAME
+        ) from None
 
 
-def _imported(module: str, name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+def _import_model(module: str, name: str) -> Any:
+    current_folder = str(Path.cwd())
+    if current_folder not in sys.path:
+        sys.path.insert(0, current_folder)
     try:
-        found = importlib.import_module(module)
-        for step in name.split("."):
-            found = getattr(found, step)
+        target = importlib.import_module(module)
+        for attribute in name.split("."):
+            target = getattr(target, attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise typer.BadParameter(f"{module}:{name} cannot be imported: {error}", param_hint=_NAME) from None
-    return found
+        raise typer.BadParameter(
+            f"{module}:{name} cannot be imported: {error}", param_hint=_OPTION_NAME
+        ) from None
+    return target

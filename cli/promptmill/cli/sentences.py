@@ -19,46 +19,61 @@ _LONGEST_SOURCE = 100_000
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-LANGUAGES = ("Spanish", "French", "German", "Italian", "Portuguese", "Dutch", "Polish", "Swedish", "Turkish", "Greek")
+LANGUAGES = (
+    "Spanish",
+    "French",
+    "German",
+    "Italian",
+    "Portuguese",
+    "Dutch",
+    "Polish",
+    "Swedish",
+    "Turkish",
+    "Greek",
+)
 
 
-def translations(count: int) -> Iterator[str]:
+def translation_prompts(count: int) -> Iterator[str]:
     """Return ``count`` prompts, each a sentence to be translated; all sentences go into one language after the other.
 
     Splits the text, which takes a second or two, before it returns: that is not to be counted as a run's own time.
     """
-    known = list(islice(sentences(), count))
-    prompts = (f"Translate to {language}: {sentence}" for language in cycle(LANGUAGES) for sentence in known)
+    to_translate = list(islice(unique_sentences(), count))
+    prompts = (
+        f"Translate to {language}: {sentence}"
+        for language in cycle(LANGUAGES)
+        for sentence in to_translate
+    )
     return islice(prompts, count)
 
 
-def sentences() -> Iterator[str]:
+def unique_sentences() -> Iterator[str]:
     """Yield different sentences, the same ones in the same order on one version of Python; at least 5,500."""
-    seen: set[int] = set()
-    for text in _texts():
-        for sentence in _split(text):
-            if hash(sentence) not in seen:
-                seen.add(hash(sentence))
+    seen_hashes: set[int] = set()
+    for text in _manual_texts():
+        for sentence in _split_sentences(text):
+            if hash(sentence) not in seen_hashes:
+                seen_hashes.add(hash(sentence))
                 yield sentence
 
 
-def _texts() -> Iterator[str]:
+def _manual_texts() -> Iterator[str]:
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
         yield topics[name]
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         if path.stat().st_size <= _LONGEST_SOURCE:
-            yield from _docstrings(path)
+            yield from _read_docstrings(path)
 
 
-def _docstrings(path: Path) -> Iterator[str]:
+def _read_docstrings(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, _Documented) and (text := ast.get_docstring(node)):
             yield text
 
 
-def _split(text: str) -> Iterator[str]:
+def _split_sentences(text: str) -> Iterator[str]:
     for paragraph in _PARAGRAPH.split(text):
         for sentence in _BETWEEN_SENTENCES.split(" ".join(paragraph.split())):
             if _is_prose(sentence):

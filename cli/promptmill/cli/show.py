@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptmill.cli import bucket, output
-from promptmill.cli.arguments import OneFormat, RunId, moment
-from promptmill.cli.output import Shape
+from promptmill.cli.arguments import ObjectFormatOption, RunId, format_time
+from promptmill.cli.output import ObjectFormat
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,11 +20,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def show(
-    run: RunId,
+    run_id: RunId,
     key: Annotated[
-        str, typer.Argument(metavar="KEY", help="The request's key; its row, counted from 1, if it has none.")
+        str,
+        typer.Argument(
+            metavar="KEY", help="The request's key; its row, counted from 1, if it has none."
+        ),
     ],
-    form: OneFormat = Shape.table,
+    output_format: ObjectFormatOption = ObjectFormat.table,
 ) -> None:
     """Show one request's whole story.
 
@@ -38,58 +41,85 @@ def show(
     """
     from promptmill.producers import Promptmill
 
-    story = _with_times(bucket.call("show", Promptmill().get(run).id, key))
-    if form is Shape.json:
-        output.write_json(story)
+    history = _format_times(bucket.call_entry_point("show", Promptmill().get(run_id).id, key))
+    if output_format is ObjectFormat.json:
+        output.write_json(history)
     else:
-        output.to_stdout().print(portrait(story))
+        output.stdout_console().print(render_history(history))
 
 
-def _with_times(story: dict[str, Any]) -> dict[str, Any]:
+def _format_times(history: dict[str, Any]) -> dict[str, Any]:
     attempts = [
-        one
-        | {"created": moment(one["created"]), "ended": moment(one["ended"])}
-        | {"delivered": [{**delivery, "at": moment(delivery["at"])} for delivery in one["delivered"]]}
-        for one in story["attempts"]
+        attempt
+        | {"created": format_time(attempt["created"]), "ended": format_time(attempt["ended"])}
+        | {
+            "delivered": [
+                {**delivery, "at": format_time(delivery["at"])} for delivery in attempt["delivered"]
+            ]
+        }
+        for attempt in history["attempts"]
     ]
-    return story | {"attempts": attempts}
+    return history | {"attempts": attempts}
 
 
-def portrait(story: dict[str, Any]) -> "RenderableType":
+def render_history(history: dict[str, Any]) -> "RenderableType":
     """Return a story for people to read."""
     from rich.console import Group
 
-    parts = ["\n".join(f"{name:<9} {value}" for name, value in _lines(story) if value not in ("", None))]
-    for attempt in story["attempts"]:
-        parts += ["", "\n".join(f"{name:<9} {value}" for name, value in _attempt(attempt) if value not in ("", None))]
+    parts = [
+        "\n".join(
+            f"{name:<9} {value}"
+            for name, value in _request_lines(history)
+            if value not in ("", None)
+        )
+    ]
+    for attempt in history["attempts"]:
+        parts += [
+            "",
+            "\n".join(
+                f"{name:<9} {value}"
+                for name, value in _attempt_lines(attempt)
+                if value not in ("", None)
+            ),
+        ]
     return Group(*parts)
 
 
-def _lines(story: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield "key", story["key"]
-    yield "run", story["run"]
-    yield "state", story["state"]
+def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "key", history["key"]
+    yield "run", history["run"]
+    yield "state", history["state"]
     yield (
         "place",
-        f"row {story['row']}, chunk {story['chunk']}" + (f", shard {story['shard']}" if "shard" in story else ""),
+        f"row {history['row']}, chunk {history['chunk']}"
+        + (f", shard {history['shard']}" if "shard" in history else ""),
     )
-    yield "refused", story["refused"]
-    yield "metadata", json.dumps(story["metadata"], ensure_ascii=False) if story["metadata"] else ""
-    yield "request", json.dumps(story["request"], ensure_ascii=False, indent=2) if story["request"] else ""
+    yield "refused", history["refused"]
+    yield (
+        "metadata",
+        json.dumps(history["metadata"], ensure_ascii=False) if history["metadata"] else "",
+    )
+    yield (
+        "request",
+        json.dumps(history["request"], ensure_ascii=False, indent=2) if history["request"] else "",
+    )
 
 
-def _attempt(one: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    result = one["result"] or {}
+def _attempt_lines(attempt: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    result = attempt["result"] or {}
     error = result.get("error") or {}
-    yield "attempt", f"{one['attempt']}" + (", tried again" if one["tried_again"] else "")
-    yield "job", one["job"]
-    yield "created", one["created"]
-    yield "refusal", one["refusal"]
-    yield "ended", " ".join(filter(None, (one["ended"], one["job_state"], one["error"])))
+    yield "attempt", f"{attempt['attempt']}" + (", tried again" if attempt["tried_again"] else "")
+    yield "job", attempt["job"]
+    yield "created", attempt["created"]
+    yield "refusal", attempt["refusal"]
+    yield (
+        "ended",
+        " ".join(filter(None, (attempt["ended"], attempt["job_state"], attempt["error"]))),
+    )
     yield "state", result.get("state", "")
     yield "finish", result.get("finish_reason", "")
     yield "reason", ": ".join(filter(None, (error.get("reason"), error.get("message"))))
     yield "tokens", json.dumps(result["usage"]) if result.get("usage") else ""
     yield "text", result.get("text", "")
-    for delivery in one["delivered"]:
+    for delivery in attempt["delivered"]:
         yield "sink", f"{delivery['sink']} {delivery['at'] or 'not yet'}"

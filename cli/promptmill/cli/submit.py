@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptmill.cli import arguments, exits, output, progress, schema_option, words
-from promptmill.cli.arguments import span
+from promptmill.cli.arguments import parse_span
 
 if TYPE_CHECKING:
     from promptmill.producers import Promptmill, Run
-    from promptmill.producers.requests.encode import Line
+    from promptmill.producers.requests.encode import RequestLine
 
-SHOWN_REFUSALS = 10
+MAX_SHOWN_REFUSALS = 10
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,24 +30,36 @@ def submit(
     labels: arguments.Labels = None,
     sink: arguments.Sinks = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="Sending the same again with the same key makes no second run.")
+        str | None,
+        typer.Option(help="Sending the same again with the same key makes no second run."),
     ] = None,
     max_attempts: Annotated[
-        int, typer.Option(min=1, max=9, help="How often a request is tried that fails for a reason that may pass.")
+        int,
+        typer.Option(
+            min=1, max=9, help="How often a request is tried that fails for a reason that may pass."
+        ),
     ] = 3,
     retry_max_tokens: Annotated[
-        int, typer.Option(metavar="TOKENS", min=0, help="Try cut off answers again, with this as maxOutputTokens.")
+        int,
+        typer.Option(
+            metavar="TOKENS", min=0, help="Try cut off answers again, with this as maxOutputTokens."
+        ),
     ] = 0,
     response_schema: arguments.ResponseSchema = "",
     retry_schema_invalid: Annotated[
         bool,
         typer.Option(
-            "--retry-schema-invalid", help="Ask once more for answers that do not fit, saying what was wrong."
+            "--retry-schema-invalid",
+            help="Ask once more for answers that do not fit, saying what was wrong.",
         ),
     ] = False,
     deadline: Annotated[
         float | None,
-        typer.Option(metavar="SPAN", parser=span, help="Such as 90m, 36h or 2d: end then, with what there is."),
+        typer.Option(
+            metavar="SPAN",
+            parser=parse_span,
+            help="Such as 90m, 36h or 2d: end then, with what there is.",
+        ),
     ] = None,
     template: arguments.Template = None,
     key: arguments.Key = None,
@@ -56,21 +68,34 @@ def submit(
     media_type: arguments.MediaType = None,
     system: arguments.System = None,
     config: arguments.Config = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse the run for one row that cannot be sent.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse the run for one row that cannot be sent.")
+    ] = False,
     max_cost_usd: Annotated[
-        float | None, typer.Option(metavar="USD", help="What it may cost; refused when it could cost more.")
+        float | None,
+        typer.Option(metavar="USD", help="What it may cost; refused when it could cost more."),
     ] = None,
     link: arguments.Link = None,
     link_error: arguments.LinkError = None,
     link_results: arguments.LinkResults = None,
     repeat_identical: Annotated[
-        bool, typer.Option("--repeat-identical", help="Send, and pay for, each of several identical requests.")
+        bool,
+        typer.Option(
+            "--repeat-identical", help="Send, and pay for, each of several identical requests."
+        ),
     ] = False,
-    skip_done: Annotated[
-        bool, typer.Option("--skip-done", help="Take the answers that earlier runs of this model have; send the rest.")
+    reuse_answers: Annotated[
+        bool,
+        typer.Option(
+            "--reuse-answers",
+            help="Take the answers that earlier runs of this model have; send the rest.",
+        ),
     ] = False,
     tables: Annotated[
-        str, typer.Option(metavar="PROJECT.DATASET", help="Let the jobs read and write tables of BigQuery there.")
+        str,
+        typer.Option(
+            metavar="PROJECT.DATASET", help="Let the jobs read and write tables of BigQuery there."
+        ),
     ] = "",
     table_output: Annotated[
         str,
@@ -80,7 +105,9 @@ def submit(
             help="FILE is a table or query of BigQuery that has requests ready: jobs on tables here answer them.",
         ),
     ] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")
+    ] = False,
 ) -> None:
     """Send prompts as one run, and print its id.
 
@@ -100,18 +127,22 @@ def submit(
     promptmill submit bq://acme.shop.requests --output bq://acme.shop.answers --key id
     """
     if table_output and (template or tables or prompt):
-        raise typer.BadParameter("--output is for requests that are ready in a table; elsewhere it is --tables")
+        raise typer.BadParameter(
+            "--output is for requests that are ready in a table; elsewhere it is --tables"
+        )
     columns = (None, None) if table_output else (key, metadata)
     rows = arguments.row_options(template, *columns, media, media_type, system, config)
-    source = source_of(file, prompt, rows)
+    source = choose_source(file, prompt, rows)
 
-    def sent(mill: "Promptmill") -> "Callable[..., Run]":
+    def bind_submit(mill: "Promptmill") -> "Callable[..., Run]":
         if table_output:
-            return partial(mill.submit_table, file, output=table_output, key=key or "key", metadata=metadata)
+            return partial(
+                mill.submit_table, file, output=table_output, key=key or "key", metadata=metadata
+            )
         return partial(mill.submit, mill.prompts(source, **rows), tables=tables)
 
-    run = _send(
-        sent,
+    run = _submit_run(
+        bind_submit,
         labels or [],
         sink or [],
         idempotency_key,
@@ -120,7 +151,7 @@ def submit(
         strict=strict,
         max_attempts=max_attempts,
         retry_max_tokens=retry_max_tokens,
-        response_schema=schema_option.find(response_schema),
+        response_schema=schema_option.load_schema(response_schema),
         retry_schema_invalid=retry_schema_invalid,
         deadline=deadline,
         max_cost_usd=max_cost_usd,
@@ -128,26 +159,26 @@ def submit(
         link_error=link_error,
         link_results=link_results,
         repeat_identical=repeat_identical,
-        skip_done=skip_done,
+        reuse_answers=reuse_answers,
     )
     typer.echo(run.id)
     if wait:
-        wait_for(run, None)
+        wait_for_run(run, None)
 
 
-def wait_for(run: "Run", timeout: float | None) -> None:
+def wait_for_run(run: "Run", timeout: float | None) -> None:
     """Wait with a progress bar, say how it ended, and exit with the code for that when it did not go all well."""
     with (
-        exits.told_when_interrupted(f"the run goes on; follow it with: promptmill wait {run.id}"),
-        progress.following(output.to_stderr()) as on_status,
+        exits.exit_on_interrupt(f"the run goes on; follow it with: promptmill wait {run.id}"),
+        progress.track_run(output.stderr_console()) as on_status,
     ):
         status = run.wait(timeout, on_status)
-    typer.echo(words.standing(status, time.time()), err=True)
-    if code := exits.of_status(status):
+    typer.echo(words.describe_status(status, time.time()), err=True)
+    if code := exits.code_for_status(status):
         raise typer.Exit(code)
 
 
-def source_of(file: str, prompts: list[str] | None, rows: dict[str, Any]) -> str | list[str]:
+def choose_source(file: str, prompts: list[str] | None, rows: dict[str, Any]) -> str | list[str]:
     """Return the FILE, or the prompts that are given as options, which are no ``rows``."""
     if bool(file) == bool(prompts):
         raise typer.BadParameter("give a FILE (or -), or --prompt TEXT")
@@ -156,56 +187,58 @@ def source_of(file: str, prompts: list[str] | None, rows: dict[str, Any]) -> str
     return file or prompts or []
 
 
-def _send(
-    sent: "Callable[[Promptmill], Callable[..., Run]]",
+def _submit_run(
+    bind_submit: "Callable[[Promptmill], Callable[..., Run]]",
     labels: list[str],
-    places: list[str],
+    sink_specs: list[str],
     key: str | None,
     **options: Any,
 ) -> "Run":
     from promptmill.config import logs
-    from promptmill.producers import Promptmill
-    from promptmill.producers.contract import sink_specs
+    from promptmill.producers import Promptmill, sinks
 
     mill = Promptmill()
-    logs.configure(mill.settings)
-    refusals = Refusals()
+    logs.configure_logging(mill.settings)
+    refusals = RefusedRows()
     advice = "send the same again to go on" if key else "the run was given up"
     with (
-        exits.told_when_interrupted(f"stopped before all was sent; nothing is paid for; {advice}"),
-        progress.sending(output.to_stderr()) as on_sent,
+        exits.exit_on_interrupt(f"stopped before all was sent; nothing is paid for; {advice}"),
+        progress.track_sending(output.stderr_console()) as on_sent,
     ):
-        run = sent(mill)(
-            labels=arguments.mapping_of(labels),
-            sinks=[sink_specs.at(place) for place in places],
+        run = bind_submit(mill)(
+            labels=arguments.labels_to_dict(labels),
+            sinks=[sinks.parse_sink(spec) for spec in sink_specs],
             idempotency_key=key,
-            on_refused=refusals.note,
+            on_refused=refusals.record_line,
             on_sent=on_sent,
             **options,
         )
-    refusals.tell()
+    refusals.print_summary()
     return run
 
 
-class Refusals:
+class RefusedRows:
     """Rows that cannot be sent: the first few in full, the number of the others."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[str] = []
+        self._messages: list[str] = []
 
-    def note(self, line: "Line") -> None:
+    def record_line(self, line: "RequestLine") -> None:
         """Take notice of a refused row."""
         self.count += 1
-        if len(self._first) < SHOWN_REFUSALS:
+        if len(self._messages) < MAX_SHOWN_REFUSALS:
             key = f" (key {line.key!r})" if line.key != str(line.row) else ""
-            self._first.append(f"refused: row {line.row}{key}: {line.refusal}")
+            self._messages.append(f"refused: row {line.row}{key}: {line.refusal}")
 
-    def tell(self) -> None:
+    def print_summary(self) -> None:
         """Say on stderr what was refused."""
-        for text in self._first:
-            typer.echo(text, err=True)
-        if self.count > len(self._first):
-            typer.echo(f"refused: {self.count - len(self._first):,} more rows", err=True)
+        for message in self._messages:
+            typer.echo(message, err=True)
+        if self.count > len(self._messages):
+            typer.echo(f"refused: {self.count - len(self._messages):,} more rows", err=True)
         if self.count:
-            typer.echo(f"{words.plural(self.count, 'row')} will not be sent; the rest of the run goes on", err=True)
+            typer.echo(
+                f"{words.format_count(self.count, 'row')} will not be sent; the rest of the run goes on",
+                err=True,
+            )

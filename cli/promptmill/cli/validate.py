@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from promptmill.cli import arguments, output, words
-from promptmill.cli.arguments import RowsFormat
-from promptmill.cli.output import Format
+from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli.output import RowFormat
 
 if TYPE_CHECKING:
     from promptmill.producers import Validation
 
-SOME, ALL = 3, 4
+SOME_INVALID, ALL_INVALID = 3, 4
 """Exit codes, as of a run that would succeed partly, or not at all."""
 
 
@@ -29,7 +29,7 @@ def validate(
     media_type: arguments.MediaType = None,
     system: arguments.System = None,
     config: arguments.Config = None,
-    form: RowsFormat = Format.table,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """List the rows of a file that cannot be sent, and why.
 
@@ -43,22 +43,32 @@ def validate(
     from promptmill.producers import Promptmill
 
     rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
-    seen = Promptmill().validate(file, **rows)
-    if seen.findings or form is not Format.table:
-        output.write(({"row": one.row, "key": one.key, "reason": one.reason} for one in seen.findings), form)
-    _tell(seen)
-    if not seen.ok:
-        raise typer.Exit(ALL if seen.stops else SOME)
+    validation = Promptmill().validate(file, **rows)
+    if validation.findings or output_format is not RowFormat.table:
+        output.write_records(
+            (
+                {"row": finding.row, "key": finding.key, "reason": finding.reason}
+                for finding in validation.findings
+            ),
+            output_format,
+        )
+    _print_summary(validation)
+    if not validation.ok:
+        raise typer.Exit(ALL_INVALID if validation.stops else SOME_INVALID)
 
 
-def _tell(seen: "Validation") -> None:
-    if seen.found > len(seen.findings):
-        typer.echo(f"{seen.found - len(seen.findings):,} more findings are not shown", err=True)
-    rows = words.plural(seen.rows, "row")
-    if seen.stops:
-        told = f"{words.plural(seen.found, 'finding')} in {rows}; the run would be refused as a whole"
-    elif seen.found:
-        told = f"{seen.found:,} of {rows} would not be sent; the rest of the run would go on"
+def _print_summary(validation: "Validation") -> None:
+    if validation.found > len(validation.findings):
+        typer.echo(
+            f"{validation.found - len(validation.findings):,} more findings are not shown", err=True
+        )
+    rows = words.format_count(validation.rows, "row")
+    if validation.stops:
+        summary = f"{words.format_count(validation.found, 'finding')} in {rows}; the run would be refused as a whole"
+    elif validation.found:
+        summary = (
+            f"{validation.found:,} of {rows} would not be sent; the rest of the run would go on"
+        )
     else:
-        told = f"{rows}, and all can be sent"
-    typer.echo(told, err=True)
+        summary = f"{rows}, and all can be sent"
+    typer.echo(summary, err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptmill.cli import exits, output, progress, runs
-from promptmill.cli.submit import wait_for
+from promptmill.cli.submit import wait_for_run
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from promptmill.producers import Run
 
 SHOWN_RUNS = 20
-LOOK_EVERY = 1.0
+REFRESH_SECONDS = 1.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +24,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def watch(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="The run's id, or how it starts; else all runs.")] = "",
+    run_id: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="The run's id, or how it starts; else all runs.")
+    ] = "",
 ) -> None:
     """Show a run as it goes on.
 
@@ -36,51 +38,57 @@ def watch(
     """
     from promptmill.producers import Promptmill
 
-    console = output.to_stdout()
-    if not run:
-        with exits.told_when_interrupted("the runs go on"):
-            _watch_all(console)
-    found = Promptmill().get(run)
+    console = output.stdout_console()
+    if not run_id:
+        with exits.exit_on_interrupt("the runs go on"):
+            _watch_newest(console)
+    selected_run = Promptmill().get(run_id)
     if console.is_terminal:
-        with exits.told_when_interrupted(f"the run goes on; follow it with: promptmill watch {found.id}"):
-            _watch_one(console, found)
+        with exits.exit_on_interrupt(
+            f"the run goes on; follow it with: promptmill watch {selected_run.id}"
+        ):
+            _watch_run(console, selected_run)
     else:
-        wait_for(found, None)
+        wait_for_run(selected_run, None)
 
 
-def _watch_one(console: "Console", run: "Run") -> None:
+def _watch_run(console: "Console", run: "Run") -> None:
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False) as live:
-        end = run.wait(on_status=lambda status: live.update(runs.portrait(status), refresh=True))
-    if code := exits.of_status(end):
+        final_status = run.wait(
+            on_status=lambda status: live.update(runs.render_status(status), refresh=True)
+        )
+    if code := exits.code_for_status(final_status):
         raise typer.Exit(code)
 
 
-def _watch_all(console: "Console") -> None:
+def _watch_newest(console: "Console") -> None:
     from rich.live import Live
 
     if not console.is_terminal:
         _print_changes(console)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_newest(), refresh=True)
-            time.sleep(LOOK_EVERY)
+            live.update(_newest_table(), refresh=True)
+            time.sleep(REFRESH_SECONDS)
 
 
-def _newest() -> "RenderableType":
-    rows = runs.overview(SHOWN_RUNS)
-    return output.table(rows) if rows else "no run is known here"
+def _newest_table() -> "RenderableType":
+    rows = runs.overview_rows(SHOWN_RUNS)
+    return output.build_table(rows) if rows else "no run is known here"
 
 
 def _print_changes(console: "Console") -> None:
     from promptmill.producers import Promptmill
 
     mill = Promptmill()
-    lines: dict[str, progress.Lines] = {}
+    lines_by_run: dict[str, progress.StatusLines] = {}
     while True:
         for run in mill.runs(SHOWN_RUNS):
-            known = lines.setdefault(run.id, progress.Lines(partial(console.print, run.id)))
-            if not known.ended:
-                known.show(run.status)
-        time.sleep(LOOK_EVERY)
+            status_lines = lines_by_run.setdefault(
+                run.id, progress.StatusLines(partial(console.print, run.id))
+            )
+            if not status_lines.is_finished:
+                status_lines.update_status(run.status)
+        time.sleep(REFRESH_SECONDS)

@@ -40,8 +40,12 @@ class InvalidRequest(PromptmillError):
     """
 
     def __init__(self, message: str, *, row: int | None = None, key: str | None = None) -> None:
-        where = "" if row is None else f"row {row}" + (f" (key {key!r})" if key is not None else "") + ": "
-        super().__init__(where + message)
+        prefix = (
+            ""
+            if row is None
+            else f"row {row}" + (f" (key {key!r})" if key is not None else "") + ": "
+        )
+        super().__init__(prefix + message)
         self.message = message
         self.row = row
         self.key = key
@@ -80,12 +84,12 @@ class NewerVersion(MessageRefused):
 
 
 class Transient(PromptmillError):
-    """An outside system failed in a way that a later try can mend; ``after`` so many seconds, if it said when."""
+    """An outside system failed in a way that a later try can mend; ``retry_after`` so many seconds, if it said when."""
 
-    after = 0.0
+    retry_after = 0.0
 
 
-class Unanswered(Transient):
+class OutcomeUnknown(Transient):
     """An outside system did not answer: what it was asked to do may have been done, or may yet be."""
 
 

@@ -51,12 +51,12 @@ POOL = re.compile(r"[a-z][a-z0-9-]{0,62}")
 BATCH = re.compile(r"[a-z0-9]{1,64}")
 STEP_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
 OPEN = "open/"
-GIVEN_UP = "given-up/"
+ABANDONED_JOBS = "given-up/"
 DEAD = "dead/"
 DONE = "done/"
 POOLS = "pools/"
 CUTS = "cuts/"
-KEPT = ("runs/", OPEN, DEAD, DONE, POOLS, CUTS)
+RESERVED_FOLDERS = ("runs/", OPEN, DEAD, DONE, POOLS, CUTS)
 """The folders of what a mill keeps; no sink may lie in them."""
 
 
@@ -89,11 +89,11 @@ def done(kind: str, run: str) -> str:
     return all_done(kind) + check_run(run)
 
 
-def batch(pool: str, options: str, batch: str) -> str:
+def batch(pool: str, options: str, batch_id: str) -> str:
     """Name of some of what was collected for a pool; raises ValueError."""
-    if not BATCH.fullmatch(batch):
-        raise ValueError(f"not a batch's id: {batch[:80]!r}")
-    return f"{POOLS}{_pool(pool, options)}/{batch}"
+    if not BATCH.fullmatch(batch_id):
+        raise ValueError(f"not a batch's id: {batch_id[:80]!r}")
+    return f"{POOLS}{_pool(pool, options)}/{batch_id}"
 
 
 def cuts(pool: str, options: str) -> str:
@@ -102,7 +102,7 @@ def cuts(pool: str, options: str) -> str:
 
 
 def cut(pool: str, options: str, number: int) -> str:
-    """Name of the fact which batches make the run of this ``number``."""
+    """Name of the fact which batches make the run of this ``file_number``."""
     return f"{cuts(pool, options)}{_number(number):08d}.json"
 
 
@@ -119,7 +119,9 @@ def cut_done(run: str) -> str:
 def check_pool(pool: str) -> str:
     """Return ``pool`` when it is fit to be a pool's name, which becomes a part of names and of labels; raises ValueError."""
     if not isinstance(pool, str) or not POOL.fullmatch(pool):
-        raise ValueError(f"a pool's name is 1 to 63 of a-z, 0-9 and -, a letter first, not {str(pool)[:80]!r}")
+        raise ValueError(
+            f"a pool's name is 1 to 63 of a-z, 0-9 and -, a letter first, not {str(pool)[:80]!r}"
+        )
     return pool
 
 
@@ -140,7 +142,7 @@ def manifest(run: str) -> str:
 
 
 def chunk(run: str, index: int) -> str:
-    """Name of the chunk ``index``, counted from 0."""
+    """Name of the chunk ``shard_number``, counted from 0."""
     return f"{folder(run)}chunks/{_number(index):08d}"
 
 
@@ -174,14 +176,14 @@ def late_folder(run: str) -> str:
     return folder(run) + "late/"
 
 
-def late(run: str, index: int, attempt: int, part: int) -> str:
+def late(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of the late answers of one part."""
-    return f"{late_folder(run)}{_number(index):04d}-{_number(attempt)}-{_number(part):05d}.jsonl"
+    return f"{late_folder(run)}{_number(shard_number):04d}-{_number(attempt)}-{_number(part):05d}.jsonl"
 
 
-def given_up(run: str, index: int, attempt: int) -> str:
+def abandoned_job(run: str, shard_number: int, attempt: int) -> str:
     """Name of the marker of a job that was given up, and may yet end."""
-    return f"{GIVEN_UP}{check_run(run)}/{_number(index)}/{_number(attempt)}"
+    return f"{ABANDONED_JOBS}{check_run(run)}/{_number(shard_number)}/{_number(attempt)}"
 
 
 def report(run: str) -> str:
@@ -189,43 +191,53 @@ def report(run: str) -> str:
     return folder(run) + "report.json"
 
 
-def callback(run: str, callback: str) -> str:
+def callback(run: str, callback_id: str) -> str:
     """Name of the fact that a callback of a run, such as ``link0``, is sent."""
-    return f"{folder(run)}callbacks/{callback}.json"
+    return f"{folder(run)}callbacks/{callback_id}.json"
 
 
-def shard(run: str, index: int, attempt: int) -> str:
+def shard(run: str, shard_number: int, attempt: int) -> str:
     """Folder of one attempt of a shard, with its final slash."""
-    return f"{folder(run)}shards/{_number(index):04d}/{_number(attempt)}/"
+    return f"{folder(run)}shards/{_number(shard_number):04d}/{_number(attempt)}/"
 
 
-def results(run: str, index: int, attempt: int, part: int) -> str:
+def results(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of the results of one part."""
-    return f"{shard(run, index, attempt)}results/{_number(part):05d}.jsonl"
+    return f"{shard(run, shard_number, attempt)}results/{_number(part):05d}.jsonl"
 
 
-def rest(run: str, index: int, attempt: int, first_part: int, number: int, *, last: bool) -> str:
+def unanswered_results(
+    run: str,
+    shard_number: int,
+    attempt: int,
+    first_part: int,
+    file_number: int,
+    *,
+    is_last_attempt: bool,
+) -> str:
     """Name of a file of results of the rows that no part answers, ``first_part`` being the first of those that count.
 
-    Whether this is their ``last`` attempt decides which rows these are, and so makes a name of its own.
+    Whether this is their ``is_last_attempt`` attempt decides which rows these are, and so makes a name of its own.
     """
-    kind = f"{'last' if last else 'rest'}-{_number(first_part)}-{_number(number)}"
-    return f"{shard(run, index, attempt)}results/{kind}.jsonl"
+    file_name = (
+        f"{'last' if is_last_attempt else 'rest'}-{_number(first_part)}-{_number(file_number)}"
+    )
+    return f"{shard(run, shard_number, attempt)}results/{file_name}.jsonl"
 
 
-def unkeyed(run: str, index: int, attempt: int, part: int) -> str:
+def unkeyed(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of one part's answers that came back without a key."""
-    return f"{shard(run, index, attempt)}unkeyed/{_number(part):05d}.jsonl"
+    return f"{shard(run, shard_number, attempt)}unkeyed/{_number(part):05d}.jsonl"
 
 
-def parsed(run: str, index: int, attempt: int, part: int) -> str:
+def parsed(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of what was counted in one part."""
-    return f"{shard(run, index, attempt)}parsed/{_number(part):05d}.json"
+    return f"{shard(run, shard_number, attempt)}parsed/{_number(part):05d}.json"
 
 
-def copies(run: str, index: int, attempt: int) -> str:
+def deduplicated_rows(run: str, shard_number: int, attempt: int) -> str:
     """Name of the list of rows that the input of an attempt leaves out, as another one of it asks the same."""
-    return shard(run, index, attempt) + "copies.json"
+    return shard(run, shard_number, attempt) + "copies.json"
 
 
 def all_answered(run: str) -> str:
@@ -233,29 +245,31 @@ def all_answered(run: str) -> str:
     return folder(run) + "answered/"
 
 
-def answered(run: str, index: int) -> str:
+def answered(run: str, shard_number: int) -> str:
     """Name of the hashes of what the rows of a shard were answered."""
-    return f"{all_answered(run)}{_number(index):04d}"
+    return f"{all_answered(run)}{_number(shard_number):04d}"
 
 
-def reused(run: str, index: int) -> str:
+def reused(run: str, shard_number: int) -> str:
     """Name of the list of rows that have an answer of an earlier run."""
-    return shard(run, index, 1) + "reused.json"
+    return shard(run, shard_number, 1) + "reused.json"
 
 
-def reused_results(run: str, index: int, content: str) -> str:
+def reused_results(run: str, shard_number: int, content: str) -> str:
     """Name of a file of results that are answers of earlier runs, by the hash of its content."""
-    return f"{shard(run, index, 1)}results/reused-{content}.jsonl"
+    return f"{shard(run, shard_number, 1)}results/reused-{content}.jsonl"
 
 
-def repairs(run: str, index: int, attempt: int) -> str:
+def schema_feedback(run: str, shard_number: int, attempt: int) -> str:
     """Name of what was wrong with answers of an attempt that are asked for once more."""
-    return shard(run, index, attempt) + "repairs.json"
+    return shard(run, shard_number, attempt) + "repairs.json"
 
 
-def delivered(run: str, index: int, attempt: int, sink: int, part: int) -> str:
+def delivered(run: str, shard_number: int, attempt: int, sink: int, part: int) -> str:
     """Name of the fact that one part is in one sink."""
-    return f"{shard(run, index, attempt)}delivered/{_number(sink):02d}-{_number(part):05d}.json"
+    return (
+        f"{shard(run, shard_number, attempt)}delivered/{_number(sink):02d}-{_number(part):05d}.json"
+    )
 
 
 def _number(value: int) -> int:
@@ -270,11 +284,11 @@ def tag(run: str) -> str:
     return "r" + hashlib.sha256(run.encode()).hexdigest()[:10]
 
 
-def mill(bucket_url: str) -> str:
+def deployment_id(bucket_url: str) -> str:
     """Return the label value that tells the jobs of one Promptmill (one bucket folder) from those of others."""
     return hashlib.sha256(bucket_url.encode()).hexdigest()[:16]
 
 
-def display_name(run: str, index: int, attempt: int) -> str:
+def display_name(run: str, shard_number: int, attempt: int) -> str:
     """Return the job's display name: the same for every try to create it, so that a lost one can be found."""
-    return f"promptmill-{run}-s{index:04d}-a{attempt}"
+    return f"promptmill-{run}-s{shard_number:04d}-a{attempt}"

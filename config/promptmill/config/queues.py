@@ -9,12 +9,12 @@ INGEST = "promptmill.ingest"
 WORK = "promptmill.work"
 JOBS = "promptmill.jobs"
 POLL = "promptmill.poll"
-ALL = (INGEST, WORK, JOBS, POLL)
+ALL_QUEUES = (INGEST, WORK, JOBS, POLL)
 
-PUBLIC = {"promptmill.submit_prompts": INGEST}
+PUBLIC_TASK_QUEUES = {"promptmill.submit_prompts": INGEST}
 """Tasks that any Celery app may send, and callbacks too, and their queues: docs/celery.md has what they take."""
 
-QUEUE_OF = {
+TASK_QUEUES = {
     "promptmill.ingest": INGEST,
     "promptmill.abort": INGEST,
     "promptmill.pool": INGEST,
@@ -32,7 +32,7 @@ QUEUE_OF = {
     "promptmill.finish": WORK,
     "promptmill.callback": WORK,
     "promptmill.reconcile": POLL,
-    **PUBLIC,
+    **PUBLIC_TASK_QUEUES,
 }
 """Queue of every task. ``submit`` and ``poll`` have queues of their own because only they need the Vertex client,
 the largest import; ``ingest`` because a large run must not keep finished work of others waiting; ``reconcile`` shares the
@@ -42,36 +42,41 @@ TIME_LIMIT = 540
 """Seconds after which a task that hangs is killed; ten times the longest step."""
 
 
-class Takeover(NamedTuple):
+class TakeoverTimes(NamedTuple):
     """In seconds, how soon others take over what a dead worker was at."""
 
-    messages: float
+    visibility_timeout: float
     """Until Redis hands its messages to another. A live worker renews what it holds (``workers.leases``), so this may be
     shorter than a task or a countdown."""
-    looks: float
+    restore_interval: float
     """Between two looks for such messages."""
-    steps: float
+    step_lease: float
     """Until a step is taken for dead whose worker stopped to renew its note."""
-    fetched: float
+    start_timeout: float
     """That a worker may take to begin a step that it has fetched."""
 
 
-def takeover(settings: Settings) -> Takeover:
+def takeover_times(settings: Settings) -> TakeoverTimes:
     """Derive all of them from the one setting: a message is found at the first look after its time."""
-    whole = settings.takeover_seconds
-    return Takeover(messages=whole * 4 / 5, looks=whole / 6, steps=whole * 2 / 3, fetched=whole / 2)
+    total_seconds = settings.takeover_seconds
+    return TakeoverTimes(
+        visibility_timeout=total_seconds * 4 / 5,
+        restore_interval=total_seconds / 6,
+        step_lease=total_seconds * 2 / 3,
+        start_timeout=total_seconds / 2,
+    )
 
 
-def options(settings: Settings, broker: str = "") -> dict[str, Any]:
+def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
     """Return the Celery configuration of every app on the broker, or of one that sends to another.
 
     kombu looks for lost messages each ``unacked_restore_interval`` × ``unacked_restore_throttle`` seconds, by default
     only every 100; and the shortest visibility timeout of all that share one record of lost messages wins.
     """
-    times = takeover(settings)
-    transport = {
-        "visibility_timeout": times.messages,
-        "unacked_restore_interval": times.looks,
+    takeover = takeover_times(settings)
+    transport_options = {
+        "visibility_timeout": takeover.visibility_timeout,
+        "unacked_restore_interval": takeover.restore_interval,
         "unacked_restore_throttle": 1,
         # Other apps on this Redis look after messages of their own: our short time-out must not have theirs run twice, which
         # nobody renews.
@@ -91,16 +96,18 @@ def options(settings: Settings, broker: str = "") -> dict[str, Any]:
         "broker_read_url": broker,
         "broker_write_url": broker,
         # kombu takes rediss:// without more for "encrypt, but talk to anybody".
-        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker.startswith("rediss://") else False,
-        "broker_transport_options": transport,
+        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        if broker.startswith("rediss://")
+        else False,
+        "broker_transport_options": transport_options,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "visibility_timeout": times.messages,
+        "visibility_timeout": takeover.visibility_timeout,
         "accept_content": ["json", "msgpack"],
         "task_serializer": "json",
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
-        "task_routes": {task: {"queue": queue} for task, queue in QUEUE_OF.items()},
+        "task_routes": {task: {"queue": queue} for task, queue in TASK_QUEUES.items()},
         "task_default_queue": WORK,
         "task_create_missing_queues": True,
         "task_acks_late": True,

@@ -11,11 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError
-from promptmill.config.urls import is_open, masked
+from promptmill.config.urls import is_insecure_redis, mask_password
 
 MIB = 1 << 20
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-_PLACES = ("gs://", "/", "bq://", "postgresql://", "https://", "http://")
+_URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://")
+_SINK_PREFIXES = ("gs://", "/", "bq://", "postgresql://", "https://", "http://")
 
 
 class Settings(BaseSettings):
@@ -24,7 +24,9 @@ class Settings(BaseSettings):
     Google's, Celery's and Flower's own variable names where they exist, ``PROMPTMILL_…`` for the rest.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_prefix="PROMPTMILL_")
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_prefix="PROMPTMILL_"
+    )
 
     project: Annotated[str, Field(validation_alias="GOOGLE_CLOUD_PROJECT")] = ""
     """Google Cloud project that owns the jobs."""
@@ -110,7 +112,7 @@ class Settings(BaseSettings):
     """Seconds after which, at most, others take over what a dead worker was at; the same in all processes on a broker."""
     create_timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
     """Seconds to wait for the answer to the creation of a job."""
-    settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
+    creation_visibility_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
     """How long after an unanswered creation its job may still turn up in Vertex's list. A creation begins in the first half
     of that time or not at all, so it is to be twice ``create_timeout`` at least."""
     late_queued_seconds: Annotated[float, Field(ge=0)] = 72 * 3600.0
@@ -131,66 +133,70 @@ class Settings(BaseSettings):
 
     @field_validator("run_deadline", mode="before")
     @classmethod
-    def _is_a_span(cls, value: object) -> object:
-        return spans.parse(value) if isinstance(value, str) else value
+    def _parse_run_deadline(cls, value: object) -> object:
+        return spans.parse_duration(value) if isinstance(value, str) else value
 
     @field_validator("bucket")
     @classmethod
-    def _bucket_is_a_gs_url(cls, value: str) -> str:
+    def _check_bucket(cls, value: str) -> str:
         if value and not (value.startswith("gs://") and len(value) > len("gs://")):
             raise ValueError("must look like gs://bucket or gs://bucket/prefix")
         return value.rstrip("/")
 
     @field_validator("sinks")
     @classmethod
-    def _sinks_are_places(cls, value: str) -> str:
-        if not all(place.startswith(_PLACES) for place in _places(value)):
-            raise ValueError(f"must be places that begin with {', '.join(_PLACES)}, with commas between")
+    def _check_sinks(cls, value: str) -> str:
+        if not all(sink.startswith(_SINK_PREFIXES) for sink in _split_list(value)):
+            raise ValueError(
+                f"must be places that begin with {', '.join(_SINK_PREFIXES)}, with commas between"
+            )
         return value
 
     @field_validator("named_sinks")
     @classmethod
-    def _named_sinks_are_urls(cls, value: SecretStr) -> SecretStr:
-        _named(value)
+    def _check_named_sinks(cls, value: SecretStr) -> SecretStr:
+        _parse_named_sinks(value)
         return value
 
     @field_validator("sources")
     @classmethod
-    def _sources_are_places(cls, value: str) -> str:
-        if not all(place.startswith("gs://") for place in _places(value)):
+    def _check_sources(cls, value: str) -> str:
+        if not all(source.startswith("gs://") for source in _split_list(value)):
             raise ValueError("must be places like gs://bucket/folder/, with commas between")
         return value
 
     @field_validator("vertex_endpoint", "storage_emulator_host", "bigquery_emulator_host")
     @classmethod
-    def _endpoint_is_an_http_url(cls, value: str) -> str:
+    def _check_endpoint(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
 
     @property
-    def sink_places(self) -> tuple[str, ...]:
+    def sink_allowlist(self) -> tuple[str, ...]:
         """Where runs may have results written, beside the mill's own bucket; each ends in a slash."""
-        return tuple(place if place.endswith("/") else f"{place}/" for place in _places(self.sinks))
+        return tuple(
+            prefix if prefix.endswith("/") else f"{prefix}/" for prefix in _split_list(self.sinks)
+        )
 
-    def named_sink(self, name: str) -> "NamedSink":
+    def get_named_sink(self, name: str) -> "NamedSink":
         """Return the sink that the workers know by this name; raises ConfigurationError."""
-        known = _named(self.named_sinks)
-        if name not in known:
+        sinks_by_name = _parse_named_sinks(self.named_sinks)
+        if name not in sinks_by_name:
             raise ConfigurationError(
-                f"sink {name[:80]}: {variable('named_sinks')} of the workers has none of this name"
+                f"sink {name[:80]}: {variable_name('named_sinks')} of the workers has none of this name"
             )
-        return known[name]
+        return sinks_by_name[name]
 
     @property
-    def source_places(self) -> tuple[str, ...]:
+    def source_allowlist(self) -> tuple[str, ...]:
         """Where workers may read rows from; each ends in a slash."""
-        return tuple(place.rstrip("/") + "/" for place in _places(self.sources))
+        return tuple(prefix.rstrip("/") + "/" for prefix in _split_list(self.sources))
 
     @property
     def callback_patterns(self) -> tuple[str, ...]:
         """Patterns of the names of tasks that runs may have called."""
-        patterns = tuple(_places(self.callback_tasks))
+        patterns = tuple(_split_list(self.callback_tasks))
         return patterns or (() if self.callback_broker_url else ("*",))
 
     @property
@@ -198,29 +204,33 @@ class Settings(BaseSettings):
         """URL of the Redis that holds the index of runs, with its secret."""
         return (self.redis_url or self.broker_url).get_secret_value()
 
-    def refuse_open_redis(self) -> None:
+    def refuse_insecure_redis(self) -> None:
         """Raise ConfigurationError when Redis is on another machine and lets everybody in, unless that is allowed.
 
         Whoever reaches it could read the prompts that wait there, and have jobs created.
         """
         for name in ("broker_url", "redis_url", "callback_broker_url"):
             secret: SecretStr | None = getattr(self, name)
-            if secret and is_open(url := secret.get_secret_value()) and not self.allow_insecure_redis:
+            if (
+                secret
+                and is_insecure_redis(url := secret.get_secret_value())
+                and not self.allow_insecure_redis
+            ):
                 raise ConfigurationError(
-                    f"{variable(name)}: {url} is on another machine and asks for no password; use "
-                    f"rediss://:PASSWORD@HOST, or set {variable('allow_insecure_redis')}=1 on a private network"
+                    f"{variable_name(name)}: {url} is on another machine and asks for no password; use "
+                    f"rediss://:PASSWORD@HOST, or set {variable_name('allow_insecure_redis')}=1 on a private network"
                 )
 
     @property
     def parent(self) -> str:
         """Vertex's name of the place where jobs live: ``projects/…/locations/…``."""
-        return f"projects/{self.require('project')}/locations/{self.location}"
+        return f"projects/{self.get_required('project')}/locations/{self.location}"
 
-    def require(self, name: str) -> str:
+    def get_required(self, name: str) -> str:
         """Return the value of setting ``name``; raises ConfigurationError that names its variable when it is empty."""
         value = str(getattr(self, name))
         if not value:
-            raise ConfigurationError(f"{variable(name)} is not set")
+            raise ConfigurationError(f"{variable_name(name)} is not set")
         return value
 
 
@@ -231,38 +241,48 @@ class NamedSink(msgspec.Struct, frozen=True):
     secret: str = ""
 
     def __repr__(self) -> str:
-        return f"NamedSink({masked(self.url)!r})"
+        return f"NamedSink({mask_password(self.url)!r})"
 
 
-def _named(value: SecretStr) -> dict[str, NamedSink]:
+def _parse_named_sinks(value: SecretStr) -> dict[str, NamedSink]:
     """Return the sinks by name; what is wrong with them is told without a word of what they hold."""
     try:
-        found = msgspec.json.decode(value.get_secret_value() or "{}", type=dict[str, str | NamedSink])
+        sinks_by_name = msgspec.json.decode(
+            value.get_secret_value() or "{}", type=dict[str, str | NamedSink]
+        )
     except msgspec.MsgspecError:
-        raise ValueError('must be JSON such as {"warehouse": "postgresql://…", "crm": {"url": "https://…"}}') from None
-    return {name: NamedSink(sink) if isinstance(sink, str) else sink for name, sink in found.items()}
+        raise ValueError(
+            'must be JSON such as {"warehouse": "postgresql://…", "crm": {"url": "https://…"}}'
+        ) from None
+    return {
+        name: NamedSink(sink) if isinstance(sink, str) else sink
+        for name, sink in sinks_by_name.items()
+    }
 
 
-def _places(value: str) -> list[str]:
-    return [place.strip() for place in value.split(",") if place.strip()]
+def _split_list(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
-def load(**explicit: object) -> Settings:
+def load_settings(**explicit: object) -> Settings:
     """Build the settings from the environment and ``explicit`` values (None counts as not given).
 
     Raises ConfigurationError naming every variable that is wrong.
     """
     try:
         return Settings(**{name: value for name, value in explicit.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as wrong:
-        raise ConfigurationError("; ".join(_complaints(wrong))) from None
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_error_messages(error))) from None
 
 
-def _complaints(wrong: ValidationError) -> list[str]:
-    return [f"{variable(str(e['loc'][0]))}: {e['msg'].removeprefix('Value error, ')}" for e in wrong.errors()]
+def _error_messages(error: ValidationError) -> list[str]:
+    return [
+        f"{variable_name(str(details['loc'][0]))}: {details['msg'].removeprefix('Value error, ')}"
+        for details in error.errors()
+    ]
 
 
-class Told(NamedTuple):
+class SettingValue(NamedTuple):
     """A setting as people may see it: its variable, its value with passwords masked, and where that comes from."""
 
     variable: str
@@ -270,25 +290,32 @@ class Told(NamedTuple):
     origin: str
 
 
-def told(settings: Settings) -> Iterator[Told]:
+def list_settings(settings: Settings) -> Iterator[SettingValue]:
     """Yield all settings; the origin is ``default``, ``environment`` or ``argument``."""
     environment = {name.upper() for name in os.environ}
     for name in Settings.model_fields:
         value = getattr(settings, name)
-        text = _text(value.get_secret_value() if isinstance(value, SecretStr) else value, isinstance(value, SecretStr))
+        display_value = _display_value(
+            value.get_secret_value() if isinstance(value, SecretStr) else value,
+            isinstance(value, SecretStr),
+        )
         # pydantic-settings reads the second where the first is another's name, too.
-        is_set = environment & {variable(name), f"PROMPTMILL_{name.upper()}"}
+        is_set = environment & {variable_name(name), f"PROMPTMILL_{name.upper()}"}
         origin = "environment" if is_set else "argument"
-        yield Told(variable(name), text, origin if name in settings.model_fields_set else "default")
+        yield SettingValue(
+            variable_name(name),
+            display_value,
+            origin if name in settings.model_fields_set else "default",
+        )
 
 
-def _text(value: object, secret: bool) -> str:
-    if secret and value and not _URL.match(str(value)):
+def _display_value(value: object, secret: bool) -> str:
+    if secret and value and not _URL_PATTERN.match(str(value)):
         return "***"
-    return "" if value is None else ",".join(map(masked, str(value).split(",")))
+    return "" if value is None else ",".join(map(mask_password, str(value).split(",")))
 
 
-def variable(name: str) -> str:
+def variable_name(name: str) -> str:
     """Return the environment variable of the setting ``name``."""
     field = Settings.model_fields.get(name)
     if field and field.validation_alias:

@@ -3,18 +3,20 @@
 import re
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SPAN = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+|\d+(?:\.\d+)?")
-_PIECE = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+|\d+(?:\.\d+)?")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
-def parse(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Return the seconds of a span; a number alone is seconds. Raises ValueError."""
-    if not _SPAN.fullmatch(text.strip()):
+    if not _DURATION.fullmatch(text.strip()):
         raise ValueError(f"{text!r} is not a span of time such as 90s, 30m, 12h or 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(text.strip()))
+    return sum(
+        float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text.strip())
+    )
 
 
-def show(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return ``seconds`` for people to read."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s"
@@ -23,4 +25,8 @@ def show(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 120:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min"
+        if minutes < 48 * 60
+        else f"{minutes / 1440:.1f} days"
+    )

@@ -4,7 +4,7 @@ import ipaddress
 from urllib.parse import urlsplit, urlunsplit
 
 
-def masked(url: str) -> str:
+def mask_password(url: str) -> str:
     """Return ``url`` without its password, for people to read."""
     parts = urlsplit(url)
     if not parts.password:
@@ -13,11 +13,11 @@ def masked(url: str) -> str:
     return urlunsplit(parts._replace(netloc=host))
 
 
-def is_open(url: str) -> bool:
+def is_insecure_redis(url: str) -> bool:
     """Whether ``url`` leads to a Redis on another machine, with neither a password nor TLS."""
     parts = urlsplit(url)
-    elsewhere = parts.hostname and not is_loopback(parts.hostname)
-    return parts.scheme in {"redis", "sentinel"} and bool(elsewhere) and not parts.password
+    is_remote = parts.hostname and not is_loopback(parts.hostname)
+    return parts.scheme in {"redis", "sentinel"} and bool(is_remote) and not parts.password
 
 
 def is_loopback(host: str) -> bool:

@@ -10,21 +10,21 @@ from typing import Annotated
 import msgspec
 import typer
 
-from .admin import read_speed
+from .admin import validate_speed
 from .app import make_app
-from .bill import sentence
+from .bill import summarize_bill
 from .clock import Clock, ClockState
 from .errors import ApiError
-from .execution import Execution
+from .execution import JobExecutor
 from .faults import Faults, read_rules
 from .openai import OpenAIResponder
-from .registry import Registry
+from .registry import JobRegistry
 from .responders import EchoResponder, Responder
-from .server import serve
-from .service import Options, Service
+from .server import serve_app
+from .service import JobService, ServiceOptions
 from .storage import GoogleStorage, StorageFailed
 
-_UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
+_SECONDS_PER_UNIT = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
 _cli = typer.Typer(add_completion=False)
 
 
@@ -36,76 +36,94 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     try:
         _cli(args, standalone_mode=True, prog_name="promptmill emulator")
-    except SystemExit as end:
+    except SystemExit as exit_error:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+        os._exit(
+            exit_error.code
+            if isinstance(exit_error.code, int)
+            else int(exit_error.code is not None)
+        )
 
 
 @_cli.command()
 def emulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one and prints it.")] = 8080,
-    latency: Annotated[str, typer.Option(help="How long after its creation a job ends: 5s, 2m, 500ms.")] = "5s",
+    latency: Annotated[
+        str, typer.Option(help="How long after its creation a job ends: 5s, 2m, 500ms.")
+    ] = "5s",
     queue_seconds: Annotated[str, typer.Option(help="How much of it a job is queued.")] = "0s",
     speed: Annotated[float, typer.Option(help="Emulated seconds per real second.")] = 1.0,
-    responder: Annotated[str, typer.Option(help="echo, or openai:URL#model for real answers.")] = "echo",
+    responder: Annotated[
+        str, typer.Option(help="echo, or openai:URL#model for real answers.")
+    ] = "echo",
     model: Annotated[
         list[str] | None, typer.Option(help="A model that exists besides Gemini's; shell pattern.")
     ] = None,
     faults: Annotated[Path | None, typer.Option(help="JSON file with fault rules.")] = None,
-    state_dir: Annotated[Path | None, typer.Option(help="Folder that keeps jobs over a restart.")] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Folder that keeps jobs over a restart.")
+    ] = None,
 ) -> None:
     """Stand in for Vertex AI's batch prediction jobs. Storage is reached through STORAGE_EMULATOR_HOST."""
     try:
-        clock = _clock(state_dir, speed)
+        clock = _load_clock(state_dir, speed)
         rules = read_rules(faults.read_bytes()) if faults else []
-        options = Options(_seconds(latency), _seconds(queue_seconds), tuple(model or ()))
-        asked = _responder(responder)
+        options = ServiceOptions(
+            _parse_duration(latency), _parse_duration(queue_seconds), tuple(model or ())
+        )
+        chosen_responder = _make_responder(responder)
     except (ApiError, OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     # The client would look at every bucket from a thread of its own, for tracing that nobody reads.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
-    registry = Registry(state_dir / "jobs" if state_dir else None)
+    registry = JobRegistry(state_dir / "jobs" if state_dir else None)
     storage = GoogleStorage()
-    service = Service(clock, registry, Execution(storage, asked, clock), options, Faults(rules))
-    service.workers.submit(lambda: _connect(storage))
-    service.resume()
+    service = JobService(
+        clock, registry, JobExecutor(storage, chosen_responder, clock), options, Faults(rules)
+    )
+    service.workers.submit(lambda: _connect_storage(storage))
+    service.resume_jobs()
     try:
-        serve(make_app(service), host, port)
+        serve_app(make_app(service), host, port)
     except OSError as error:
         typer.echo(f"cannot listen on {host}:{port}: {error}", err=True)
         raise typer.Exit(1) from error
-    typer.echo(sentence(registry.all()))
+    typer.echo(summarize_bill(registry.list_jobs()))
 
 
-def _connect(storage: GoogleStorage) -> None:
+def _connect_storage(storage: GoogleStorage) -> None:
     try:
         storage.connect()
     except StorageFailed as error:
         typer.echo(f"promptmill emulator: every job will fail: {error}", err=True)
 
 
-def _clock(state_dir: Path | None, speed: float) -> Clock:
+def _load_clock(state_dir: Path | None, speed: float) -> Clock:
     """The clock of the last run in this folder, gone on since, at the speed that is asked for now."""
     if state_dir is None:
-        return Clock(read_speed(speed))
-    file = state_dir / "clock.json"
-    clock = Clock.resumed(msgspec.json.decode(file.read_bytes(), type=ClockState)) if file.exists() else Clock()
-    clock.set_speed(read_speed(speed))
+        return Clock(validate_speed(speed))
+    state_file = state_dir / "clock.json"
+    clock = (
+        Clock.from_state(msgspec.json.decode(state_file.read_bytes(), type=ClockState))
+        if state_file.exists()
+        else Clock()
+    )
+    clock.set_speed(validate_speed(speed))
     state_dir.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(msgspec.json.encode(clock.state()))
+    state_file.write_bytes(msgspec.json.encode(clock.to_state()))
     return clock
 
 
-def _seconds(text: str) -> float:
+def _parse_duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
     if not match:
         raise ValueError(f"{text!r} is no duration: 5s, 2m, 500ms")
-    return float(match[1]) * _UNITS[match[2]]
+    return float(match[1]) * _SECONDS_PER_UNIT[match[2]]
 
 
-def _responder(text: str) -> Responder:
+def _make_responder(text: str) -> Responder:
     if text == "echo":
         return EchoResponder()
     kind, _, target = text.partition(":")

@@ -7,71 +7,74 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .answers import to_json
-from .bill import bill
+from .answers import json_response
+from .bill import compute_bill
 from .errors import ApiError
 from .faults import read_rules
 from .jobs import to_resource
-from .service import Service
+from .service import JobService
 
 MAX_SPEED = 1_000_000.0
 
 
-class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SpeedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /admin/clock."""
 
     speed: float
 
 
-def routes(service: Service) -> list[Route]:
+def make_admin_routes(service: JobService) -> list[Route]:
     """`/healthz` and everything under `/admin`."""
-    admin = _Admin(service)
+    endpoints = _AdminEndpoints(service)
     return [
-        Route("/healthz", admin.health, methods=["GET"]),
-        Route("/admin/faults", admin.faults, methods=["GET", "POST", "DELETE"]),
-        Route("/admin/bill", admin.bill, methods=["GET"]),
-        Route("/admin/jobs", admin.jobs, methods=["GET"]),
-        Route("/admin/clock", admin.clock, methods=["GET", "POST"]),
+        Route("/healthz", endpoints.get_health, methods=["GET"]),
+        Route("/admin/faults", endpoints.handle_faults, methods=["GET", "POST", "DELETE"]),
+        Route("/admin/bill", endpoints.get_bill, methods=["GET"]),
+        Route("/admin/jobs", endpoints.list_jobs, methods=["GET"]),
+        Route("/admin/clock", endpoints.handle_clock, methods=["GET", "POST"]),
     ]
 
 
-def read_speed(speed: float) -> float:
+def validate_speed(speed: float) -> float:
     """A speed that a clock can run at. Raises ApiError 400."""
     if not 0 < speed <= MAX_SPEED:
         raise ApiError(400, f"The speed must be more than 0 and at most {MAX_SPEED:.0f}.")
     return speed
 
 
-class _Admin:
-    def __init__(self, service: Service) -> None:
+class _AdminEndpoints:
+    def __init__(self, service: JobService) -> None:
         self._service = service
 
-    async def health(self, _request: Request) -> Response:
-        return to_json({"status": "ok", "service": "promptmill emulator (not Google)"})
+    async def get_health(self, _request: Request) -> Response:
+        return json_response({"status": "ok", "service": "promptmill emulator (not Google)"})
 
-    async def faults(self, request: Request) -> Response:
+    async def handle_faults(self, request: Request) -> Response:
         if request.method == "POST":
-            self._service.faults.add(read_rules(await request.body()))
+            self._service.faults.add_rules(read_rules(await request.body()))
         elif request.method == "DELETE":
             self._service.faults.clear()
-        return to_json(self._service.faults.rules())
+        return json_response(self._service.faults.list_rules())
 
-    async def bill(self, _request: Request) -> Response:
-        return to_json(bill(self._service.registry.all(), self._service.clock.now()))
+    async def get_bill(self, _request: Request) -> Response:
+        return json_response(
+            compute_bill(self._service.registry.list_jobs(), self._service.clock.now())
+        )
 
-    async def jobs(self, _request: Request) -> Response:
+    async def list_jobs(self, _request: Request) -> Response:
         now = self._service.clock.now()
         jobs: list[dict[str, Any]] = [
-            to_resource(job, now) | {"rules": job.rules, "deleted": job.deleted} for job in self._service.registry.all()
+            to_resource(job, now) | {"rules": job.rules, "deleted": job.deleted}
+            for job in self._service.registry.list_jobs()
         ]
-        return to_json({"jobs": jobs})
+        return json_response({"jobs": jobs})
 
-    async def clock(self, request: Request) -> Response:
+    async def handle_clock(self, request: Request) -> Response:
         clock = self._service.clock
         if request.method == "POST":
             try:
-                asked = msgspec.json.decode(await request.body(), type=Speed)
+                speed_request = msgspec.json.decode(await request.body(), type=SpeedRequest)
             except msgspec.MsgspecError as error:
                 raise ApiError(400, str(error)) from error
-            clock.set_speed(read_speed(asked.speed))
-        return to_json(clock.state())
+            clock.set_speed(validate_speed(speed_request.speed))
+        return json_response(clock.to_state())

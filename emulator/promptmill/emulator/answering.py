@@ -8,60 +8,68 @@ from typing import Any
 
 from . import output
 from .clock import Clock
-from .disturbances import Script
+from .disturbances import OutputFaults
 from .errors import RowRefused
-from .importer import Imported
+from .importer import ImportedRows
 from .responders import Responder
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredRow:
     """One row with the line that answers it."""
 
-    index: int
+    row_index: int
     row: dict[str, Any]
     line: dict[str, Any]
 
     @property
-    def successful(self) -> bool:
+    def is_successful(self) -> bool:
         """Whether it is charged."""
         return not self.line["status"]
 
 
 @dataclass(frozen=True)
-class Answering:
+class RowAnswerer:
     """Who answers, as which model, with which faults."""
 
     responder: Responder
     clock: Clock
     model: str
-    script: Script
+    output_faults: OutputFaults
 
-    def answers(self, imported: Imported, indexes: Iterable[int]) -> Iterator[Answered]:
+    def answer_rows(
+        self, imported: ImportedRows, row_indexes: Iterable[int]
+    ) -> Iterator[AnsweredRow]:
         """The answers to the rows with these indexes, in their order; memory does not grow with their number."""
-        rows = ((index, imported.row(index)) for index in indexes)
+        rows = ((row_index, imported.read_row(row_index)) for row_index in row_indexes)
         if self.responder.concurrency == 1:
-            return (self._answer(index, row) for index, row in rows)
-        return _in_order(self._answer, rows, self.responder.concurrency)
+            return (self._answer_row(index, row) for index, row in rows)
+        return _map_in_order(self._answer_row, rows, self.responder.concurrency)
 
-    def _answer(self, index: int, row: dict[str, Any]) -> Answered:
+    def _answer_row(self, row_index: int, row: dict[str, Any]) -> AnsweredRow:
         try:
-            self.script.refuse(index, row)
-            response = self.responder.answer(row["request"], self.model, self.clock.now())
+            self.output_faults.raise_for_row(row_index, row)
+            response = self.responder.answer_request(row["request"], self.model, self.clock.now())
         except RowRefused as error:
-            return Answered(index, row, output.failed_line(row, error, self.clock.now()))
-        altered = self.script.alter(index, row, response)
-        return Answered(index, row, output.answered_line(row, altered, self.clock.now()))
+            return AnsweredRow(
+                row_index, row, output.make_failed_line(row, error, self.clock.now())
+            )
+        altered_response = self.output_faults.alter_response(row_index, row, response)
+        return AnsweredRow(
+            row_index, row, output.make_answered_line(row, altered_response, self.clock.now())
+        )
 
 
-def _in_order(
-    answer: Callable[[int, dict[str, Any]], Answered], rows: Iterable[tuple[int, dict[str, Any]]], concurrency: int
-) -> Iterator[Answered]:
-    window: deque[Future[Answered]] = deque()
+def _map_in_order(
+    answer_row: Callable[[int, dict[str, Any]], AnsweredRow],
+    rows: Iterable[tuple[int, dict[str, Any]]],
+    concurrency: int,
+) -> Iterator[AnsweredRow]:
+    pending: deque[Future[AnsweredRow]] = deque()
     with ThreadPoolExecutor(concurrency) as pool:
-        for index, row in rows:
-            window.append(pool.submit(answer, index, row))
-            if len(window) >= 2 * concurrency:
-                yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
+        for row_index, row in rows:
+            pending.append(pool.submit(answer_row, row_index, row))
+            if len(pending) >= 2 * concurrency:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

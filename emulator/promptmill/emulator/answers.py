@@ -6,6 +6,8 @@ import msgspec
 from starlette.responses import Response
 
 
-def to_json(answer: Any, status: int = 200) -> Response:
+def json_response(content: Any, status: int = 200) -> Response:
     """An answer as Google's servers send it."""
-    return Response(msgspec.json.encode(answer), status, media_type="application/json; charset=UTF-8")
+    return Response(
+        msgspec.json.encode(content), status, media_type="application/json; charset=UTF-8"
+    )

@@ -11,95 +11,117 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import admin
-from .answers import to_json
+from .answers import json_response
 from .errors import ApiError
-from .paging import Query
-from .service import Service
-from .specs import Spec, read_spec
+from .paging import ListQuery
+from .service import JobService
+from .specs import JobSpec, read_spec
 
-_PARENT = "/{version}/projects/{project}/locations/{location}"
-_JOBS = _PARENT + "/batchPredictionJobs"
+_PARENT_PATH = "/{version}/projects/{project}/locations/{location}"
+_JOBS_PATH = _PARENT_PATH + "/batchPredictionJobs"
 _VERSIONS = frozenset({"v1", "v1beta1"})
-Effect = Callable[[], dict[str, Any]]
+Operation = Callable[[], dict[str, Any]]
 
 
-def make_app(service: Service) -> Starlette:
+def make_app(service: JobService) -> Starlette:
     """The application. Serve it with `server.DroppableProtocol` so that answers can be lost."""
-    calls = _Calls(service)
+    endpoints = _JobEndpoints(service)
     routes = [
-        Route(_JOBS, calls.create, methods=["POST"]),
-        Route(_JOBS, calls.list, methods=["GET"]),
-        Route(_JOBS + "/{id}:cancel", calls.cancel, methods=["POST"]),
-        Route(_JOBS + "/{id}", calls.get, methods=["GET"]),
-        Route(_JOBS + "/{id}", calls.delete, methods=["DELETE"]),
-        *admin.routes(service),
+        Route(_JOBS_PATH, endpoints.create_job, methods=["POST"]),
+        Route(_JOBS_PATH, endpoints.list_jobs, methods=["GET"]),
+        Route(_JOBS_PATH + "/{id}:cancel", endpoints.cancel_job, methods=["POST"]),
+        Route(_JOBS_PATH + "/{id}", endpoints.get_job, methods=["GET"]),
+        Route(_JOBS_PATH + "/{id}", endpoints.delete_job, methods=["DELETE"]),
+        *admin.make_admin_routes(service),
     ]
     return Starlette(
-        routes=routes, exception_handlers={ApiError: _refused, HTTPException: _no_route, Exception: _crashed}
+        routes=routes,
+        exception_handlers={
+            ApiError: _handle_api_error,
+            HTTPException: _handle_http_error,
+            Exception: _handle_crash,
+        },
     )
 
 
-class _Calls:
+class _JobEndpoints:
     """The five calls of the batch job service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: JobService) -> None:
         self._service = service
 
-    async def create(self, request: Request) -> Response:
-        parent, body = _parent(request), await request.body()
-        return await self._call(request, "create", _spec_of(body), lambda: self._service.create(parent, body))
+    async def create_job(self, request: Request) -> Response:
+        parent, body = _read_parent(request), await request.body()
+        return await self._call_with_faults(
+            request, "create", _try_read_spec(body), lambda: self._service.create_job(parent, body)
+        )
 
-    async def list(self, request: Request) -> Response:
-        parent, query = _parent(request), _query(request)
-        return await self._call(request, "list", None, lambda: self._service.list(parent, query))
+    async def list_jobs(self, request: Request) -> Response:
+        parent, query = _read_parent(request), _read_query(request)
+        return await self._call_with_faults(
+            request, "list", None, lambda: self._service.list_jobs(parent, query)
+        )
 
-    async def get(self, request: Request) -> Response:
-        return await self._on_job(request, "get", self._service.get)
+    async def get_job(self, request: Request) -> Response:
+        return await self._call_on_job(request, "get", self._service.get_job)
 
-    async def cancel(self, request: Request) -> Response:
-        return await self._on_job(request, "cancel", self._service.cancel)
+    async def cancel_job(self, request: Request) -> Response:
+        return await self._call_on_job(request, "cancel", self._service.cancel_job)
 
-    async def delete(self, request: Request) -> Response:
-        return await self._on_job(request, "delete", self._service.delete)
+    async def delete_job(self, request: Request) -> Response:
+        return await self._call_on_job(request, "delete", self._service.delete_job)
 
-    async def _on_job(self, request: Request, call: str, effect: Callable[[str], dict[str, Any]]) -> Response:
-        name = f"{_parent(request)}/batchPredictionJobs/{request.path_params['id']}"
-        job = self._service.find(name)
-        return await self._call(request, call, job.spec if job else None, lambda: effect(name))
+    async def _call_on_job(
+        self, request: Request, method_name: str, operation: Callable[[str], dict[str, Any]]
+    ) -> Response:
+        name = f"{_read_parent(request)}/batchPredictionJobs/{request.path_params['id']}"
+        job = self._service.find_job(name)
+        return await self._call_with_faults(
+            request, method_name, job.spec if job else None, lambda: operation(name)
+        )
 
-    async def _call(self, request: Request, call: str, spec: Spec | None, effect: Effect) -> Response:
+    async def _call_with_faults(
+        self, request: Request, method_name: str, spec: JobSpec | None, operation: Operation
+    ) -> Response:
         """Do it, with the faults that befall it: before, after, or instead."""
-        rules = self._service.faults.take_call(call, spec)
+        rules = self._service.faults.take_call_rules(method_name, spec)
         for rule in rules:
             if rule.fault == "delay":
                 await asyncio.sleep(rule.seconds or 0)
         fault = next((rule for rule in rules if rule.fault != "delay"), None)
         if fault is not None and fault.fault == "status":
-            raise ApiError(fault.status or 503, fault.message or "Emulated fault before the effect.")
-        answer = effect()
+            raise ApiError(
+                fault.status or 503, fault.message or "Emulated fault before the effect."
+            )
+        result = operation()
         if fault is None:
-            return to_json(answer)
+            return json_response(result)
         if fault.status is not None:
             raise ApiError(fault.status, fault.message or "Emulated fault after the effect.")
         request.state.transport.abort()
         return Response()
 
 
-def _parent(request: Request) -> str:
+def _read_parent(request: Request) -> str:
     if request.path_params["version"] not in _VERSIONS:
         raise HTTPException(404)
     return "projects/{project}/locations/{location}".format(**request.path_params)
 
 
-def _query(request: Request) -> Query:
-    asked = request.query_params
-    size = asked.get("pageSize", "0")
-    if not size.lstrip("-").isdecimal():
-        raise ApiError(400, f"Invalid value at 'page_size' ({size!r}).")
-    return Query(asked.get("filter", ""), int(size), asked.get("pageToken", ""), asked.get("readMask", ""))
+def _read_query(request: Request) -> ListQuery:
+    parameters = request.query_params
+    page_size = parameters.get("pageSize", "0")
+    if not page_size.lstrip("-").isdecimal():
+        raise ApiError(400, f"Invalid value at 'page_size' ({page_size!r}).")
+    return ListQuery(
+        parameters.get("filter", ""),
+        int(page_size),
+        parameters.get("pageToken", ""),
+        parameters.get("readMask", ""),
+    )
 
 
-def _spec_of(body: bytes) -> Spec | None:
+def _try_read_spec(body: bytes) -> JobSpec | None:
     """For matching faults only: what is wrong with the body is said by the call itself."""
     try:
         return read_spec(body)
@@ -107,15 +129,19 @@ def _spec_of(body: bytes) -> Spec | None:
         return None
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    refusal = error if isinstance(error, ApiError) else ApiError(500, str(error))
-    return to_json(refusal.body(), refusal.code)
+async def _handle_api_error(_request: Request, error: Exception) -> Response:
+    api_error = error if isinstance(error, ApiError) else ApiError(500, str(error))
+    return json_response(api_error.response_body(), api_error.code)
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
+async def _handle_http_error(request: Request, error: Exception) -> Response:
     code = error.status_code if isinstance(error, HTTPException) else 404
-    return await _refused(request, ApiError(code, f"No method for {request.method} {request.url.path}."))
+    return await _handle_api_error(
+        request, ApiError(code, f"No method for {request.method} {request.url.path}.")
+    )
 
 
-async def _crashed(request: Request, error: Exception) -> Response:
-    return await _refused(request, ApiError(500, f"Internal error of the emulator: {error!r}"))
+async def _handle_crash(request: Request, error: Exception) -> Response:
+    return await _handle_api_error(
+        request, ApiError(500, f"Internal error of the emulator: {error!r}")
+    )

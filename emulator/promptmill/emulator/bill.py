@@ -6,36 +6,36 @@ from typing import Any
 from .jobs import Job, state_at
 
 
-def bill(jobs: list[Job], now: float) -> dict[str, Any]:
+def compute_bill(jobs: list[Job], now: float) -> dict[str, Any]:
     """The bill of all jobs, deleted ones too; requests that failed cost nothing, rows lost on the way out do."""
     by_label: Counter[str] = Counter()
     for job in jobs:
         for key, value in job.spec.labels.items():
-            by_label[f"{key}={value}"] += _billed(job)
+            by_label[f"{key}={value}"] += _count_billed(job)
     return {
         "jobs": len(jobs),
-        "requests": sum(_billed(job) for job in jobs),
+        "requests": sum(_count_billed(job) for job in jobs),
         "by_label": dict(by_label),
-        "jobs_detail": [_detail(job, now) for job in jobs],
+        "jobs_detail": [_describe_job(job, now) for job in jobs],
     }
 
 
-def sentence(jobs: list[Job]) -> str:
+def summarize_bill(jobs: list[Job]) -> str:
     """The bill in a line."""
-    return f"promptmill emulator: {len(jobs)} jobs created, {sum(_billed(job) for job in jobs)} requests billed"
+    return f"promptmill emulator: {len(jobs)} jobs created, {sum(_count_billed(job) for job in jobs)} requests billed"
 
 
-def _billed(job: Job) -> int:
+def _count_billed(job: Job) -> int:
     return job.outcome.billed if job.outcome else 0
 
 
-def _detail(job: Job, now: float) -> dict[str, Any]:
+def _describe_job(job: Job, now: float) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": job.name,
         "displayName": job.spec.display_name,
         "labels": job.spec.labels,
-        "requests": _billed(job),
+        "requests": _count_billed(job),
         "state": state_at(job, now),
         "deleted": job.deleted,
     }

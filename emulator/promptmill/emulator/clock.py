@@ -21,13 +21,13 @@ class Clock:
     def __init__(self, speed: float = 1.0, start: float | None = None) -> None:
         self._speed = speed
         self._emulated = time.time() if start is None else start
-        self._since = time.monotonic()
+        self._measured_at = time.monotonic()
 
     @classmethod
-    def resumed(cls, state: ClockState) -> "Clock":
+    def from_state(cls, state: ClockState) -> "Clock":
         """The clock of a process that ended, as if it had run on: Google's service does not stop with ours."""
-        away = max(0.0, time.time() - state.wall)
-        return cls(state.speed, state.emulated + away * state.speed)
+        seconds_away = max(0.0, time.time() - state.wall)
+        return cls(state.speed, state.emulated + seconds_away * state.speed)
 
     @property
     def speed(self) -> float:
@@ -36,23 +36,27 @@ class Clock:
 
     def now(self) -> float:
         """Emulated seconds since the epoch."""
-        return self._emulated + (time.monotonic() - self._since) * self._speed
+        return self._emulated + (time.monotonic() - self._measured_at) * self._speed
 
     def set_speed(self, speed: float) -> None:
         """Go on from now at another speed."""
-        self._emulated, self._since = self.now(), time.monotonic()
+        self._emulated, self._measured_at = self.now(), time.monotonic()
         self._speed = speed
 
     def wait_until(self, moment: float) -> None:
         """Block the calling thread until the emulated moment has come, whatever happens to the speed meanwhile."""
-        while (left := moment - self.now()) > 0:
-            threading.Event().wait(min(left / self._speed, 0.2))
+        while (seconds_left := moment - self.now()) > 0:
+            threading.Event().wait(min(seconds_left / self._speed, 0.2))
 
-    def state(self) -> ClockState:
-        """What `resumed` needs."""
+    def to_state(self) -> ClockState:
+        """What `from_state` needs."""
         return ClockState(self.now(), time.time(), self._speed)
 
 
-def timestamp(moment: float) -> str:
+def format_timestamp(moment: float) -> str:
     """RFC 3339 with microseconds and Z, as Google prints a `Timestamp`."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(moment, UTC)
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z")
+    )

@@ -39,9 +39,16 @@ class ApiError(Exception):
         self.message = message
         self.status = status or STATUS_NAMES.get(code, "UNKNOWN")
 
-    def body(self) -> dict[str, Any]:
+    def response_body(self) -> dict[str, Any]:
         """The JSON body of the answer."""
-        return {"error": {"code": self.code, "message": self.message, "status": self.status, "details": []}}
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "status": self.status,
+                "details": [],
+            }
+        }
 
 
 class JobFailed(Exception):
@@ -65,10 +72,10 @@ class RowRefused(Exception):
         """The `status` of the output line: the reason phrase, then the error as JSON."""
         name = STATUS_NAMES.get(self.code, "UNKNOWN")
         error = {"error": {"code": self.code, "message": self.message, "status": name}}
-        return f"{_phrase(self.code)}: {msgspec.json.encode(error).decode()}"
+        return f"{_reason_phrase(self.code)}: {msgspec.json.encode(error).decode()}"
 
 
-def _phrase(code: int) -> str:
+def _reason_phrase(code: int) -> str:
     try:
         return HTTPStatus(code).phrase
     except ValueError:

@@ -9,136 +9,168 @@ from typing import IO, Protocol
 import msgspec
 
 from . import importer
-from .answering import Answering
+from .answering import RowAnswerer
 from .clock import Clock
-from .disturbances import Script
-from .endings import Ending, ending_of
+from .disturbances import OutputFaults
+from .endings import JobEnding, decide_ending
 from .errors import FAILED_PRECONDITION, INTERNAL, NOT_FOUND, PERMISSION_DENIED, JobFailed
-from .importer import Imported, Limits
+from .importer import ImportedRows, ImportLimits
 from .jobs import FAILED, Job, Outcome
-from .output import Spools
+from .output import OutputSpool
 from .responders import Responder
 from .storage import Storage, StorageFailed, split_uri
 from .tables import GoogleTables, Tables
 
 
-class Abandoned(Exception):
+class JobAbandoned(Exception):
     """The job was cancelled while its work was under way; another piece of work takes over."""
 
 
-class Control(Protocol):
+class JobControl(Protocol):
     """How the work of a job talks to the service."""
 
-    def abandoned(self) -> bool:
+    def is_abandoned(self) -> bool:
         """Whether the job was cancelled since the work began."""
         ...
 
-    def finish(self, outcome: Outcome) -> None:
+    def record_outcome(self, outcome: Outcome) -> None:
         """Take the outcome; the job ends when its time has come."""
         ...
 
 
 @dataclass(frozen=True)
-class Execution:
+class JobExecutor:
     """What the work of jobs needs of the world."""
 
     storage: Storage
     responder: Responder
     clock: Clock
-    limits: Limits = field(default_factory=Limits)
+    limits: ImportLimits = field(default_factory=ImportLimits)
     tables: Tables = field(default_factory=GoogleTables)
 
-    def run(self, job: Job, control: Control) -> None:
-        """Do all the work of a job; an error is part of its outcome. Raises Abandoned."""
+    def run_job(self, job: Job, control: JobControl) -> None:
+        """Do all the work of a job; an error is part of its outcome. Raises JobAbandoned."""
         try:
-            with closing(Spools()) as spools:
-                self._work(job, control, spools)
+            with closing(OutputSpool()) as spool:
+                self._process_job(job, control, spool)
         except JobFailed as error:
-            self._fail(control, error.code, error.message, early=True)
+            self._fail_job(control, error.code, error.message, early=True)
         except PermissionError as error:
             # After all rows were answered, as Google does: the service agent lacks storage.objects.create.
-            self._fail(control, PERMISSION_DENIED, f"Service account has no storage.objects.create access to {error}.")
+            self._fail_job(
+                control,
+                PERMISSION_DENIED,
+                f"Service account has no storage.objects.create access to {error}.",
+            )
         except FileNotFoundError as error:
-            self._fail(control, NOT_FOUND, f"Not found: {error}.")
+            self._fail_job(control, NOT_FOUND, f"Not found: {error}.")
         except (StorageFailed, OSError) as error:
-            self._fail(control, INTERNAL, f"System error. Please try this operation again. ({error!r:.200})")
+            self._fail_job(
+                control,
+                INTERNAL,
+                f"System error. Please try this operation again. ({error!r:.200})",
+            )
 
-    def _fail(self, control: Control, code: int, message: str, *, early: bool = False) -> None:
-        control.finish(Outcome(self.clock.now(), FAILED, early=early, code=code, message=message))
+    def _fail_job(
+        self, control: JobControl, code: int, message: str, *, early: bool = False
+    ) -> None:
+        control.record_outcome(
+            Outcome(self.clock.now(), FAILED, early=early, code=code, message=message)
+        )
 
-    def _work(self, job: Job, control: Control, spools: Spools) -> None:
+    def _process_job(self, job: Job, control: JobControl, spool: OutputSpool) -> None:
         self._require_buckets(job)
-        ending = ending_of(job)
-        with tempfile.TemporaryFile() as lines:
-            imported = self._import(job, lines)
-            script = Script(job.rules, len(imported))
-            outcome = self._answer(job, control, imported, script, spools, ending)
-        late = script.rule("late")
-        if late is not None:
-            control.finish(outcome)
-            self.clock.wait_until(max(job.schedule.ends, self.clock.now()) + (late.seconds or 0))
+        ending = decide_ending(job)
+        with tempfile.TemporaryFile() as line_file:
+            imported = self._import_rows(job, line_file)
+            output_faults = OutputFaults(job.rules, len(imported))
+            outcome = self._answer_rows(job, control, imported, output_faults, spool, ending)
+        late_rule = output_faults.find_rule("late")
+        if late_rule is not None:
+            control.record_outcome(outcome)
+            self.clock.wait_until(
+                max(job.schedule.ends, self.clock.now()) + (late_rule.seconds or 0)
+            )
         if outcome.published:
-            self._publish(job, control, spools)
-        if late is None:
-            control.finish(msgspec.structs.replace(outcome, ready=self.clock.now()))
+            self._publish_output(job, control, spool)
+        if late_rule is None:
+            control.record_outcome(msgspec.structs.replace(outcome, ready=self.clock.now()))
 
-    def _import(self, job: Job, lines: IO[bytes]) -> Imported:
-        if job.spec.table:
-            return importer.load_rows(self.tables.lines(job.spec.table), lines, self.limits)
-        return importer.load(self.storage, job.spec.uris, lines, self.limits)
+    def _import_rows(self, job: Job, line_file: IO[bytes]) -> ImportedRows:
+        if job.spec.input_table:
+            return importer.import_table_rows(
+                self.tables.read_rows(job.spec.input_table), line_file, self.limits
+            )
+        return importer.import_objects(self.storage, job.spec.input_uris, line_file, self.limits)
 
     def _require_buckets(self, job: Job) -> None:
-        for uri in filter(None, [job.spec.table, job.spec.output_table]):
+        for uri in filter(None, [job.spec.input_table, job.spec.output_table]):
             if not self.tables.has_dataset(uri):
                 raise JobFailed(NOT_FOUND, f"Not found: Dataset of {uri}.")
-        for uri in filter(None, [*job.spec.uris, job.spec.prefix]):
+        for uri in filter(None, [*job.spec.input_uris, job.spec.output_prefix]):
             bucket, _ = split_uri(uri)
             if not self.storage.has_bucket(bucket):
-                raise JobFailed(FAILED_PRECONDITION, f"Failed to get GCS bucket location for bucket {bucket}.")
+                raise JobFailed(
+                    FAILED_PRECONDITION, f"Failed to get GCS bucket location for bucket {bucket}."
+                )
 
-    def _answer(
-        self, job: Job, control: Control, imported: Imported, script: Script, spools: Spools, ending: Ending
+    def _answer_rows(
+        self,
+        job: Job,
+        control: JobControl,
+        imported: ImportedRows,
+        output_faults: OutputFaults,
+        spool: OutputSpool,
+        ending: JobEnding,
     ) -> Outcome:
-        order = imported.shuffled(job.id)
-        wanted = order[: round(len(order) * ending.share)]
-        answering = Answering(self.responder, self.clock, job.spec.model.rsplit("/", 1)[-1], script)
-        successful = _write_all(answering, imported, wanted, spools, control)
-        if script.has("truncated"):
-            spools.cut_last_lines()
+        order = imported.shuffle_indexes(job.id)
+        row_indexes = order[: round(len(order) * ending.share)]
+        answerer = RowAnswerer(
+            self.responder, self.clock, job.spec.model.rsplit("/", 1)[-1], output_faults
+        )
+        successful = _spool_answers(answerer, imported, row_indexes, spool, control)
+        if output_faults.has_fault("truncated"):
+            spool.cut_last_lines()
         return Outcome(
             self.clock.now(),
             ending.state,
             requests=len(imported),
             successful=successful,
-            failed=len(wanted) - successful,
+            failed=len(row_indexes) - successful,
             billed=successful,
-            published=ending.state != FAILED and len(wanted) > 0,
+            published=ending.state != FAILED and len(row_indexes) > 0,
             code=ending.code,
             message=ending.message,
         )
 
-    def _publish(self, job: Job, control: Control, spools: Spools) -> None:
-        for name, file in spools.items():
-            if control.abandoned():
-                raise Abandoned
+    def _publish_output(self, job: Job, control: JobControl, spool: OutputSpool) -> None:
+        for name, file in spool.items():
+            if control.is_abandoned():
+                raise JobAbandoned
             if job.spec.output_table:
-                self.tables.write(job.spec.table, job.spec.output_table, file)
+                self.tables.append_rows(job.spec.input_table, job.spec.output_table, file)
                 continue
-            self.storage.write(f"{job.directory}/{name}", file)
+            self.storage.write_object(f"{job.output_directory}/{name}", file)
 
 
-def _write_all(
-    answering: Answering, imported: Imported, wanted: Sequence[int], spools: Spools, control: Control
+def _spool_answers(
+    answerer: RowAnswerer,
+    imported: ImportedRows,
+    row_indexes: Sequence[int],
+    spool: OutputSpool,
+    control: JobControl,
 ) -> int:
     """Spool the lines of all wanted rows; returns how many succeeded."""
-    successful, script = 0, answering.script
-    spools.file(script.first_file)
-    for place, answered in enumerate(answering.answers(imported, wanted)):
-        if control.abandoned():
-            raise Abandoned
-        successful += answered.successful
-        if script.has("empty"):
+    successful, output_faults = 0, answerer.output_faults
+    spool.open_file(output_faults.first_file_name)
+    for output_position, answered_row in enumerate(answerer.answer_rows(imported, row_indexes)):
+        if control.is_abandoned():
+            raise JobAbandoned
+        successful += answered_row.is_successful
+        if output_faults.has_fault("empty"):
             continue
-        for name, line in script.lines(answered.index, place, answered.row, answered.line):
-            spools.write(name, line)
+        for name, line in output_faults.output_lines(
+            answered_row.row_index, output_position, answered_row.row, answered_row.line
+        ):
+            spool.write_line(name, line)
     return successful

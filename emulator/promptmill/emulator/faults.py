@@ -6,15 +6,15 @@ from typing import Literal
 import msgspec
 
 from .errors import ApiError
-from .specs import Spec
+from .specs import JobSpec
 
-_CALLS = frozenset({"status", "after", "delay"})
+_CALL_FAULTS = frozenset({"status", "after", "delay"})
 FAULTS = {
-    "create": _CALLS,
-    "get": _CALLS,
-    "list": _CALLS | {"stale-list"},
-    "cancel": _CALLS,
-    "delete": _CALLS,
+    "create": _CALL_FAULTS,
+    "get": _CALL_FAULTS,
+    "list": _CALL_FAULTS | {"stale-list"},
+    "cancel": _CALL_FAULTS,
+    "delete": _CALL_FAULTS,
     "job": frozenset({"queued", "PARTIALLY_SUCCEEDED", "EXPIRED", "CANCELLED", "FAILED"}),
     "output": frozenset(
         {
@@ -37,10 +37,10 @@ FAULTS = {
         }
     ),
 }
-"""What can go wrong where; README-level words for each are in `Rule`."""
+"""What can go wrong where; README-level words for each are in `FaultRule`."""
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One fault.
 
     Calls (`create`, `get`, `list`, `cancel`, `delete`):
@@ -81,16 +81,19 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     seed: int = 0
 
 
-def read_rules(body: bytes) -> list[Rule]:
+def read_rules(body: bytes) -> list[FaultRule]:
     """Rules from JSON: one object or a list of them. Raises ApiError 400 for a fault that does not exist."""
     try:
-        found = msgspec.json.decode(body, type=list[Rule] | Rule)
+        decoded = msgspec.json.decode(body, type=list[FaultRule] | FaultRule)
     except msgspec.MsgspecError as error:
         raise ApiError(400, f"Not a fault: {error}") from error
-    rules = found if isinstance(found, list) else [found]
+    rules = decoded if isinstance(decoded, list) else [decoded]
     for rule in rules:
         if rule.fault not in FAULTS[rule.on]:
-            raise ApiError(400, f"No fault {rule.fault!r} on {rule.on!r}: {', '.join(sorted(FAULTS[rule.on]))}.")
+            raise ApiError(
+                400,
+                f"No fault {rule.fault!r} on {rule.on!r}: {', '.join(sorted(FAULTS[rule.on]))}.",
+            )
         for name in rule.match:
             if name not in {"displayName", "model"} and not name.startswith(("label.", "labels.")):
                 raise ApiError(400, f"No match by {name!r}: label.KEY, displayName or model.")
@@ -100,14 +103,14 @@ def read_rules(body: bytes) -> list[Rule]:
 class Faults:
     """The rules in force. Not thread-safe: it lives on the event loop."""
 
-    def __init__(self, rules: list[Rule] | None = None) -> None:
+    def __init__(self, rules: list[FaultRule] | None = None) -> None:
         self._rules = list(rules or [])
 
-    def rules(self) -> list[Rule]:
+    def list_rules(self) -> list[FaultRule]:
         """Those that are not used up, with the `times` that they are still good for."""
         return list(self._rules)
 
-    def add(self, rules: list[Rule]) -> None:
+    def add_rules(self, rules: list[FaultRule]) -> None:
         """Put rules after those in force."""
         self._rules += rules
 
@@ -115,23 +118,33 @@ class Faults:
         """Drop all."""
         self._rules = []
 
-    def take_call(self, on: str, spec: Spec | None) -> list[Rule]:
+    def take_call_rules(self, on: str, spec: JobSpec | None) -> list[FaultRule]:
         """What befalls a call: all its delays, then the first other fault. Each counts as met."""
-        meant = [rule for rule in self._rules if rule.on == on and rule.fault in _CALLS and _matches(rule, spec)]
-        delays = [rule for rule in meant if rule.fault == "delay"]
-        others = [rule for rule in meant if rule.fault != "delay"]
-        return self._met(delays + others[:1])
+        matching = [
+            rule
+            for rule in self._rules
+            if rule.on == on and rule.fault in _CALL_FAULTS and _matches_spec(rule, spec)
+        ]
+        delays = [rule for rule in matching if rule.fault == "delay"]
+        others = [rule for rule in matching if rule.fault != "delay"]
+        return self._consume_rules(delays + others[:1])
 
-    def take_job(self, spec: Spec) -> list[Rule]:
+    def take_job_rules(self, spec: JobSpec) -> list[FaultRule]:
         """What befalls a new job: every fault on `job`, `output` and lists that is meant for it. Each counts as met."""
-        places = ("job", "output")
-        return self._met(
-            [rule for rule in self._rules if (rule.on in places or rule.fault == "stale-list") and _matches(rule, spec)]
+        scopes = ("job", "output")
+        return self._consume_rules(
+            [
+                rule
+                for rule in self._rules
+                if (rule.on in scopes or rule.fault == "stale-list") and _matches_spec(rule, spec)
+            ]
         )
 
-    def _met(self, rules: list[Rule]) -> list[Rule]:
+    def _consume_rules(self, rules: list[FaultRule]) -> list[FaultRule]:
         for rule in rules:
-            position = next(index for index, known in enumerate(self._rules) if known is rule)
+            position = next(
+                index for index, candidate in enumerate(self._rules) if candidate is rule
+            )
             if rule.times is not None and rule.times > 1:
                 self._rules[position] = msgspec.structs.replace(rule, times=rule.times - 1)
             elif rule.times is not None:
@@ -139,13 +152,16 @@ class Faults:
         return rules
 
 
-def _matches(rule: Rule, spec: Spec | None) -> bool:
+def _matches_spec(rule: FaultRule, spec: JobSpec | None) -> bool:
     if rule.times is not None and rule.times < 1:
         return False
-    return all(spec is not None and fnmatchcase(_value(spec, name), want) for name, want in rule.match.items())
+    return all(
+        spec is not None and fnmatchcase(_spec_value(spec, name), pattern)
+        for name, pattern in rule.match.items()
+    )
 
 
-def _value(spec: Spec, name: str) -> str:
+def _spec_value(spec: JobSpec, name: str) -> str:
     if name.startswith(("label.", "labels.")):
         return spec.labels.get(name.split(".", 1)[1], "")
     return {"displayName": spec.display_name, "model": spec.model}.get(name, "")

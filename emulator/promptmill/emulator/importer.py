@@ -27,73 +27,81 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ImportLimits:
     """What one job may bring."""
 
     requests: int = MAX_REQUESTS
     file_bytes: int = MAX_FILE_BYTES
 
 
-class Imported:
+class ImportedRows:
     """The accepted lines of a job, in a temporary file, with the offset of each."""
 
-    def __init__(self, lines: IO[bytes], *, typed: bool = False) -> None:
-        """`typed` lines are rows of a table, whose columns have types of their own."""
+    def __init__(self, lines: IO[bytes], *, from_table: bool = False) -> None:
+        """With `from_table`, lines are rows of a table, whose columns have types of their own."""
         self._lines = lines
-        self._typed = typed
+        self._from_table = from_table
         self._offsets = array("Q")
 
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def append(self, line: bytes) -> None:
+    def append_line(self, line: bytes) -> None:
         """Keep one line, which ends with a newline."""
         self._offsets.append(self._lines.tell())
         self._lines.write(line)
 
-    def row(self, index: int) -> dict[str, Any]:
+    def read_row(self, index: int) -> dict[str, Any]:
         """The decoded line, numbers made of what looks like them."""
         self._lines.seek(self._offsets[index])
         row: dict[str, Any] = msgspec.json.decode(self._lines.readline())
-        return row if self._typed else {name: coerce(value) for name, value in row.items()}
+        return (
+            row if self._from_table else {name: coerce_number(value) for name, value in row.items()}
+        )
 
-    def shuffled(self, seed: str) -> "array[int]":
+    def shuffle_indexes(self, seed: str) -> "array[int]":
         """All indexes, in an order that only the seed decides: Google's output keeps no order."""
         order = array("I", range(len(self)))
         Random(seed).shuffle(order)  # noqa: S311 - an order, no secret
         return order
 
 
-def load(storage: Storage, uris: Iterable[str], lines: IO[bytes], limits: Limits) -> Imported:
+def import_objects(
+    storage: Storage, uris: Iterable[str], lines: IO[bytes], limits: ImportLimits
+) -> ImportedRows:
     """Read every input object as a stream into `lines`. Raises JobFailed for what Google's importer refuses."""
-    imported, types = Imported(lines), ColumnTypes()
-    for uri in _objects(storage, uris):
-        with storage.open(uri) as stream:
+    imported, types = ImportedRows(lines), ColumnTypes()
+    for uri in _find_objects(storage, uris):
+        with storage.open_object(uri) as stream:
             _load_object(stream, imported, types, limits)
     if not len(imported):
-        raise refused("the input has no rows")
+        raise import_failure("the input has no rows")
     return imported
 
 
-def load_rows(rows: Iterable[bytes], lines: IO[bytes], limits: Limits) -> Imported:
+def import_table_rows(
+    rows: Iterable[bytes], lines: IO[bytes], limits: ImportLimits
+) -> ImportedRows:
     """Take the rows of a table in, whose request is JSON of any shape. Raises JobFailed for none, or too many."""
-    imported = Imported(lines, typed=True)
+    imported = ImportedRows(lines, from_table=True)
     for row in rows:
         if len(imported) >= limits.requests:
-            raise refused(f"the input has more than {limits.requests} rows")
-        imported.append(row)
+            raise import_failure(f"the input has more than {limits.requests} rows")
+        imported.append_line(row)
     if not len(imported):
-        raise refused("the input has no rows")
+        raise import_failure("the input has no rows")
     return imported
 
 
-def refused(reason: str, line: int | None = None) -> JobFailed:
+def import_failure(reason: str, line: int | None = None) -> JobFailed:
     """The error of a file that cannot be imported; `line` counts from 1."""
-    place = f" in line {line}" if line else ""
-    return JobFailed(INVALID_ARGUMENT, f"Failed to import data. Error while reading data{place}: {reason}.")
+    location = f" in line {line}" if line else ""
+    return JobFailed(
+        INVALID_ARGUMENT, f"Failed to import data. Error while reading data{location}: {reason}."
+    )
 
 
-def coerce(value: Any) -> Any:
+def coerce_number(value: Any) -> Any:
     """A top-level text that looks like a number becomes one, as seen in the field: "000000" comes back as 0."""
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value
@@ -106,7 +114,7 @@ class ColumnTypes:
     def __init__(self) -> None:
         self._kinds: dict[str, str] = {}
 
-    def check(self, row: Any) -> None:
+    def check_row(self, row: Any) -> None:
         """Take one line in. Raises ValueError with the reason if it does not fit a table."""
         if not isinstance(row, dict):
             raise ValueError("a line must be a JSON object")
@@ -117,15 +125,17 @@ class ColumnTypes:
 
     def _check_field(self, name: str, value: Any, path: str, depth: int) -> None:
         if not _COLUMN.fullmatch(name):
-            raise ValueError(f"invalid field name {name!r} at {path}: no BigQuery column can have it")
+            raise ValueError(
+                f"invalid field name {name!r} at {path}: no BigQuery column can have it"
+            )
         if isinstance(value, dict):
-            self._note(path, "record")
+            self._record_kind(path, "record")
             self._check_record(value, path, depth)
         elif isinstance(value, list):
-            self._note(path, "array")
+            self._record_kind(path, "array")
             self._check_array(value, path, depth)
         elif value is not None:
-            self._note(path, "scalar")
+            self._record_kind(path, "scalar")
 
     def _check_record(self, record: dict[str, Any], path: str, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -138,45 +148,49 @@ class ColumnTypes:
     def _check_array(self, items: list[Any], path: str, depth: int) -> None:
         for item in items:
             if item is None or isinstance(item, list):
-                raise ValueError(f"{'null' if item is None else 'array'} inside the array at {path}")
-            self._note(f"{path}[]", "record" if isinstance(item, dict) else "scalar")
+                raise ValueError(
+                    f"{'null' if item is None else 'array'} inside the array at {path}"
+                )
+            self._record_kind(f"{path}[]", "record" if isinstance(item, dict) else "scalar")
             if isinstance(item, dict):
                 self._check_record(item, path, depth)
 
-    def _note(self, path: str, kind: str) -> None:
-        known = self._kinds.setdefault(path, kind)
-        if known != kind:
-            raise ValueError(f"{path} is {kind} here and {known} before")
+    def _record_kind(self, path: str, kind: str) -> None:
+        earlier_kind = self._kinds.setdefault(path, kind)
+        if earlier_kind != kind:
+            raise ValueError(f"{path} is {kind} here and {earlier_kind} before")
         if len(self._kinds) > MAX_COLUMNS:
             raise ValueError(f"more than {MAX_COLUMNS} different fields")
 
 
-def _objects(storage: Storage, uris: Iterable[str]) -> list[str]:
-    found = []
+def _find_objects(storage: Storage, uris: Iterable[str]) -> list[str]:
+    object_uris = []
     for uri in uris:
-        objects = storage.expand(uri)
+        objects = storage.expand_uri(uri)
         if not objects:
             raise JobFailed(INVALID_ARGUMENT, f"Failed to import data. Not found: Files {uri}.")
-        found += objects
-    return found
+        object_uris += objects
+    return object_uris
 
 
-def _load_object(stream: IO[bytes], imported: Imported, types: ColumnTypes, limits: Limits) -> None:
+def _load_object(
+    stream: IO[bytes], imported: ImportedRows, types: ColumnTypes, limits: ImportLimits
+) -> None:
     size = 0
     for number, line in enumerate(stream, 1):
         size += len(line)
         if size > limits.file_bytes:
-            raise refused(f"the file is larger than {limits.file_bytes} bytes")
+            raise import_failure(f"the file is larger than {limits.file_bytes} bytes")
         if not line.strip():
             continue
         _check_line(line, number, types)
-        imported.append(line if line.endswith(b"\n") else line + b"\n")
+        imported.append_line(line if line.endswith(b"\n") else line + b"\n")
         if len(imported) > limits.requests:
-            raise refused(f"more than {limits.requests} requests")
+            raise import_failure(f"more than {limits.requests} requests")
 
 
 def _check_line(line: bytes, number: int, types: ColumnTypes) -> None:
     try:
-        types.check(msgspec.json.decode(line))
+        types.check_row(msgspec.json.decode(line))
     except (ValueError, RecursionError) as error:
-        raise refused(str(error), number) from error
+        raise import_failure(str(error), number) from error

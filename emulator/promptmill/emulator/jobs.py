@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from .clock import timestamp
-from .faults import Rule
-from .specs import Spec
+from .clock import format_timestamp
+from .faults import FaultRule
+from .specs import JobSpec
 
 QUEUED = "JOB_STATE_QUEUED"
 PENDING = "JOB_STATE_PENDING"
@@ -17,8 +17,15 @@ CANCELLING = "JOB_STATE_CANCELLING"
 CANCELLED = "JOB_STATE_CANCELLED"
 EXPIRED = "JOB_STATE_EXPIRED"
 PARTIALLY_SUCCEEDED = "JOB_STATE_PARTIALLY_SUCCEEDED"
-ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED, EXPIRED, PARTIALLY_SUCCEEDED})
-STATES = ENDED | {QUEUED, PENDING, RUNNING, CANCELLING, "JOB_STATE_PAUSED", "JOB_STATE_UPDATING"}
+END_STATES = frozenset({SUCCEEDED, FAILED, CANCELLED, EXPIRED, PARTIALLY_SUCCEEDED})
+STATES = END_STATES | {
+    QUEUED,
+    PENDING,
+    RUNNING,
+    CANCELLING,
+    "JOB_STATE_PAUSED",
+    "JOB_STATE_UPDATING",
+}
 
 MAX_QUEUE_SECONDS = 72 * 3600.0
 """A job that does not start within 72 hours expires (Google's batch inference page)."""
@@ -55,10 +62,10 @@ class Job(msgspec.Struct, frozen=True):
     """One batch prediction job; `name` is its resource name."""
 
     name: str
-    spec: Spec
+    spec: JobSpec
     created: float
     schedule: Schedule
-    rules: list[Rule] = []
+    rules: list[FaultRule] = []
     unlisted_until: float = 0.0
     cancelled: float | None = None
     deleted: bool = False
@@ -70,12 +77,12 @@ class Job(msgspec.Struct, frozen=True):
         return self.name.rsplit("/", 1)[-1]
 
     @property
-    def directory(self) -> str:
+    def output_directory(self) -> str:
         """The output folder of its own."""
-        return f"{self.spec.prefix}/prediction-model-{timestamp(self.created)}"
+        return f"{self.spec.output_prefix}/prediction-model-{format_timestamp(self.created)}"
 
 
-def plan(created: float, latency: float, queue_seconds: float) -> Schedule:
+def plan_schedule(created: float, latency: float, queue_seconds: float) -> Schedule:
     """The schedule of a job that ends `latency` seconds after its creation, of which it is queued `queue_seconds`.
 
     It is PENDING for a tenth of the time, a second at most, and always for the moment of its creation.
@@ -87,7 +94,7 @@ def plan(created: float, latency: float, queue_seconds: float) -> Schedule:
 
 def state_at(job: Job, now: float) -> str:
     """The state that a look at `now` sees."""
-    end = end_of(job)
+    end = end_time(job)
     if job.outcome is not None and end is not None and now >= end:
         return job.outcome.state
     if job.cancelled is not None:
@@ -99,7 +106,7 @@ def state_at(job: Job, now: float) -> str:
     return PENDING if now < job.schedule.starts else RUNNING
 
 
-def end_of(job: Job) -> float | None:
+def end_time(job: Job) -> float | None:
     """When the job ends, as far as it is known; None while its work is under way."""
     if job.schedule.starts is None and job.cancelled is None:
         return job.schedule.ends
@@ -107,70 +114,72 @@ def end_of(job: Job) -> float | None:
         return None
     if job.cancelled is not None:
         return job.outcome.ready
-    first = job.schedule.starts if job.outcome.early else job.schedule.ends
-    return max(first or 0.0, job.outcome.ready)
+    earliest_end = job.schedule.starts if job.outcome.early else job.schedule.ends
+    return max(earliest_end or 0.0, job.outcome.ready)
 
 
-def started(job: Job, now: float) -> bool:
+def has_started(job: Job, now: float) -> bool:
     """Whether it has been RUNNING at or before `now`."""
     until = now if job.cancelled is None else min(now, job.cancelled)
     return job.schedule.starts is not None and until >= job.schedule.starts
 
 
-def progress(job: Job, now: float) -> float:
+def progress_at(job: Job, now: float) -> float:
     """The share of its running time that is over, 0 to 1."""
     if job.schedule.starts is None or now <= job.schedule.starts:
         return 0.0
-    return min(1.0, (now - job.schedule.starts) / max(0.001, job.schedule.ends - job.schedule.starts))
+    return min(
+        1.0, (now - job.schedule.starts) / max(0.001, job.schedule.ends - job.schedule.starts)
+    )
 
 
 def to_resource(job: Job, now: float) -> dict[str, Any]:
     """The job in Google's JSON."""
     state = state_at(job, now)
     spec: dict[str, Any] = msgspec.to_builtins(job.spec)
-    resource = spec | {"name": job.name, "state": state} | _times(job, now, state)
+    resource = spec | {"name": job.name, "state": state} | _time_fields(job, now, state)
     if stats := completion_stats(job, now):
         resource["completionStats"] = {name: str(count) for name, count in stats.items() if count}
-    if job.outcome is not None and state in ENDED:
-        resource |= _ending(job, job.outcome, state)
+    if job.outcome is not None and state in END_STATES:
+        resource |= _ending_fields(job, job.outcome, state)
     return resource
 
 
 def completion_stats(job: Job, now: float) -> dict[str, int]:
     """Counts of requests; empty before the start. While RUNNING they grow with the time that is over."""
-    if not started(job, now):
+    if not has_started(job, now):
         return {}
     if job.outcome is None:
         return {"incompleteCount": -1}
-    share = 1.0 if state_at(job, now) in ENDED else progress(job, now)
+    share = 1.0 if state_at(job, now) in END_STATES else progress_at(job, now)
     successful, failed = int(job.outcome.successful * share), int(job.outcome.failed * share)
     incomplete = job.outcome.requests - successful - failed
     return {"successfulCount": successful, "failedCount": failed, "incompleteCount": incomplete}
 
 
-def _times(job: Job, now: float, state: str) -> dict[str, str]:
+def _time_fields(job: Job, now: float, state: str) -> dict[str, str]:
     moments = {"createTime": job.created}
-    if started(job, now) and job.schedule.starts is not None:
+    if has_started(job, now) and job.schedule.starts is not None:
         moments["startTime"] = job.schedule.starts
     if job.cancelled is not None and state == CANCELLING:
         moments["updateTime"] = job.cancelled
-    end = end_of(job)
-    if state in ENDED and end is not None:
+    end = end_time(job)
+    if state in END_STATES and end is not None:
         moments["endTime"] = end
     moments["updateTime"] = max(moments.values())
-    return {name: timestamp(moment) for name, moment in moments.items()}
+    return {name: format_timestamp(moment) for name, moment in moments.items()}
 
 
-def _ending(job: Job, outcome: Outcome, state: str) -> dict[str, Any]:
-    ending: dict[str, Any] = {}
+def _ending_fields(job: Job, outcome: Outcome, state: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
     if outcome.published and job.spec.output_table:
         dataset, _, table = job.spec.output_table.rpartition(".")
-        ending["outputInfo"] = {"bigqueryOutputDataset": dataset, "bigqueryOutputTable": table}
+        fields["outputInfo"] = {"bigqueryOutputDataset": dataset, "bigqueryOutputTable": table}
     elif outcome.published:
-        ending["outputInfo"] = {"gcsOutputDirectory": job.directory}
+        fields["outputInfo"] = {"gcsOutputDirectory": job.output_directory}
     status = {"code": outcome.code, "message": outcome.message}
     if outcome.code and state == PARTIALLY_SUCCEEDED:
-        ending["partialFailures"] = [status]
+        fields["partialFailures"] = [status]
     elif outcome.code:
-        ending["error"] = status
-    return ending
+        fields["error"] = status
+    return fields

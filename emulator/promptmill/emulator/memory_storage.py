@@ -19,17 +19,17 @@ class MemoryStorage:
         """See Storage."""
         return bucket in self.buckets
 
-    def expand(self, uri: str) -> list[str]:
+    def expand_uri(self, uri: str) -> list[str]:
         """See Storage."""
-        return sorted(known for known in self.objects if fnmatchcase(known, uri))
+        return sorted(object_uri for object_uri in self.objects if fnmatchcase(object_uri, uri))
 
-    def open(self, uri: str) -> IO[bytes]:
+    def open_object(self, uri: str) -> IO[bytes]:
         """See Storage."""
         if uri not in self.objects:
             raise FileNotFoundError(uri)
         return io.BytesIO(self.objects[uri])
 
-    def write(self, uri: str, content: IO[bytes]) -> None:
+    def write_object(self, uri: str, content: IO[bytes]) -> None:
         """See Storage."""
         bucket, _ = split_uri(uri)
         if bucket in self.read_only:

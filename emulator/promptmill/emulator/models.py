@@ -24,30 +24,34 @@ GEMINI_MODELS = (
     "gemini-2.5-flash-image",
 )
 
-_VERSION = re.compile(r"(-preview)?(-\d{3}|-\d{2}-\d{4})?$")
-_PUBLISHED = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/]+)$")
+_VERSION_SUFFIX = re.compile(r"(-preview)?(-\d{3}|-\d{2}-\d{4})?$")
+_PUBLISHER_MODEL = re.compile(
+    r"^(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/]+)$"
+)
 
 
-def require_model(resource: str, also: Iterable[str] = ()) -> str:
+def require_model(resource: str, extra_models: Iterable[str] = ()) -> str:
     """The short name of a publisher model.
 
-    `resource` is `publishers/google/models/NAME`, with or without a project and location before it. `also` holds shell
+    `resource` is `publishers/google/models/NAME`, with or without a project and location before it. `extra_models` holds shell
     patterns of short names (or of whole resources, for tuned models) that exist besides `GEMINI_MODELS`.
     Raises ApiError: 404 for a model that does not exist, 400 for what is no model resource.
     """
-    also = tuple(also)
-    if any(fnmatchcase(resource, pattern) for pattern in also):
+    extra_models = tuple(extra_models)
+    if any(fnmatchcase(resource, pattern) for pattern in extra_models):
         return resource.rsplit("/", 1)[-1]
-    match = _PUBLISHED.match(resource)
+    match = _PUBLISHER_MODEL.match(resource)
     if not match:
-        raise _not_a_publisher_model(resource)
+        raise _model_error(resource)
     name = match[1]
-    if _VERSION.sub("", name, count=1) in GEMINI_MODELS or any(fnmatchcase(name, pattern) for pattern in also):
+    if _VERSION_SUFFIX.sub("", name, count=1) in GEMINI_MODELS or any(
+        fnmatchcase(name, pattern) for pattern in extra_models
+    ):
         return name
     raise ApiError(404, f"Publisher Model `{resource}` not found.")
 
 
-def _not_a_publisher_model(resource: str) -> ApiError:
+def _model_error(resource: str) -> ApiError:
     if re.match(r"^projects/[^/]+/locations/[^/]+/(publishers/[^/]+/)?models/[^/]+$", resource):
         return ApiError(404, f"The Model {resource!r} is not found.")
     if re.match(r"^publishers/[^/]+/models/[^/]+$", resource):

@@ -14,7 +14,7 @@ from .errors import RowRefused
 CONCURRENCY = 8
 _TIMEOUT_SECONDS = 300
 _FINISH_REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
-_OPTIONS = {
+_GENERATION_OPTIONS = {
     "temperature": "temperature",
     "topP": "top_p",
     "maxOutputTokens": "max_tokens",
@@ -62,38 +62,49 @@ class OpenAIResponder:
         self._url = f"{url.rstrip('/').removesuffix('/chat/completions').removesuffix('/v1')}/v1/chat/completions"
         self._model = model
 
-    def answer(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
+    def answer_request(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
         """See Responder. `modelVersion` names the model that really answered."""
-        gemini.check(request)
-        completion = self._complete(chat(request, self._model))
+        gemini.check_request(request)
+        completion = self._request_completion(make_chat_body(request, self._model))
         texts = [choice.message.content or "" for choice in completion.choices]
         reason = _FINISH_REASONS.get(completion.choices[0].finish_reason or "stop", "OTHER")
-        response = gemini.response(request, f"{self._model} (emulated {model})", texts, reason, moment)
-        return response | {"usageMetadata": response["usageMetadata"] | _usage(completion.usage)}
+        response = gemini.make_response(
+            request, f"{self._model} (emulated {model})", texts, reason, moment
+        )
+        return response | {
+            "usageMetadata": response["usageMetadata"] | _usage_counts(completion.usage)
+        }
 
-    def _complete(self, body: dict[str, Any]) -> Completion:
-        call = urllib.request.Request(  # noqa: S310 - the operator's own URL
-            self._url, msgspec.json.encode(body), {"Content-Type": "application/json", "Authorization": "Bearer none"}
+    def _request_completion(self, body: dict[str, Any]) -> Completion:
+        http_request = urllib.request.Request(  # noqa: S310 - the operator's own URL
+            self._url,
+            msgspec.json.encode(body),
+            {"Content-Type": "application/json", "Authorization": "Bearer none"},
         )
         try:
-            with urllib.request.urlopen(call, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
-                return msgspec.json.decode(answer.read(), type=Completion)
+            with urllib.request.urlopen(http_request, timeout=_TIMEOUT_SECONDS) as http_response:  # noqa: S310
+                return msgspec.json.decode(http_response.read(), type=Completion)
         except urllib.error.HTTPError as error:
             with error:
-                raise RowRefused(error.code, f"{error.reason}: {error.read(500).decode(errors='replace')}") from error
+                raise RowRefused(
+                    error.code, f"{error.reason}: {error.read(500).decode(errors='replace')}"
+                ) from error
         except (OSError, http.client.HTTPException) as error:
             raise RowRefused(503, f"The model server cannot be reached: {error}") from error
         except ValueError as error:
             raise RowRefused(500, f"The model server's answer is not readable: {error}") from error
 
 
-def chat(request: dict[str, Any], model: str) -> dict[str, Any]:
+def make_chat_body(request: dict[str, Any], model: str) -> dict[str, Any]:
     """The body of a chat completion that asks the same."""
-    config = gemini.field(request, "generationConfig") or {}
-    options = {name: gemini.field(config, ours) for ours, name in _OPTIONS.items()}
-    body = {"model": model, "messages": list(_messages(request))}
+    config = gemini.get_field(request, "generationConfig") or {}
+    options = {
+        name: gemini.get_field(config, gemini_name)
+        for gemini_name, name in _GENERATION_OPTIONS.items()
+    }
+    body = {"model": model, "messages": list(_chat_messages(request))}
     body |= {name: value for name, value in options.items() if value is not None}
-    return body | _format(config)
+    return body | _response_format(config)
 
 
 def to_json_schema(schema: Any) -> Any:
@@ -102,51 +113,56 @@ def to_json_schema(schema: Any) -> Any:
         return [to_json_schema(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {
-        name: {key: to_json_schema(value) for key, value in inner.items()}
+    json_schema = {
+        name: {key: to_json_schema(value) for key, value in subschema.items()}
         if name == "properties"
-        else to_json_schema(inner)
-        for name, inner in schema.items()
+        else to_json_schema(subschema)
+        for name, subschema in schema.items()
         if name not in {"nullable", "propertyOrdering", "enum", "type"}
     }
-    made |= {"enum": schema["enum"]} if "enum" in schema else {}
+    json_schema |= {"enum": schema["enum"]} if "enum" in schema else {}
     if isinstance(kind := schema.get("type"), str):
-        made["type"] = [kind.lower(), "null"] if schema.get("nullable") else kind.lower()
+        json_schema["type"] = [kind.lower(), "null"] if schema.get("nullable") else kind.lower()
     elif kind is not None:
-        made["type"] = kind
-    return made
+        json_schema["type"] = kind
+    return json_schema
 
 
-def _messages(request: dict[str, Any]) -> Iterator[dict[str, str]]:
-    instruction = gemini.field(request, "systemInstruction")
+def _chat_messages(request: dict[str, Any]) -> Iterator[dict[str, str]]:
+    instruction = gemini.get_field(request, "systemInstruction")
     if instruction:
-        yield {"role": "system", "content": _text(instruction)}
+        yield {"role": "system", "content": _content_text(instruction)}
     for content in request["contents"]:
-        yield {"role": "assistant" if content.get("role") == "model" else "user", "content": _text(content)}
+        yield {
+            "role": "assistant" if content.get("role") == "model" else "user",
+            "content": _content_text(content),
+        }
 
 
-def _text(content: dict[str, Any]) -> str:
+def _content_text(content: dict[str, Any]) -> str:
     parts = content["parts"]
     if any("text" not in part for part in parts):
         raise RowRefused(400, "This responder forwards text only.")
     return "\n".join(part["text"] for part in parts)
 
 
-def _format(config: dict[str, Any]) -> dict[str, Any]:
-    schema = gemini.field(config, "responseSchema") or gemini.field(config, "responseJsonSchema")
+def _response_format(config: dict[str, Any]) -> dict[str, Any]:
+    schema = gemini.get_field(config, "responseSchema") or gemini.get_field(
+        config, "responseJsonSchema"
+    )
     if schema:
-        wrapped = {"name": "response", "schema": to_json_schema(schema)}
-        return {"response_format": {"type": "json_schema", "json_schema": wrapped}}
-    if gemini.field(config, "responseMimeType") == "application/json":
+        named_schema = {"name": "response", "schema": to_json_schema(schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": named_schema}}
+    if gemini.get_field(config, "responseMimeType") == "application/json":
         return {"response_format": {"type": "json_object"}}
     return {}
 
 
-def _usage(usage: Usage | None) -> dict[str, int]:
-    counted = usage or Usage()
+def _usage_counts(usage: Usage | None) -> dict[str, int]:
+    reported_usage = usage or Usage()
     counts = {
-        "promptTokenCount": counted.prompt_tokens,
-        "candidatesTokenCount": counted.completion_tokens,
-        "totalTokenCount": counted.total_tokens,
+        "promptTokenCount": reported_usage.prompt_tokens,
+        "candidatesTokenCount": reported_usage.completion_tokens,
+        "totalTokenCount": reported_usage.total_tokens,
     }
     return {name: count for name, count in counts.items() if count is not None}

@@ -16,7 +16,7 @@ MAX_PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True)
-class Query:
+class ListQuery:
     """What a list call asks for."""
 
     filter: str = ""
@@ -25,52 +25,54 @@ class Query:
     read_mask: str = ""
 
 
-def cut(jobs: list[Job], query: Query) -> tuple[list[Job], str]:
+def cut_page(jobs: list[Job], query: ListQuery) -> tuple[list[Job], str]:
     """The page after the query's token, newest job first, and the token of the next page or "".
 
     Raises ApiError 400 for a token that is not one of ours or belongs to another filter, and for a negative size.
     """
     if query.page_size < 0:
         raise ApiError(400, "page_size must not be negative.")
-    ordered = sorted(jobs, key=_place, reverse=True)
+    ordered = sorted(jobs, key=_sort_key, reverse=True)
     if query.page_token:
-        last = _read_token(query)
-        ordered = [job for job in ordered if _place(job) < last]
+        last_key = _read_token(query)
+        ordered = [job for job in ordered if _sort_key(job) < last_key]
     size = min(query.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
     page = ordered[:size]
-    return page, _token(page[-1], query) if len(ordered) > size else ""
+    return page, _make_token(page[-1], query) if len(ordered) > size else ""
 
 
-def masked(resource: dict[str, Any], read_mask: str) -> dict[str, Any]:
+def apply_read_mask(resource: dict[str, Any], read_mask: str) -> dict[str, Any]:
     """The top-level fields that the mask names, in either spelling; all for an empty mask or `*`."""
     if read_mask in {"", "*"}:
         return resource
-    wanted = {_plain(path.split(".")[0]) for path in read_mask.split(",")}
-    return {name: value for name, value in resource.items() if _plain(name) in wanted}
+    mask_names = {_normalize_name(path.split(".")[0]) for path in read_mask.split(",")}
+    return {name: value for name, value in resource.items() if _normalize_name(name) in mask_names}
 
 
-def _place(job: Job) -> tuple[float, str]:
+def _sort_key(job: Job) -> tuple[float, str]:
     return job.created, job.id
 
 
-def _token(job: Job, query: Query) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode((*_place(job), _fingerprint(query)))).decode()
+def _make_token(job: Job, query: ListQuery) -> str:
+    return base64.urlsafe_b64encode(
+        msgspec.json.encode((*_sort_key(job), _filter_fingerprint(query)))
+    ).decode()
 
 
-def _read_token(query: Query) -> tuple[float, str]:
+def _read_token(query: ListQuery) -> tuple[float, str]:
     try:
         raw = base64.urlsafe_b64decode(query.page_token)
         created, number, fingerprint = msgspec.json.decode(raw, type=tuple[float, str, str])
     except (binascii.Error, ValueError) as error:
         raise ApiError(400, "The page token is not valid.") from error
-    if fingerprint != _fingerprint(query):
+    if fingerprint != _filter_fingerprint(query):
         raise ApiError(400, "The page token belongs to another filter.")
     return created, number
 
 
-def _fingerprint(query: Query) -> str:
+def _filter_fingerprint(query: ListQuery) -> str:
     return hashlib.blake2b(query.filter.encode(), digest_size=6).hexdigest()
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return name.strip().replace("_", "").lower()

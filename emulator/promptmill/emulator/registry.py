@@ -9,7 +9,7 @@ import msgspec
 from .jobs import Job
 
 
-class Registry:
+class JobRegistry:
     """Jobs by name. Thread-safe: calls and the work of jobs meet here."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -18,37 +18,37 @@ class Registry:
         self._jobs: dict[str, Job] = {}
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            self._load(folder)
+            self._load_jobs(folder)
 
-    def find(self, name: str) -> Job | None:
+    def find_job(self, name: str) -> Job | None:
         """The job of that resource name, deleted or not."""
         return self._jobs.get(name)
 
-    def all(self) -> list[Job]:
+    def list_jobs(self) -> list[Job]:
         """Every job that ever was, deleted ones too."""
         with self._lock:
             return list(self._jobs.values())
 
-    def add(self, job: Job) -> None:
+    def add_job(self, job: Job) -> None:
         """Take in a new job."""
         with self._lock:
-            self._keep(job)
+            self._store_job(job)
 
-    def update(self, name: str, change: Callable[[Job], Job]) -> Job:
+    def update_job(self, name: str, change: Callable[[Job], Job]) -> Job:
         """Change a job in one step; returns the changed one."""
         with self._lock:
             job = change(self._jobs[name])
-            self._keep(job)
+            self._store_job(job)
             return job
 
-    def _keep(self, job: Job) -> None:
+    def _store_job(self, job: Job) -> None:
         self._jobs[job.name] = job
         if self._folder is not None:
             file = self._folder / f"{job.id}.json"
-            fresh = file.with_suffix(".new")
-            fresh.write_bytes(msgspec.json.encode(job))
-            fresh.replace(file)
+            new_file = file.with_suffix(".new")
+            new_file.write_bytes(msgspec.json.encode(job))
+            new_file.replace(file)
 
-    def _load(self, folder: Path) -> None:
+    def _load_jobs(self, folder: Path) -> None:
         jobs = [msgspec.json.decode(file.read_bytes(), type=Job) for file in folder.glob("*.json")]
         self._jobs = {job.name: job for job in sorted(jobs, key=lambda job: job.created)}

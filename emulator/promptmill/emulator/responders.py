@@ -9,7 +9,9 @@ import msgspec
 from . import gemini, schemas
 from .errors import RowRefused
 
-_TRANSLATE = re.compile(r"\s*translate\b.{0,80}?\b(?:to|into)\s+([\w -]{1,40}?)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL)
+_TRANSLATION_PROMPT = re.compile(
+    r"\s*translate\b.{0,80}?\b(?:to|into)\s+([\w -]{1,40}?)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL
+)
 _ECHO_LENGTH = 400
 
 
@@ -19,7 +21,7 @@ class Responder(Protocol):
     concurrency: int
     """How many requests may be asked at once."""
 
-    def answer(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
+    def answer_request(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
         """A GenerateContentResponse; `moment` is its createTime in seconds. Raises RowRefused."""
         ...
 
@@ -29,44 +31,59 @@ class EchoResponder:
 
     concurrency = 1
 
-    def answer(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
+    def answer_request(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
         """See Responder."""
-        gemini.check(request)
-        config = gemini.field(request, "generationConfig") or {}
-        count = gemini.field(config, "candidateCount") or 1
-        texts = [_text(request, model, config, place) for place in range(count)]
-        limit = gemini.field(config, "maxOutputTokens")
-        if limit is None or all(gemini.text_tokens(text) <= limit for text in texts):
-            return gemini.response(request, model, texts, "STOP", moment)
-        cut = [text[: limit * gemini.CHARACTERS_PER_TOKEN] for text in texts]
-        return gemini.response(request, model, cut, "MAX_TOKENS", moment)
+        gemini.check_request(request)
+        config = gemini.get_field(request, "generationConfig") or {}
+        count = gemini.get_field(config, "candidateCount") or 1
+        texts = [
+            _make_text(request, model, config, candidate_index) for candidate_index in range(count)
+        ]
+        limit = gemini.get_field(config, "maxOutputTokens")
+        if limit is None or all(gemini.count_text_tokens(text) <= limit for text in texts):
+            return gemini.make_response(request, model, texts, "STOP", moment)
+        cut_texts = [text[: limit * gemini.CHARACTERS_PER_TOKEN] for text in texts]
+        return gemini.make_response(request, model, cut_texts, "MAX_TOKENS", moment)
 
 
-def _text(request: dict[str, Any], model: str, config: dict[str, Any], place: int) -> str:
-    schema = next((found for name in _SCHEMAS if (found := gemini.field(config, name))), None)
-    mime = gemini.field(config, "responseMimeType")
+def _make_text(
+    request: dict[str, Any], model: str, config: dict[str, Any], candidate_index: int
+) -> str:
+    schema = next(
+        (field_value for name in _SCHEMA_FIELDS if (field_value := gemini.get_field(config, name))),
+        None,
+    )
+    mime_type = gemini.get_field(config, "responseMimeType")
     if schema is not None:
-        return _structured(request, schema, mime, place)
-    said = _said(request, model)
-    return msgspec.json.encode({"emulated": said}).decode() if mime == "application/json" else said
+        return _make_structured_text(request, schema, mime_type, candidate_index)
+    echo = _echo_prompt(request, model)
+    return (
+        msgspec.json.encode({"emulated": echo}).decode()
+        if mime_type == "application/json"
+        else echo
+    )
 
 
-_SCHEMAS = ("responseSchema", "responseJsonSchema")
+_SCHEMA_FIELDS = ("responseSchema", "responseJsonSchema")
 
 
-def _structured(request: dict[str, Any], schema: Any, mime: str | None, place: int) -> str:
-    random = Random(f"{gemini.digest(request)}{place}")  # noqa: S311 - made-up values, no secret
+def _make_structured_text(
+    request: dict[str, Any], schema: Any, mime_type: str | None, candidate_index: int
+) -> str:
+    random = Random(f"{gemini.hash_message(request)}{candidate_index}")  # noqa: S311 - made-up values, no secret
     try:
-        value = schemas.instance(schema, random)
+        value = schemas.make_instance(schema, random)
     except (ValueError, TypeError, AttributeError) as error:
         raise RowRefused(400, f"Invalid response schema: {error}") from error
-    return str(value) if mime == "text/x.enum" else msgspec.json.encode(value).decode()
+    return str(value) if mime_type == "text/x.enum" else msgspec.json.encode(value).decode()
 
 
-def _said(request: dict[str, Any], model: str) -> str:
+def _echo_prompt(request: dict[str, Any], model: str) -> str:
     prompt = gemini.prompt_text(request)
-    files = gemini.files(request)
-    seen = f" (with {len(files)} file{'s' * (len(files) > 1)}: {', '.join(files)})" if files else ""
-    if match := _TRANSLATE.fullmatch(prompt):
-        return f"[emulated {model}]{seen} ({match[1]}) {match[2].strip()}"
-    return f"[emulated {model}]{seen} You said: {prompt[:_ECHO_LENGTH]}"
+    files = gemini.list_mime_types(request)
+    files_note = (
+        f" (with {len(files)} file{'s' * (len(files) > 1)}: {', '.join(files)})" if files else ""
+    )
+    if match := _TRANSLATION_PROMPT.fullmatch(prompt):
+        return f"[emulated {model}]{files_note} ({match[1]}) {match[2].strip()}"
+    return f"[emulated {model}]{files_note} You said: {prompt[:_ECHO_LENGTH]}"

@@ -24,17 +24,17 @@ _MAX_DEPTH = 24
 Schema = dict[str, Any]
 
 
-def instance(schema: Schema, random: Random) -> Any:
+def make_instance(schema: Schema, random: Random) -> Any:
     """A value that is valid against `schema`.
 
     Understands type (one or several, either case), nullable, enum, const, anyOf, oneOf, allOf, $ref and ref into $defs or
     defs, properties, required, items, prefixItems, minItems, maxItems, uniqueItems, the limits of numbers and texts, and
     the usual formats. `pattern` is not looked at. Raises ValueError for a reference that leads nowhere.
     """
-    return _Maker(schema, random).value(schema, 0)
+    return _InstanceMaker(schema, random).make_value(schema, 0)
 
 
-FIELDS = frozenset(
+SCHEMA_FIELDS = frozenset(
     {
         "type", "format", "title", "description", "nullable", "default", "items", "minItems", "maxItems", "enum",
         "properties", "propertyOrdering", "required", "minProperties", "maxProperties", "minimum", "maximum", "minLength",
@@ -44,169 +44,190 @@ FIELDS = frozenset(
 """What Google's Schema has (google-cloud-aiplatform 2.7.0, types/openapi.py); JSON Schema has more."""
 
 
-def strange_fields(schema: Any, path: str) -> Iterator[str]:
+def find_unknown_fields(schema: Any, path: str) -> Iterator[str]:
     """The places in a schema in Google's dialect of names that it does not have: `PATH: NAME`."""
     if not isinstance(schema, dict):
         return
     for name, value in schema.items():
-        known = _camel(name)
-        if known not in FIELDS:
+        field_name = _to_camel_case(name)
+        if field_name not in SCHEMA_FIELDS:
             yield f"{path}: {name}"
-        elif known in {"properties", "defs"} and isinstance(value, dict):
-            for key, one in value.items():
-                yield from strange_fields(one, f"{path}.{known}[{key}]")
-        elif known in {"items", "anyOf"}:
-            for one in value if isinstance(value, list) else [value]:
-                yield from strange_fields(one, f"{path}.{known}")
+        elif field_name in {"properties", "defs"} and isinstance(value, dict):
+            for key, subschema in value.items():
+                yield from find_unknown_fields(subschema, f"{path}.{field_name}[{key}]")
+        elif field_name in {"items", "anyOf"}:
+            for subschema in value if isinstance(value, list) else [value]:
+                yield from find_unknown_fields(subschema, f"{path}.{field_name}")
 
 
-def _camel(name: str) -> str:
+def _to_camel_case(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() or "_" for word in rest)
 
 
-class _Maker:
+class _InstanceMaker:
     def __init__(self, root: Schema, random: Random) -> None:
         self._root = root
         self._random = random
 
-    def value(self, schema: Any, depth: int) -> Any:
+    def make_value(self, schema: Any, depth: int) -> Any:
         if not isinstance(schema, dict):
             return "emulated"
-        schema = self._resolved(schema)
+        schema = self._resolve_references(schema)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
-            return self._choice(schema)
+            return self._choose_enum_value(schema)
         for name in ("anyOf", "any_of", "oneOf"):
             if schema.get(name):
-                return self.value(self._branch(schema, name, depth), depth + 1)
-        return self._typed(_type_of(schema), schema, depth)
+                return self.make_value(self._choose_branch(schema, name, depth), depth + 1)
+        return self._make_typed(_type_of(schema), schema, depth)
 
-    def _choice(self, schema: Schema) -> Any:
-        kinds = schema.get("type", "")
+    def _choose_enum_value(self, schema: Schema) -> Any:
+        kind = schema.get("type", "")
         choices = [choice for choice in schema["enum"] if choice is not None] or schema["enum"]
-        picked = self._random.choice(choices)
+        choice_value = self._random.choice(choices)
         # Google's dialect writes the values of an integer enum as texts.
-        if isinstance(kinds, str) and kinds == "INTEGER" and isinstance(picked, str):
-            return int(picked)
-        return picked
+        if isinstance(kind, str) and kind == "INTEGER" and isinstance(choice_value, str):
+            return int(choice_value)
+        return choice_value
 
-    def _branch(self, schema: Schema, name: str, depth: int) -> Schema:
+    def _choose_branch(self, schema: Schema, name: str, depth: int) -> Schema:
         branches = [branch for branch in schema[name] if isinstance(branch, dict)]
-        simple = [branch for branch in branches if _type_of(branch) not in {"null", "object", "array"}]
-        chosen = self._random.choice(simple if simple and depth > _MAX_DEPTH // 2 else branches)
-        rest = {key: value for key, value in schema.items() if key != name}
-        return merged(rest, chosen)
+        simple = [
+            branch for branch in branches if _type_of(branch) not in {"null", "object", "array"}
+        ]
+        chosen_branch = self._random.choice(
+            simple if simple and depth > _MAX_DEPTH // 2 else branches
+        )
+        other_fields = {key: value for key, value in schema.items() if key != name}
+        return merge_schemas(other_fields, chosen_branch)
 
-    def _typed(self, kind: str, schema: Schema, depth: int) -> Any:
+    def _make_typed(self, kind: str, schema: Schema, depth: int) -> Any:
         match kind:
             case "object":
-                return self._object(schema, depth)
+                return self._make_object(schema, depth)
             case "array":
-                return self._array(schema, depth)
+                return self._make_array(schema, depth)
             case "integer":
-                return self._integer(schema)
+                return self._make_integer(schema)
             case "number":
-                return self._number(schema)
+                return self._make_number(schema)
             case "boolean":
                 return self._random.random() < 0.5
             case "null":
                 return None
             case _:
-                return self._text(schema)
+                return self._make_text(schema)
 
-    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+    def _make_object(self, schema: Schema, depth: int) -> dict[str, Any]:
         properties: dict[str, Any] = schema.get("properties") or {}
         required = schema.get("required") or []
-        wanted = (
+        names = (
             required
             if depth > _MAX_DEPTH // 2
             else [*properties, *(name for name in required if name not in properties)]
         )
         order = schema.get("propertyOrdering") or schema.get("property_ordering") or []
-        places = {name: place for place, name in enumerate(order)}
-        ordered = sorted(wanted, key=lambda name: places.get(name, len(places)))
-        return {name: self.value(properties.get(name, {}), depth + 1) for name in ordered}
+        positions = {name: position for position, name in enumerate(order)}
+        ordered = sorted(names, key=lambda name: positions.get(name, len(positions)))
+        return {name: self.make_value(properties.get(name, {}), depth + 1) for name in ordered}
 
-    def _array(self, schema: Schema, depth: int) -> list[Any]:
-        first = schema.get("prefixItems") or schema.get("prefix_items") or []
-        low = int(_either(schema, "minItems", "min_items", 0))
-        high = int(_either(schema, "maxItems", "max_items", max(low, 3)))
-        wanted = max(low, len(first), min(high, 1 if depth < _MAX_DEPTH // 2 else 0))
+    def _make_array(self, schema: Schema, depth: int) -> list[Any]:
+        prefix_items = schema.get("prefixItems") or schema.get("prefix_items") or []
+        low = int(_get_either(schema, "minItems", "min_items", 0))
+        high = int(_get_either(schema, "maxItems", "max_items", max(low, 3)))
+        length = max(low, len(prefix_items), min(high, 1 if depth < _MAX_DEPTH // 2 else 0))
         items = schema.get("items", {})
-        made: list[Any] = []
-        for place in range(min(wanted, max(high, low))):
-            made.append(self._item(first[place] if place < len(first) else items, made, schema, depth))
-        return made
+        values: list[Any] = []
+        for index in range(min(length, max(high, low))):
+            values.append(
+                self._make_item(
+                    prefix_items[index] if index < len(prefix_items) else items,
+                    values,
+                    schema,
+                    depth,
+                )
+            )
+        return values
 
-    def _item(self, schema: Any, made: list[Any], array: Schema, depth: int) -> Any:
-        item = self.value(schema, depth + 1)
+    def _make_item(self, schema: Any, earlier_values: list[Any], array: Schema, depth: int) -> Any:
+        item = self.make_value(schema, depth + 1)
         if array.get("uniqueItems"):
             for _ in range(200):
-                if item not in made:
+                if item not in earlier_values:
                     break
-                item = self.value(schema, depth + 1)
+                item = self.make_value(schema, depth + 1)
         return item
 
-    def _integer(self, schema: Schema) -> int:
-        low, high = _limits(schema, 1)
+    def _make_integer(self, schema: Schema) -> int:
+        low, high = _number_limits(schema, 1)
         step = int(schema.get("multipleOf", 1)) or 1
         first, last = -(-int(-(-low // 1)) // step), int(high // step)
         return self._random.randint(first, max(first, last)) * step
 
-    def _number(self, schema: Schema) -> float:
-        low, high = _limits(schema, 0)
+    def _make_number(self, schema: Schema) -> float:
+        low, high = _number_limits(schema, 0)
         if step := schema.get("multipleOf"):
             first = -(-low // step)
-            return float(self._random.randint(int(first), max(int(first), int(high // step))) * step)
+            return float(
+                self._random.randint(int(first), max(int(first), int(high // step))) * step
+            )
         inner = low + (high - low) * self._random.uniform(0.25, 0.75)
-        shown = round(inner, 2)
-        return float(shown if low < shown < high else inner)
+        rounded = round(inner, 2)
+        return float(rounded if low < rounded < high else inner)
 
-    def _text(self, schema: Schema) -> str:
-        known = _FORMATS.get(str(schema.get("format", "")))
-        if known:
-            return known
-        low = int(_either(schema, "minLength", "min_length", 0))
-        high = int(_either(schema, "maxLength", "max_length", max(low, 40)))
+    def _make_text(self, schema: Schema) -> str:
+        example = _FORMATS.get(str(schema.get("format", "")))
+        if example:
+            return example
+        low = int(_get_either(schema, "minLength", "min_length", 0))
+        high = int(_get_either(schema, "maxLength", "max_length", max(low, 40)))
         text = f"emulated {self._random.randrange(10**6):06d}"
         return text.ljust(low, ".")[:high]
 
-    def _resolved(self, schema: Schema) -> Schema:
+    def _resolve_references(self, schema: Schema) -> Schema:
         for _ in range(_MAX_DEPTH):
             reference = schema.get("$ref") or schema.get("ref")
             if not isinstance(reference, str):
                 break
-            rest = {key: value for key, value in schema.items() if key not in {"$ref", "ref"}}
-            schema = merged(rest, self._target(reference))
+            other_fields = {
+                key: value for key, value in schema.items() if key not in {"$ref", "ref"}
+            }
+            schema = merge_schemas(other_fields, self._find_target(reference))
         for part in schema.get("allOf") or []:
-            schema = merged({key: value for key, value in schema.items() if key != "allOf"}, self._resolved(part))
+            schema = merge_schemas(
+                {key: value for key, value in schema.items() if key != "allOf"},
+                self._resolve_references(part),
+            )
         return schema
 
-    def _target(self, reference: str) -> Schema:
-        place: Any = self._root
+    def _find_target(self, reference: str) -> Schema:
+        node: Any = self._root
         for step in reference.removeprefix("#").strip("/").split("/"):
-            if step and (not isinstance(place, dict) or step not in place):
+            if step and (not isinstance(node, dict) or step not in node):
                 raise ValueError(f"the schema has no {reference}")
-            place = place[step] if step else place
-        return dict(place)
+            node = node[step] if step else node
+        return dict(node)
 
 
-def merged(one: Schema, other: Schema) -> Schema:
+def merge_schemas(first: Schema, second: Schema) -> Schema:
     """Both schemas at once: properties and required of both, otherwise the second wins."""
-    both = one | other
-    if "properties" in one and "properties" in other:
-        both["properties"] = one["properties"] | other["properties"]
-    if "required" in one and "required" in other:
-        both["required"] = [*one["required"], *(name for name in other["required"] if name not in one["required"])]
-    return both
+    combined = first | second
+    if "properties" in first and "properties" in second:
+        combined["properties"] = first["properties"] | second["properties"]
+    if "required" in first and "required" in second:
+        combined["required"] = [
+            *first["required"],
+            *(name for name in second["required"] if name not in first["required"]),
+        ]
+    return combined
 
 
 def _type_of(schema: Schema) -> str:
     kind = schema.get("type", "")
     if isinstance(kind, list):
-        kind = next((one for one in kind if str(one).lower() != "null"), "null")
+        kind = next((type_name for type_name in kind if str(type_name).lower() != "null"), "null")
     if kind and str(kind) != "TYPE_UNSPECIFIED":
         return str(kind).lower()
     if "properties" in schema or "required" in schema:
@@ -214,8 +235,8 @@ def _type_of(schema: Schema) -> str:
     return "array" if "items" in schema or "prefixItems" in schema else "string"
 
 
-def _limits(schema: Schema, inset: float) -> tuple[float, float]:
-    """Lowest and highest value; what is exclusive is moved in by `inset`, or for 0 by the open interval of `_number`."""
+def _number_limits(schema: Schema, inset: float) -> tuple[float, float]:
+    """Lowest and highest value; what is exclusive is moved in by `inset`, or for 0 by the open interval of `_make_number`."""
     low, high = schema.get("minimum"), schema.get("maximum")
     if (edge := schema.get("exclusiveMinimum")) is not None and not isinstance(edge, bool):
         low = max(edge + inset, edge + inset if low is None else low)
@@ -226,5 +247,5 @@ def _limits(schema: Schema, inset: float) -> tuple[float, float]:
     return low, max(low, low + 100 if high is None else high)
 
 
-def _either(schema: Schema, name: str, other: str, default: int) -> Any:
-    return schema.get(name, schema.get(other, default))
+def _get_either(schema: Schema, name: str, alternative: str, default: int) -> Any:
+    return schema.get(name, schema.get(alternative, default))

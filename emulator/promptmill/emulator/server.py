@@ -22,7 +22,7 @@ class DroppableProtocol(H11Protocol):
         super().connection_made(transport)
 
 
-class _Announced(uvicorn.Server):
+class _AnnouncingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, name: str) -> None:
         super().__init__(config)
         self.name = name
@@ -34,7 +34,7 @@ class _Announced(uvicorn.Server):
             print(f"promptmill {self.name} (not Google): http://{host}:{port}", flush=True)  # noqa: T201 - the line that starters wait for
 
 
-def serve(
+def serve_app(
     app: ASGIApp,
     host: str,
     port: int,
@@ -48,7 +48,7 @@ def serve(
     """
     # uvicorn raises the signal anew once it has stopped; with these handlers that ends in a return, not a death.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _already_stopped)
+        signal.signal(number, _ignore_signal)
     config = uvicorn.Config(
         app, http=http, ws="none", lifespan="off", log_level="warning", access_log=False,
         timeout_keep_alive=keep_alive, timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
@@ -58,8 +58,8 @@ def serve(
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        _Announced(config, name).run(sockets=[listener])
+        _AnnouncingServer(config, name).run(sockets=[listener])
 
 
-def _already_stopped(_number: int, _frame: FrameType | None) -> None:
+def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
     pass

@@ -12,30 +12,30 @@ import msgspec
 from . import filters, paging
 from .clock import Clock
 from .errors import INTERNAL, ApiError
-from .execution import Abandoned, Execution
-from .faults import Faults, Rule
+from .execution import JobAbandoned, JobExecutor
+from .faults import FaultRule, Faults
 from .jobs import (
     CANCELLED,
     CANCELLING,
-    ENDED,
+    END_STATES,
     FAILED,
     MAX_QUEUE_SECONDS,
     Job,
     Outcome,
     Schedule,
-    plan,
-    started,
+    has_started,
+    plan_schedule,
     state_at,
     to_resource,
 )
 from .models import require_model
-from .registry import Registry
+from .registry import JobRegistry
 from .specs import read_spec
 from .workers import Workers
 
 
 @dataclass(frozen=True)
-class Options:
+class ServiceOptions:
     """How long jobs take, in emulated seconds, and which models exist besides Gemini's."""
 
     latency: float = 5.0
@@ -44,135 +44,164 @@ class Options:
 
 
 @dataclass
-class Service:
+class JobService:
     """Jobs and everything that happens to them. Calls come from one thread, work is done in others."""
 
     clock: Clock
-    registry: Registry
-    execution: Execution
-    options: Options = field(default_factory=Options)
+    registry: JobRegistry
+    executor: JobExecutor
+    options: ServiceOptions = field(default_factory=ServiceOptions)
     faults: Faults = field(default_factory=Faults)
     workers: Workers = field(default_factory=Workers)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
-    def resume(self) -> None:
+    def resume_jobs(self) -> None:
         """Take up the work of all jobs that have none to show, after a restart."""
-        for job in self.registry.all():
+        for job in self.registry.list_jobs():
             if job.outcome is None and not job.deleted:
-                self._submit(job)
+                self._submit_job(job)
 
-    def create(self, parent: str, body: bytes) -> dict[str, Any]:
+    def create_job(self, parent: str, body: bytes) -> dict[str, Any]:
         """Make a job under `projects/P/locations/L`. Raises ApiError."""
         spec = read_spec(body)
         require_model(spec.model, self.options.models)
         now = round(self.clock.now(), 6)
-        rules = self.faults.take_job(spec)
+        rules = self.faults.take_job_rules(spec)
         number = str(10**18 + secrets.randbelow(8 * 10**18))
         job = Job(
             name=f"{parent}/batchPredictionJobs/{number}",
             spec=msgspec.structs.replace(spec, name="", state=0, create_time="", update_time=""),
             created=now,
-            schedule=_scheduled(now, self.options, rules),
+            schedule=_schedule_with_faults(now, self.options, rules),
             rules=[rule for rule in rules if rule.on != "list"],
-            unlisted_until=now + max((rule.seconds or 0 for rule in rules if rule.fault == "stale-list"), default=0),
+            unlisted_until=now
+            + max((rule.seconds or 0 for rule in rules if rule.fault == "stale-list"), default=0),
         )
-        self.registry.add(job)
-        self._submit(job)
+        self.registry.add_job(job)
+        self._submit_job(job)
         return to_resource(job, now)
 
-    def find(self, name: str) -> Job | None:
+    def find_job(self, name: str) -> Job | None:
         """The job of that name, if a call can see it."""
-        job = self.registry.find(name)
+        job = self.registry.find_job(name)
         return None if job is None or job.deleted else job
 
-    def get(self, name: str) -> dict[str, Any]:
+    def get_job(self, name: str) -> dict[str, Any]:
         """One job. Raises ApiError 404."""
-        return to_resource(self._require(name), self.clock.now())
+        return to_resource(self._require_job(name), self.clock.now())
 
-    def list(self, parent: str, query: paging.Query) -> dict[str, Any]:
+    def list_jobs(self, parent: str, query: paging.ListQuery) -> dict[str, Any]:
         """One page of the jobs under a parent, newest first. Raises ApiError 400."""
-        now, meant = self.clock.now(), filters.parse(query.filter)
-        visible = [job for job in self.registry.all() if _listed(job, parent, now) and meant(job, now)]
-        page, token = paging.cut(visible, query)
-        resources = [paging.masked(to_resource(job, now), query.read_mask) for job in page]
+        now, matches = self.clock.now(), filters.parse_filter(query.filter)
+        visible = [
+            job
+            for job in self.registry.list_jobs()
+            if _is_listed(job, parent, now) and matches(job, now)
+        ]
+        page, token = paging.cut_page(visible, query)
+        resources = [paging.apply_read_mask(to_resource(job, now), query.read_mask) for job in page]
         return {"batchPredictionJobs": resources} | ({"nextPageToken": token} if token else {})
 
-    def cancel(self, name: str) -> dict[str, Any]:
+    def cancel_job(self, name: str) -> dict[str, Any]:
         """Ask for a job's end. Raises ApiError 400 for one that has ended."""
         now = self.clock.now()
-        state = state_at(self._require(name), now)
-        if state in ENDED:
+        state = state_at(self._require_job(name), now)
+        if state in END_STATES:
             message = f"The batch prediction job is in state {state} and cannot be cancelled."
             raise ApiError(400, message, "FAILED_PRECONDITION")
         if state != CANCELLING:
-            self._submit(self.registry.update(name, lambda job: _cancelled(job, now)))
+            self._submit_job(
+                self.registry.update_job(name, lambda job: _with_cancellation(job, now))
+            )
         return {}
 
-    def delete(self, name: str) -> dict[str, Any]:
+    def delete_job(self, name: str) -> dict[str, Any]:
         """Forget a job that has ended; answers a finished operation. Raises ApiError 400 for one that has not."""
-        if state_at(self._require(name), self.clock.now()) not in ENDED:
-            raise ApiError(400, "The batch prediction job has not ended; cancel it first.", "FAILED_PRECONDITION")
-        self.registry.update(name, lambda job: msgspec.structs.replace(job, deleted=True))
+        if state_at(self._require_job(name), self.clock.now()) not in END_STATES:
+            raise ApiError(
+                400,
+                "The batch prediction job has not ended; cancel it first.",
+                "FAILED_PRECONDITION",
+            )
+        self.registry.update_job(name, lambda job: msgspec.structs.replace(job, deleted=True))
         parent = name.split("/batchPredictionJobs/")[0]
         empty = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-        return {"name": f"{parent}/operations/{secrets.randbelow(10**18)}", "done": True, "response": empty}
+        return {
+            "name": f"{parent}/operations/{secrets.randbelow(10**18)}",
+            "done": True,
+            "response": empty,
+        }
 
-    def _require(self, name: str) -> Job:
-        job = self.find(name)
+    def _require_job(self, name: str) -> Job:
+        job = self.find_job(name)
         if job is None:
             raise ApiError(404, f"The BatchPredictionJob does not exist: {name}.")
         return job
 
-    def _submit(self, job: Job) -> None:
-        waits_for_ever = job.schedule.starts is None and job.cancelled is None
-        if job.outcome is None and not waits_for_ever:
-            self.workers.submit(lambda: self._work(job))
+    def _submit_job(self, job: Job) -> None:
+        never_starts = job.schedule.starts is None and job.cancelled is None
+        if job.outcome is None and not never_starts:
+            self.workers.submit(lambda: self._run_job(job))
 
-    def _work(self, job: Job) -> None:
-        control = _Control(self, job)
-        with self._locks.setdefault(job.name, threading.Lock()), contextlib.suppress(Abandoned):
-            if control.abandoned():
+    def _run_job(self, job: Job) -> None:
+        control = _JobControl(self, job)
+        with self._locks.setdefault(job.name, threading.Lock()), contextlib.suppress(JobAbandoned):
+            if control.is_abandoned():
                 return
             try:
-                self.execution.run(job, control)
-            except Abandoned:
+                self.executor.run_job(job, control)
+            except JobAbandoned:
                 raise
             except Exception as error:  # noqa: BLE001 - a job must end, and say why, whatever happened
                 message = f"System error. Please try this operation again. (emulator: {error!r})"
-                control.finish(Outcome(self.clock.now(), FAILED, code=INTERNAL, message=message))
+                control.record_outcome(
+                    Outcome(self.clock.now(), FAILED, code=INTERNAL, message=message)
+                )
 
 
 @dataclass(frozen=True)
-class _Control:
-    service: Service
+class _JobControl:
+    service: JobService
     job: Job
 
-    def abandoned(self) -> bool:
-        job = self.service.registry.find(self.job.name)
+    def is_abandoned(self) -> bool:
+        job = self.service.registry.find_job(self.job.name)
         return job is None or job.deleted or job.cancelled != self.job.cancelled
 
-    def finish(self, outcome: Outcome) -> None:
-        def taken(job: Job) -> Job:
-            return msgspec.structs.replace(job, outcome=outcome) if job.cancelled == self.job.cancelled else job
+    def record_outcome(self, outcome: Outcome) -> None:
+        def apply_outcome(job: Job) -> Job:
+            return (
+                msgspec.structs.replace(job, outcome=outcome)
+                if job.cancelled == self.job.cancelled
+                else job
+            )
 
-        self.service.registry.update(self.job.name, taken)
+        self.service.registry.update_job(self.job.name, apply_outcome)
 
 
-def _listed(job: Job, parent: str, now: float) -> bool:
-    return not job.deleted and job.unlisted_until <= now and job.name.startswith(f"{parent}/batchPredictionJobs/")
+def _is_listed(job: Job, parent: str, now: float) -> bool:
+    return (
+        not job.deleted
+        and job.unlisted_until <= now
+        and job.name.startswith(f"{parent}/batchPredictionJobs/")
+    )
 
 
-def _cancelled(job: Job, now: float) -> Job:
+def _with_cancellation(job: Job, now: float) -> Job:
     """A job that has not started ends at once; the work of any other is done anew, up to where it had come."""
-    outcome = None if started(job, now) else Outcome(now, CANCELLED, code=1, message="CANCELED")
+    outcome = None if has_started(job, now) else Outcome(now, CANCELLED, code=1, message="CANCELED")
     return msgspec.structs.replace(job, cancelled=now, outcome=outcome)
 
 
-def _scheduled(now: float, options: Options, rules: Iterable[Rule]) -> Schedule:
-    schedule = plan(now, options.latency, options.queue_seconds)
+def _schedule_with_faults(
+    now: float, options: ServiceOptions, rules: Iterable[FaultRule]
+) -> Schedule:
+    schedule = plan_schedule(now, options.latency, options.queue_seconds)
     for rule in rules:
         if rule.fault == "queued" and rule.seconds is not None:
-            schedule = plan(now, options.latency + rule.seconds, options.queue_seconds + rule.seconds)
+            schedule = plan_schedule(
+                now, options.latency + rule.seconds, options.queue_seconds + rule.seconds
+            )
         elif rule.fault == "queued":
             schedule = Schedule(now, None, now + MAX_QUEUE_SECONDS)
         elif rule.fault == "EXPIRED" and not rule.share:

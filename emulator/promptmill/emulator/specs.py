@@ -13,32 +13,34 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _GCS_URI = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?", re.DOTALL)
 
-_TABLE = re.compile(r"bq://[^./]+\.\w+\.[\w-]+", re.ASCII)
+_TABLE_URI = re.compile(r"bq://[^./]+\.\w+\.[\w-]+", re.ASCII)
 
 
-class Camel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+class GoogleMessage(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True
+):
     """A message in Google's JSON: camelCase names, no unknown ones."""
 
 
-class GcsSource(Camel, frozen=True):
+class GcsSource(GoogleMessage, frozen=True):
     """JSONL objects; a uri may end in a wildcard."""
 
     uris: list[str] = []
 
 
-class BigQuerySource(Camel, frozen=True):
+class BigQuerySource(GoogleMessage, frozen=True):
     """A table of requests, as `bq://project.dataset.table`."""
 
     input_uri: str = ""
 
 
-class BigQueryDestination(Camel, frozen=True):
+class BigQueryDestination(GoogleMessage, frozen=True):
     """The table for the answers."""
 
     output_uri: str = ""
 
 
-class InputConfig(Camel, frozen=True):
+class InputConfig(GoogleMessage, frozen=True):
     """Where the requests are."""
 
     instances_format: str = ""
@@ -47,13 +49,13 @@ class InputConfig(Camel, frozen=True):
     vertex_multimodal_dataset_source: dict[str, Any] | None = None
 
 
-class GcsDestination(Camel, frozen=True):
+class GcsDestination(GoogleMessage, frozen=True):
     """The folder under which the job makes its own."""
 
     output_uri_prefix: str = ""
 
 
-class OutputConfig(Camel, frozen=True):
+class OutputConfig(GoogleMessage, frozen=True):
     """Where the answers go."""
 
     predictions_format: str = ""
@@ -62,7 +64,7 @@ class OutputConfig(Camel, frozen=True):
     vertex_multimodal_dataset_destination: dict[str, Any] | None = None
 
 
-class Spec(Camel, frozen=True):
+class JobSpec(GoogleMessage, frozen=True):
     """A batch prediction job as its creator describes it.
 
     Fields that only the server sets (`name`, `state`, times) are taken and ignored, as in Google's APIs.
@@ -85,12 +87,12 @@ class Spec(Camel, frozen=True):
     disable_container_logging: bool = False
 
     @property
-    def uris(self) -> list[str]:
+    def input_uris(self) -> list[str]:
         """The input objects."""
         return self.input_config.gcs_source.uris if self.input_config.gcs_source else []
 
     @property
-    def table(self) -> str:
+    def input_table(self) -> str:
         """The input table, if that is where the requests are."""
         source = self.input_config.bigquery_source
         return source.input_uri if source else ""
@@ -102,28 +104,28 @@ class Spec(Camel, frozen=True):
         return destination.output_uri if destination else ""
 
     @property
-    def prefix(self) -> str:
+    def output_prefix(self) -> str:
         """The output folder without its last slash."""
         destination = self.output_config.gcs_destination
         return destination.output_uri_prefix.rstrip("/") if destination else ""
 
 
-def read_spec(body: bytes) -> Spec:
+def read_spec(body: bytes) -> JobSpec:
     """The job in the body of a create call. Raises ApiError 400 (501 for what is not emulated)."""
     try:
-        spec = msgspec.json.decode(body, type=Spec)
+        spec = msgspec.json.decode(body, type=JobSpec)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ApiError(400, f"Invalid JSON payload received. {error}") from error
     _check_name(spec)
     _check_input(spec.input_config)
     _check_output(spec.output_config)
-    if spec.output_table and not spec.table:
+    if spec.output_table and not spec.input_table:
         raise ApiError(501, "This emulator writes a table only of what it read in one.")
     _check_labels(spec.labels)
     return spec
 
 
-def _check_name(spec: Spec) -> None:
+def _check_name(spec: JobSpec) -> None:
     if not spec.display_name:
         raise ApiError(400, "The display name is required: display_name.")
     if len(spec.display_name) > MAX_DISPLAY_NAME:
@@ -139,7 +141,9 @@ def _check_input(config: InputConfig) -> None:
         _check_table(config.instances_format, "instances_format", config.bigquery_source.input_uri)
         return
     if config.instances_format != "jsonl":
-        raise ApiError(400, f"Unsupported instances_format {config.instances_format!r}: must be 'jsonl'.")
+        raise ApiError(
+            400, f"Unsupported instances_format {config.instances_format!r}: must be 'jsonl'."
+        )
     if not config.gcs_source or not config.gcs_source.uris:
         raise ApiError(400, "The input source is required: input_config.gcs_source.uris.")
     for uri in config.gcs_source.uris:
@@ -150,20 +154,28 @@ def _check_output(config: OutputConfig) -> None:
     if config.vertex_multimodal_dataset_destination:
         raise ApiError(501, "This emulator writes its output to Cloud Storage and BigQuery only.")
     if config.bigquery_destination:
-        _check_table(config.predictions_format, "predictions_format", config.bigquery_destination.output_uri)
+        _check_table(
+            config.predictions_format, "predictions_format", config.bigquery_destination.output_uri
+        )
         return
     if config.predictions_format != "jsonl":
-        raise ApiError(400, f"Unsupported predictions_format {config.predictions_format!r}: must be 'jsonl'.")
+        raise ApiError(
+            400, f"Unsupported predictions_format {config.predictions_format!r}: must be 'jsonl'."
+        )
     if not config.gcs_destination:
         raise ApiError(400, "The output destination is required: output_config.gcs_destination.")
-    _check_uri(config.gcs_destination.output_uri_prefix, "output_config.gcs_destination.output_uri_prefix")
+    _check_uri(
+        config.gcs_destination.output_uri_prefix, "output_config.gcs_destination.output_uri_prefix"
+    )
 
 
 def _check_table(kind: str, field: str, uri: str) -> None:
     if kind != "bigquery":
         raise ApiError(400, f"Unsupported {field} {kind!r}: must be 'bigquery'.")
-    if not _TABLE.fullmatch(uri):
-        raise ApiError(400, f"Invalid BigQuery table {uri!r}: must look like bq://project.dataset.table.")
+    if not _TABLE_URI.fullmatch(uri):
+        raise ApiError(
+            400, f"Invalid BigQuery table {uri!r}: must look like bq://project.dataset.table."
+        )
 
 
 def _check_uri(uri: str, field: str) -> None:

@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import IO, Any, Protocol
 
-READ_CHUNK = 2 * 1024 * 1024
-WRITE_CHUNK = 8 * 1024 * 1024
-BUFFER = 256 * 1024
+READ_CHUNK_BYTES = 2 * 1024 * 1024
+WRITE_CHUNK_BYTES = 8 * 1024 * 1024
+BUFFER_BYTES = 256 * 1024
 """Bytes. The client holds a whole piece while it sends it."""
 
 
@@ -25,15 +25,15 @@ class Storage(Protocol):
         """Whether the bucket exists and can be seen."""
         ...
 
-    def expand(self, uri: str) -> list[str]:
+    def expand_uri(self, uri: str) -> list[str]:
         """The existing objects that a uri, perhaps with `*`, means."""
         ...
 
-    def open(self, uri: str) -> IO[bytes]:
+    def open_object(self, uri: str) -> IO[bytes]:
         """A buffered stream over an object. Raises FileNotFoundError."""
         ...
 
-    def write(self, uri: str, content: IO[bytes]) -> None:
+    def write_object(self, uri: str, content: IO[bytes]) -> None:
         """Make an object of a file. Raises FileNotFoundError (no bucket) or PermissionError."""
         ...
 
@@ -57,7 +57,9 @@ class GoogleStorage:
     @cached_property
     def _client(self) -> Any:
         if not os.environ.get("STORAGE_EMULATOR_HOST"):
-            raise StorageFailed("STORAGE_EMULATOR_HOST is not set, and the emulator does not talk to Google")
+            raise StorageFailed(
+                "STORAGE_EMULATOR_HOST is not set, and the emulator does not talk to Google"
+            )
         # Here, not at the top: the import costs 50 MB and most of a second, and unit tests need none of it.
         from google.auth.credentials import AnonymousCredentials
         from google.cloud.storage import Client
@@ -66,41 +68,43 @@ class GoogleStorage:
 
     def has_bucket(self, bucket: str) -> bool:
         """One look at the bucket."""
-        with translated(bucket):
+        with translate_errors(bucket):
             return bool(self._client.bucket(bucket).exists())
 
-    def expand(self, uri: str) -> list[str]:
+    def expand_uri(self, uri: str) -> list[str]:
         """Lists by prefix for a wildcard; otherwise looks for the object."""
         bucket, name = split_uri(uri)
-        with translated(uri):
+        with translate_errors(uri):
             if "*" in name:
-                return sorted(self._matching(bucket, name))
+                return sorted(self._match_objects(bucket, name))
             return [uri] if self._client.bucket(bucket).blob(name).exists() else []
 
-    def open(self, uri: str) -> IO[bytes]:
-        """Reads ranges of `READ_CHUNK`; buffered, because the client's own reader has no fast readline."""
+    def open_object(self, uri: str) -> IO[bytes]:
+        """Reads ranges of `READ_CHUNK_BYTES`; buffered, because the client's own reader has no fast readline."""
         bucket, name = split_uri(uri)
-        with translated(uri):
+        with translate_errors(uri):
             blob = self._client.bucket(bucket).get_blob(name)
         if blob is None:
             raise FileNotFoundError(uri)
-        return io.BufferedReader(_Translating(blob.open("rb", chunk_size=READ_CHUNK), uri), BUFFER)
+        return io.BufferedReader(
+            _ErrorTranslatingStream(blob.open("rb", chunk_size=READ_CHUNK_BYTES), uri), BUFFER_BYTES
+        )
 
-    def write(self, uri: str, content: IO[bytes]) -> None:
-        """Uploads in pieces of `WRITE_CHUNK`."""
+    def write_object(self, uri: str, content: IO[bytes]) -> None:
+        """Uploads in pieces of `WRITE_CHUNK_BYTES`."""
         bucket, name = split_uri(uri)
         content.seek(0)
-        with translated(uri):
-            blob = self._client.bucket(bucket).blob(name, chunk_size=WRITE_CHUNK)
+        with translate_errors(uri):
+            blob = self._client.bucket(bucket).blob(name, chunk_size=WRITE_CHUNK_BYTES)
             blob.upload_from_file(content, content_type="application/jsonl", checksum=None)
 
-    def _matching(self, bucket: str, pattern: str) -> Iterator[str]:
+    def _match_objects(self, bucket: str, pattern: str) -> Iterator[str]:
         for blob in self._client.list_blobs(bucket, prefix=pattern.split("*", 1)[0]):
             if fnmatchcase(blob.name, pattern):
                 yield f"gs://{bucket}/{blob.name}"
 
 
-class _Translating(io.RawIOBase):
+class _ErrorTranslatingStream(io.RawIOBase):
     """A stream over an object, with this module's errors."""
 
     def __init__(self, stream: Any, uri: str) -> None:
@@ -111,14 +115,14 @@ class _Translating(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        with translated(self._uri):
-            piece = self._stream.read(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
+        with translate_errors(self._uri):
+            chunk = self._stream.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
 
 @contextmanager
-def translated(place: str) -> Iterator[None]:
+def translate_errors(resource_name: str) -> Iterator[None]:
     """Turn the errors of Google's clients, of storage and of BigQuery, into those of the seams."""
     from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
@@ -127,8 +131,14 @@ def translated(place: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        raise FileNotFoundError(place) from error
+        raise FileNotFoundError(resource_name) from error
     except Forbidden as error:
-        raise PermissionError(place) from error
-    except (GoogleAPIError, InvalidResponse, DataCorruption, RequestException, ConnectionError) as error:
-        raise StorageFailed(f"{place}: {error}") from error
+        raise PermissionError(resource_name) from error
+    except (
+        GoogleAPIError,
+        InvalidResponse,
+        DataCorruption,
+        RequestException,
+        ConnectionError,
+    ) as error:
+        raise StorageFailed(f"{resource_name}: {error}") from error

@@ -8,10 +8,10 @@ from typing import IO, Any, Protocol
 import msgspec
 
 from .errors import INVALID_ARGUMENT, JobFailed
-from .storage import StorageFailed, translated
+from .storage import StorageFailed, translate_errors
 
-RESERVED = ("response", "status")
-_NOT_PASSED = frozenset({"RECORD", "STRUCT", "RANGE", "DATETIME", "GEOGRAPHY"})
+RESERVED_COLUMNS = ("response", "status")
+_DROPPED_TYPES = frozenset({"RECORD", "STRUCT", "RANGE", "DATETIME", "GEOGRAPHY"})
 """Types of columns that do not come back, and those of arrays (Google's batch inference page)."""
 
 
@@ -22,11 +22,11 @@ class Tables(Protocol):
         """Whether the dataset of a table exists."""
         ...
 
-    def lines(self, uri: str) -> Iterator[bytes]:
+    def read_rows(self, uri: str) -> Iterator[bytes]:
         """The rows of a table as lines of JSON. Raises JobFailed where it is no table of requests."""
         ...
 
-    def write(self, source: str, uri: str, lines: IO[bytes]) -> None:
+    def append_rows(self, source: str, uri: str, lines: IO[bytes]) -> None:
         """Append lines to a table, made if need be: the columns of `source` that come back, and those of the answer."""
         ...
 
@@ -40,7 +40,9 @@ class GoogleTables:
     @cached_property
     def _bigquery(self) -> Any:
         if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-            raise StorageFailed("BIGQUERY_EMULATOR_HOST is not set, and the emulator does not talk to Google")
+            raise StorageFailed(
+                "BIGQUERY_EMULATOR_HOST is not set, and the emulator does not talk to Google"
+            )
         from google.cloud import bigquery
 
         return bigquery
@@ -55,48 +57,66 @@ class GoogleTables:
         """One look at the dataset."""
         from google.api_core.exceptions import NotFound
 
-        with translated(uri):
+        with translate_errors(uri):
             try:
-                self._client.get_dataset(_name(uri).rpartition(".")[0])
+                self._client.get_dataset(_table_name(uri).rpartition(".")[0])
             except NotFound:
                 return False
             return True
 
-    def lines(self, uri: str) -> Iterator[bytes]:
+    def read_rows(self, uri: str) -> Iterator[bytes]:
         """Reads pages of a thousand."""
-        with translated(uri):
-            table = self._client.get_table(_name(uri))
-            _check([(field.name, field.field_type) for field in table.schema])
+        with translate_errors(uri):
+            table = self._client.get_table(_table_name(uri))
+            _check_columns([(field.name, field.field_type) for field in table.schema])
             for row in self._client.list_rows(table, page_size=1000):
-                yield msgspec.json.encode(_decoded(uri, dict(row.items())), enc_hook=str) + b"\n"
+                yield (
+                    msgspec.json.encode(_decode_request(uri, dict(row.items())), enc_hook=str)
+                    + b"\n"
+                )
 
-    def write(self, source: str, uri: str, lines: IO[bytes]) -> None:
+    def append_rows(self, source: str, uri: str, lines: IO[bytes]) -> None:
         """One load job."""
         lines.seek(0)
-        with translated(uri):
-            passed = [field for field in self._client.get_table(_name(source)).schema if _comes_back(field)]
-            own = [("response", "JSON"), ("status", "STRING"), ("processed_time", "TIMESTAMP")]
-            schema = passed + [self._bigquery.SchemaField(name, kind) for name, kind in own]
+        with translate_errors(uri):
+            returned_fields = [
+                field
+                for field in self._client.get_table(_table_name(source)).schema
+                if _is_returned(field)
+            ]
+            answer_fields = [
+                ("response", "JSON"),
+                ("status", "STRING"),
+                ("processed_time", "TIMESTAMP"),
+            ]
+            schema = returned_fields + [
+                self._bigquery.SchemaField(name, kind) for name, kind in answer_fields
+            ]
             config = self._bigquery.LoadJobConfig(
                 source_format="NEWLINE_DELIMITED_JSON", schema=schema, ignore_unknown_values=True
             )
-            self._client.load_table_from_file(lines, _name(uri), job_config=config).result()
+            self._client.load_table_from_file(lines, _table_name(uri), job_config=config).result()
 
 
-def _name(uri: str) -> str:
+def _table_name(uri: str) -> str:
     return uri.removeprefix("bq://")
 
 
-def _check(columns: list[tuple[str, str]]) -> None:
+def _check_columns(columns: list[tuple[str, str]]) -> None:
     names = {name.lower(): kind for name, kind in columns}
     if names.get("request") not in {"JSON", "STRING"}:
-        raise JobFailed(INVALID_ARGUMENT, "The input table needs a column `request` of type JSON or STRING.")
-    for name in RESERVED:
+        raise JobFailed(
+            INVALID_ARGUMENT, "The input table needs a column `request` of type JSON or STRING."
+        )
+    for name in RESERVED_COLUMNS:
         if name in names:
-            raise JobFailed(INVALID_ARGUMENT, f"The input table must not have a column `{name}`: the name is reserved.")
+            raise JobFailed(
+                INVALID_ARGUMENT,
+                f"The input table must not have a column `{name}`: the name is reserved.",
+            )
 
 
-def _decoded(uri: str, row: dict[str, Any]) -> dict[str, Any]:
+def _decode_request(uri: str, row: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(row["request"], str):
         return row
     try:
@@ -105,5 +125,5 @@ def _decoded(uri: str, row: dict[str, Any]) -> dict[str, Any]:
         raise StorageFailed(f"{uri}: {error}") from error
 
 
-def _comes_back(field: Any) -> bool:
-    return field.mode != "REPEATED" and field.field_type not in _NOT_PASSED
+def _is_returned(field: Any) -> bool:
+    return field.mode != "REPEATED" and field.field_type not in _DROPPED_TYPES

@@ -25,7 +25,9 @@ def submit(batch: Batch) -> None:
     def note(run: Run) -> None:
         Batch.objects.filter(pk=batch.pk).update(run=run.id)
 
-    submit_on_commit(prompts(batch), model="gemini-3.8-flash", idempotency_key=f"reviews/{batch.pk}", on_run=note)
+    submit_on_commit(
+        prompts(batch), model="gemini-3.8-flash", idempotency_key=f"reviews/{batch.pk}", on_run=note
+    )
 
 
 def prompts(batch: Batch) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What can go wrong with a stack on this machine.
 
 LocalError
-├── MissingPart      an embedded server is not installed
+├── MissingServer    an embedded server is not installed
 ├── AlreadyRunning   another supervisor has this directory
 ├── ServiceFailed    a service died too often while the stack started; carries the end of its log
 └── Interrupted      the stack was told to stop before it was up
@@ -12,7 +12,7 @@ class LocalError(Exception):
     """Anything that `promptmill.local` raises on purpose."""
 
 
-class MissingPart(LocalError):
+class MissingServer(LocalError):
     """An embedded server is not installed; the text names the command that installs it."""
 
 

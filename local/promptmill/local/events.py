@@ -4,14 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["moved", "starting", "ready", "died", "restarting", "gave_up", "stopping", "stopped"]
+EventKind = Literal[
+    "moved", "starting", "ready", "died", "restarting", "gave_up", "stopping", "stopped"
+]
 
 
 @dataclass(frozen=True)
 class Event:
     """One thing that happened to a service; `message` is a sentence for a person, `log` the end of its output."""
 
-    kind: Kind
+    kind: EventKind
     service: str
     message: str
     log: str = ""
@@ -23,5 +25,5 @@ class Event:
 OnEvent = Callable[[Event], None]
 
 
-def ignore(event: Event) -> None:
+def ignore_event(event: Event) -> None:
     """Tell nobody."""

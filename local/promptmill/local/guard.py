@@ -25,93 +25,112 @@ from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
-ORPHAN_GRACE = 2.0  # with the supervisor gone nobody waits for a tidy end
-LOOK = 1.0  # a child that the supervisor forked may hold its end of the line open, so the parent is looked at as well
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+ORPHAN_GRACE_PERIOD = 2.0  # with the supervisor gone nobody waits for a tidy end
+PARENT_CHECK_SECONDS = 1.0  # a child that the supervisor forked may hold its end of the line open, so the parent is looked at as well
+HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
-def main(parent: int, line: int, grace: float, command: list[str]) -> int:
+def main(parent_pid: int, control_fd: int, grace_period: float, command: list[str]) -> int:
     """Run the command to its end and return its exit code; a signal's number is added to 128, as shells do."""
-    wake = _wake_on_signals()
-    prctl = _prctl()
+    wake_fd = _wake_on_signals()
+    prctl = _load_prctl()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    child = _start(command, prctl)
-    os.write(line, b"%d\n" % child)
+    child_pid = _start_child(command, prctl)
+    os.write(control_fd, b"%d\n" % child_pid)
     try:
-        return _Watch(parent, line, wake, child, grace).until_the_end()
+        return _ChildWatcher(
+            parent_pid, control_fd, wake_fd, child_pid, grace_period
+        ).wait_for_exit()
     finally:
-        _kill_all(child)
+        _kill_all(child_pid)
 
 
-class _Watch:
+class _ChildWatcher:
     """Waits for the child, asking it to end when it should."""
 
-    def __init__(self, parent: int, line: int, wake: int, child: int, grace: float):
-        self.parent, self.line, self.wake, self.child, self.grace = parent, line, wake, child, grace
+    def __init__(
+        self, parent_pid: int, control_fd: int, wake_fd: int, child_pid: int, grace_period: float
+    ):
+        self.parent_pid, self.control_fd, self.wake_fd, self.child_pid, self.grace_period = (
+            parent_pid,
+            control_fd,
+            wake_fd,
+            child_pid,
+            grace_period,
+        )
         self.deadline: float | None = None
 
-    def until_the_end(self) -> int:
-        while (code := _reap(self.child)) is None:
+    def wait_for_exit(self) -> int:
+        while (code := _reap_children(self.child_pid)) is None:
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 return 128 + signal.SIGKILL
-            ready, _, _ = select.select([self.wake, *([self.line] if self.line >= 0 else [])], [], [], self._patience())
-            if self.wake in ready:
-                self._obey(os.read(self.wake, 64))
-            if self.line in ready or os.getppid() != self.parent:
-                self._orphaned()
+            ready, _, _ = select.select(
+                [self.wake_fd, *([self.control_fd] if self.control_fd >= 0 else [])],
+                [],
+                [],
+                self._select_timeout(),
+            )
+            if self.wake_fd in ready:
+                self._handle_signals(os.read(self.wake_fd, 64))
+            if self.control_fd in ready or os.getppid() != self.parent_pid:
+                self._handle_lost_parent()
         return code
 
-    def _patience(self) -> float:
-        return LOOK if self.deadline is None else max(0.0, min(LOOK, self.deadline - time.monotonic()))
+    def _select_timeout(self) -> float:
+        return (
+            PARENT_CHECK_SECONDS
+            if self.deadline is None
+            else max(0.0, min(PARENT_CHECK_SECONDS, self.deadline - time.monotonic()))
+        )
 
-    def _obey(self, signals: bytes) -> None:
+    def _handle_signals(self, signals: bytes) -> None:
         for number in signals:
             if number != signal.SIGCHLD:
-                self._end(0.0 if self.deadline is not None else self.grace)
+                self._request_stop(0.0 if self.deadline is not None else self.grace_period)
 
-    def _orphaned(self) -> None:
-        if self.line >= 0:
-            self.line = -1
-            self._end(min(self.grace, ORPHAN_GRACE))
+    def _handle_lost_parent(self) -> None:
+        if self.control_fd >= 0:
+            self.control_fd = -1
+            self._request_stop(min(self.grace_period, ORPHAN_GRACE_PERIOD))
 
-    def _end(self, grace: float) -> None:
+    def _request_stop(self, grace_period: float) -> None:
         """Ask the child alone: a Celery worker that is asked to end looks after its pool itself."""
-        deadline = time.monotonic() + grace
+        deadline = time.monotonic() + grace_period
         self.deadline = deadline if self.deadline is None else min(self.deadline, deadline)
-        _signal(os.kill, self.child, signal.SIGTERM)
+        _send_signal(os.kill, self.child_pid, signal.SIGTERM)
 
 
 def _wake_on_signals() -> int:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for number in HANDLED:
-        signal.signal(number, _noted)
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, _ignore_signal)
     return reader
 
 
-def _noted(number: int, frame: FrameType | None) -> None:
+def _ignore_signal(number: int, frame: FrameType | None) -> None:
     """Leave the work to the loop, which reads the number from the pipe."""
 
 
-def _prctl() -> Callable[[int, int], object]:
+def _load_prctl() -> Callable[[int, int], object]:
     return ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda *_: None
 
 
-def _start(command: list[str], prctl: Callable[[int, int], object]) -> int:
-    guard = os.getpid()
-    child = os.fork()
-    if child:
-        return child
+def _start_child(command: list[str], prctl: Callable[[int, int], object]) -> int:
+    guard_pid = os.getpid()
+    child_pid = os.fork()
+    if child_pid:
+        return child_pid
     try:
         signal.set_wakeup_fd(-1)
-        for number in (*HANDLED, signal.SIGPIPE):
+        for number in (*HANDLED_SIGNALS, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != guard:  # it died before the line above, which then came too late
+        if os.getppid() != guard_pid:  # it died before the line above, which then came too late
             os._exit(1)
-        _keep_to_ourselves()
+        _limit_inheritance()
         os.execvp(command[0], command)  # noqa: S606 (the command is our own)
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
@@ -119,14 +138,14 @@ def _start(command: list[str], prctl: Callable[[int, int], object]) -> int:
         os._exit(127)
 
 
-def _keep_to_ourselves() -> None:
+def _limit_inheritance() -> None:
     """Let the service inherit neither the line nor the lock of its stack."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208
         with contextlib.suppress(OSError):
             os.set_inheritable(int(name), int(name) <= 2)
 
 
-def _reap(child: int) -> int | None:
+def _reap_children(child_pid: int) -> int | None:
     """Collect every process that ended, adopted ones too; the child's exit code when it was among them."""
     code = None
     while True:
@@ -136,19 +155,19 @@ def _reap(child: int) -> int | None:
             return code
         if pid == 0:
             return code
-        if pid == child:
+        if pid == child_pid:
             code = os.waitstatus_to_exitcode(status)
             code = code if code >= 0 else 128 - code
 
 
-def _kill_all(child: int) -> None:
-    _signal(os.killpg, child, signal.SIGKILL)
-    _signal(os.kill, child, signal.SIGKILL)
+def _kill_all(child_pid: int) -> None:
+    _send_signal(os.killpg, child_pid, signal.SIGKILL)
+    _send_signal(os.kill, child_pid, signal.SIGKILL)
     # Killing a process hands its children to us, so look again until there are none.
     while _has_children():
-        for pid in _children():
-            _signal(os.kill, pid, signal.SIGKILL)
-        _reap(child)
+        for pid in _list_children():
+            _send_signal(os.kill, pid, signal.SIGKILL)
+        _reap_children(child_pid)
         time.sleep(0.005)
 
 
@@ -159,20 +178,22 @@ def _has_children() -> bool:
         return False
 
 
-def _children() -> Iterator[int]:
-    me = str(os.getpid())
+def _list_children() -> Iterator[int]:
+    own_pid = str(os.getpid())
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_bytes().rpartition(b")")[2].split()
         except OSError:
             continue
-        if fields[1].decode() == me:
+        if fields[1].decode() == own_pid:
             yield int(stat.parent.name)
 
 
-def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
-        send(pid, number)
+def _send_signal(kill: Callable[[int, int], None], pid: int, signal_number: int) -> None:
+    with contextlib.suppress(
+        ProcessLookupError, PermissionError
+    ):  # macOS answers EPERM for a group of zombies
+        kill(pid, signal_number)
 
 
 if __name__ == "__main__":

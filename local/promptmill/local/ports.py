@@ -6,28 +6,31 @@ import socket
 from collections.abc import Iterator, Mapping
 
 HOST = "127.0.0.1"
-PREFERRED = {"redis": 6379, "storage": 4443, "emulator": 8080, "flower": 5555}
-TRIES = 100
+PREFERRED_PORTS = {"redis": 6379, "storage": 4443, "emulator": 8080, "flower": 5555}
+MAX_TRIES = 100
 
 
 @contextlib.contextmanager
-def reserve(preferred: Mapping[str, int]) -> Iterator[dict[str, int]]:
+def reserve_ports(preferred: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """Find a port for each name, all different; 0 prefers none.
 
     Nothing is listening on them yet, and no other stack chooses them until the end of the block.
     """
-    with contextlib.ExitStack() as held:
-        yield {name: held.enter_context(_claim(port)).getsockname()[1] for name, port in preferred.items()}
+    with contextlib.ExitStack() as claims:
+        yield {
+            name: claims.enter_context(_claim_port(port)).getsockname()[1]
+            for name, port in preferred.items()
+        }
 
 
-def _claim(wanted: int) -> socket.socket:
-    for port in (wanted, *[0] * TRIES):
+def _claim_port(preferred_port: int) -> socket.socket:
+    for port in (preferred_port, *[0] * MAX_TRIES):
         with contextlib.suppress(OSError):
-            return _claim_exactly(port)
+            return _claim_exact_port(port)
     raise OSError(errno.EADDRINUSE, f"no port of {HOST} is free")
 
 
-def _claim_exactly(port: int) -> socket.socket:
+def _claim_exact_port(port: int) -> socket.socket:
     """Claim a port that nobody listens on by the UDP port of its number.
 
     The port itself has to be free for the server, which may be seconds away from listening; the claim ends with this

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from promptmill.local.ports import HOST
 
-Ready = Callable[[str], bool]
-PATIENCE = 1.0  # seconds that one look may take
+ReadinessCheck = Callable[[str], bool]
+TIMEOUT_SECONDS = 1.0  # seconds that one look may take
 
 
 @dataclass(frozen=True)
-class Logged:
+class LogMatches:
     """Ready when a line of its log matches a regular expression."""
 
     pattern: str
@@ -27,7 +27,7 @@ class Logged:
 
 
 @dataclass(frozen=True)
-class Answers:
+class HttpResponds:
     """Ready when a GET of this path is answered with 200."""
 
     port: int
@@ -35,11 +35,11 @@ class Answers:
 
     def __call__(self, log: str) -> bool:  # noqa: ARG002 (a Ready)
         """Ask once."""
-        return _status(self.port, self.path) == http.HTTPStatus.OK
+        return _fetch_status(self.port, self.path) == http.HTTPStatus.OK
 
 
 @dataclass(frozen=True)
-class Pongs:
+class RedisResponds:
     """Ready when a Redis server answers PING; it answers otherwise while it still loads its data."""
 
     port: int
@@ -47,16 +47,16 @@ class Pongs:
     def __call__(self, log: str) -> bool:  # noqa: ARG002 (a Ready)
         """Ask once."""
         try:
-            with socket.create_connection((HOST, self.port), timeout=PATIENCE) as connection:
+            with socket.create_connection((HOST, self.port), timeout=TIMEOUT_SECONDS) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64).startswith(b"+PONG")
         except OSError:
             return False
 
 
-def _status(port: int, path: str) -> int | None:
+def _fetch_status(port: int, path: str) -> int | None:
     """Make one GET on this machine, past any proxy of the environment; the status, or None without an answer."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", path)
         return connection.getresponse().status

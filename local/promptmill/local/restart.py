@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Restart:
     """Start it again after so many seconds."""
 
-    after: float
+    delay: float
 
 
 @dataclass(frozen=True)
@@ -19,23 +19,23 @@ class GiveUp:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How often a service may die: `most_deaths` within `window` seconds, or `most_before_ready` at all before it was
+class RestartPolicy:
+    """How often a service may die: `max_deaths` within `window_seconds`, or `max_unready_deaths` at all before it was
     ready for the first time, are too many; a mistake in its settings will not go away by waiting.
 
-    The pause before a new start is `first` seconds, `factor` times longer at each death, up to `longest`.
+    The pause before a new start is `first_delay` seconds, `backoff_factor` times longer at each death, up to `max_delay`.
     """
 
-    first: float = 0.5
-    factor: float = 3.0
-    longest: float = 10.0
-    window: float = 60.0
-    most_deaths: int = 5
-    most_before_ready: int = 3
+    first_delay: float = 0.5
+    backoff_factor: float = 3.0
+    max_delay: float = 10.0
+    window_seconds: float = 60.0
+    max_deaths: int = 5
+    max_unready_deaths: int = 3
 
-    def after_death(self, deaths: Sequence[float], *, was_ready: bool) -> Restart | GiveUp:
+    def decide_restart(self, deaths: Sequence[float], *, was_ready: bool) -> Restart | GiveUp:
         """Decide from the times of all deaths in seconds, the newest last; those before the window are forgotten."""
-        recent = sum(1 for death in deaths if deaths[-1] - death < self.window)
-        if recent >= self.most_deaths or (not was_ready and len(deaths) >= self.most_before_ready):
+        recent = sum(1 for death in deaths if deaths[-1] - death < self.window_seconds)
+        if recent >= self.max_deaths or (not was_ready and len(deaths) >= self.max_unready_deaths):
             return GiveUp(len(deaths))
-        return Restart(min(self.first * self.factor ** (recent - 1), self.longest))
+        return Restart(min(self.first_delay * self.backoff_factor ** (recent - 1), self.max_delay))

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from promptmill.local.events import Event, Kind, OnEvent
-from promptmill.local.log import Log
-from promptmill.local.process import Process
-from promptmill.local.readiness import Ready
-from promptmill.local.restart import GiveUp, Patience, Restart
+from promptmill.local.events import Event, EventKind, OnEvent
+from promptmill.local.log import ServiceLog
+from promptmill.local.process import GuardedProcess
+from promptmill.local.readiness import ReadinessCheck
+from promptmill.local.restart import GiveUp, Restart, RestartPolicy
 from promptmill.local.state import ServiceState
 
 
@@ -17,34 +17,34 @@ from promptmill.local.state import ServiceState
 class Service:
     """A command that is to be kept running.
 
-    `ready` tells from its log or its socket that others can lean on it; when that takes longer than `slowest_start`
-    seconds it is killed and started anew. `grace` is how many seconds it has to end by itself. It is started when the
-    services that it comes `after` are ready, and they are stopped when it has ended.
+    `is_ready` tells from its log or its socket that others can lean on it; when that takes longer than `start_timeout`
+    seconds it is killed and started anew. `grace_period` is how many seconds it has to end by itself. It is started when the
+    services that it `depends_on` are ready, and they are stopped when it has ended.
     """
 
     name: str
     command: tuple[str, ...]
-    ready: Ready
+    is_ready: ReadinessCheck
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     url: str | None = None
-    after: tuple[str, ...] = ()
-    slowest_start: float = 60.0
-    grace: float = 5.0
-    patience: Patience = field(default_factory=Patience)
+    depends_on: tuple[str, ...] = ()
+    start_timeout: float = 60.0
+    grace_period: float = 5.0
+    restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
 
 
-class Life:
-    """A service as it goes from waiting to starting, ready, dead and starting again; `step` moves it on."""
+class ServiceRunner:
+    """A service as it goes from waiting to starting, ready, dead and starting again; `advance_state` moves it on."""
 
-    def __init__(self, service: Service, logs: Path, held: int, on_event: OnEvent):
-        self.service, self.log = service, Log(logs, service.name)
+    def __init__(self, service: Service, log_directory: Path, lock_fd: int, on_event: OnEvent):
+        self.service, self.log = service, ServiceLog(log_directory, service.name)
         self.state = "waiting"
         self.was_ready = False
-        self._held, self._on_event = held, on_event
-        self._process: Process | None = None
+        self._lock_fd, self._on_event = lock_fd, on_event
+        self._process: GuardedProcess | None = None
         self._deaths: list[float] = []
-        self._until = 0.0
+        self._due_at = 0.0
         self.log.open_new()
 
     @property
@@ -55,69 +55,80 @@ class Life:
 
     def start(self) -> None:
         """Start it for the first time, or again."""
-        self.log.mark()
+        self.log.mark_start()
         service = self.service
-        self._process = Process(
-            service.command, service.environment, self.log.path, grace=service.grace, held=self._held
+        self._process = GuardedProcess(
+            service.command,
+            service.environment,
+            self.log.path,
+            grace_period=service.grace_period,
+            lock_fd=self._lock_fd,
         )
-        self._until = time.monotonic() + service.slowest_start
-        self._enter("starting", "starting", "starting")
+        self._due_at = time.monotonic() + service.start_timeout
+        self._enter_state("starting", "starting", "starting")
 
-    def step(self) -> None:
+    def advance_state(self) -> None:
         """Look at it once, and do what is due."""
         match self.state:
             case "starting" | "ready":
-                self._look()
-            case "restarting" if time.monotonic() >= self._until:
+                self._check_process()
+            case "restarting" if time.monotonic() >= self._due_at:
                 self.start()
 
-    def end(self, *, hurry: bool) -> None:
-        """Bring it nearer to its end, which is reached when it is `over`; in a hurry, without its grace."""
+    def advance_stop(self, *, force: bool) -> None:
+        """Bring it nearer to its end, which is reached when it `is_stopped`; in a hurry, without its grace."""
         if self._process:
             if self.state != "stopping":
-                self._enter("stopping", "stopping", "stopping")
-            if not self._process.end(hurry=hurry):
+                self._enter_state("stopping", "stopping", "stopping")
+            if not self._process.request_stop(force=force):
                 return
-        self._let_go()
-        self._enter("stopped", "stopped", "stopped")
+        self._close_process()
+        self._enter_state("stopped", "stopped", "stopped")
 
     @property
-    def over(self) -> bool:
+    def is_stopped(self) -> bool:
         """It was never started, or has been stopped."""
         return self.state in {"waiting", "stopped"}
 
-    def _look(self) -> None:
+    def _check_process(self) -> None:
         code = self._process.exit_code() if self._process else None
         if code is not None:
-            self._died(f"ended with exit code {code}")
+            self._handle_death(f"ended with exit code {code}")
         elif self.state == "ready":
-            self.log.bound()
-        elif self.service.ready(self.log.since_start()):
+            self.log.limit_size()
+        elif self.service.is_ready(self.log.read_since_start()):
             self.was_ready = True
-            self._enter("ready", "ready", f"ready{f' at {self.service.url}' if self.service.url else ''}")
-        elif time.monotonic() >= self._until:
-            self._let_go()
-            self._died(f"was not ready after {self.service.slowest_start:g} s")
+            self._enter_state(
+                "ready", "ready", f"ready{f' at {self.service.url}' if self.service.url else ''}"
+            )
+        elif time.monotonic() >= self._due_at:
+            self._close_process()
+            self._handle_death(f"was not ready after {self.service.start_timeout:g} s")
 
-    def _died(self, how: str) -> None:
-        self._let_go()
+    def _handle_death(self, reason: str) -> None:
+        self._close_process()
         self._deaths.append(time.monotonic())
-        match self.service.patience.after_death(self._deaths, was_ready=self.was_ready):
-            case Restart(after):
-                self._tell("died", how, self.log.tail())
-                self._until = time.monotonic() + after
-                self._enter("restarting", "restarting", f"starts again in {after:g} s")
+        match self.service.restart_policy.decide_restart(self._deaths, was_ready=self.was_ready):
+            case Restart(delay):
+                self._emit_event("died", reason, self.log.read_tail())
+                self._due_at = time.monotonic() + delay
+                self._enter_state("restarting", "restarting", f"starts again in {delay:g} s")
             case GiveUp(deaths):
-                self._enter("failed", "gave_up", f"{how}, {deaths} times by now, and stays down", self.log.tail())
+                self._enter_state(
+                    "failed",
+                    "gave_up",
+                    f"{reason}, {deaths} times by now, and stays down",
+                    self.log.read_tail(),
+                )
 
-    def _let_go(self) -> None:
+    def _close_process(self) -> None:
         if self._process:
             self._process.close()
             self._process = None
 
-    def _enter(self, state: str, kind: Kind, message: str, log: str = "") -> None:
+    def _enter_state(self, state: str, kind: EventKind, message: str, log: str = "") -> None:
         self.state = state
-        self._tell(kind, message, log)
+        self._emit_event(kind, message, log)
 
-    def _tell(self, kind: Kind, message: str, log: str = "") -> None:
+    def _emit_event(self, kind: EventKind, message: str, log: str = "") -> None:
         self._on_event(Event(kind, self.service.name, message, log))

@@ -7,16 +7,26 @@ from pathlib import Path
 from typing import Self
 
 from promptmill.local import ports
-from promptmill.local.events import Event, OnEvent, ignore
+from promptmill.local.events import Event, OnEvent, ignore_event
 from promptmill.local.service import Service
-from promptmill.local.services import SERVICES, Options, Services, environment
-from promptmill.local.state import ServiceState, State, hold, remove_state, started_at, write_state
+from promptmill.local.services import SERVICES, ServiceFactory, StackOptions, client_environment
+from promptmill.local.state import (
+    ServiceState,
+    StackState,
+    lock_directory,
+    process_start_time,
+    remove_state,
+    write_state,
+)
 from promptmill.local.supervisor import Supervisor
 
-UNBOUND = {"PROMPTMILL_SINKS": "/,gs://,bq://,postgresql://,https://,http://"}
+UNRESTRICTED_SINKS = {"PROMPTMILL_SINKS": "/,gs://,bq://,postgresql://,https://,http://"}
 """Who reaches the broker is on this machine, so its runs may write everywhere; the user's own variable wins."""
-LOGGED = {"PYTHONUNBUFFERED": "1", "PROMPTMILL_LOG_LEVEL": "INFO"}  # readiness is seen in the log
-DATA = ("redis", "storage", "emulator", "logs")
+LOG_SETTINGS = {
+    "PYTHONUNBUFFERED": "1",
+    "PROMPTMILL_LOG_LEVEL": "INFO",
+}  # readiness is seen in the log
+DATA_FOLDERS = ("redis", "storage", "emulator", "logs")
 
 
 class Stack:
@@ -25,19 +35,19 @@ class Stack:
     Raises MissingPart, AlreadyRunning or ServiceFailed when it cannot start; then nothing of it is left running.
     """
 
-    def __init__(self, options: Options | None = None, on_event: OnEvent = ignore):
-        self.options = options or Options()
+    def __init__(self, options: StackOptions | None = None, on_event: OnEvent = ignore_event):
+        self.options = options or StackOptions()
         self.directory = self.options.directory.resolve()
         self._on_event = on_event
         self._ports: dict[str, int] = {}
         self._supervisor: Supervisor | None = None
-        self._held = contextlib.ExitStack()
-        self._interrupts = 0
+        self._resources = contextlib.ExitStack()
+        self._interrupt_count = 0
 
     def start(self) -> Self:
         """Start all services and return when each is ready."""
         try:
-            self._start()
+            self._start_services()
         except BaseException:
             self.stop()
             raise
@@ -51,7 +61,7 @@ class Stack:
                 remove_state(self.directory)
                 self._supervisor = None
         finally:
-            self._held.close()
+            self._resources.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -65,46 +75,67 @@ class Stack:
 
     def interrupt(self) -> None:
         """Make `start` and `wait` return; a second time, kill what is being stopped. For signal handlers."""
-        self._interrupts += 1
+        self._interrupt_count += 1
         if self._supervisor:
-            self._supervisor.ask_to_stop()
+            self._supervisor.request_stop()
 
     def status(self) -> dict[str, ServiceState]:
         """What is known of each service, in order."""
         return self._supervisor.status() if self._supervisor else {}
 
-    def environment(self) -> dict[str, str]:
+    def client_environment(self) -> dict[str, str]:
         """What a client's environment needs to find this stack."""
-        return environment(self._ports)
+        return client_environment(self._ports)
 
-    def _start(self) -> None:
-        held = self._held.enter_context(hold(self.directory))
+    def _start_services(self) -> None:
+        lock_fd = self._resources.enter_context(lock_directory(self.directory))
         if self.options.fresh:
-            _forget(self.directory)
+            _remove_data(self.directory)
         self._choose_ports()
-        supervisor = Supervisor(self._services(), self.directory / "logs", held, self._on_event, self._write_state)
-        for _ in range(self._interrupts):
-            supervisor.ask_to_stop()
+        supervisor = Supervisor(
+            self._build_services(),
+            self.directory / "logs",
+            lock_fd,
+            self._on_event,
+            self._write_state,
+        )
+        for _ in range(self._interrupt_count):
+            supervisor.request_stop()
         self._supervisor = supervisor
         supervisor.start()
 
     def _choose_ports(self) -> None:
-        preferred = {name: port for name, port in self.options.ports.items() if name in self.options.services}
-        self._ports = self._held.enter_context(ports.reserve(preferred))
+        preferred = {
+            name: port for name, port in self.options.ports.items() if name in self.options.services
+        }
+        self._ports = self._resources.enter_context(ports.reserve_ports(preferred))
         for name, port in self._ports.items():
             if preferred[name] not in (0, port):
-                self._on_event(Event("moved", name, f"port {preferred[name]} is taken, so it is at {port}"))
+                self._on_event(
+                    Event("moved", name, f"port {preferred[name]} is taken, so it is at {port}")
+                )
 
-    def _services(self) -> list[Service]:
-        make = Services(self.options, self.directory, self._ports, UNBOUND | os.environ | self.environment() | LOGGED)
-        return [make.named(name) for name in SERVICES if name in self.options.services]
+    def _build_services(self) -> list[Service]:
+        factory = ServiceFactory(
+            self.options,
+            self.directory,
+            self._ports,
+            UNRESTRICTED_SINKS | os.environ | self.client_environment() | LOG_SETTINGS,
+        )
+        return [factory.create_service(name) for name in SERVICES if name in self.options.services]
 
     def _write_state(self, services: dict[str, ServiceState]) -> None:
-        me = os.getpid()
-        state = State(me, started_at(me) or "", str(self.directory), self.environment(), services)
+        pid = os.getpid()
+        state = StackState(
+            pid,
+            process_start_time(pid) or "",
+            str(self.directory),
+            self.client_environment(),
+            services,
+        )
         write_state(self.directory, state)
 
 
-def _forget(directory: Path) -> None:
-    for name in DATA:
+def _remove_data(directory: Path) -> None:
+    for name in DATA_FOLDERS:
         shutil.rmtree(directory / name, ignore_errors=True)

@@ -17,8 +17,8 @@ import msgspec
 
 from promptmill.local.errors import AlreadyRunning
 
-LEFTOVERS = 15.0  # seconds that the guards of a killed supervisor may need
-LOOK = 0.05
+LEFTOVER_SECONDS = 15.0  # seconds that the guards of a killed supervisor may need
+POLL_SECONDS = 0.05
 
 
 class ServiceState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,7 +31,7 @@ class ServiceState(msgspec.Struct, frozen=True, omit_defaults=True):
     restarts: int = 0
 
 
-class State(msgspec.Struct, frozen=True):
+class StackState(msgspec.Struct, frozen=True):
     """A stack: its supervisor's pid and start, what a client's environment needs, and its services in order."""
 
     pid: int
@@ -41,32 +41,33 @@ class State(msgspec.Struct, frozen=True):
     services: dict[str, ServiceState]
 
 
-def read_state(directory: Path) -> State | None:
+def read_state(directory: Path) -> StackState | None:
     """The running stack of a directory, None when no supervisor runs there."""
     try:
-        state = msgspec.json.decode(_file(directory).read_bytes(), type=State)
+        state = msgspec.json.decode(_state_file(directory).read_bytes(), type=StackState)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return state if started_at(state.pid) == state.started else None
+    return state if process_start_time(state.pid) == state.started else None
 
 
-def write_state(directory: Path, state: State) -> None:
+def write_state(directory: Path, state: StackState) -> None:
     """Replace the file as a whole, so that a reader never sees half of it."""
-    new = _file(directory).with_suffix(".new")
-    new.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
-    new.replace(_file(directory))
+    temporary = _state_file(directory).with_suffix(".new")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
+    temporary.replace(_state_file(directory))
 
 
 def remove_state(directory: Path) -> None:
     """Take the file away, when the stack has ended."""
-    _file(directory).unlink(missing_ok=True)
+    _state_file(directory).unlink(missing_ok=True)
 
 
-def started_at(pid: int) -> str | None:
+def process_start_time(pid: int) -> str | None:
     """When a process started, which tells it from another that got its pid later; None when there is none."""
     if sys.platform != "linux":
-        answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
-        return answer.stdout.strip() or None
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
+        listing = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        return listing.stdout.strip() or None
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -75,26 +76,26 @@ def started_at(pid: int) -> str | None:
 
 
 @contextlib.contextmanager
-def hold(directory: Path) -> Iterator[int]:
+def lock_directory(directory: Path) -> Iterator[int]:
     """Be the only stack of this directory; the descriptor of the lock, to be kept open by all that is part of it.
 
     Waits for the leftovers of a killed stack. Raises AlreadyRunning beside a live one.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with _opened(directory) as lock:
-        if not _take_when_free(lock, LEFTOVERS, lambda: read_state(directory) is not None):
-            raise AlreadyRunning(_who(directory))
+    with _open_lock(directory) as lock:
+        if not _wait_for_lock(lock, LEFTOVER_SECONDS, lambda: read_state(directory) is not None):
+            raise AlreadyRunning(_in_use_message(directory))
         yield lock
 
 
-def await_end(directory: Path, timeout: float) -> bool:
+def wait_until_free(directory: Path, timeout: float) -> bool:
     """Wait until nothing of the directory's stack is left; False when that takes more than so many seconds."""
-    with _opened(directory) as lock:
-        return _take_when_free(lock, timeout, lambda: False)
+    with _open_lock(directory) as lock:
+        return _wait_for_lock(lock, timeout, lambda: False)
 
 
 @contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
+def _open_lock(directory: Path) -> Iterator[int]:
     lock = os.open(directory / "stack.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         yield lock
@@ -102,16 +103,16 @@ def _opened(directory: Path) -> Iterator[int]:
         os.close(lock)
 
 
-def _take_when_free(lock: int, timeout: float, hopeless: Callable[[], bool]) -> bool:
+def _wait_for_lock(lock: int, timeout: float, should_abort: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + timeout
-    while not _take(lock):
-        if time.monotonic() > deadline or hopeless():
+    while not _try_lock(lock):
+        if time.monotonic() > deadline or should_abort():
             return False
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
     return True
 
 
-def _take(lock: int) -> bool:
+def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -119,11 +120,11 @@ def _take(lock: int) -> bool:
     return True
 
 
-def _who(directory: Path) -> str:
+def _in_use_message(directory: Path) -> str:
     state = read_state(directory)
-    who = f"process {state.pid}" if state else "what is left of a stack"
-    return f"{directory} is in use by {who}; stop it, or name another directory"
+    owner = f"process {state.pid}" if state else "what is left of a stack"
+    return f"{directory} is in use by {owner}; stop it, or name another directory"
 
 
-def _file(directory: Path) -> Path:
+def _state_file(directory: Path) -> Path:
     return directory / "stack.json"

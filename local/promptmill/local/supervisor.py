@@ -8,15 +8,15 @@ from typing import TypeVar
 
 from promptmill.local.errors import Interrupted, ServiceFailed
 from promptmill.local.events import Event, OnEvent
-from promptmill.local.service import Life, Service
+from promptmill.local.service import Service, ServiceRunner
 from promptmill.local.state import ServiceState
 
-LOOK = 0.05
-News = TypeVar("News")
+POLL_SECONDS = 0.05
+Payload = TypeVar("Payload")
 
 
 class Supervisor:
-    """Services in order, looked after by a thread; `changed` is called after every change with what is known of each.
+    """Services in order, looked after by a thread; `on_change` is called after every change with what is known of each.
 
     The thread alone touches the processes until it ends; `stop` ends it and then does the rest itself.
     """
@@ -24,17 +24,22 @@ class Supervisor:
     def __init__(
         self,
         services: Sequence[Service],
-        logs: Path,
-        held: int,
+        log_directory: Path,
+        lock_fd: int,
         on_event: OnEvent,
-        changed: Callable[[dict[str, ServiceState]], None],
+        on_change: Callable[[dict[str, ServiceState]], None],
     ):
-        self._lives = [Life(service, logs, held, self._tell) for service in services]
-        self._on_event, self._changed = on_event, changed
-        self._known = {service.name: ServiceState("waiting") for service in services}
-        self._asked_to_stop = 0  # plain numbers and flags: a signal handler sets them, which must not take a lock
+        self._runners = [
+            ServiceRunner(service, log_directory, lock_fd, self._notify_event)
+            for service in services
+        ]
+        self._on_event, self._on_change = on_event, on_change
+        self._states = {service.name: ServiceState("waiting") for service in services}
+        self._stop_requests = (
+            0  # plain numbers and flags: a signal handler sets them, which must not take a lock
+        )
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="supervisor", daemon=True)
 
     def start(self) -> None:
         """Start all and return when each was ready; then some may be running even when it raises.
@@ -42,84 +47,92 @@ class Supervisor:
         Raises ServiceFailed, Interrupted, or what the listener raised.
         """
         self._thread.start()
-        while not all(life.was_ready for life in self._lives):
-            self._raise_what_went_wrong()
-            if self._asked_to_stop:
+        while not all(runner.was_ready for runner in self._runners):
+            self._raise_failure()
+            if self._stop_requests:
                 raise Interrupted("stopped before everything was ready")
-            time.sleep(LOOK)
-        self._raise_what_went_wrong()
+            time.sleep(POLL_SECONDS)
+        self._raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Return True when it was asked to stop, False after so many seconds. Raises what the listener raised."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._asked_to_stop:
+        while not self._stop_requests:
             if self._error:
                 raise self._error
             if deadline is not None and time.monotonic() >= deadline:
                 return False
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
         return True
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Make `wait` and `start` return; asked again, what is being stopped is killed. For signal handlers."""
-        self._asked_to_stop += 1
+        self._stop_requests += 1
 
     def stop(self) -> None:
         """Stop all, each after those that need it. May be called again, and without a start."""
-        self._asked_to_stop = max(self._asked_to_stop, 1)
+        self._stop_requests = max(self._stop_requests, 1)
         if self._thread.is_alive():
             self._thread.join()
-        while not all(life.over for life in self._lives):
-            self._end_step()
-            time.sleep(LOOK)
+        while not all(runner.is_stopped for runner in self._runners):
+            self._advance_stop()
+            time.sleep(POLL_SECONDS)
 
     def status(self) -> dict[str, ServiceState]:
         """What is known of each service."""
-        return self._known
+        return self._states
 
-    def _run(self) -> None:
+    def _run_loop(self) -> None:
         try:
-            while not self._asked_to_stop:
-                self._step()
-                time.sleep(LOOK)
+            while not self._stop_requests:
+                self._advance_services()
+                time.sleep(POLL_SECONDS)
         except BaseException as error:  # noqa: BLE001 (raised again where the caller waits)
             self._error = error
 
-    def _step(self) -> None:
-        for life in self._lives:
-            if life.state == "waiting" and all(needed.was_ready for needed in self._needed_by(life)):
-                life.start()
-            life.step()
-        self._report()
+    def _advance_services(self) -> None:
+        for runner in self._runners:
+            if runner.state == "waiting" and all(
+                dependency.was_ready for dependency in self._find_dependencies(runner)
+            ):
+                runner.start()
+            runner.advance_state()
+        self._report_changes()
 
-    def _end_step(self) -> None:
-        for life in reversed(self._lives):
-            if not life.over and all(other.over for other in self._lives if life in self._needed_by(other)):
-                life.end(hurry=self._asked_to_stop > 1)
-        self._report()
+    def _advance_stop(self) -> None:
+        for runner in reversed(self._runners):
+            if not runner.is_stopped and all(
+                other.is_stopped
+                for other in self._runners
+                if runner in self._find_dependencies(other)
+            ):
+                runner.advance_stop(force=self._stop_requests > 1)
+        self._report_changes()
 
-    def _needed_by(self, life: Life) -> list[Life]:
-        return [other for other in self._lives if other.service.name in life.service.after]
+    def _find_dependencies(self, runner: ServiceRunner) -> list[ServiceRunner]:
+        return [other for other in self._runners if other.service.name in runner.service.depends_on]
 
-    def _report(self) -> None:
-        if (now := {life.service.name: life.status for life in self._lives}) != self._known:
-            self._known = now
-            self._inform(self._changed, now)
+    def _report_changes(self) -> None:
+        if (
+            states := {runner.service.name: runner.status for runner in self._runners}
+        ) != self._states:
+            self._states = states
+            self._notify_listener(self._on_change, states)
 
-    def _tell(self, event: Event) -> None:
-        self._inform(self._on_event, event)
+    def _notify_event(self, event: Event) -> None:
+        self._notify_listener(self._on_event, event)
 
-    def _inform(self, listener: Callable[[News], None], news: News) -> None:
+    def _notify_listener(self, listener: Callable[[Payload], None], payload: Payload) -> None:
         """Once a listener has raised none is told more, so that it cannot keep the services from being stopped."""
         if self._error is None:
             try:
-                listener(news)
+                listener(payload)
             except Exception as error:  # noqa: BLE001 (raised again where the caller waits)
                 self._error = error
 
-    def _raise_what_went_wrong(self) -> None:
+    def _raise_failure(self) -> None:
         if self._error:
             raise self._error
-        for life in self._lives:
-            if life.state == "failed":
-                raise ServiceFailed(life.service.name, "does not stay up", life.log.tail())
+        for runner in self._runners:
+            if runner.state == "failed":
+                raise ServiceFailed(runner.service.name, "does not stay up", runner.log.read_tail())

@@ -21,17 +21,17 @@ def submit_on_commit(
     """Have ``Promptmill.submit(prompts, **options)`` called once the transaction of database ``using`` commits.
 
     ``prompts`` are read only then, one by one, so a generator over ``QuerySet.iterator()`` takes little memory. ``on_run``
-    is given the run, for example to save its id. With no transaction it is submitted at once. Errors of ``submit`` are
+    is given the run, for example to save its id. With no transaction it is submitted at once. Errors of ``submit_run`` are
     raised by the commit, when the rows are there already. A process that dies between the two has sent nothing: give an
     ``idempotency_key``, with which the same call may be made again.
     """
 
-    def submit() -> None:
+    def submit_run() -> None:
         run = (mill or Promptmill()).submit(prompts, **options)
         if on_run:
             on_run(run)
 
-    transaction.on_commit(submit, using=using)
+    transaction.on_commit(submit_run, using=using)
 
 
 def submit_rows_on_commit(
@@ -44,10 +44,10 @@ def submit_rows_on_commit(
 ) -> None:
     """Have ``Promptmill.submit_rows(rows, **options)`` called once the transaction commits, as ``submit_on_commit`` does."""
 
-    def submit() -> None:
-        chosen: Any = mill or Promptmill()
-        run = chosen.submit_rows(rows, **options)
+    def submit_run() -> None:
+        client: Any = mill or Promptmill()
+        run = client.submit_rows(rows, **options)
         if on_run:
             on_run(run)
 
-    transaction.on_commit(submit, using=using)
+    transaction.on_commit(submit_run, using=using)

@@ -11,45 +11,50 @@ import xxhash
 
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, InvalidRequest, RunNotFound
-from promptmill.producers.contract.connection import PREFIX, Connection
+from promptmill.producers.contract.connection import KEY_PREFIX, Connection
 from promptmill.producers.contract.ids import new_id
-from promptmill.producers.contract.messages import Manifest, Pooled, compress, encode
-from promptmill.producers.requests.encode import Prompt, Refused, encode_lines, text_of_key
+from promptmill.producers.contract.messages import (
+    Manifest,
+    PooledCall,
+    compress_lines,
+    encode_message,
+)
+from promptmill.producers.requests.encode import Prompt, RefusedRow, encode_lines, stringify_key
 from promptmill.producers.run import Run
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
-    from promptmill.producers.contract.run_index import Index
+    from promptmill.producers.contract.run_index import RunIndex
 
-STREAM = PREFIX + "collected:v1"
+STREAM_KEY = KEY_PREFIX + "collected:v1"
 """A message of another version goes into another stream: workers that do not know it leave that alone."""
-_CALLED = PREFIX + "pooling"
-_CALL = 10_000
+_WAKEUP_KEY = KEY_PREFIX + "pooling"
+_WAKEUP_MILLISECONDS = 10_000
 """Milliseconds after which a worker is called once more that did not come."""
-_REPEATED = 3600
+_REPEAT_SECONDS = 3600
 """Seconds in which the same prompts, with the same keys and options, are taken for one call that was repeated."""
-_AT_ONCE = 16
-MAX_BYTES = 16 << 20
+_BATCH_SIZE = 16
+MAX_CALL_BYTES = 16 << 20
 """Of the prompts of one call; more are a run of their own."""
 
-_encode = msgspec.json.Encoder().encode
-_sorted = msgspec.msgpack.Encoder(order="sorted").encode
+_encode_prompt = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode
 
 
-class Waiting(NamedTuple):
+class WaitingCall(NamedTuple):
     """What one call sent, and its ``place`` in the stream."""
 
-    place: bytes
+    stream_id: bytes
     data: bytes
 
 
-class Collected:
+class PoolQueue:
     """What was collected and waits in Redis; every method may raise Transient when Redis does not answer."""
 
     def __init__(self, connection: Connection) -> None:
-        self._answering = connection.answering
+        self._use_client = connection.use_client
 
-    def add(self, data: bytes, content: str) -> bool:
+    def add_call(self, data: bytes, content_hash: str) -> bool:
         """Add what one call sends, unless the same ``content`` (a hash) came just before; whether to call a worker."""
         script = """
             if redis.call('set', KEYS[2], 1, 'nx', 'ex', ARGV[2]) then
@@ -57,45 +62,47 @@ class Collected:
             end
             return redis.call('set', KEYS[3], 1, 'nx', 'px', ARGV[3]) and 1 or 0
         """
-        keys = STREAM, f"{PREFIX}called:{content}", _CALLED
-        with self._answering() as r:
-            return bool(r.eval(script, 3, *keys, data, _REPEATED, _CALL))
+        keys = STREAM_KEY, f"{KEY_PREFIX}called:{content_hash}", _WAKEUP_KEY
+        with self._use_client() as r:
+            return bool(r.eval(script, 3, *keys, data, _REPEAT_SECONDS, _WAKEUP_MILLISECONDS))
 
-    def begin(self) -> None:
+    def reset_wakeup(self) -> None:
         """Have the next call call a worker again; to be done before anything is read."""
-        with self._answering() as r:
-            r.delete(_CALLED)
+        with self._use_client() as r:
+            r.delete(_WAKEUP_KEY)
 
-    def count(self) -> int:
+    def count_calls(self) -> int:
         """Return how many calls wait."""
-        with self._answering() as r:
-            return int(r.xlen(STREAM))
+        with self._use_client() as r:
+            return int(r.xlen(STREAM_KEY))
 
-    def size(self) -> int:
+    def memory_size(self) -> int:
         """Return about how much memory it takes."""
-        with self._answering() as r:
-            return int(r.memory_usage(STREAM, samples=5) or 0)
+        with self._use_client() as r:
+            return int(r.memory_usage(STREAM_KEY, samples=5) or 0)
 
-    def waiting(self) -> Iterator[Waiting]:
+    def iter_calls(self) -> Iterator[WaitingCall]:
         """Yield what waits, oldest first."""
-        after = b"-"
+        start = b"-"
         while True:
-            with self._answering() as r:
-                found = r.xrange(STREAM, min=after, count=_AT_ONCE)
-            yield from (Waiting(place, fields.get(b"m", b"")) for place, fields in found)
-            if len(found) < _AT_ONCE:
+            with self._use_client() as r:
+                entries = r.xrange(STREAM_KEY, min=start, count=_BATCH_SIZE)
+            yield from (
+                WaitingCall(stream_id, fields.get(b"m", b"")) for stream_id, fields in entries
+            )
+            if len(entries) < _BATCH_SIZE:
                 return
-            after = b"(" + found[-1][0]
+            start = b"(" + entries[-1][0]
 
-    def remove(self, places: Sequence[bytes]) -> None:
+    def remove_calls(self, stream_ids: Sequence[bytes]) -> None:
         """Take away what is stored."""
-        with self._answering() as r:
-            r.xdel(STREAM, *places)
+        with self._use_client() as r:
+            r.xdel(STREAM_KEY, *stream_ids)
 
 
-def open_collected(settings: "Settings") -> Collected:
+def open_pool_queue(settings: "Settings") -> PoolQueue:
     """Return what was collected, which waits on the broker."""
-    return Collected(Connection(settings.broker_url.get_secret_value(), binary=True))
+    return PoolQueue(Connection(settings.broker_url.get_secret_value(), binary=True))
 
 
 class Ticket(NamedTuple):
@@ -110,9 +117,13 @@ class Ticket(NamedTuple):
         return self.keys[0]
 
 
-def pack(
-    settings: "Settings", template: Manifest, pool: str, prompts: Sequence[Mapping[str, Any]], schema: bytes
-) -> Pooled:
+def pack_call(
+    settings: "Settings",
+    template: Manifest,
+    pool: str,
+    prompts: Sequence[Mapping[str, Any]],
+    schema: bytes,
+) -> PooledCall:
     """Make the message of one call; every prompt has its key.
 
     Raises InvalidRequest for a prompt that cannot be sent, or a key that is there twice.
@@ -122,42 +133,53 @@ def pack(
             raise InvalidRequest(line.refusal, row=line.row, key=line.key)
     if len({prompt["key"] for prompt in prompts}) < len(prompts):
         raise InvalidRequest("two prompts of one call have the same key; give each its own")
-    lines = b"".join(_encode(prompt) + b"\n" for prompt in prompts)
-    if len(lines) > MAX_BYTES:
-        raise InvalidRequest(f"the prompts take {len(lines):,} bytes, of {MAX_BYTES:,}: submit them as a run")
-    return Pooled(new_id(), pool, _sorted(template), len(prompts), len(lines), compress(lines))
+    lines = b"".join(_encode_prompt(prompt) + b"\n" for prompt in prompts)
+    if len(lines) > MAX_CALL_BYTES:
+        raise InvalidRequest(
+            f"the prompts take {len(lines):,} bytes, of {MAX_CALL_BYTES:,}: submit them as a run"
+        )
+    return PooledCall(
+        new_id(), pool, _encode_sorted(template), len(prompts), len(lines), compress_lines(lines)
+    )
 
 
-def content(pooled: Pooled) -> str:
+def hash_content(pooled: PooledCall) -> str:
     """Return a hash of what one call asks for, the same when it is repeated."""
-    return xxhash.xxh3_128_hexdigest(encode(msgspec.structs.replace(pooled, id="")))
+    return xxhash.xxh3_128_hexdigest(encode_message(msgspec.structs.replace(pooled, id="")))
 
 
-def keyed(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dict[str, Any]]:
+def assign_keys(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dict[str, Any]]:
     """Return the prompts of one call with a key each; those without are given one that nobody else has.
 
     Raises ConfigurationError where there is none, or one ``key`` for several.
     """
-    several = [prompts] if isinstance(prompts, str | Mapping | Refused) else list(prompts)
-    if not several or (key is not None and len(several) > 1):
-        raise ConfigurationError("collect takes one prompt, with a key if wanted, or a few that may each have a key")
-    made = new_id()
-    return [with_key(prompt, key, f"{made}-{place}" if place else made) for place, prompt in enumerate(several)]
+    prompt_list = [prompts] if isinstance(prompts, str | Mapping | RefusedRow) else list(prompts)
+    if not prompt_list or (key is not None and len(prompt_list) > 1):
+        raise ConfigurationError(
+            "enqueue takes one prompt, with a key if wanted, or a few that may each have a key"
+        )
+    base_key = new_id()
+    return [
+        with_key(prompt, key, f"{base_key}-{position}" if position else base_key)
+        for position, prompt in enumerate(prompt_list)
+    ]
 
 
-def with_key(prompt: Prompt, key: str | None, otherwise: str) -> dict[str, Any]:
-    """Return a prompt as a mapping with its key: its own, or ``key``, or the one it is given ``otherwise``."""
-    if isinstance(prompt, Refused):
+def with_key(prompt: Prompt, key: str | None, default_key: str) -> dict[str, Any]:
+    """Return a prompt as a mapping with its key: its own, or ``key``, or the one it is given ``default_key``."""
+    if isinstance(prompt, RefusedRow):
         raise InvalidRequest(prompt.refusal, key=prompt.key)
     if not isinstance(prompt, str | Mapping):
         raise InvalidRequest(f"a prompt is a string or a mapping, not {type(prompt).__name__}")
-    named = {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
-    if key is not None and named.get("key", key) != key:
+    prompt_fields = {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
+    if key is not None and prompt_fields.get("key", key) != key:
         raise InvalidRequest("the prompt has another key already", key=key)
-    return named | {"key": text_of_key(key if key is not None else named.get("key", otherwise))}
+    return prompt_fields | {
+        "key": stringify_key(key if key is not None else prompt_fields.get("key", default_key))
+    }
 
 
-def check(pool: str) -> None:
+def check_pool_name(pool: str) -> None:
     """Raise ConfigurationError when this is no name for a pool."""
     try:
         names.check_pool(pool)
@@ -165,13 +187,13 @@ def check(pool: str) -> None:
         raise ConfigurationError(str(error)) from None
 
 
-def find(settings: "Settings", index: "Index", pool: str, key: str) -> Run:
+def find_run(settings: "Settings", index: "RunIndex", pool: str, key: str) -> Run:
     """Return the run that a pool's request is in.
 
     Raises RunNotFound while it is in none, or when that was long ago, and ConfigurationError for what is no pool's name.
     """
-    check(pool)
-    run = index.pooled_run(pool, key)
+    check_pool_name(pool)
+    run = index.find_pooled_run(pool, key)
     if run is None:
         raise RunNotFound(f"no run of pool {pool!r} has a request with key {key!r} yet")
     return Run(run, settings, index)

@@ -11,20 +11,20 @@ import msgspec
 from promptmill.config.errors import NotInstalled, RunNotFound, Transient, WaitTimeout
 from promptmill.producers.contract import parsed_models
 from promptmill.producers.contract.results import Result
-from promptmill.producers.contract.run_index import Index
+from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.contract.status import Report, RunStatus
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
 
-_PATIENCE = 120.0
+_STATUS_RETRY_SECONDS = 120.0
 """Seconds for which a run that was known may be unknown while it is waited for."""
 
 
 class Run:
     """One submission; cheap to hold, knows nothing but its ``id`` until asked."""
 
-    def __init__(self, run: str, settings: "Settings", index: Index) -> None:
+    def __init__(self, run: str, settings: "Settings", index: RunIndex) -> None:
         self.id = run
         self._settings = settings
         self._index = index
@@ -35,9 +35,11 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """What is known now: one read of the index, safe in a web request. Raises RunNotFound, Transient."""
-        return self._index.status(self.id)
+        return self._index.get_status(self.id)
 
-    def wait(self, timeout: float | None = None, on_status: Callable[[RunStatus], None] | None = None) -> RunStatus:
+    def wait(
+        self, timeout: float | None = None, on_status: Callable[[RunStatus], None] | None = None
+    ) -> RunStatus:
         """Wait until the run is done, at most ``timeout`` seconds; ``on_status`` hears of every look.
 
         Stopping the wait does not stop the run. A Redis that is away or was wiped is waited for: the workers bring back
@@ -50,15 +52,17 @@ class Run:
             if on_status:
                 on_status(status)
             if time.monotonic() + pause > deadline:
-                raise WaitTimeout(f"run {self.id} is still {status.state} after {timeout:g} s; it goes on")
+                raise WaitTimeout(
+                    f"run {self.id} is still {status.state} after {timeout:g} s; it goes on"
+                )
             time.sleep(pause)
             pause = min(pause * 1.2, 1.0)
-            status = self._status_again(min(deadline, time.monotonic() + _PATIENCE))
+            status = self._wait_for_status(min(deadline, time.monotonic() + _STATUS_RETRY_SECONDS))
         if on_status:
             on_status(status)
         return status
 
-    def _status_again(self, deadline: float) -> RunStatus:
+    def _wait_for_status(self, deadline: float) -> RunStatus:
         while True:
             try:
                 return self.status
@@ -79,11 +83,13 @@ class Run:
         """
         decode = msgspec.json.Decoder(Result).decode
         results = map(decode, self.result_lines(late=late))
-        return results if as_ is None else parsed_models.results(results, as_)
+        return results if as_ is None else parsed_models.parse_results(results, as_)
 
     def result_lines(self, *, late: bool = False) -> Iterator[bytes]:
         """Stream the results as lines of JSON, as they lie in the bucket."""
-        lines: Iterator[bytes] = bucket_access("late_results" if late else "results")(self._settings, self.id)
+        lines: Iterator[bytes] = load_bucket_function("late_results" if late else "results")(
+            self._settings, self.id
+        )
         return lines
 
     def failures(self) -> Iterator[Result]:
@@ -96,14 +102,22 @@ class Run:
 
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         pause = 0.1
-        while not (status := await asyncio.to_thread(self._status_again, time.monotonic() + _PATIENCE)).done:
+        while not (
+            status := await asyncio.to_thread(
+                self._wait_for_status, time.monotonic() + _STATUS_RETRY_SECONDS
+            )
+        ).done:
             if time.monotonic() + pause > deadline:
-                raise WaitTimeout(f"run {self.id} is still {status.state} after {timeout:g} s; it goes on")
+                raise WaitTimeout(
+                    f"run {self.id} is still {status.state} after {timeout:g} s; it goes on"
+                )
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, 1.0)
         return status
 
-    def retry(self, only: Collection[str] = (), generation_config: Mapping[str, Any] | None = None) -> "Run":
+    def retry(
+        self, only: Collection[str] = (), generation_config: Mapping[str, Any] | None = None
+    ) -> "Run":
         """Send the requests that have failed, or of them ``only`` those with these reasons, as a run of their own.
 
         ``generation_config`` is laid over that of each request, for example ``{"maxOutputTokens": 4096}``. The new run has
@@ -114,22 +128,24 @@ class Run:
         """
         from promptmill.producers.client import Promptmill
 
-        return Promptmill._of(self._settings, self._index).retry(self.id, only, generation_config)
+        return Promptmill._from_settings(self._settings, self._index).retry(
+            self.id, only, generation_config
+        )
 
     def cancel(self) -> None:
         """Ask for the end of the run: what is finished is kept and delivered, the rest ends as cancelled."""
         from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
 
-        Sender(self._settings).cancel(self.id)
+        Sender(self._settings).cancel_run(self.id)
 
     def report(self) -> Report:
         """Return the final report; raises NotFound while the run is not done."""
-        data: bytes = bucket_access("report")(self._settings, self.id)
+        data: bytes = load_bucket_function("report")(self._settings, self.id)
         return msgspec.json.decode(data, type=Report)
 
 
 @functools.cache
-def bucket_access(name: str) -> Callable[..., Any]:
+def load_bucket_function(name: str) -> Callable[..., Any]:
     """Return the function ``name`` of the installed part that can reach the bucket; raises NotInstalled.
 
     The thin producer never imports Google's libraries, so whoever can read the bucket announces it as an entry point.
@@ -138,6 +154,8 @@ def bucket_access(name: str) -> Callable[..., Any]:
         try:
             function: Callable[..., Any] = entry.load()
         except ModuleNotFoundError as missing:
-            raise NotInstalled(f"{missing.name} is missing: pip install 'promptmill[worker]'") from missing
+            raise NotInstalled(
+                f"{missing.name} is missing: pip install 'promptmill[worker]'"
+            ) from missing
         return function
     raise NotInstalled("reading the bucket needs: pip install 'promptmill[worker]'")

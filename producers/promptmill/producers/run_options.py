@@ -12,54 +12,56 @@ _MODEL = re.compile(
 )
 
 
-def attempts(number: int) -> int:
+def check_max_attempts(number: int) -> int:
     """Check how often a request is tried."""
     if not 1 <= number <= MAX_ATTEMPTS:
         raise ConfigurationError(f"max_attempts is a number from 1 to {MAX_ATTEMPTS}, not {number}")
     return number
 
 
-def tokens(number: int) -> int:
+def check_retry_tokens(number: int) -> int:
     """Check a budget of tokens; 0: none."""
     if not isinstance(number, int) or number < 0:
         raise ConfigurationError(f"retry_max_tokens is a number of tokens, not {number!r}")
     return number
 
 
-def seconds(deadline: str | float) -> float:
+def parse_deadline(deadline: str | float) -> float:
     """Return the seconds of a deadline."""
     try:
-        parsed = spans.parse(str(deadline))
+        parsed = spans.parse_duration(str(deadline))
     except ValueError:
         parsed = 0.0
     if not parsed:
-        raise ConfigurationError(f"deadline is a span of time such as 90m, 36h or 2d, not {deadline!r}")
+        raise ConfigurationError(
+            f"deadline is a span of time such as 90m, 36h or 2d, not {deadline!r}"
+        )
     return parsed
 
 
-def limit(asked: float | None, setting: float) -> float:
-    """Return the limit of costs: what is ``asked`` for, else the ``setting``; 0, for none, may only be a setting."""
-    usd = setting if asked is None else asked
+def check_cost_limit(requested: float | None, setting: float) -> float:
+    """Return the limit of costs: what is ``requested`` for, else the ``setting``; 0, for none, may only be a setting."""
+    usd = setting if requested is None else requested
     try:
-        amount = prices.picodollars(usd)
+        amount = prices.to_picodollars(usd)
     except ValueError:
         amount = 0
-    if not amount and (asked is not None or usd):
+    if not amount and (requested is not None or usd):
         raise ConfigurationError(f"max_cost_usd is an amount of dollars above 0, not {usd!r}")
     return float(usd)
 
 
-def model(model: str) -> str:
+def normalize_model(model: str) -> str:
     """Return a model's name with its publisher."""
     if not _MODEL.fullmatch(model):
         raise ConfigurationError(f"model {model!r} is not a model's name, such as gemini-3.8-flash")
     return model if "/" in model else f"publishers/google/models/{model}"
 
 
-def reuse(skip_done: bool, *, repeat_identical: bool) -> bool:
+def check_reuse_answers(reuse_answers: bool, *, repeat_identical: bool) -> bool:
     """Check whether answers of earlier runs are wanted."""
-    if skip_done and repeat_identical:
+    if reuse_answers and repeat_identical:
         raise ConfigurationError(
-            "skip_done gives identical requests one answer, repeat_identical wants several: name one"
+            "reuse_answers gives identical requests one answer, repeat_identical wants several: name one"
         )
-    return skip_done
+    return reuse_answers

@@ -9,14 +9,14 @@ import structlog
 from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.config.settings import Settings
-from promptmill.config.urls import masked
+from promptmill.config.urls import mask_password
 from promptmill.producers import pools
 from promptmill.producers.contract import messages
 from promptmill.producers.contract.connection import Connection
-from promptmill.producers.contract.messages import Chunk, Ingest, Manifest, Pooled, Seal
+from promptmill.producers.contract.messages import Chunk, Ingest, Manifest, PooledCall, Seal
 
 _log = structlog.get_logger(__name__)
-_COMPLAIN_AFTER = 30.0
+_WARN_AFTER = 30.0
 
 
 class Sender:
@@ -25,38 +25,40 @@ class Sender:
     def __init__(self, settings: Settings, broker: Connection | None = None) -> None:
         self._settings = settings
         self._broker = broker or Connection(settings.broker_url.get_secret_value())
-        self._unchecked = 0
+        self._unchecked_bytes = 0
 
     @cached_property
-    def _collected(self) -> pools.Collected:
-        return pools.open_collected(self._settings)
+    def _pool_queue(self) -> pools.PoolQueue:
+        return pools.open_pool_queue(self._settings)
 
     @cached_property
-    def _app(self) -> Any:
+    def _celery_app(self) -> Any:
         from celery import Celery
 
         app = Celery("promptmill-producer", set_as_current=False)
-        app.config_from_object(queues.options(self._settings))
+        app.config_from_object(queues.celery_options(self._settings))
         return app
 
-    def send(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
+    def send_chunk(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
         """Enqueue one chunk, after waiting while too much is queued already."""
-        body = messages.encode(Ingest(manifest, messages.encode(chunk), seal))
-        self._wait_for_room(len(body))
-        self._send_task("promptmill.ingest", [body], f"{manifest.run}.c{chunk.index:05d}.ingest", "msgpack")
+        body = messages.encode_message(Ingest(manifest, messages.encode_message(chunk), seal))
+        self._wait_for_capacity(len(body))
+        self._send_task(
+            "promptmill.ingest", [body], f"{manifest.run}.c{chunk.index:05d}.ingest", "msgpack"
+        )
 
-    def collect(self, pooled: Pooled) -> None:
+    def enqueue_prompts(self, pooled: PooledCall) -> None:
         """Leave what one call collected where a worker takes it; raises Transient also when too much waits there."""
-        if self._collected.size() > self._settings.max_queued_bytes:
+        if self._pool_queue.memory_size() > self._settings.max_queued_bytes:
             raise Transient("too much waits to be stored; is a worker of the ingest queue running?")
-        if self._collected.add(messages.encode(pooled), pools.content(pooled)):
+        if self._pool_queue.add_call(messages.encode_message(pooled), pools.hash_content(pooled)):
             self._send_task("promptmill.pool", [], f"pool-{pooled.id}", "json")
 
-    def abort(self, run: str, reason: str) -> None:
+    def abort_run(self, run: str, reason: str) -> None:
         """Tell the workers that a run will never be whole."""
         self._send_task("promptmill.abort", [run, reason], f"{run}.abort", "json")
 
-    def cancel(self, run: str) -> None:
+    def cancel_run(self, run: str) -> None:
         """Tell the workers to end a run with what it has."""
         self._send_task("promptmill.cancel", [run], f"{run}.cancel", "json")
 
@@ -64,34 +66,44 @@ class Sender:
         import kombu.exceptions
 
         try:
-            self._app.send_task(
+            self._celery_app.send_task(
                 task,
                 args=args,
                 task_id=task_id,
                 serializer=serializer,
                 argsrepr=f"({task_id})",
-                retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+                retry_policy={
+                    "max_retries": 3,
+                    "interval_start": 0.2,
+                    "interval_step": 0.5,
+                    "interval_max": 2,
+                },
             )
         except (kombu.exceptions.OperationalError, OSError) as error:
-            broker = masked(self._settings.broker_url.get_secret_value())
-            raise Transient(f"the broker {broker} (CELERY_BROKER_URL) cannot be reached: {error}") from error
+            broker = mask_password(self._settings.broker_url.get_secret_value())
+            raise Transient(
+                f"the broker {broker} (CELERY_BROKER_URL) cannot be reached: {error}"
+            ) from error
 
-    def _wait_for_room(self, size: int) -> None:
+    def _wait_for_capacity(self, size: int) -> None:
         """Look at the queue once in an eighth of its limit; wait while it is over."""
         limit = self._settings.max_queued_bytes
-        self._unchecked += size
-        if self._unchecked < limit // 8:
+        self._unchecked_bytes += size
+        if self._unchecked_bytes < limit // 8:
             return
-        self._unchecked = 0
+        self._unchecked_bytes = 0
         started = time.monotonic()
-        complained = False
+        has_warned = False
         while self._queued_bytes() > limit:
-            if not complained and time.monotonic() - started > _COMPLAIN_AFTER:
-                _log.warning("the queue is full and nobody takes from it; is a worker running?", queue=queues.INGEST)
-                complained = True
+            if not has_warned and time.monotonic() - started > _WARN_AFTER:
+                _log.warning(
+                    "the queue is full and nobody takes from it; is a worker running?",
+                    queue=queues.INGEST,
+                )
+                has_warned = True
             time.sleep(0.05)
 
     def _queued_bytes(self) -> int:
         """Return about how much memory the messages that wait in the queue take."""
-        with self._broker.answering() as r:
+        with self._broker.use_client() as r:
             return int(r.memory_usage(queues.INGEST, samples=5) or 0)

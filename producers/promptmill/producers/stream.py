@@ -7,13 +7,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from promptmill.producers.pools import with_key
-from promptmill.producers.requests.encode import Encoder, Line, Prompt
+from promptmill.producers.requests.encode import Prompt, RequestEncoder, RequestLine
 from promptmill.producers.run import Run
 
 if TYPE_CHECKING:
     from promptmill.producers.submission import Submission
 
-_AGE = 10.0
+_MAX_CHUNK_AGE = 10.0
 """Seconds after which what was added is sent, when more is, though it does not fill a chunk."""
 
 
@@ -25,17 +25,23 @@ class Stream(AbstractContextManager["Stream"]):
     """
 
     def __init__(
-        self, run: Run, encoder: Encoder, submission: "Submission", show: Callable[[Line], None], *, by_age: bool
+        self,
+        run: Run,
+        encoder: RequestEncoder,
+        submission: "Submission",
+        report_refusal: Callable[[RequestLine], None],
+        *,
+        close_by_age: bool,
     ) -> None:
         self.run = run
         self._encoder = encoder
         self._submission = submission
-        self._show = show
-        self._by_age = by_age
-        self._since = 0.0
+        self._report_refusal = report_refusal
+        self._close_by_age = close_by_age
+        self._chunk_opened_at = 0.0
 
     def __enter__(self) -> "Stream":
-        self._submission.begin()
+        self._submission.begin_run()
         return self
 
     def add(self, prompt: Prompt, key: str | None = None) -> None:
@@ -45,26 +51,29 @@ class Stream(AbstractContextManager["Stream"]):
         """
         if key is not None:
             prompt = with_key(prompt, key, key)
-        line = self._encoder.encode(prompt)
-        self._show(line)
-        self._submission.add(line)
-        self._send_old()
+        line = self._encoder.encode_row(prompt)
+        self._report_refusal(line)
+        self._submission.add_line(line)
+        self._close_old_chunk()
 
-    def _send_old(self) -> None:
+    def _close_old_chunk(self) -> None:
         """A run with an idempotency key has to come in the same chunks again, so its chunks know no time."""
-        if not self._by_age:
+        if not self._close_by_age:
             return
         now = time.monotonic()
-        self._since = self._since or now
-        if now - self._since > _AGE:
+        self._chunk_opened_at = self._chunk_opened_at or now
+        if now - self._chunk_opened_at > _MAX_CHUNK_AGE:
             self._submission.close_chunk()
-            self._since = now
+            self._chunk_opened_at = now
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Send what is left, and the seal; raises EmptyRun, DuplicateKey, IdempotencyConflict, Transient."""
         if error is not None:
-            self._submission.give_up(error)
+            self._submission.abandon_run(error)
         else:
-            self._submission.finish()
+            self._submission.finish_run()

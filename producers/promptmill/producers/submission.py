@@ -4,12 +4,19 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from promptmill.config.errors import EmptyRun, IdempotencyConflict
-from promptmill.producers.contract.messages import CHUNK_VERSION, VERSION, Chunk, ChunkSize, Manifest, Seal
-from promptmill.producers.contract.run_index import Index
-from promptmill.producers.pricing.tokens import Tokens
-from promptmill.producers.requests.chunks import Cutter, Keys
-from promptmill.producers.requests.deduplication import Requests
-from promptmill.producers.requests.encode import Line
+from promptmill.producers.contract.messages import (
+    CHUNK_VERSION,
+    VERSION,
+    Chunk,
+    ChunkSize,
+    Manifest,
+    Seal,
+)
+from promptmill.producers.contract.run_index import RunIndex
+from promptmill.producers.pricing.tokens import TokenTotals
+from promptmill.producers.requests.chunks import Chunker, KeyRegistry
+from promptmill.producers.requests.deduplication import RequestDeduplicator
+from promptmill.producers.requests.encode import RequestLine
 
 if TYPE_CHECKING:
     from promptmill.producers.sender import Sender
@@ -21,7 +28,7 @@ class Submission:
     def __init__(
         self,
         manifest: Manifest,
-        index: Index,
+        index: RunIndex,
         sender: "Sender",
         on_sent: Callable[[int], None] | None,
         chunk_bytes: int,
@@ -30,109 +37,121 @@ class Submission:
         self._index = index
         self._sender = sender
         self._on_sent = on_sent
-        self._cutter = Cutter(chunk_bytes, CHUNK_VERSION if manifest.skip_done else VERSION)
-        self._keys = Keys()
-        self._requests = None if manifest.repeat_identical else Requests()
-        self._held: Chunk | None = None
-        self._stored: dict[int, str] = {}
-        self._sealed = 0
-        self._sizes: list[ChunkSize] = []
-        self._tokens: list[Tokens] = []
-        self._refused = 0
-        self._copies = 0
-        self._sent_any = False
+        self._cutter = Chunker(chunk_bytes, CHUNK_VERSION if manifest.reuse_answers else VERSION)
+        self._seen_keys = KeyRegistry()
+        self._seen_requests = None if manifest.repeat_identical else RequestDeduplicator()
+        self._held_chunk: Chunk | None = None
+        self._stored_hashes: dict[int, str] = {}
+        self._sealed_chunks = 0
+        self._chunk_sizes: list[ChunkSize] = []
+        self._chunk_tokens: list[TokenTotals] = []
+        self._refused_rows = 0
+        self._deduplicated = 0
+        self._has_sent = False
 
-    def send(self, lines: Iterable[Line]) -> None:
+    def send_lines(self, lines: Iterable[RequestLine]) -> None:
         """Send what the workers do not have yet; raises EmptyRun, DuplicateKey, IdempotencyConflict, Transient."""
-        self.begin()
+        self.begin_run()
         try:
             for line in lines:
-                self.add(line)
+                self.add_line(line)
         except BaseException as error:
-            self.give_up(error)
+            self.abandon_run(error)
             raise
-        self.finish()
+        self.finish_run()
 
-    def begin(self) -> None:
+    def begin_run(self) -> None:
         """Learn what the workers have already; raises IdempotencyConflict, Transient."""
         if self._manifest.idempotent:
-            self._recall()
+            self._load_stored_run()
 
-    def add(self, line: Line) -> None:
-        """Add a line, and send the chunk before the one that it filled, if it did; raises as ``send`` does."""
-        self._keys.note(line)
-        self._hold(self._cutter.add(self._requests.mark(line) if self._requests else line))
+    def add_line(self, line: RequestLine) -> None:
+        """Add a line, and send the chunk before the one that it filled, if it did; raises as ``send_lines`` does."""
+        self._seen_keys.record_key(line)
+        self._hold_back(
+            self._cutter.add_line(
+                self._seen_requests.mark_repeat(line) if self._seen_requests else line
+            )
+        )
 
     def close_chunk(self) -> None:
         """Let what is held be a chunk, however small."""
-        self._hold(self._cutter.close())
+        self._hold_back(self._cutter.close_chunk())
 
-    def finish(self) -> None:
-        """Send what is left, and the seal; raises as ``send`` does."""
+    def finish_run(self) -> None:
+        """Send what is left, and the seal; raises as ``send_lines`` does."""
         try:
             self.close_chunk()
-            last = self._held
-            if last is None:
+            last_chunk = self._held_chunk
+            if last_chunk is None:
                 raise EmptyRun("there is not one prompt in the run")
-            self._check_whole()
+            self._check_complete()
         except BaseException as error:
-            self.give_up(error)
+            self.abandon_run(error)
             raise
-        self._pass_on(last, Seal(self._sizes, self._tokens, self._copies))
-        if not self._sealed:
-            self._index.note_sent(self._manifest.run, self._rows())
+        self._send_chunk(
+            last_chunk, Seal(self._chunk_sizes, self._chunk_tokens, self._deduplicated)
+        )
+        if not self._sealed_chunks:
+            self._index.record_sent_requests(self._manifest.run, self._count_rows())
 
-    def give_up(self, error: BaseException) -> None:
+    def abandon_run(self, error: BaseException) -> None:
         """A run that may be sent again stays open; any other will never be whole, and must not wait for more."""
-        if self._sent_any and not self._manifest.idempotent:
-            self._sender.abort(self._manifest.run, f"the producer gave up: {type(error).__name__}")
+        if self._has_sent and not self._manifest.idempotent:
+            self._sender.abort_run(
+                self._manifest.run, f"the producer gave up: {type(error).__name__}"
+            )
 
-    def _recall(self) -> None:
-        known = self._index.find_manifest(self._manifest.run)
-        if known is None:
+    def _load_stored_run(self) -> None:
+        stored_manifest = self._index.find_manifest(self._manifest.run)
+        if stored_manifest is None:
             return
-        if known.content() != self._manifest.content():
-            raise IdempotencyConflict("this idempotency key belongs to a run with another model, name or options")
-        self._manifest = known
-        self._stored = self._index.stored_chunks(known.run)
-        self._sealed = self._index.sealed_chunks(known.run)
+        if stored_manifest.comparable_content() != self._manifest.comparable_content():
+            raise IdempotencyConflict(
+                "this idempotency key belongs to a run with another model, name or options"
+            )
+        self._manifest = stored_manifest
+        self._stored_hashes = self._index.get_stored_chunks(stored_manifest.run)
+        self._sealed_chunks = self._index.count_sealed_chunks(stored_manifest.run)
 
-    def _hold(self, chunk: Chunk | None) -> None:
+    def _hold_back(self, chunk: Chunk | None) -> None:
         if chunk is None:
             return
-        if self._held is not None:
-            self._pass_on(self._held, None)
-        self._note(chunk)
-        self._held = chunk
+        if self._held_chunk is not None:
+            self._send_chunk(self._held_chunk, None)
+        self._record_chunk(chunk)
+        self._held_chunk = chunk
 
-    def _note(self, chunk: Chunk) -> None:
+    def _record_chunk(self, chunk: Chunk) -> None:
         """Compare a chunk with what is known of it; one that was lost on its way is not known, and is sent again."""
-        stored = self._stored.get(chunk.index, chunk.sha256.hex())
-        if stored != chunk.sha256.hex() or (self._sealed and chunk.index >= self._sealed):
+        stored_hash = self._stored_hashes.get(chunk.index, chunk.sha256.hex())
+        if stored_hash != chunk.sha256.hex() or (
+            self._sealed_chunks and chunk.index >= self._sealed_chunks
+        ):
             raise IdempotencyConflict(
                 f"this idempotency key belongs to a run with other content: it differs within rows {chunk.first_row} "
                 f"to {chunk.first_row + chunk.requests - 1}"
             )
-        self._sizes.append(ChunkSize(chunk.requests, chunk.size))
-        self._tokens.append(chunk.tokens)
-        self._refused += len(chunk.refused)
-        self._copies += chunk.copies
+        self._chunk_sizes.append(ChunkSize(chunk.requests, chunk.size))
+        self._chunk_tokens.append(chunk.tokens)
+        self._refused_rows += len(chunk.refused)
+        self._deduplicated += chunk.deduplicated
 
-    def _pass_on(self, chunk: Chunk, seal: Seal | None) -> None:
-        if chunk.index not in self._stored or (seal and not self._sealed):
-            if not self._sent_any:
+    def _send_chunk(self, chunk: Chunk, seal: Seal | None) -> None:
+        if chunk.index not in self._stored_hashes or (seal and not self._sealed_chunks):
+            if not self._has_sent:
                 self._index.open_run(self._manifest)
-            self._sent_any = True
-            self._sender.send(self._manifest, chunk, seal)
+            self._has_sent = True
+            self._sender.send_chunk(self._manifest, chunk, seal)
         if self._on_sent:
             self._on_sent(chunk.first_row + chunk.requests - 1)
 
-    def _check_whole(self) -> None:
-        if self._refused == self._rows():
-            raise EmptyRun(f"not one of the {self._refused:,} prompts can be sent")
-        self._keys.check()
-        if self._sealed and self._sealed != len(self._sizes):
+    def _check_complete(self) -> None:
+        if self._refused_rows == self._count_rows():
+            raise EmptyRun(f"not one of the {self._refused_rows:,} prompts can be sent")
+        self._seen_keys.check_unique()
+        if self._sealed_chunks and self._sealed_chunks != len(self._chunk_sizes):
             raise IdempotencyConflict("this idempotency key belongs to a run with more rows")
 
-    def _rows(self) -> int:
-        return sum(size.requests for size in self._sizes)
+    def _count_rows(self) -> int:
+        return sum(size.requests for size in self._chunk_sizes)

@@ -4,7 +4,11 @@ import hashlib
 import json
 from typing import Any
 
-SCHEMA = {"type": "object", "properties": {"answer": {"type": "string", "minLength": 12}}, "required": ["answer"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "minLength": 12}},
+    "required": ["answer"],
+}
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any] | str:
@@ -17,7 +21,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any] | str:
     if digest[0] == "0":
         return {"promptFeedback": {"blockReason": "SAFETY"}}
     if digest[0] == "1":
-        return {"candidates": [{"content": {"parts": [{"text": "cut"}]}, "finishReason": "MAX_TOKENS"}]}
+        return {
+            "candidates": [{"content": {"parts": [{"text": "cut"}]}, "finishReason": "MAX_TOKENS"}]
+        }
     structured = "responseSchema" in request.get("generationConfig", {})
     if structured and digest[1] < "6" and not (heard(request) and digest[1] < "4"):
         return json.dumps({"answer": digest[:3]})

@@ -19,13 +19,18 @@ class Tasks:
     """The tasks of the pipeline; ``bind`` gives them a world to act in."""
 
     def __init__(self) -> None:
-        self._app: Any = make_app(Settings(project="simulated", bucket="gs://simulated/mill"), _unbuilt)
+        self._app: Any = make_app(
+            Settings(project="simulated", bucket="gs://simulated/mill"), _unbuilt
+        )
         assert tasks.reconcile.name in self._app.tasks
         self._app.finalize()
         logging.getLogger("celery").setLevel(logging.CRITICAL + 1)
 
     def bind(
-        self, services: Callable[[], Services], send_task: Callable[..., None], waiting: Callable[[str], int]
+        self,
+        services: Callable[[], Services],
+        send_task: Callable[..., None],
+        waiting: Callable[[str], int],
     ) -> None:
         """Let the tasks act in a world from now on; ``waiting`` tells how many messages are in a queue."""
         self._app.services = services

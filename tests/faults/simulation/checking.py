@@ -23,7 +23,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
     """Yield what is wrong with a run that is over."""
     run, bucket = submission.run, world.bucket
     report = msgspec.json.decode(bucket.read(names.report(run)), type=Report)
-    rows = [json.loads(line) for line in results.lines(bucket, run)]
+    rows = [json.loads(line) for line in results.result_lines(bucket, run)]
     yield from _check_calls(world, submission, report)
     if bucket.find(names.aborted(run)) and not report.requests:
         yield from _check_aborted(world, submission, rows)
@@ -42,7 +42,9 @@ def check(world: World, submission: Submission) -> Iterator[str]:
 
 def _check_calls(world: World, submission: Submission, report: Report) -> Iterator[str]:
     """Who wants to be called is, once or more, by one id; and of a good end or of a bad one."""
-    calls = [call for call in world.called.sent if call.task_id.startswith(f"{submission.run}.link")]
+    calls = [
+        call for call in world.called.sent if call.task_id.startswith(f"{submission.run}.link")
+    ]
     well = report.state in {"succeeded", "partially_succeeded"}
     wanted = {("well" if well else "badly", f"{report.run}.{'link' if well else 'link_error'}0")}
     if {(call.task, call.task_id) for call in calls} != (wanted if submission.calls else set()):
@@ -68,9 +70,15 @@ def _check_known(world: World, submission: Submission) -> Iterator[str]:
     """An open run of which Redis was wiped is written into the index by one of the next sweeps, once they come through."""
     quiet = max(world.flushed_at, world.shape.began + world.shape.faults_end)
     marked = world.bucket.find(names.open_marker(submission.run))
-    if marked is None or world.now < max(quiet, marked.updated) + _SWEEPS * world.shape.settings.reconcile_interval:
+    if (
+        marked is None
+        or world.now
+        < max(quiet, marked.updated) + _SWEEPS * world.shape.settings.reconcile_interval
+    ):
         return
-    if world.bucket.find(names.manifest(submission.run)) and not world.redis.exists(f"promptmill:run:{submission.run}"):
+    if world.bucket.find(names.manifest(submission.run)) and not world.redis.exists(
+        f"promptmill:run:{submission.run}"
+    ):
         yield f"the index has not known the open run {submission.run} for {_SWEEPS} sweeps"
 
 
@@ -79,8 +87,10 @@ _SWEEPS = 5
 
 def standing(world: World, wanted: list[Submission]) -> str:
     """Tell where the runs stand that are not over."""
-    known = [snapshot.load(world.bucket, one.run) for one in wanted]
-    return "; ".join(f"{one.run}: {next_steps.next_steps(one)} {missing_chunks(one)}" for one in known)
+    known = [snapshot.load_snapshot(world.bucket, one.run) for one in wanted]
+    return "; ".join(
+        f"{one.run}: {next_steps.next_steps(one)} {missing_chunks(one)}" for one in known
+    )
 
 
 def _check_rows(rows: list[Any], expected: Expected, where: str) -> Iterator[str]:
@@ -88,7 +98,9 @@ def _check_rows(rows: list[Any], expected: Expected, where: str) -> Iterator[str
     wanted = set(expected.keys)
     yield from (f"{where}: row {row} is missing" for row in sorted(wanted - seen.keys()))
     yield from (f"{where}: row {row} is not of this run" for row in sorted(seen.keys() - wanted))
-    yield from (f"{where}: row {row} is there {times} times" for row, times in seen.items() if times > 1)
+    yield from (
+        f"{where}: row {row} is there {times} times" for row, times in seen.items() if times > 1
+    )
     for row in rows:
         if row["row"] in wanted:
             yield from expected.compare(row, where)
@@ -102,17 +114,23 @@ def _check_aborted(world: World, submission: Submission, rows: list[Any]) -> Ite
 
 def _sink_rows(world: World, submission: Submission) -> list[Any]:
     bucket = world.buckets.get(submission.sinks[0].url, MemoryBucket())
-    files = [stored.name for stored in bucket.list(submission.run + "/") if stored.name.endswith(".jsonl")]
+    files = [
+        stored.name
+        for stored in bucket.list(submission.run + "/")
+        if stored.name.endswith(".jsonl")
+    ]
     return [json.loads(line) for name in files for line in bucket.read(name).splitlines()]
 
 
 def _check_reused(world: World, submission: Submission, rows: list[Any]) -> Iterator[str]:
     """What an earlier run has an answer to is not asked, if that was over when this one was sent."""
     earlier = submission.after
-    if not earlier or not submission.skip_done or earlier.structured != submission.structured:
+    if not earlier or not submission.reuse_answers or earlier.structured != submission.structured:
         return
-    answered = [json.loads(line) for line in results.lines(world.bucket, earlier.run)]
-    done = {text_of(earlier.prompts[row["row"] - 1]) for row in answered if row["state"] == "succeeded"}
+    answered = [json.loads(line) for line in results.result_lines(world.bucket, earlier.run)]
+    done = {
+        text_of(earlier.prompts[row["row"] - 1]) for row in answered if row["state"] == "succeeded"
+    }
     for row in rows:
         if text_of(submission.prompts[row["row"] - 1]) in done and row.get("attempt") != 0:
             yield f"row {row['row']} was answered by an earlier run, and ended anew: {row}"
@@ -120,7 +138,9 @@ def _check_reused(world: World, submission: Submission, rows: list[Any]) -> Iter
 
 def _check_bill(world: World, submission: Submission, report: Report) -> Iterator[str]:
     created = Counter(
-        request.display_name for request in world.vertex.requests if request.labels["run"] == submission.run
+        request.display_name
+        for request in world.vertex.requests
+        if request.labels["run"] == submission.run
     )
     yield from (f"{name} was created {times} times" for name, times in created.items() if times > 1)
     cancelled = world.bucket.find(names.cancelled(submission.run))
@@ -129,7 +149,7 @@ def _check_bill(world: World, submission: Submission, report: Report) -> Iterato
             yield f"{job.display_name} was created after the run was cancelled"
     if report.reused:
         world.faults.note("row: has the answer of an earlier run")
-    if report.copies:
+    if report.deduplicated:
         world.faults.note("row: has the answer of another that asks the same")
     if report.jobs != created.total():
         yield f"the report tells of {report.jobs} jobs, {created.total()} were created"
@@ -163,9 +183,13 @@ def _check_index(world: World, report: Report) -> Iterator[str]:
     if reported is None or world.flushed_at > reported.updated:
         return
     try:
-        status = world.services.index.status(report.run)
+        status = world.services.index.get_status(report.run)
     except RunNotFound:
         yield f"the index does not know {report.run}, though Redis was not wiped since its end"
         return
-    if (status.state, status.succeeded, status.failed) != (report.state, report.succeeded, report.failed):
+    if (status.state, status.succeeded, status.failed) != (
+        report.state,
+        report.succeeded,
+        report.failed,
+    ):
         yield f"the index says {status}, the report {report}"

@@ -12,7 +12,9 @@ class Crash(BaseException):
 class Actor:
     """One piece of work in a thread of the crew, which runs only while ``Crew.go_on`` waits for it."""
 
-    def __init__(self, name: str, work: Callable[[], Any], skew: float = 0.0, *, is_other: bool = False) -> None:
+    def __init__(
+        self, name: str, work: Callable[[], Any], skew: float = 0.0, *, is_other: bool = False
+    ) -> None:
         self.name = name
         self.skew = skew
         self.is_other = is_other

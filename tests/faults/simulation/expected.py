@@ -19,7 +19,7 @@ class Expected:
     def __init__(self, world: World, submission: Submission) -> None:
         self._submission = submission
         self.keys = {row: _key(prompt, row) for row, prompt in enumerate(submission.prompts, 1)}
-        self._plan = records.get(world.bucket, names.plan(submission.run), records.Plan)
+        self._plan = records.get_fact(world.bucket, names.plan(submission.run), records.Plan)
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row, prompt in enumerate(submission.prompts, 1):
             self._rows[text_of(prompt)].append(row)
@@ -35,7 +35,7 @@ class Expected:
     def _note(self, work: Work) -> None:
         shard, attempt = int(work.request.labels["shard"]), int(work.request.labels["attempt"])
         place = names.shard(self._submission.run, shard, attempt)
-        ended = records.get(self._bucket, place + "ended.json", records.Ended)
+        ended = records.get_fact(self._bucket, place + "ended.json", records.Ended)
         for line in work.output:
             try:
                 read = json.loads(line)
@@ -62,13 +62,19 @@ class Expected:
         if reason or not self._submission.structured:
             return reason
         return (
-            "" if answers.fits(line["response"]["candidates"][0]["content"]["parts"][0]["text"]) else "SCHEMA_INVALID"
+            ""
+            if answers.fits(line["response"]["candidates"][0]["content"]["parts"][0]["text"])
+            else "SCHEMA_INVALID"
         )
 
     def check_late(self, rows: list[Any]) -> Iterator[str]:
         """Yield which answers of jobs that were given up were thrown away."""
         run = self._submission.run
-        kept = [line for stored in self._bucket.list(names.late_folder(run)) for line in self._lines(stored.name)]
+        kept = [
+            line
+            for stored in self._bucket.list(names.late_folder(run))
+            for line in self._lines(stored.name)
+        ]
         told = {row["row"] for row in [*rows, *kept] if row["state"] == "succeeded"}
         late = {row for row, reasons in self._late.items() if "" in reasons}
         yield from (f"row {row} was answered late, and thrown away" for row in sorted(late - told))
@@ -84,12 +90,20 @@ class Expected:
             yield f"{where}: row {number} has key {row['key']}"
         found = row.get("text", "") if row["state"] == "succeeded" else row["error"]["reason"]
         written = self._answers[number]
-        good = "" if prompt == "" else answers.good(text_of(prompt), structured=self._submission.structured)
+        good = (
+            ""
+            if prompt == ""
+            else answers.good(text_of(prompt), structured=self._submission.structured)
+        )
         if row.get("attempt") == 0:
             yield from self._check_reused(row, where)
             return
         yield from self._check_repair(number)
-        if row["state"] == "succeeded" and self._submission.structured and row.get("parsed") != json.loads(found):
+        if (
+            row["state"] == "succeeded"
+            and self._submission.structured
+            and row.get("parsed") != json.loads(found)
+        ):
             yield f"{where}: row {number} is parsed as {row.get('parsed')}, not {found}"
         if prompt == "":
             allowed = {"INVALID_REQUEST"}
@@ -107,8 +121,15 @@ class Expected:
     def _check_reused(self, row: Any, where: str) -> Iterator[str]:
         """An answer of an earlier run is what this one would be given, and is not asked for."""
         number = row["row"]
-        good = answers.good(text_of(self._submission.prompts[number - 1]), structured=self._submission.structured)
-        if not self._submission.skip_done or row["state"] != "succeeded" or row["text"] != good or row.get("usage"):
+        good = answers.good(
+            text_of(self._submission.prompts[number - 1]), structured=self._submission.structured
+        )
+        if (
+            not self._submission.reuse_answers
+            or row["state"] != "succeeded"
+            or row["text"] != good
+            or row.get("usage")
+        ):
             yield f"{where}: row {number} has an answer of an earlier run: {row}"
         if self._answers[number] or self._late[number]:
             yield f"row {number} has an answer of an earlier run, and was asked again"
@@ -116,7 +137,9 @@ class Expected:
     def _check_repair(self, number: int) -> Iterator[str]:
         """A row that did not fit is asked for once more, and hears what was wrong in whatever is asked after that."""
         written, heard = self._answers[number], self._heard[number]
-        invalid = [attempt for attempt, reasons in sorted(written.items()) if "SCHEMA_INVALID" in reasons]
+        invalid = [
+            attempt for attempt, reasons in sorted(written.items()) if "SCHEMA_INVALID" in reasons
+        ]
         for attempt in invalid:
             if later := [one for one in written if one > attempt]:
                 if heard[attempt] or not self._submission.retry_schema_invalid:
@@ -124,12 +147,17 @@ class Expected:
                 if not all(heard[one] for one in later):
                     yield f"row {number} was asked for again after attempt {attempt}, and not told what was wrong"
         # Of a job that was lost and tried again, what it had written is taken too.
-        if any(asked and not any(one < attempt for one in self._invalid[number]) for attempt, asked in heard.items()):
+        if any(
+            asked and not any(one < attempt for one in self._invalid[number])
+            for attempt, asked in heard.items()
+        ):
             yield f"row {number} was told of something wrong that there was not"
 
     def _failures(self, written: dict[int, list[str]]) -> set[str]:
         """The reasons that a row without a success may have: that of the last attempt, which may have left it out."""
-        passing = {"RESOURCE_EXHAUSTED"} | ({"SCHEMA_INVALID"} if self._submission.retry_schema_invalid else set())
+        passing = {"RESOURCE_EXHAUSTED"} | (
+            {"SCHEMA_INVALID"} if self._submission.retry_schema_invalid else set()
+        )
         every = {reason for reasons in written.values() for reason in reasons}
         return every - passing or {*_OF_JOBS, *every}
 

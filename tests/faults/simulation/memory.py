@@ -48,12 +48,20 @@ class Redis:
         return None if held is None else held.value
 
     def set(
-        self, key: str, value: object, *, nx: bool = False, px: float | None = None, ex: float | None = None
+        self,
+        key: str,
+        value: object,
+        *,
+        nx: bool = False,
+        px: float | None = None,
+        ex: float | None = None,
     ) -> bool | None:
         if nx and self._live(key):
             return None
         seconds = px / 1000 if px is not None else ex
-        self._held[key] = _Held(_text(value), float("inf") if seconds is None else self._clock() + seconds)
+        self._held[key] = _Held(
+            _text(value), float("inf") if seconds is None else self._clock() + seconds
+        )
         return True
 
     def pttl(self, key: str) -> int:
@@ -62,7 +70,9 @@ class Redis:
             return -2
         return -1 if held.until == float("inf") else int((held.until - self._clock()) * 1000)
 
-    def begin(self, begun: str, step: str, start: str, life: int, most: int, remembered: int) -> list[int]:
+    def begin(
+        self, begun: str, step: str, start: str, life: int, most: int, remembered: int
+    ) -> list[int]:
         now, starts = self._clock() * 1000, self._get(begun, dict)
         starts.pop(start, None)
         for one in [one for one, until in starts.items() if until <= now - remembered * 1000]:
@@ -86,7 +96,12 @@ class Redis:
         return number
 
     def hset(
-        self, key: str, field: str | None = None, value: object = None, *, mapping: Mapping[str, object] = {}
+        self,
+        key: str,
+        field: str | None = None,
+        value: object = None,
+        *,
+        mapping: Mapping[str, object] = {},
     ) -> int:
         fields = self._get(key, dict)
         fields.update({name: _text(one) for name, one in mapping.items()})
@@ -232,7 +247,12 @@ class _Pipeline:
     def __enter__(self) -> "_Pipeline":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._calls.clear()
 
     def __getattr__(self, name: str) -> Callable[..., None]:

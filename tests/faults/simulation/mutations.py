@@ -1,5 +1,6 @@
 """The safeguards of the pipeline, each with the edit of its source that takes it away while the simulation looks on."""
 
+import ast
 import importlib
 import inspect
 import textwrap
@@ -28,8 +29,8 @@ SAFEGUARDS = [
     Mutation(
         "the intent is written once",
         "workers.steps.submit:submit",
-        'if not records.put(bucket, folder + "intent.json", intent):',
-        'if bucket.write(folder + "intent.json", records.encode(intent)):',
+        "if not records.create_fact(bucket, folder + 'intent.json', intent):",
+        "if bucket.write(folder + 'intent.json', records.encode_fact(intent)):",
     ),
     Mutation(
         "a job is looked for before one is created",
@@ -40,20 +41,20 @@ SAFEGUARDS = [
     Mutation(
         "a creation has time to turn up before its intent is taken over",
         "workers.steps.submit:_take_over",
-        "if not free and",
+        "if not is_free and",
         "if False and",
     ),
     Mutation(
         "a creation without an answer is never simply tried again",
-        "workers.steps.submit:_create",
-        "        return Wait(_RETRY)",
-        "        return _create(bucket, jobs, folder, request, intent)",
+        "workers.steps.submit:_create_job",
+        "        return Wait(_RETRY_SECONDS)",
+        "        return _create_job(bucket, jobs, folder, request, intent)",
     ),
     Mutation(
         "the age of an intent is told by the server's clock",
-        "workers.facts.records:age",
+        "workers.facts.records:object_age",
         "return probe.updated - stored.updated if probe else 0.0",
-        "return now() - stored.updated",
+        "return current_time() - stored.updated",
     ),
     Mutation(
         "nothing is created for a cancelled run",
@@ -64,84 +65,84 @@ SAFEGUARDS = [
     Mutation(
         "who is about to create looks whether its intent was taken over",
         "workers.steps.submit:_is_fresh",
-        'if seen is None or facts.get(bucket, folder + "intent.json", Intent) != intent:',
-        "if seen is None:",
+        "if stored_intent is None or records.get_fact(bucket, folder + 'intent.json', Intent) != intent:",
+        "if stored_intent is None:",
         "unit/workers/steps/test_submit.py::test_an_owner_that_stood_still_and_was_overtaken_creates_nothing",
     ),
     Mutation(
         "who is about to create looks how old its intent is",
         "workers.steps.submit:_is_fresh",
-        "< settle_seconds / 2",
+        "< visibility_seconds / 2",
         "< 1e9",
         "unit/workers/steps/test_submit.py::test_an_owner_that_stood_still_for_long_begins_anew",
     ),
     Mutation(
         "an intent is taken over only as it was when it was looked at",
         "workers.steps.submit:_take_over",
-        'bucket.replace(folder + "intent.json", records.encode(intent), seen.generation)',
-        'bucket.write(folder + "intent.json", records.encode(intent))',
+        "bucket.replace(folder + 'intent.json', records.encode_fact(intent), stored_intent.generation)",
+        "bucket.write(folder + 'intent.json', records.encode_fact(intent))",
         "unit/workers/steps/test_submit.py::test_who_loses_the_race_to_take_over_creates_nothing",
     ),
     Mutation(
         "a sweep writes into the index what Redis has lost",
-        "workers.coordination.progress:remember",
-        "if known.manifest is None or index.find_manifest(known.run) is not None:",
+        "workers.coordination.progress:restore_if_lost",
+        "if snapshot.manifest is None or index.find_manifest(snapshot.run) is not None:",
         "if True:",
     ),
     Mutation(
         "a row has the answer of another only if both ask the same",
-        "workers.attempts.deduplication:digest_of",
-        "request_of(line)",
+        "workers.attempts.deduplication:request_digest",
+        "extract_request(line)",
         'b""',
     ),
     Mutation(
         "what is asked already is not asked again",
-        "workers.attempts.deduplication:Finder.is_copy",
-        "if first in (place, -1):",
+        "workers.attempts.deduplication:Deduplicator.is_duplicate",
+        "if first_offset in (row_offset, -1):",
         "if True:",
     ),
     Mutation(
         "a row that has another's answer is put off with it",
-        "workers.attempts.unanswered:Rest.write_copies",
-        "self.again = self.copies.along(self.again)",
+        "workers.attempts.unanswered:UnansweredRows.write_deduplicated",
+        "self.retried_rows = self.deduplicated.expand_rows(self.retried_rows)",
         "pass",
     ),
     Mutation(
         "only an answer is reused, and no failure",
-        "workers.attempts.answer_reuse:_answered",
+        "workers.attempts.answer_reuse:_load_digests",
         "= result.succeeded",
         "= True",
     ),
     Mutation(
         "a row is answered from what asked the same",
-        "workers.attempts.answer_reuse:_Wanted._find",
-        "-1 if place < 0 or self._answered[place] else place",
-        "max(place, 0)",
+        "workers.attempts.answer_reuse:_WantedAnswers._find_unanswered",
+        "-1 if row_offset < 0 or self._answered[row_offset] else row_offset",
+        "max(row_offset, 0)",
     ),
     Mutation(
         "what is reused is not asked",
         "workers.steps.shard:wanted_rows",
-        " & ~reuse.load(bucket, manifest, index, attempt).bitmap",
+        " & ~answer_reuse.load_reused(bucket, manifest, shard, attempt).row_bitmap",
         "",
     ),
     Mutation(
         "which answers are reused is written down once",
-        "workers.attempts.answer_reuse:reuse",
-        "records.put(bucket, names.reused(run, index), found)",
-        "bucket.write(names.reused(run, index), records.encode(found))",
+        "workers.attempts.answer_reuse:reuse_answers",
+        "records.create_fact(bucket, names.reused(run, shard), reused)",
+        "bucket.write(names.reused(run, shard), records.encode_fact(reused))",
         "unit/workers/attempts/test_answer_reuse.py::test_of_twins_that_find_different_answers_the_first_counts",
     ),
     Mutation(
         "a run with callbacks leaves the list of open runs only when they are sent",
         "workers.steps.finish:finish",
-        "if not callback.is_wanted(manifest):",
+        "if not callback.has_callbacks(manifest):",
         "if True:",
         "unit/workers/steps/test_callback.py::test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_alone",
     ),
     Mutation(
         "the mark of an open run is left to those who end it",
         "workers.steps.ingest:_had_ended",
-        "report and marker and report.updated <= marker.updated",
+        "report and marker and (report.updated <= marker.updated)",
         "report",
         "unit/workers/steps/test_callback.py::test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same",
     ),
@@ -149,37 +150,37 @@ SAFEGUARDS = [
         "a callback is written down only when it is sent",
         "workers.steps.callback:callback",
         "        try:\n",
-        "        records.put(bucket, fact, Called(records.now()))\n        try:\n",
+        "        records.create_fact(bucket, fact_name, Called(records.current_time()))\n        try:\n",
     ),
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "return records.keep(bucket, names.plan(run), Plan(shards, records.now(), said, seal.copies))",
-        "bucket.write(names.plan(run), records.encode(Plan(shards, records.now(), said, seal.copies)))",
+        "return records.create_or_get(bucket, names.plan(run), Plan(shards, records.current_time(), cost_plan, seal.deduplicated))",
+        "bucket.write(names.plan(run), records.encode_fact(Plan(shards, records.current_time(), cost_plan, seal.deduplicated)))",
         "unit/workers/steps/test_plan.py::test_of_two_plans_that_are_made_at_once_the_first_counts",
     ),
     Mutation(
         "the parts of an output are written down once",
         "workers.steps.collect:collect",
-        'if records.put(bucket, folder + "parts.json", parts):',
-        'if not bucket.write(folder + "parts.json", records.encode(parts)):',
+        "if records.create_fact(bucket, folder + 'parts.json', parts):",
+        "if not bucket.write(folder + 'parts.json', records.encode_fact(parts)):",
         "unit/workers/steps/test_replaced_output.py::test_output_that_is_replaced_at_any_moment_leaves_every_row_once",
     ),
     Mutation(
         "the output of a job that succeeded may come late",
-        "workers.steps.collect:_patience",
-        "return _LATE",
+        "workers.steps.collect:_grace_seconds",
+        "return _LATE_OUTPUT_SECONDS",
         "return 0.0",
     ),
     Mutation(
         "a row that is answered in two parts counts once",
-        "workers.output.merge_parts:_all_but_first",
+        "workers.output.merge_parts:_repeated_rows",
         "repeated.append(bitmap & seen)",
         "repeated.append(0)",
     ),
     Mutation(
         "a row that is answered twice in a part counts once",
-        "workers.steps.parse:PartReader._first",
+        "workers.steps.parse:PartReader._accept_first",
         "return None",
         "pass",
     ),
@@ -203,91 +204,91 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a row that is known by its request is not missing",
-        "workers.attempts.unanswered:Rest._with_key",
-        "self._done |= 1 << (key.row - self._rows.first_row)",
+        "workers.attempts.unanswered:UnansweredRows._assign_key",
+        "self._resolved |= 1 << key.row - self._shard_plan.first_row",
         "pass",
     ),
     Mutation(
         "an answer that does not fit is asked for once more, and no oftener",
-        "workers.attempts.retryable:Chances.invalid",
-        "not self.repaired >> place & 1",
+        "workers.attempts.retryable:RetryPolicy.can_send_feedback",
+        "not self.feedback_rows >> row_offset & 1",
         "True",
     ),
     Mutation(
         "an answer without a key that does not fit is asked for once more, and no oftener",
-        "workers.attempts.unanswered:Rest._with_key",
-        " and not self.mended.repair.rows >> place & 1",
+        "workers.attempts.unanswered:UnansweredRows._assign_key",
+        " and (not self.adjustments.feedback.rows >> row_offset & 1)",
         "",
         "unit/workers/output/test_schema_validation.py::test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt",
     ),
     Mutation(
         "what was wrong is told in whatever is asked later",
-        "workers.steps.settle:_repaired",
-        "union([before.rows, ",
-        "union([",
+        "workers.steps.settle:_record_feedback",
+        "union_rows([previous.rows, ",
+        "union_rows([",
         "unit/workers/output/test_schema_validation.py::test_a_row_keeps_what_it_heard_when_it_fails_for_another_reason_in_between",
     ),
     Mutation(
         "finish looks at the facts before it believes that it is time",
         "workers.tasks:finish",
-        'if next_steps.next_steps(known) != [Step("finish", run)]:',
+        "if next_steps.next_steps(snapshot) != [Step('finish', run)]:",
         "if False:",
         "unit/workers/steps/test_finish.py::test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing",
     ),
     Mutation(
         "rows that were put off are due in a next attempt",
         "workers.facts.next_steps:next_steps",
-        "if shard.again}",
+        "if attempt_facts.again}",
         "if False}",
         "unit/workers/facts/test_next_steps.py::test_rows_whose_failure_may_pass_are_tried_again_in_a_job_of_their_own",
     ),
     Mutation(
         "a sweep sends what stands still",
-        "workers.dispatch:Flow.enqueue_stalled",
+        "workers.dispatch:Dispatcher.enqueue_stalled",
         "self._send_step(step)",
         "pass",
     ),
     Mutation(
         "an open run is marked before anything else of it is kept",
         "workers.steps.ingest:ingest",
-        "with marked_open(bucket, run):",
+        "with mark_open(bucket, run):",
         "if True:",
     ),
     Mutation(
         "a sweep sees that every open job is polled",
-        "workers.supervision.polling:resume",
-        "if made.name not in known:",
+        "workers.supervision.polling:resume_polling",
+        "if created.name not in open_names:",
         "if False:",
     ),
     Mutation(
         "a start that ended in order is no death",
-        "workers.coordination.notes:Notes._tell_ends",
-        "pipe.zrem(_begun(step), start)",
+        "workers.coordination.notes:Notes._flush_releases",
+        "pipe.zrem(_executions_key(step), execution)",
         "pass",
     ),
     Mutation(
         "an end of which Redis did not hear is told with the next",
-        "workers.coordination.notes:Notes.end",
-        "self._tell_ends(pipe)",
-        "pipe.zrem(_begun(step), start), pipe.execute()",
+        "workers.coordination.notes:Notes.release",
+        "self._flush_releases(pipe)",
+        "pipe.zrem(_executions_key(step), execution), pipe.execute()",
         "unit/workers/test_dispatch.py::test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step",
     ),
     Mutation(
         "an end of which Redis did not hear is told again",
-        "workers.coordination.notes:Notes.begin",
-        "if self._ended:",
+        "workers.coordination.notes:Notes.acquire",
+        "if self._pending_releases:",
         "if False:",
         "unit/workers/test_dispatch.py::test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again",
     ),
     Mutation(
         "a start that lives is no death",
-        "workers.task:Stage.__call__",
-        "if starts.deaths >= dead.MOST_DEATHS:",
-        "if starts.deaths + starts.living >= dead.MOST_DEATHS:",
+        "workers.task:PipelineTask.__call__",
+        "if lease_state.crashes >= dead_letters.MAX_CRASHES:",
+        "if lease_state.crashes + lease_state.live >= dead_letters.MAX_CRASHES:",
     ),
     Mutation(
         "no start of a step begins while another is at work",
-        "workers.coordination.notes:Notes.begin",
+        "workers.coordination.notes:Notes.acquire",
         "if busy == 0 and deaths",
         "if deaths",
         "contract/test_notes.py::test_copies_that_would_have_died_together_are_one_death",
@@ -297,21 +298,35 @@ SAFEGUARDS = [
 
 @contextmanager
 def without(mutation: Mutation) -> Iterator[None]:
-    """Take a safeguard away."""
+    """Remove a safeguard from the running code for the length of the block."""
     function = _function(mutation.where)
-    source = textwrap.dedent(inspect.getsource(function))
-    source = source[source.index("def ") :]
-    assert source.count(mutation.old) == 1, f"the safeguard has moved: {mutation.where} has not once {mutation.old!r}"
+    source = canonical_source(function)
+    assert source.count(mutation.old) == 1, (
+        f"the safeguard has moved: {mutation.where} does not contain {mutation.old!r} exactly once"
+    )
     names: dict[str, Any] = {}
     code = compile(
-        "from __future__ import annotations\n" + source.replace(mutation.old, mutation.new), mutation.where, "exec"
+        "from __future__ import annotations\n" + source.replace(mutation.old, mutation.new),
+        mutation.where,
+        "exec",
     )
     exec(code, function.__globals__, names)  # noqa: S102 - the project's own source
-    whole, function.__code__ = function.__code__, names[function.__name__].__code__
+    original, function.__code__ = function.__code__, names[function.__name__].__code__
     try:
         yield
     finally:
-        function.__code__ = whole
+        function.__code__ = original
+
+
+def canonical_source(function: FunctionType) -> str:
+    """Return a function's source as ``ast.unparse`` writes it, without decorators.
+
+    Mutations quote this form, so reformatting the product does not break them.
+    """
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(definition, ast.FunctionDef)
+    definition.decorator_list = []
+    return ast.unparse(definition)
 
 
 def _function(where: str) -> FunctionType:

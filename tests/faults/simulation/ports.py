@@ -7,8 +7,16 @@ from typing import Any, Protocol, TypeVar
 
 from faults.simulation.faults import Fault, Faults
 from faults.simulation.memory import Redis
-from promptmill.config.errors import Transient, Unanswered
-from promptmill.workers.ports.google import BatchJobs, Bucket, Call, Caller, Job, JobRequest, Stored
+from promptmill.config.errors import OutcomeUnknown, Transient
+from promptmill.workers.ports.google import (
+    BatchJobs,
+    Bucket,
+    CallbackBroker,
+    CallbackTask,
+    Job,
+    JobRequest,
+    ObjectInfo,
+)
 
 T = TypeVar("T")
 
@@ -51,7 +59,9 @@ class FaultyBucket:
 
     def write_stream(self, name: str, pieces: Iterable[bytes]) -> int:
         whole = list(pieces)
-        return self._call("bucket.write_stream", name, lambda: self._bucket.write_stream(name, whole))
+        return self._call(
+            "bucket.write_stream", name, lambda: self._bucket.write_stream(name, whole)
+        )
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
         self._call("bucket.replace", name, lambda: self._bucket.replace(name, data, generation))
@@ -63,12 +73,14 @@ class FaultyBucket:
         return map(self.read, names)
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
-        return self._call("bucket.read_range", name, lambda: self._bucket.read_range(name, start, end, generation))
+        return self._call(
+            "bucket.read_range", name, lambda: self._bucket.read_range(name, start, end, generation)
+        )
 
-    def find(self, name: str) -> Stored | None:
+    def find(self, name: str) -> ObjectInfo | None:
         return self._call("bucket.find", name, lambda: self._bucket.find(name))
 
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return iter(self._call("bucket.list", prefix, lambda: [*self._bucket.list(prefix)]))
 
     def delete(self, name: str) -> None:
@@ -105,29 +117,31 @@ class FaultyJobs:
                 raise Transient("simulated: 429")
             case "not created":
                 faults.note("create: unanswered, and not created")
-                raise Unanswered("simulated: time-out")
+                raise OutcomeUnknown("simulated: time-out")
             case "answer lost":
                 faults.note("create: unanswered, and created")
                 self._jobs.create(request)
-                raise Unanswered("simulated: time-out")
+                raise OutcomeUnknown("simulated: time-out")
             case _:
                 faults.note("create: unanswered, and created later")
-                self._seam.later(faults.rng.uniform(1, self._in_flight), partial(self._jobs.create, request))
-                raise Unanswered("simulated: time-out")
+                self._seam.later(
+                    faults.rng.uniform(1, self._in_flight), partial(self._jobs.create, request)
+                )
+                raise OutcomeUnknown("simulated: time-out")
 
 
-class FaultyCaller:
+class FaultyCallbackBroker:
     """A ``Caller`` whose every call passes the seam."""
 
-    def __init__(self, caller: Caller, seam: Seam) -> None:
-        self._caller = caller
+    def __init__(self, broker: CallbackBroker, seam: Seam) -> None:
+        self._broker = broker
         self._seam = seam
 
-    def send(self, call: Call) -> None:
-        self._seam.call("caller.send", call.task_id, lambda: self._caller.send(call))
+    def send(self, task: CallbackTask) -> None:
+        self._seam.call("caller.send", task.task_id, lambda: self._broker.send(task))
 
-    def waiting(self, queue: str) -> int:
-        return self._seam.call("caller.waiting", queue, lambda: self._caller.waiting(queue))
+    def count_waiting(self, queue: str) -> int:
+        return self._seam.call("caller.waiting", queue, lambda: self._broker.count_waiting(queue))
 
 
 class FaultyConnection:
@@ -138,7 +152,7 @@ class FaultyConnection:
         self._seam = seam
 
     @contextmanager
-    def answering(self) -> Iterator[Any]:
+    def use_client(self) -> Iterator[Any]:
         fault = self._seam.enter("redis", "")
         yield self._redis
         self._seam.leave("redis", fault)

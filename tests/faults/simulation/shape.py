@@ -35,7 +35,9 @@ def shape(rng: random.Random) -> Shape:
         lost_seconds=120,
         give_up_seconds=300,
         reconcile_interval=rng.choice((15, 30)),
-    ).model_copy(update={"chunk_bytes": rng.randint(200, 1500), "part_bytes": rng.randint(300, 3000)})
+    ).model_copy(
+        update={"chunk_bytes": rng.randint(200, 1500), "part_bytes": rng.randint(300, 3000)}
+    )
     return Shape(
         settings=settings,
         others=rng.choice((settings, _deployed_later(settings, rng))),

@@ -33,9 +33,7 @@ class Outcome:
 
     def __str__(self) -> str:
         told = "\n".join(f"  {line}" for line in self.wrong[:20])
-        return (
-            f"seed {self.seed}:\n{told}\nreplay it: PYTHONPATH=tests .venv/bin/python -m faults.simulation {self.seed}"
-        )
+        return f"seed {self.seed}:\n{told}\nreplay it: PYTHONPATH=tests .venv/bin/python -m faults.simulation {self.seed}"
 
 
 def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Outcome:
@@ -70,9 +68,13 @@ def _simulated(world: World) -> Iterator[None]:
     chance = random.Random(world.seed)
     random.seed(world.seed)
     time.time, time.monotonic = world.worker_clock, world.clock
-    secrets.token_hex = lambda nbytes=None: f"{chance.getrandbits(8 * (nbytes or 32)):0{2 * (nbytes or 32)}x}"
+    secrets.token_hex = lambda nbytes=None: (
+        f"{chance.getrandbits(8 * (nbytes or 32)):0{2 * (nbytes or 32)}x}"
+    )
     structlog.reset_defaults()
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), cache_logger_on_first_use=False)
+    structlog.configure(
+        logger_factory=structlog.ReturnLoggerFactory(), cache_logger_on_first_use=False
+    )
     try:
         yield
     finally:

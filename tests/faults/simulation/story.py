@@ -11,11 +11,11 @@ from faults.simulation.crew import Crash
 from faults.simulation.world import Message, World
 from promptmill.config import names
 from promptmill.config.errors import PromptmillError
-from promptmill.config.queues import takeover
+from promptmill.config.queues import takeover_times
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.producers.sender import Sender
-from promptmill.workers.dispatch import Flow
+from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import dead_letters, records, snapshot
 from promptmill.workers.supervision import lost_jobs
 
@@ -40,15 +40,15 @@ class Submission:
     structured: bool = False
     retry_schema_invalid: bool = False
     calls: bool = False
-    skip_done: bool = False
+    reuse_answers: bool = False
     after: "Submission | None" = None
     """The run that is over before this one is sent."""
     run: str = ""
 
     def __post_init__(self) -> None:
-        from promptmill.producers.contract.ids import run_id
+        from promptmill.producers.contract.ids import make_run_id
 
-        self.run = run_id(self.key)
+        self.run = make_run_id(self.key)
 
 
 def submissions(rng: random.Random, seed: int) -> list[Submission]:
@@ -63,9 +63,12 @@ def _ask_again(second: Submission, first: Submission) -> None:
     """Let a run ask what an earlier one asks, in most worlds after that is over, and want its answers."""
     again = random.Random(f"{second.key} again")
     if again.random() < 0.5:
-        second.skip_done = again.random() < 0.8
+        second.reuse_answers = again.random() < 0.8
         if again.random() < 0.8:
-            second.structured, second.retry_schema_invalid = first.structured, first.retry_schema_invalid
+            second.structured, second.retry_schema_invalid = (
+                first.structured,
+                first.retry_schema_invalid,
+            )
         second.after = first if again.random() < 0.8 else None
         asked = [prompt for prompt in first.prompts if prompt]
         for row in range(len(second.prompts)):
@@ -79,7 +82,11 @@ def _submission(rng: random.Random, key: str) -> Submission:
     prompts: list[Any] = []
     for row in range(1, rng.randint(1, 30) + 1):
         text = f"prompt {row} of {key} " + "x" * rng.randrange(80)
-        prompts.append(rng.choice((text, text, text, {"prompt": text, "key": f"k{row}", "metadata": {"row": row}})))
+        prompts.append(
+            rng.choice(
+                (text, text, text, {"prompt": text, "key": f"k{row}", "metadata": {"row": row}})
+            )
+        )
     for row in rng.sample(range(len(prompts)), len(prompts) // 10):
         prompts[row] = ""
     if same.random() < 0.4:
@@ -135,7 +142,9 @@ class Story:
 
     def is_over(self) -> bool:
         """Whether every run is reported, and off the list of open runs, and no job may have late answers."""
-        return all(self._is_done(one.run) for one in self._wanted) and not [*self._world.bucket.list(names.GIVEN_UP)]
+        return all(self._is_done(one.run) for one in self._wanted) and not [
+            *self._world.bucket.list(names.ABANDONED_JOBS)
+        ]
 
     def _is_done(self, run: str) -> bool:
         find = self._world.bucket.find
@@ -155,24 +164,24 @@ class Story:
         """Replay what is parked, which nothing should be: no step of this world takes its worker with it three times."""
         world = self._world
         for stored in list(world.bucket.list(names.DEAD)):
-            letter = records.get(world.bucket, stored.name, dead_letters.DeadLetter)
+            letter = records.get_fact(world.bucket, stored.name, dead_letters.DeadLetter)
             world.wrong.append(f"{letter.step} was parked: {letter.reason}")
-            world.services.notes.forgive(letter.step)
+            world.services.notes.reset_failures(letter.step)
             world.bucket.delete(stored.name)
-            world.put(Message(letter.task, dead_letters.arguments(letter), letter.step), 0.0)
+            world.put(Message(letter.task, dead_letters.decode_arguments(letter), letter.step), 0.0)
         if not self.ended:
             world.later(_REPLAY, self._look_after_letters)
 
     def _look_after_lost_jobs(self) -> None:
         """Say what is to become of jobs that are lost, one way or the other."""
         world = self._world
-        flow = Flow(self._app, world.services.notes, takeover(world.services.settings))
-        for job in lost_jobs.find(world.services):
+        flow = Dispatcher(self._app, world.services.notes, takeover_times(world.services.settings))
+        for job in lost_jobs.find_lost_jobs(world.services):
             again = world.rng.random() < 0.5
             world.faults.note(f"job: lost, and {'tried again' if again else 'ended'}")
             with suppress(ValueError):  # it has turned up
                 place = f"{job.run}/{job.shard}/{job.attempt}"
-                lost_jobs.end(world.services, flow, place, again=again)
+                lost_jobs.end_lost_job(world.services, flow, place, again=again)
         if not self.ended:
             world.later(_REPLAY, self._look_after_lost_jobs)
 
@@ -185,7 +194,9 @@ class Story:
 
     def _cancel(self, submission: Submission) -> None:
         self._world.faults.note("run: cancelled")
-        self._world.put(Message("promptmill.cancel", [submission.run], f"{submission.run}.cancel"), 0.0)
+        self._world.put(
+            Message("promptmill.cancel", [submission.run], f"{submission.run}.cancel"), 0.0
+        )
 
     def _produce(self, submission: Submission) -> None:
         """Send a run, unless it is all there; look again later."""
@@ -193,7 +204,11 @@ class Story:
         if submission.after and not self._is_done(submission.after.run):
             world.later(_AGAIN, lambda: self._produce(submission))
             return
-        if self.ended or self._is_done(submission.run) or snapshot.load(world.bucket, submission.run).is_whole:
+        if (
+            self.ended
+            or self._is_done(submission.run)
+            or snapshot.load_snapshot(world.bucket, submission.run).is_whole
+        ):
             return
         world.later(_AGAIN, lambda: self._produce(submission))
         world.act(f"producer {submission.key}", lambda: self._submit(submission))
@@ -204,7 +219,7 @@ class Story:
         mill.settings = world.shape.settings
         mill.index = world.services.index
         mill._sender = Sender(mill.settings, world.connection)
-        mill._sender._app = self._app
+        mill._sender._celery_app = self._app
         try:
             mill.submit(
                 submission.prompts,
@@ -215,7 +230,7 @@ class Story:
                 deadline=submission.deadline,
                 response_schema=answers.SCHEMA if submission.structured else None,
                 retry_schema_invalid=submission.retry_schema_invalid,
-                skip_done=submission.skip_done,
+                reuse_answers=submission.reuse_answers,
                 link={"task": "well"} if submission.calls else None,
                 link_error={"task": "badly"} if submission.calls else None,
             )

@@ -9,7 +9,7 @@ from faults.simulation import answers
 from faults.simulation.faults import Faults
 from promptmill.config import names
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
-from promptmill.workers.fakes.output import response_of
+from promptmill.workers.fakes.output import make_response
 from promptmill.workers.ports.google import Job, JobRequest
 
 _QUOTA = 'Too Many Requests: {"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}'
@@ -34,7 +34,12 @@ _STRANGE = (
 
 def _intruder(tag: str, row: int) -> bytes:
     """An answer that the run was never asked for, or not in this job."""
-    line = {"key": f"{tag}-{row}-{row}", "status": "", "request": {"contents": []}, "response": response_of("intruder")}
+    line = {
+        "key": f"{tag}-{row}-{row}",
+        "status": "",
+        "request": {"contents": []},
+        "response": make_response("intruder"),
+    }
     return json.dumps(line).encode()
 
 
@@ -54,7 +59,12 @@ class Vertex(FakeJobs):
     """``FakeJobs`` that disturbs each job in its own way, whatever the order in which they end."""
 
     def __init__(
-        self, bucket: MemoryBucket, answer: Callable[[dict[str, Any]], Any], faults: Faults, seed: int, **options: Any
+        self,
+        bucket: MemoryBucket,
+        answer: Callable[[dict[str, Any]], Any],
+        faults: Faults,
+        seed: int,
+        **options: Any,
     ) -> None:
         self.bucket: Any = _Late(bucket)
         super().__init__(self.bucket, answer, **options)  # type: ignore[arg-type]  # it only reads and writes
@@ -72,21 +82,25 @@ class Vertex(FakeJobs):
     def cancel(self, name: str) -> None:
         """Cancel a job, unless it is one that does not stop."""
         job = self.get(name)
-        if self._is_stubborn(job) and not job.ended:
+        if self._is_stubborn(job) and not job.has_ended:
             self._faults.note("job: does not stop")
         else:
             super().cancel(name)
 
-    def _lasts(self, job: Job) -> float:
-        return self._chance(job, "lasts").uniform(600, 3000) if self._is_stubborn(job) else super()._lasts(job)
+    def _duration_of(self, job: Job) -> float:
+        return (
+            self._chance(job, "lasts").uniform(600, 3000)
+            if self._is_stubborn(job)
+            else super()._duration_of(job)
+        )
 
-    def _knows(self, name: str) -> bool:
+    def _is_known(self, name: str) -> bool:
         if self._is_forgotten(self._jobs[name][0]):
             self._faults.note("job: forgotten for a while")
             return False
-        return super()._knows(name)
+        return super()._is_known(name)
 
-    def _lists(self, name: str) -> bool:
+    def _is_listed(self, name: str) -> bool:
         return not self._is_forgotten(self._jobs[name][0])
 
     def _is_stubborn(self, job: Job) -> bool:
@@ -97,7 +111,9 @@ class Vertex(FakeJobs):
         chance = self._chance(job, "forgotten")
         if chance.random() > self._faults.rates.disturbed / 8:
             return False
-        folder = names.shard(job.labels["run"], int(job.labels["shard"]), int(job.labels["attempt"]))
+        folder = names.shard(
+            job.labels["run"], int(job.labels["shard"]), int(job.labels["attempt"])
+        )
         written = self._facts.find(folder + "job.json")
         began = written.updated + chance.uniform(30, 100) if written else float("inf")
         return began <= self._clock() < began + chance.uniform(10, 900)
@@ -105,9 +121,9 @@ class Vertex(FakeJobs):
     def _chance(self, job: Job, what: str) -> random.Random:
         return random.Random(f"{self._seed} {what} {job.display_name}")
 
-    def _run(self, job: Job, request: JobRequest) -> dict[str, Any]:
+    def _run_job(self, job: Job, request: JobRequest) -> dict[str, Any]:
         rng = random.Random(f"{self._seed} {request.display_name}")
-        asked = self._read(request.input_uri).splitlines()
+        asked = self._read_object(request.input_uri).splitlines()
         rows = [_row(line) for line in asked]
         if any(answers.heard(json.loads(line)["request"]) for line in asked):
             self._faults.note("answer: does not fit, asked for once more")
@@ -118,7 +134,7 @@ class Vertex(FakeJobs):
         )
         self.bucket.written.clear()
         self.bucket.late = self._late_by if self.script.state == "JOB_STATE_SUCCEEDED" else None
-        ended = super()._run(job, request)
+        ended = super()._run_job(job, request)
         self.bucket.publish()
         lines = [line for _, data in self.bucket.written for line in data.split(b"\n") if line]
         self.works.append(Work(request, job, lines))
@@ -147,7 +163,9 @@ class Vertex(FakeJobs):
         if strange:
             self._faults.note("output: strange lines")
         strange += [
-            _intruder(names.tag(labels["run"]), row) for row in self._others(labels["run"], rows) if rng.random() < 0.2
+            _intruder(names.tag(labels["run"]), row)
+            for row in self._others(labels["run"], rows)
+            if rng.random() < 0.2
         ]
         return Script(
             state=state,

@@ -15,16 +15,16 @@ from faults.simulation.celery_app import Tasks
 from faults.simulation.crew import Actor, Crash, Crew
 from faults.simulation.faults import Fault, Faults, drawn
 from faults.simulation.memory import Redis
-from faults.simulation.ports import FaultyBucket, FaultyCaller, FaultyConnection, FaultyJobs
+from faults.simulation.ports import FaultyBucket, FaultyCallbackBroker, FaultyConnection, FaultyJobs
 from faults.simulation.shape import START, shape
 from faults.simulation.vertex import Vertex
-from promptmill.config.errors import PromptmillError, Transient, Unanswered
-from promptmill.producers.contract.run_index import Index
-from promptmill.producers.pools import Collected
-from promptmill.workers.coordination.notes import Notes, Starts
-from promptmill.workers.fakes import FakeCaller, MemoryBucket
+from promptmill.config.errors import OutcomeUnknown, PromptmillError, Transient
+from promptmill.producers.contract.run_index import RunIndex
+from promptmill.producers.pools import PoolQueue
+from promptmill.workers.coordination.notes import LeaseState, Notes
+from promptmill.workers.fakes import FakeCallbackBroker, MemoryBucket
 from promptmill.workers.services import Services
-from promptmill.workers.sinks.opening import Ways
+from promptmill.workers.sinks.opening import Connectors
 
 T = TypeVar("T")
 Trace = Callable[[str], None]
@@ -100,19 +100,19 @@ class World:
             return FaultyBucket(sink_buckets.setdefault(url, MemoryBucket(url, self.clock)), self)
 
         self.buckets = sink_buckets
-        self.called = FakeCaller()
-        caller = FaultyCaller(self.called, self)
-        ways = Ways(open_caller=lambda: caller)
+        self.called = FakeCallbackBroker()
+        caller = FaultyCallbackBroker(self.called, self)
+        ways = Connectors(open_callback_broker=lambda: caller)
         jobs = FaultyJobs(self.vertex, self, shape.in_flight)
         self.services, self._others = (
             Services(
                 settings,
-                Index(connection),
+                RunIndex(connection),
                 _Notes(connection, self),
                 open_bucket,
                 lambda: jobs,
                 ways,
-                lambda: Collected(connection),
+                lambda: PoolQueue(connection),
             )
             for settings in (shape.settings, shape.others)
         )
@@ -184,7 +184,9 @@ class World:
     def say(self, words: str) -> None:
         """Tell the trace."""
         if self._trace:
-            self._trace(f"{self.now - START:9.2f} {self.current.name if self.current else '-':<38} {words}")
+            self._trace(
+                f"{self.now - START:9.2f} {self.current.name if self.current else '-':<38} {words}"
+            )
 
     # The seam
 
@@ -197,8 +199,12 @@ class World:
         self._look_alive(actor)
         self.now += self.rng.uniform(0.001, 0.02)
         self._freeze(actor, port, what)
-        fault = self.faults.call(port, actor.name, _LONGEST.get("promptmill." + actor.name.rpartition(".")[2], 60.0))
-        self.say(f"{port} {what} {fault.kind}" + (f" after {fault.pause:.1f} s" if fault.pause else ""))
+        fault = self.faults.call(
+            port, actor.name, _LONGEST.get("promptmill." + actor.name.rpartition(".")[2], 60.0)
+        )
+        self.say(
+            f"{port} {what} {fault.kind}" + (f" after {fault.pause:.1f} s" if fault.pause else "")
+        )
         if fault.pause:
             self._pause(actor, fault.pause)
         if fault.kind == "crash before":
@@ -212,19 +218,23 @@ class World:
         faults = self.faults
         if not actor.name.endswith(".submit") or not port.startswith("bucket"):
             return
-        rate = faults.rates.frozen * (_LAST_LOOKS if what.endswith(("/intent.json", "/cancelled.json")) else 1)
+        rate = faults.rates.frozen * (
+            _LAST_LOOKS if what.endswith(("/intent.json", "/cancelled.json")) else 1
+        )
         if faults.happens(rate) and faults.may_crash(actor.name):
             faults.note("submit: stands still")
             self.say("stands still")
             actor.frozen = True
-            self._pause(actor, self.rng.uniform(0.4, 2.0) * self.shape.settings.settle_seconds)
+            self._pause(
+                actor, self.rng.uniform(0.4, 2.0) * self.shape.settings.creation_visibility_seconds
+            )
             actor.frozen = False
 
     def leave(self, port: str, fault: Fault) -> None:
         if fault.kind == "crash after" and self.current:
             self._die(self.current)
         if fault.kind == "after":
-            raise Unanswered("simulated: done, but not answered")
+            raise OutcomeUnknown("simulated: done, but not answered")
 
     def call(self, port: str, what: str, effect: Callable[[], T]) -> T:
         fault = self.enter(port, what)
@@ -272,7 +282,11 @@ class World:
     ) -> None:
         """Take a message, in place of ``Celery.send_task``."""
         message = Message(
-            name, list(args or ()), task_id or f"t{self.rng.getrandbits(32):08x}", retries, "" if countdown else queue
+            name,
+            list(args or ()),
+            task_id or f"t{self.rng.getrandbits(32):08x}",
+            retries,
+            "" if countdown else queue,
         )
         try:
             fault = self.enter("queue", f"send {message.id} in {countdown or 0:.1f} s")
@@ -290,7 +304,9 @@ class World:
             return
         if self.faults.happens(rates.late):
             self.faults.note("message: late")
-            self._deliver(message, seconds + self.rng.choice((30.0, 300.0, 86_400.0)) * self.rng.random())
+            self._deliver(
+                message, seconds + self.rng.choice((30.0, 300.0, 86_400.0)) * self.rng.random()
+            )
         else:
             self._deliver(message, seconds + self.rng.expovariate(1 / 0.05))
         if self._copies[message.id] < _MOST_COPIES and self.faults.happens(rates.twice):
@@ -373,16 +389,16 @@ class _Notes(Notes):
         super().__init__(connection)
         self._world = world
 
-    def begin(self, step: str, start: str, seconds: float, most: int) -> Starts:
-        self._is_at(start)
-        starts = super().begin(step, start, seconds, most)
-        if starts.busy or starts.deaths + starts.living >= most:
+    def acquire(self, step: str, execution: str, seconds: float, limit: int) -> LeaseState:
+        self._is_at(execution)
+        lease_state = super().acquire(step, execution, seconds, limit)
+        if lease_state.busy_seconds or lease_state.crashes + lease_state.live >= limit:
             self._is_at("")
-        return starts
+        return lease_state
 
-    def end(self, step: str, start: str, *, through: bool, keep: float) -> None:
+    def release(self, step: str, execution: str, *, succeeded: bool, retention: float) -> None:
         self._is_at("")
-        super().end(step, start, through=through, keep=keep)
+        super().release(step, execution, succeeded=succeeded, retention=retention)
 
     def _is_at(self, start: str) -> None:
         if self._world.current:

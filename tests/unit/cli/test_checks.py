@@ -8,8 +8,8 @@ from promptmill.config.errors import PromptmillError
 from promptmill.config.settings import Settings
 from promptmill.producers import checks
 from promptmill.producers.checks import Check
-from promptmill.workers.cli_support.checks import use_bucket
-from promptmill.workers.ports.google import Bucket, Stored
+from promptmill.workers.cli_support.checks import probe_bucket
+from promptmill.workers.ports.google import Bucket, ObjectInfo
 
 
 class Shelf:
@@ -30,8 +30,12 @@ class Shelf:
     def read(self, name: str) -> bytes:
         return self.objects[name]
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        return (Stored(name, len(data), 1, 0.0) for name, data in self.objects.items() if name.startswith(prefix))
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return (
+            ObjectInfo(name, len(data), 1, 0.0)
+            for name, data in self.objects.items()
+            if name.startswith(prefix)
+        )
 
     def delete(self, name: str) -> None:
         del self.objects[name]
@@ -40,7 +44,7 @@ class Shelf:
 def test_a_bucket_is_tried_and_left_as_it_was() -> None:
     shelf = Shelf(careless=False)
 
-    assert "gs://shelf can be written" in use_bucket(cast("Bucket", shelf))
+    assert "gs://shelf can be written" in probe_bucket(cast("Bucket", shelf))
     assert shelf.objects == {}
 
 
@@ -48,13 +52,13 @@ def test_a_bucket_that_lets_two_writers_create_one_object_is_found_out() -> None
     shelf = Shelf(careless=True)
 
     with pytest.raises(PromptmillError, match="two writers"):
-        use_bucket(cast("Bucket", shelf))
+        probe_bucket(cast("Bucket", shelf))
     assert shelf.objects == {}
 
 
 @pytest.mark.parametrize(("ok", "mark"), [(True, "✓"), (False, "✗"), (None, "–")])
 def test_a_check_is_a_line_with_its_remedy_below(ok: bool | None, mark: str) -> None:
-    text = doctor.line(Check("broker", ok, "is away", "start it"))
+    text = doctor.format_check(Check("broker", ok, "is away", "start it"))
 
     first, second = text.splitlines()
     assert first.split() == [mark, "broker", "is", "away"]
@@ -63,22 +67,40 @@ def test_a_check_is_a_line_with_its_remedy_below(ok: bool | None, mark: str) -> 
 
 @pytest.mark.parametrize(
     ("celery", "kombu", "right"),
-    [("5.6.3", "5.7.0", True), ("5.7.0", "5.7.0", False), ("5.6.3", "5.6.2", False), ("5.7.1", "5.10.0", True)],
+    [
+        ("5.6.3", "5.7.0", True),
+        ("5.7.0", "5.7.0", False),
+        ("5.6.3", "5.6.2", False),
+        ("5.7.1", "5.10.0", True),
+    ],
 )
-def test_versions_that_lose_messages_or_workers_are_found(celery: str, kombu: str, right: bool) -> None:
-    check = checks.versions(celery, kombu)
+def test_versions_that_lose_messages_or_workers_are_found(
+    celery: str, kombu: str, right: bool
+) -> None:
+    check = checks.check_versions(celery, kombu)
 
     assert check.ok is right
     assert bool(check.remedy) is not right
 
 
 @pytest.mark.parametrize(
-    ("seconds", "endpoint", "told"), [(120, "", False), (119, "", True), (3, "http://127.0.0.1:1", False)]
+    ("seconds", "endpoint", "told"),
+    [(120, "", False), (119, "", True), (3, "http://127.0.0.1:1", False)],
 )
-def test_a_settle_time_that_leaves_a_creation_too_little_is_told(seconds: float, endpoint: str, told: bool) -> None:
-    found = list(checks.settle_time(Settings(settle_seconds=seconds, create_timeout=60, vertex_endpoint=endpoint)))
+def test_a_settle_time_that_leaves_a_creation_too_little_is_told(
+    seconds: float, endpoint: str, told: bool
+) -> None:
+    found = list(
+        checks.check_creation_visibility(
+            Settings(
+                creation_visibility_seconds=seconds, create_timeout=60, vertex_endpoint=endpoint
+            )
+        )
+    )
 
-    assert [check.remedy for check in found] == ["export PROMPTMILL_SETTLE_SECONDS=120"] * told
+    assert [check.remedy for check in found] == [
+        "export PROMPTMILL_CREATION_VISIBILITY_SECONDS=120"
+    ] * told
 
 
 @pytest.mark.parametrize(
@@ -90,10 +112,12 @@ def test_a_settle_time_that_leaves_a_creation_too_little_is_told(seconds: float,
         ({"redis_version": "6.0.16"}, {"broker"}),
     ],
 )
-def test_a_redis_that_may_lose_messages_is_found(change: dict[str, object], broken: set[str]) -> None:
+def test_a_redis_that_may_lose_messages_is_found(
+    change: dict[str, object], broken: set[str]
+) -> None:
     info = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction"} | change
 
-    found = list(checks.redis_is_fit("redis://r", info))
+    found = list(checks.check_redis_server("redis://r", info))
 
     assert {check.name for check in found if not check.ok} == broken
     assert all(bool(check.remedy) is not check.ok for check in found)

@@ -21,7 +21,9 @@ def test_a_text_file_has_one_prompt_a_line_and_empty_lines_are_passed_over(tmp_p
 
 
 def test_a_text_file_may_have_lines_that_look_like_json(tmp_path: Path) -> None:
-    assert list(read_prompts(written(tmp_path, "p.txt", b'{"what": "is this?"}\n'))) == ['{"what": "is this?"}']
+    assert list(read_prompts(written(tmp_path, "p.txt", b'{"what": "is this?"}\n'))) == [
+        '{"what": "is this?"}'
+    ]
 
 
 def test_rows_in_googles_shape_come_as_they_are(tmp_path: Path) -> None:
@@ -43,7 +45,9 @@ def test_a_request_that_stands_alone_becomes_a_row(tmp_path: Path, extra: str) -
     (prompt,) = read_prompts(written(tmp_path, "p.jsonl", line.encode()))
 
     own = {"key": "k", "metadata": {"a": 1}} if extra else {}
-    assert prompt == own | {"request": {"contents": [{"parts": [{"text": "hi"}]}], "labels": {"a": "b"}}}
+    assert prompt == own | {
+        "request": {"contents": [{"parts": [{"text": "hi"}]}], "labels": {"a": "b"}}
+    }
 
 
 def test_a_json_line_may_be_a_string_or_a_plain_prompt(tmp_path: Path) -> None:
@@ -81,8 +85,10 @@ def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         list(read_prompts(written(tmp_path, "p.txt", b"fine\nna\xefve\n")))
 
 
-def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt_files, "LONGEST_LINE", 1000)
+def test_a_line_without_end_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_files, "MAX_LINE_BYTES", 1000)
 
     with pytest.raises(InvalidRequest, match="line 2: the line is longer"):
         list(read_prompts(written(tmp_path, "p.txt", b"fine\n" + b"x" * 5000)))
@@ -103,7 +109,9 @@ def test_an_empty_file_has_no_prompts(tmp_path: Path) -> None:
     assert list(read_prompts(written(tmp_path, "p.jsonl", b"\n\n"))) == []
 
 
-@pytest.mark.parametrize(("data", "expected"), [(b'{"prompt": "x"}\n', [{"prompt": "x"}]), (b"tell me\n", ["tell me"])])
+@pytest.mark.parametrize(
+    ("data", "expected"), [(b'{"prompt": "x"}\n', [{"prompt": "x"}]), (b"tell me\n", ["tell me"])]
+)
 def test_the_first_line_of_standard_input_tells_what_it_is(
     monkeypatch: pytest.MonkeyPatch, data: bytes, expected: list[object]
 ) -> None:

@@ -16,7 +16,7 @@ from promptmill.cli.app import app
 from promptmill.producers.contract.status import RunStatus
 from promptmill.producers.pricing.cost import Cost
 from promptmill.producers.pricing.estimate import Estimate
-from promptmill.producers.pricing.totals import Bill, By, total, totals
+from promptmill.producers.pricing.totals import GroupBy, RunCost, group_costs, sum_costs
 
 GUESS = Estimate(3, 0, 100, 400, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
 SPENT = Cost(
@@ -42,35 +42,45 @@ SPENT = Cost(
     ],
 )
 def test_an_amount_is_shown_as_precisely_as_it_matters(usd: float | None, text: str) -> None:
-    assert money.amount(usd) == text
+    assert money.format_usd(usd) == text
 
 
 @given(st.floats(1e-12, 1e9))
 def test_no_amount_is_rounded_to_nothing(usd: float) -> None:
-    assert isclose(float(money.amount(usd).replace("$", "").replace(",", "")), usd, rel_tol=0.01)
+    assert isclose(
+        float(money.format_usd(usd).replace("$", "").replace(",", "")), usd, rel_tol=0.01
+    )
 
 
 def test_the_cost_of_a_run_stands_beside_what_was_expected() -> None:
     assert str(SPENT) == "$0.250 (about $0.500, at most $2.00 expected, online $0.500)"
     assert str(Cost(estimate=GUESS)) == "unknown (about $0.500, at most $2.00 expected)"
     assert str(Cost(limit_usd=5.0)) == "unknown; it may cost $5.00"
-    assert {"what": "price", "estimate": "$0.500", "actual": "$0.250"} in money.of_cost(SPENT)
-    assert {"what": "input tokens", "estimate": "100", "actual": "96"} in money.of_cost(SPENT)
-    assert {"what": "price of thoughts tokens", "estimate": "", "actual": "$0.150"} in money.of_cost(SPENT)
+    assert {"what": "price", "estimate": "$0.500", "actual": "$0.250"} in money.cost_rows(SPENT)
+    assert {"what": "input tokens", "estimate": "100", "actual": "96"} in money.cost_rows(SPENT)
+    assert {
+        "what": "price of thoughts tokens",
+        "estimate": "",
+        "actual": "$0.150",
+    } in money.cost_rows(SPENT)
 
 
 def test_a_run_that_its_limit_cut_short_has_an_exit_code_of_its_own() -> None:
-    over = RunStatus("r", "partially_succeeded", cost=msgspec.structs.replace(SPENT, over_budget=True))
+    over = RunStatus(
+        "r", "partially_succeeded", cost=msgspec.structs.replace(SPENT, over_budget=True)
+    )
 
-    assert exits.of_status(over) == 7
-    assert exits.of_status(RunStatus("r", "partially_succeeded", cost=SPENT)) == 3
-    assert exits.of_status(RunStatus("r", "failed")) == 4
+    assert exits.code_for_status(over) == 7
+    assert exits.code_for_status(RunStatus("r", "partially_succeeded", cost=SPENT)) == 3
+    assert exits.code_for_status(RunStatus("r", "failed")) == 4
 
 
-def bill(day: int, *, usd: float | None = 1.0, done: bool = True, model: str = "gemini-a", **labels: str) -> Bill:
+def bill(
+    day: int, *, usd: float | None = 1.0, done: bool = True, model: str = "gemini-a", **labels: str
+) -> RunCost:
     created = datetime(2026, 11, day, 23, 59, tzinfo=UTC).timestamp()
     cost = Cost(usd=usd, online_usd=usd and 2 * usd, estimate=GUESS if usd else None)
-    return Bill(f"r{day}", created, f"publishers/google/models/{model}", labels, done, cost)
+    return RunCost(f"r{day}", created, f"publishers/google/models/{model}", labels, done, cost)
 
 
 BILLS = [
@@ -82,12 +92,19 @@ BILLS = [
 
 
 def test_costs_are_put_together_by_day_label_and_model() -> None:
-    by_day = totals(BILLS, By.day)
-    by_label = {total.of: total for total in totals(BILLS, By.label)}
-    by_model = {total.of: total for total in totals(BILLS, By.model)}
+    by_day = group_costs(BILLS, GroupBy.day)
+    by_label = {total.of: total for total in group_costs(BILLS, GroupBy.label)}
+    by_model = {total.of: total for total in group_costs(BILLS, GroupBy.model)}
 
-    assert [(one.of, one.runs, one.usd) for one in by_day] == [("2026-11-01", 2, 1.1), ("2026-11-02", 2, None)]
-    assert (by_label["team=growth"].usd, by_label["env=live"].usd, by_label[""].under_way) == (1.1, 1.0, 1)
+    assert [(one.of, one.runs, one.usd) for one in by_day] == [
+        ("2026-11-01", 2, 1.1),
+        ("2026-11-02", 2, None),
+    ]
+    assert (by_label["team=growth"].usd, by_label["env=live"].usd, by_label[""].under_way) == (
+        1.1,
+        1.0,
+        1,
+    )
     assert (by_model["tuned"].usd, by_model["tuned"].unknown) == (None, 1)
     assert by_model["gemini-a"].estimated_usd == 1.0 and by_model["gemini-a"].online_usd == 2.2
 
@@ -103,14 +120,18 @@ bills = st.lists(
 )
 
 
-@given(bills, st.sampled_from(By))
-def test_groups_add_up_to_the_whole(found: list[Bill], by: By) -> None:
-    groups, whole = totals(found, by), total(found)
+@given(bills, st.sampled_from(GroupBy))
+def test_groups_add_up_to_the_whole(found: list[RunCost], by: GroupBy) -> None:
+    groups, whole = group_costs(found, by), sum_costs(found)
 
     assert sum(group.runs for group in groups) == whole.runs == len(found)
-    assert sum(group.unknown + group.under_way for group in groups) == whole.unknown + whole.under_way
-    assert isclose(sum(group.usd or 0 for group in groups), whole.usd or 0, rel_tol=1e-12, abs_tol=1e-12)
-    assert (whole.usd is None) == (not any(one.priced for one in found))
+    assert (
+        sum(group.unknown + group.under_way for group in groups) == whole.unknown + whole.under_way
+    )
+    assert isclose(
+        sum(group.usd or 0 for group in groups), whole.usd or 0, rel_tol=1e-12, abs_tol=1e-12
+    )
+    assert (whole.usd is None) == (not any(one.final_cost for one in found))
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -133,20 +154,27 @@ def test_an_estimate_over_the_limit_or_without_a_price_exits_with_7() -> None:
     limit = ("--max-cost-usd", "0.2")
 
     assert run("estimate", "--prompt", "hello", "--model", "gemini-3.8-flash", *limit)[0] == 0
-    assert run("estimate", *["--prompt", "hello"] * 2, "--model", "gemini-3.8-flash", *limit)[0] == 7
+    assert (
+        run("estimate", *["--prompt", "hello"] * 2, "--model", "gemini-3.8-flash", *limit)[0] == 7
+    )
     code, out, err = run("estimate", "--prompt", "hello", "--model", "gemini-fake", *limit)
     assert code == 7 and "unknown" in out and "promptmill models" in err
 
 
 def test_an_unknown_price_is_null_for_programs() -> None:
-    told = json.loads(run("estimate", "--prompt", "hello", "--model", "gemini-fake", "--format", "json")[1])
+    told = json.loads(
+        run("estimate", "--prompt", "hello", "--model", "gemini-fake", "--format", "json")[1]
+    )
 
     assert told["usd"] is None and told["prices"] == {} and told["input_tokens"] == 2
 
 
 def test_models_are_listed_with_their_prices_and_the_age_of_these() -> None:
     code, out, err = run("models")
-    rows = {row["model"]: row for row in map(json.loads, run("models", "--format", "jsonl")[1].splitlines())}
+    rows = {
+        row["model"]: row
+        for row in map(json.loads, run("models", "--format", "jsonl")[1].splitlines())
+    }
 
     assert code == 0 and "gemini-3.8-flash" in out and "days ago" in err
     assert rows["gemini-3.5-flash"]["input"] == 0.75

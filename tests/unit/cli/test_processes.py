@@ -7,11 +7,19 @@ from promptmill.cli import processes
 from promptmill.config import queues
 from promptmill.config.errors import ConfigurationError
 
-OPTIONS_OF_FLOWER = {"tasks_columns", "natural_time", "max_tasks", "purge_offline_workers", "state_save_interval"}
+OPTIONS_OF_FLOWER = {
+    "tasks_columns",
+    "natural_time",
+    "max_tasks",
+    "purge_offline_workers",
+    "state_save_interval",
+}
 
 
 def worker(names: str = "", *, concurrency: int | None = None, name: str = "") -> list[str]:
-    return processes.worker_arguments(processes.full_names(names), concurrency, "prefork", name, "INFO", pid=77)
+    return processes.worker_arguments(
+        processes.parse_queues(names), concurrency, "prefork", name, "INFO", pid=77
+    )
 
 
 def following(arguments: list[str], option: str) -> str:
@@ -19,16 +27,21 @@ def following(arguments: list[str], option: str) -> str:
 
 
 def test_a_worker_takes_from_all_queues_unless_told_otherwise() -> None:
-    assert following(worker(), "-Q") == "promptmill.ingest,promptmill.work,promptmill.jobs,promptmill.poll"
+    assert (
+        following(worker(), "-Q")
+        == "promptmill.ingest,promptmill.work,promptmill.jobs,promptmill.poll"
+    )
 
 
 def test_queues_may_be_named_with_or_without_their_prefix() -> None:
-    assert processes.full_names("poll, promptmill.work,poll") == [queues.POLL, queues.WORK]
+    assert processes.parse_queues("poll, promptmill.work,poll") == [queues.POLL, queues.WORK]
 
 
 def test_a_queue_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match="no queue is called 'pool'; there are ingest, work, jobs, poll"):
-        processes.full_names("work,pool")
+    with pytest.raises(
+        ValueError, match="no queue is called 'pool'; there are ingest, work, jobs, poll"
+    ):
+        processes.parse_queues("work,pool")
 
 
 def test_no_two_workers_on_a_machine_have_one_name() -> None:
@@ -53,7 +66,9 @@ def test_beat_leaves_no_file_behind_unless_it_is_given_one() -> None:
 
 
 def test_flower_remembers_tasks_when_it_is_given_a_file() -> None:
-    assert not any("persistent" in argument for argument in processes.flower_arguments(5555, "127.0.0.1", None))
+    assert not any(
+        "persistent" in argument for argument in processes.flower_arguments(5555, "127.0.0.1", None)
+    )
     arguments = processes.flower_arguments(5555, "127.0.0.1", Path("flower.db"))
     assert {"--persistent=True", "--db=flower.db"} <= set(arguments)
 
@@ -61,26 +76,30 @@ def test_flower_remembers_tasks_when_it_is_given_a_file() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.1.2.3", "", "flower.example"])  # noqa: S104
 def test_flower_is_not_opened_to_everybody_without_a_login(address: str) -> None:
     with pytest.raises(ConfigurationError, match="FLOWER_BASIC_AUTH"):
-        processes.refuse_open_page(address, {"FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler"})
+        processes.require_flower_login(
+            address, {"FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler"}
+        )
 
 
 @pytest.mark.parametrize("variable", ["FLOWER_BASIC_AUTH", "FLOWER_AUTH"])
 def test_flower_with_a_login_may_be_opened(variable: str) -> None:
-    processes.refuse_open_page("0.0.0.0", {variable: "me:secret"})  # noqa: S104
-    processes.refuse_open_page("0.0.0.0", {}, ["--basic_auth=me:secret"])  # noqa: S104
+    processes.require_flower_login("0.0.0.0", {variable: "me:secret"})  # noqa: S104
+    processes.require_flower_login("0.0.0.0", {}, ["--basic_auth=me:secret"])  # noqa: S104
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_flower_on_this_machine_needs_no_login(address: str) -> None:
-    processes.refuse_open_page(address, {})
+    processes.require_flower_login(address, {})
 
 
-def test_the_shipped_options_of_flower_give_way_to_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_path(str(processes.flower_config())).keys() >= OPTIONS_OF_FLOWER
+def test_the_shipped_options_of_flower_give_way_to_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert run_path(str(processes.find_flower_config())).keys() >= OPTIONS_OF_FLOWER
 
     monkeypatch.setenv("FLOWER_MAX_TASKS", "5")
 
-    assert "max_tasks" not in run_path(str(processes.flower_config()))
+    assert "max_tasks" not in run_path(str(processes.find_flower_config()))
 
 
 def test_flower_knows_every_shipped_option() -> None:

@@ -20,10 +20,10 @@ class Clock:
 def lines_at(*looks: tuple[float, RunStatus]) -> list[str]:
     written: list[str] = []
     clock = Clock()
-    lines = progress.Lines(written.append, clock)
+    lines = progress.StatusLines(written.append, clock)
     for seconds, run in looks:
         clock.now = 100.0 + seconds
-        lines.show(run)
+        lines.update_status(run)
     return written
 
 
@@ -36,7 +36,9 @@ def test_a_new_state_is_written_at_once() -> None:
 
 
 def test_counts_are_written_every_few_seconds_only() -> None:
-    written = lines_at((0.0, done(0)), (1.0, done(1)), (2.0, done(2)), (3.5, done(3)), (4.0, done(4)))
+    written = lines_at(
+        (0.0, done(0)), (1.0, done(1)), (2.0, done(2)), (3.5, done(3)), (4.0, done(4))
+    )
 
     assert [line.split("running")[1].split()[0] for line in written] == ["0", "3"]
 
@@ -54,7 +56,7 @@ def test_a_line_says_when_where_and_how_much() -> None:
 def test_elsewhere_than_in_a_terminal_there_are_no_bars_and_no_colours() -> None:
     out = io.StringIO()
 
-    with progress.following(Console(file=out, width=80)) as on_status:
+    with progress.track_run(Console(file=out, width=80)) as on_status:
         on_status(RUN)
 
     assert "0 of 10 done" in out.getvalue()
@@ -64,7 +66,7 @@ def test_elsewhere_than_in_a_terminal_there_are_no_bars_and_no_colours() -> None
 def test_in_a_terminal_there_is_a_bar() -> None:
     out = io.StringIO()
 
-    with progress.following(Console(file=out, width=80, force_terminal=True)) as on_status:
+    with progress.track_run(Console(file=out, width=80, force_terminal=True)) as on_status:
         on_status(done(5))
 
     assert "\x1b" in out.getvalue()
@@ -74,7 +76,7 @@ def test_in_a_terminal_there_is_a_bar() -> None:
 def test_the_sending_of_requests_is_shown_while_their_number_is_not_known() -> None:
     out = io.StringIO()
 
-    with progress.sending(Console(file=out, width=80, force_terminal=True)) as on_sent:
+    with progress.track_sending(Console(file=out, width=80, force_terminal=True)) as on_sent:
         on_sent(1234)
 
     assert "1,234 requests sent" in out.getvalue()

@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from promptmill.cli import report
-from promptmill.cli.output import Shape
-from promptmill.cli.sentences import translations
+from promptmill.cli.output import ObjectFormat
+from promptmill.cli.sentences import translation_prompts
 from promptmill.producers import Cost, Estimate, Report
 
 REPORT = msgspec.convert(
@@ -48,23 +48,25 @@ def answers(tmp_path: Path) -> Path:
 
 
 def test_the_time_of_vertex_and_ours_are_told_apart() -> None:
-    assert report.stages(REPORT) == [
+    assert report.stage_rows(REPORT) == [
         {"stage": "ingest", "seconds": 0.5},
         {"stage": "finish", "seconds": 0.25},
         {"stage": "Vertex AI (emulator)", "seconds": 20.0},
     ]
-    assert "vertex_seconds 20.00" in report.summary(REPORT)
-    assert "overhead_seconds 3.00" in report.summary(REPORT)
+    assert "vertex_seconds 20.00" in report.time_summary(REPORT)
+    assert "overhead_seconds 3.00" in report.time_summary(REPORT)
 
 
 def test_a_few_questions_are_shown_with_their_answers_in_order(answers: Path) -> None:
-    first, second = translations(2)
+    first, second = translation_prompts(2)
 
-    assert list(report.samples(answers)) == [(first, "premier"), (second, "SAFETY")]
+    assert list(report.sample_answers(answers)) == [(first, "premier"), (second, "SAFETY")]
 
 
-def test_a_report_for_people_says_that_google_was_not_asked(answers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report.show(REPORT, answers, Shape.table)
+def test_a_report_for_people_says_that_google_was_not_asked(
+    answers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.show_report(REPORT, answers, ObjectFormat.table)
 
     text = capsys.readouterr().out
     assert "Run 01kq partially succeeded." in text
@@ -74,23 +76,39 @@ def test_a_report_for_people_says_that_google_was_not_asked(answers: Path, capsy
     assert str(answers) in text
 
 
-def test_a_report_for_programs_is_one_line_of_json(answers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report.show(REPORT, answers, Shape.json)
+def test_a_report_for_programs_is_one_line_of_json(
+    answers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.show_report(REPORT, answers, ObjectFormat.json)
 
     (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line) == msgspec.to_builtins(REPORT) | {"emulated": True, "answers": str(answers)}
+    assert json.loads(line) == msgspec.structs.asdict(REPORT) | {
+        "emulated": True,
+        "answers": str(answers),
+    }
 
 
-def test_a_report_shows_estimate_and_cost_side_by_side(answers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    guess = Estimate(3, 0, 1200, 4000, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
+def test_a_report_shows_estimate_and_cost_side_by_side(
+    answers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guess = Estimate(
+        3, 0, 1200, 4000, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0
+    )
     cost = Cost(
-        usd=0.25, online_usd=0.5, by_kind={"output": 0.2}, billed={"input": 1234}, estimate=guess, checked="2026-10-14"
+        usd=0.25,
+        online_usd=0.5,
+        by_kind={"output": 0.2},
+        billed={"input": 1234},
+        estimate=guess,
+        checked="2026-10-14",
     )
 
-    report.show(msgspec.structs.replace(REPORT, cost=cost), answers, Shape.table)
+    report.show_report(msgspec.structs.replace(REPORT, cost=cost), answers, ObjectFormat.table)
 
     shown = capsys.readouterr().out
-    assert [line.split()[-2:] for line in shown.splitlines() if line.startswith("price  ")] == [["$0.500", "$0.250"]]
+    assert [line.split()[-2:] for line in shown.splitlines() if line.startswith("price  ")] == [
+        ["$0.500", "$0.250"]
+    ]
     assert "days ago" in shown
-    report.show(msgspec.structs.replace(REPORT, cost=cost), answers, Shape.json)
+    report.show_report(msgspec.structs.replace(REPORT, cost=cost), answers, ObjectFormat.json)
     assert json.loads(capsys.readouterr().out)["cost"]["estimate"]["usd"] == 0.5

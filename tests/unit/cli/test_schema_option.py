@@ -19,19 +19,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_named_is_no_schema() -> None:
-    assert schema_option.find("") is None
+    assert schema_option.load_schema("") is None
 
 
 def test_a_file_holds_a_json_schema(folder: Path) -> None:
     (folder / "review.json").write_text('{"type": "object"}')
 
-    assert schema_option.find("review.json") == {"type": "object"}
+    assert schema_option.load_schema("review.json") == {"type": "object"}
 
 
 def test_a_model_is_imported_from_the_folder_that_the_command_is_called_in(folder: Path) -> None:
     (folder / "shapes_of_mine.py").write_text("class All:\n    class Review: ...\n")
 
-    assert schema_option.find("shapes_of_mine:All.Review").__qualname__ == "All.Review"
+    assert schema_option.load_schema("shapes_of_mine:All.Review").__qualname__ == "All.Review"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,6 @@ def test_what_cannot_be_found_is_a_mistake_in_usage(folder: Path, text: str, wor
     (folder / "broken.json").write_bytes(b"\xff{")
 
     with pytest.raises(typer.BadParameter) as told:
-        schema_option.find(text)
+        schema_option.load_schema(text)
 
     assert words in told.value.message

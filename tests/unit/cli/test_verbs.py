@@ -14,10 +14,40 @@ from typer.testing import CliRunner
 from promptmill.cli.app import app
 
 PROCESSES = ["worker", "beat", "flower", "doctor"]
-VERBS = ["demo", "up", "down", "submit", "list", "describe", "watch", "wait", "results", "failures", *PROCESSES]
-VERBS += ["validate", "estimate", "costs", "models", "config", "cancel", "reconcile", "dead-letters", "lost-jobs"]
-VERBS += ["show", "retry", "gc", "collect", "pooled"]
-SLOW = {"celery", "google.auth", "google.cloud.storage", "redis", "pydantic", "flower", "promptmill.local"}
+VERBS = [
+    "demo",
+    "up",
+    "down",
+    "submit",
+    "list",
+    "describe",
+    "watch",
+    "wait",
+    "results",
+    "failures",
+    *PROCESSES,
+]
+VERBS += [
+    "validate",
+    "estimate",
+    "costs",
+    "models",
+    "config",
+    "cancel",
+    "reconcile",
+    "dead-letters",
+    "lost-jobs",
+]
+VERBS += ["show", "retry", "gc", "enqueue", "find-pooled"]
+SLOW = {
+    "celery",
+    "google.auth",
+    "google.cloud.storage",
+    "redis",
+    "pydantic",
+    "flower",
+    "promptmill.local",
+}
 NOBODY = "redis://127.0.0.1:1/0"
 
 
@@ -31,7 +61,11 @@ def logging_is_left_alone() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("PROMPTMILL_", "CELERY_", "FLOWER_", "GOOGLE_"))]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(("PROMPTMILL_", "CELERY_", "FLOWER_", "GOOGLE_"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CELERY_BROKER_URL", NOBODY)
 
@@ -53,7 +87,9 @@ def test_the_help_names_every_verb_without_cutting_its_purpose() -> None:
 
 @pytest.mark.parametrize("verb", ["submit", "estimate"])
 def test_a_template_is_for_the_rows_of_a_file(verb: str) -> None:
-    result = CliRunner().invoke(app, [verb, "--prompt", "Say hello", "--template", "Say {{ word }}"])
+    result = CliRunner().invoke(
+        app, [verb, "--prompt", "Say hello", "--template", "Say {{ word }}"]
+    )
 
     assert result.exit_code == 2
     assert "rows of a FILE" in result.output
@@ -66,7 +102,9 @@ def test_the_help_imports_nothing_that_takes_time() -> None:
         "try: main()\n"
         f"finally: print(sorted({SLOW} & set(sys.modules)))"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
 
     assert result.stdout.splitlines()[-1] == "[]"
 
@@ -145,7 +183,14 @@ def reviews(tmp_path: Path) -> Path:
 
 def test_the_rows_that_cannot_be_sent_are_listed_and_nobody_has_to_be_there(reviews: Path) -> None:
     (reviews.parent / "prompt.txt").write_text("{{ text }}\n")
-    options = ["--template", f"@{reviews.parent / 'prompt.txt'}", "--key", "id", "--metadata", "shop"]
+    options = [
+        "--template",
+        f"@{reviews.parent / 'prompt.txt'}",
+        "--key",
+        "id",
+        "--metadata",
+        "shop",
+    ]
 
     result = CliRunner().invoke(app, ["validate", str(reviews), *options, "--format", "csv"])
 
@@ -181,7 +226,11 @@ def test_a_file_of_prompts_of_which_all_can_be_sent_is_valid(tmp_path: Path) -> 
 
     result = CliRunner().invoke(app, ["validate", str(tmp_path / "prompts.txt")])
 
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "2 rows, and all can be sent\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        0,
+        "",
+        "2 rows, and all can be sent\n",
+    )
 
 
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,11 +265,14 @@ def test_down_where_nothing_runs_says_so(tmp_path: Path) -> None:
     assert "nothing is running" in result.stderr
 
 
-def test_settings_are_shown_with_their_origin_and_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_shown_with_their_origin_and_without_passwords(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", "rediss://me:geheim@broker:6379/0")
     monkeypatch.setenv("PROMPTMILL_MODEL", "gemini-3.8-flash")
     monkeypatch.setenv(
-        "PROMPTMILL_NAMED_SINKS", '{"shop": {"url": "postgresql://me:geheim@db/shop", "secret": "geheim"}}'
+        "PROMPTMILL_NAMED_SINKS",
+        '{"shop": {"url": "postgresql://me:geheim@db/shop", "secret": "geheim"}}',
     )
 
     shown = CliRunner().invoke(app, ["config", "show", "--origin", "--format", "json"])
@@ -245,7 +297,16 @@ def test_settings_are_shown_with_their_origin_and_without_passwords(monkeypatch:
 )
 def test_what_a_table_of_requests_would_not_heed_is_refused(options: list[str], words: str) -> None:
     """What were passed over could cost money."""
-    table = ["submit", "bq://acme.shop.requests", "--output", "bq://acme.shop", "--key", "id", "--metadata", "shop"]
+    table = [
+        "submit",
+        "bq://acme.shop.requests",
+        "--output",
+        "bq://acme.shop",
+        "--key",
+        "id",
+        "--metadata",
+        "shop",
+    ]
     told = CliRunner().invoke(app, [*table, *options])
 
     assert told.exit_code == 2

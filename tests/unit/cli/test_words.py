@@ -9,7 +9,7 @@ JOB = ShardStatus(0, "submitted", 1500, job="projects/p/locations/l/batchPredict
 
 
 def at(state: str, **fields: object) -> str:
-    return words.standing(msgspec.structs.replace(RUN, state=state, **fields), now=1012.0)
+    return words.describe_status(msgspec.structs.replace(RUN, state=state, **fields), now=1012.0)
 
 
 @pytest.mark.parametrize("state", [*OPEN_STATES, *END_STATES])
@@ -48,5 +48,5 @@ def test_a_run_that_failed_says_why() -> None:
 
 
 def test_one_of_a_thing_is_singular() -> None:
-    assert words.plural(1, "job") == "1 job"
-    assert words.plural(2000, "job") == "2,000 jobs"
+    assert words.format_count(1, "job") == "1 job"
+    assert words.format_count(2000, "job") == "2,000 jobs"

@@ -10,7 +10,23 @@ IDS = st.from_regex(names.RUN_ID, fullmatch=True)
 
 
 @pytest.mark.parametrize(
-    "run", ["", "../x", "a/b", ".", "..", "A", "-a", "a b", "a\n", "a\0", "ü", "a" * 63, "a.json", "runs/x"]
+    "run",
+    [
+        "",
+        "../x",
+        "a/b",
+        ".",
+        "..",
+        "A",
+        "-a",
+        "a b",
+        "a\n",
+        "a\0",
+        "ü",
+        "a" * 63,
+        "a.json",
+        "runs/x",
+    ],
 )
 def test_an_id_that_could_lead_elsewhere_is_refused(run: str) -> None:
     for name in (names.folder, names.open_marker, names.report, names.manifest):
@@ -49,7 +65,9 @@ def test_tags_and_labels_tell_runs_and_mills_apart(one: str, other: str) -> None
     assert (names.tag(one) == names.tag(other)) == (one == other)
     assert names.tag(one)[0].isalpha()
     assert names.tag(one).isalnum()
-    assert (names.mill(f"gs://{one}") == names.mill(f"gs://{other}")) == (one == other)
+    assert (names.deployment_id(f"gs://{one}") == names.deployment_id(f"gs://{other}")) == (
+        one == other
+    )
 
 
 @given(IDS, st.integers(0, 10**6), st.integers(1, 99))

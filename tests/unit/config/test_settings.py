@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from promptmill.config.errors import ConfigurationError
-from promptmill.config.queues import ALL, QUEUE_OF, options, takeover
-from promptmill.config.settings import Settings, load, variable
-from promptmill.config.urls import masked
+from promptmill.config.queues import ALL_QUEUES, TASK_QUEUES, celery_options, takeover_times
+from promptmill.config.settings import Settings, load_settings, variable_name
+from promptmill.config.urls import mask_password
 
 OWN = ("PROMPTMILL_", "GOOGLE_", "CELERY_", "STORAGE_EMULATOR")
 
@@ -21,16 +21,18 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_settings_come_from_the_environment_and_explicit_ones_win(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment_and_explicit_ones_win(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "acme")
     monkeypatch.setenv("PROMPTMILL_BUCKET", "gs://acme/mill/")
     monkeypatch.setenv("PROMPTMILL_POLL_INTERVAL", "7")
 
-    settings = load(location="us-central1", poll_interval=None)
+    settings = load_settings(location="us-central1", poll_interval=None)
 
     assert (settings.bucket, settings.poll_interval) == ("gs://acme/mill", 7.0)
     assert settings.parent == "projects/acme/locations/us-central1"
-    assert load(bucket="gs://other").bucket == "gs://other"
+    assert load_settings(bucket="gs://other").bucket == "gs://other"
 
 
 WRONG = [
@@ -56,7 +58,7 @@ def test_a_wrong_setting_is_named_by_its_variable(
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigurationError, match=f"^{name}: .*{why}") as refusal:
-        load()
+        load_settings()
     assert "secret" not in str(refusal.value)
 
 
@@ -64,7 +66,7 @@ def test_a_variable_of_somebody_else_is_not_read(monkeypatch: pytest.MonkeyPatch
     for name in ("PROJECT", "LOCATION", "BROKER_URL", "project"):
         monkeypatch.setenv(name, "redis://somebody-else")
 
-    settings = load()
+    settings = load_settings()
 
     assert (settings.project, settings.location) == ("", "global")
     assert "somebody" not in settings.broker_url.get_secret_value()
@@ -73,42 +75,44 @@ def test_a_variable_of_somebody_else_is_not_read(monkeypatch: pytest.MonkeyPatch
 def test_a_deadline_is_named_as_people_write_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTMILL_RUN_DEADLINE", "36h")
 
-    assert load().run_deadline == 129_600.0
-    assert load(run_deadline=90).run_deadline == 90.0
-    assert load(run_deadline="0").run_deadline == 0.0
+    assert load_settings().run_deadline == 129_600.0
+    assert load_settings(run_deadline=90).run_deadline == 90.0
+    assert load_settings(run_deadline="0").run_deadline == 0.0
 
 
 def test_all_wrong_settings_are_named_at_once() -> None:
-    with pytest.raises(ConfigurationError, match=r"PROMPTMILL_BUCKET: .*; PROMPTMILL_POLL_INTERVAL: "):
-        load(bucket="x", poll_interval=-1)
+    with pytest.raises(
+        ConfigurationError, match=r"PROMPTMILL_BUCKET: .*; PROMPTMILL_POLL_INTERVAL: "
+    ):
+        load_settings(bucket="x", poll_interval=-1)
 
 
 def test_a_setting_that_is_needed_and_missing_is_named_by_its_variable() -> None:
     with pytest.raises(ConfigurationError, match=r"^GOOGLE_CLOUD_PROJECT is not set$"):
-        _ = load().parent
+        _ = load_settings().parent
     with pytest.raises(ConfigurationError, match=r"^PROMPTMILL_BUCKET is not set$"):
-        load().require("bucket")
+        load_settings().get_required("bucket")
 
 
 def test_every_setting_has_the_variable_that_is_told() -> None:
     for name in Settings.model_fields:
-        assert variable(name).isupper()
-    assert variable("broker_url") == "CELERY_BROKER_URL"
-    assert variable("redis_url") == "PROMPTMILL_REDIS_URL"
+        assert variable_name(name).isupper()
+    assert variable_name("broker_url") == "CELERY_BROKER_URL"
+    assert variable_name("redis_url") == "PROMPTMILL_REDIS_URL"
 
 
 def test_secrets_do_not_show() -> None:
-    settings = load(broker_url="redis://:hidden@h:1/0", redis_url="redis://:hidden@h:1/1")
+    settings = load_settings(broker_url="redis://:hidden@h:1/0", redis_url="redis://:hidden@h:1/1")
 
     assert "hidden" not in repr(settings)
     assert "hidden" not in str(settings.model_dump())
     assert settings.index_url == "redis://:hidden@h:1/1"
-    assert load(broker_url="redis://:hidden@h:1/0").index_url == "redis://:hidden@h:1/0"
+    assert load_settings(broker_url="redis://:hidden@h:1/0").index_url == "redis://:hidden@h:1/0"
 
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load().bucket = "gs://other"
+        load_settings().bucket = "gs://other"
 
 
 @pytest.mark.parametrize(
@@ -121,31 +125,33 @@ def test_settings_cannot_be_changed() -> None:
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert masked(url) == shown
+    assert mask_password(url) == shown
 
 
 def test_every_task_has_a_queue_that_a_worker_can_listen_to() -> None:
-    assert set(QUEUE_OF.values()) == set(ALL)
+    assert set(TASK_QUEUES.values()) == set(ALL_QUEUES)
 
 
 def test_every_app_agrees_when_messages_are_handed_out_again() -> None:
-    made = options(load())
+    made = celery_options(load_settings())
 
-    assert made["broker_transport_options"]["visibility_timeout"] == made["visibility_timeout"] == 24
+    assert (
+        made["broker_transport_options"]["visibility_timeout"] == made["visibility_timeout"] == 24
+    )
     assert made["task_acks_late"]
     assert made["task_reject_on_worker_lost"]
 
 
 @pytest.mark.parametrize("seconds", [3, 30, 600])
 def test_what_a_dead_worker_was_at_is_taken_over_in_the_time_that_is_set(seconds: float) -> None:
-    times = takeover(load(takeover_seconds=seconds))
+    times = takeover_times(load_settings(takeover_seconds=seconds))
 
-    assert times.messages + times.looks <= seconds
-    assert max(times.steps, times.fetched) <= seconds
+    assert times.visibility_timeout + times.restore_interval <= seconds
+    assert max(times.step_lease, times.start_timeout) <= seconds
 
 
 def test_no_message_is_taken_that_could_run_code() -> None:
-    made = options(load())
+    made = celery_options(load_settings())
 
     assert set(made["accept_content"]) == {"json", "msgpack"}
     assert made["task_serializer"] == "json"
@@ -153,7 +159,7 @@ def test_no_message_is_taken_that_could_run_code() -> None:
 
 def test_other_apps_on_the_broker_are_left_their_own_record_of_lost_messages() -> None:
     """The shortest time-out of all that share a record counts, and ours is far shorter than a task of theirs may be."""
-    made = options(load())["broker_transport_options"]
+    made = celery_options(load_settings())["broker_transport_options"]
 
     assert {made[f"unacked{name}_key"] for name in ("", "_index", "_mutex")} == {
         "promptmill.unacked",

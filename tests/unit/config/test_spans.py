@@ -5,16 +5,24 @@ from promptmill.config import spans
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("12h", 43_200), ("1h30m", 5400), ("2d", 172_800), ("20", 20), ("1.5m", 90), (" 5s ", 5)],
+    [
+        ("90s", 90),
+        ("12h", 43_200),
+        ("1h30m", 5400),
+        ("2d", 172_800),
+        ("20", 20),
+        ("1.5m", 90),
+        (" 5s ", 5),
+    ],
 )
 def test_a_span_is_read_in_seconds(text: str, seconds: float) -> None:
-    assert spans.parse(text) == seconds
+    assert spans.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5 parsecs", "-3s", "h", "1h30", "s5"])
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a span of time"):
-        spans.parse(text)
+        spans.parse_duration(text)
 
 
 @pytest.mark.parametrize(
@@ -30,4 +38,4 @@ def test_what_is_no_span_is_refused(text: str) -> None:
     ],
 )
 def test_a_span_is_shown_in_the_unit_that_people_would_use(seconds: float, text: str) -> None:
-    assert spans.show(seconds) == text
+    assert spans.format_duration(seconds) == text

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from promptmill.emulator.clock import Clock
-from promptmill.emulator.execution import Execution
+from promptmill.emulator.execution import JobExecutor
 from promptmill.emulator.faults import Faults, read_rules
-from promptmill.emulator.importer import Limits
+from promptmill.emulator.importer import ImportLimits
 from promptmill.emulator.memory_storage import MemoryStorage
-from promptmill.emulator.paging import Query
-from promptmill.emulator.registry import Registry
+from promptmill.emulator.paging import ListQuery
+from promptmill.emulator.registry import JobRegistry
 from promptmill.emulator.responders import EchoResponder
-from promptmill.emulator.service import Options, Service
+from promptmill.emulator.service import JobService, ServiceOptions
 from promptmill.emulator.workers import Workers
 
 PARENT = "projects/p/locations/global"
@@ -62,50 +62,68 @@ class WatchedStorage(MemoryStorage):
         super().__init__(*buckets)
         self.on_write: Callable[[], object] = lambda: None
 
-    def write(self, uri: str, content: IO[bytes]) -> None:
+    def write_object(self, uri: str, content: IO[bytes]) -> None:
         self.on_write()
-        super().write(uri, content)
+        super().write_object(uri, content)
 
 
 class Stand:
     """The service with everything around it, and short words for what tests do with it."""
 
     def __init__(
-        self, *, latency: float = 60, queue: float = 0, at_once: bool = True, folder: Path | None = None
+        self,
+        *,
+        latency: float = 60,
+        queue: float = 0,
+        at_once: bool = True,
+        folder: Path | None = None,
     ) -> None:
         self.clock = HandClock()
         self.storage = WatchedStorage("source", "target")
         self.workers = ByHand(at_once=at_once)
-        self.service = Service(
+        self.service = JobService(
             self.clock,
-            Registry(folder),
-            Execution(self.storage, EchoResponder(), self.clock, Limits(requests=5000)),
-            Options(latency, queue),
+            JobRegistry(folder),
+            JobExecutor(self.storage, EchoResponder(), self.clock, ImportLimits(requests=5000)),
+            ServiceOptions(latency, queue),
             Faults(),
             self.workers,
         )
 
     def input(self, *rows: dict[str, Any]) -> None:
-        self.storage.objects["gs://source/in.jsonl"] = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        self.storage.objects["gs://source/in.jsonl"] = b"".join(
+            json.dumps(row).encode() + b"\n" for row in rows
+        )
 
     def requests(self, count: int) -> None:
         self.input(*(row(f"k{number}") for number in range(count)))
 
     def fault(self, on: str, fault: str, **more: Any) -> None:
-        self.service.faults.add(read_rules(json.dumps({"on": on, "fault": fault} | more).encode()))
+        self.service.faults.add_rules(
+            read_rules(json.dumps({"on": on, "fault": fault} | more).encode())
+        )
 
     def create(self, **more: Any) -> dict[str, Any]:
-        return self.service.create(PARENT, json.dumps(body() | more).encode())
+        return self.service.create_job(PARENT, json.dumps(body() | more).encode())
 
     def look(self, job: dict[str, Any], at: float) -> dict[str, Any]:
         self.clock.at = max(self.clock.at, START + at)
-        return self.service.get(job["name"])
+        return self.service.get_job(job["name"])
 
     def listed(self, filter_text: str = "", **more: Any) -> list[str]:
-        return [one["name"] for one in self.service.list(PARENT, Query(filter_text, **more))["batchPredictionJobs"]]
+        return [
+            one["name"]
+            for one in self.service.list_jobs(PARENT, ListQuery(filter_text, **more))[
+                "batchPredictionJobs"
+            ]
+        ]
 
     def files(self) -> dict[str, bytes]:
-        written = {uri: content for uri, content in self.storage.objects.items() if uri.startswith("gs://target/")}
+        written = {
+            uri: content
+            for uri, content in self.storage.objects.items()
+            if uri.startswith("gs://target/")
+        }
         return {uri.split("Z/", 1)[1]: content for uri, content in written.items()}
 
     def output(self) -> list[dict[str, Any]]:
@@ -126,7 +144,13 @@ def body() -> dict[str, Any]:
     return {
         "displayName": "nightly",
         "model": "publishers/google/models/gemini-2.5-flash",
-        "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["gs://source/in.jsonl"]}},
-        "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": "gs://target/run/"}},
+        "inputConfig": {
+            "instancesFormat": "jsonl",
+            "gcsSource": {"uris": ["gs://source/in.jsonl"]},
+        },
+        "outputConfig": {
+            "predictionsFormat": "jsonl",
+            "gcsDestination": {"outputUriPrefix": "gs://target/run/"},
+        },
         "labels": {"run": "r1"},
     }

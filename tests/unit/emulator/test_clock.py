@@ -1,6 +1,6 @@
 import time
 
-from promptmill.emulator.clock import Clock, ClockState, timestamp
+from promptmill.emulator.clock import Clock, ClockState, format_timestamp
 
 
 def test_a_fast_clock_runs_ahead_and_never_back() -> None:
@@ -19,8 +19,8 @@ def test_a_fast_clock_runs_ahead_and_never_back() -> None:
 def test_a_clock_goes_on_over_a_restart_at_its_speed() -> None:
     left = ClockState(emulated=1000.0, wall=time.time() - 10, speed=60.0)
 
-    assert 1600 <= Clock.resumed(left).now() < 2200
+    assert 1600 <= Clock.from_state(left).now() < 2200
 
 
 def test_times_are_written_as_google_writes_them() -> None:
-    assert timestamp(1_800_000_000.25) == "2027-01-15T08:00:00.250000Z"
+    assert format_timestamp(1_800_000_000.25) == "2027-01-15T08:00:00.250000Z"

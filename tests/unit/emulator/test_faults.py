@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.emulator.bill import bill
+from promptmill.emulator.bill import compute_bill
 from promptmill.emulator.errors import ApiError
 from promptmill.emulator.faults import Faults, read_rules
-from promptmill.emulator.specs import Spec
+from promptmill.emulator.specs import JobSpec
 from unit.emulator.stand import START, Stand, row
 
 
@@ -41,22 +41,27 @@ def test_a_rule_is_met_as_often_as_it_says_after_every_delay() -> None:
         )
     )
 
-    met = [[rule.fault for rule in faults.take_call("get", None)] for _ in range(4)]
+    met = [[rule.fault for rule in faults.take_call_rules("get", None)] for _ in range(4)]
 
     assert met == [["delay", "status"], ["delay", "status"], ["delay", "after"], ["delay", "after"]]
-    assert faults.take_call("list", None) == []
+    assert faults.take_call_rules("list", None) == []
 
 
 def test_a_rule_is_met_only_by_the_jobs_it_is_meant_for() -> None:
-    faults = Faults(read_rules(b'{"on":"job","fault":"FAILED","match":{"label.run":"r*","displayName":"night?y"}}'))
+    faults = Faults(
+        read_rules(
+            b'{"on":"job","fault":"FAILED","match":{"label.run":"r*","displayName":"night?y"}}'
+        )
+    )
 
-    assert faults.take_job(Spec("nightly", labels={"run": "r7"}))
-    assert not faults.take_job(Spec("nightly", labels={"run": "x"}))
-    assert not faults.take_job(Spec("daily", labels={"run": "r7"}))
+    assert faults.take_job_rules(JobSpec("nightly", labels={"run": "r7"}))
+    assert not faults.take_job_rules(JobSpec("nightly", labels={"run": "x"}))
+    assert not faults.take_job_rules(JobSpec("daily", labels={"run": "r7"}))
 
 
 @pytest.mark.parametrize(
-    ("fault", "answered", "code"), [("PARTIALLY_SUCCEEDED", 15, 13), ("CANCELLED", 15, 1), ("EXPIRED", 15, 4)]
+    ("fault", "answered", "code"),
+    [("PARTIALLY_SUCCEEDED", 15, 13), ("CANCELLED", 15, 1), ("EXPIRED", 15, 4)],
 )
 def test_a_job_ends_as_told_with_a_share_of_its_rows(fault: str, answered: int, code: int) -> None:
     stand = Stand()
@@ -69,7 +74,9 @@ def test_a_job_ends_as_told_with_a_share_of_its_rows(fault: str, answered: int, 
     assert len(stand.output()) == answered
     reasons = job["partialFailures"] if fault == "PARTIALLY_SUCCEEDED" else [job["error"]]
     assert [reason["code"] for reason in reasons] == [code]
-    assert bill(stand.service.registry.all(), stand.clock.now())["requests"] == answered
+    assert (
+        compute_bill(stand.service.registry.list_jobs(), stand.clock.now())["requests"] == answered
+    )
 
 
 def test_a_job_fails_with_the_code_it_is_told() -> None:
@@ -102,7 +109,7 @@ def test_a_job_that_never_starts_expires_and_can_be_cancelled() -> None:
     stuck, cancelled = stand.create(), stand.create()
 
     assert stand.look(stuck, 3600 * 71)["state"] == "JOB_STATE_QUEUED"
-    stand.service.cancel(cancelled["name"])
+    stand.service.cancel_job(cancelled["name"])
 
     assert stand.look(cancelled, 3600 * 71)["state"] == "JOB_STATE_CANCELLED"
     assert stand.look(stuck, 3600 * 73)["state"] == "JOB_STATE_EXPIRED"
@@ -130,7 +137,7 @@ def test_as_many_rows_as_told_are_missing_yet_charged(count: int) -> None:
     stand.finished(20)
 
     assert len(stand.output()) == 20 - count
-    assert bill(stand.service.registry.all(), stand.clock.now())["requests"] == 20
+    assert compute_bill(stand.service.registry.list_jobs(), stand.clock.now())["requests"] == 20
 
 
 def test_a_share_of_rows_is_chosen_by_their_keys_alone() -> None:
@@ -164,7 +171,11 @@ def test_rows_are_doubled_in_the_same_or_in_another_file(where: str, files: int)
     stand.finished(10)
 
     assert len(stand.files()) == files
-    lines = [json.loads(line)["key"] for content in stand.files().values() for line in content.splitlines()]
+    lines = [
+        json.loads(line)["key"]
+        for content in stand.files().values()
+        for line in content.splitlines()
+    ]
     assert len(lines) == 13
     assert len(set(lines)) == 10
 
@@ -197,7 +208,9 @@ def test_a_line_is_no_json_while_the_others_are() -> None:
 
     stand.finished(5)
 
-    broken = [line for line in stand.files()["predictions.jsonl"].splitlines() if not line.endswith(b"}")]
+    broken = [
+        line for line in stand.files()["predictions.jsonl"].splitlines() if not line.endswith(b"}")
+    ]
     assert len(broken) == 1
 
 
@@ -228,7 +241,11 @@ def test_the_output_is_spread_over_files() -> None:
     stand.finished(10)
 
     counts = {name: len(content.splitlines()) for name, content in stand.files().items()}
-    assert counts == {"predictions_0001.jsonl": 4, "predictions_0002.jsonl": 3, "predictions_0003.jsonl": 3}
+    assert counts == {
+        "predictions_0001.jsonl": 4,
+        "predictions_0002.jsonl": 3,
+        "predictions_0003.jsonl": 3,
+    }
 
 
 def test_a_half_of_the_rows_lies_in_the_incremental_folder_too() -> None:
@@ -280,7 +297,9 @@ def test_an_answer_is_withheld(fault: str, more: dict[str, Any], expected: dict[
     stand.finished(1)
 
     response = stand.output()[0]["response"]
-    assert {name: response[name] for name in ("candidates", "promptFeedback") if name in response} == expected
+    assert {
+        name: response[name] for name in ("candidates", "promptFeedback") if name in response
+    } == expected
 
 
 def test_an_answer_is_cut_at_its_token_limit() -> None:
@@ -296,10 +315,14 @@ def test_an_answer_is_cut_at_its_token_limit() -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["missing", "duplicated", "unknown", "keyless", "invalid"]), unique=True),
+    st.lists(
+        st.sampled_from(["missing", "duplicated", "unknown", "keyless", "invalid"]), unique=True
+    ),
     st.integers(1, 9),
 )
-def test_rows_are_neither_invented_nor_lost_beyond_the_faults(faults: list[str], count: int) -> None:
+def test_rows_are_neither_invented_nor_lost_beyond_the_faults(
+    faults: list[str], count: int
+) -> None:
     stand = Stand()
     for fault in faults:
         stand.fault("output", fault, count=count)
@@ -314,12 +337,18 @@ def test_rows_are_neither_invented_nor_lost_beyond_the_faults(faults: list[str],
 def test_an_answer_may_not_fit_its_schema() -> None:
     stand = Stand()
     stand.fault("output", "off-schema", keys=["k1", "k2"])
-    schema = {"type": "OBJECT", "properties": {"name": {"type": "STRING"}, "count": {"type": "INTEGER"}}}
+    schema = {
+        "type": "OBJECT",
+        "properties": {"name": {"type": "STRING"}, "count": {"type": "INTEGER"}},
+    }
     stand.input(row("k0", responseSchema=schema), row("k1", responseSchema=schema), row("k2"))
 
     stand.look(stand.create(), at=3600)
 
-    texts = {line["key"]: line["response"]["candidates"][0]["content"]["parts"][0]["text"] for line in stand.output()}
+    texts = {
+        line["key"]: line["response"]["candidates"][0]["content"]["parts"][0]["text"]
+        for line in stand.output()
+    }
     fitting, unfitting = json.loads(texts["k0"]), json.loads(texts["k1"])
     assert (type(fitting["name"]), type(fitting["count"])) == (str, int)
     assert unfitting == {"name": 7, "count": "off schema"}

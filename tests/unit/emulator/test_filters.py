@@ -5,20 +5,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptmill.emulator import filters
-from promptmill.emulator.clock import timestamp
+from promptmill.emulator.clock import format_timestamp
 from promptmill.emulator.errors import ApiError
-from promptmill.emulator.jobs import Job, plan
-from promptmill.emulator.specs import Spec
+from promptmill.emulator.jobs import Job, plan_schedule
+from promptmill.emulator.specs import JobSpec
 
 NOW = 1_800_000_000.0
 
 
 def job(name: str = "nightly", created: float = NOW, **labels: str) -> Job:
-    return Job("projects/p/locations/l/batchPredictionJobs/1", Spec(name, labels=labels), created, plan(created, 60, 0))
+    return Job(
+        "projects/p/locations/l/batchPredictionJobs/1",
+        JobSpec(name, labels=labels),
+        created,
+        plan_schedule(created, 60, 0),
+    )
 
 
 def meant(text: str, one: Job, now: float = NOW + 5) -> bool:
-    return filters.parse(text)(one, now)
+    return filters.parse_filter(text)(one, now)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +46,9 @@ def meant(text: str, one: Job, now: float = NOW + 5) -> bool:
         ("labels.run=r1 AND NOT labels.team=growth", True),
         ("labels.run=r1 AND (labels.team=growth OR labels.team=ops)", False),
         ("NOT (labels.run=r1)", False),
-        (f'create_time>="{timestamp(NOW)}"', True),
-        (f"create_time<{timestamp(NOW)}", False),
-        (f'create_time="{timestamp(NOW)}"', True),
+        (f'create_time>="{format_timestamp(NOW)}"', True),
+        (f"create_time<{format_timestamp(NOW)}", False),
+        (f'create_time="{format_timestamp(NOW)}"', True),
     ],
 )
 def test_a_filter_means_what_google_documents(text: str, expected: bool) -> None:
@@ -78,7 +83,7 @@ def test_or_binds_more_tightly_than_and() -> None:
 )
 def test_a_filter_that_is_not_understood_is_refused(text: str) -> None:
     with pytest.raises(ApiError) as refused:
-        filters.parse(text)
+        filters.parse_filter(text)
 
     assert refused.value.code == 400
 
@@ -86,12 +91,14 @@ def test_a_filter_that_is_not_understood_is_refused(text: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
     try:
-        filters.parse(text)(job(), NOW)
+        filters.parse_filter(text)(job(), NOW)
     except ApiError as error:
         assert error.status == "INVALID_ARGUMENT"
 
 
-ATOMS = st.sampled_from(["a", "b", "c"]).map(lambda key: (f"labels.{key}:*", lambda one: key in one.spec.labels))
+ATOMS = st.sampled_from(["a", "b", "c"]).map(
+    lambda key: (f"labels.{key}:*", lambda one: key in one.spec.labels)
+)
 
 
 def _negated(inner: tuple[str, Callable[[Job], bool]]) -> tuple[str, Callable[[Job], bool]]:
@@ -101,7 +108,9 @@ def _negated(inner: tuple[str, Callable[[Job], bool]]) -> tuple[str, Callable[[J
 def _joined(word: str) -> Callable[..., tuple[str, Callable[[Job], bool]]]:
     def join(parts: list[tuple[str, Callable[[Job], bool]]]) -> tuple[str, Callable[[Job], bool]]:
         every = all if word == "AND" else any
-        return f" {word} ".join(f"({text})" for text, _ in parts), lambda one: every(p(one) for _, p in parts)
+        return f" {word} ".join(f"({text})" for text, _ in parts), lambda one: every(
+            p(one) for _, p in parts
+        )
 
     return join
 
@@ -122,7 +131,10 @@ def test_and_or_not_and_parentheses_follow_logic(
     expression: tuple[str, Callable[[Job], bool]], labels: set[str]
 ) -> None:
     one = Job(
-        "projects/p/locations/l/batchPredictionJobs/1", Spec(labels=dict.fromkeys(labels, "x")), NOW, plan(NOW, 60, 0)
+        "projects/p/locations/l/batchPredictionJobs/1",
+        JobSpec(labels=dict.fromkeys(labels, "x")),
+        NOW,
+        plan_schedule(NOW, 60, 0),
     )
 
     assert meant(expression[0], one) == expression[1](one)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from promptmill.emulator import importer
 from promptmill.emulator.errors import JobFailed
-from promptmill.emulator.importer import Imported, Limits, coerce
+from promptmill.emulator.importer import ImportedRows, ImportLimits, coerce_number
 from promptmill.emulator.memory_storage import MemoryStorage
 
-FEW = Limits(requests=5, file_bytes=10_000)
+FEW = ImportLimits(requests=5, file_bytes=10_000)
 
 
 def request(**more: Any) -> dict[str, Any]:
@@ -22,12 +22,12 @@ def nested(levels: int) -> Any:
     return {"a": nested(levels - 1)} if levels else 1
 
 
-def load(*rows: Any, lines: io.BytesIO | None = None) -> Imported:
+def load(*rows: Any, lines: io.BytesIO | None = None) -> ImportedRows:
     storage = MemoryStorage("in")
     storage.objects["gs://in/a.jsonl"] = b"".join(
         row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows
     )
-    return importer.load(storage, ["gs://in/a.jsonl"], lines or io.BytesIO(), FEW)
+    return importer.import_objects(storage, ["gs://in/a.jsonl"], lines or io.BytesIO(), FEW)
 
 
 def test_rows_come_back_as_they_were_sent() -> None:
@@ -35,14 +35,19 @@ def test_rows_come_back_as_they_were_sent() -> None:
 
     imported = load(*rows)
 
-    assert [imported.row(index) for index in range(len(imported))] == rows
+    assert [imported.read_row(index) for index in range(len(imported))] == rows
 
 
 def test_blank_lines_and_a_missing_last_newline_are_no_rows() -> None:
-    imported = load(b"\n", {"request": request()}, b"  \n", json.dumps({"request": request(), "key": "z"}).encode())
+    imported = load(
+        b"\n",
+        {"request": request()},
+        b"  \n",
+        json.dumps({"request": request(), "key": "z"}).encode(),
+    )
 
     assert len(imported) == 2
-    assert imported.row(1)["key"] == "z"
+    assert imported.read_row(1)["key"] == "z"
 
 
 @pytest.mark.parametrize(
@@ -54,11 +59,20 @@ def test_blank_lines_and_a_missing_last_newline_are_no_rows() -> None:
         ([{"request": "hi"}], "request"),
         ([], "no rows"),
         ([{"request": request(tools=[{"googleSearch": {}}])}], "empty object"),
-        ([{"request": request(generationConfig={"responseJsonSchema": {"$defs": {"a": 1}}})}], "defs"),
+        (
+            [{"request": request(generationConfig={"responseJsonSchema": {"$defs": {"a": 1}}})}],
+            "defs",
+        ),
         ([{"request": request(), "my shop": 1}], "my shop"),
         ([{"request": request(), "deep": nested(16)}], "15 levels"),
-        ([{"request": request(), "a": 1}, {"request": request(), "a": [1]}], "array here and scalar before"),
-        ([{"request": request(), "a": {"b": 1}}, {"request": request(), "a": 1}], "scalar here and record before"),
+        (
+            [{"request": request(), "a": 1}, {"request": request(), "a": [1]}],
+            "array here and scalar before",
+        ),
+        (
+            [{"request": request(), "a": {"b": 1}}, {"request": request(), "a": 1}],
+            "scalar here and record before",
+        ),
         (
             [{"request": request(), "a": [{"b": 1}]}, {"request": request(), "a": ["x"]}],
             "scalar here and record before",
@@ -84,37 +98,45 @@ def test_the_bad_line_is_named() -> None:
 
 
 def test_fifteen_levels_nulls_and_empty_arrays_are_accepted() -> None:
-    load({"request": request(), "deep": nested(15), "a": None, "b": []}, {"request": request(), "a": 1, "b": [1]})
+    load(
+        {"request": request(), "deep": nested(15), "a": None, "b": []},
+        {"request": request(), "a": 1, "b": [1]},
+    )
 
 
 def test_several_objects_and_wildcards_make_one_job() -> None:
     storage = MemoryStorage("in")
     for name in ("x/1", "x/2", "y"):
-        storage.objects[f"gs://in/{name}.jsonl"] = json.dumps({"request": request(), "key": name}).encode()
+        storage.objects[f"gs://in/{name}.jsonl"] = json.dumps(
+            {"request": request(), "key": name}
+        ).encode()
 
-    imported = importer.load(storage, ["gs://in/x/*.jsonl", "gs://in/y.jsonl"], io.BytesIO(), FEW)
+    imported = importer.import_objects(
+        storage, ["gs://in/x/*.jsonl", "gs://in/y.jsonl"], io.BytesIO(), FEW
+    )
 
-    assert [imported.row(index)["key"] for index in range(3)] == ["x/1", "x/2", "y"]
+    assert [imported.read_row(index)["key"] for index in range(3)] == ["x/1", "x/2", "y"]
 
 
 def test_an_input_that_does_not_exist_fails_the_job() -> None:
     with pytest.raises(JobFailed, match="Not found"):
-        importer.load(MemoryStorage("in"), ["gs://in/none.jsonl"], io.BytesIO(), FEW)
+        importer.import_objects(MemoryStorage("in"), ["gs://in/none.jsonl"], io.BytesIO(), FEW)
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("000000", 0), ("-12", -12), ("1.5", 1.5), ("1e3", 1000.0), ("k1", "k1"), ("", ""), (7, 7)]
+    ("text", "value"),
+    [("000000", 0), ("-12", -12), ("1.5", 1.5), ("1e3", 1000.0), ("k1", "k1"), ("", ""), (7, 7)],
 )
 def test_a_key_that_looks_like_a_number_becomes_one(text: Any, value: Any) -> None:
-    assert coerce(text) == value
-    assert type(coerce(text)) is type(value)
+    assert coerce_number(text) == value
+    assert type(coerce_number(text)) is type(value)
 
 
 @given(st.integers(1, 200), st.text(max_size=8))
 def test_the_order_is_a_permutation_that_the_seed_decides(size: int, seed: str) -> None:
-    imported = Imported(io.BytesIO())
+    imported = ImportedRows(io.BytesIO())
     for _ in range(size):
-        imported.append(b"{}\n")
+        imported.append_line(b"{}\n")
 
-    assert sorted(imported.shuffled(seed)) == list(range(size))
-    assert imported.shuffled(seed) == imported.shuffled(seed)
+    assert sorted(imported.shuffle_indexes(seed)) == list(range(size))
+    assert imported.shuffle_indexes(seed) == imported.shuffle_indexes(seed)

@@ -16,7 +16,7 @@ def asked(text: str = "good morning", **config: Any) -> dict[str, Any]:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    return EchoResponder().answer(request, MODEL, 1_800_000_000.0)
+    return EchoResponder().answer_request(request, MODEL, 1_800_000_000.0)
 
 
 def text_of(response: dict[str, Any]) -> str:
@@ -24,12 +24,20 @@ def text_of(response: dict[str, Any]) -> str:
 
 
 def test_an_answer_says_that_it_is_emulated_and_repeats_the_prompt() -> None:
-    assert text_of(answer(asked("good morning"))) == "[emulated gemini-2.5-flash] You said: good morning"
+    assert (
+        text_of(answer(asked("good morning")))
+        == "[emulated gemini-2.5-flash] You said: good morning"
+    )
 
 
-@pytest.mark.parametrize("verb", ["Translate to Spanish:", "Translate the following text into Spanish:\n"])
+@pytest.mark.parametrize(
+    "verb", ["Translate to Spanish:", "Translate the following text into Spanish:\n"]
+)
 def test_a_translation_names_its_language(verb: str) -> None:
-    assert text_of(answer(asked(f"{verb} see you: soon"))) == "[emulated gemini-2.5-flash] (Spanish) see you: soon"
+    assert (
+        text_of(answer(asked(f"{verb} see you: soon")))
+        == "[emulated gemini-2.5-flash] (Spanish) see you: soon"
+    )
 
 
 def test_a_response_has_everything_that_gemini_sends() -> None:
@@ -52,7 +60,9 @@ def test_the_same_request_gets_the_same_answer() -> None:
 def test_the_system_instruction_and_files_count_as_tokens() -> None:
     plain, more = asked(), asked()
     more["systemInstruction"] = {"parts": [{"text": "x" * 40}]}
-    more["contents"][0]["parts"].append({"fileData": {"fileUri": "gs://b/x.jpg", "mimeType": "image/jpeg"}})
+    more["contents"][0]["parts"].append(
+        {"fileData": {"fileUri": "gs://b/x.jpg", "mimeType": "image/jpeg"}}
+    )
 
     counts = [answer(request)["usageMetadata"]["promptTokenCount"] for request in (plain, more)]
 
@@ -62,13 +72,20 @@ def test_the_system_instruction_and_files_count_as_tokens() -> None:
 
 @pytest.mark.parametrize("name", ["responseSchema", "responseJsonSchema", "response_schema"])
 def test_a_schema_is_obeyed_in_either_spelling(name: str) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 3}}, "required": ["n"]}
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 3}},
+        "required": ["n"],
+    }
 
     assert json.loads(text_of(answer(asked() | {"generationConfig": {name: schema}}))) == {"n": 3}
 
 
 def test_an_enum_is_answered_bare() -> None:
-    config = {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["good", "bad"]}}
+    config = {
+        "responseMimeType": "text/x.enum",
+        "responseSchema": {"type": "STRING", "enum": ["good", "bad"]},
+    }
 
     assert text_of(answer(asked() | {"generationConfig": config})) in {"good", "bad"}
 
@@ -97,7 +114,11 @@ def test_as_many_candidates_as_wanted() -> None:
         {"contents": [{"role": "boss", "parts": [{"text": "x"}]}]},
         {"contents": [{"role": "user", "parts": [{}]}]},
         {"contents": [{"role": "user", "parts": [{"text": ""}]}]},
-        {"contents": [{"role": "user", "parts": [{"text": "x", "fileData": {"fileUri": "gs://b/x"}}]}]},
+        {
+            "contents": [
+                {"role": "user", "parts": [{"text": "x", "fileData": {"fileUri": "gs://b/x"}}]}
+            ]
+        },
         {"contents": ["x"]},
         {"contents": [{"parts": ["x"]}]},
         asked() | {"prompt": "x"},
@@ -127,7 +148,7 @@ def test_a_request_is_put_to_a_chat_model_in_its_own_words() -> None:
     request["systemInstruction"] = {"parts": [{"text": "be brief"}]}
     request["contents"].append({"role": "model", "parts": [{"text": "hello"}]})
 
-    body = openai.chat(request, "local")
+    body = openai.make_chat_body(request, "local")
 
     assert body["messages"] == [
         {"role": "system", "content": "be brief"},
@@ -148,10 +169,16 @@ def test_a_request_is_put_to_a_chat_model_in_its_own_words() -> None:
             "generation_config.response_schema.items.anyOf",
             "const",
         ),
-        ({"properties": {"a": {"type_": "STRING"}}}, "generation_config.response_schema.properties[a]", "type_"),
+        (
+            {"properties": {"a": {"type_": "STRING"}}},
+            "generation_config.response_schema.properties[a]",
+            "type_",
+        ),
     ],
 )
-def test_a_schema_with_words_that_googles_dialect_lacks_is_refused(schema: Any, place: str, name: str) -> None:
+def test_a_schema_with_words_that_googles_dialect_lacks_is_refused(
+    schema: Any, place: str, name: str
+) -> None:
     with pytest.raises(RowRefused, match=re.escape(f"Unknown name \"{name}\" at '{place}'")):
         answer(asked(responseSchema=schema))
     assert answer(asked(responseJsonSchema=schema | {"type": "string"}))

@@ -53,22 +53,32 @@ def _is(value: Any, kind: str) -> bool:
 def _fits(value: Any, schema: dict[str, Any]) -> bool:
     match value:
         case dict():
-            named = all(is_valid(value[name], schema.get("properties", {}).get(name, {})) for name in value)
+            named = all(
+                is_valid(value[name], schema.get("properties", {}).get(name, {})) for name in value
+            )
             return named and all(name in value for name in schema.get("required", []))
         case list():
             low, high = int(schema.get("minItems", 0)), int(schema.get("maxItems", 10**6))
             unique = not schema.get("uniqueItems") or all(value.count(one) == 1 for one in value)
-            return low <= len(value) <= high and unique and all(is_valid(one, schema.get("items", {})) for one in value)
+            return (
+                low <= len(value) <= high
+                and unique
+                and all(is_valid(one, schema.get("items", {})) for one in value)
+            )
         case str():
             if (check := FORMATS.get(schema.get("format", ""))) is not None:
                 check(value)
-            return int(schema.get("minLength", 0)) <= len(value) <= int(schema.get("maxLength", 10**6))
+            return (
+                int(schema.get("minLength", 0)) <= len(value) <= int(schema.get("maxLength", 10**6))
+            )
         case bool() | None:
             return True
         case _:
             return bool(
                 schema.get("minimum", value) <= value <= schema.get("maximum", value)
-                and schema.get("exclusiveMinimum", value - 1) < value < schema.get("exclusiveMaximum", value + 1)
+                and schema.get("exclusiveMinimum", value - 1)
+                < value
+                < schema.get("exclusiveMaximum", value + 1)
                 and value % schema.get("multipleOf", value or 1) == 0
             )
 
@@ -79,10 +89,24 @@ REVIEW = {
         "sentiment": {"type": "STRING", "enum": ["good", "bad"]},
         "score": {"type": "NUMBER", "minimum": 0, "maximum": 1},
         "stars": {"type": "INTEGER", "minimum": 1, "maximum": 5},
-        "topics": {"type": "ARRAY", "items": {"type": "STRING", "maxLength": "10"}, "minItems": "2", "maxItems": "4"},
+        "topics": {
+            "type": "ARRAY",
+            "items": {"type": "STRING", "maxLength": "10"},
+            "minItems": "2",
+            "maxItems": "4",
+        },
         "when": {"type": "STRING", "format": "date-time", "nullable": True},
-        "author": {"type": "OBJECT", "properties": {"name": {"type": "STRING"}}, "required": ["name"]},
-        "either": {"anyOf": [{"type": "INTEGER"}, {"type": "ARRAY", "items": {"type": "BOOLEAN"}, "minItems": 1}]},
+        "author": {
+            "type": "OBJECT",
+            "properties": {"name": {"type": "STRING"}},
+            "required": ["name"],
+        },
+        "either": {
+            "anyOf": [
+                {"type": "INTEGER"},
+                {"type": "ARRAY", "items": {"type": "BOOLEAN"}, "minItems": 1},
+            ]
+        },
     },
     "required": ["sentiment", "stars"],
 }
@@ -90,7 +114,7 @@ REVIEW = {
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_value_for_googles_dialect_is_valid(seed: int) -> None:
-    value = schemas.instance(REVIEW, Random(seed))
+    value = schemas.make_instance(REVIEW, Random(seed))
 
     assert is_valid(value, REVIEW)
     assert set(value) == set(REVIEW["properties"])
@@ -100,28 +124,35 @@ def test_a_value_for_googles_dialect_is_valid(seed: int) -> None:
 def test_a_formatted_text_can_be_read_by_its_format(format_name: str) -> None:
     schema = {"type": "string", "format": format_name}
 
-    assert is_valid(schemas.instance(schema, Random(1)), schema)
+    assert is_valid(schemas.make_instance(schema, Random(1)), schema)
 
 
 def test_references_are_followed_even_into_themselves() -> None:
-    tree: dict[str, Any] = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["value"]}
+    tree: dict[str, Any] = {
+        "type": "object",
+        "properties": {"next": {"$ref": "#/$defs/node"}},
+        "required": ["value"],
+    }
     tree["properties"]["value"] = {"type": "integer"}
     schema = {"$ref": "#/$defs/node", "$defs": {"node": tree}}
 
-    value = schemas.instance(schema, Random(1))
+    value = schemas.make_instance(schema, Random(1))
 
     assert isinstance(value["next"]["next"]["value"], int)
 
 
 def test_a_reference_that_leads_nowhere_is_an_error() -> None:
     with pytest.raises(ValueError, match="nowhere"):
-        schemas.instance({"$ref": "#/$defs/nowhere"}, Random(1))
+        schemas.make_instance({"$ref": "#/$defs/nowhere"}, Random(1))
 
 
 def test_fields_come_in_the_property_ordering() -> None:
     schema = {"type": "OBJECT", "properties": {"b": {"type": "STRING"}, "a": {"type": "STRING"}}}
 
-    assert list(schemas.instance(schema | {"propertyOrdering": ["a", "b"]}, Random(1))) == ["a", "b"]
+    assert list(schemas.make_instance(schema | {"propertyOrdering": ["a", "b"]}, Random(1))) == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +165,12 @@ def test_fields_come_in_the_property_ordering() -> None:
         {"type": "number", "minimum": 0.5, "maximum": 0.5},
         {"type": ["null", "string"]},
         {"allOf": [{"type": "object", "required": ["a"], "properties": {"a": {"type": "null"}}}]},
-        {"type": "array", "uniqueItems": True, "minItems": 3, "items": {"type": "integer", "minimum": 1, "maximum": 3}},
+        {
+            "type": "array",
+            "uniqueItems": True,
+            "minItems": 3,
+            "items": {"type": "integer", "minimum": 1, "maximum": 3},
+        },
         {"type": "string", "minLength": 60},
         {"properties": {"a": {"const": 4}}},
         {"type": "object", "required": ["unnamed"]},
@@ -142,7 +178,7 @@ def test_fields_come_in_the_property_ordering() -> None:
 )
 def test_limits_are_kept(schema: dict[str, Any]) -> None:
     for seed in range(20):
-        assert is_valid(schemas.instance(schema, Random(seed)), schema)
+        assert is_valid(schemas.make_instance(schema, Random(seed)), schema)
 
 
 def _numbers(kind: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -156,7 +192,9 @@ LEAVES = st.one_of(
     _numbers("number"),
     st.just({"type": "BOOLEAN"}),
     st.builds(
-        lambda n, m: {"type": "STRING", "minLength": n, "maxLength": n + m}, st.integers(0, 30), st.integers(0, 9)
+        lambda n, m: {"type": "STRING", "minLength": n, "maxLength": n + m},
+        st.integers(0, 30),
+        st.integers(0, 9),
     ),
     st.lists(st.text(), min_size=1).map(lambda texts: {"type": "string", "enum": texts}),
 )
@@ -170,7 +208,9 @@ SCHEMAS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
         st.dictionaries(st.text(min_size=1, max_size=5), inner, max_size=4).map(_object),
-        st.tuples(inner, st.integers(0, 3)).map(lambda pair: {"type": "array", "items": pair[0], "minItems": pair[1]}),
+        st.tuples(inner, st.integers(0, 3)).map(
+            lambda pair: {"type": "array", "items": pair[0], "minItems": pair[1]}
+        ),
         st.lists(inner, min_size=1, max_size=3).map(lambda branches: {"anyOf": branches}),
     ),
     max_leaves=10,
@@ -179,7 +219,7 @@ SCHEMAS = st.recursive(
 
 @given(SCHEMAS, st.integers())
 def test_a_value_for_any_schema_is_valid_and_repeatable(schema: dict[str, Any], seed: int) -> None:
-    value = schemas.instance(schema, Random(seed))
+    value = schemas.make_instance(schema, Random(seed))
 
     assert is_valid(value, schema)
-    assert value == schemas.instance(schema, Random(seed))
+    assert value == schemas.make_instance(schema, Random(seed))

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from promptmill.emulator.bill import bill
-from promptmill.emulator.clock import timestamp
+from promptmill.emulator.bill import compute_bill
+from promptmill.emulator.clock import format_timestamp
 from promptmill.emulator.errors import ApiError
-from promptmill.emulator.paging import Query
+from promptmill.emulator.paging import ListQuery
 from unit.emulator.stand import PARENT, START, Stand, body, row
 
 
@@ -26,7 +26,10 @@ def test_a_job_is_pending_then_running_then_ends_at_its_time() -> None:
     ended = stand.look(job, 61)
     assert ended["createTime"] < ended["startTime"] < ended["endTime"] == ended["updateTime"]
     assert ended["completionStats"] == {"successfulCount": "10"}
-    assert ended["outputInfo"]["gcsOutputDirectory"] == f"gs://target/run/prediction-model-{ended['createTime']}"
+    assert (
+        ended["outputInfo"]["gcsOutputDirectory"]
+        == f"gs://target/run/prediction-model-{ended['createTime']}"
+    )
 
 
 def test_a_job_may_wait_in_the_queue_first() -> None:
@@ -50,7 +53,7 @@ def test_a_job_does_not_end_before_its_work_is_done() -> None:
     stand.workers.run()
 
     assert state(stand.look(job, 91)) == "SUCCEEDED"
-    assert stand.look(job, 91)["endTime"] == timestamp(START + 90)
+    assert stand.look(job, 91)["endTime"] == format_timestamp(START + 90)
 
 
 def test_counts_grow_while_a_job_runs() -> None:
@@ -83,28 +86,48 @@ def test_every_row_is_answered_once_out_of_order_with_its_extra_fields() -> None
 
 def test_a_malformed_request_fails_alone_and_is_not_charged() -> None:
     stand = Stand()
-    stand.input(row("good"), {"key": "bad", "request": {"contents": [{"role": "boss", "parts": [{"text": "x"}]}]}})
+    stand.input(
+        row("good"),
+        {"key": "bad", "request": {"contents": [{"role": "boss", "parts": [{"text": "x"}]}]}},
+    )
     job = stand.look(stand.create(), 61)
 
     bad = next(line for line in stand.output() if line["key"] == "bad")
     assert bad["response"] == {}
-    assert json.loads(bad["status"].removeprefix("Bad Request: "))["error"]["status"] == "INVALID_ARGUMENT"
+    assert (
+        json.loads(bad["status"].removeprefix("Bad Request: "))["error"]["status"]
+        == "INVALID_ARGUMENT"
+    )
     assert state(job) == "SUCCEEDED"
     assert job["completionStats"] == {"successfulCount": "1", "failedCount": "1"}
-    assert bill(stand.service.registry.all(), stand.clock.now())["requests"] == 1
+    assert compute_bill(stand.service.registry.list_jobs(), stand.clock.now())["requests"] == 1
 
 
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
         (
-            {"inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["gs://source/none.jsonl"]}}},
+            {
+                "inputConfig": {
+                    "instancesFormat": "jsonl",
+                    "gcsSource": {"uris": ["gs://source/none.jsonl"]},
+                }
+            },
             3,
             "Not found",
         ),
-        ({"inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["gs://nobody/x"]}}}, 9, "bucket location"),
         (
-            {"outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": "gs://nobody"}}},
+            {"inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["gs://nobody/x"]}}},
+            9,
+            "bucket location",
+        ),
+        (
+            {
+                "outputConfig": {
+                    "predictionsFormat": "jsonl",
+                    "gcsDestination": {"outputUriPrefix": "gs://nobody"},
+                }
+            },
             9,
             "Failed to get GCS bucket location",
         ),
@@ -121,7 +144,7 @@ def test_a_bad_place_is_found_out_late(change: dict[str, Any], code: int, messag
     assert state(failed) == "FAILED"
     assert failed["error"]["code"] == code
     assert message in failed["error"]["message"]
-    assert bill(stand.service.registry.all(), stand.clock.now())["requests"] == 0
+    assert compute_bill(stand.service.registry.list_jobs(), stand.clock.now())["requests"] == 0
 
 
 def test_a_file_that_cannot_be_imported_fails_its_job_as_soon_as_it_runs() -> None:
@@ -156,12 +179,47 @@ def test_an_output_bucket_that_refuses_writes_fails_the_job_after_inference() ->
         ({"model": "projects/p/locations/l/models/123"}, 404),
         ({"labels": {"Run": "x"}}, 400),
         ({"labels": {"run": "a b"}}, 400),
-        ({"inputConfig": {"instancesFormat": "csv", "gcsSource": {"uris": ["gs://source/x"]}}}, 400),
+        (
+            {"inputConfig": {"instancesFormat": "csv", "gcsSource": {"uris": ["gs://source/x"]}}},
+            400,
+        ),
         ({"inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": []}}}, 400),
-        ({"inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["https://source/x"]}}}, 400),
-        ({"inputConfig": {"instancesFormat": "jsonl", "bigquerySource": {"inputUri": "bq://a.b.c"}}}, 400),
-        ({"inputConfig": {"instancesFormat": "bigquery", "bigquerySource": {"inputUri": "bq://a.b"}}}, 400),
-        ({"outputConfig": {"predictionsFormat": "bigquery", "bigqueryDestination": {"outputUri": "bq://a.b.c"}}}, 501),
+        (
+            {
+                "inputConfig": {
+                    "instancesFormat": "jsonl",
+                    "gcsSource": {"uris": ["https://source/x"]},
+                }
+            },
+            400,
+        ),
+        (
+            {
+                "inputConfig": {
+                    "instancesFormat": "jsonl",
+                    "bigquerySource": {"inputUri": "bq://a.b.c"},
+                }
+            },
+            400,
+        ),
+        (
+            {
+                "inputConfig": {
+                    "instancesFormat": "bigquery",
+                    "bigquerySource": {"inputUri": "bq://a.b"},
+                }
+            },
+            400,
+        ),
+        (
+            {
+                "outputConfig": {
+                    "predictionsFormat": "bigquery",
+                    "bigqueryDestination": {"outputUri": "bq://a.b.c"},
+                }
+            },
+            501,
+        ),
         ({"outputConfig": {"predictionsFormat": "jsonl"}}, 400),
         ({"colour": "red"}, 400),
     ],
@@ -189,7 +247,7 @@ def test_a_job_cancelled_before_it_starts_ends_without_output() -> None:
     stand.requests(5)
     job = stand.create()
 
-    stand.service.cancel(job["name"])
+    stand.service.cancel_job(job["name"])
     stand.workers.run()
 
     cancelled = stand.look(job, 100)
@@ -201,14 +259,16 @@ def test_a_job_cancelled_before_it_starts_ends_without_output() -> None:
 
 
 @pytest.mark.parametrize("work_was_done", [True, False])
-def test_a_running_job_that_is_cancelled_returns_and_charges_what_was_done(work_was_done: bool) -> None:
+def test_a_running_job_that_is_cancelled_returns_and_charges_what_was_done(
+    work_was_done: bool,
+) -> None:
     stand = Stand(latency=60, at_once=work_was_done)
     stand.requests(100)
     job = stand.create()
     stand.look(job, 30.5)
 
     stand.workers.at_once = False
-    stand.service.cancel(job["name"])
+    stand.service.cancel_job(job["name"])
     assert state(stand.look(job, 31)) == "CANCELLING"
     stand.workers.run()
 
@@ -217,7 +277,7 @@ def test_a_running_job_that_is_cancelled_returns_and_charges_what_was_done(work_
     assert cancelled["error"]["code"] == 1
     assert cancelled["completionStats"] == {"successfulCount": "50", "incompleteCount": "50"}
     assert len(stand.output()) == 50
-    assert bill(stand.service.registry.all(), stand.clock.now())["requests"] == 50
+    assert compute_bill(stand.service.registry.list_jobs(), stand.clock.now())["requests"] == 50
 
 
 def test_work_that_is_done_while_its_job_is_cancelled_does_not_count() -> None:
@@ -225,7 +285,7 @@ def test_work_that_is_done_while_its_job_is_cancelled_does_not_count() -> None:
     stand.requests(100)
     job = stand.create()
     stand.look(job, 30.5)
-    stand.storage.on_write = lambda: stand.service.cancel(job["name"])
+    stand.storage.on_write = lambda: stand.service.cancel_job(job["name"])
 
     stand.workers.waiting.pop()()
 
@@ -240,13 +300,13 @@ def test_a_job_that_has_ended_cannot_be_cancelled_but_deleted() -> None:
     job = stand.finished()
 
     with pytest.raises(ApiError) as refused:
-        stand.service.cancel(job["name"])
+        stand.service.cancel_job(job["name"])
     assert (refused.value.code, refused.value.status) == (400, "FAILED_PRECONDITION")
 
-    assert stand.service.delete(job["name"])["done"] is True
+    assert stand.service.delete_job(job["name"])["done"] is True
     assert stand.listed() == []
     with pytest.raises(ApiError) as gone:
-        stand.service.get(job["name"])
+        stand.service.get_job(job["name"])
     assert gone.value.code == 404
 
 
@@ -256,11 +316,11 @@ def test_a_job_that_runs_cannot_be_deleted_and_a_deleted_one_stays_on_the_bill()
     job = stand.create()
 
     with pytest.raises(ApiError, match="not ended"):
-        stand.service.delete(job["name"])
+        stand.service.delete_job(job["name"])
     stand.look(job, 61)
-    stand.service.delete(job["name"])
+    stand.service.delete_job(job["name"])
 
-    charged = bill(stand.service.registry.all(), stand.clock.now())
+    charged = compute_bill(stand.service.registry.list_jobs(), stand.clock.now())
     assert (charged["jobs"], charged["requests"], charged["by_label"]) == (1, 3, {"run=r1": 3})
     assert charged["jobs_detail"][0]["state"] == "JOB_STATE_SUCCEEDED"
 
@@ -273,20 +333,26 @@ def test_pages_hold_every_job_once_newest_first_though_new_ones_come() -> None:
         stand.clock.at = START + number
         names.append(stand.create()["name"])
 
-    first = stand.service.list(PARENT, Query(page_size=3))
+    first = stand.service.list_jobs(PARENT, ListQuery(page_size=3))
     stand.create()
-    second = stand.service.list(PARENT, Query(page_size=3, page_token=first["nextPageToken"]))
-    third = stand.service.list(PARENT, Query(page_size=3, page_token=second["nextPageToken"]))
+    second = stand.service.list_jobs(
+        PARENT, ListQuery(page_size=3, page_token=first["nextPageToken"])
+    )
+    third = stand.service.list_jobs(
+        PARENT, ListQuery(page_size=3, page_token=second["nextPageToken"])
+    )
 
     seen = [job["name"] for page in (first, second, third) for job in page["batchPredictionJobs"]]
     assert seen == names[::-1]
     assert "nextPageToken" not in third
 
 
-@pytest.mark.parametrize("query", [Query(page_token="x"), Query(page_token="bm8="), Query(page_size=-1)])
-def test_a_page_that_cannot_be_is_refused(query: Query) -> None:
+@pytest.mark.parametrize(
+    "query", [ListQuery(page_token="x"), ListQuery(page_token="bm8="), ListQuery(page_size=-1)]
+)
+def test_a_page_that_cannot_be_is_refused(query: ListQuery) -> None:
     with pytest.raises(ApiError) as refused:
-        Stand().service.list(PARENT, query)
+        Stand().service.list_jobs(PARENT, query)
 
     assert refused.value.code == 400
 
@@ -296,10 +362,10 @@ def test_a_page_token_of_another_filter_is_refused() -> None:
     stand.requests(1)
     stand.create()
     stand.create()
-    token = stand.service.list(PARENT, Query(page_size=1))["nextPageToken"]
+    token = stand.service.list_jobs(PARENT, ListQuery(page_size=1))["nextPageToken"]
 
     with pytest.raises(ApiError, match="another filter"):
-        stand.service.list(PARENT, Query("labels.run=r1", page_token=token))
+        stand.service.list_jobs(PARENT, ListQuery("labels.run=r1", page_token=token))
 
 
 def test_a_list_shows_only_its_own_place_and_the_fields_of_the_mask() -> None:
@@ -307,8 +373,15 @@ def test_a_list_shows_only_its_own_place_and_the_fields_of_the_mask() -> None:
     stand.requests(1)
     stand.create()
 
-    assert stand.service.list("projects/p/locations/elsewhere", Query())["batchPredictionJobs"] == []
-    masked = stand.service.list(PARENT, Query(read_mask="name,create_time"))["batchPredictionJobs"]
+    assert (
+        stand.service.list_jobs("projects/p/locations/elsewhere", ListQuery())[
+            "batchPredictionJobs"
+        ]
+        == []
+    )
+    masked = stand.service.list_jobs(PARENT, ListQuery(read_mask="name,create_time"))[
+        "batchPredictionJobs"
+    ]
     assert set(masked[0]) == {"name", "createTime"}
 
 
@@ -321,12 +394,12 @@ def test_jobs_go_on_after_a_restart(tmp_path: Path) -> None:
 
     after = Stand(latency=1, folder=tmp_path)
     after.requests(10)
-    after.service.resume()
+    after.service.resume_jobs()
 
     assert state(after.look(job, 30)) == "RUNNING"
     assert state(after.look(job, 61)) == state(after.look(ended, 61)) == "SUCCEEDED"
     assert len(after.output()) == 9
-    assert bill(after.service.registry.all(), after.clock.now())["requests"] == 20
+    assert compute_bill(after.service.registry.list_jobs(), after.clock.now())["requests"] == 20
 
 
 def test_the_labels_and_names_of_a_job_come_back() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from promptmill.local import MissingPart, parts
+from promptmill.local import MissingServer, parts
 
 
 @pytest.fixture
@@ -17,11 +17,13 @@ def no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def arguments(command: list[str], dash: str) -> dict[str, str]:
     """The values of the options, by their names."""
-    return {name.lstrip(dash): value for name, value in zip(command[1::2], command[2::2], strict=True)}
+    return {
+        name.lstrip(dash): value for name, value in zip(command[1::2], command[2::2], strict=True)
+    }
 
 
 def test_redis_keeps_its_data_and_refuses_writes_rather_than_forget(tmp_path: Path) -> None:
-    options = arguments(parts.redis(6379, tmp_path / "redis"), "-")
+    options = arguments(parts.redis_command(6379, tmp_path / "redis"), "-")
 
     assert options["appendonly"] == "yes"
     assert options["maxmemory-policy"] == "noeviction"
@@ -30,16 +32,18 @@ def test_redis_keeps_its_data_and_refuses_writes_rather_than_forget(tmp_path: Pa
 
 
 def test_redis_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
-    assert arguments(parts.redis(6379, tmp_path), "-")["bind"] == "127.0.0.1"
+    assert arguments(parts.redis_command(6379, tmp_path), "-")["bind"] == "127.0.0.1"
 
 
 @pytest.mark.usefixtures("no_wheels")
-def test_without_its_wheel_a_server_from_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_wheel_a_server_from_the_path_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "redis-server").write_text("#!/bin/sh\n")
     (tmp_path / "redis-server").chmod(0o755)
 
-    assert parts.redis_server() == str(tmp_path / "redis-server")
+    assert parts.find_redis_server() == str(tmp_path / "redis-server")
 
 
 @pytest.mark.usefixtures("no_wheels")
@@ -48,5 +52,5 @@ def test_a_server_that_is_nowhere_is_an_error_that_names_the_command_to_install_
 ) -> None:
     monkeypatch.setenv("PATH", "")
 
-    with pytest.raises(MissingPart, match=r"pip install 'promptmill\[local\]'"):
-        parts.redis_server()
+    with pytest.raises(MissingServer, match=r"pip install 'promptmill\[local\]'"):
+        parts.find_redis_server()

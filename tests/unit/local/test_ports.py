@@ -2,7 +2,7 @@
 
 import socket
 
-from promptmill.local.ports import HOST, reserve
+from promptmill.local.ports import HOST, reserve_ports
 
 
 def free_port() -> int:
@@ -13,7 +13,7 @@ def free_port() -> int:
 def test_a_preferred_port_that_is_free_is_taken_and_left_free_for_the_server() -> None:
     wanted = free_port()
 
-    with reserve({"redis": wanted}) as ports:
+    with reserve_ports({"redis": wanted}) as ports:
         assert ports == {"redis": wanted}
         with socket.create_server((HOST, wanted)):
             pass
@@ -22,7 +22,7 @@ def test_a_preferred_port_that_is_free_is_taken_and_left_free_for_the_server() -
 def test_a_port_that_somebody_listens_on_is_replaced_by_a_free_one() -> None:
     with socket.create_server((HOST, 0)) as server:
         taken = server.getsockname()[1]
-        with reserve({"redis": taken}) as ports:
+        with reserve_ports({"redis": taken}) as ports:
             assert ports["redis"] != taken
             with socket.create_server((HOST, ports["redis"])):
                 pass
@@ -31,18 +31,20 @@ def test_a_port_that_somebody_listens_on_is_replaced_by_a_free_one() -> None:
 def test_two_servers_never_get_the_same_port() -> None:
     wanted = free_port()
 
-    with reserve({"one": wanted, "two": wanted, "three": 0, "four": 0}) as ports:
+    with reserve_ports({"one": wanted, "two": wanted, "three": 0, "four": 0}) as ports:
         assert ports["one"] == wanted
         assert len(set(ports.values())) == 4
 
 
-def test_two_stacks_that_start_together_never_get_the_same_port_though_nobody_listens_on_it_yet() -> None:
+def test_two_stacks_that_start_together_never_get_the_same_port_though_nobody_listens_on_it_yet() -> (
+    None
+):
     wanted = free_port()
 
-    with reserve({"flower": wanted}) as first, reserve({"flower": wanted}) as second:
+    with reserve_ports({"flower": wanted}) as first, reserve_ports({"flower": wanted}) as second:
         assert first == {"flower": wanted}
         assert second != first
-    with reserve({"flower": wanted}) as third:
+    with reserve_ports({"flower": wanted}) as third:
         assert third == first
 
 
@@ -55,5 +57,5 @@ def test_a_port_is_free_again_as_soon_as_its_server_and_connections_are_closed()
         near.recv(1)
         near.close()
 
-    with reserve({"redis": port}) as ports:
+    with reserve_ports({"redis": port}) as ports:
         assert ports == {"redis": port}

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from promptmill.local.readiness import Answers, Logged, Pongs
+from promptmill.local.readiness import HttpResponds, LogMatches, RedisResponds
 
 
 class Server(BaseHTTPRequestHandler):
@@ -38,20 +38,24 @@ def nobody() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.mark.parametrize("line", ["[INFO] celery@host ready.", '{"event": "worker@host ready.", "level": "info"}'])
+@pytest.mark.parametrize(
+    "line", ["[INFO] celery@host ready.", '{"event": "worker@host ready.", "level": "info"}']
+)
 def test_a_worker_is_ready_when_its_log_says_so_as_text_or_as_json(line: str) -> None:
-    ready = Logged(r"@\S+ ready\.")
+    ready = LogMatches(r"@\S+ ready\.")
 
     assert ready(f"connecting\n{line}\n")
     assert not ready("connecting\nnot ready yet\n")
 
 
 def test_a_server_is_ready_when_it_answers_200(port: int) -> None:
-    assert Answers(port, "/healthz")("")
-    assert not Answers(port, "/busy")("")
+    assert HttpResponds(port, "/healthz")("")
+    assert not HttpResponds(port, "/busy")("")
 
 
-@pytest.mark.parametrize(("answer", "is_ready"), [(b"+PONG\r\n", True), (b"-LOADING data\r\n", False), (b"", False)])
+@pytest.mark.parametrize(
+    ("answer", "is_ready"), [(b"+PONG\r\n", True), (b"-LOADING data\r\n", False), (b"", False)]
+)
 def test_redis_is_ready_when_it_pongs_and_not_while_it_loads(answer: bytes, is_ready: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -63,10 +67,10 @@ def test_redis_is_ready_when_it_pongs_and_not_while_it_loads(answer: bytes, is_r
         thread = threading.Thread(target=answer_once)
         thread.start()
 
-        assert Pongs(server.getsockname()[1])("") is is_ready
+        assert RedisResponds(server.getsockname()[1])("") is is_ready
         thread.join()
 
 
 def test_nobody_is_ready_where_nobody_listens(nobody: int) -> None:
-    assert not Answers(nobody, "/healthz")("")
-    assert not Pongs(nobody)("")
+    assert not HttpResponds(nobody, "/healthz")("")
+    assert not RedisResponds(nobody)("")

@@ -40,11 +40,15 @@ def mill() -> Iterator[Any]:
     connection.close()
 
 
-def test_a_run_is_submitted_when_the_transaction_commits_and_its_rows_are_read_only_then(mill: Any) -> None:
+def test_a_run_is_submitted_when_the_transaction_commits_and_its_rows_are_read_only_then(
+    mill: Any,
+) -> None:
     rows = ["a"]
     runs: list[Any] = []
     with transaction.atomic():
-        submit_on_commit((row for row in rows), mill=mill, model="m", idempotency_key="k", on_run=runs.append)
+        submit_on_commit(
+            (row for row in rows), mill=mill, model="m", idempotency_key="k", on_run=runs.append
+        )
         rows.append("b")
         assert mill.got == []
 

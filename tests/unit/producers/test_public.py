@@ -11,7 +11,18 @@ import pytest
 import promptmill.producers as public
 from promptmill.config.errors import PromptmillError
 
-FOREIGN = ("celery", "kombu", "redis", "pydantic", "pydantic_settings", "google", "grpc", "requests", "typer", "rich")
+FOREIGN = (
+    "celery",
+    "kombu",
+    "redis",
+    "pydantic",
+    "pydantic_settings",
+    "google",
+    "grpc",
+    "requests",
+    "typer",
+    "rich",
+)
 PROBE = """
 import json, sys, time
 before = set(sys.modules)  # some packages have themselves imported when the interpreter starts
@@ -39,7 +50,10 @@ def test_all_that_is_public_is_listed_and_nothing_else() -> None:
 
 
 def test_every_error_that_submitting_raises_is_public() -> None:
-    named = {word.strip(".,") for word in (inspect.getdoc(public.Promptmill.submit) or "").split("Raises")[1].split()}
+    named = {
+        word.strip(".,")
+        for word in (inspect.getdoc(public.Promptmill.submit) or "").split("Raises")[1].split()
+    }
     errors = {kind.__name__ for kind in subclasses(PromptmillError)} & named
 
     assert errors
@@ -47,18 +61,28 @@ def test_every_error_that_submitting_raises_is_public() -> None:
 
 
 @pytest.mark.parametrize("deadline", ["soon", "0", "-1h", 0, ""])
-def test_a_deadline_that_is_no_span_is_refused_before_anything_is_sent(deadline: str | float) -> None:
-    mill = public.Promptmill(broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash")
+def test_a_deadline_that_is_no_span_is_refused_before_anything_is_sent(
+    deadline: str | float,
+) -> None:
+    mill = public.Promptmill(
+        broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash"
+    )
 
-    with pytest.raises(public.ConfigurationError, match="deadline is a span of time such as 90m, 36h or 2d, not"):
+    with pytest.raises(
+        public.ConfigurationError, match="deadline is a span of time such as 90m, 36h or 2d, not"
+    ):
         mill.submit(["a"], deadline=deadline)
 
 
 @pytest.mark.parametrize("tokens", [-1, 1.5, "4096"])
 def test_a_budget_that_is_no_number_of_tokens_is_refused(tokens: Any) -> None:
-    mill = public.Promptmill(broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash")
+    mill = public.Promptmill(
+        broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash"
+    )
 
-    with pytest.raises(public.ConfigurationError, match="retry_max_tokens is a number of tokens, not"):
+    with pytest.raises(
+        public.ConfigurationError, match="retry_max_tokens is a number of tokens, not"
+    ):
         mill.submit(["a"], retry_max_tokens=tokens)
 
 

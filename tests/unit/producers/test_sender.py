@@ -9,9 +9,16 @@ import kombu
 import pytest
 
 from promptmill.config.errors import Transient
-from promptmill.config.settings import load
+from promptmill.config.settings import load_settings
 from promptmill.producers.contract.connection import Connection
-from promptmill.producers.contract.messages import Chunk, ChunkSize, Manifest, Seal, decode_chunk, decode_ingest
+from promptmill.producers.contract.messages import (
+    Chunk,
+    ChunkSize,
+    Manifest,
+    Seal,
+    decode_chunk,
+    decode_ingest,
+)
 from promptmill.producers.requests.encode import encode_lines
 from promptmill.producers.sender import Sender
 from support.chunking import cut
@@ -29,7 +36,7 @@ class Queue(Connection):
         self.looks = 0
 
     @contextmanager
-    def answering(self) -> Iterator[Any]:
+    def use_client(self) -> Iterator[Any]:
         yield self
 
     def memory_usage(self, queue: str, samples: int) -> int:
@@ -52,9 +59,9 @@ def chunk(size: int) -> Chunk:
 def test_a_chunk_travels_whole_with_its_run_and_the_seal(broker: kombu.Connection) -> None:
     (made,) = cut(encode_lines("01jtest", ["a"], 1000), 1000)
     seal = Seal([ChunkSize(1, made.size)])
-    sender = Sender(load(broker_url="memory://"), Queue(0))
+    sender = Sender(load_settings(broker_url="memory://"), Queue(0))
 
-    sender.send(MANIFEST, made, seal)
+    sender.send_chunk(MANIFEST, made, seal)
 
     message = broker.SimpleQueue("promptmill.ingest").get(block=False)
     message.accept = {"application/x-msgpack"}
@@ -69,9 +76,9 @@ def test_a_chunk_travels_whole_with_its_run_and_the_seal(broker: kombu.Connectio
 
 def test_a_sender_waits_while_the_queue_is_over_its_limit(broker: kombu.Connection) -> None:
     queue = Queue(9 * MIB, 9 * MIB, 8 * MIB)
-    sender = Sender(load(broker_url="memory://", max_queued_bytes=8 * MIB), queue)
+    sender = Sender(load_settings(broker_url="memory://", max_queued_bytes=8 * MIB), queue)
 
-    sender.send(MANIFEST, chunk(MIB), None)
+    sender.send_chunk(MANIFEST, chunk(MIB), None)
 
     assert queue.looks == 3
     assert broker.SimpleQueue("promptmill.ingest").qsize() == 1
@@ -79,18 +86,20 @@ def test_a_sender_waits_while_the_queue_is_over_its_limit(broker: kombu.Connecti
 
 def test_the_queue_is_looked_at_once_in_an_eighth_of_its_limit(broker: kombu.Connection) -> None:
     queue = Queue(0)
-    sender = Sender(load(broker_url="memory://", max_queued_bytes=8 * MIB), queue)
+    sender = Sender(load_settings(broker_url="memory://", max_queued_bytes=8 * MIB), queue)
 
     for _ in range(16):
-        sender.send(MANIFEST, chunk(MIB // 4), None)
+        sender.send_chunk(MANIFEST, chunk(MIB // 4), None)
 
     assert queue.looks == 4
     assert broker.SimpleQueue("promptmill.ingest").qsize() == 16
 
 
 def test_a_broker_that_cannot_be_reached_is_named_without_its_password() -> None:
-    sender = Sender(load(broker_url="redis://user:secret@127.0.0.1:1/0"), Queue(0))
+    sender = Sender(load_settings(broker_url="redis://user:secret@127.0.0.1:1/0"), Queue(0))
 
-    with pytest.raises(Transient, match=r"redis://user:\*\*\*@127.0.0.1:1/0 \(CELERY_BROKER_URL\)") as caught:
-        sender.send(MANIFEST, chunk(10), None)
+    with pytest.raises(
+        Transient, match=r"redis://user:\*\*\*@127.0.0.1:1/0 \(CELERY_BROKER_URL\)"
+    ) as caught:
+        sender.send_chunk(MANIFEST, chunk(10), None)
     assert "secret" not in str(caught.value)

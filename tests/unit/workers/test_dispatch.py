@@ -9,14 +9,14 @@ from kombu.exceptions import OperationalError
 
 from faults.simulation.memory import Redis
 from promptmill.config.errors import Transient
-from promptmill.config.queues import takeover
+from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
-from promptmill.workers.coordination.notes import Notes, Starts
-from promptmill.workers.dispatch import Flow
+from promptmill.workers.coordination.notes import LeaseState, Notes
+from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts.step import Step
 
 FINISH = Step("finish", "01jrun")
-TIMES = takeover(Settings())
+TIMES = takeover_times(Settings())
 
 
 class Place:
@@ -28,11 +28,11 @@ class Place:
         self.is_down = False
         self.is_deaf = False
         self.notes = Notes(self)  # type: ignore[arg-type]
-        self.flow = Flow(self, self.notes, TIMES)
+        self.flow = Dispatcher(self, self.notes, TIMES)
         self._redis = Redis(lambda: self.now)
 
     @contextmanager
-    def answering(self) -> Iterator[Redis]:
+    def use_client(self) -> Iterator[Redis]:
         if self.is_deaf:
             raise Transient("Redis is away")
         yield self._redis
@@ -50,36 +50,40 @@ def place() -> Place:
 
 def test_a_step_that_was_sent_just_now_is_not_sent_again(place: Place) -> None:
     for _ in range(20):
-        place.flow.enqueue([FINISH])
+        place.flow.enqueue_steps([FINISH])
 
     assert place.sent == [FINISH.id]
 
 
 def test_a_step_that_ended_too_soon_is_sent_again_by_a_sweep(place: Place) -> None:
-    place.flow.enqueue([FINISH])
-    note = place.flow.note(FINISH.id)
-    note.begin(3)
-    with note.renewed():
-        place.flow.enqueue([FINISH])
+    place.flow.enqueue_steps([FINISH])
+    note = place.flow.create_lease(FINISH.id)
+    note.acquire(3)
+    with note.keep_alive():
+        place.flow.enqueue_steps([FINISH])
     place.flow.enqueue_stalled([FINISH])
     assert place.sent == [FINISH.id], "a sweep may have read the facts before its end"
 
-    place.now += TIMES.fetched
+    place.now += TIMES.start_timeout
     place.flow.enqueue_stalled([FINISH])
     assert place.sent == [FINISH.id] * 2
 
 
-def test_a_step_that_a_sweep_sent_just_now_is_not_sent_again_by_the_step_before_it(place: Place) -> None:
+def test_a_step_that_a_sweep_sent_just_now_is_not_sent_again_by_the_step_before_it(
+    place: Place,
+) -> None:
     place.flow.enqueue_stalled([FINISH])
-    place.flow.enqueue([FINISH])
+    place.flow.enqueue_steps([FINISH])
 
     assert place.sent == [FINISH.id]
 
 
-def test_a_step_that_was_sent_a_while_ago_is_sent_again_since_its_message_may_be_lost(place: Place) -> None:
-    place.flow.enqueue([FINISH])
-    place.now += TIMES.fetched + 0.1
-    place.flow.enqueue([FINISH])
+def test_a_step_that_was_sent_a_while_ago_is_sent_again_since_its_message_may_be_lost(
+    place: Place,
+) -> None:
+    place.flow.enqueue_steps([FINISH])
+    place.now += TIMES.start_timeout + 0.1
+    place.flow.enqueue_steps([FINISH])
 
     assert place.sent == [FINISH.id] * 2
 
@@ -87,32 +91,34 @@ def test_a_step_that_was_sent_a_while_ago_is_sent_again_since_its_message_may_be
 def test_a_step_that_could_not_be_sent_is_sent_at_the_next_try(place: Place) -> None:
     place.is_down = True
     with pytest.raises(Transient):
-        place.flow.enqueue([FINISH])
+        place.flow.enqueue_steps([FINISH])
     place.is_down = False
-    place.flow.enqueue([FINISH])
+    place.flow.enqueue_steps([FINISH])
 
     assert place.sent == [FINISH.id]
 
 
-def test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again(place: Place) -> None:
-    note = place.flow.note(FINISH.id)
-    note.begin(3)
-    with note.renewed():
+def test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again(
+    place: Place,
+) -> None:
+    note = place.flow.create_lease(FINISH.id)
+    note.acquire(3)
+    with note.keep_alive():
         place.is_deaf = True
     place.is_deaf = False
 
-    assert place.flow.note(FINISH.id).begin(3) == Starts(deaths=0, living=0)
+    assert place.flow.create_lease(FINISH.id).acquire(3) == LeaseState(crashes=0, live=0)
 
 
 def test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step(place: Place) -> None:
-    note, other = place.flow.note(FINISH.id), place.flow.note("another")
-    other.begin(3)
-    note.begin(3)
-    with note.renewed():
+    note, other = place.flow.create_lease(FINISH.id), place.flow.create_lease("another")
+    other.acquire(3)
+    note.acquire(3)
+    with note.keep_alive():
         place.is_deaf = True
     place.is_deaf = False
-    with other.renewed():
+    with other.keep_alive():
         pass
 
     elsewhere = Notes(place)  # type: ignore[arg-type]
-    assert elsewhere.begin(FINISH.id, "start", 60, 3) == Starts(deaths=0, living=0)
+    assert elsewhere.acquire(FINISH.id, "start", 60, 3) == LeaseState(crashes=0, live=0)

@@ -19,16 +19,28 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.producers.contract import callbacks
-from promptmill.producers.contract.ids import run_id
-from promptmill.producers.contract.messages import CHUNK_VERSION, RUN_VERSION, Manifest, Seal, Signature, decode_chunk
+from promptmill.producers.contract.ids import make_run_id
+from promptmill.producers.contract.messages import (
+    CHUNK_VERSION,
+    RUN_VERSION,
+    Manifest,
+    Seal,
+    Signature,
+    decode_chunk,
+)
 from promptmill.workers import public_tasks
 from promptmill.workers.facts import dead_letters, records, snapshot
-from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS
+from promptmill.workers.sinks.callback import MAX_TASK_BYTES, MAX_TASK_RESULTS
 from support.driver import Mill
 from support.station import Station
 
 PAYLOADS = Path(__file__).parents[2] / "contract" / "messages" / "v1" / "public"
-SMALLEST: dict[str, Any] = {"v": 1, "prompts": ["Say hello"], "idempotency_key": "k", "model": "gemini-3.8-flash"}
+SMALLEST: dict[str, Any] = {
+    "v": 1,
+    "prompts": ["Say hello"],
+    "idempotency_key": "k",
+    "model": "gemini-3.8-flash",
+}
 
 
 def recorded() -> dict[str, Any]:
@@ -38,12 +50,19 @@ def recorded() -> dict[str, Any]:
 def test_a_recorded_payload_means_what_it_meant() -> None:
     station = Station(Mill())
 
-    assert public_tasks.submit(station.services, public_tasks.decode(recorded()))
+    assert public_tasks.submit_run(station.services, public_tasks.decode_submission(recorded()))
 
-    run = run_id("greetings/2026-11-24")
-    manifest = records.get(station.mill.bucket, names.manifest(run), Manifest)
-    assert (manifest.model, manifest.name) == ("publishers/google/models/gemini-3.8-flash", "greetings")
-    assert (manifest.labels, manifest.max_attempts, manifest.retry_max_tokens) == ({"team": "growth"}, 2, 4096)
+    run = make_run_id("greetings/2026-11-24")
+    manifest = records.get_fact(station.mill.bucket, names.manifest(run), Manifest)
+    assert (manifest.model, manifest.name) == (
+        "publishers/google/models/gemini-3.8-flash",
+        "greetings",
+    )
+    assert (manifest.labels, manifest.max_attempts, manifest.retry_max_tokens) == (
+        {"team": "growth"},
+        2,
+        4096,
+    )
     assert (manifest.deadline, manifest.idempotent, manifest.v) == (129_600.0, True, 2)
     assert manifest.link == [[Signature("shop.notify", ["#growth"], options={"queue": "shop"})]]
     assert manifest.link_error == [[Signature("shop.page")]]
@@ -51,56 +70,65 @@ def test_a_recorded_payload_means_what_it_meant() -> None:
         ("jsonl", "gs://acme/answers"),
         ("celery", "celery:shop.store"),
     ]
-    assert snapshot.load(station.mill.bucket, run).is_whole
+    assert snapshot.load_snapshot(station.mill.bucket, run).is_whole
     assert station.status.requests == 2
 
 
 def test_a_payload_may_say_what_the_run_may_cost() -> None:
     station = Station(Mill())
 
-    public_tasks.submit(station.services, public_tasks.decode(SMALLEST | {"max_cost_usd": 2.5}))
+    public_tasks.submit_run(
+        station.services, public_tasks.decode_submission(SMALLEST | {"max_cost_usd": 2.5})
+    )
 
-    manifest = records.get(station.mill.bucket, names.manifest(run_id("k")), Manifest)
+    manifest = records.get_fact(station.mill.bucket, names.manifest(make_run_id("k")), Manifest)
     assert (manifest.max_cost_usd, manifest.v) == (2.5, 2)
 
 
 @pytest.mark.parametrize(("other", "copies"), [({}, 2), ({"repeat_identical": True}, 0)])
-def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(other: dict[str, Any], copies: int) -> None:
+def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(
+    other: dict[str, Any], copies: int
+) -> None:
     station = Station(Mill())
 
-    public_tasks.submit(station.services, public_tasks.decode(SMALLEST | {"prompts": ["a", "a", "b", "a"]} | other))
+    public_tasks.submit_run(
+        station.services,
+        public_tasks.decode_submission(SMALLEST | {"prompts": ["a", "a", "b", "a"]} | other),
+    )
 
-    sealed = records.get(station.mill.bucket, names.seal(run_id("k")), Seal)
-    assert (sealed.requests, sealed.copies) == (4, copies)
+    sealed = records.get_fact(station.mill.bucket, names.seal(make_run_id("k")), Seal)
+    assert (sealed.total_requests, sealed.deduplicated) == (4, copies)
 
 
 def test_all_of_a_run_that_reuses_answers_is_left_to_workers_that_know_of_them() -> None:
     station = Station(Mill())
 
-    public_tasks.submit(station.services, public_tasks.decode(SMALLEST | {"skip_done": True}))
+    public_tasks.submit_run(
+        station.services, public_tasks.decode_submission(SMALLEST | {"skip_done": True})
+    )
 
-    manifest = records.get(station.mill.bucket, names.manifest(run_id("k")), Manifest)
-    chunk = decode_chunk(station.mill.bucket.read(names.chunk(run_id("k"), 0)))
-    assert (manifest.skip_done, manifest.v, chunk.v) == (True, RUN_VERSION, CHUNK_VERSION)
+    manifest = records.get_fact(station.mill.bucket, names.manifest(make_run_id("k")), Manifest)
+    chunk = decode_chunk(station.mill.bucket.read(names.chunk(make_run_id("k"), 0)))
+    assert (manifest.reuse_answers, manifest.v, chunk.v) == (True, RUN_VERSION, CHUNK_VERSION)
 
 
 def test_a_payload_that_comes_again_changes_nothing() -> None:
     station = Station(Mill())
-    public_tasks.submit(station.services, public_tasks.decode(recorded()))
+    public_tasks.submit_run(station.services, public_tasks.decode_submission(recorded()))
     before = {stored.name: stored.generation for stored in station.mill.bucket.list("")}
 
-    public_tasks.submit(station.services, public_tasks.decode(recorded()))
+    public_tasks.submit_run(station.services, public_tasks.decode_submission(recorded()))
 
     assert {stored.name: stored.generation for stored in station.mill.bucket.list("")} == before
 
 
 def test_a_payload_that_comes_again_after_redis_was_wiped_changes_nothing() -> None:
     station = Station(Mill())
-    public_tasks.submit(station.services, public_tasks.decode(SMALLEST))
+    public_tasks.submit_run(station.services, public_tasks.decode_submission(SMALLEST))
     before = {stored.name: stored.generation for stored in station.mill.bucket.list("")}
     wiped = Station(station.mill)
 
-    assert public_tasks.submit(wiped.services, public_tasks.decode(SMALLEST))
+    assert public_tasks.submit_run(wiped.services, public_tasks.decode_submission(SMALLEST))
 
     assert {stored.name: stored.generation for stored in station.mill.bucket.list("")} == before
 
@@ -123,15 +151,19 @@ ROWS: dict[str, Any] = {
 def reader() -> Station:
     """A station whose workers may read rows of one folder."""
     station = Station(Mill(), {"sources": "gs://acme/rows/"})
-    station.mill.bucket.write("reviews.csv", b"id,text,shop,photo\n1,good,7,gs://acme/a.jpg\n2,bad,8,\n3,cut\n")
+    station.mill.bucket.write(
+        "reviews.csv", b"id,text,shop,photo\n1,good,7,gs://acme/a.jpg\n2,bad,8,\n3,cut\n"
+    )
     return station
 
 
 def test_rows_in_a_bucket_are_read_by_the_worker(reader: Station) -> None:
-    assert public_tasks.submit(reader.services, public_tasks.decode(ROWS))
+    assert public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS))
 
-    chunk = decode_chunk(reader.mill.bucket.read(names.chunk(run_id(ROWS["idempotency_key"]), 0)))
-    first, *refused = map(json.loads, chunk.lines().splitlines())
+    chunk = decode_chunk(
+        reader.mill.bucket.read(names.chunk(make_run_id(ROWS["idempotency_key"]), 0))
+    )
+    first, *refused = map(json.loads, chunk.decompress_lines().splitlines())
     assert first["key"].endswith("-1-1")
     assert json.loads(first["metadata"]) == {"shop": "7"}
     assert first["request"] == {
@@ -152,10 +184,10 @@ def test_rows_in_a_bucket_are_read_by_the_worker(reader: Station) -> None:
 
 
 def test_rows_that_are_read_again_change_nothing(reader: Station) -> None:
-    public_tasks.submit(reader.services, public_tasks.decode(ROWS))
+    public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS))
     before = {stored.name: stored.generation for stored in reader.mill.bucket.list("")}
 
-    public_tasks.submit(reader.services, public_tasks.decode(ROWS))
+    public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS))
 
     assert {stored.name: stored.generation for stored in reader.mill.bucket.list("")} == before
 
@@ -171,32 +203,43 @@ def test_rows_that_are_read_again_change_nothing(reader: Station) -> None:
         ({"strict": True}, "row 2 .* the URI of media 1 is empty"),
     ],
 )
-def test_rows_that_cannot_be_read_or_sent_are_refused(reader: Station, other: dict[str, Any], told: str) -> None:
+def test_rows_that_cannot_be_read_or_sent_are_refused(
+    reader: Station, other: dict[str, Any], told: str
+) -> None:
     with pytest.raises(PromptmillError, match=told):
-        public_tasks.submit(reader.services, public_tasks.decode(ROWS | other))
+        public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS | other))
 
 
 def test_workers_read_nothing_for_others_unless_they_are_told_where() -> None:
     with pytest.raises(ConfigurationError, match="PROMPTMILL_SOURCES"):
-        public_tasks.submit(Station(Mill()).services, public_tasks.decode(ROWS))
+        public_tasks.submit_run(Station(Mill()).services, public_tasks.decode_submission(ROWS))
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"source": "/etc/passwd"}, {"source": "-"}, {"source": ""}, {"template": ""}, {"prompts": ["Say hello"]}],
+    [
+        {"source": "/etc/passwd"},
+        {"source": "-"},
+        {"source": ""},
+        {"template": ""},
+        {"prompts": ["Say hello"]},
+    ],
     ids=str,
 )
 def test_a_source_is_in_a_bucket_and_takes_the_place_of_prompts(other: dict[str, Any]) -> None:
     with pytest.raises(MessageRefused, match="not a submission of version 1"):
-        public_tasks.decode(ROWS | other)
+        public_tasks.decode_submission(ROWS | other)
 
 
 def test_other_content_under_the_same_key_is_a_conflict() -> None:
     station = Station(Mill())
-    public_tasks.submit(station.services, public_tasks.decode(SMALLEST))
+    public_tasks.submit_run(station.services, public_tasks.decode_submission(SMALLEST))
 
     with pytest.raises(IdempotencyConflict):
-        public_tasks.submit(station.services, public_tasks.decode(SMALLEST | {"prompts": ["Say goodbye"]}))
+        public_tasks.submit_run(
+            station.services,
+            public_tasks.decode_submission(SMALLEST | {"prompts": ["Say goodbye"]}),
+        )
 
 
 @pytest.mark.parametrize(
@@ -214,37 +257,37 @@ def test_a_payload_that_breaks_the_contract_is_refused_without_a_word_of_what_is
     payload: Any, words: str
 ) -> None:
     with pytest.raises(MessageRefused, match=words) as refusal:
-        public_tasks.decode(payload)
+        public_tasks.decode_submission(payload)
 
     assert "secret words" not in str(refusal.value)
 
 
 def test_a_payload_of_a_later_version_is_left_to_newer_workers() -> None:
     with pytest.raises(NewerVersion):
-        public_tasks.decode({"v": public_tasks.VERSION + 1, "requests": 3})
+        public_tasks.decode_submission({"v": public_tasks.VERSION + 1, "requests": 3})
 
 
 def test_a_parked_submission_is_sent_again_as_it_came() -> None:
     bucket = Mill().bucket
-    dead_letters.park(bucket, "submit-0a", "promptmill.submit_prompts", [recorded()], "poison")
+    dead_letters.park_task(bucket, "submit-0a", "promptmill.submit_prompts", [recorded()], "poison")
 
-    (letter,) = dead_letters.letters(bucket)
+    (letter,) = dead_letters.read_letters(bucket)
 
-    assert dead_letters.arguments(letter) == [recorded()]
+    assert dead_letters.decode_arguments(letter) == [recorded()]
 
 
 def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_name() -> None:
     station = Station(Mill())
     seen: list[Any] = []
 
-    class Task(public_tasks.Public):
+    class Task(public_tasks.PublicTask):
         name = "t"
         request_stack: Any = LocalStack()
 
         def run(self, payload: dict[str, Any]) -> None:
             seen.append((payload, self.step_id))
 
-    task: Any = type("Bound", (Task,), {"services": station.services, "flow": station.flow})()
+    task: Any = type("Bound", (Task,), {"services": station.services, "dispatcher": station.flow})()
     for kwargs in ({}, {"idempotency_key": "mine"}):
         task.push_request(id="../Nightly 2026", called_directly=False)
         task(**{"v": 1, **kwargs})
@@ -258,7 +301,7 @@ def test_the_page_for_those_who_send_it_has_every_field_of_the_payload() -> None
     rows = page.partition("| field |")[2].partition("\n\n")[0].splitlines()[2:]
 
     told = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert sorted(told) == sorted(public_tasks.Submission.__struct_fields__)
+    assert sorted(told) == sorted(public_tasks.Submission.__struct_encode_fields__)
 
 
 def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> None:
@@ -267,16 +310,19 @@ def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> No
     mill.drive(mill.send(["a"]))
 
     assert [name for name in mill.caller.sent[0].args[0] if f"`{name}`" not in page] == []
-    assert f"at most {MAX_RESULTS} results" in page
-    assert f"at most {MAX_BYTES >> 10} KiB" in page
-    assert all(f"`{option}`" in page for option in callbacks.OPTIONS)
+    assert f"at most {MAX_TASK_RESULTS} results" in page
+    assert f"at most {MAX_TASK_BYTES >> 10} KiB" in page
+    assert all(f"`{option}`" in page for option in callbacks.SIGNATURE_OPTIONS)
 
 
 def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() -> None:
     payload = SMALLEST | {"prompts": [f"{row} " + "word " * 500 for row in range(30)]}
     unbroken = Station(Mill(), {"chunk_bytes": 1 << 14})
-    public_tasks.submit(unbroken.services, public_tasks.decode(payload))
-    wanted = {stored.name: unbroken.mill.bucket.read(stored.name) for stored in unbroken.mill.bucket.list("runs/")}
+    public_tasks.submit_run(unbroken.services, public_tasks.decode_submission(payload))
+    wanted = {
+        stored.name: unbroken.mill.bucket.read(stored.name)
+        for stored in unbroken.mill.bucket.list("runs/")
+    }
     assert len([name for name in wanted if "/chunks/" in name]) > 3
     for breaks_at in range(1, len(wanted) + 2):
         station = Station(Mill(), {"chunk_bytes": 1 << 14})
@@ -290,11 +336,14 @@ def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() ->
 
         station.mill.bucket.create = create  # type: ignore[method-assign]
         with pytest.raises(Transient):
-            public_tasks.submit(station.services, public_tasks.decode(payload))
+            public_tasks.submit_run(station.services, public_tasks.decode_submission(payload))
         station.mill.bucket.create = real  # type: ignore[method-assign]
 
-        assert public_tasks.submit(station.services, public_tasks.decode(payload))
-        found = {stored.name: station.mill.bucket.read(stored.name) for stored in station.mill.bucket.list("runs/")}
+        assert public_tasks.submit_run(station.services, public_tasks.decode_submission(payload))
+        found = {
+            stored.name: station.mill.bucket.read(stored.name)
+            for stored in station.mill.bucket.list("runs/")
+        }
         assert {name: data for name, data in found.items() if "run.json" not in name} == {
             name: data for name, data in wanted.items() if "run.json" not in name
         }
@@ -303,7 +352,7 @@ def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() ->
 @pytest.mark.usefixtures("celerys_log")
 def test_a_submission_that_cannot_be_sent_and_comes_again_does_not_open_its_run_again() -> None:
     station, tasks = Station(Mill()), shared()
-    run, refused = run_id("k"), SMALLEST | {"deadline": "soon"}
+    run, refused = make_run_id("k"), SMALLEST | {"deadline": "soon"}
     tasks.bind(lambda: station.services, station.send_task, lambda _: 0)
     tasks.run("promptmill.submit_prompts", [refused], "again", 0)
     assert station.mill.bucket.find(names.open_marker(run)) is not None

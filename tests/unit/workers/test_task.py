@@ -6,7 +6,7 @@ import pytest
 
 from faults.simulation.celery_app import Tasks
 from promptmill.config.errors import ConfigurationError, Permanent
-from promptmill.producers.contract.messages import encode
+from promptmill.producers.contract.messages import encode_message
 from promptmill.workers.facts import dead_letters
 from promptmill.workers.fakes import MemoryBucket
 from support.driver import RUN, Mill
@@ -46,15 +46,19 @@ class World:
         return self._tasks.run(f"promptmill.{task}", list(args), f"{RUN}.c000000.{task}", 0)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a prompt"), ConfigurationError("PROMPTMILL_BUCKET is not set")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a prompt"), ConfigurationError("PROMPTMILL_BUCKET is not set")]
+)
 def test_a_chunk_whose_step_fails_comes_back_until_it_is_kept(error: Exception) -> None:
     world = World(error)
     (message,) = world.mill.messages(["a", "b"])
-    body = encode(message)
+    body = encode_message(message)
 
-    for _ in range(dead_letters.MOST_FAILURES - 1):
+    for _ in range(dead_letters.MAX_FAILURES - 1):
         assert world.run("ingest", body) is None
-        assert [(name, bytes(args[0]), wait) for name, args, wait in world.sent] == [("ingest", body, 60.0)]
+        assert [(name, bytes(args[0]), wait) for name, args, wait in world.sent] == [
+            ("ingest", body, 60.0)
+        ]
     world.bucket.error = None
     world.run("ingest", body)
 
@@ -64,30 +68,38 @@ def test_a_chunk_whose_step_fails_comes_back_until_it_is_kept(error: Exception) 
 def test_a_chunk_whose_step_always_fails_is_a_dead_letter_with_all_it_holds() -> None:
     world = World(RuntimeError("a prompt"))
     (message,) = world.mill.messages(["a", "b"])
-    body = encode(message)
+    body = encode_message(message)
 
-    for _ in range(dead_letters.MOST_FAILURES):
+    for _ in range(dead_letters.MAX_FAILURES):
         world.run("ingest", body)
 
     assert world.sent == []
-    (letter,) = dead_letters.letters(world.bucket)
-    assert (dead_letters.arguments(letter), letter.task, letter.reason) == ([body], "promptmill.ingest", "RuntimeError")
+    (letter,) = dead_letters.read_letters(world.bucket)
+    assert (dead_letters.decode_arguments(letter), letter.task, letter.reason) == (
+        [body],
+        "promptmill.ingest",
+        "RuntimeError",
+    )
 
 
-@pytest.mark.parametrize(("task", "args"), [("abort", (RUN, "the producer gave up")), ("cancel", (RUN,))])
+@pytest.mark.parametrize(
+    ("task", "args"), [("abort", (RUN, "the producer gave up")), ("cancel", (RUN,))]
+)
 def test_a_wish_whose_step_fails_comes_back(task: str, args: tuple[str, ...]) -> None:
     world = World(RuntimeError("?"))
 
     assert world.run(task, *args) is None
 
-    assert [(name, list(sent), wait) for name, sent, wait in world.sent] == [(task, list(args), 60.0)]
+    assert [(name, list(sent), wait) for name, sent, wait in world.sent] == [
+        (task, list(args), 60.0)
+    ]
 
 
 def test_a_chunk_that_is_refused_for_good_does_not_come_back() -> None:
     world = World(Permanent("other content"))
     (message,) = world.mill.messages(["a"])
 
-    assert isinstance(world.run("ingest", encode(message)), Permanent)
+    assert isinstance(world.run("ingest", encode_message(message)), Permanent)
     assert isinstance(world.run("ingest", b"no message"), Exception)
     assert world.sent == []
 
@@ -95,7 +107,7 @@ def test_a_chunk_that_is_refused_for_good_does_not_come_back() -> None:
 def test_a_folder_made_by_hand_among_the_dead_letters_is_none() -> None:
     bucket = MemoryBucket()
     bucket.create("dead/", b"")
-    dead_letters.park(bucket, "01j.plan", "promptmill.plan", ["01j"], "why")
+    dead_letters.park_task(bucket, "01j.plan", "promptmill.plan", ["01j"], "why")
 
-    assert [letter.step for letter in dead_letters.letters(bucket)] == ["01j.plan"]
-    assert dead_letters.steps(bucket) == {"01j.plan"}
+    assert [letter.step for letter in dead_letters.read_letters(bucket)] == ["01j.plan"]
+    assert dead_letters.parked_steps(bucket) == {"01j.plan"}

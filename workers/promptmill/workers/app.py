@@ -14,36 +14,38 @@ from promptmill.config import logs, queues
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
 from promptmill.workers.runtime import refused_messages
-from promptmill.workers.runtime.message_leases import Leases
-from promptmill.workers.services import PerProcess, Services
-from promptmill.workers.supervision.poll_revival import Revival
+from promptmill.workers.runtime.message_leases import MessageLeases
+from promptmill.workers.services import PerProcessServices, Services
+from promptmill.workers.supervision.poll_revival import PollRevival
 
 
-def make_app(settings: Settings, build: Callable[[Settings], Services]) -> Celery:
-    """Make the app; ``build`` makes the services at the first task of each process."""
-    app = Celery("promptmill", include=["promptmill.workers.tasks", "promptmill.workers.public_tasks"])
-    app.config_from_object(queues.options(settings))
-    app.services = PerProcess(lambda: build(settings))  # type: ignore[attr-defined]
+def make_app(settings: Settings, build_services: Callable[[Settings], Services]) -> Celery:
+    """Make the app; ``build_services`` makes the services at the first task of each process."""
+    app = Celery(
+        "promptmill", include=["promptmill.workers.tasks", "promptmill.workers.public_tasks"]
+    )
+    app.config_from_object(queues.celery_options(settings))
+    app.services = PerProcessServices(lambda: build_services(settings))  # type: ignore[attr-defined]
 
     def configure_logging(**_: Any) -> None:
-        logs.configure(settings)
-        refused_messages.keep_secret()
+        logs.configure_logging(settings)
+        refused_messages.redact_refusals()
 
-    _leave_soon()
-    _beat_without_waiting()
-    app.steps["consumer"].update({Leases, Revival})
+    _shorten_exit_wait()
+    _send_heartbeats_once()
+    app.steps["consumer"].update({MessageLeases, PollRevival})
     signals.setup_logging.connect(configure_logging, weak=False)
 
-    def refuse_what_is_open(**_: Any) -> None:
-        _stop_unless_safe(settings)
+    def check_safety(**_: Any) -> None:
+        _exit_if_unsafe(settings)
 
-    signals.celeryd_init.connect(refuse_what_is_open, weak=False)
-    signals.beat_init.connect(refuse_what_is_open, weak=False)
+    signals.celeryd_init.connect(check_safety, weak=False)
+    signals.beat_init.connect(check_safety, weak=False)
     signals.celeryd_after_setup.connect(_load_clients, weak=False)
     return app
 
 
-def _leave_soon() -> None:
+def _shorten_exit_wait() -> None:
     """Let the processes of a pool that exit wait for one second, not thirty, until the worker has read all they said.
 
     A worker that is told to stop may join them without reading further (billiard 4.2, ``Worker._ensure_messages_consumed``).
@@ -52,7 +54,7 @@ def _leave_soon() -> None:
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 
-def _beat_without_waiting() -> None:
+def _send_heartbeats_once() -> None:
     """Let a worker try once to send each heartbeat: Celery 5.6 tries until Redis is back.
 
     It does so in the loop in which the worker would connect again, and hear that it is to stop.
@@ -60,21 +62,21 @@ def _beat_without_waiting() -> None:
     heartbeat.Heart._send.__defaults__ = (False,)  # type: ignore[attr-defined]
 
 
-def _stop_unless_safe(settings: Settings) -> None:
+def _exit_if_unsafe(settings: Settings) -> None:
     """End the process when everybody could send it work, and let it unpack nothing before it looks at it.
 
     Celery only logs errors of those who hear its signals. kombu decompresses any message whose header says so, in full
     and before its content type is looked at; ours are compressed within.
     """
     try:
-        settings.refuse_open_redis()
+        settings.refuse_insecure_redis()
     except ConfigurationError as error:
         raise SystemExit(f"error: {error}") from None
-    for kind in compression.encoders():
-        compression.register(_refuse, _refuse, kind)
+    for encoding in compression.encoders():
+        compression.register(_refuse_compressed, _refuse_compressed, encoding)
 
 
-def _refuse(_: bytes) -> NoReturn:
+def _refuse_compressed(_: bytes) -> NoReturn:
     raise ContentDisallowed("compressed messages are refused")
 
 

@@ -11,65 +11,73 @@ from promptmill.config.tables import Table
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.facts import records
 from promptmill.workers.ports.google import Bucket
-from promptmill.workers.ports.warehouse import JobState, TableJob, Warehouse
+from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Warehouse
 
-PATIENCE = 20.0
+JOB_TIMEOUT = 20.0
 """Seconds for which a worker stays with a job; one that takes longer is looked at again by a later try."""
-_PAUSE = 0.5
-_PASSING = frozenset(
+_POLL_SECONDS = 0.5
+_TRANSIENT_REASONS = frozenset(
     {
         "backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded", "quotaExceeded",
         "rateLimitExceeded", "resourcesExceeded", "stopped", "tableUnavailable", "timeout",
     }
 )  # fmt: skip
 """Reasons of failed jobs that a new job may not meet (https://cloud.google.com/bigquery/docs/error-messages)."""
-_OVERTAKEN = "concurrent update"
+_CONCURRENT_UPDATE = "concurrent update"
 """BigQuery's words when two statements change one table, under the reason invalidQuery."""
 _MAY_QUOTE_ROWS = frozenset({"invalid", "invalidQuery", "invalidUser"})
 """Reasons whose messages may show values of rows, which are not for logs."""
 
 
-def mark(bucket: Bucket, run: str) -> str:
+def unique_run_name(bucket: Bucket, run: str) -> str:
     """Return what tells this run's jobs and tables from those of every other, of other mills and other times too.
 
     An id that follows from an idempotency key is the same in another mill, and once more when the run was deleted.
     """
-    created = records.get(bucket, names.manifest(run), Manifest).created
+    created = records.get_fact(bucket, names.manifest(run), Manifest).created
     return f"{run}-{hashlib.sha256(f'{bucket.url} {created}'.encode()).hexdigest()[:8]}"
 
 
-def bring_through(
-    warehouse: Warehouse, name: str, table: Table, begin: Callable[[TableJob], None], patience: float = PATIENCE
+def run_job(
+    warehouse: Warehouse,
+    name: str,
+    table: Table,
+    submit: Callable[[BigQueryJob], None],
+    timeout: float = JOB_TIMEOUT,
 ) -> None:
-    """See that one job of this ``name`` succeeds: find it, or ``begin`` it; after one that failed, the next of its name.
+    """See that one job of this ``name`` succeeds: find it, or ``submit`` it; after one that failed, the next of its name.
 
     Raises Transient while it is under way, and when it failed for a reason that may pass; Permanent for any other.
     """
     for number in itertools.count():
-        job = TableJob(f"promptmill-{name}-{number}", table)
-        state = warehouse.look(job)
-        begun = state is None
-        if begun:
-            begin(job)
-        state = _await(warehouse, job, state, patience)
+        job = BigQueryJob(f"promptmill-{name}-{number}", table)
+        state = warehouse.get_job_state(job)
+        is_new = state is None
+        if is_new:
+            submit(job)
+        state = _wait_for_job(warehouse, job, state, timeout)
         if not state.reason:
             return
-        if begun:
-            raise _error(job, state)
+        if is_new:
+            raise _job_error(job, state)
 
 
-def _await(warehouse: Warehouse, job: TableJob, state: JobState | None, patience: float) -> JobState:
-    until = time.monotonic() + patience
+def _wait_for_job(
+    warehouse: Warehouse, job: BigQueryJob, state: BigQueryJobState | None, timeout: float
+) -> BigQueryJobState:
+    deadline = time.monotonic() + timeout
     while state is None or not state.done:
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise Transient(f"job {job.id} of BigQuery is still under way")
-        time.sleep(min(_PAUSE, patience / 10))
-        state = warehouse.look(job)
+        time.sleep(min(_POLL_SECONDS, timeout / 10))
+        state = warehouse.get_job_state(job)
     return state
 
 
-def _error(job: TableJob, state: JobState) -> Transient | Permanent:
-    quoting = state.reason in _MAY_QUOTE_ROWS and _OVERTAKEN not in state.message
-    words = f"see `bq show -j {job.id}`" if quoting else state.message
-    passing = state.reason in _PASSING or _OVERTAKEN in state.message
-    return (Transient if passing else Permanent)(f"job {job.id} of BigQuery failed: {state.reason}: {words}")
+def _job_error(job: BigQueryJob, state: BigQueryJobState) -> Transient | Permanent:
+    may_quote_rows = state.reason in _MAY_QUOTE_ROWS and _CONCURRENT_UPDATE not in state.message
+    message = f"see `bq show -j {job.id}`" if may_quote_rows else state.message
+    is_transient = state.reason in _TRANSIENT_REASONS or _CONCURRENT_UPDATE in state.message
+    return (Transient if is_transient else Permanent)(
+        f"job {job.id} of BigQuery failed: {state.reason}: {message}"
+    )

@@ -24,15 +24,15 @@ from promptmill.config.errors import (
 from promptmill.producers import Promptmill
 from promptmill.producers.client import ROW_OPTIONS
 from promptmill.producers.contract import callbacks
-from promptmill.producers.contract.ids import run_id
+from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import Manifest, SinkSpec
 from promptmill.workers import steps
 from promptmill.workers.cli_support.open_object import open_allowed
 from promptmill.workers.facts import records
 from promptmill.workers.facts.step import Step
 from promptmill.workers.services import Services
-from promptmill.workers.supervision.chunk_store import Keeper
-from promptmill.workers.task import Stage
+from promptmill.workers.supervision.chunk_store import ChunkStore
+from promptmill.workers.task import PipelineTask
 
 VERSION = 1
 _log = structlog.get_logger(__name__)
@@ -65,17 +65,17 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     deadline: str | float | None = None
     max_cost_usd: float | None = None
     repeat_identical: bool = False
-    skip_done: bool = False
+    reuse_answers: bool = msgspec.field(default=False, name="skip_done")
     link: Any = None
     link_error: Any = None
     link_results: Any = None
 
 
-class Public(Stage):
+class PublicTask(PipelineTask):
     """A task that others send: its id is theirs, and is the idempotency key of what names none."""
 
     abstract = True
-    is_carrier = True
+    carries_payload = True
     throws = (PromptmillError,)
 
     @property
@@ -89,26 +89,26 @@ class Public(Stage):
         return super().__call__({"idempotency_key": str(self.request.id), **payload, **kwargs})
 
 
-@shared_task(bind=True, base=Public, name="promptmill.submit_prompts")
-def submit_prompts(self: Stage, payload: dict[str, Any]) -> None:
+@shared_task(bind=True, base=PublicTask, name="promptmill.submit_prompts")
+def submit_prompts(self: PipelineTask, payload: dict[str, Any]) -> None:
     """Store a whole run, as its producer would send it, and go on with it."""
-    submission = decode(payload)
-    run = run_id(submission.idempotency_key)
+    submission = decode_submission(payload)
+    run = make_run_id(submission.idempotency_key)
     try:
-        whole = submit(self.services, submission)
+        is_whole = submit_run(self.services, submission)
     except Transient:
         raise
     except PromptmillError as refusal:
-        if not _abort(self.services, submission, run, refusal):
+        if not _abort_run(self.services, submission, run, refusal):
             raise MessageRefused(str(refusal)) from None
         _log.warning("a run that cannot be sent", run=run, error=str(refusal)[:500])
-        self.send([Step("finish", run)])
+        self.send_steps([Step("finish", run)])
         return
-    if whole:
-        self.send([Step("plan", run)])
+    if is_whole:
+        self.send_steps([Step("plan", run)])
 
 
-def decode(payload: dict[str, Any]) -> Submission:
+def decode_submission(payload: dict[str, Any]) -> Submission:
     """Decode a payload; raises NewerVersion, MessageRefused, whose texts hold nothing of the prompts."""
     version = payload.get("v")
     if isinstance(version, int) and version > VERSION:
@@ -121,70 +121,74 @@ def decode(payload: dict[str, Any]) -> Submission:
         raise MessageRefused(
             f"not a submission of version {VERSION}: it has either prompts, or a source and a template"
         )
-    if submission.source and not submission.source.startswith("gs://"):  # never a file of the worker's own
+    if submission.source and not submission.source.startswith(
+        "gs://"
+    ):  # never a file of the worker's own
         raise MessageRefused(f"not a submission of version {VERSION}: a source is a gs:// URL")
     return submission
 
 
-def submit(services: Services, submission: Submission) -> bool:
+def submit_run(services: Services, submission: Submission) -> bool:
     """Store all chunks of a run, those that are there already aside; returns whether this made it whole."""
-    mill = _WorkersMill(services)
+    mill = _WorkerMill(services)
     options = msgspec.structs.asdict(submission)
     del options["v"]
     prompts, source = options.pop("prompts"), options.pop("source")
-    of_rows = {name: options.pop(name) for name in ROW_OPTIONS}
-    mill.submit(prompts if prompts is not None else mill.prompts(source, **of_rows), **options)
-    return mill.keeper.whole
+    row_options = {name: options.pop(name) for name in ROW_OPTIONS}
+    mill.submit(prompts if prompts is not None else mill.prompts(source, **row_options), **options)
+    return mill.chunk_store.is_whole
 
 
-class _WorkersMill(Promptmill):
+class _WorkerMill(Promptmill):
     """A producer in a worker: it stores chunks by itself, and sends no message that could fill the queue it is fed from."""
 
     def __init__(self, services: Services) -> None:
         self.settings, self.index = services.settings, services.index
-        self.keeper = Keeper(services)
+        self.chunk_store = ChunkStore(services)
         self._services = services
 
     @cached_property
     def _sender(self) -> Any:
-        return self.keeper
+        return self.chunk_store
 
     def _open_object(self, url: str) -> BinaryIO:
         return open_allowed(self.settings, self._services.open_bucket, url)
 
 
-def _abort(services: Services, submission: Submission, run: str, refusal: PromptmillError) -> bool:
+def _abort_run(
+    services: Services, submission: Submission, run: str, refusal: PromptmillError
+) -> bool:
     """End a run that can never be whole as failed, so that people and ``link_error`` hear of it; returns whether it was.
 
     One that is whole, or that the same idempotency key has begun with other content, is another's.
     """
     bucket = services.bucket
-    begun = bucket.find(names.manifest(run)) is not None
+    has_manifest = bucket.find(names.manifest(run)) is not None
     if (
         isinstance(refusal, IdempotencyConflict)
-        or (begun and isinstance(refusal, EmptyRun))
+        or (has_manifest and isinstance(refusal, EmptyRun))
         or bucket.find(names.seal(run))
     ):
         return False
     try:
-        manifest = _bare(services, submission, run)
+        manifest = _minimal_manifest(services, submission, run)
     except ConfigurationError:
         return False
-    with steps.ingest.marked_open(bucket, run):
-        records.put(bucket, names.manifest(run), manifest)
+    with steps.ingest.mark_open(bucket, run):
+        records.create_fact(bucket, names.manifest(run), manifest)
         services.index.open_run(manifest)
-        steps.ingest.abort(bucket, run, str(refusal), "failed")
+        steps.ingest.abort_run(bucket, run, str(refusal), "failed")
     return True
 
 
-def _bare(services: Services, submission: Submission, run: str) -> Manifest:
+def _minimal_manifest(services: Services, submission: Submission, run: str) -> Manifest:
     """Return as much of a run as its report, and whom it is told to, need."""
     return Manifest(
         run=run,
         model=submission.model or services.settings.model,
-        created=records.now(),
+        created=records.current_time(),
         name=submission.name,
         labels=submission.labels,
         idempotent=True,
-        link_error=callbacks.chains("link_error", submission.link_error),
-    ).versioned()
+        link_error=callbacks.parse_chains("link_error", submission.link_error),
+    ).with_version()

@@ -7,23 +7,23 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from promptmill.config.errors import NotInstalled
-from promptmill.config.settings import Settings, variable
+from promptmill.config.settings import Settings, variable_name
 from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.messages import Signature, SinkSpec
-from promptmill.producers.contract.run_index import Index
-from promptmill.producers.pools import Collected, open_collected
+from promptmill.producers.contract.run_index import RunIndex
+from promptmill.producers.pools import PoolQueue, open_pool_queue
 from promptmill.workers.coordination.notes import Notes
 from promptmill.workers.facts import snapshot
-from promptmill.workers.facts.snapshot import Reader, RunFacts
+from promptmill.workers.facts.snapshot import RunSnapshot, SnapshotReader
 from promptmill.workers.ports import callbacks
 from promptmill.workers.ports.database import Database
-from promptmill.workers.ports.google import BatchJobs, Bucket, Caller
+from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.sinks import Sink, opening
-from promptmill.workers.sinks.opening import Ways
+from promptmill.workers.sinks.opening import Connectors
 
 if TYPE_CHECKING:
-    from promptmill.workers.sinks.webhook import Web
+    from promptmill.workers.sinks.webhook import WebClient
 
 
 @dataclass(frozen=True)
@@ -31,30 +31,32 @@ class Services:
     """Settings, what is kept in Redis, and the ways to reach the bucket, Vertex and the callers' own workers."""
 
     settings: Settings
-    index: Index
+    index: RunIndex
     notes: Notes
     open_bucket: Callable[[str], Bucket]
     open_jobs: Callable[[], BatchJobs]
-    ways: Ways = field(default_factory=Ways)
-    open_collected: Callable[[], Collected] | None = None
+    connectors: Connectors = field(default_factory=Connectors)
+    open_pending_calls: Callable[[], PoolQueue] | None = None
 
     @cached_property
     def bucket(self) -> Bucket:
         """The bucket of this mill."""
-        return self.open_bucket(self.settings.require("bucket"))
+        return self.open_bucket(self.settings.get_required("bucket"))
 
     @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.bucket)
+    def _snapshot_reader(self) -> SnapshotReader:
+        return SnapshotReader(self.bucket)
 
-    def known(self, run: str) -> RunFacts:
+    def load_snapshot(self, run: str) -> RunSnapshot:
         """Return which facts of a run exist."""
-        return snapshot.load(self.bucket, run, self._reader)
+        return snapshot.load_snapshot(self.bucket, run, self._snapshot_reader)
 
     @cached_property
-    def collected(self) -> Collected:
+    def pending_calls(self) -> PoolQueue:
         """What was collected for pools, and is not stored yet."""
-        return self.open_collected() if self.open_collected else open_collected(self.settings)
+        return (
+            self.open_pending_calls() if self.open_pending_calls else open_pool_queue(self.settings)
+        )
 
     @cached_property
     def jobs(self) -> BatchJobs:
@@ -64,24 +66,26 @@ class Services:
     @cached_property
     def warehouse(self) -> Warehouse:
         """BigQuery."""
-        return self.ways.open_warehouse()
+        return self.connectors.open_warehouse()
 
     @cached_property
-    def caller(self) -> Caller:
+    def caller(self) -> CallbackBroker:
         """The broker of the callers' own workers."""
-        return self.ways.open_caller()
+        return self.connectors.open_callback_broker()
 
     def check_callback(self, chain: list[Signature]) -> None:
         """Raise ConfigurationError when runs may not have these tasks called."""
-        callbacks.check(self.settings, chain)
+        callbacks.check_callback_tasks(self.settings, chain)
 
     def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
         """Open a sink for a run with this response schema; raises ConfigurationError when runs may not write there."""
-        ways = self.ways._replace(open_warehouse=lambda: self.warehouse, open_caller=lambda: self.caller)
-        return opening.open_sink(self.settings, self.open_bucket, ways, spec, run, schema)
+        connectors = self.connectors._replace(
+            open_warehouse=lambda: self.warehouse, open_callback_broker=lambda: self.caller
+        )
+        return opening.open_sink(self.settings, self.open_bucket, connectors, spec, run, schema)
 
 
-def build(settings: Settings) -> Services:
+def build_services(settings: Settings) -> Services:
     """Build the services that reach the real systems; all buckets share one client, and so its token and sockets."""
 
     @cache
@@ -93,7 +97,7 @@ def build(settings: Settings) -> Services:
     def open_bucket(url: str) -> Bucket:
         from promptmill.workers.adapters import storage
 
-        setting = variable("bucket") if url == settings.bucket else ""
+        setting = variable_name("bucket") if url == settings.bucket else ""
         return storage.open_bucket(url, setting=setting, client=storage_client())
 
     def open_jobs() -> BatchJobs:
@@ -106,7 +110,7 @@ def build(settings: Settings) -> Services:
 
         return postgres.open_database(url, name)
 
-    def open_web() -> "Web":
+    def open_web() -> "WebClient":
         from promptmill.workers.adapters import web
 
         return web.open_web()
@@ -115,29 +119,33 @@ def build(settings: Settings) -> Services:
         try:
             from promptmill.workers.adapters import bigquery
         except ImportError as error:
-            raise NotInstalled("BigQuery needs an extra: pip install 'promptmill[bigquery]'") from error
+            raise NotInstalled(
+                "BigQuery needs an extra: pip install 'promptmill[bigquery]'"
+            ) from error
         return bigquery.open_warehouse(settings)
 
-    def open_caller() -> Caller:
-        from promptmill.workers.adapters.calls import CeleryCaller
+    def open_caller() -> CallbackBroker:
+        from promptmill.workers.adapters.calls import CeleryCallbackBroker
 
-        return CeleryCaller(settings)
+        return CeleryCallbackBroker(settings)
 
     connection = Connection(settings.index_url)
-    ways = Ways(open_database, open_web, open_warehouse, open_caller)
-    return Services(settings, Index(connection), Notes(connection), open_bucket, open_jobs, ways)
+    connectors = Connectors(open_database, open_web, open_warehouse, open_caller)
+    return Services(
+        settings, RunIndex(connection), Notes(connection), open_bucket, open_jobs, connectors
+    )
 
 
-class PerProcess:
+class PerProcessServices:
     """Builds services once in each process, also when it was forked from one that had some."""
 
-    def __init__(self, make: Callable[[], Services]) -> None:
-        self._make = make
+    def __init__(self, factory: Callable[[], Services]) -> None:
+        self._factory = factory
         self._pid = 0
         self._services: Services | None = None
 
     def __call__(self) -> Services:
         """Return this process's services."""
         if self._services is None or self._pid != os.getpid():
-            self._services, self._pid = self._make(), os.getpid()
+            self._services, self._pid = self._factory(), os.getpid()
         return self._services

@@ -10,29 +10,36 @@ from celery import Task
 from celery.exceptions import Reject, Retry
 
 from promptmill.config import queues
-from promptmill.config.errors import Denied, MessageRefused, NewerVersion, Permanent, PromptmillError, Transient
-from promptmill.workers.dispatch import Flow, Note
+from promptmill.config.errors import (
+    Denied,
+    MessageRefused,
+    NewerVersion,
+    Permanent,
+    PromptmillError,
+    Transient,
+)
+from promptmill.workers.dispatch import Dispatcher, Lease
 from promptmill.workers.facts import dead_letters
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.services import Services
 
 _log = structlog.get_logger(__name__)
-_UNCLEAR = Wait(30.0)
+_UNCLEAR_BACKOFF = Wait(30.0)
 """Until it is clear which starts of a step that was begun often live, as copies of one message do, and which are deaths."""
-_TWIN = 5.0
+_DUPLICATE_WAIT_SECONDS = 5.0
 """Seconds after which a copy of a message looks again whether another start of its step is at work."""
-_NEWER = Wait(30.0)
+_NEWER_VERSION_WAIT = Wait(30.0)
 """How long a message of a later version is put back for: a newer worker is on its way, or one that is here may take it."""
-_AGAIN = Wait(60.0)
+_FAILURE_WAIT = Wait(60.0)
 """After which a step that failed in a way that is not known to pass is tried again, by a sweep or by itself."""
 
 
-class Stage(Task):  # type: ignore[type-arg]
+class PipelineTask(Task):  # type: ignore[type-arg]
     """A task of the pipeline. A Transient error is tried again, for ever, at most 30 s apart, with jitter."""
 
     abstract = True
-    Request = "promptmill.workers.runtime.task_request:Discreet"
-    is_carrier = False
+    Request = "promptmill.workers.runtime.task_request:RedactedRequest"
+    carries_payload = False
     """Whether its message has what is nowhere else, so that no sweep could send it again."""
     max_retries = None
     autoretry_for = (Transient,)
@@ -47,20 +54,22 @@ class Stage(Task):  # type: ignore[type-arg]
         return services
 
     @property
-    def flow(self) -> Flow:
+    def dispatcher(self) -> Dispatcher:
         """Sends steps."""
-        return Flow(self.app, self.services.notes, queues.takeover(self.services.settings))
+        return Dispatcher(
+            self.app, self.services.notes, queues.takeover_times(self.services.settings)
+        )
 
     @property
     def step_id(self) -> str:
         """What the step at hand is called in notes and as a dead letter."""
         return self.request.id or self.name
 
-    def send(self, steps: Iterable[Step]) -> None:
+    def send_steps(self, steps: Iterable[Step]) -> None:
         """Send what comes next."""
-        self.flow.enqueue(steps)
+        self.dispatcher.enqueue_steps(steps)
 
-    def wait(self, pause: Wait, args: tuple[Any, ...] | None = None) -> NoReturn:
+    def retry_later(self, pause: Wait, args: tuple[Any, ...] | None = None) -> NoReturn:
         """Run this task again after a pause, with other arguments if any are given; that is not a failure."""
         raise self.retry(args=args, countdown=max(pause.seconds, 0.05))
 
@@ -70,7 +79,7 @@ class Stage(Task):  # type: ignore[type-arg]
         Who said when to come back is not asked before.
         """
         if isinstance(error := options.get("exc"), Transient):
-            options["countdown"] = max(options.get("countdown") or 0.0, error.after)
+            options["countdown"] = max(options.get("countdown") or 0.0, error.retry_after)
         try:
             return super().retry(*args, **options)
         except Reject as unsent:
@@ -79,52 +88,56 @@ class Stage(Task):  # type: ignore[type-arg]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, keeping note that this step is being worked on; park it if it took too many workers with it."""
         step = self.step_id
-        note = self.flow.note(step)
-        starts = note.begin(dead_letters.MOST_DEATHS)
-        if starts.deaths >= dead_letters.MOST_DEATHS:
-            self._park_poison(step, list(args), starts.deaths)
+        lease = self.dispatcher.create_lease(step)
+        lease_state = lease.acquire(dead_letters.MAX_CRASHES)
+        if lease_state.crashes >= dead_letters.MAX_CRASHES:
+            self._park_crashing_step(step, list(args), lease_state.crashes)
             return None
-        if starts.busy:
-            self.wait(Wait(min(starts.busy, _TWIN)))
-        if starts.deaths + starts.living >= dead_letters.MOST_DEATHS:
-            self.wait(_UNCLEAR)
-        with note.renewed():
-            return self._work(note, step, args, kwargs)
+        if lease_state.busy_seconds:
+            self.retry_later(Wait(min(lease_state.busy_seconds, _DUPLICATE_WAIT_SECONDS)))
+        if lease_state.crashes + lease_state.live >= dead_letters.MAX_CRASHES:
+            self.retry_later(_UNCLEAR_BACKOFF)
+        with lease.keep_alive():
+            return self._run_step(lease, step, args, kwargs)
 
-    def _park_poison(self, step: str, args: list[Any], deaths: int) -> None:
+    def _park_crashing_step(self, step: str, args: list[Any], crashes: int) -> None:
         try:
-            self._park(step, args, f"poison: its worker died {deaths} times while it ran")
+            self._park_step(step, args, f"poison: its worker died {crashes} times while it ran")
         except Transient:
-            self.wait(_UNCLEAR)
+            self.retry_later(_UNCLEAR_BACKOFF)
 
-    def _work(self, note: Note, step: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_step(
+        self, lease: Lease, step: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         try:
             return super().__call__(*args, **kwargs)
-        except Retry as later:
-            note.keep(later.when if isinstance(later.when, int | float) else 0.0)
-            if isinstance(later.exc, Denied):
-                self._tell(step, later.exc)
+        except Retry as retry_request:
+            lease.retain_for(
+                retry_request.when if isinstance(retry_request.when, int | float) else 0.0
+            )
+            if isinstance(retry_request.exc, Denied):
+                self._report_error(step, retry_request.exc)
             raise
         except Reject:
             raise
         except NewerVersion as error:
             _log.warning("left to a newer worker", step=step, error=str(error))
-            note.keep(_NEWER.seconds)
-            self.wait(_NEWER)
+            lease.retain_for(_NEWER_VERSION_WAIT.seconds)
+            self.retry_later(_NEWER_VERSION_WAIT)
         except Exception as error:
-            note.keep(_AGAIN.seconds)
+            lease.retain_for(_FAILURE_WAIT.seconds)
             is_parked = self._count_failure(step, list(args), error)
             if (
-                self.is_carrier
+                self.carries_payload
                 and not is_parked
                 and not isinstance(error, Permanent | MessageRefused)
-                and self._fits(args)
+                and self._has_valid_arguments(args)
             ):
                 _log.error("failed, and is tried again", step=step, error=type(error).__name__)
-                self.wait(_AGAIN)
+                self.retry_later(_FAILURE_WAIT)
             raise
 
-    def _fits(self, args: tuple[Any, ...]) -> bool:
+    def _has_valid_arguments(self, args: tuple[Any, ...]) -> bool:
         """Whether a message has the arguments of this task at all; only one of ours holds anything to keep."""
         try:
             inspect.signature(self.run).bind(*args)
@@ -134,20 +147,22 @@ class Stage(Task):  # type: ignore[type-arg]
 
     def _count_failure(self, step: str, args: list[Any], error: Exception) -> bool:
         """Count a failure; whether it is one too many, and the step is parked."""
-        self._tell(step, error)
+        self._report_error(step, error)
         with suppress(PromptmillError):
-            if self.services.notes.fail(step) >= dead_letters.MOST_FAILURES:
-                self._park(step, args, _words(error))
+            if self.services.notes.count_failure(step) >= dead_letters.MAX_FAILURES:
+                self._park_step(step, args, _error_text(error))
                 return True
         return False
 
-    def _tell(self, step: str, error: Exception) -> None:
+    def _report_error(self, step: str, error: Exception) -> None:
         """Let people see what is wrong with their run."""
         with suppress(Transient):
-            self.services.index.note_error(step.partition(".")[0], f"{step}: {_words(error)}")
+            self.services.index.record_error(
+                step.partition(".")[0], f"{step}: {_error_text(error)}"
+            )
 
-    def _park(self, step: str, args: list[Any], reason: str) -> None:
-        dead_letters.park(self.services.bucket, step, self.name, args, reason)
+    def _park_step(self, step: str, args: list[Any], reason: str) -> None:
+        dead_letters.park_task(self.services.bucket, step, self.name, args, reason)
         _log.error("parked as a dead letter", step=step, reason=reason)
 
     def apply_async(  # type: ignore[override]
@@ -159,6 +174,6 @@ class Stage(Task):  # type: ignore[type-arg]
         return super().apply_async(args, kwargs, task_id=task_id, **options)
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """What may be said of an error: those of others may quote what they were given."""
     return str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__

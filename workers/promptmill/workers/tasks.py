@@ -26,19 +26,19 @@ from promptmill.producers.contract.status import Report
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import next_steps, records
-from promptmill.workers.facts.snapshot import RunFacts
+from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.output import schema_validation
 from promptmill.workers.ports.google import Job
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import allowlist
 from promptmill.workers.supervision import polling, pools, sweep
-from promptmill.workers.task import Stage
+from promptmill.workers.task import PipelineTask
 
 _log = structlog.get_logger(__name__)
 
 
-class Opening(Stage):
+class IntakeTask(PipelineTask):
     """A stage before anything is paid for: when it is refused for good, the run ends there, and says why."""
 
     abstract = True
@@ -51,54 +51,54 @@ class Opening(Stage):
                 self.services.index.end_run(task_id.partition(".")[0], "failed", error=str(exc))
 
 
-@shared_task(bind=True, base=Opening, is_carrier=True, name="promptmill.ingest")
-def ingest(self: Stage, body: bytes) -> None:
+@shared_task(bind=True, base=IntakeTask, carries_payload=True, name="promptmill.ingest")
+def ingest(self: PipelineTask, body: bytes) -> None:
     """Keep one chunk; the one that makes the run whole sends ``plan``."""
     message = decode_ingest(body)
     chunk = steps.ingest.ingest(self.services.bucket, message)
-    if progress.ingested(self.services.index, message.run.run, chunk, message.seal):
-        self.send([Step("plan", message.run.run)])
+    if progress.record_chunk(self.services.index, message.run.run, chunk, message.seal):
+        self.send_steps([Step("plan", message.run.run)])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.pool")
-def pool(self: Stage) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.pool")
+def pool(self: PipelineTask) -> None:
     """Store what was collected, and cut runs from pools that are full or have waited; by call, and for each sweep."""
-    pools.store(self.services)
-    self.flow.enqueue_stalled(pools.sweep(self.services))
+    pools.store_calls(self.services)
+    self.dispatcher.enqueue_stalled(pools.sweep_pools(self.services))
 
 
-@shared_task(bind=True, base=Opening, name="promptmill.cut")
-def cut(self: Stage, run: str) -> None:
+@shared_task(bind=True, base=IntakeTask, name="promptmill.cut")
+def cut(self: PipelineTask, run: str) -> None:
     """Make a run of what was cut from a pool."""
-    _check(run)
-    if pools.make(self.services, run):
-        self.send([Step("plan", run)])
+    _check_run_id(run)
+    if pools.make_run(self.services, run):
+        self.send_steps([Step("plan", run)])
 
 
-@shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.abort")
-def abort(self: Stage, run: str, reason: str) -> None:
+@shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.abort")
+def abort(self: PipelineTask, run: str, reason: str) -> None:
     """Write down that a run will never be whole."""
-    _check(run)
-    steps.ingest.abort(self.services.bucket, run, reason, "cancelled")
-    self.send([Step("finish", run)])
+    _check_run_id(run)
+    steps.ingest.abort_run(self.services.bucket, run, reason, "cancelled")
+    self.send_steps([Step("finish", run)])
 
 
-@shared_task(bind=True, base=Stage, is_carrier=True, name="promptmill.cancel")
-def cancel(self: Stage, run: str) -> None:
+@shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.cancel")
+def cancel(self: PipelineTask, run: str) -> None:
     """End a run with what it has."""
-    _check(run)
+    _check_run_id(run)
     services = self.services
-    known = services.known(run)
-    if known.reported:
+    snapshot = services.load_snapshot(run)
+    if snapshot.reported:
         return
-    asked = steps.cancel.cancel(services.bucket, services.jobs, known)
-    services.index.note_cancelling(run)
-    _log.info("run cancelled", run=run, open_jobs=asked)
-    if not known.is_whole:
-        self.send([Step("finish", run)])
+    cancelled_jobs = steps.cancel.cancel(services.bucket, services.jobs, snapshot)
+    services.index.record_cancelling(run)
+    _log.info("run cancelled", run=run, open_jobs=cancelled_jobs)
+    if not snapshot.is_whole:
+        self.send_steps([Step("finish", run)])
 
 
-def _check(run: str) -> None:
+def _check_run_id(run: str) -> None:
     """Refuse a message about what is no run: nothing of it is to be kept, nor tried again."""
     try:
         names.check_run(run)
@@ -106,21 +106,21 @@ def _check(run: str) -> None:
         raise MessageRefused("not a run's id") from None
 
 
-@shared_task(bind=True, base=Opening, name="promptmill.plan")
-def plan(self: Stage, run: str) -> None:
+@shared_task(bind=True, base=IntakeTask, name="promptmill.plan")
+def plan(self: PipelineTask, run: str) -> None:
     """Check the response schema, callbacks, sinks and what the run may cost, then divide it into shards."""
     services, settings = self.services, self.services.settings
-    manifest = records.get(services.bucket, names.manifest(run), Manifest)
+    manifest = records.get_fact(services.bucket, names.manifest(run), Manifest)
     try:
-        schema_validation.judge(manifest)
+        schema_validation.make_validator(manifest)
         for chain in (*manifest.link, *manifest.link_error):
             services.check_callback(chain)
         for spec in manifest.sinks:
             services.open_sink(spec, run, manifest.response_schema).check()
         if manifest.tables:
-            allowlist.dataset(settings, manifest.tables)
-            steps.tables.check(services.warehouse, manifest)
-        made = steps.plan.plan(
+            allowlist.check_dataset(settings, manifest.tables)
+            steps.tables.check_dataset(services.warehouse, manifest)
+        run_plan = steps.plan.plan(
             services.bucket,
             run,
             settings.max_requests_per_job,
@@ -129,186 +129,225 @@ def plan(self: Stage, run: str) -> None:
         )
     except (ConfigurationError, OverBudget) as refusal:
         over_budget = isinstance(refusal, OverBudget)
-        steps.ingest.abort(services.bucket, run, str(refusal), "failed", over_budget=over_budget)
-        self.send([Step("finish", run)])
+        steps.ingest.abort_run(
+            services.bucket, run, str(refusal), "failed", over_budget=over_budget
+        )
+        self.send_steps([Step("finish", run)])
         return
-    progress.planned(services.index, run, made)
-    self.send(Step("shard", run, (index, next_steps.FIRST_ATTEMPT)) for index in range(len(made.shards)))
+    progress.record_plan(services.index, run, run_plan)
+    self.send_steps(
+        Step("shard", run, (shard, next_steps.FIRST_ATTEMPT))
+        for shard in range(len(run_plan.shards))
+    )
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.shard")
-def shard(self: Stage, run: str, index: int, attempt: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.shard")
+def shard(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Write the input file of one shard."""
-    made = steps.shard.shard(self.services.bucket, run, index, attempt)
-    progress.sharded(self.services.index, run, index, attempt, made)
-    self.send([Step("submit", run, (index, attempt))])
+    shard_input = steps.shard.shard(self.services.bucket, run, shard, attempt)
+    progress.record_input(self.services.index, run, shard, attempt, shard_input)
+    self.send_steps([Step("submit", run, (shard, attempt))])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.submit")
-def submit(self: Stage, run: str, index: int, attempt: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.submit")
+def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Create the shard's job, and see that it is polled."""
     services = self.services
-    room = polling.may_create(services, run, index, attempt)
-    if isinstance(room, Wait):
-        self.wait(room)
-    if not room:
+    reservation = polling.reserve_creation(services, run, shard, attempt)
+    if isinstance(reservation, Wait):
+        self.retry_later(reservation)
+    if not reservation:
         return
     if _uses_tables(self, run):
-        steps.tables.bring_in(services.warehouse, services.bucket, run, index, attempt)
-    owner, settle = secrets.token_hex(8), services.settings.settle_seconds
-    made = steps.submit.submit(services.bucket, services.jobs, run, index, attempt, owner=owner, settle_seconds=settle)
-    if isinstance(made, Wait):
-        self.wait(made)
-    progress.submitted(services.index, run, index, attempt, made)
-    self.send(polling.watch(services, self.flow, run, index, attempt, made))
+        steps.tables.load_input(services.warehouse, services.bucket, run, shard, attempt)
+    owner, visibility_seconds = secrets.token_hex(8), services.settings.creation_visibility_seconds
+    created = steps.submit.submit(
+        services.bucket,
+        services.jobs,
+        run,
+        shard,
+        attempt,
+        owner=owner,
+        visibility_seconds=visibility_seconds,
+    )
+    if isinstance(created, Wait):
+        self.retry_later(created)
+    progress.record_job(services.index, run, shard, attempt, created)
+    self.send_steps(polling.track_job(services, self.dispatcher, run, shard, attempt, created))
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.poll")
-def poll(self: Stage, chain: str, look: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.poll")
+def poll(self: PipelineTask, chain: str, poll_number: int) -> None:
     """Look at all open jobs, send ``collect`` for those that ended, and look again; one chain at a time does so."""
     services = self.services
-    if not polling.is_ours(services, chain, look):
+    if not polling.claim_turn(services, chain, poll_number):
         return
     waiting: list[Job] = []
     try:
-        with polling.turn_kept(services, chain, look):
-            ended, waiting = polling.look(services)
-            self.send(ended)
+        with polling.keep_turn(services, chain, poll_number):
+            ended, waiting = polling.poll_open_jobs(services)
+            self.send_steps(ended)
     except (Transient, Permanent) as error:
         _log.warning("the open jobs could not be looked at", error=str(error))
-    if not polling.is_over(services) and (pause := polling.pause(services, chain, look, waiting)):
-        self.wait(pause, (chain, look + 1))
+    if not polling.stop_if_idle(services) and (
+        pause := polling.plan_next_poll(services, chain, poll_number, waiting)
+    ):
+        self.retry_later(pause, (chain, poll_number + 1))
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.collect")
-def collect(self: Stage, run: str, index: int, attempt: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.collect")
+def collect(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Divide the output of a job that ended into parts."""
     services = self.services
     if _uses_tables(self, run):
-        steps.tables.bring_out(services.warehouse, services.bucket, run, index, attempt)
-    found = steps.collect.collect(services.bucket, run, index, attempt, services.settings.part_bytes)
-    if isinstance(found, Wait):
-        self.wait(found)
-    progress.delivering(services.index, run, index, attempt)
-    parse = [Step("parse", run, (index, attempt, part)) for part in found.numbers]
-    self.send(parse or [Step("settle", run, (index, attempt))])
+        steps.tables.extract_output(services.warehouse, services.bucket, run, shard, attempt)
+    parts = steps.collect.collect(
+        services.bucket, run, shard, attempt, services.settings.part_bytes
+    )
+    if isinstance(parts, Wait):
+        self.retry_later(parts)
+    progress.record_collection(services.index, run, shard, attempt)
+    parse_steps = [Step("parse", run, (shard, attempt, part)) for part in parts.part_numbers]
+    self.send_steps(parse_steps or [Step("settle", run, (shard, attempt))])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.parse")
-def parse(self: Stage, run: str, index: int, attempt: int, part: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.parse")
+def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> None:
     """Make results of one part; the last one sends ``settle``."""
     services = self.services
-    if steps.parse.parse(services.bucket, run, index, attempt, part) is None:
-        self.send([Step("collect", run, (index, attempt))])
+    if steps.parse.parse(services.bucket, run, shard, attempt, part) is None:
+        self.send_steps([Step("collect", run, (shard, attempt))])
         return
-    parts = steps.parse.parts(services.bucket, run, index, attempt)
-    if part not in parts.numbers:
+    parts = steps.parse.load_parts(services.bucket, run, shard, attempt)
+    if part not in parts.part_numbers:
         return
-    done = services.notes.tally(run, f"parsed:{index}.{attempt}.{parts.first}", str(part))
-    if done >= len(parts.numbers):
-        self.send([Step("settle", run, (index, attempt))])
+    parsed_count = services.notes.add_member(
+        run, f"parsed:{shard}.{attempt}.{parts.first}", str(part)
+    )
+    if parsed_count >= len(parts.part_numbers):
+        self.send_steps([Step("settle", run, (shard, attempt))])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.settle")
-def settle(self: Stage, run: str, index: int, attempt: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.settle")
+def settle(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Give every row of a shard one final state, and have the results delivered."""
     services = self.services
-    settled = steps.settle.settle(services.bucket, run, index, attempt)
-    progress.settled(services.index, run, index, attempt, settled)
-    sinks = len(records.get(services.bucket, names.manifest(run), Manifest).sinks)
-    places = [(index, attempt, part, sink) for part in range(len(settled.files)) for sink in range(sinks)]
-    self.send(Step("deliver", run, place) for place in places)
+    settled = steps.settle.settle(services.bucket, run, shard, attempt)
+    progress.record_counts(services.index, run, shard, attempt, settled)
+    sinks = len(records.get_fact(services.bucket, names.manifest(run), Manifest).sinks)
+    deliveries = [
+        (shard, attempt, part, sink) for part in range(len(settled.files)) for sink in range(sinks)
+    ]
+    self.send_steps(Step("deliver", run, delivery) for delivery in deliveries)
     if settled.retried:
-        self.send([Step("shard", run, (index, attempt + 1))])
-    if not places and not settled.retried:
-        _finish_if_through(self, run, index)
+        self.send_steps([Step("shard", run, (shard, attempt + 1))])
+    if not deliveries and not settled.retried:
+        _finish_if_complete(self, run, shard)
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.deliver")
-def deliver(self: Stage, run: str, index: int, attempt: int, part: int, sink: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.deliver")
+def deliver(self: PipelineTask, run: str, shard: int, attempt: int, part: int, sink: int) -> None:
     """Hand one file of results to one sink; the last one of the run sends ``finish``."""
     services = self.services
-    whole = steps.deliver.deliver(services.bucket, services.open_sink, run, index, attempt, part, sink)
-    done = services.notes.tally(run, f"delivered:{index}.{attempt}", f"{part}.{sink}")
-    if done >= whole.deliveries and whole.is_last:
-        _finish_if_through(self, run, index)
+    delivery_state = steps.deliver.deliver(
+        services.bucket, services.open_sink, run, shard, attempt, part, sink
+    )
+    delivered_count = services.notes.add_member(
+        run, f"delivered:{shard}.{attempt}", f"{part}.{sink}"
+    )
+    if delivered_count >= delivery_state.deliveries and delivery_state.is_last:
+        _finish_if_complete(self, run, shard)
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.harvest")
-def harvest(self: Stage, run: str, index: int, attempt: int) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.harvest")
+def harvest(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Keep the answers of a job that was given up and ended after all, beside the results of its run."""
     services = self.services
     if _uses_tables(self, run):
-        steps.tables.bring_out(services.warehouse, services.bucket, run, index, attempt, "late.json")
-    found = steps.harvest.harvest(services.bucket, run, index, attempt, services.settings.part_bytes)
-    if isinstance(found, Wait):
-        self.wait(found)
-    progress.harvested(services.index, run, index, attempt, found)
-    _log.info("late answers kept", run=run, shard=index, attempt=attempt, answers=found.answers)
+        steps.tables.extract_output(
+            services.warehouse, services.bucket, run, shard, attempt, "late.json"
+        )
+    harvested = steps.harvest.harvest(
+        services.bucket, run, shard, attempt, services.settings.part_bytes
+    )
+    if isinstance(harvested, Wait):
+        self.retry_later(harvested)
+    progress.record_late_answers(services.index, run, shard, attempt, harvested)
+    _log.info("late answers kept", run=run, shard=shard, attempt=attempt, answers=harvested.answers)
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.finish")
-def finish(self: Stage, run: str) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.finish")
+def finish(self: PipelineTask, run: str) -> None:
     """Write the report of a run that is all settled and delivered."""
     services = self.services
-    known = services.known(run)
-    if next_steps.next_steps(known) != [Step("finish", run)]:
+    snapshot = services.load_snapshot(run)
+    if next_steps.next_steps(snapshot) != [Step("finish", run)]:
         return
 
     report = steps.finish.finish(
         services.bucket,
         services.open_sink,
         run,
-        sorted(known.shards),
-        lambda report: _tell_end(services, known, report),
+        sorted(snapshot.attempts),
+        lambda report: _report_end(services, snapshot, report),
     )
-    _log.info("run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed)
-    if known.manifest and steps.callback.is_wanted(known.manifest):
-        self.send([Step("callback", run)])
+    _log.info(
+        "run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed
+    )
+    if snapshot.manifest and steps.callback.has_callbacks(snapshot.manifest):
+        self.send_steps([Step("callback", run)])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.callback")
-def callback(self: Stage, run: str) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.callback")
+def callback(self: PipelineTask, run: str) -> None:
     """Send the caller's own tasks word of the end of a run that is reported."""
     services = self.services
-    known = services.known(run)
-    if not known.reported:
+    snapshot = services.load_snapshot(run)
+    if not snapshot.reported:
         return
-    if not _is_told(services, run):
-        _tell_end(services, known, records.get(services.bucket, names.report(run), Report))
-    for task_id in steps.callback.callback(services.bucket, services.caller, run, services.check_callback):
+    if not _is_end_reported(services, run):
+        _report_end(
+            services, snapshot, records.get_fact(services.bucket, names.report(run), Report)
+        )
+    for task_id in steps.callback.callback(
+        services.bucket, services.caller, run, services.check_callback
+    ):
         _log.info("callback sent", run=run, id=task_id)
 
 
-def _tell_end(services: Services, known: RunFacts, report: Report) -> None:
-    progress.write_anew(services.index, services.bucket, known)
-    services.index.end_run(known.run, report.state, error=report.error, ended=time.time(), cost=report.cost)
+def _report_end(services: Services, snapshot: RunSnapshot, report: Report) -> None:
+    progress.restore_run(services.index, services.bucket, snapshot)
+    services.index.end_run(
+        snapshot.run, report.state, error=report.error, ended=time.time(), cost=report.cost
+    )
 
 
-def _is_told(services: Services, run: str) -> bool:
+def _is_end_reported(services: Services, run: str) -> bool:
     try:
-        return services.index.status(run).done
+        return services.index.get_status(run).done
     except RunNotFound:
         return False
 
 
-def _uses_tables(self: Stage, run: str) -> bool:
+def _uses_tables(self: PipelineTask, run: str) -> bool:
     """Whether the jobs of a run read and write tables of BigQuery, whose client is loaded for no other."""
-    return bool(records.get(self.services.bucket, names.manifest(run), Manifest).tables)
+    return bool(records.get_fact(self.services.bucket, names.manifest(run), Manifest).tables)
 
 
-def _finish_if_through(self: Stage, run: str, index: int) -> None:
+def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
     """Note that a shard is through, and send ``finish`` if all are; it looks at the facts before it believes that."""
     services = self.services
-    done = services.notes.tally(run, "through", str(index))
-    if done >= len(records.get(services.bucket, names.plan(run), records.Plan).shards):
-        self.send([Step("finish", run)])
+    complete_count = services.notes.add_member(run, "through", str(shard))
+    if complete_count >= len(
+        records.get_fact(services.bucket, names.plan(run), records.Plan).shards
+    ):
+        self.send_steps([Step("finish", run)])
 
 
-@shared_task(bind=True, base=Stage, name="promptmill.reconcile")
-def reconcile(self: Stage) -> None:
+@shared_task(bind=True, base=PipelineTask, name="promptmill.reconcile")
+def reconcile(self: PipelineTask) -> None:
     """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
-    for finding in sweep.sweep(self.services, self.flow):
-        _log.info("reconciled", run=finding.run, finding=finding.words)
+    for finding in sweep.sweep_runs(self.services, self.dispatcher):
+        _log.info("reconciled", run=finding.run, finding=finding.message)
     if pools.is_due(self.services):
-        self.flow.enqueue_pool()
+        self.dispatcher.enqueue_pool()

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from ..server import serve
-from .app import App
-from .store import Store
+from ..server import serve_app
+from .app import StorageApp
+from .store import ObjectStore
 
-_IDLE_SECONDS = 600
+_KEEP_ALIVE_SECONDS = 600
 """Google's are as patient: a client that found its connection closed would have to send its request again."""
 _cli = typer.Typer(add_completion=False)
 
@@ -20,19 +20,28 @@ def storage(
     directory: Annotated[Path, typer.Option(help="Folder that keeps the objects.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one and prints it.")] = 4443,
-    bucket: Annotated[list[str] | None, typer.Option(help="A bucket that is there from the start.")] = None,
+    bucket: Annotated[
+        list[str] | None, typer.Option(help="A bucket that is there from the start.")
+    ] = None,
 ) -> None:
     """Stand in for Cloud Storage. Clients find it by STORAGE_EMULATOR_HOST=http://HOST:PORT."""
     try:
-        store = Store(directory)
+        store = ObjectStore(directory)
     except OSError as error:
         raise typer.BadParameter(str(error)) from error
     for name in bucket or ():
-        if store.index.bucket(name) is None:
+        if store.index.find_bucket(name) is None:
             store.add_bucket(name)
     try:
         with closing(store):
-            serve(App(store), host, port, name="storage", http="httptools", keep_alive=_IDLE_SECONDS)
+            serve_app(
+                StorageApp(store),
+                host,
+                port,
+                name="storage",
+                http="httptools",
+                keep_alive=_KEEP_ALIVE_SECONDS,
+            )
     except OSError as error:
         typer.echo(f"cannot listen on {host}:{port}: {error}", err=True)
         raise typer.Exit(1) from error

@@ -8,13 +8,19 @@ from typing import Any, Protocol
 from starlette.types import Receive, Scope, Send
 
 from . import conditions, listing, resources
-from .calls import Answer, Body, Call, HungUp, to_json
-from .downloads import Media, download
-from .errors import Refused
-from .store import Store
+from .calls import ClientDisconnected, GcsRequest, GcsResponse, RequestBody, json_response
+from .downloads import MediaResponse, download_object
+from .errors import RequestRefused
+from .store import ObjectStore
 from .uploads import Uploads
 
-_UNKNOWN = ("versions", "matchGlob", "softDeleted", "includeFoldersAsPrefixes", "includeTrailingDelimiter")
+_UNSUPPORTED_LIST_PARAMETERS = (
+    "versions",
+    "matchGlob",
+    "softDeleted",
+    "includeFoldersAsPrefixes",
+    "includeTrailingDelimiter",
+)
 """Parameters of a list call that change what is listed, and that nobody here knows."""
 
 
@@ -22,104 +28,123 @@ class _Sendable(Protocol):
     async def send(self, send: Send) -> None: ...
 
 
-class App:
+class StorageApp:
     """The application over one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
         uploads = Uploads(store)
-        self._calls: dict[tuple[str, str], Callable[[Call], Awaitable[_Sendable]]] = {
+        self._handlers: dict[tuple[str, str], Callable[[GcsRequest], Awaitable[_Sendable]]] = {
             ("GET", "buckets"): self._list_buckets,
             ("POST", "buckets"): self._create_bucket,
             ("GET", "bucket"): self._get_bucket,
             ("DELETE", "bucket"): self._delete_bucket,
-            ("GET", "objects"): self._list,
-            ("GET", "object"): self._get,
-            ("GET", "download object"): self._get,
-            ("GET", "xml object"): self._download,
-            ("HEAD", "xml object"): self._head,
-            ("DELETE", "object"): self._delete,
-            ("POST", "upload objects"): uploads.begin,
-            ("PUT", "upload objects"): uploads.go_on,
-            ("DELETE", "upload objects"): uploads.cancel,
+            ("GET", "objects"): self._list_objects,
+            ("GET", "object"): self._get_object,
+            ("GET", "download object"): self._get_object,
+            ("GET", "xml object"): self._download_object,
+            ("HEAD", "xml object"): self._head_object,
+            ("DELETE", "object"): self._delete_object,
+            ("POST", "upload objects"): uploads.begin_upload,
+            ("PUT", "upload objects"): uploads.continue_upload,
+            ("DELETE", "upload objects"): uploads.cancel_upload,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        with contextlib.suppress(HungUp):
-            answer = await self._answer(scope, Body(receive))
-            await answer.send(send)
+        with contextlib.suppress(ClientDisconnected):
+            response = await self._handle_request(scope, RequestBody(receive))
+            await response.send(send)
 
-    async def _answer(self, scope: Scope, body: Body) -> _Sendable:
+    async def _handle_request(self, scope: Scope, body: RequestBody) -> _Sendable:
         try:
-            call = Call(scope, body)
-            return await self._effect(call)(call)
-        except Refused as refusal:
-            return await _refused(refusal, body)
-        except HungUp:
+            request = GcsRequest(scope, body)
+            return await self._find_handler(request)(request)
+        except RequestRefused as refusal:
+            return await _refusal_response(refusal, body)
+        except ClientDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 - the next call may do better
             traceback.print_exc()
-            return await _refused(Refused(500, f"Internal error of the emulator: {error!r}"), body)
+            return await _refusal_response(
+                RequestRefused(500, f"Internal error of the emulator: {error!r}"), body
+            )
 
-    def _effect(self, call: Call) -> Callable[[Call], Awaitable[_Sendable]]:
-        effect = self._calls.get((call.method, call.target))
-        if effect is None:
-            raise Refused(501, f"{call.method} of {call.target} is not emulated.")
-        return effect
+    def _find_handler(self, request: GcsRequest) -> Callable[[GcsRequest], Awaitable[_Sendable]]:
+        handler = self._handlers.get((request.method, request.target))
+        if handler is None:
+            raise RequestRefused(501, f"{request.method} of {request.target} is not emulated.")
+        return handler
 
-    async def _list_buckets(self, call: Call) -> Answer:
-        items = [resources.of_bucket(name, created, call.base) for name, created in self._store.index.buckets().items()]
-        return to_json({"kind": "storage#buckets", "items": items})
+    async def _list_buckets(self, request: GcsRequest) -> GcsResponse:
+        items = [
+            resources.bucket_resource(name, created, request.base_url)
+            for name, created in self._store.index.list_buckets().items()
+        ]
+        return json_response({"kind": "storage#buckets", "items": items})
 
-    async def _create_bucket(self, call: Call) -> Answer:
-        name = (await call.json()).get("name")
+    async def _create_bucket(self, request: GcsRequest) -> GcsResponse:
+        name = (await request.read_json()).get("name")
         if not isinstance(name, str) or not name:
-            raise Refused(400, "Required parameter: name")
+            raise RequestRefused(400, "Required parameter: name")
         self._store.add_bucket(name)
-        return to_json(resources.of_bucket(name, self._store.require_bucket(name), call.base))
+        return json_response(
+            resources.bucket_resource(name, self._store.require_bucket(name), request.base_url)
+        )
 
-    async def _get_bucket(self, call: Call) -> Answer:
-        return to_json(resources.of_bucket(call.bucket, self._store.require_bucket(call.bucket), call.base))
+    async def _get_bucket(self, request: GcsRequest) -> GcsResponse:
+        return json_response(
+            resources.bucket_resource(
+                request.bucket, self._store.require_bucket(request.bucket), request.base_url
+            )
+        )
 
-    async def _delete_bucket(self, call: Call) -> Answer:
-        self._store.remove_bucket(call.bucket)
-        return Answer(status=204)
+    async def _delete_bucket(self, request: GcsRequest) -> GcsResponse:
+        self._store.remove_bucket(request.bucket)
+        return GcsResponse(status=204)
 
-    async def _list(self, call: Call) -> Answer:
-        for name in _UNKNOWN:
-            if name in call.query:
-                raise Refused(501, f"Listing by {name} is not emulated.")
-        self._store.require_bucket(call.bucket)
-        page = listing.page(self._store.index, call.bucket, call.query)
-        found: dict[str, Any] = {"kind": "storage#objects"}
+    async def _list_objects(self, request: GcsRequest) -> GcsResponse:
+        for name in _UNSUPPORTED_LIST_PARAMETERS:
+            if name in request.query:
+                raise RequestRefused(501, f"Listing by {name} is not emulated.")
+        self._store.require_bucket(request.bucket)
+        page = listing.list_page(self._store.index, request.bucket, request.query)
+        result: dict[str, Any] = {"kind": "storage#objects"}
         if page.objects:
-            found["items"] = [resources.of_object(stored, call.base) for stored in page.objects]
+            result["items"] = [
+                resources.object_resource(stored, request.base_url) for stored in page.objects
+            ]
         if page.prefixes:
-            found["prefixes"] = page.prefixes
-        return to_json(found | ({"nextPageToken": page.token} if page.next else {}))
+            result["prefixes"] = page.prefixes
+        return json_response(
+            result | ({"nextPageToken": page.next_page_token} if page.next_name else {})
+        )
 
-    async def _get(self, call: Call) -> _Sendable:
-        if call.query.get("alt") == "media":
-            return download(self._store, call)
-        stored = self._store.require(call.bucket, call.name, conditions.read(call.query))
-        return to_json(resources.of_object(stored, call.base))
+    async def _get_object(self, request: GcsRequest) -> _Sendable:
+        if request.query.get("alt") == "media":
+            return download_object(self._store, request)
+        stored = self._store.require_object(
+            request.bucket, request.name, conditions.from_query(request.query)
+        )
+        return json_response(resources.object_resource(stored, request.base_url))
 
-    async def _download(self, call: Call) -> Media:
-        return download(self._store, call)
+    async def _download_object(self, request: GcsRequest) -> MediaResponse:
+        return download_object(self._store, request)
 
-    async def _head(self, call: Call) -> Media:
-        return download(self._store, call, bare=True)
+    async def _head_object(self, request: GcsRequest) -> MediaResponse:
+        return download_object(self._store, request, headers_only=True)
 
-    async def _delete(self, call: Call) -> Answer:
-        self._store.delete(call.bucket, call.name, conditions.read(call.query))
-        return Answer(status=204)
+    async def _delete_object(self, request: GcsRequest) -> GcsResponse:
+        self._store.delete_object(
+            request.bucket, request.name, conditions.from_query(request.query)
+        )
+        return GcsResponse(status=204)
 
 
-async def _refused(refusal: Refused, body: Body) -> Answer:
+async def _refusal_response(refusal: RequestRefused, body: RequestBody) -> GcsResponse:
     """The answer, once all of the body has come in: a caller that is still sending would not hear it."""
     async for _ in body:
         pass
     if refusal.code == 304:
-        return Answer(status=304)
-    return to_json(refusal.body(), refusal.code, refusal.headers)
+        return GcsResponse(status=304)
+    return json_response(refusal.response_body(), refusal.code, refusal.headers)

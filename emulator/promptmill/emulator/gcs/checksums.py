@@ -7,9 +7,9 @@ from typing import Any
 
 import google_crc32c
 
-from .errors import Refused
+from .errors import RequestRefused
 
-Declared = dict[str, str]
+DeclaredChecksums = dict[str, str]
 """`crc32c` and `md5` in base64, as far as the caller tells them."""
 
 
@@ -20,10 +20,10 @@ class Checksums:
         self._crc32c = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
 
-    def add(self, piece: bytes) -> None:
+    def add_chunk(self, chunk: bytes) -> None:
         """Take in the next bytes."""
-        self._crc32c = google_crc32c.extend(self._crc32c, piece)
-        self._md5.update(piece)
+        self._crc32c = google_crc32c.extend(self._crc32c, chunk)
+        self._md5.update(chunk)
 
     @property
     def crc32c(self) -> str:
@@ -35,18 +35,18 @@ class Checksums:
         """In base64, as Google writes it."""
         return base64.b64encode(self._md5.digest()).decode()
 
-    def require(self, declared: Declared) -> None:
-        """Raise Refused 400 unless the bytes are those that the caller meant."""
-        for kind, found in (("crc32c", self.crc32c), ("md5", self.md5)):
-            if declared.get(kind, found) != found:
+    def require_match(self, declared: DeclaredChecksums) -> None:
+        """Raise RequestRefused 400 unless the bytes are those that the caller meant."""
+        for kind, computed in (("crc32c", self.crc32c), ("md5", self.md5)):
+            if declared.get(kind, computed) != computed:
                 name = kind.upper() + (" hash" if kind == "md5" else "")
-                message = f'Provided {name} "{declared[kind]}" doesn\'t match calculated {name} "{found}".'
-                raise Refused(400, message)
+                message = f'Provided {name} "{declared[kind]}" doesn\'t match calculated {name} "{computed}".'
+                raise RequestRefused(400, message)
 
 
-def in_headers(headers: Iterable[tuple[bytes, bytes]]) -> Declared:
+def from_headers(headers: Iterable[tuple[bytes, bytes]]) -> DeclaredChecksums:
     """What `x-goog-hash`, once or more than once, and `content-md5` declare."""
-    declared: Declared = {}
+    declared: DeclaredChecksums = {}
     for name, value in headers:
         if name == b"x-goog-hash":
             pairs = (pair.strip().partition("=") for pair in value.decode("latin-1").split(","))
@@ -56,7 +56,7 @@ def in_headers(headers: Iterable[tuple[bytes, bytes]]) -> Declared:
     return declared
 
 
-def in_metadata(metadata: Mapping[str, Any]) -> Declared:
+def from_metadata(metadata: Mapping[str, Any]) -> DeclaredChecksums:
     """What an object's metadata declare."""
     names = {"crc32c": metadata.get("crc32c"), "md5": metadata.get("md5Hash")}
     return {kind: str(digest) for kind, digest in names.items() if digest}

@@ -6,43 +6,51 @@ from dataclasses import dataclass
 from starlette.types import Send
 
 from . import conditions, ranges, resources
-from .calls import Call, started
-from .store import Store
+from .calls import GcsRequest, response_start
+from .store import ObjectStore
 
-PIECE = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 """Bytes that are read at a time, which is all that a download takes of memory."""
 
 
 @dataclass(frozen=True)
-class Media:
+class MediaResponse:
     """An answer whose body comes out of a file, which it closes."""
 
-    file: int
+    descriptor: int
     start: int
     end: int
     status: int
     headers: dict[str, str]
-    bare: bool = False
+    headers_only: bool = False
 
     async def send(self, send: Send) -> None:
         """Send it."""
         try:
-            await send(started(self.status, self.headers, self.end - self.start))
-            place = self.start
-            while not self.bare and (piece := os.pread(self.file, min(PIECE, self.end - place), place)):
-                place += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send(response_start(self.status, self.headers, self.end - self.start))
+            offset = self.start
+            while not self.headers_only and (
+                chunk := os.pread(self.descriptor, min(CHUNK_BYTES, self.end - offset), offset)
+            ):
+                offset += len(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body"})
         finally:
-            os.close(self.file)
+            os.close(self.descriptor)
 
 
-def download(store: Store, call: Call, *, bare: bool = False) -> Media:
-    """What `alt=media` asks for; `bare`: all but the bytes. Raises Refused 404, 412, 304 or 416."""
-    stored = store.require(call.bucket, call.name, conditions.read(call.query))
-    span = ranges.asked(call.header(b"range"), stored.size)
-    start, end = span or (0, stored.size)
+def download_object(
+    store: ObjectStore, request: GcsRequest, *, headers_only: bool = False
+) -> MediaResponse:
+    """What `alt=media` asks for; `headers_only`: all but the bytes. Raises RequestRefused 404, 412, 304 or 416."""
+    stored = store.require_object(
+        request.bucket, request.name, conditions.from_query(request.query)
+    )
+    byte_range = ranges.parse_range(request.get_header(b"range"), stored.size)
+    start, end = byte_range or (0, stored.size)
     headers = resources.media_headers(stored)
-    if span:
+    if byte_range:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size}"
-    return Media(store.open(stored), start, end, 206 if span else 200, headers, bare)
+    return MediaResponse(
+        store.open_object(stored), start, end, 206 if byte_range else 200, headers, headers_only
+    )

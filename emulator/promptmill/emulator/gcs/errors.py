@@ -15,7 +15,7 @@ _REASONS = {
 }
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A call that Cloud Storage would refuse; `code` is the HTTP status code."""
 
     def __init__(self, code: int, message: str, headers: dict[str, str] | None = None) -> None:
@@ -24,7 +24,11 @@ class Refused(Exception):
         self.message = message
         self.headers = headers or {}
 
-    def body(self) -> dict[str, Any]:
+    def response_body(self) -> dict[str, Any]:
         """The JSON body of the answer."""
-        detail = {"message": self.message, "domain": "global", "reason": _REASONS.get(self.code, "internalError")}
+        detail = {
+            "message": self.message,
+            "domain": "global",
+            "reason": _REASONS.get(self.code, "internalError"),
+        }
         return {"error": {"code": self.code, "message": self.message, "errors": [detail]}}

@@ -18,12 +18,12 @@ CREATE TABLE IF NOT EXISTS objects (
 ) WITHOUT ROWID;
 """
 _COLUMNS = "bucket, name, generation, file, size, crc32c, md5, about"
-_AFTER_ALL = b"\xff"
+_PREFIX_END = b"\xff"
 """No byte of UTF-8 is as large, so this ends a prefix after every name that begins with it."""
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """One object; `about` is what its writer said of it, in the words of Google's metadata.
+class StoredObject(msgspec.Struct, frozen=True):
+    """One object; `metadata` is what its writer said of it, in the words of Google's metadata.
 
     `generation` is when it was written, in microseconds since the epoch; `file` is the number of its file.
     """
@@ -35,10 +35,10 @@ class Stored(msgspec.Struct, frozen=True):
     size: int
     crc32c: str
     md5: str
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
-class Index:
+class ObjectIndex:
     """Buckets and objects. One process has it at a time; what was put is there after its death, however it dies."""
 
     def __init__(self, file: Path) -> None:
@@ -52,13 +52,15 @@ class Index:
         except sqlite3.OperationalError as error:
             raise BlockingIOError(f"{file} is in use: {error}") from error
 
-    def buckets(self) -> dict[str, int]:
+    def list_buckets(self) -> dict[str, int]:
         """When each bucket was made, in microseconds since the epoch, by name."""
         return dict(self._database.execute("SELECT name, created FROM buckets ORDER BY name"))
 
-    def bucket(self, name: str) -> int | None:
+    def find_bucket(self, name: str) -> int | None:
         """When the bucket was made; None if it does not exist."""
-        row = self._database.execute("SELECT created FROM buckets WHERE name = ?", (name,)).fetchone()
+        row = self._database.execute(
+            "SELECT created FROM buckets WHERE name = ?", (name,)
+        ).fetchone()
         return None if row is None else int(row[0])
 
     def add_bucket(self, name: str, created: int) -> None:
@@ -69,36 +71,44 @@ class Index:
         """Forget a bucket."""
         self._database.execute("DELETE FROM buckets WHERE name = ?", (name,))
 
-    def find(self, bucket: str, name: str) -> Stored | None:
+    def find_object(self, bucket: str, name: str) -> StoredObject | None:
         """The object of that name."""
         query = f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND name = ?"  # noqa: S608
         row = self._database.execute(query, (bucket, name.encode())).fetchone()
-        return None if row is None else _stored(row)
+        return None if row is None else _decode_row(row)
 
-    def put(self, stored: Stored) -> None:
+    def put_object(self, stored: StoredObject) -> None:
         """Publish an object in place of what had its name."""
         row = msgspec.structs.astuple(stored)
-        row = (row[0], stored.name.encode(), *row[2:-1], msgspec.json.encode(stored.about))
-        self._database.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        row = (row[0], stored.name.encode(), *row[2:-1], msgspec.json.encode(stored.metadata))
+        self._database.execute(
+            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
+        )
 
-    def remove(self, stored: Stored) -> None:
+    def remove_object(self, stored: StoredObject) -> None:
         """Forget an object."""
         where = (stored.bucket, stored.name.encode())
         self._database.execute("DELETE FROM objects WHERE bucket = ? AND name = ?", where)
 
-    def named(self, bucket: str, prefix: bytes, start: bytes, end: bytes, most: int) -> Iterator[Stored]:
+    def list_objects(
+        self, bucket: str, prefix: bytes, start: bytes, end: bytes, limit: int
+    ) -> Iterator[StoredObject]:
         """At most so many objects by name: those with the prefix, from `start` on, before `end` if there is one."""
         query = f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?"  # noqa: S608
-        last = min(after(prefix), end) if end else after(prefix)
-        return map(_stored, self._database.execute(query, (bucket, max(prefix, start), last, most)))
+        last = min(end_of_prefix(prefix), end) if end else end_of_prefix(prefix)
+        return map(
+            _decode_row, self._database.execute(query, (bucket, max(prefix, start), last, limit))
+        )
 
-    def files(self) -> Iterator[int]:
+    def list_file_numbers(self) -> Iterator[int]:
         """The number of every file that is an object's."""
         return (int(row[0]) for row in self._database.execute("SELECT file FROM objects"))
 
-    def newest(self) -> int:
+    def newest_number(self) -> int:
         """The largest generation or number of a file; 0 without objects."""
-        row = self._database.execute("SELECT max(max(generation), max(file)) FROM objects").fetchone()
+        row = self._database.execute(
+            "SELECT max(max(generation), max(file)) FROM objects"
+        ).fetchone()
         return int(row[0] or 0)
 
     def close(self) -> None:
@@ -106,11 +116,13 @@ class Index:
         self._database.close()
 
 
-def after(prefix: bytes) -> bytes:
+def end_of_prefix(prefix: bytes) -> bytes:
     """What comes after every name with this prefix."""
-    return prefix + _AFTER_ALL
+    return prefix + _PREFIX_END
 
 
-def _stored(row: tuple[Any, ...]) -> Stored:
-    bucket, name, generation, file, size, crc32c, md5, about = row
-    return Stored(bucket, name.decode(), generation, file, size, crc32c, md5, msgspec.json.decode(about))
+def _decode_row(row: tuple[Any, ...]) -> StoredObject:
+    bucket, name, generation, file, size, crc32c, md5, metadata = row
+    return StoredObject(
+        bucket, name.decode(), generation, file, size, crc32c, md5, msgspec.json.decode(metadata)
+    )

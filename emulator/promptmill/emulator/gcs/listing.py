@@ -5,63 +5,63 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .errors import Refused
-from .index import Index, Stored, after
+from .errors import RequestRefused
+from .index import ObjectIndex, StoredObject, end_of_prefix
 
-MOST = 1000
+MAX_RESULTS = 1000
 """Items of a page, prefixes included."""
 
 
 @dataclass
-class Page:
+class ObjectPage:
     """Objects, what stands for others below a delimiter, and where the next page begins, if there is one."""
 
-    objects: list[Stored] = field(default_factory=list)
+    objects: list[StoredObject] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
-    next: bytes = b""
+    next_name: bytes = b""
 
     @property
-    def token(self) -> str:
+    def next_page_token(self) -> str:
         """The name of the next page."""
-        return base64.urlsafe_b64encode(self.next).decode()
+        return base64.urlsafe_b64encode(self.next_name).decode()
 
 
-def page(index: Index, bucket: str, query: Mapping[str, str]) -> Page:
-    """The page that the parameters of a list call ask for. Raises Refused 400."""
+def list_page(index: ObjectIndex, bucket: str, query: Mapping[str, str]) -> ObjectPage:
+    """The page that the parameters of a list call ask for. Raises RequestRefused 400."""
     prefix, delimiter = query.get("prefix", "").encode(), query.get("delimiter", "").encode()
     start = max(query.get("startOffset", "").encode(), _read_token(query.get("pageToken", "")))
-    end, room = query.get("endOffset", "").encode(), _size(query.get("maxResults"))
-    found = Page()
+    end, remaining = query.get("endOffset", "").encode(), _page_size(query.get("maxResults"))
+    result = ObjectPage()
     while True:
-        for stored in index.named(bucket, prefix, start, end, room + 1):
+        for stored in index.list_objects(bucket, prefix, start, end, remaining + 1):
             name = stored.name.encode()
-            if not room:
-                found.next = name
-                return found
-            room -= 1
-            if common := _common(name, prefix, delimiter):
-                found.prefixes.append(common.decode())
-                start = after(common)
+            if not remaining:
+                result.next_name = name
+                return result
+            remaining -= 1
+            if common_prefix := _common_prefix(name, prefix, delimiter):
+                result.prefixes.append(common_prefix.decode())
+                start = end_of_prefix(common_prefix)
                 break
-            found.objects.append(stored)
+            result.objects.append(stored)
         else:
-            return found
+            return result
 
 
-def _common(name: bytes, prefix: bytes, delimiter: bytes) -> bytes:
+def _common_prefix(name: bytes, prefix: bytes, delimiter: bytes) -> bytes:
     """What a name has in common with all that are listed as one prefix; b"" if it is listed itself."""
-    place = name.find(delimiter, len(prefix)) if delimiter else -1
-    return name[: place + len(delimiter)] if place >= 0 else b""
+    position = name.find(delimiter, len(prefix)) if delimiter else -1
+    return name[: position + len(delimiter)] if position >= 0 else b""
 
 
-def _size(asked: str | None) -> int:
-    if asked is not None and not asked.isdecimal():
-        raise Refused(400, f"Invalid value for maxResults: {asked!r}.")
-    return min(int(asked or 0) or MOST, MOST)
+def _page_size(max_results: str | None) -> int:
+    if max_results is not None and not max_results.isdecimal():
+        raise RequestRefused(400, f"Invalid value for maxResults: {max_results!r}.")
+    return min(int(max_results or 0) or MAX_RESULTS, MAX_RESULTS)
 
 
 def _read_token(token: str) -> bytes:
     try:
         return base64.urlsafe_b64decode(token)
     except (binascii.Error, ValueError):
-        raise Refused(400, f"Invalid page token: {token!r}.") from None
+        raise RequestRefused(400, f"Invalid page token: {token!r}.") from None

@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import quote
 
 from .conditions import METAGENERATION
-from .index import Stored
+from .index import StoredObject
 
-DESCRIBING = (
+WRITABLE_FIELDS = (
     "contentType",
     "cacheControl",
     "contentDisposition",
@@ -19,34 +19,34 @@ DESCRIBING = (
 """What the writer of an object may say of it."""
 
 
-def of_bucket(name: str, created: int, base: str) -> dict[str, Any]:
-    """A bucket; `base` is the URL at which the caller reaches this server."""
-    moment = timestamp(created)
+def bucket_resource(name: str, created: int, base_url: str) -> dict[str, Any]:
+    """A bucket; `base_url` is the URL at which the caller reaches this server."""
+    created_time = format_timestamp(created)
     return {
         "kind": "storage#bucket",
         "id": name,
         "name": name,
-        "selfLink": f"{base}/storage/v1/b/{name}",
+        "selfLink": f"{base_url}/storage/v1/b/{name}",
         "projectNumber": "0",
         "location": "US",
         "locationType": "multi-region",
         "storageClass": "STANDARD",
         "metageneration": "1",
         "etag": "CAE=",
-        "timeCreated": moment,
-        "updated": moment,
+        "timeCreated": created_time,
+        "updated": created_time,
     }
 
 
-def of_object(stored: Stored, base: str) -> dict[str, Any]:
-    """An object; `base` is the URL at which the caller reaches this server."""
-    generation, moment = str(stored.generation), timestamp(stored.generation)
+def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
+    """An object; `base_url` is the URL at which the caller reaches this server."""
+    generation, created_time = str(stored.generation), format_timestamp(stored.generation)
     path = f"storage/v1/b/{stored.bucket}/o/{quote(stored.name, safe='')}"
     return {
         "kind": "storage#object",
         "id": f"{stored.bucket}/{stored.name}/{generation}",
-        "selfLink": f"{base}/{path}",
-        "mediaLink": f"{base}/download/{path}?generation={generation}&alt=media",
+        "selfLink": f"{base_url}/{path}",
+        "mediaLink": f"{base_url}/download/{path}?generation={generation}&alt=media",
         "name": stored.name,
         "bucket": stored.bucket,
         "generation": generation,
@@ -55,39 +55,39 @@ def of_object(stored: Stored, base: str) -> dict[str, Any]:
         "size": str(stored.size),
         "md5Hash": stored.md5,
         "crc32c": stored.crc32c,
-        "etag": etag(stored),
-        "timeCreated": moment,
-        "updated": moment,
-        **stored.about,
+        "etag": object_etag(stored),
+        "timeCreated": created_time,
+        "updated": created_time,
+        **stored.metadata,
     }
 
 
-def media_headers(stored: Stored) -> dict[str, str]:
+def media_headers(stored: StoredObject) -> dict[str, str]:
     """What a download tells of its object."""
-    about = stored.about
+    metadata = stored.metadata
     optional = {
-        "Content-Encoding": about.get("contentEncoding"),
-        "Content-Disposition": about.get("contentDisposition"),
-        "Content-Language": about.get("contentLanguage"),
-        "Cache-Control": about.get("cacheControl"),
+        "Content-Encoding": metadata.get("contentEncoding"),
+        "Content-Disposition": metadata.get("contentDisposition"),
+        "Content-Language": metadata.get("contentLanguage"),
+        "Cache-Control": metadata.get("cacheControl"),
     }
     return {
-        "Content-Type": about.get("contentType", "application/octet-stream"),
-        "ETag": etag(stored),
+        "Content-Type": metadata.get("contentType", "application/octet-stream"),
+        "ETag": object_etag(stored),
         "X-Goog-Generation": str(stored.generation),
         "X-Goog-Metageneration": str(METAGENERATION),
         "X-Goog-Storage-Class": "STANDARD",
-        "X-Goog-Stored-Content-Encoding": about.get("contentEncoding", "identity"),
+        "X-Goog-Stored-Content-Encoding": metadata.get("contentEncoding", "identity"),
         "X-Goog-Stored-Content-Length": str(stored.size),
         "X-Goog-Hash": f"crc32c={stored.crc32c},md5={stored.md5}",
     } | {name: value for name, value in optional.items() if value}
 
 
-def etag(stored: Stored) -> str:
+def object_etag(stored: StoredObject) -> str:
     """A word that changes with the object."""
     return f"{stored.generation:x}/{METAGENERATION}"
 
 
-def timestamp(moment: int) -> str:
+def format_timestamp(moment: int) -> str:
     """A moment in microseconds since the epoch in RFC 3339, to the millisecond, as Google writes it."""
     return datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from .checksums import Checksums, Declared
+from .checksums import Checksums, DeclaredChecksums
 from .conditions import Conditions
-from .errors import Refused
-from .index import Index, Stored
+from .errors import RequestRefused
+from .index import ObjectIndex, StoredObject
 
 
 class Draft:
@@ -23,117 +23,131 @@ class Draft:
         self.checksums = Checksums()
 
     @contextmanager
-    def appending(self) -> Iterator[Self]:
-        """Have its file open for `add`."""
-        with self.path.open("ab") as self._open:
+    def open_for_append(self) -> Iterator[Self]:
+        """Have its file open for `append_chunk`."""
+        with self.path.open("ab") as self._open_file:
             yield self
 
-    def add(self, piece: bytes) -> None:
+    def append_chunk(self, chunk: bytes) -> None:
         """Append bytes."""
-        self._open.write(piece)
-        self.checksums.add(piece)
-        self.size += len(piece)
+        self._open_file.write(chunk)
+        self.checksums.add_chunk(chunk)
+        self.size += len(chunk)
 
     def discard(self) -> None:
         """Remove it."""
         self.path.unlink(missing_ok=True)
 
 
-class Store:
+class ObjectStore:
     """The objects of one directory. Each call is done before another begins, so that of many creators one wins."""
 
     def __init__(self, directory: Path) -> None:
         """Open or make it, without what an earlier process left unfinished. Raises BlockingIOError if it is in use."""
         self._bodies = directory / "bodies"
         self._bodies.mkdir(parents=True, exist_ok=True)
-        self.index = Index(directory / "index.sqlite3")
-        self._last = self.index.newest()
-        self._forget_drafts()
+        self.index = ObjectIndex(directory / "index.sqlite3")
+        self._last_number = self.index.newest_number()
+        self._remove_drafts()
 
     def add_bucket(self, name: str) -> None:
-        """Make a bucket. Raises Refused 409 if it exists."""
-        if self.index.bucket(name) is not None:
-            raise Refused(409, "Your previous request to create the named bucket succeeded and you already own it.")
-        self.index.add_bucket(name, self._next())
+        """Make a bucket. Raises RequestRefused 409 if it exists."""
+        if self.index.find_bucket(name) is not None:
+            raise RequestRefused(
+                409,
+                "Your previous request to create the named bucket succeeded and you already own it.",
+            )
+        self.index.add_bucket(name, self._next_number())
 
     def require_bucket(self, name: str) -> int:
-        """When a bucket was made. Raises Refused 404."""
-        created = self.index.bucket(name)
+        """When a bucket was made. Raises RequestRefused 404."""
+        created = self.index.find_bucket(name)
         if created is None:
-            raise Refused(404, "The specified bucket does not exist.")
+            raise RequestRefused(404, "The specified bucket does not exist.")
         return created
 
     def remove_bucket(self, name: str) -> None:
-        """Remove an empty bucket. Raises Refused 404 or 409."""
+        """Remove an empty bucket. Raises RequestRefused 404 or 409."""
         self.require_bucket(name)
-        if any(self.index.named(name, b"", b"", b"", 1)):
-            raise Refused(409, "The bucket you tried to delete is not empty.")
+        if any(self.index.list_objects(name, b"", b"", b"", 1)):
+            raise RequestRefused(409, "The bucket you tried to delete is not empty.")
         self.index.remove_bucket(name)
 
-    def require(self, bucket: str, name: str, conditions: Conditions) -> Stored:
-        """The object that a call means. Raises Refused 404, 412 or 304."""
-        stored = self.index.find(bucket, name)
+    def require_object(self, bucket: str, name: str, conditions: Conditions) -> StoredObject:
+        """The object that a call means. Raises RequestRefused 404, 412 or 304."""
+        stored = self.index.find_object(bucket, name)
         if stored is None or conditions.generation not in {None, stored.generation}:
             self.require_bucket(bucket)
-            raise Refused(404, f"No such object: {bucket}/{name}")
-        conditions.require(stored)
+            raise RequestRefused(404, f"No such object: {bucket}/{name}")
+        conditions.check_object(stored)
         return stored
 
-    def require_room(self, bucket: str, name: str, conditions: Conditions) -> Stored | None:
-        """The object that a new one is to replace, if any. Raises Refused 404 without the bucket, or 412."""
+    def require_writable(
+        self, bucket: str, name: str, conditions: Conditions
+    ) -> StoredObject | None:
+        """The object that a new one is to replace, if any. Raises RequestRefused 404 without the bucket, or 412."""
         self.require_bucket(bucket)
-        stored = self.index.find(bucket, name)
-        conditions.require(stored)
+        stored = self.index.find_object(bucket, name)
+        conditions.check_object(stored)
         return stored
 
-    def draft(self) -> Draft:
+    def create_draft(self) -> Draft:
         """A new, empty body."""
-        number = self._next()
-        return Draft(self._path(number), number)
+        number = self._next_number()
+        return Draft(self._body_path(number), number)
 
-    def publish(
+    def publish_draft(
         self,
         draft: Draft,
         bucket: str,
         name: str,
-        about: dict[str, Any],
+        metadata: dict[str, Any],
         conditions: Conditions,
-        declared: Declared,
-    ) -> Stored:
-        """Make a draft an object, in place of what has its name. Raises Refused 404, 412, or 400 by its checksums."""
-        draft.checksums.require(declared)
-        earlier = self.require_room(bucket, name, conditions)
-        sums = draft.checksums
-        stored = Stored(bucket, name, self._next(), draft.file, draft.size, sums.crc32c, sums.md5, about)
-        self.index.put(stored)
-        if earlier:
-            self._path(earlier.file).unlink()
+        declared: DeclaredChecksums,
+    ) -> StoredObject:
+        """Make a draft an object, in place of what has its name. Raises RequestRefused 404, 412, or 400 by its checksums."""
+        draft.checksums.require_match(declared)
+        replaced_object = self.require_writable(bucket, name, conditions)
+        checksums = draft.checksums
+        stored = StoredObject(
+            bucket,
+            name,
+            self._next_number(),
+            draft.file,
+            draft.size,
+            checksums.crc32c,
+            checksums.md5,
+            metadata,
+        )
+        self.index.put_object(stored)
+        if replaced_object:
+            self._body_path(replaced_object.file).unlink()
         return stored
 
-    def delete(self, bucket: str, name: str, conditions: Conditions) -> None:
-        """Remove an object. Raises Refused 404 or 412."""
-        stored = self.require(bucket, name, conditions)
-        self.index.remove(stored)
-        self._path(stored.file).unlink()
+    def delete_object(self, bucket: str, name: str, conditions: Conditions) -> None:
+        """Remove an object. Raises RequestRefused 404 or 412."""
+        stored = self.require_object(bucket, name, conditions)
+        self.index.remove_object(stored)
+        self._body_path(stored.file).unlink()
 
-    def open(self, stored: Stored) -> int:
+    def open_object(self, stored: StoredObject) -> int:
         """A descriptor of an object's body, which stays readable when the object is replaced."""
-        return os.open(self._path(stored.file), os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(self._body_path(stored.file), os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Let go of the directory."""
         self.index.close()
 
-    def _next(self) -> int:
+    def _next_number(self) -> int:
         """A number that no object or file had before: the time in microseconds, as Google's generations are."""
-        self._last = max(self._last + 1, time.time_ns() // 1000)
-        return self._last
+        self._last_number = max(self._last_number + 1, time.time_ns() // 1000)
+        return self._last_number
 
-    def _path(self, number: int) -> Path:
+    def _body_path(self, number: int) -> Path:
         return self._bodies / str(number)
 
-    def _forget_drafts(self) -> None:
-        published = set(self.index.files())
+    def _remove_drafts(self) -> None:
+        published = set(self.index.list_file_numbers())
         for entry in os.scandir(self._bodies):
             if not (entry.name.isdecimal() and int(entry.name) in published):
                 Path(entry.path).unlink()

@@ -4,135 +4,191 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from . import checksums, conditions, ranges, resources
-from .calls import Answer, Call, decoded, to_json
-from .errors import Refused
-from .index import Stored
-from .multipart import Multipart
-from .ranges import Piece
-from .sessions import Session, Sessions
-from .store import Store
+from .calls import GcsRequest, GcsResponse, decode_json_object, json_response
+from .errors import RequestRefused
+from .index import StoredObject
+from .multipart import MultipartBody
+from .ranges import ContentRange
+from .sessions import UploadSession, UploadSessions
+from .store import ObjectStore
 
-CANCELLED = 499
+CANCELLED_STATUS = 499
 """What Google answers to a cancelled upload."""
 
 
 class Uploads:
     """Uploads to one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._sessions = Sessions()
+        self._sessions = UploadSessions()
 
-    async def begin(self, call: Call) -> Answer:
-        """POST: a whole object, or the start of a resumable upload. Raises Refused 400, 404 or 412."""
-        match call.query.get("uploadType"):
+    async def begin_upload(self, request: GcsRequest) -> GcsResponse:
+        """POST: a whole object, or the start of a resumable upload. Raises RequestRefused 400, 404 or 412."""
+        match request.query.get("uploadType"):
             case "multipart":
-                return await self._multipart(call)
+                return await self._upload_multipart(request)
             case "media":
-                return await self._media(call)
+                return await self._upload_media(request)
             case "resumable":
-                return await self._resumable(call)
-        raise Refused(400, f"Invalid upload type: {call.query.get('uploadType')!r}.")
+                return await self._start_session(request)
+        raise RequestRefused(400, f"Invalid upload type: {request.query.get('uploadType')!r}.")
 
-    async def go_on(self, call: Call) -> Answer:
-        """PUT: a piece of a resumable upload, or the question how far it is. Raises Refused 400, 404, 410, 412 or 503."""
-        session = self._sessions.require(call.query.get("upload_id", ""))
+    async def continue_upload(self, request: GcsRequest) -> GcsResponse:
+        """PUT: a piece of a resumable upload, or the question how far it is. Raises RequestRefused 400, 404, 410, 412 or 503."""
+        session = self._sessions.require_session(request.query.get("upload_id", ""))
         if session.stored is None:
-            await self._take(session, call)
+            await self._receive_chunk(session, request)
         if session.stored is None:
-            return Answer(status=308, headers=ranges.so_far(session.draft.size))
-        return _answer(session.stored, call)
+            return GcsResponse(status=308, headers=ranges.range_header(session.draft.size))
+        return _object_response(session.stored, request)
 
-    async def cancel(self, call: Call) -> Answer:
-        """DELETE: nothing of a resumable upload is left. Raises Refused 410."""
-        session = self._sessions.require(call.query.get("upload_id", ""))
-        self._sessions.remove(session.id)
-        return Answer(status=CANCELLED)
+    async def cancel_upload(self, request: GcsRequest) -> GcsResponse:
+        """DELETE: nothing of a resumable upload is left. Raises RequestRefused 410."""
+        session = self._sessions.require_session(request.query.get("upload_id", ""))
+        self._sessions.remove_session(session.id)
+        return GcsResponse(status=CANCELLED_STATUS)
 
-    async def _media(self, call: Call) -> Answer:
-        content_type = call.header(b"content-type")
-        about = {"contentType": content_type} if content_type else {}
-        return await self._whole(call, _name(call, {}), about, {}, call.body)
+    async def _upload_media(self, request: GcsRequest) -> GcsResponse:
+        content_type = request.get_header(b"content-type")
+        object_metadata = {"contentType": content_type} if content_type else {}
+        return await self._store_object(
+            request, _object_name(request, {}), object_metadata, {}, request.body
+        )
 
-    async def _multipart(self, call: Call) -> Answer:
-        parts = Multipart(call.body, call.header(b"content-type") or "")
-        metadata = decoded(await parts.metadata())
-        about = _about(metadata, parts.content_type)
-        return await self._whole(call, _name(call, metadata), about, metadata, parts.content())
+    async def _upload_multipart(self, request: GcsRequest) -> GcsResponse:
+        parts = MultipartBody(request.body, request.get_header(b"content-type") or "")
+        posted_metadata = decode_json_object(await parts.read_metadata())
+        object_metadata = _object_metadata(posted_metadata, parts.content_type)
+        return await self._store_object(
+            request,
+            _object_name(request, posted_metadata),
+            object_metadata,
+            posted_metadata,
+            parts.read_content(),
+        )
 
-    async def _whole(
-        self, call: Call, name: str, about: dict[str, Any], metadata: Mapping[str, Any], content: AsyncIterator[bytes]
-    ) -> Answer:
-        asked = conditions.read(call.query)
-        self._store.require_room(call.bucket, name, asked)
-        declared = checksums.in_metadata(metadata) | checksums.in_headers(call.headers)
-        draft = self._store.draft()
+    async def _store_object(
+        self,
+        request: GcsRequest,
+        name: str,
+        object_metadata: dict[str, Any],
+        posted_metadata: Mapping[str, Any],
+        content: AsyncIterator[bytes],
+    ) -> GcsResponse:
+        preconditions = conditions.from_query(request.query)
+        self._store.require_writable(request.bucket, name, preconditions)
+        declared = checksums.from_metadata(posted_metadata) | checksums.from_headers(
+            request.headers
+        )
+        draft = self._store.create_draft()
         try:
-            with draft.appending():
-                async for piece in content:
-                    draft.add(piece)
-            return _answer(self._store.publish(draft, call.bucket, name, about, asked, declared), call)
+            with draft.open_for_append():
+                async for chunk in content:
+                    draft.append_chunk(chunk)
+            return _object_response(
+                self._store.publish_draft(
+                    draft, request.bucket, name, object_metadata, preconditions, declared
+                ),
+                request,
+            )
         except BaseException:
             draft.discard()
             raise
 
-    async def _resumable(self, call: Call) -> Answer:
-        metadata = await call.json()
-        name, asked = _name(call, metadata), conditions.read(call.query)
-        self._store.require_room(call.bucket, name, asked)
-        about = _about(metadata, call.header(b"x-upload-content-type"))
-        declared = checksums.in_metadata(metadata) | checksums.in_headers(call.headers)
-        session = Session(call.bucket, name, about, asked, declared, self._store.draft())
-        self._sessions.add(session)
-        place = f"{call.base}/upload/storage/v1/b/{call.bucket}/o?uploadType=resumable&upload_id={session.id}"
-        return Answer(headers={"Location": place, "X-GUploader-UploadID": session.id})
+    async def _start_session(self, request: GcsRequest) -> GcsResponse:
+        posted_metadata = await request.read_json()
+        name, preconditions = (
+            _object_name(request, posted_metadata),
+            conditions.from_query(request.query),
+        )
+        self._store.require_writable(request.bucket, name, preconditions)
+        object_metadata = _object_metadata(
+            posted_metadata, request.get_header(b"x-upload-content-type")
+        )
+        declared = checksums.from_metadata(posted_metadata) | checksums.from_headers(
+            request.headers
+        )
+        session = UploadSession(
+            request.bucket,
+            name,
+            object_metadata,
+            preconditions,
+            declared,
+            self._store.create_draft(),
+        )
+        self._sessions.add_session(session)
+        session_url = f"{request.base_url}/upload/storage/v1/b/{request.bucket}/o?uploadType=resumable&upload_id={session.id}"
+        return GcsResponse(headers={"Location": session_url, "X-GUploader-UploadID": session.id})
 
-    async def _take(self, session: Session, call: Call) -> None:
+    async def _receive_chunk(self, session: UploadSession, request: GcsRequest) -> None:
         """Append what the request carries, and publish the object when that was all."""
-        piece = ranges.piece(call.header(b"content-range"))
-        await _append(session, piece, call)
-        whole = piece is ranges.WHOLE or session.draft.size == piece.total
-        if whole and session.stored is None:
-            self._publish(session, session.declared | checksums.in_headers(call.headers))
-
-    def _publish(self, session: Session, declared: checksums.Declared) -> None:
-        try:
-            session.stored = self._store.publish(
-                session.draft, session.bucket, session.name, session.about, session.conditions, declared
+        content_range = ranges.parse_content_range(request.get_header(b"content-range"))
+        await _append_new_bytes(session, content_range, request)
+        is_complete = (
+            content_range is ranges.WHOLE_OBJECT or session.draft.size == content_range.total
+        )
+        if is_complete and session.stored is None:
+            self._publish_session(
+                session, session.declared | checksums.from_headers(request.headers)
             )
-        except Refused:
-            self._sessions.remove(session.id)
+
+    def _publish_session(
+        self, session: UploadSession, declared: checksums.DeclaredChecksums
+    ) -> None:
+        try:
+            session.stored = self._store.publish_draft(
+                session.draft,
+                session.bucket,
+                session.name,
+                session.metadata,
+                session.conditions,
+                declared,
+            )
+        except RequestRefused:
+            self._sessions.remove_session(session.id)
             raise
 
 
-async def _append(session: Session, piece: Piece, call: Call) -> None:
+async def _append_new_bytes(
+    session: UploadSession, content_range: ContentRange, request: GcsRequest
+) -> None:
     """Append what is new in the request. A later request for the same upload ends this one, which its caller gave up."""
-    skip, left = piece.wanted(session.draft.size)
-    session.requests += 1
-    mine = session.requests
-    with session.draft.appending():
-        async for data in call.body:
-            if session.requests != mine or session.stored:
-                raise Refused(409, "Another request goes on with this upload.")
-            fresh = data[skip:] if skip else data
-            skip = max(0, skip - len(data))
-            fresh = fresh if left is None else fresh[:left]
-            left = left if left is None else left - len(fresh)
-            session.draft.add(fresh)
+    skip, remaining = content_range.skip_and_take(session.draft.size)
+    session.request_count += 1
+    request_number = session.request_count
+    with session.draft.open_for_append():
+        async for chunk in request.body:
+            if session.request_count != request_number or session.stored:
+                raise RequestRefused(409, "Another request goes on with this upload.")
+            new_bytes = chunk[skip:] if skip else chunk
+            skip = max(0, skip - len(chunk))
+            new_bytes = new_bytes if remaining is None else new_bytes[:remaining]
+            remaining = remaining if remaining is None else remaining - len(new_bytes)
+            session.draft.append_chunk(new_bytes)
 
 
-def _name(call: Call, metadata: Mapping[str, Any]) -> str:
-    name = call.query.get("name") or metadata.get("name")
+def _object_name(request: GcsRequest, posted_metadata: Mapping[str, Any]) -> str:
+    name = request.query.get("name") or posted_metadata.get("name")
     if not isinstance(name, str) or not name:
-        raise Refused(400, "Required parameter: name")
+        raise RequestRefused(400, "Required parameter: name")
     return name
 
 
-def _about(metadata: Mapping[str, Any], content_type: str | None) -> dict[str, Any]:
-    about = {name: metadata[name] for name in resources.DESCRIBING if metadata.get(name) is not None}
-    return {"contentType": content_type} | about if content_type else about
+def _object_metadata(
+    posted_metadata: Mapping[str, Any], content_type: str | None
+) -> dict[str, Any]:
+    object_metadata = {
+        name: posted_metadata[name]
+        for name in resources.WRITABLE_FIELDS
+        if posted_metadata.get(name) is not None
+    }
+    return {"contentType": content_type} | object_metadata if content_type else object_metadata
 
 
-def _answer(stored: Stored, call: Call) -> Answer:
-    headers = {"X-Goog-Hash": f"crc32c={stored.crc32c},md5={stored.md5}", "ETag": resources.etag(stored)}
-    return to_json(resources.of_object(stored, call.base), headers=headers)
+def _object_response(stored: StoredObject, request: GcsRequest) -> GcsResponse:
+    headers = {
+        "X-Goog-Hash": f"crc32c={stored.crc32c},md5={stored.md5}",
+        "ETag": resources.object_etag(stored),
+    }
+    return json_response(resources.object_resource(stored, request.base_url), headers=headers)

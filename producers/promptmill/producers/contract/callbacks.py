@@ -9,64 +9,93 @@ import msgspec
 from promptmill.config.errors import ConfigurationError
 from promptmill.producers.contract.messages import Signature, SinkSpec
 
-MAX_BYTES = 16 * 1024
+MAX_SIGNATURE_BYTES = 16 * 1024
 """All signatures of a run together, as JSON: they travel with each of its chunks."""
-OPTIONS = ("queue", "priority", "countdown", "expires", "time_limit", "soft_time_limit", "ignore_result", "shadow")
+SIGNATURE_OPTIONS = (
+    "queue",
+    "priority",
+    "countdown",
+    "expires",
+    "time_limit",
+    "soft_time_limit",
+    "ignore_result",
+    "shadow",
+)
 """What a callback's options may be; others would change how it is sent, or who it is."""
 
-Given = Mapping[str, Any] | Iterable[Mapping[str, Any]] | None
+Signatures = Mapping[str, Any] | Iterable[Mapping[str, Any]] | None
 """A signature or a chain of Celery's, its dict form, or several of them."""
 
 
-def chains(name: str, given: Given) -> list[list[Signature]]:
+def parse_chains(name: str, signatures: Signatures) -> list[list[Signature]]:
     """Return what was given as the option ``name``, each signature as a chain of one task or more.
 
     Raises ConfigurationError for what is no signature, cannot be JSON, or is a group or a chord.
     """
-    found = [_chain(name, one, {}) for one in _listed(given)]
-    if len(msgspec.json.encode(found)) > MAX_BYTES:
+    chains = [_parse_chain(name, signature, {}) for signature in _as_list(signatures)]
+    if len(msgspec.json.encode(chains)) > MAX_SIGNATURE_BYTES:
         raise ConfigurationError(
-            f"{name}: signatures may take {MAX_BYTES:,} bytes; give your task an id to look things up by"
+            f"{name}: signatures may take {MAX_SIGNATURE_BYTES:,} bytes; give your task an id to look things up by"
         )
-    return found
+    return chains
 
 
-def sinks(given: Given) -> list[SinkSpec]:
+def build_result_sinks(signatures: Signatures) -> list[SinkSpec]:
     """Return the sinks that hand slices of results to the signatures given as ``link_results``."""
     return [
-        SinkSpec("celery", f"celery:{chain[0].task}", {"chain": msgspec.to_builtins(chain), "number": number})
-        for number, chain in enumerate(chains("link_results", given))
+        SinkSpec(
+            "celery",
+            f"celery:{chain[0].task}",
+            {"chain": msgspec.to_builtins(chain), "number": number},
+        )
+        for number, chain in enumerate(parse_chains("link_results", signatures))
     ]
 
 
-def _listed(given: Given) -> list[object]:
-    if given is None:
+def _as_list(signatures: Signatures) -> list[object]:
+    if signatures is None:
         return []
-    return [given] if isinstance(given, Mapping) or not isinstance(given, Iterable) else list(given)
+    return (
+        [signatures]
+        if isinstance(signatures, Mapping) or not isinstance(signatures, Iterable)
+        else list(signatures)
+    )
 
 
-def _chain(name: str, given: object, outer: Mapping[str, Any]) -> list[Signature]:
-    if not isinstance(given, Mapping) or not isinstance(task := given.get("task"), str) or not task:
+def _parse_chain(name: str, signature: object, outer_options: Mapping[str, Any]) -> list[Signature]:
+    if (
+        not isinstance(signature, Mapping)
+        or not isinstance(task := signature.get("task"), str)
+        or not task
+    ):
         raise ConfigurationError(
-            f"{name} is a Celery signature such as notify.s(), or its dict, not {type(given).__name__}"
+            f"{name} is a Celery signature such as notify.s(), or its dict, not {type(signature).__name__}"
         )
-    options = {**outer, **(given.get("options") or {})}
+    options = {**outer_options, **(signature.get("options") or {})}
     if task == "celery.chain":
-        tasks = (given.get("kwargs") or {}).get("tasks") or ()
+        tasks = (signature.get("kwargs") or {}).get("tasks") or ()
         if not tasks:
             raise ConfigurationError(f"{name}: a chain has at least one task")
-        return [one for inner in tasks for one in _chain(name, inner, options)]
+        return [link for subtask in tasks for link in _parse_chain(name, subtask, options)]
     if task.startswith("celery."):
-        raise ConfigurationError(f"{name}: {task} cannot be called; give several signatures, or a task that starts it")
-    if strange := options.keys() - set(OPTIONS):
-        raise ConfigurationError(f"{name}: {task} has option {min(strange)}; a callback may have {', '.join(OPTIONS)}")
-    args, kwargs, options = _plain(name, task, [list(given.get("args") or ()), given.get("kwargs") or {}, options])
-    return [Signature(task, args, kwargs, options, bool(given.get("immutable")))]
+        raise ConfigurationError(
+            f"{name}: {task} cannot be called; give several signatures, or a task that starts it"
+        )
+    if unknown_options := options.keys() - set(SIGNATURE_OPTIONS):
+        raise ConfigurationError(
+            f"{name}: {task} has option {min(unknown_options)}; a callback may have {', '.join(SIGNATURE_OPTIONS)}"
+        )
+    args, kwargs, options = _to_json_values(
+        name, task, [list(signature.get("args") or ()), signature.get("kwargs") or {}, options]
+    )
+    return [Signature(task, args, kwargs, options, bool(signature.get("immutable")))]
 
 
-def _plain(name: str, task: str, values: list[Any]) -> Any:
+def _to_json_values(name: str, task: str, values: list[Any]) -> Any:
     """Return the values as JSON has them; what JSON cannot hold is refused, not changed on its way."""
     try:
         return json.loads(json.dumps(values, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
-        raise ConfigurationError(f"{name}: the arguments and options of {task} must be JSON values") from None
+        raise ConfigurationError(
+            f"{name}: the arguments and options of {task} must be JSON values"
+        ) from None

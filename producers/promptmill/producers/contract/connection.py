@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from promptmill.config.errors import Transient
-from promptmill.config.urls import masked
+from promptmill.config.urls import mask_password
 
-PREFIX = "promptmill:"
+KEY_PREFIX = "promptmill:"
 """How every key of ours begins; Celery's own do not."""
 
 
@@ -20,20 +20,24 @@ class Connection:
         self._binary = binary
 
     def __repr__(self) -> str:
-        return f"Connection({masked(self._url)!r})"
+        return f"Connection({mask_password(self._url)!r})"
 
     @cached_property
-    def _redis(self) -> Any:
+    def _client(self) -> Any:
         import redis
 
-        return redis.Redis.from_url(self._url, decode_responses=not self._binary, health_check_interval=10)
+        return redis.Redis.from_url(
+            self._url, decode_responses=not self._binary, health_check_interval=10
+        )
 
     @contextmanager
-    def answering(self) -> Iterator[Any]:
+    def use_client(self) -> Iterator[Any]:
         """Yield the client; raises Transient when Redis does not answer within."""
         import redis
 
         try:
-            yield self._redis
+            yield self._client
         except redis.RedisError as error:
-            raise Transient(f"Redis at {masked(self._url)} does not answer: {error}") from error
+            raise Transient(
+                f"Redis at {mask_password(self._url)} does not answer: {error}"
+            ) from error

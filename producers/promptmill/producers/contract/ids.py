@@ -12,9 +12,9 @@ def new_id() -> str:
     return str(ULID()).lower()
 
 
-def run_id(idempotency_key: str | None) -> str:
+def make_run_id(idempotency_key: str | None) -> str:
     """Return a new id for a run, or the one that belongs to the idempotency key."""
     if idempotency_key is None:
         return new_id()
     number = int.from_bytes(hashlib.sha256(idempotency_key.encode()).digest()[:16], "big")
-    return "k" + "".join(_ALPHABET[number >> 5 * place & 31] for place in range(25))
+    return "k" + "".join(_ALPHABET[number >> 5 * position & 31] for position in range(25))

@@ -12,10 +12,10 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
-from promptmill.producers.pricing.tokens import Tokens
+from promptmill.producers.pricing.tokens import TokenTotals
 
 VERSION = 1
-WITH_COPIES = 2
+DEDUPLICATED_CHUNK_VERSION = 2
 """Of a chunk with requests that occurred before in its run.
 
 An older worker would take rows that are answered by another's answer for rows without one.
@@ -28,14 +28,14 @@ RUN_VERSION = 3
 2 is of a run with callbacks, with a limit of costs, or whose jobs read and write tables: of these an older worker would call
 nobody, pass the limit over, or find no answers.
 """
-MAX_CHUNK = 20 << 20
+MAX_CHUNK_BYTES = 20 << 20
 """No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
 
 MAX_ATTEMPTS = 9
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 T = TypeVar("T", bound=msgspec.Struct)
-_prompts = msgspec.json.Decoder(dict[str, Any])
+_prompt_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     dataset, as ``project.dataset``, in which its jobs read and write tables; empty: none. ``link`` and ``link_error``: the
     chains of tasks that are sent when the run has ended well, or badly. ``parent``: the run whose failed rows these are.
     ``max_cost_usd``: what the run may cost; 0: no limit. ``repeat_identical``: each of several identical requests is sent.
-    ``skip_done``: those that an earlier run has an answer to are not.
+    ``reuse_answers``: those that an earlier run has an answer to are not.
     """
 
     run: str
@@ -86,16 +86,16 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     parent: str = ""
     max_cost_usd: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     repeat_identical: bool = False
-    skip_done: bool = False
+    reuse_answers: bool = msgspec.field(default=False, name="skip_done")
     v: int = VERSION
 
-    def versioned(self) -> "Manifest":
+    def with_version(self) -> "Manifest":
         """Return it with the lowest version of which all workers understand it."""
-        second = self.link or self.link_error or self.tables or self.max_cost_usd
-        version = RUN_VERSION if self.skip_done else 2 if second else VERSION
+        needs_version_2 = self.link or self.link_error or self.tables or self.max_cost_usd
+        version = RUN_VERSION if self.reuse_answers else 2 if needs_version_2 else VERSION
         return msgspec.structs.replace(self, v=version)
 
-    def content(self) -> "Manifest":
+    def comparable_content(self) -> "Manifest":
         """Return what must be equal when the same idempotency key comes again."""
         return msgspec.structs.replace(self, created=0.0)
 
@@ -104,7 +104,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests ``first_row`` … ``first_row + requests - 1`` of a run, as compressed wire lines.
 
     ``size`` and ``sha256`` are of the lines before compression; ``refused`` has the rows that are not to be sent,
-    ``copies`` is how many requests occurred before in the run.
+    ``deduplicated`` is how many requests occurred before in the run.
     """
 
     index: Annotated[int, msgspec.Meta(ge=0, le=99_999_999)]
@@ -114,16 +114,16 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: bytes
     data: bytes
     refused: list[int] = []
-    tokens: Tokens = Tokens()
-    copies: Count = 0
+    tokens: TokenTotals = TokenTotals()
+    deduplicated: Count = msgspec.field(default=0, name="copies")
     v: int = VERSION
 
-    def lines(self) -> bytes:
+    def decompress_lines(self) -> bytes:
         """Return the wire lines; raises MessageRefused when the data is not what the chunk says."""
-        if not 0 <= self.size <= MAX_CHUNK:
+        if not 0 <= self.size <= MAX_CHUNK_BYTES:
             raise MessageRefused(f"chunk {self.index} declares {self.size:,} bytes")
         try:
-            lines = _decompress(self.data, self.size)
+            lines = _decompress_data(self.data, self.size)
         except zstandard.ZstdError:
             raise MessageRefused(f"chunk {self.index} cannot be decompressed") from None
         if len(lines) != self.size or lines.count(b"\n") != self.requests:
@@ -131,12 +131,15 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
         return lines
 
 
-def _decompress(data: bytes, most: int) -> bytes:
-    """Decompress at most ``most`` bytes; zstandard heeds that only in a frame that does not tell its own size."""
-    if zstandard.get_frame_parameters(data).content_size not in (most, zstandard.CONTENTSIZE_UNKNOWN):
+def _decompress_data(data: bytes, size: int) -> bytes:
+    """Decompress at most ``size`` bytes; zstandard heeds that only in a frame that does not tell its own size."""
+    if zstandard.get_frame_parameters(data).content_size not in (
+        size,
+        zstandard.CONTENTSIZE_UNKNOWN,
+    ):
         raise zstandard.ZstdError("the frame is of another size than the chunk")
-    return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK).decompress(
-        data, max_output_size=most, allow_extra_data=False
+    return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).decompress(
+        data, max_output_size=size, allow_extra_data=False
     )
 
 
@@ -150,15 +153,15 @@ class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
 class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
     """The end of a run's input: the size of each chunk, and the tokens that each may use, if they were counted.
 
-    ``copies``: how many requests are the same as one before them; 0 also where each is to be sent.
+    ``deduplicated``: how many requests are the same as one before them; 0 also where each is to be sent.
     """
 
     chunks: list[ChunkSize]
-    tokens: list[Tokens] = []
-    copies: Count = 0
+    tokens: list[TokenTotals] = []
+    deduplicated: Count = msgspec.field(default=0, name="copies")
 
     @property
-    def requests(self) -> int:
+    def total_requests(self) -> int:
         """Number of requests in the run."""
         return sum(chunk.requests for chunk in self.chunks)
 
@@ -172,10 +175,10 @@ class Ingest(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int = VERSION
 
 
-class Pooled(msgspec.Struct, frozen=True, omit_defaults=True):
+class PooledCall(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one call of ``collect`` sends: compressed lines of JSON, a prompt with its ``key`` each, for a ``pool``.
 
-    ``run`` is the encoded Manifest of the run that they will be in, but for its id and its time. ``requests`` and ``size``
+    ``run`` is the encoded Manifest of the run that they will be in, but for its id and its time. ``total_requests`` and ``size``
     are of the lines before compression. ``id`` is that of the call, the same in each copy.
     """
 
@@ -187,12 +190,14 @@ class Pooled(msgspec.Struct, frozen=True, omit_defaults=True):
     data: bytes
     v: int = VERSION
 
-    def prompts(self) -> list[dict[str, Any]]:
+    def decode_prompts(self) -> list[dict[str, Any]]:
         """Return the prompts; raises MessageRefused when the data is not what the message says."""
-        if self.size > MAX_CHUNK:
+        if self.size > MAX_CHUNK_BYTES:
             raise MessageRefused(f"a call of collect declares {self.size:,} bytes")
         try:
-            prompts: list[dict[str, Any]] = _prompts.decode_lines(_decompress(self.data, self.size))
+            prompts: list[dict[str, Any]] = _prompt_decoder.decode_lines(
+                _decompress_data(self.data, self.size)
+            )
         except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MessageRefused("what a call of collect sent cannot be read") from None
         if len(prompts) != self.requests:
@@ -200,24 +205,24 @@ class Pooled(msgspec.Struct, frozen=True, omit_defaults=True):
         return prompts
 
 
-def compress(lines: bytes) -> bytes:
+def compress_lines(lines: bytes) -> bytes:
     """Compress wire lines for a chunk."""
     return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(lines)
 
 
-def encode(message: msgspec.Struct) -> bytes:
+def encode_message(message: msgspec.Struct) -> bytes:
     """Encode a message or chunk as msgpack."""
     return msgspec.msgpack.encode(message)
 
 
 def decode_chunk(data: bytes) -> Chunk:
     """Decode a chunk; raises MessageRefused, NewerVersion."""
-    return _decode(data, Chunk, CHUNK_VERSION)
+    return _decode_message(data, Chunk, CHUNK_VERSION)
 
 
 def decode_ingest(data: bytes) -> Ingest:
     """Decode an ingest message; raises MessageRefused, NewerVersion."""
-    message = _decode(data, Ingest)
+    message = _decode_message(data, Ingest)
     _check_version(message.run.v, "run", RUN_VERSION)
     try:
         names.check_run(message.run.run)
@@ -226,9 +231,9 @@ def decode_ingest(data: bytes) -> Ingest:
     return message
 
 
-def decode_pooled(data: bytes) -> Pooled:
+def decode_pooled_call(data: bytes) -> PooledCall:
     """Decode what a call of ``collect`` sent; raises MessageRefused, NewerVersion."""
-    pooled = _decode(data, Pooled)
+    pooled = _decode_message(data, PooledCall)
     try:
         names.check_pool(pooled.pool)
         names.batch(pooled.pool, "0", pooled.id)
@@ -239,24 +244,24 @@ def decode_pooled(data: bytes) -> Pooled:
 
 def decode_manifest(data: bytes) -> Manifest:
     """Decode the run that a pool's requests will be in; raises MessageRefused, NewerVersion."""
-    return _decode(data, Manifest, RUN_VERSION)
+    return _decode_message(data, Manifest, RUN_VERSION)
 
 
-def _decode(data: bytes, kind: type[T], newest: int = VERSION) -> T:
-    what = f"{kind.__name__.lower()} message"
+def _decode_message(data: bytes, kind: type[T], max_version: int = VERSION) -> T:
+    label = f"{kind.__name__.lower()} message"
     try:
-        _check_version(msgspec.msgpack.decode(data, type=_Version).v, what, newest)
+        _check_version(msgspec.msgpack.decode(data, type=_VersionHeader).v, label, max_version)
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
-        raise MessageRefused(f"not a {what}") from None
+        raise MessageRefused(f"not a {label}") from None
 
 
-class _Version(msgspec.Struct):
+class _VersionHeader(msgspec.Struct):
     """As much of a message as every version has."""
 
     v: int = VERSION
 
 
-def _check_version(version: int, what: str, newest: int = VERSION) -> None:
-    if version > newest:
-        raise NewerVersion(f"a {what} of a version newer than {newest}")
+def _check_version(version: int, label: str, max_version: int = VERSION) -> None:
+    if version > max_version:
+        raise NewerVersion(f"a {label} of a version newer than {max_version}")

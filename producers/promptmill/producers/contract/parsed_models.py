@@ -10,28 +10,34 @@ from promptmill.producers.contract.results import Error, Result
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-_MOST = 3
-_MESSAGE = 500
+_MAX_ERRORS = 3
+_MAX_MESSAGE_CHARS = 500
 
 
-def results(untyped: Iterable[Result], kind: Any) -> Iterator[Result]:
-    """Yield results whose ``parsed`` is of ``kind``, as pydantic makes it; what it refuses becomes a failure."""
-    from pydantic import TypeAdapter, ValidationError  # takes longer to import than all of the producer
+def parse_results(results: Iterable[Result], model_type: Any) -> Iterator[Result]:
+    """Yield results whose ``parsed`` is of ``model_type``, as pydantic makes it; what it refuses becomes a failure."""
+    from pydantic import (
+        TypeAdapter,
+        ValidationError,
+    )  # takes longer to import than all of the producer
 
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    for result in untyped:
+    adapter: TypeAdapter[Any] = TypeAdapter(model_type)
+    for result in results:
         if not result.succeeded:
             yield result
             continue
         try:
             yield msgspec.structs.replace(result, parsed=adapter.validate_python(result.parsed))
         except ValidationError as error:
-            refused = Error("SCHEMA_INVALID", _words(error))
-            yield msgspec.structs.replace(result, state="failed", error=refused)
+            schema_error = Error("SCHEMA_INVALID", _describe_errors(error))
+            yield msgspec.structs.replace(result, state="failed", error=schema_error)
 
 
-def _words(error: "ValidationError") -> str:
+def _describe_errors(error: "ValidationError") -> str:
     """What is wrong at which place, without the values."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [f"{'/'.join(map(str, one['loc'])) or 'the answer'}: {one['msg']}" for one in found[:_MOST]]
-    return "; ".join(told)[:_MESSAGE]
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    messages = [
+        f"{'/'.join(map(str, detail['loc'])) or 'the answer'}: {detail['msg']}"
+        for detail in errors[:_MAX_ERRORS]
+    ]
+    return "; ".join(messages)[:_MAX_MESSAGE_CHARS]

@@ -11,190 +11,215 @@ import msgspec
 import xxhash
 
 from promptmill.config.errors import RunNotFound
-from promptmill.producers.contract.connection import PREFIX, Connection
+from promptmill.producers.contract.connection import KEY_PREFIX, Connection
 from promptmill.producers.contract.messages import Manifest
-from promptmill.producers.contract.status import END_STATES, RunStatus, ShardStatus, state_of
+from promptmill.producers.contract.status import END_STATES, RunStatus, ShardStatus, derive_state
 from promptmill.producers.pricing.cost import Cost
-from promptmill.producers.pricing.totals import Bill
+from promptmill.producers.pricing.totals import RunCost
 
-_KEEP = 30 * 86_400
-_KEEP_POOLED = 2 * 86_400
-_RUNS = PREFIX + "runs"
-_AT_ONCE = 500
+_RETENTION_SECONDS = 30 * 86_400
+_POOLED_RETENTION_SECONDS = 2 * 86_400
+_RUNS_KEY = KEY_PREFIX + "runs"
+_BATCH_SIZE = 500
 
 
-class Index:
+class RunIndex:
     """Reads and writes of the index; every method may raise Transient when Redis does not answer."""
 
     def __init__(self, connection: Connection) -> None:
-        self._answering = connection.answering
+        self._use_client = connection.use_client
 
-    def ping(self) -> None:
+    def check_connection(self) -> None:
         """Raise Transient when Redis cannot be reached."""
-        with self._answering() as r:
+        with self._use_client() as r:
             r.ping()
 
     def open_run(self, manifest: Manifest) -> None:
         """Note that a run exists."""
-        key = _run(manifest.run)
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.zadd(_RUNS, {manifest.run: manifest.created})
-            pipe.hset(key, mapping={"manifest": msgspec.json.encode(manifest), "created": manifest.created})
+        key = _run_key(manifest.run)
+        with self._use_client() as r, r.pipeline(transaction=False) as pipe:
+            pipe.zadd(_RUNS_KEY, {manifest.run: manifest.created})
+            pipe.hset(
+                key,
+                mapping={"manifest": msgspec.json.encode(manifest), "created": manifest.created},
+            )
             pipe.execute()
 
-    def note_sent(self, run: str, requests: int) -> None:
+    def record_sent_requests(self, run: str, requests: int) -> None:
         """Note that the producer sent all of the run's requests."""
-        with self._answering() as r:
-            r.hset(_run(run), "sent", requests)
+        with self._use_client() as r:
+            r.hset(_run_key(run), "sent", requests)
 
-    def note_chunk(self, run: str, index: int, sha256: bytes) -> int:
+    def record_chunk(self, run: str, chunk_index: int, sha256: bytes) -> int:
         """Note that a chunk is stored; returns how many are."""
-        key = _run(run) + ":chunks"
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.hset(key, str(index), sha256.hex())
+        key = _run_key(run) + ":chunks"
+        with self._use_client() as r, r.pipeline(transaction=False) as pipe:
+            pipe.hset(key, str(chunk_index), sha256.hex())
             pipe.hlen(key)
             return int(pipe.execute()[1])
 
-    def stored_chunks(self, run: str) -> dict[int, str]:
+    def get_stored_chunks(self, run: str) -> dict[int, str]:
         """Return the chunks known to be stored: index to sha256 in hex."""
-        with self._answering() as r:
-            return {int(index): sha for index, sha in r.hgetall(_run(run) + ":chunks").items()}
+        with self._use_client() as r:
+            return {
+                int(chunk_index): sha256
+                for chunk_index, sha256 in r.hgetall(_run_key(run) + ":chunks").items()
+            }
 
-    def seal(self, run: str, requests: int, chunks: int) -> None:
+    def record_seal(self, run: str, requests: int, chunks: int) -> None:
         """Note that the seal is stored."""
-        with self._answering() as r:
-            r.hset(_run(run), mapping={"requests": requests, "chunks": chunks})
+        with self._use_client() as r:
+            r.hset(_run_key(run), mapping={"requests": requests, "chunks": chunks})
 
-    def sealed_chunks(self, run: str) -> int:
+    def count_sealed_chunks(self, run: str) -> int:
         """Return how many chunks the seal speaks of; 0 when no seal is known."""
-        with self._answering() as r:
-            return int(r.hget(_run(run), "chunks") or 0)
+        with self._use_client() as r:
+            return int(r.hget(_run_key(run), "chunks") or 0)
 
-    def note_cancelling(self, run: str) -> None:
+    def record_cancelling(self, run: str) -> None:
         """Note that a run is being cancelled."""
-        with self._answering() as r:
-            r.hset(_run(run), "cancelling", 1)
+        with self._use_client() as r:
+            r.hset(_run_key(run), "cancelling", 1)
 
-    def note_error(self, run: str, error: str) -> None:
+    def record_error(self, run: str, error: str) -> None:
         """Note what went wrong last in a run that is known here."""
-        with self._answering() as r:
-            if r.exists(_run(run)):
-                r.hset(_run(run), "error", error)
+        with self._use_client() as r:
+            if r.exists(_run_key(run)):
+                r.hset(_run_key(run), "error", error)
 
     def set_shard(self, run: str, shard: ShardStatus) -> None:
         """Note how far a shard is; fields that have their default are left as they are."""
         fields = msgspec.to_builtins(shard)
-        place = f"{fields.pop('shard')}/{fields.pop('attempt', 1)}"
-        with self._answering() as r:
-            r.hset(_run(run) + ":shards", mapping={f"{place}.{name}": value for name, value in fields.items()})
+        attempt_ref = f"{fields.pop('shard')}/{fields.pop('attempt', 1)}"
+        with self._use_client() as r:
+            r.hset(
+                _run_key(run) + ":shards",
+                mapping={f"{attempt_ref}.{name}": value for name, value in fields.items()},
+            )
 
-    def warn(self, run: str, shard: int, attempt: int, words: str) -> None:
-        """Note what people should know of an attempt that goes on; nothing when ``words`` is empty."""
-        with self._answering() as r:
-            r.hset(_run(run) + ":shards", f"{shard}/{attempt}.warning", words)
+    def set_shard_warning(self, run: str, shard: int, attempt: int, message: str) -> None:
+        """Note what people should know of an attempt that goes on; nothing when ``message`` is empty."""
+        with self._use_client() as r:
+            r.hset(_run_key(run) + ":shards", f"{shard}/{attempt}.warning", message)
 
-    def warn_of_run(self, run: str, words: str) -> None:
+    def set_run_warning(self, run: str, message: str) -> None:
         """Note what people should know of a run that is open, if it is known here."""
-        with self._answering() as r:
-            if r.exists(_run(run)):
-                r.hset(_run(run), "warning", words)
+        with self._use_client() as r:
+            if r.exists(_run_key(run)):
+                r.hset(_run_key(run), "warning", message)
 
-    def note_late(self, run: str, shard: int, attempt: int, answers: int) -> None:
+    def record_late_answers(self, run: str, shard: int, attempt: int, answers: int) -> None:
         """Note how many answers of an attempt came too late for its run, if the run is known here."""
-        key = _run(run) + ":shards"
-        with self._answering() as r:
+        key = _run_key(run) + ":shards"
+        with self._use_client() as r:
             if r.exists(key):
                 r.hset(key, f"{shard}/{attempt}.late", answers)
 
-    def note_expected(self, run: str, cost: Cost) -> None:
+    def record_estimate(self, run: str, cost: Cost) -> None:
         """Note what is known of the cost of a run that goes on."""
-        with self._answering() as r:
-            r.hset(_run(run), "expected", msgspec.json.encode(cost))
+        with self._use_client() as r:
+            r.hset(_run_key(run), "expected", msgspec.json.encode(cost))
 
-    def end_run(self, run: str, state: str, *, error: str = "", ended: float = 0.0, cost: Cost | None = None) -> None:
+    def end_run(
+        self, run: str, state: str, *, error: str = "", ended: float = 0.0, cost: Cost | None = None
+    ) -> None:
         """Note that a run is done, and what it cost."""
-        key = _run(run)
-        told = {} if cost is None else {"cost": msgspec.json.encode(cost)}
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping={"state": state, "error": error, "ended": ended or time.time(), **told})
+        key = _run_key(run)
+        cost_field = {} if cost is None else {"cost": msgspec.json.encode(cost)}
+        with self._use_client() as r, r.pipeline(transaction=False) as pipe:
+            pipe.hset(
+                key,
+                mapping={
+                    "state": state,
+                    "error": error,
+                    "ended": ended or time.time(),
+                    **cost_field,
+                },
+            )
             for suffix in ("", ":shards", ":chunks"):
-                pipe.expire(key + suffix, _KEEP)
+                pipe.expire(key + suffix, _RETENTION_SECONDS)
             pipe.execute()
 
-    def forget(self, run: str) -> None:
+    def delete_run(self, run: str) -> None:
         """Forget a run."""
-        key = _run(run)
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.zrem(_RUNS, run)
+        key = _run_key(run)
+        with self._use_client() as r, r.pipeline(transaction=False) as pipe:
+            pipe.zrem(_RUNS_KEY, run)
             pipe.delete(key, key + ":shards", key + ":chunks")
             pipe.execute()
 
     def find_manifest(self, run: str) -> Manifest | None:
         """Return the run as opened, if it is known."""
-        with self._answering() as r:
-            data = r.hget(_run(run), "manifest")
+        with self._use_client() as r:
+            data = r.hget(_run_key(run), "manifest")
         return None if data is None else msgspec.json.decode(data, type=Manifest)
 
-    def status(self, run: str) -> RunStatus:
+    def get_status(self, run: str) -> RunStatus:
         """Return what is known about a run; raises RunNotFound."""
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.hgetall(_run(run))
-            pipe.hgetall(_run(run) + ":shards")
+        with self._use_client() as r, r.pipeline(transaction=False) as pipe:
+            pipe.hgetall(_run_key(run))
+            pipe.hgetall(_run_key(run) + ":shards")
             fields, shards = pipe.execute()
         if "manifest" not in fields:
             raise RunNotFound(f"no run {run!r} is known here")
-        return _status(run, fields, _shards(shards))
+        return _build_status(run, fields, _decode_shards(shards))
 
-    def runs(self, limit: int) -> list[str]:
+    def list_runs(self, limit: int) -> list[str]:
         """Return the newest runs, newest first."""
-        with self._answering() as r:
-            return list(r.zrevrange(_RUNS, 0, limit - 1))
+        with self._use_client() as r:
+            return list(r.zrevrange(_RUNS_KEY, 0, limit - 1))
 
-    def bills(self, since: float) -> Iterator[Bill]:
+    def list_bills(self, since: float) -> Iterator[RunCost]:
         """Yield what is known of the costs of the runs since a time (seconds since the epoch), a few hundred in one read."""
-        with self._answering() as r:
-            runs = list(r.zrangebyscore(_RUNS, since, "+inf"))
-        for start in range(0, len(runs), _AT_ONCE):
-            some = runs[start : start + _AT_ONCE]
-            with self._answering() as r, r.pipeline(transaction=False) as pipe:
-                for run in some:
-                    pipe.hmget(_run(run), "manifest", "state", "cost", "expected")
-                found = pipe.execute()
-            yield from (_bill(run, *values) for run, values in zip(some, found, strict=True) if values[0])
+        with self._use_client() as r:
+            runs = list(r.zrangebyscore(_RUNS_KEY, since, "+inf"))
+        for start in range(0, len(runs), _BATCH_SIZE):
+            batch = runs[start : start + _BATCH_SIZE]
+            with self._use_client() as r, r.pipeline(transaction=False) as pipe:
+                for run in batch:
+                    pipe.hmget(_run_key(run), "manifest", "state", "cost", "expected")
+                rows = pipe.execute()
+            yield from (
+                _build_bill(run, *values)
+                for run, values in zip(batch, rows, strict=True)
+                if values[0]
+            )
 
-    def note_pooled(self, pool: str, run: str, keys: Sequence[str]) -> None:
+    def record_pooled_keys(self, pool: str, run: str, keys: Sequence[str]) -> None:
         """Note for a while which run the requests of a pool with these keys are in."""
-        for start in range(0, len(keys), _AT_ONCE):
-            with self._answering() as r, r.pipeline(transaction=False) as pipe:
-                for key in keys[start : start + _AT_ONCE]:
-                    pipe.set(_pooled(pool, key), run, ex=_KEEP_POOLED)
+        for start in range(0, len(keys), _BATCH_SIZE):
+            with self._use_client() as r, r.pipeline(transaction=False) as pipe:
+                for key in keys[start : start + _BATCH_SIZE]:
+                    pipe.set(_pooled_key(pool, key), run, ex=_POOLED_RETENTION_SECONDS)
                 pipe.execute()
 
-    def pooled_run(self, pool: str, key: str) -> str | None:
+    def find_pooled_run(self, pool: str, key: str) -> str | None:
         """Return the run that the request of a pool with this key is in, if that is known."""
-        with self._answering() as r:
-            run = r.get(_pooled(pool, key))
+        with self._use_client() as r:
+            run = r.get(_pooled_key(pool, key))
         return None if run is None else str(run)
 
 
-def _pooled(pool: str, key: str) -> str:
-    return f"{PREFIX}pooled:{pool}:{xxhash.xxh3_128_hexdigest(key.encode())}"
+def _pooled_key(pool: str, key: str) -> str:
+    return f"{KEY_PREFIX}pooled:{pool}:{xxhash.xxh3_128_hexdigest(key.encode())}"
 
 
-def _run(run: str) -> str:
-    return f"{PREFIX}run:{run}"
+def _run_key(run: str) -> str:
+    return f"{KEY_PREFIX}run:{run}"
 
 
-def _shards(fields: dict[str, str]) -> list[ShardStatus]:
+def _decode_shards(fields: dict[str, str]) -> list[ShardStatus]:
     shards: dict[str, dict[str, str]] = {}
     for field, value in fields.items():
-        place, _, name = field.partition(".")
-        shard, _, attempt = place.partition("/")
-        shards.setdefault(place, {"shard": shard, "attempt": attempt, "state": "planned"})[name] = value
-    return [status for shard in shards.values() if (status := _shard(shard))]
+        attempt_ref, _, name = field.partition(".")
+        shard, _, attempt = attempt_ref.partition("/")
+        shards.setdefault(attempt_ref, {"shard": shard, "attempt": attempt, "state": "planned"})[
+            name
+        ] = value
+    return [status for shard in shards.values() if (status := _decode_shard(shard))]
 
 
-def _shard(fields: dict[str, str]) -> ShardStatus | None:
+def _decode_shard(fields: dict[str, str]) -> ShardStatus | None:
     """A shard as another version of Promptmill noted it may be unreadable; a sweep writes it anew."""
     try:
         return msgspec.convert(fields, ShardStatus, strict=False)
@@ -202,26 +227,35 @@ def _shard(fields: dict[str, str]) -> ShardStatus | None:
         return None
 
 
-def _bill(run: str, manifest: str, state: str | None, cost: str | None, expected: str | None) -> Bill:
-    opened = msgspec.json.decode(manifest, type=Manifest)
-    told = _cost({"cost": cost or "", "expected": expected or ""})
-    return Bill(run, opened.created, opened.model, opened.labels, state in END_STATES, told)
+def _build_bill(
+    run: str, manifest: str, state: str | None, cost: str | None, expected: str | None
+) -> RunCost:
+    decoded_manifest = msgspec.json.decode(manifest, type=Manifest)
+    decoded_cost = _decode_cost({"cost": cost or "", "expected": expected or ""})
+    return RunCost(
+        run,
+        decoded_manifest.created,
+        decoded_manifest.model,
+        decoded_manifest.labels,
+        state in END_STATES,
+        decoded_cost,
+    )
 
 
-def _cost(fields: dict[str, str]) -> Cost | None:
+def _decode_cost(fields: dict[str, str]) -> Cost | None:
     """What the run cost, or is expected to; what another version of Promptmill noted may be unreadable."""
-    told = fields.get("cost") or fields.get("expected")
+    encoded_cost = fields.get("cost") or fields.get("expected")
     try:
-        return msgspec.json.decode(told, type=Cost) if told else None
+        return msgspec.json.decode(encoded_cost, type=Cost) if encoded_cost else None
     except msgspec.DecodeError:
         return None
 
 
-def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:
+def _build_status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:
     manifest = msgspec.json.decode(fields["manifest"], type=Manifest)
     state = fields.get("state", "")
     if state not in END_STATES:
-        state = state_of(shards, "requests" in fields, "cancelling" in fields)
+        state = derive_state(shards, "requests" in fields, "cancelling" in fields)
     return RunStatus(
         run=run,
         state=state,
@@ -236,6 +270,6 @@ def _status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunS
         failed=sum(shard.failed for shard in shards),
         error=fields.get("error", ""),
         warning=fields.get("warning", "") if state == "open" else "",
-        cost=_cost(fields),
+        cost=_decode_cost(fields),
         shards=sorted(shards, key=lambda shard: (shard.shard, shard.attempt)),
     )

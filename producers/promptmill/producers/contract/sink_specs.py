@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from promptmill.config import tables
 from promptmill.config.errors import ConfigurationError
-from promptmill.config.urls import masked
+from promptmill.config.urls import mask_password
 from promptmill.producers.contract.messages import SinkSpec
 
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
@@ -18,8 +18,8 @@ def jsonl(url: str | Path) -> SinkSpec:
 
     A local file is written by a worker, so it must be on a disk that the workers share. Raises ConfigurationError.
     """
-    place = _place(url)
-    return SinkSpec("jsonl" if place.startswith("gs://") else "file", place)
+    location = _normalize_location(url)
+    return SinkSpec("jsonl" if location.startswith("gs://") else "file", location)
 
 
 def parquet(url: str | Path) -> SinkSpec:
@@ -27,7 +27,7 @@ def parquet(url: str | Path) -> SinkSpec:
 
     Parsed answers, usage, metadata and content are columns of JSON text. Raises ConfigurationError.
     """
-    return SinkSpec("parquet", _place(url))
+    return SinkSpec("parquet", _normalize_location(url))
 
 
 def postgres(database: str, *, table: str) -> SinkSpec:
@@ -38,8 +38,12 @@ def postgres(database: str, *, table: str) -> SinkSpec:
     ``table`` (``name`` or ``schema.name``) that is missing is made; of one that is there, the columns that it has are
     filled, from top-level properties of parsed answers too. Raises ConfigurationError.
     """
-    url = database.replace("postgres://", "postgresql://", 1) if database.startswith("postgres://") else database
-    return SinkSpec("postgres", _server(url, "postgresql"), {"table": check_table(table)})
+    url = (
+        database.replace("postgres://", "postgresql://", 1)
+        if database.startswith("postgres://")
+        else database
+    )
+    return SinkSpec("postgres", _check_server(url, "postgresql"), {"table": check_table(table)})
 
 
 def webhook(url: str) -> SinkSpec:
@@ -48,7 +52,7 @@ def webhook(url: str) -> SinkSpec:
     ``url`` is a name that the workers know from PROMPTMILL_NAMED_SINKS, or ``https://…``, if their PROMPTMILL_SINKS allows
     it. The secret to sign with is the workers'. Raises ConfigurationError.
     """
-    return SinkSpec("webhook", _server(url, "https", "http"))
+    return SinkSpec("webhook", _check_server(url, "https", "http"))
 
 
 def custom(name: str, **options: Any) -> SinkSpec:
@@ -59,57 +63,67 @@ def custom(name: str, **options: Any) -> SinkSpec:
     return SinkSpec("custom", name, options)
 
 
-def at(text: str) -> SinkSpec:
+def parse_sink(text: str) -> SinkSpec:
     """Return the sink that a text stands for, as on the command line; raises ConfigurationError.
 
     ``bq://project.dataset.table``, ``postgresql://host/database#table``, ``postgres:NAME#table``, ``https://…``,
     ``webhook:NAME``, ``parquet:PLACE``, ``custom:NAME``; anything else is a place as for ``jsonl``.
     """
-    kind, _, rest = text.partition(":")
-    match kind:
+    scheme, _, target = text.partition(":")
+    match scheme:
         case "postgres" | "postgresql":
-            where, _, table = text.partition("#")
-            return postgres(where if rest.startswith("//") else rest.partition("#")[0], table=table)
+            database, _, table = text.partition("#")
+            return postgres(
+                database if target.startswith("//") else target.partition("#")[0], table=table
+            )
         case "https" | "http":
             return webhook(text)
         case "webhook":
-            return webhook(rest)
+            return webhook(target)
         case "bq":
             return bigquery(text)
         case "parquet":
-            return parquet(rest)
+            return parquet(target)
         case "custom":
-            return custom(rest)
+            return custom(target)
     return parquet(text) if text.endswith(".parquet") else jsonl(text)
 
 
 def check_table(table: str) -> str:
     """Return ``table`` when it may be the name of one, with or without a schema; raises ConfigurationError."""
     if not _TABLE.fullmatch(table):
-        raise ConfigurationError(f"table {table[:80]!r} must be a name, such as answers or shop.answers")
+        raise ConfigurationError(
+            f"table {table[:80]!r} must be a name, such as answers or shop.answers"
+        )
     return table
 
 
-def _place(url: str | Path) -> str:
+def _normalize_location(url: str | Path) -> str:
     text = str(url)
     if text.startswith("gs://"):
         if not text.removeprefix("gs://").strip("/"):
             raise ConfigurationError(f"sink {text}: a bucket is missing, as in gs://bucket/folder/")
         return text.rstrip("/")
     if "://" in text:
-        raise ConfigurationError(f"sink {masked(text)}: files go to gs://… or to a local path")
+        raise ConfigurationError(
+            f"sink {mask_password(text)}: files go to gs://… or to a local path"
+        )
     return str(Path(text).expanduser().resolve())
 
 
-def _server(url: str, *schemes: str) -> str:
+def _check_server(url: str, *schemes: str) -> str:
     """Return a name, or a URL of one of these schemes that holds nothing secret."""
     if "://" not in url:
         if not url:
-            raise ConfigurationError(f"sink: a name is missing, or a URL such as {schemes[0]}://host/…")
+            raise ConfigurationError(
+                f"sink: a name is missing, or a URL such as {schemes[0]}://host/…"
+            )
         return url
-    parts = _split(url)
+    parts = _split_url(url)
     if parts is None or parts.scheme not in schemes or not parts.hostname:
-        raise ConfigurationError(f"sink: must look like {schemes[0]}://host/…, or be a name that the workers know")
+        raise ConfigurationError(
+            f"sink: must look like {schemes[0]}://host/…, or be a name that the workers know"
+        )
     if parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
             f"sink {parts.scheme}://{parts.hostname}: a password, ? and # may not travel with a run; give it a name in "
@@ -118,7 +132,7 @@ def _server(url: str, *schemes: str) -> str:
     return url
 
 
-def _split(url: str) -> SplitResult | None:
+def _split_url(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         return parts if parts.port != 0 else None  # which raises, too, when it is no number
@@ -133,7 +147,9 @@ def bigquery(table: str, *, merge: Literal["", "run", "key"] | bool = False) -> 
     answer to each; ``merge="run"`` (or True) those of the same run and key; otherwise rows are appended, each once.
     Raises ConfigurationError.
     """
-    wanted = "run" if merge is True else merge or ""
-    if wanted not in {"", "run", "key"}:
+    merge_mode = "run" if merge is True else merge or ""
+    if merge_mode not in {"", "run", "key"}:
         raise ConfigurationError(f"sink {table}: merge is 'run' or 'key', not {merge!r}")
-    return SinkSpec("bigquery", tables.parse(table).url, {"merge": wanted} if wanted else {})
+    return SinkSpec(
+        "bigquery", tables.parse_table(table).url, {"merge": merge_mode} if merge_mode else {}
+    )

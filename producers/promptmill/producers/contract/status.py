@@ -13,7 +13,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``requests`` are those of this attempt; those that are to be tried again count as neither succeeded nor failed.
     ``warning`` says what people should know of it; ``late`` answers came after its job was given up.
-    ``copies`` of the requests have the answer of another that asks the same, ``reused`` ones that of an earlier run.
+    ``deduplicated`` of the requests have the answer of another that asks the same, ``reused`` ones that of an earlier run.
     """
 
     shard: int
@@ -26,7 +26,7 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     job_state: str = ""
     warning: str = ""
     late: int = 0
-    copies: int = 0
+    deduplicated: int = msgspec.field(default=0, name="copies")
     reused: int = 0
 
 
@@ -60,8 +60,12 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def warnings(self) -> list[str]:
         """What people should know of the run, a sentence each."""
-        of_shards = [f"shard {one.shard}, attempt {one.attempt}: {one.warning}" for one in self.shards if one.warning]
-        return [self.warning, *of_shards] if self.warning else of_shards
+        shard_warnings = [
+            f"shard {shard.shard}, attempt {shard.attempt}: {shard.warning}"
+            for shard in self.shards
+            if shard.warning
+        ]
+        return [self.warning, *shard_warnings] if self.warning else shard_warnings
 
     @property
     def late(self) -> int:
@@ -69,9 +73,9 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(shard.late for shard in self.shards)
 
     @property
-    def copies(self) -> int:
+    def deduplicated(self) -> int:
         """Number of requests that have the answer of another that asks the same, as far as it is there."""
-        return sum(shard.copies for shard in self.shards)
+        return sum(shard.deduplicated for shard in self.shards)
 
     @property
     def reused(self) -> int:
@@ -84,7 +88,7 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(bool(shard.job) for shard in self.shards)
 
 
-def state_of(shards: list[ShardStatus], sealed: bool, cancelling: bool = False) -> str:
+def derive_state(shards: list[ShardStatus], sealed: bool, cancelling: bool = False) -> str:
     """Return the state of a run that is not done from the states of its shards."""
     if cancelling:
         return "cancelling"
@@ -104,7 +108,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``seconds`` has the whole (``total``), what Vertex took from the first creation to the last end (``vertex``), ours
     (``overhead``, the rest), and ours by stage. ``unaccounted`` is 0 or something is wrong with Promptmill. ``cost`` is
-    what it cost, beside the estimate; None in reports of old. ``copies`` requests have the answer of another that asks the
+    what it cost, beside the estimate; None in reports of old. ``deduplicated`` requests have the answer of another that asks the
     same, ``reused`` ones that of an earlier run.
     """
 
@@ -129,5 +133,5 @@ class Report(msgspec.Struct, frozen=True):
     sinks: list[str]
     error: str = ""
     cost: Cost | None = None
-    copies: int = 0
+    deduplicated: int = msgspec.field(default=0, name="copies")
     reused: int = 0

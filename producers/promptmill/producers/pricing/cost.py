@@ -30,14 +30,14 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __str__(self) -> str:
         """Return the cost in words, beside what was expected: "unknown" where it is not known, or not yet."""
-        expected = f"{_about(self.estimate)} expected" if self.estimate else ""
-        online = f"online {amount(self.online_usd)}" if self.online_usd else ""
-        beside = ", ".join(filter(None, (expected, online)))
-        limit = f"; it may cost {amount(self.limit_usd)}" if self.limit_usd else ""
-        return amount(self.usd) + (f" ({beside})" if beside else "") + limit
+        expected = f"{_describe_estimate(self.estimate)} expected" if self.estimate else ""
+        online = f"online {format_usd(self.online_usd)}" if self.online_usd else ""
+        details = ", ".join(filter(None, (expected, online)))
+        limit = f"; it may cost {format_usd(self.limit_usd)}" if self.limit_usd else ""
+        return format_usd(self.usd) + (f" ({details})" if details else "") + limit
 
 
-def amount(usd: float | None) -> str:
+def format_usd(usd: float | None) -> str:
     """Return an amount of USD for people: to the cent, or a small one to its first three digits; None is unknown."""
     if usd is None:
         return "unknown"
@@ -46,7 +46,7 @@ def amount(usd: float | None) -> str:
     return f"${usd:.{max(2 - floor(log10(usd)), 2)}f}"
 
 
-def _about(estimate: Estimate) -> str:
+def _describe_estimate(estimate: Estimate) -> str:
     if estimate.usd is None:
         return "an unknown amount is"
-    return f"about {amount(estimate.usd)}, at most {amount(estimate.usd_most)}"
+    return f"about {format_usd(estimate.usd)}, at most {format_usd(estimate.usd_most)}"

@@ -7,22 +7,27 @@ from typing import NamedTuple
 import msgspec
 
 from promptmill.producers.contract.messages import ChunkSize
-from promptmill.producers.pricing.prices import Prices, Rate, dollars
-from promptmill.producers.pricing.tokens import ANSWER, BYTES_PER_TOKEN, INPUT_MOST, Tokens
+from promptmill.producers.pricing.prices import Prices, Rate, to_dollars
+from promptmill.producers.pricing.tokens import (
+    BYTES_PER_TOKEN,
+    ESTIMATED_OUTPUT_TOKENS,
+    MAX_INPUT_TOKENS,
+    TokenTotals,
+)
 
 METHOD = (
     f"input: a token for every {BYTES_PER_TOKEN} bytes of text, at most one a byte; "
-    f"output: {ANSWER} tokens a request, at most its maxOutputTokens, or what the model can"
+    f"output: {ESTIMATED_OUTPUT_TOKENS} tokens a request, at most its maxOutputTokens, or what the model can"
 )
-_GENERATION = re.compile(r"gemini-(\d+)")
-_IMAGE, _SECOND = 1120, 102
+_MODEL_GENERATION = re.compile(r"gemini-(\d+)")
+_IMAGE_TOKENS, _VIDEO_SECOND_TOKENS = 1120, 102
 """Tokens of an image and of a second of video since Gemini 3: 70 for the frame and 32 for the sound
 (ai.google.dev/gemini-api/docs/media-resolution)."""
-_OLDER_IMAGE, _OLDER_SECOND = 258, 300
+_OLDER_IMAGE_TOKENS, _OLDER_VIDEO_SECOND_TOKENS = 258, 300
 """… and before."""
 
 
-class Range(NamedTuple):
+class CostRange(NamedTuple):
     """Picodollars: no answer at all, what is likely, what it cannot exceed; and the likely one without batch jobs."""
 
     least: int
@@ -54,88 +59,108 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     method: str = METHOD
 
 
-def estimate(
-    chunks: Iterable[tuple[ChunkSize, Tokens]], model: str, prices: Prices | None, max_requests: int, max_bytes: int
+def estimate_run(
+    chunks: Iterable[tuple[ChunkSize, TokenTotals]],
+    model: str,
+    prices: Prices | None,
+    max_requests: int,
+    max_bytes: int,
 ) -> Estimate:
     """Return the estimate of a run by the size and the tokens of its ``chunks``, which are seen once."""
-    jobs, requests, tokens = Jobs(max_requests, max_bytes), 0, Tokens()
-    for size, of_chunk in chunks:
-        jobs.add(size)
+    jobs, requests, tokens = JobCounter(max_requests, max_bytes), 0, TokenTotals()
+    for size, chunk_tokens in chunks:
+        jobs.add_chunk(size)
         requests += size.requests
-        tokens += of_chunk
-    return of_tokens(requests, tokens, model, prices, jobs.count)
+        tokens += chunk_tokens
+    return build_estimate(requests, tokens, model, prices, jobs.count)
 
 
-def of_tokens(requests: int, tokens: Tokens, model: str, prices: Prices | None, jobs: int) -> Estimate:
+def build_estimate(
+    requests: int, tokens: TokenTotals, model: str, prices: Prices | None, jobs: int
+) -> Estimate:
     """Return the estimate of a run by what its requests may use together."""
-    cost = cost_range(tokens, prices) if prices else None
+    cost = estimate_cost_range(tokens, prices) if prices else None
     return Estimate(
         requests=requests,
         refused=requests - tokens.sent,
-        input_tokens=_input(tokens, model),
-        input_tokens_most=tokens.most + tokens.open * INPUT_MOST,
+        input_tokens=_input_tokens(tokens, model),
+        input_tokens_most=tokens.most + tokens.open * MAX_INPUT_TOKENS,
         output_tokens=tokens.answers,
-        output_tokens_most=tokens.output_most,
-        usd=cost and dollars(cost.likely),
-        usd_least=cost and dollars(cost.least),
-        usd_most=cost and dollars(cost.most),
-        online_usd=cost and dollars(cost.online),
+        output_tokens_most=tokens.max_output_tokens,
+        usd=cost and to_dollars(cost.likely),
+        usd_least=cost and to_dollars(cost.least),
+        usd_most=cost and to_dollars(cost.most),
+        online_usd=cost and to_dollars(cost.online),
         open=tokens.open,
         jobs=jobs,
     )
 
 
-def cost_range(tokens: Tokens, prices: Prices) -> Range:
+def estimate_cost_range(tokens: TokenTotals, prices: Prices) -> CostRange:
     """Return what requests may cost together, each answered once."""
-    likely = _input(tokens, prices.model), tokens.answers
+    likely = _input_tokens(tokens, prices.model), tokens.answers
     average = likely[0] // max(tokens.sent, 1)
-    rate = _rate(prices.batch, average)
-    return Range(
-        least=rate.cost({"input": likely[0]}),
-        likely=rate.cost({"input": likely[0], "output": likely[1]}),
-        most=most(tokens, prices),
-        online=_rate(prices.online, average).cost({"input": likely[0], "output": likely[1]}),
+    rate = _find_rate(prices.batch, average)
+    return CostRange(
+        least=rate.calculate_cost({"input": likely[0]}),
+        likely=rate.calculate_cost({"input": likely[0], "output": likely[1]}),
+        most=max_cost(tokens, prices),
+        online=_find_rate(prices.online, average).calculate_cost(
+            {"input": likely[0], "output": likely[1]}
+        ),
     )
 
 
-def most(tokens: Tokens, prices: Prices) -> int:
+def max_cost(tokens: TokenTotals, prices: Prices) -> int:
     """Return the picodollars that requests cannot exceed together, each answered once.
 
     All count at the rate of the largest, and what is not named at the dearest kind.
     """
-    rate = _rate(prices.batch, INPUT_MOST if tokens.open else tokens.largest)
-    of = rate.per_token
-    media = tokens.open * INPUT_MOST * max(of["input"], of["input_audio"])
-    text = tokens.most * max(of["input"], of["cached"])
-    return text + media + tokens.output_most * max(of["output"], of["output_image"])
+    rate = _find_rate(prices.batch, MAX_INPUT_TOKENS if tokens.open else tokens.largest)
+    per_token = rate.per_token
+    media = tokens.open * MAX_INPUT_TOKENS * max(per_token["input"], per_token["input_audio"])
+    text = tokens.most * max(per_token["input"], per_token["cached"])
+    return (
+        text
+        + media
+        + tokens.max_output_tokens * max(per_token["output"], per_token["output_image"])
+    )
 
 
-class Jobs:
+class JobCounter:
     """Counts the jobs that a run of chunks makes, as the workers divide it."""
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         self.count = 0
-        self._most = max_requests, max_bytes
+        self._limits = max_requests, max_bytes
         self._requests = self._size = 0
 
-    def add(self, chunk: ChunkSize) -> None:
+    def add_chunk(self, chunk: ChunkSize) -> None:
         """Take the next chunk."""
-        most, max_bytes = self._most
-        for start in range(0, chunk.requests, most):
-            requests = min(most, chunk.requests - start)
+        max_requests, max_bytes = self._limits
+        for start in range(0, chunk.requests, max_requests):
+            requests = min(max_requests, chunk.requests - start)
             size = -(-chunk.size * requests // chunk.requests)
-            if not self.count or self._requests + requests > most or self._size + size > max_bytes:
+            if (
+                not self.count
+                or self._requests + requests > max_requests
+                or self._size + size > max_bytes
+            ):
                 self.count, self._requests, self._size = self.count + 1, 0, 0
             self._requests, self._size = self._requests + requests, self._size + size
 
 
-def _rate(rates: list[Rate], size: int) -> Rate:
+def _find_rate(rates: list[Rate], size: int) -> Rate:
     """Return the rate of a request with so many input tokens."""
     return next(rate for rate in reversed(rates) if size > rate.above or not rate.above)
 
 
-def _input(tokens: Tokens, model: str) -> int:
-    found = _GENERATION.search(model)
-    old = found is not None and int(found[1]) < 3
-    image, second = (_OLDER_IMAGE, _OLDER_SECOND) if old else (_IMAGE, _SECOND)
+def _input_tokens(tokens: TokenTotals, model: str) -> int:
+    match = _MODEL_GENERATION.search(model)
+    is_older = match is not None and int(match[1]) < 3
+    image, second = (
+        (_OLDER_IMAGE_TOKENS, _OLDER_VIDEO_SECOND_TOKENS)
+        if is_older
+        else (_IMAGE_TOKENS, _VIDEO_SECOND_TOKENS)
+    )
     return -(-tokens.text // BYTES_PER_TOKEN) + tokens.images * image + tokens.seconds * second

@@ -22,17 +22,27 @@ import msgspec
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
 
-KINDS = ("input", "input_audio", "cached", "cached_audio", "output", "output_image", "thoughts")
+TOKEN_KINDS = (
+    "input",
+    "input_audio",
+    "cached",
+    "cached_audio",
+    "output",
+    "output_image",
+    "thoughts",
+)
 """Kinds of tokens that have a price of their own; ``thoughts`` cost what ``output`` does, and are kept apart for people."""
-DOLLAR = 10**12
+PICODOLLARS_PER_DOLLAR = 10**12
 """Picodollars."""
 
-_PUBLISHED = re.compile(
+_MODEL_NAME = re.compile(
     r"(?:projects/[\w.:-]+/locations/[\w-]+/)?publishers/google/models/([\w.@-]+)|(gemini-[\w.@-]+)"
 )
-_EDITION = re.compile(r"(-preview(-\d\d-\d{4})?)?([-@]\d{3}|@default|-latest)?$")
-_NOT_IN_BATCHES = re.compile(r"-(tts|live|embedding|omni|robotics)\b|flash-1\.5|pro-1\.5|gemini-(1\.|pro$)")
-_NAMES = {
+_VERSION_SUFFIX = re.compile(r"(-preview(-\d\d-\d{4})?)?([-@]\d{3}|@default|-latest)?$")
+_NO_BATCH_MODELS = re.compile(
+    r"-(tts|live|embedding|omni|robotics)\b|flash-1\.5|pro-1\.5|gemini-(1\.|pro$)"
+)
+_PRICE_FIELDS = {
     "input": "input_mtok",
     "input_audio": "input_audio_mtok",
     "cached": "cache_read_mtok",
@@ -40,10 +50,15 @@ _NAMES = {
     "output": "output_mtok",
     "output_image": "output_image_mtok",
 }
-_INSTEAD = {"input_audio": "input", "cached": "input", "cached_audio": "cached", "output_image": "output"}
+_FALLBACK_KINDS = {
+    "input_audio": "input",
+    "cached": "input",
+    "cached_audio": "cached",
+    "output_image": "output",
+}
 """What is paid where the table has no price of that kind."""
-_BY_OTHER_THINGS = {"web_searches_kcount"}
-_VERIFIED = re.compile(r"verified on (\d{4}-\d\d-\d\d)")
+_NON_TOKEN_FIELDS = {"web_searches_kcount"}
+_VERIFIED_ON = re.compile(r"verified on (\d{4}-\d\d-\d\d)")
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -52,7 +67,7 @@ class Rate(msgspec.Struct, frozen=True):
     above: int
     per_token: dict[str, int]
 
-    def cost(self, tokens: dict[str, int]) -> int:
+    def calculate_cost(self, tokens: dict[str, int]) -> int:
         """Return the price in picodollars of tokens by kind, each kind one that has a price."""
         return sum(self.per_token[kind] * count for kind, count in tokens.items())
 
@@ -60,7 +75,7 @@ class Rate(msgspec.Struct, frozen=True):
 class Prices(msgspec.Struct, frozen=True):
     """What a model costs on one day: in ``batch`` jobs and ``online``, the dearer rate of long requests last.
 
-    ``table`` is where that is from, ``checked`` the day on which its source was last compared with Google's pages,
+    ``table_version`` is where that is from, ``checked`` the day on which its source was last compared with Google's pages,
     ``on`` the day whose prices these are; both as ISO dates. ``context``: input tokens that a request may have, 0 when
     not known.
     """
@@ -78,54 +93,58 @@ class Prices(msgspec.Struct, frozen=True):
         """Input tokens above which a request costs more, rising; the first is 0."""
         return [rate.above for rate in self.batch]
 
-    def age(self, today: date) -> int:
+    def age_in_days(self, today: date) -> int:
         """Return how many days ago the prices were compared with Google's."""
         return max((today - date.fromisoformat(self.checked)).days, 0)
 
 
-def find(model: str, at: datetime | None = None) -> Prices | None:
+def find_prices(model: str, at: datetime | None = None) -> Prices | None:
     """Return the prices of a model (``gemini-…`` or ``publishers/google/models/gemini-…``) at a time, now if none is given.
 
     None when they are not known: a tuned model, one of another publisher, one that has no batch jobs or that the table
     does not have, or when the library is not installed (``pip install 'promptmill[prices]'``).
     """
-    found = _PUBLISHED.fullmatch(model)
-    provider = _google()
-    if found is None or provider is None:
+    match = _MODEL_NAME.fullmatch(model)
+    provider = _google_provider()
+    if match is None or provider is None:
         return None
-    name = found[1] or found[2]
-    info = None if _NOT_IN_BATCHES.search(name) else _info(provider, name)
-    return _prices(info, at or datetime.now(UTC)) if info else None
+    name = match[1] or match[2]
+    info = None if _NO_BATCH_MODELS.search(name) else _find_model(provider, name)
+    return _build_prices(info, at or datetime.now(UTC)) if info else None
 
 
-def known(at: datetime | None = None) -> list[Prices]:
+def list_prices(at: datetime | None = None) -> list[Prices]:
     """Return the prices of all models in the table that have batch jobs and are not retired."""
-    provider = _google()
+    provider = _google_provider()
     infos = (
-        [info for info in provider.models if info.id.startswith("gemini-") and not info.deprecated] if provider else []
+        [info for info in provider.models if info.id.startswith("gemini-") and not info.deprecated]
+        if provider
+        else []
     )
-    fit = [info for info in infos if not _NOT_IN_BATCHES.search(info.id)]
-    return [prices for info in fit if (prices := _prices(info, at or datetime.now(UTC)))]
+    batch_models = [info for info in infos if not _NO_BATCH_MODELS.search(info.id)]
+    return [
+        prices for info in batch_models if (prices := _build_prices(info, at or datetime.now(UTC)))
+    ]
 
 
-def table() -> str:
+def table_version() -> str:
     """Return the name and version of the price table; "" when it is not installed."""
-    if _google() is None:
+    if _google_provider() is None:
         return ""
     import genai_prices
 
     return f"genai-prices {genai_prices.__version__}"
 
 
-def dollars(picodollars: int) -> float:
+def to_dollars(picodollars: int) -> float:
     """Return an amount in USD, to the last digit that a float has."""
-    return picodollars / DOLLAR
+    return picodollars / PICODOLLARS_PER_DOLLAR
 
 
-def picodollars(dollars: float | str) -> int:
+def to_picodollars(dollars: float | str) -> int:
     """Return an amount of USD as whole picodollars, a fraction of one left out; raises ValueError for what is none."""
     try:
-        amount = int(Decimal(str(dollars)) * DOLLAR)
+        amount = int(Decimal(str(dollars)) * PICODOLLARS_PER_DOLLAR)
     except (ArithmeticError, ValueError):
         amount = -1
     if amount < 0:
@@ -134,94 +153,121 @@ def picodollars(dollars: float | str) -> int:
 
 
 @cache
-def _google() -> "Provider | None":
+def _google_provider() -> "Provider | None":
     try:
         from genai_prices.data_snapshot import get_snapshot
     except ModuleNotFoundError:
         return None
-    return next((provider for provider in get_snapshot().providers if provider.id == "google"), None)
+    return next(
+        (provider for provider in get_snapshot().providers if provider.id == "google"), None
+    )
 
 
-def _info(provider: "Provider", name: str) -> "ModelInfo | None":
+def _find_model(provider: "Provider", name: str) -> "ModelInfo | None":
     """Find a model that has this very name, but for the edition; the library takes what only begins alike, too."""
-    plain = _EDITION.sub("", name, count=1)
-    for wanted in (name, plain):
-        info = provider.find_model(wanted)
-        if info and _EDITION.sub("", info.id, count=1) == plain:
+    base_name = _VERSION_SUFFIX.sub("", name, count=1)
+    for candidate in (name, base_name):
+        info = provider.find_model(candidate)
+        if info and _VERSION_SUFFIX.sub("", info.id, count=1) == base_name:
             return info
     return None
 
 
-def _prices(info: "ModelInfo", at: datetime) -> Prices | None:
-    standard, reduced = info.get_prices(at), info.get_prices(at, {"processing": "batch"})
-    own = {
-        name for variant in info.price_variants or [] if _is_for_batches(variant, at) for name in _given(variant.prices)
+def _build_prices(info: "ModelInfo", at: datetime) -> Prices | None:
+    online_prices, batch_prices = info.get_prices(at), info.get_prices(at, {"processing": "batch"})
+    batch_fields = {
+        name
+        for variant in info.price_variants or []
+        if _is_batch_variant(variant, at)
+        for name in _priced_fields(variant.prices)
     }
-    if not {"input_mtok", "output_mtok"} <= _given(standard) <= {*_NAMES.values(), *_BY_OTHER_THINGS}:
+    if (
+        not {"input_mtok", "output_mtok"}
+        <= _priced_fields(online_prices)
+        <= {*_PRICE_FIELDS.values(), *_NON_TOKEN_FIELDS}
+    ):
         return None
-    online = {kind: _steps(getattr(standard, name)) for kind, name in _NAMES.items() if name in _given(standard)}
-    halved = {name: _steps(getattr(reduced, name)) for name in own}
-    batch = {kind: _batch(kind, steps, halved.get(_NAMES[kind])) for kind, steps in online.items()}
+    online = {
+        kind: _price_tiers(getattr(online_prices, name))
+        for kind, name in _PRICE_FIELDS.items()
+        if name in _priced_fields(online_prices)
+    }
+    batch_tiers = {name: _price_tiers(getattr(batch_prices, name)) for name in batch_fields}
+    batch = {
+        kind: _batch_tiers(kind, steps, batch_tiers.get(_PRICE_FIELDS[kind]))
+        for kind, steps in online.items()
+    }
     return Prices(
         model=info.id,
-        table=table(),
-        checked=_checked(info, at),
+        table=table_version(),
+        checked=_verification_date(info, at),
         on=at.astimezone(UTC).date().isoformat(),
-        batch=_rates(batch),
-        online=_rates(online),
+        batch=_build_rates(batch),
+        online=_build_rates(online),
         context=info.context_window or 0,
     )
 
 
-def _given(prices: Any) -> set[str]:
+def _priced_fields(prices: Any) -> set[str]:
     return {name for name, value in vars(prices).items() if value is not None}
 
 
-def _is_for_batches(variant: Any, at: datetime) -> bool:
-    return variant.when == {"processing": "batch"} and (variant.constraint is None or variant.constraint.active(at))
+def _is_batch_variant(variant: Any, at: datetime) -> bool:
+    return variant.when == {"processing": "batch"} and (
+        variant.constraint is None or variant.constraint.active(at)
+    )
 
 
-def _steps(price: Any) -> dict[int, Decimal]:
+def _price_tiers(price: Any) -> dict[int, Decimal]:
     """Return USD per million tokens by the input tokens of a request above which they are paid."""
     if isinstance(price, Decimal):
         return {0: price}
     return {0: price.base} | {tier.start: tier.price for tier in price.tiers}
 
 
-def _batch(kind: str, online: dict[int, Decimal], batch: dict[int, Decimal] | None) -> dict[int, Decimal]:
+def _batch_tiers(
+    kind: str, online: dict[int, Decimal], batch: dict[int, Decimal] | None
+) -> dict[int, Decimal]:
     """Return the price of a kind in batch jobs, where the table may have none."""
     if kind.startswith("cached"):
         return online
     return batch or {above: price / 2 for above, price in online.items()}
 
 
-def _rates(steps: dict[str, dict[int, Decimal]]) -> list[Rate]:
-    thresholds = sorted({above for kind in steps.values() for above in kind})
+def _build_rates(tiers: dict[str, dict[int, Decimal]]) -> list[Rate]:
+    thresholds = sorted({above for kind in tiers.values() for above in kind})
     return [
-        Rate(above, _complete({kind: _in_force(step, above) for kind, step in steps.items()})) for above in thresholds
+        Rate(
+            above,
+            _fill_missing_kinds({kind: _price_at(step, above) for kind, step in tiers.items()}),
+        )
+        for above in thresholds
     ]
 
 
-def _in_force(steps: dict[int, Decimal], above: int) -> int:
-    price = steps[max(step for step in steps if step <= above)]
+def _price_at(tiers: dict[int, Decimal], above: int) -> int:
+    price = tiers[max(step for step in tiers if step <= above)]
     return int((price * 10**6).to_integral_value(ROUND_CEILING))
 
 
-def _complete(rates: dict[str, int]) -> dict[str, int]:
-    for kind, other in _INSTEAD.items():
-        rates.setdefault(kind, rates[other])
-    return {kind: rates["output" if kind == "thoughts" else kind] for kind in KINDS}
+def _fill_missing_kinds(rates: dict[str, int]) -> dict[str, int]:
+    for kind, fallback in _FALLBACK_KINDS.items():
+        rates.setdefault(kind, rates[fallback])
+    return {kind: rates["output" if kind == "thoughts" else kind] for kind in TOKEN_KINDS}
 
 
-def _checked(info: "ModelInfo", at: datetime) -> str:
+def _verification_date(info: "ModelInfo", at: datetime) -> str:
     """Return the day on which the batch prices of a model were verified, by the table's own words, or of any model."""
     today = at.astimezone(UTC).date().isoformat()
-    own = [day for day in _VERIFIED.findall(info.price_comments or "") if day <= today]
-    return max(own or [day for day in _verified_at_all() if day <= today], default="1970-01-01")
+    model_dates = [day for day in _VERIFIED_ON.findall(info.price_comments or "") if day <= today]
+    return max(
+        model_dates or [day for day in _all_verification_dates() if day <= today],
+        default="1970-01-01",
+    )
 
 
 @cache
-def _verified_at_all() -> tuple[str, ...]:
-    provider = _google()
+def _all_verification_dates() -> tuple[str, ...]:
+    provider = _google_provider()
     comments = " ".join(info.price_comments or "" for info in provider.models) if provider else ""
-    return tuple(_VERIFIED.findall(comments))
+    return tuple(_VERIFIED_ON.findall(comments))

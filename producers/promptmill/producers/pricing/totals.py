@@ -7,10 +7,10 @@ from enum import StrEnum
 import msgspec
 
 from promptmill.producers.pricing.cost import Cost
-from promptmill.producers.pricing.prices import dollars, picodollars
+from promptmill.producers.pricing.prices import to_dollars, to_picodollars
 
 
-class By(StrEnum):
+class GroupBy(StrEnum):
     """What runs are put together by; a run with several labels is with each of them."""
 
     label = "label"
@@ -18,7 +18,7 @@ class By(StrEnum):
     day = "day"
 
 
-class Bill(msgspec.Struct, frozen=True):
+class RunCost(msgspec.Struct, frozen=True):
     """What is known of the cost of one run; ``created`` in seconds since the epoch. ``cost`` is None where nothing is."""
 
     run: str
@@ -29,7 +29,7 @@ class Bill(msgspec.Struct, frozen=True):
     cost: Cost | None = None
 
     @property
-    def priced(self) -> Cost | None:
+    def final_cost(self) -> Cost | None:
         """What the run cost, if it is done and that is known."""
         return self.cost if self.done and self.cost and self.cost.usd is not None else None
 
@@ -50,62 +50,69 @@ class Total(msgspec.Struct, frozen=True):
     unknown: int
 
 
-def totals(bills: Iterable[Bill], by: By) -> list[Total]:
+def group_costs(run_costs: Iterable[RunCost], by: GroupBy) -> list[Total]:
     """Return what runs cost by ``by``, in order of its values; each run is looked at once."""
-    sums: dict[str, _Sum] = {}
-    for bill in bills:
-        for name in _NAMES[by](bill):
-            sums.setdefault(name, _Sum()).add(bill)
-    return [sums[name].total(name) for name in sorted(sums)]
+    sums: dict[str, _CostSum] = {}
+    for run_cost in run_costs:
+        for group in _GROUP_NAMES[by](run_cost):
+            sums.setdefault(group, _CostSum()).add_run(run_cost)
+    return [sums[name].to_total(name) for name in sorted(sums)]
 
 
-def total(bills: Iterable[Bill]) -> Total:
+def sum_costs(run_costs: Iterable[RunCost]) -> Total:
     """Return what runs cost together."""
-    sum_ = _Sum()
-    for bill in bills:
-        sum_.add(bill)
-    return sum_.total("all")
+    cost_sum = _CostSum()
+    for run_cost in run_costs:
+        cost_sum.add_run(run_cost)
+    return cost_sum.to_total("all")
 
 
-class _Sum:
+class _CostSum:
     def __init__(self) -> None:
         self._runs = self._under_way = self._unknown = 0
         self._usd: int | None = None
         self._online: int | None = None
         self._estimated: int | None = None
 
-    def add(self, bill: Bill) -> None:
+    def add_run(self, run_cost: RunCost) -> None:
         self._runs += 1
-        cost = bill.priced
-        self._under_way += not bill.done
-        self._unknown += bill.done and cost is None
+        cost = run_cost.final_cost
+        self._under_way += not run_cost.done
+        self._unknown += run_cost.done and cost is None
         if cost is None:
             return
-        self._usd = _plus(self._usd, cost.usd)
-        self._online = _plus(self._online, cost.online_usd)
-        self._estimated = _plus(self._estimated, cost.estimate.usd if cost.estimate else None)
+        self._usd = _add_usd(self._usd, cost.usd)
+        self._online = _add_usd(self._online, cost.online_usd)
+        self._estimated = _add_usd(self._estimated, cost.estimate.usd if cost.estimate else None)
 
-    def total(self, name: str) -> Total:
+    def to_total(self, group: str) -> Total:
         usd, online, estimated = (
-            None if sum_ is None else dollars(sum_) for sum_ in (self._usd, self._online, self._estimated)
+            None if amount is None else to_dollars(amount)
+            for amount in (self._usd, self._online, self._estimated)
         )
-        return Total(name, self._runs, usd, online, estimated, self._under_way, self._unknown)
+        return Total(group, self._runs, usd, online, estimated, self._under_way, self._unknown)
 
 
-def _plus(sum_: int | None, usd: float | None) -> int | None:
-    return sum_ if usd is None else (sum_ or 0) + picodollars(usd)
+def _add_usd(amount: int | None, usd: float | None) -> int | None:
+    return amount if usd is None else (amount or 0) + to_picodollars(usd)
 
 
-def _labels(bill: Bill) -> Iterator[str]:
-    yield from (f"{name}={value}" for name, value in bill.labels.items()) if bill.labels else [""]
+def _label_groups(run_cost: RunCost) -> Iterator[str]:
+    yield from (
+        (f"{name}={value}" for name, value in run_cost.labels.items()) if run_cost.labels else [""]
+    )
 
 
-def _model(bill: Bill) -> Iterator[str]:
-    yield bill.model.removeprefix("publishers/google/models/")
+def _model_group(run_cost: RunCost) -> Iterator[str]:
+    yield run_cost.model.removeprefix("publishers/google/models/")
 
 
-def _day(bill: Bill) -> Iterator[str]:
-    yield datetime.fromtimestamp(bill.created, UTC).date().isoformat()
+def _day_group(run_cost: RunCost) -> Iterator[str]:
+    yield datetime.fromtimestamp(run_cost.created, UTC).date().isoformat()
 
 
-_NAMES: dict[By, Callable[[Bill], Iterator[str]]] = {By.label: _labels, By.model: _model, By.day: _day}
+_GROUP_NAMES: dict[GroupBy, Callable[[RunCost], Iterator[str]]] = {
+    GroupBy.label: _label_groups,
+    GroupBy.model: _model_group,
+    GroupBy.day: _day_group,
+}

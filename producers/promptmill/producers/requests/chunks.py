@@ -7,145 +7,158 @@ from collections.abc import Iterable, Iterator
 import xxhash
 
 from promptmill.config.errors import DuplicateKey
-from promptmill.producers.contract.messages import VERSION, WITH_COPIES, Chunk, ChunkSize, compress
-from promptmill.producers.pricing.tokens import Need, Tokens, total
-from promptmill.producers.requests.encode import Line
+from promptmill.producers.contract.messages import (
+    DEDUPLICATED_CHUNK_VERSION,
+    VERSION,
+    Chunk,
+    ChunkSize,
+    compress_lines,
+)
+from promptmill.producers.pricing.tokens import RequestTokens, TokenTotals, sum_tokens
+from promptmill.producers.requests.encode import RequestLine
 
-MAX_REQUESTS = 10_000
-_BUCKETS = 256
+MAX_CHUNK_REQUESTS = 10_000
+_HASH_BUCKETS = 256
 
 
-class Cutter:
+class Chunker:
     """Cuts lines into chunks, each closed before it would pass ``max_bytes``; a longer line travels alone.
 
     Their version is at least ``version``.
     """
 
     def __init__(self, max_bytes: int, version: int = VERSION) -> None:
-        self._index = 0
+        self._next_index = 0
         self._version = version
-        self._filling = _Filling(max_bytes)
+        self._buffer = _ChunkBuffer(max_bytes)
 
-    def add(self, line: Line) -> Chunk | None:
+    def add_line(self, line: RequestLine) -> Chunk | None:
         """Add a line; returns the chunk that it did not fit into."""
-        return self._closed(self._filling.add(line))
+        return self._next_chunk(self._buffer.add_line(line))
 
-    def close(self) -> Chunk | None:
+    def close_chunk(self) -> Chunk | None:
         """Return what is held, if it is anything, as a chunk."""
-        return self._closed(self._filling.take())
+        return self._next_chunk(self._buffer.take_pending())
 
-    def _closed(self, held: "_Held | None") -> Chunk | None:
-        if held is None:
+    def _next_chunk(self, pending: "_PendingChunk | None") -> Chunk | None:
+        if pending is None:
             return None
-        chunk = _close(self._index, held, self._version)
-        self._index += 1
+        chunk = _build_chunk(self._next_index, pending, self._version)
+        self._next_index += 1
         return chunk
 
 
-def measure(lines: Iterable[Line], max_bytes: int) -> Iterator[tuple[ChunkSize, Tokens]]:
-    """Yield the size and the tokens of each chunk that a ``Cutter`` would make."""
-    filling = _Filling(max_bytes)
+def measure_chunks(
+    lines: Iterable[RequestLine], max_bytes: int
+) -> Iterator[tuple[ChunkSize, TokenTotals]]:
+    """Yield the size and the tokens of each chunk that a ``Chunker`` would make."""
+    buffer = _ChunkBuffer(max_bytes)
     for line in lines:
-        if held := filling.add(line):
-            yield _measured(held)
-    if held := filling.take():
-        yield _measured(held)
+        if pending := buffer.add_line(line):
+            yield _measure_chunk(pending)
+    if pending := buffer.take_pending():
+        yield _measure_chunk(pending)
 
 
-def _measured(held: "_Held") -> tuple[ChunkSize, Tokens]:
-    return ChunkSize(len(held.data), held.size), total(held.needs)
+def _measure_chunk(pending: "_PendingChunk") -> tuple[ChunkSize, TokenTotals]:
+    return ChunkSize(len(pending.lines), pending.size), sum_tokens(pending.request_tokens)
 
 
-class _Held:
+class _PendingChunk:
     """The lines of one chunk: their data, the rows among them that are refused, what the others need, the last row."""
 
     def __init__(self) -> None:
-        self.data: list[bytes] = []
-        self.refused: list[int] = []
-        self.needs: list[Need] = []
-        self.copies = 0
+        self.lines: list[bytes] = []
+        self.refused_rows: list[int] = []
+        self.request_tokens: list[RequestTokens] = []
+        self.repeats = 0
         self.size = 0
         self.last_row = 0
 
-    def add(self, line: Line) -> None:
+    def add_line(self, line: RequestLine) -> None:
         """Hold one more line."""
-        row, _, data, refusal, need, is_copy = line
-        self.data.append(data)
+        row, _, data, refusal, request_tokens, is_repeat = line
+        self.lines.append(data)
         self.size += len(data)
         self.last_row = row
-        self.copies += is_copy
+        self.repeats += is_repeat
         if refusal:
-            self.refused.append(row)
+            self.refused_rows.append(row)
         else:
-            self.needs.append(need)
+            self.request_tokens.append(request_tokens)
 
 
-class _Filling:
+class _ChunkBuffer:
     """Holds the lines of one chunk until one more does not fit."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._held = _Held()
+        self._pending = _PendingChunk()
 
-    def add(self, line: Line) -> _Held | None:
+    def add_line(self, line: RequestLine) -> _PendingChunk | None:
         """Add a line; returns what was held, if the line did not fit."""
-        held = self._held
-        is_full = held.size + len(line.data) > self._max_bytes or len(held.data) >= MAX_REQUESTS
-        full = self.take() if is_full else None
-        self._held.add(line)
+        pending = self._pending
+        is_full = (
+            pending.size + len(line.data) > self._max_bytes
+            or len(pending.lines) >= MAX_CHUNK_REQUESTS
+        )
+        full = self.take_pending() if is_full else None
+        self._pending.add_line(line)
         return full
 
-    def take(self) -> _Held | None:
+    def take_pending(self) -> _PendingChunk | None:
         """Give away what is held, if it is anything."""
-        held, self._held = self._held, _Held()
-        return held if held.data else None
+        pending, self._pending = self._pending, _PendingChunk()
+        return pending if pending.lines else None
 
 
-def _close(index: int, held: _Held, version: int) -> Chunk:
-    lines = b"".join(held.data)
+def _build_chunk(index: int, pending: _PendingChunk, version: int) -> Chunk:
+    content = b"".join(pending.lines)
     return Chunk(
         index=index,
-        first_row=held.last_row - len(held.data) + 1,
-        requests=len(held.data),
-        size=len(lines),
-        sha256=hashlib.sha256(lines).digest(),
-        data=compress(lines),
-        refused=held.refused,
-        tokens=total(held.needs),
-        copies=held.copies,
-        v=max(version, WITH_COPIES if held.copies else VERSION),
+        first_row=pending.last_row - len(pending.lines) + 1,
+        requests=len(pending.lines),
+        size=len(content),
+        sha256=hashlib.sha256(content).digest(),
+        data=compress_lines(content),
+        refused=pending.refused_rows,
+        tokens=sum_tokens(pending.request_tokens),
+        deduplicated=pending.repeats,
+        v=max(version, DEDUPLICATED_CHUNK_VERSION if pending.repeats else VERSION),
     )
 
 
-class Keys:
+class KeyRegistry:
     """The keys of a run so far, in 16 bytes each: hashes and rows, in buckets that are looked at one by one."""
 
     def __init__(self) -> None:
-        self._hashes = [array("Q") for _ in range(_BUCKETS)]
-        self._rows = [array("Q") for _ in range(_BUCKETS)]
+        self._hashes = [array("Q") for _ in range(_HASH_BUCKETS)]
+        self._rows = [array("Q") for _ in range(_HASH_BUCKETS)]
 
-    def watch(self, lines: Iterable[Line]) -> Iterator[Line]:
-        """Pass ``lines`` through, noting their keys."""
+    def record_lines(self, lines: Iterable[RequestLine]) -> Iterator[RequestLine]:
+        """Pass ``content`` through, noting their keys."""
         for line in lines:
-            self.note(line)
+            self.record_key(line)
             yield line
 
-    def note(self, line: Line) -> None:
+    def record_key(self, line: RequestLine) -> None:
         """Note the key of a line."""
         digest = xxhash.xxh3_64_intdigest(line.key.encode())
         self._hashes[digest & 0xFF].append(digest)
         self._rows[digest & 0xFF].append(line.row)
 
-    def check(self) -> None:
+    def check_unique(self) -> None:
         """Raise DuplicateKey, naming both rows, when a key occurred twice."""
-        for row, first in self.repeats():
-            raise DuplicateKey(f"row {row} has the same key as row {first}; give each row its own")
+        for row, first_row in self.find_duplicates():
+            raise DuplicateKey(
+                f"row {row} has the same key as row {first_row}; give each row its own"
+            )
 
-    def repeats(self) -> Iterator[tuple[int, int]]:
+    def find_duplicates(self) -> Iterator[tuple[int, int]]:
         """Yield every row whose key occurred before, in no order, and the first row that has it."""
         for hashes, rows in zip(self._hashes, self._rows, strict=True):
             if len(set(hashes)) < len(hashes):
-                first: dict[int, int] = {}
+                first_rows: dict[int, int] = {}
                 for digest, row in zip(hashes, rows, strict=True):
-                    if first.setdefault(digest, row) != row:
-                        yield row, first[digest]
+                    if first_rows.setdefault(digest, row) != row:
+                        yield row, first_rows[digest]

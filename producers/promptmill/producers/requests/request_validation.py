@@ -9,9 +9,16 @@ import re
 from collections.abc import Mapping
 
 MAX_DEPTH = 15
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
-_FIELDS = frozenset(
-    {"contents", "systemInstruction", "system_instruction", "generationConfig", "generation_config", "tools"}
+_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_REQUEST_FIELDS = frozenset(
+    {
+        "contents",
+        "systemInstruction",
+        "system_instruction",
+        "generationConfig",
+        "generation_config",
+        "tools",
+    }
     | {"toolConfig", "tool_config", "safetySettings", "safety_settings", "labels"}
 )
 _MISPLACED = {
@@ -21,23 +28,29 @@ _MISPLACED = {
 }
 _SCALARS = frozenset({str, int, float, bool})
 _ROLES = (None, "user", "model", "function")
-SAMPLE: Mapping[str, object] = {"contents": [{"role": "user", "parts": [{"text": "a prompt"}]}]}
+SAMPLE_REQUEST: Mapping[str, object] = {
+    "contents": [{"role": "user", "parts": [{"text": "a prompt"}]}]
+}
 """A request that is as it should be, to hold one field of."""
 
 
-def check(request: object) -> str:
+def check_request(request: object) -> str:
     """Return why ``request``, a GenerateContentRequest as plain JSON values, would be refused; "" when it would not."""
     if not isinstance(request, Mapping):
-        return _not_a_mapping(request)
-    return _check_fields(request) or _check_contents(request["contents"]) or _check_import(request, 1, "request")
+        return _describe_non_mapping(request)
+    return (
+        _check_fields(request)
+        or _check_contents(request["contents"])
+        or _check_value(request, 1, "request")
+    )
 
 
-def check_import(part: Mapping[str, object]) -> str:
+def check_importable(part: Mapping[str, object]) -> str:
     """Return why the importer would refuse a job for ``part`` of a request, at its place in it; "" when it would not."""
-    return _check_import(part, 1, "request")
+    return _check_value(part, 1, "request")
 
 
-def _not_a_mapping(request: object) -> str:
+def _describe_non_mapping(request: object) -> str:
     if request is None:
         return "the row has neither a request nor a prompt"
     return f"a request is a mapping with contents, not {type(request).__name__}"
@@ -47,8 +60,8 @@ def _check_fields(request: Mapping[str, object]) -> str:
     for name in request:
         if name in _MISPLACED:
             return f"{name}: {_MISPLACED[name]}"
-        if name not in _FIELDS:
-            return f"unknown field {name!r}; Vertex knows {', '.join(sorted(f for f in _FIELDS if '_' not in f))}"
+        if name not in _REQUEST_FIELDS:
+            return f"unknown field {name!r}; Vertex knows {', '.join(sorted(f for f in _REQUEST_FIELDS if '_' not in f))}"
     if "contents" not in request:
         return "contents is missing"
     return ""
@@ -58,62 +71,76 @@ def _check_contents(contents: object) -> str:
     if not isinstance(contents, list) or not contents:
         return "contents must be a list with at least one entry"
     for content in contents:
-        if not isinstance(content, Mapping) or not isinstance(content.get("parts"), list) or not content["parts"]:
+        if (
+            not isinstance(content, Mapping)
+            or not isinstance(content.get("parts"), list)
+            or not content["parts"]
+        ):
             return "each entry of contents needs parts, a list with at least one part"
         if content.get("role") not in _ROLES:
             return f"role {content.get('role')!r} is not one of user, model, function"
         for part in content["parts"]:
             if refusal := _check_part(part):
                 return refusal
-    if not any(_says_something(part) for content in contents for part in content["parts"]):
+    if not any(_has_content(part) for content in contents for part in content["parts"]):
         return "the prompt is empty"
     return ""
 
 
 def _check_part(part: object) -> str:
     if not isinstance(part, Mapping) or all(value is None for value in part.values()):
-        return "a part is a mapping such as {'text': …} or {'fileData': {'fileUri': …, 'mimeType': …}}"
+        return (
+            "a part is a mapping such as {'text': …} or {'fileData': {'fileUri': …, 'mimeType': …}}"
+        )
     if "text" in part and not isinstance(part["text"], str):
         return "the text of a part must be a string"
-    return _check_file(part) or _check_inline(part)
+    return _check_file_data(part) or _check_inline_data(part)
 
 
-def _check_file(part: Mapping[str, object]) -> str:
+def _check_file_data(part: Mapping[str, object]) -> str:
     file = part.get("fileData", part.get("file_data"))
     if file is None:
         return ""
     if not isinstance(file, Mapping):
         return "fileData is a mapping of fileUri and mimeType"
-    if not str(file.get("fileUri", file.get("file_uri", ""))).startswith(("gs://", "https://", "http://")):
+    if not str(file.get("fileUri", file.get("file_uri", ""))).startswith(
+        ("gs://", "https://", "http://")
+    ):
         return "fileData.fileUri must be a gs:// or https:// URI"
     return "" if file.get("mimeType", file.get("mime_type")) else "fileData.mimeType is missing"
 
 
-def _check_inline(part: Mapping[str, object]) -> str:
+def _check_inline_data(part: Mapping[str, object]) -> str:
     inline = part.get("inlineData", part.get("inline_data"))
     if inline is None:
         return ""
     if not isinstance(inline, Mapping) or not inline.get("data"):
         return "inlineData is a mapping of data, in base64, and mimeType"
-    return "" if inline.get("mimeType", inline.get("mime_type")) else "inlineData.mimeType is missing"
+    return (
+        "" if inline.get("mimeType", inline.get("mime_type")) else "inlineData.mimeType is missing"
+    )
 
 
-def _says_something(part: Mapping[str, object]) -> bool:
+def _has_content(part: Mapping[str, object]) -> bool:
     text = part.get("text")
-    return any(name != "text" for name in part) if text is None else bool(str(text).strip()) or len(part) > 1
+    return (
+        any(name != "text" for name in part)
+        if text is None
+        else bool(str(text).strip()) or len(part) > 1
+    )
 
 
-def _check_import(value: object, depth: int, path: str) -> str:
+def _check_value(value: object, depth: int, path: str) -> str:
     if isinstance(value, list | tuple):
-        return next(filter(None, [_check_item(item, depth, path) for item in value]), "")
+        return next(filter(None, [_check_list_item(item, depth, path) for item in value]), "")
     return _check_object(value, depth, path) if isinstance(value, Mapping) else ""
 
 
-def _check_item(item: object, depth: int, path: str) -> str:
+def _check_list_item(item: object, depth: int, path: str) -> str:
     """A column of BigQuery can have neither a list nor null in a list."""
     if item is None or isinstance(item, list | tuple):
-        what = "null" if item is None else "a list"
-        return f"{path} is a list with {what} in it, which Vertex's importer refuses for the whole job"
+        item_type = "null" if item is None else "a list"
+        return f"{path} is a list with {item_type} in it, which Vertex's importer refuses for the whole job"
     return _check_object(item, depth, path + "[]") if isinstance(item, Mapping) else ""
 
 
@@ -123,8 +150,10 @@ def _check_object(value: Mapping[str, object], depth: int, path: str) -> str:
     if depth > MAX_DEPTH:
         return f"{path} is nested over {MAX_DEPTH} levels deep, which Vertex's importer refuses for the whole job"
     for name, item in value.items():
-        if not isinstance(name, str) or not _COLUMN.fullmatch(name):
+        if not isinstance(name, str) or not _COLUMN_NAME.fullmatch(name):
             return f"{path} has a field named {name!r}, which Vertex's importer refuses for the whole job"
-        if type(item) not in _SCALARS and (refusal := _check_import(item, depth + 1, f"{path}.{name}")):
+        if type(item) not in _SCALARS and (
+            refusal := _check_value(item, depth + 1, f"{path}.{name}")
+        ):
             return refusal
     return ""

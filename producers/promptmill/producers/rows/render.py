@@ -9,14 +9,14 @@ import msgspec
 
 from promptmill.config.errors import ConfigurationError, InvalidRequest
 from promptmill.producers.requests import request_validation
-from promptmill.producers.requests.encode import Prompt, Refused
-from promptmill.producers.rows.sources import Malformed, Row, Source
+from promptmill.producers.requests.encode import Prompt, RefusedRow
+from promptmill.producers.rows.sources import MalformedRow, Row, RowSource
 from promptmill.producers.rows.templates import (
     MissingColumn,
+    RenderError,
     Template,
-    Unrendered,
     is_template,
-    missing_column,
+    missing_column_error,
     read_template,
 )
 
@@ -44,129 +44,154 @@ class RowTemplate:
     ) -> None:
         if isinstance(metadata, str) or isinstance(media, str | Mapping):
             raise ConfigurationError("metadata is a list of columns, media a list of files")
-        self._text = Template(read_template(template), "the template")
-        self._key = None if key is None else _text(key, "the key")
-        self._metadata = list(metadata)
-        self._media = [_media(number, one) for number, one in enumerate(media, 1)]
-        self._instruction: Template | None = None
-        same: dict[str, Any] = {"generationConfig": generation_config} if generation_config else {}
+        self._prompt_template = Template(read_template(template), "the template")
+        self._key_template = None if key is None else _compile_text(key, "the key")
+        self._metadata_columns = list(metadata)
+        self._media = [_compile_media(number, file) for number, file in enumerate(media, 1)]
+        self._instruction_template: Template | None = None
+        constant_fields: dict[str, Any] = (
+            {"generationConfig": generation_config} if generation_config else {}
+        )
         if isinstance(system_instruction, str) and is_template(system_instruction):
-            self._instruction = Template(system_instruction, "the system instruction")
+            self._instruction_template = Template(system_instruction, "the system instruction")
         elif system_instruction:
-            constant = _content(system_instruction) if isinstance(system_instruction, str) else system_instruction
-            same["systemInstruction"] = constant
-        self._same = {name: _checked(name, value) for name, value in same.items()}
+            instruction = (
+                _text_content(system_instruction)
+                if isinstance(system_instruction, str)
+                else system_instruction
+            )
+            constant_fields["systemInstruction"] = instruction
+        self._constant_fields = {
+            name: _check_constant(name, value) for name, value in constant_fields.items()
+        }
 
-    def prompts(self, source: Source) -> Iterator[Prompt]:
+    def render_prompts(self, source: RowSource) -> Iterator[Prompt]:
         """Yield a prompt, or why there is none, for every row.
 
         Raises InvalidRequest when a column is missing that no row can have.
         """
         for number, row in enumerate(source.rows, 1):
-            if isinstance(row, Malformed):
-                yield self._refused(row.row, row.reason)
+            if isinstance(row, MalformedRow):
+                yield self._refuse_row(row.row, row.reason)
                 continue
             try:
-                yield self._prompt(row)
+                yield self._render_prompt(row)
             except MissingColumn as error:
                 if source.same_columns:
                     raise InvalidRequest(str(error), row=number) from None
-                yield self._refused(row, str(error))
-            except Unrendered as error:
-                yield self._refused(row, str(error))
+                yield self._refuse_row(row, str(error))
+            except RenderError as error:
+                yield self._refuse_row(row, str(error))
 
-    def _prompt(self, row: Row) -> Prompt:
-        prompt: dict[str, Any] = {} if self._key is None else {"key": self._key.render(row)}
-        if self._metadata:
-            prompt["metadata"] = {name: _value(row, name) for name in self._metadata}
-        prompt["request"] = self._request(row)
+    def _render_prompt(self, row: Row) -> Prompt:
+        prompt: dict[str, Any] = (
+            {} if self._key_template is None else {"key": self._key_template.render(row)}
+        )
+        if self._metadata_columns:
+            prompt["metadata"] = {name: _column_value(row, name) for name in self._metadata_columns}
+        prompt["request"] = self._render_request(row)
         return prompt
 
-    def _request(self, row: Row) -> dict[str, Any]:
-        text = self._text.render(row)
+    def _render_request(self, row: Row) -> dict[str, Any]:
+        text = self._prompt_template.render(row)
         if not text.strip():
-            raise Unrendered("the prompt is empty")
-        parts = [one.part(row) for one in self._media]
-        request: dict[str, Any] = {"contents": [{"role": "user", "parts": [*parts, {"text": text}]}], **self._same}
-        if self._instruction:
-            request["systemInstruction"] = _content(self._instruction.render(row))
+            raise RenderError("the prompt is empty")
+        parts = [file.render_part(row) for file in self._media]
+        request: dict[str, Any] = {
+            "contents": [{"role": "user", "parts": [*parts, {"text": text}]}],
+            **self._constant_fields,
+        }
+        if self._instruction_template:
+            request["systemInstruction"] = _text_content(self._instruction_template.render(row))
         return request
 
-    def _refused(self, row: Row, reason: str) -> Refused:
+    def _refuse_row(self, row: Row, reason: str) -> RefusedRow:
         """A row that is set apart keeps its key; without one there could be no result for it."""
-        if self._key is None:
-            return Refused("", reason)
+        if self._key_template is None:
+            return RefusedRow("", reason)
         try:
-            return Refused(self._key.render(row) or None, reason)
-        except Unrendered as error:
-            return Refused(None, reason if reason == str(error) else f"{reason}; {error}")
+            return RefusedRow(self._key_template.render(row) or None, reason)
+        except RenderError as error:
+            return RefusedRow(None, reason if reason == str(error) else f"{reason}; {error}")
 
 
-class _Column:
+class _ColumnText:
     """A text that is the value of a column."""
 
-    def __init__(self, name: str, what: str) -> None:
-        self.what = what
+    def __init__(self, name: str, subject: str) -> None:
+        self.subject = subject
         self._name = name
 
     def render(self, row: Row) -> str:
-        value = _value(row, self._name, self.what)
+        value = _column_value(row, self._name, self.subject)
         if value is None or value == "":
-            raise Unrendered(f"{self.what} is empty: the row has nothing in its column {self._name!r}")
+            raise RenderError(
+                f"{self.subject} is empty: the row has nothing in its column {self._name!r}"
+            )
         return str(value)
 
 
-def _text(text: str, what: str, mark: str = "") -> "Template | _Column":
-    """A template, or a constant, which has the ``mark`` that no column is named with; anything else names a column."""
-    return Template(text, what) if is_template(text) or (mark and mark in text) else _Column(text, what)
+def _compile_text(text: str, subject: str, constant_marker: str = "") -> "Template | _ColumnText":
+    """A template, or a constant, which has the ``constant_marker`` that no column is named with; anything else names a column."""
+    return (
+        Template(text, subject)
+        if is_template(text) or (constant_marker and constant_marker in text)
+        else _ColumnText(text, subject)
+    )
 
 
-def _value(row: Row, name: str, what: str = "the metadata") -> Any:
+def _column_value(row: Row, name: str, subject: str = "the metadata") -> Any:
     try:
         return row[name]
     except KeyError:
-        raise missing_column(what, name, row) from None
+        raise missing_column_error(subject, name, row) from None
 
 
-class _File(NamedTuple):
+class _MediaTemplate(NamedTuple):
     """A file in a prompt, by the templates of its URI and type."""
 
-    uri: Template | _Column
-    mime_type: Template | _Column | None
+    uri: Template | _ColumnText
+    mime_type: Template | _ColumnText | None
 
-    def part(self, row: Row) -> dict[str, Any]:
+    def render_part(self, row: Row) -> dict[str, Any]:
         uri = self.uri.render(row).strip()
         if not uri:
-            raise Unrendered(f"{self.uri.what} is empty")
-        kind = self.mime_type.render(row).strip() if self.mime_type else _TYPES.guess_type(uri)[0]
-        if not kind:
-            raise Unrendered(f"the type of {self.uri.what} cannot be told from its name; give its mime_type")
-        return {"fileData": {"fileUri": uri, "mimeType": kind}}
+            raise RenderError(f"{self.uri.subject} is empty")
+        guessed_type = (
+            self.mime_type.render(row).strip() if self.mime_type else _MIME_TYPES.guess_type(uri)[0]
+        )
+        if not guessed_type:
+            raise RenderError(
+                f"the type of {self.uri.subject} cannot be told from its name; give its mime_type"
+            )
+        return {"fileData": {"fileUri": uri, "mimeType": guessed_type}}
 
 
-def _media(number: int, one: Media) -> _File:
-    fields = {"uri": one} if isinstance(one, str) else dict(one)
+def _compile_media(number: int, file: Media) -> _MediaTemplate:
+    fields = {"uri": file} if isinstance(file, str) else dict(file)
     uri, mime_type = fields.pop("uri", None), fields.pop("mime_type", None)
     if fields or not uri:
         raise ConfigurationError(
             f"media {number} has a uri and, if wanted, a mime_type; not {', '.join(fields) or 'nothing'}"
         )
-    return _File(
-        _text(uri, f"the URI of media {number}", mark=":"),
-        _text(mime_type, f"the type of media {number}", mark="/") if mime_type else None,
+    return _MediaTemplate(
+        _compile_text(uri, f"the URI of media {number}", constant_marker=":"),
+        _compile_text(mime_type, f"the type of media {number}", constant_marker="/")
+        if mime_type
+        else None,
     )
 
 
-def _types() -> mimetypes.MimeTypes:
+def _build_mime_types() -> mimetypes.MimeTypes:
     """Python's own table and what Gemini reads besides; the machine's would make one run differ from another."""
     types = mimetypes.MimeTypes()
-    for kind, names in _MORE_TYPES.items():
-        for name in names.split():
-            types.add_type(kind, name)
+    for mime_type, suffixes in _EXTRA_MIME_TYPES.items():
+        for suffix in suffixes.split():
+            types.add_type(mime_type, suffix)
     return types
 
 
-_MORE_TYPES = {
+_EXTRA_MIME_TYPES = {
     "image/webp": ".webp",
     "image/heic": ".heic",
     "image/heif": ".heif",
@@ -180,16 +205,18 @@ _MORE_TYPES = {
     "video/3gpp": ".3gp .3gpp",
     "text/markdown": ".md",
 }
-_TYPES = _types()
+_MIME_TYPES = _build_mime_types()
 
 
-def _content(text: str) -> dict[str, Any]:
+def _text_content(text: str) -> dict[str, Any]:
     return {"parts": [{"text": text}]}
 
 
-def _checked(name: str, value: object) -> object:
+def _check_constant(name: str, value: object) -> object:
     """Check what is the same in every request before there is any."""
-    if refusal := request_validation.check({**request_validation.SAMPLE, name: value}):
+    if refusal := request_validation.check_request(
+        {**request_validation.SAMPLE_REQUEST, name: value}
+    ):
         raise ConfigurationError(f"{name}: {refusal}")
     try:
         msgspec.json.encode(value)

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from promptmill.config.errors import InvalidRequest
-from promptmill.producers.requests.chunks import Keys
+from promptmill.producers.requests.chunks import KeyRegistry
 from promptmill.producers.requests.encode import Prompt, encode_lines
 
-MOST_KEPT = 10_000
-_RUN = "01jvalidate"
+MAX_FINDINGS = 10_000
+_PLACEHOLDER_RUN = "01jvalidate"
 
 
 class Finding(NamedTuple):
@@ -24,7 +24,7 @@ class Finding(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """How many ``rows`` there are, how many of them were ``found`` to be wrong, and the first 10,000 findings, by row.
+    """How many ``rows`` there are, how many of them were ``count`` to be wrong, and the first 10,000 findings, by row.
 
     ``stops``: the run would be refused as a whole, for one of the findings or as no row of it can be sent.
     """
@@ -40,51 +40,57 @@ class Validation(NamedTuple):
         return not self.found and not self.stops
 
 
-def validate(prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Validation:
+def validate_prompts(prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Validation:
     """Return what is wrong with ``prompts``, of which each may take ``max_bytes``, holding no more than the findings.
 
     ``schema`` is the encoded ``responseSchema`` of every request, if there is one.
 
     Raises PromptmillError where the prompts cannot be read at all.
     """
-    look = _Look()
-    kept: list[Finding] = []
-    found, stops = 0, False
-    for finding in look.findings(prompts, max_bytes, schema):
-        found += 1
+    checker = _PromptChecker()
+    findings: list[Finding] = []
+    count, stops = 0, False
+    for finding in checker.find_problems(prompts, max_bytes, schema):
+        count += 1
         stops = stops or finding.stops
-        if len(kept) < MOST_KEPT:
-            kept.append(finding)
-    return Validation(look.rows, found, sorted(kept), stops or not look.sendable)
+        if len(findings) < MAX_FINDINGS:
+            findings.append(finding)
+    return Validation(checker.rows, count, sorted(findings), stops or not checker.sendable)
 
 
-class _Look:
+class _PromptChecker:
     def __init__(self) -> None:
         self.rows = self.sendable = 0
-        self._unusable: list[InvalidRequest] = []
+        self._row_errors: list[InvalidRequest] = []
 
-    def findings(self, prompts: Iterable[Prompt], max_bytes: int, schema: bytes) -> Iterator[Finding]:
-        keys = Keys()
-        lines = encode_lines(_RUN, self._count(prompts), max_bytes, schema, self._unusable.append)
+    def find_problems(
+        self, prompts: Iterable[Prompt], max_bytes: int, schema: bytes
+    ) -> Iterator[Finding]:
+        keys = KeyRegistry()
+        lines = encode_lines(
+            _PLACEHOLDER_RUN, self._count_rows(prompts), max_bytes, schema, self._row_errors.append
+        )
         try:
-            for line in keys.watch(lines):
-                yield from self._stops()
+            for line in keys.record_lines(lines):
+                yield from self._drain_row_errors()
                 if line.refusal:
                     yield Finding(line.row, line.key, line.refusal)
                 self.sendable += not line.refusal
         except InvalidRequest as error:  # what comes after it cannot be read
-            self._unusable.append(error)
+            self._row_errors.append(error)
             self.rows = error.row or self.rows + 1
-        yield from self._stops()
-        for row, first in keys.repeats():
-            yield Finding(row, "", f"the key is that of row {first}; give each row its own", stops=True)
+        yield from self._drain_row_errors()
+        for row, first_row in keys.find_duplicates():
+            yield Finding(
+                row, "", f"the key is that of row {first_row}; give each row its own", stops=True
+            )
 
-    def _count(self, prompts: Iterable[Prompt]) -> Iterator[Prompt]:
+    def _count_rows(self, prompts: Iterable[Prompt]) -> Iterator[Prompt]:
         for self.rows, prompt in enumerate(prompts, 1):
             yield prompt
 
-    def _stops(self) -> Iterator[Finding]:
+    def _drain_row_errors(self) -> Iterator[Finding]:
         """Those of the rows before this one, of which none becomes a line."""
-        for error in self._unusable:
+        for error in self._row_errors:
             yield Finding(error.row or self.rows, error.key or "", error.message, stops=True)
-        self._unusable.clear()
+        self._row_errors.clear()

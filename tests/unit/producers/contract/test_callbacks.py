@@ -27,22 +27,24 @@ def store(*_: Any) -> None: ...
 def test_a_signature_is_carried_with_its_arguments_and_queue() -> None:
     given = notify.s("#growth", colour="red").set(queue="shop", priority=3)
 
-    assert callbacks.chains("link", given) == [
+    assert callbacks.parse_chains("link", given) == [
         [Signature("shop.notify", ["#growth"], {"colour": "red"}, {"queue": "shop", "priority": 3})]
     ]
 
 
 def test_an_immutable_signature_stays_so() -> None:
-    ((one,),) = callbacks.chains("link", notify.si())
+    ((one,),) = callbacks.parse_chains("link", notify.si())
 
     assert one.immutable
 
 
-@pytest.mark.parametrize("form", [lambda given: given, dict, lambda given: json.loads(json.dumps(given))])
+@pytest.mark.parametrize(
+    "form", [lambda given: given, dict, lambda given: json.loads(json.dumps(given))]
+)
 def test_a_chain_is_carried_in_order_whatever_its_form(form: Any) -> None:
     given = form(notify.s(1) | store.s(2) | notify.s(3))
 
-    assert [(one.task, one.args) for one in callbacks.chains("link", given)[0]] == [
+    assert [(one.task, one.args) for one in callbacks.parse_chains("link", given)[0]] == [
         ("shop.notify", [1]),
         ("shop.store", [2]),
         ("shop.notify", [3]),
@@ -50,14 +52,19 @@ def test_a_chain_is_carried_in_order_whatever_its_form(form: Any) -> None:
 
 
 def test_several_signatures_are_several_callbacks() -> None:
-    assert [len(chain) for chain in callbacks.chains("link", [notify.s(), notify.s() | store.s()])] == [1, 2]
-    assert callbacks.chains("link", None) == callbacks.chains("link", []) == []
+    assert [
+        len(chain) for chain in callbacks.parse_chains("link", [notify.s(), notify.s() | store.s()])
+    ] == [1, 2]
+    assert callbacks.parse_chains("link", None) == callbacks.parse_chains("link", []) == []
 
 
 def test_the_queue_of_a_chain_is_that_of_its_tasks_unless_they_have_their_own() -> None:
     given = (notify.s() | store.s().set(queue="slow")).set(queue="shop")
 
-    assert [one.options["queue"] for one in callbacks.chains("link", given)[0]] == ["shop", "slow"]
+    assert [one.options["queue"] for one in callbacks.parse_chains("link", given)[0]] == [
+        "shop",
+        "slow",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,20 +87,28 @@ def test_the_queue_of_a_chain_is_that_of_its_tasks_unless_they_have_their_own() 
 )
 def test_what_could_not_be_sent_is_refused_with_words(given: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as refusal:
-        callbacks.chains("link_error", given)
+        callbacks.parse_chains("link_error", given)
 
     assert str(refusal.value).startswith("link_error")
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3)
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3),
 )
 
 
 @given(
-    st.lists(st.tuples(st.lists(JSON, max_size=3), st.dictionaries(st.text(max_size=5), JSON, max_size=3)), min_size=1)
+    st.lists(
+        st.tuples(
+            st.lists(JSON, max_size=3), st.dictionaries(st.text(max_size=5), JSON, max_size=3)
+        ),
+        min_size=1,
+    )
 )
-def test_whatever_is_json_comes_through_unchanged(tasks: list[tuple[list[Any], dict[str, Any]]]) -> None:
+def test_whatever_is_json_comes_through_unchanged(
+    tasks: list[tuple[list[Any], dict[str, Any]]],
+) -> None:
     given = [notify.s(*args, **kwargs) for args, kwargs in tasks]
 
-    assert [(one.args, one.kwargs) for (one,) in callbacks.chains("link", given)] == tasks
+    assert [(one.args, one.kwargs) for (one,) in callbacks.parse_chains("link", given)] == tasks

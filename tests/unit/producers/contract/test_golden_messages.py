@@ -17,9 +17,9 @@ from promptmill.config import names, queues
 from promptmill.config.errors import MessageRefused, NewerVersion
 from promptmill.producers.contract.messages import (
     CHUNK_VERSION,
+    DEDUPLICATED_CHUNK_VERSION,
     RUN_VERSION,
     VERSION,
-    WITH_COPIES,
     ChunkSize,
     Ingest,
     Manifest,
@@ -29,14 +29,14 @@ from promptmill.producers.contract.messages import (
     decode_chunk,
     decode_ingest,
     decode_manifest,
-    decode_pooled,
-    encode,
+    decode_pooled_call,
+    encode_message,
 )
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.contract.status import Report
-from promptmill.producers.pricing.tokens import Tokens
+from promptmill.producers.pricing.tokens import TokenTotals
 from promptmill.workers import tasks
-from promptmill.workers.attempts.schema_feedback import Repairs, repaired
+from promptmill.workers.attempts.schema_feedback import FeedbackErrors, append_feedback
 from promptmill.workers.facts import dead_letters, records
 from promptmill.workers.facts.records import (
     Aborted,
@@ -62,7 +62,9 @@ V3 = V1.with_name("v3")
 AT = 1_700_000_000.0
 JOB = "projects/fake/locations/global/batchPredictionJobs/1"
 MODEL = "publishers/google/models/gemini-fake"
-MANIFEST = Manifest(RUN, MODEL, AT, sinks=[SinkSpec("jsonl", "gs://acme/answers", {"gzip": False})], max_attempts=2)
+MANIFEST = Manifest(
+    RUN, MODEL, AT, sinks=[SinkSpec("jsonl", "gs://acme/answers", {"gzip": False})], max_attempts=2
+)
 SEAL = Seal([ChunkSize(3, 284), ChunkSize(1, 487), ChunkSize(2, 197)])
 
 KINDS: dict[str, type[msgspec.Struct]] = {
@@ -78,7 +80,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "parts.json": Parts,
     "parsed": Parsed,
     "settled.json": Settled,
-    "repairs.json": Repairs,
+    "repairs.json": FeedbackErrors,
     "delivered": Delivered,
     "report.json": Report,
     "dead": dead_letters.DeadLetter,
@@ -89,7 +91,10 @@ KINDS: dict[str, type[msgspec.Struct]] = {
 def objects() -> dict[str, bytes]:
     """All objects of a bucket of version 1: of a run with a refused, a failed and a mended row, and a few beside it."""
     recorded = map(json.loads, (V1 / "bucket.jsonl").read_text().splitlines())
-    return {one["name"]: one["text"].encode() if "text" in one else base64.b64decode(one["base64"]) for one in recorded}
+    return {
+        one["name"]: one["text"].encode() if "text" in one else base64.b64decode(one["base64"])
+        for one in recorded
+    }
 
 
 def bucket(*, without: tuple[str, ...] = ()) -> MemoryBucket:
@@ -131,9 +136,9 @@ def test_what_a_later_version_adds_to_a_fact_is_passed_over(name: str) -> None:
     kind = kind_of(name)
     assert kind
 
-    assert msgspec.json.decode(msgspec.json.encode(enriched(msgspec.json.decode(data))), type=kind) == (
-        msgspec.json.decode(data, type=kind)
-    )
+    assert msgspec.json.decode(
+        msgspec.json.encode(enriched(msgspec.json.decode(data))), type=kind
+    ) == (msgspec.json.decode(data, type=kind))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,10 @@ def test_what_a_later_version_adds_to_a_fact_is_passed_over(name: str) -> None:
         (names.manifest(RUN), MANIFEST),
         (names.seal(RUN), SEAL),
         (names.plan(RUN), Plan([ShardPlan(1, 6, 0, 2)], AT)),
-        (names.aborted("01jabort"), Aborted("the producer gave up: KeyboardInterrupt", "cancelled", AT)),
+        (
+            names.aborted("01jabort"),
+            Aborted("the producer gave up: KeyboardInterrupt", "cancelled", AT),
+        ),
         (names.cancelled("01jcancel"), Cancelled(AT)),
         (names.shard(RUN, 0, 1) + "input.json", Input(5, 912, 1, AT)),
         (names.shard(RUN, 0, 1) + "intent.json", Intent("63ddbc5d")),
@@ -157,48 +165,62 @@ def test_what_a_later_version_adds_to_a_fact_is_passed_over(name: str) -> None:
     ],
 )
 def test_a_fact_means_what_it_meant(name: str, fact: msgspec.Struct) -> None:
-    assert records.get(bucket(), name, type(fact)) == fact
+    assert records.get_fact(bucket(), name, type(fact)) == fact
 
 
 def test_the_counts_and_bitmaps_of_a_part_mean_what_they_meant() -> None:
-    parsed = records.get(bucket(), names.parsed(RUN, 0, 1, 0), Parsed)
-    settled = records.get(bucket(), names.shard(RUN, 0, 1) + "settled.json", Settled)
+    parsed = records.get_fact(bucket(), names.parsed(RUN, 0, 1, 0), Parsed)
+    settled = records.get_fact(bucket(), names.shard(RUN, 0, 1) + "settled.json", Settled)
 
     assert parsed.counts == Counts(
-        2, 1, {"UNKNOWN": 1}, {"candidatesTokenCount": 11, "promptTokenCount": 2, "totalTokenCount": 13}
+        2,
+        1,
+        {"UNKNOWN": 1},
+        {"candidatesTokenCount": 11, "promptTokenCount": 2, "totalTokenCount": 13},
     )
-    assert [records.unpack(rows) for rows in (parsed.succeeded, parsed.failed)] == [0b010001, 0b001000]
-    assert (records.unpack(settled.again), settled.retried) == (0b001010, 2)
-    assert [records.unpack(file.drop_failed) for file in settled.files] == [0b001000, 0, 0]
+    assert [records.unpack_rows(rows) for rows in (parsed.succeeded, parsed.failed)] == [
+        0b010001,
+        0b001000,
+    ]
+    assert (records.unpack_rows(settled.again), settled.retried) == (0b001010, 2)
+    assert [records.unpack_rows(file.drop_failed) for file in settled.files] == [0b001000, 0, 0]
 
 
 def test_what_was_wrong_with_an_answer_means_what_it_meant() -> None:
     place = names.shard("01jschema", 0, 1)
-    parsed = records.get(bucket(), names.parsed("01jschema", 0, 1, 0), Parsed)
-    settled = records.get(bucket(), place + "settled.json", Settled)
-    kept = records.get(bucket(), place + "repairs.json", Repairs).by_place()
+    parsed = records.get_fact(bucket(), names.parsed("01jschema", 0, 1, 0), Parsed)
+    settled = records.get_fact(bucket(), place + "settled.json", Settled)
+    kept = records.get_fact(bucket(), place + "repairs.json", FeedbackErrors).errors_by_row()
 
-    wrong = (
-        '/mood: the value is not one of "good", "bad" or "mixed"; /stars: the value is greater than the maximum of 5'
-    )
-    assert [records.unpack(rows) for rows in (parsed.invalid, settled.again, settled.repaired)] == [0b10, 0b10, 0b10]
+    wrong = '/mood: the value is not one of "good", "bad" or "mixed"; /stars: the value is greater than the maximum of 5'
+    assert [
+        records.unpack_rows(rows) for rows in (parsed.invalid, settled.again, settled.repaired)
+    ] == [
+        0b10,
+        0b10,
+        0b10,
+    ]
     assert kept == {1: wrong}
 
 
 def test_a_row_that_is_asked_for_once_more_has_the_same_bytes_as_it_had() -> None:
     """Another version may be at the same attempt, and a job is joined by the hash of what it was asked."""
-    kept = records.get(bucket(), names.shard("01jschema", 0, 1) + "repairs.json", Repairs).by_place()
+    kept = records.get_fact(
+        bucket(), names.shard("01jschema", 0, 1) + "repairs.json", FeedbackErrors
+    ).errors_by_row()
     (line,) = bucket().read(names.shard("01jschema", 0, 2) + "input.jsonl").splitlines()
     wire = json.loads(line)
     wire["request"]["contents"][0]["parts"].pop()
 
-    assert repaired(msgspec.json.encode(wire), kept[1]) == line
+    assert append_feedback(msgspec.json.encode(wire), kept[1]) == line
 
 
 def test_a_dead_letter_gives_back_the_bytes_that_were_sent() -> None:
-    letter = records.get(bucket(), names.dead_letter(f"{RUN}.c00000.ingest"), dead_letters.DeadLetter)
+    letter = records.get_fact(
+        bucket(), names.dead_letter(f"{RUN}.c00000.ingest"), dead_letters.DeadLetter
+    )
 
-    assert dead_letters.arguments(letter) == [b"\x00\x01"]
+    assert dead_letters.decode_arguments(letter) == [b"\x00\x01"]
 
 
 def test_an_ingest_message_means_what_it_meant() -> None:
@@ -207,7 +229,7 @@ def test_an_ingest_message_means_what_it_meant() -> None:
 
     assert (first.run, first.seal, first.v) == (MANIFEST, None, 1)
     assert (chunk.index, chunk.first_row, chunk.requests, chunk.refused) == (0, 1, 3, [3])
-    assert chunk.lines().count(b"\n") == 3
+    assert chunk.decompress_lines().count(b"\n") == 3
     assert decode_ingest((V1 / "ingest-last.msgpack").read_bytes()).seal == SEAL
 
 
@@ -220,36 +242,51 @@ def test_a_message_of_a_run_with_a_deadline_means_what_it_meant() -> None:
 def test_a_message_of_a_run_with_a_response_schema_means_what_it_meant() -> None:
     message = decode_ingest((V1 / "ingest-schema.msgpack").read_bytes())
 
-    schema = {"type": "object", "properties": {"stars": {"type": "integer", "maximum": 5}}, "required": ["stars"]}
-    assert message.run == msgspec.structs.replace(MANIFEST, response_schema=schema, retry_schema_invalid=True)
+    schema = {
+        "type": "object",
+        "properties": {"stars": {"type": "integer", "maximum": 5}},
+        "required": ["stars"],
+    }
+    assert message.run == msgspec.structs.replace(
+        MANIFEST, response_schema=schema, retry_schema_invalid=True
+    )
 
 
-def test_a_message_of_a_run_on_tables_means_what_it_meant_and_is_left_to_workers_that_know_tables() -> None:
+def test_a_message_of_a_run_on_tables_means_what_it_meant_and_is_left_to_workers_that_know_tables() -> (
+    None
+):
     data = (V2 / "ingest-tables.msgpack").read_bytes()
 
     assert decode_ingest(data).run == msgspec.structs.replace(MANIFEST, tables="acme.answers", v=2)
     assert RUN_VERSION > 2 > VERSION
 
 
-def test_a_chunk_with_identical_requests_means_what_it_meant_and_is_left_to_workers_that_know_of_them() -> None:
+def test_a_chunk_with_identical_requests_means_what_it_meant_and_is_left_to_workers_that_know_of_them() -> (
+    None
+):
     """One that does not would say of rows that were not asked that they are missing."""
     message = decode_ingest((V2 / "ingest-copies.msgpack").read_bytes())
     chunk = decode_chunk(message.chunk)
 
     assert message.run == MANIFEST
-    assert message.seal and (message.seal.chunks, message.seal.copies) == ([ChunkSize(3, 326)], 1)
-    assert (chunk.requests, chunk.copies, chunk.v) == (3, 1, WITH_COPIES)
-    assert WITH_COPIES > VERSION
+    assert message.seal and (message.seal.chunks, message.seal.deduplicated) == (
+        [ChunkSize(3, 326)],
+        1,
+    )
+    assert (chunk.requests, chunk.deduplicated, chunk.v) == (3, 1, DEDUPLICATED_CHUNK_VERSION)
+    assert DEDUPLICATED_CHUNK_VERSION > VERSION
 
 
-def test_a_run_that_reuses_answers_means_what_it_meant_and_all_of_it_is_left_to_workers_that_know_of_them() -> None:
+def test_a_run_that_reuses_answers_means_what_it_meant_and_all_of_it_is_left_to_workers_that_know_of_them() -> (
+    None
+):
     """Steps carry ids only: one that does not is kept from a run by its chunks."""
     message = decode_ingest((V3 / "ingest-skip-done.msgpack").read_bytes())
     chunk = decode_chunk(message.chunk)
 
-    assert message.run == msgspec.structs.replace(MANIFEST, skip_done=True, v=3)
+    assert message.run == msgspec.structs.replace(MANIFEST, reuse_answers=True, v=3)
     assert message.seal and message.seal.chunks == [ChunkSize(2, 220)]
-    assert (chunk.requests, chunk.copies, chunk.v) == (2, 0, 3)
+    assert (chunk.requests, chunk.deduplicated, chunk.v) == (2, 0, 3)
     assert (RUN_VERSION, CHUNK_VERSION) == (3, 3)
 
 
@@ -272,47 +309,58 @@ def test_a_message_of_a_run_with_a_limit_of_costs_means_what_it_meant() -> None:
 
     assert message.run == msgspec.structs.replace(MANIFEST, max_cost_usd=2.5, v=2)
     assert message.seal and message.seal.tokens == [
-        Tokens(sent=2, text=20, most=114, largest=105, answers=320, named=64, longest=64, unnamed=1)
+        TokenTotals(
+            sent=2, text=20, most=114, largest=105, answers=320, named=64, longest=64, unnamed=1
+        )
     ]
     assert decode_chunk(message.chunk).tokens == message.seal.tokens[0]
 
 
 def test_what_a_call_of_collect_sent_means_what_it_meant() -> None:
-    pooled = decode_pooled((V1 / "pooled.msgpack").read_bytes())
+    pooled = decode_pooled_call((V1 / "pooled.msgpack").read_bytes())
     template = decode_manifest(pooled.run)
 
     request = {"contents": [{"role": "user", "parts": [{"text": "Say two"}]}]}
-    assert (pooled.id, pooled.pool, pooled.requests, pooled.v) == ("01kb0000000000000000000000", "tickets", 2, 1)
+    assert (pooled.id, pooled.pool, pooled.requests, pooled.v) == (
+        "01kb0000000000000000000000",
+        "tickets",
+        2,
+        1,
+    )
     assert (template.run, template.name, template.labels) == ("", "tickets", {"pool": "tickets"})
-    assert pooled.prompts() == [
+    assert pooled.decode_prompts() == [
         {"key": "t-1", "prompt": "Say one"},
         {"key": "t-2", "metadata": {"shop": 7}, "request": request},
     ]
 
 
-@pytest.mark.parametrize("wrong", [{"pool": "../runs"}, {"id": "a/b"}, {"pool": 7}, {"requests": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"pool": "../runs"}, {"id": "a/b"}, {"pool": 7}, {"requests": 0}]
+)
 def test_what_a_call_of_collect_cannot_have_sent_is_refused(wrong: dict[str, Any]) -> None:
     message = msgspec.msgpack.decode((V1 / "pooled.msgpack").read_bytes())
 
     with pytest.raises(MessageRefused):
-        decode_pooled(msgspec.msgpack.encode(message | wrong))
+        decode_pooled_call(msgspec.msgpack.encode(message | wrong))
 
 
-@pytest.mark.parametrize("wrong", [{"size": 10}, {"requests": 3}, {"data": b"no"}, {"size": 1 << 40}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": 10}, {"requests": 3}, {"data": b"no"}, {"size": 1 << 40}]
+)
 def test_what_does_not_hold_what_it_says_is_refused(wrong: dict[str, Any]) -> None:
-    pooled = decode_pooled((V1 / "pooled.msgpack").read_bytes())
+    pooled = decode_pooled_call((V1 / "pooled.msgpack").read_bytes())
 
     with pytest.raises(MessageRefused):
-        msgspec.structs.replace(pooled, **wrong).prompts()
+        msgspec.structs.replace(pooled, **wrong).decode_prompts()
 
 
 def test_what_newer_producers_collect_is_left_to_newer_workers() -> None:
     message = msgspec.msgpack.decode((V1 / "pooled.msgpack").read_bytes())
 
     with pytest.raises(NewerVersion):
-        decode_pooled(msgspec.msgpack.encode(message | {"v": VERSION + 1}))
+        decode_pooled_call(msgspec.msgpack.encode(message | {"v": VERSION + 1}))
     with pytest.raises(NewerVersion):
-        decode_manifest(encode(msgspec.structs.replace(MANIFEST, v=RUN_VERSION + 1)))
+        decode_manifest(encode_message(msgspec.structs.replace(MANIFEST, v=RUN_VERSION + 1)))
 
 
 @pytest.mark.parametrize(
@@ -339,8 +387,8 @@ def test_what_a_later_producer_adds_to_a_message_is_passed_over(file: str) -> No
 @pytest.mark.parametrize(
     "message",
     [
-        encode(Ingest(MANIFEST, b"", None, VERSION + 1)),
-        encode(Ingest(msgspec.structs.replace(MANIFEST, v=RUN_VERSION + 1), b"")),
+        encode_message(Ingest(MANIFEST, b"", None, VERSION + 1)),
+        encode_message(Ingest(msgspec.structs.replace(MANIFEST, v=RUN_VERSION + 1), b"")),
         msgspec.msgpack.encode({"v": VERSION + 1, "run": "a name alone", "chunks": [1, 2]}),
     ],
     ids=["a message", "a run", "another shape"],
@@ -350,10 +398,12 @@ def test_a_message_of_a_later_version_is_left_to_newer_workers(message: bytes) -
         decode_ingest(message)
 
 
-@pytest.mark.parametrize("run", ["../01j", "01j/../../open", "01j\n", "", "A", "x" * 63, ".", "01j\x00"])
+@pytest.mark.parametrize(
+    "run", ["../01j", "01j/../../open", "01j\n", "", "A", "x" * 63, ".", "01j\x00"]
+)
 def test_a_message_of_a_run_that_would_leave_its_folder_is_refused(run: str) -> None:
     with pytest.raises(MessageRefused, match="not a run id"):
-        decode_ingest(encode(Ingest(msgspec.structs.replace(MANIFEST, run=run), b"")))
+        decode_ingest(encode_message(Ingest(msgspec.structs.replace(MANIFEST, run=run), b"")))
 
 
 @pytest.mark.parametrize(
@@ -377,11 +427,13 @@ def test_a_chunk_with_a_wrong_field_is_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), json.loads((V1 / "tasks.json").read_text()).items())
-def test_a_task_still_takes_the_arguments_that_it_was_sent_with(name: str, arguments: list[Any]) -> None:
+def test_a_task_still_takes_the_arguments_that_it_was_sent_with(
+    name: str, arguments: list[Any]
+) -> None:
     task = getattr(tasks, name.removeprefix("promptmill."))
 
     assert task.name == name
-    assert name in queues.QUEUE_OF
+    assert name in queues.TASK_QUEUES
     inspect.signature(task.run).bind(*arguments)
 
 
@@ -397,16 +449,24 @@ def test_a_task_still_takes_the_arguments_that_it_was_sent_with(name: str, argum
     ],
     ids=lambda words: words[-1],
 )
-def test_a_run_that_version_1_left_in_its_middle_is_carried_to_its_end(not_yet: tuple[str, ...]) -> None:
-    report = records.get(bucket(), names.report(RUN), Report)
-    mill = Mill(script=Script(missing=frozenset({1}), statuses={2: "Error: 400 INVALID_ARGUMENT: refused"}))
+def test_a_run_that_version_1_left_in_its_middle_is_carried_to_its_end(
+    not_yet: tuple[str, ...],
+) -> None:
+    report = records.get_fact(bucket(), names.report(RUN), Report)
+    mill = Mill(
+        script=Script(missing=frozenset({1}), statuses={2: "Error: 400 INVALID_ARGUMENT: refused"})
+    )
     mill.bucket = bucket(without=not_yet)
     mill.jobs = type(mill.jobs)(mill.bucket, script=mill.script, clock=mill.clock)
     mill.bucket.create(names.open_marker(RUN), b"")
 
     ended = mill.drive(RUN)
 
-    assert (ended.state, ended.failures, ended.tokens) == (report.state, report.failures, report.tokens)
+    assert (ended.state, ended.failures, ended.tokens) == (
+        report.state,
+        report.failures,
+        report.tokens,
+    )
     assert (ended.requests, ended.succeeded, ended.failed, ended.unaccounted) == (6, 4, 2, 0)
     assert {result.row: result.error for result in mill.results(RUN) if result.error} == {
         3: Error("INVALID_REQUEST", "row 3: the prompt is empty"),
@@ -438,7 +498,9 @@ def test_the_results_of_a_run_of_version_1_are_read() -> None:
 def enriched(value: Any) -> Any:
     """The same with a field in every mapping that nobody knows; the names of others' things are left alone."""
     if isinstance(value, dict):
-        known = {name: enriched(one) for name, one in value.items() if name not in FREE} | _free(value)
+        known = {name: enriched(one) for name, one in value.items() if name not in FREE} | _free(
+            value
+        )
         return known | {"colour": "blue"}
     return [enriched(one) for one in value] if isinstance(value, list) else value
 
@@ -454,5 +516,7 @@ def _free(value: dict[str, Any]) -> dict[str, Any]:
 def contains(whole: Any, part: Any) -> bool:
     """Whether all that is in ``part`` is in ``whole`` too."""
     if isinstance(part, dict):
-        return isinstance(whole, dict) and all(contains(whole.get(name), one) for name, one in part.items())
+        return isinstance(whole, dict) and all(
+            contains(whole.get(name), one) for name, one in part.items()
+        )
     return bool(whole == part)

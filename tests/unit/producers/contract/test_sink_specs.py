@@ -11,9 +11,18 @@ TEXTS = [
     ("/srv/out.jsonl", SinkSpec("file", "/srv/out.jsonl")),
     ("/srv/out.parquet", SinkSpec("parquet", "/srv/out.parquet")),
     ("parquet:gs://acme/out/", SinkSpec("parquet", "gs://acme/out")),
-    ("postgres:warehouse#shop.answers", SinkSpec("postgres", "warehouse", {"table": "shop.answers"})),
-    ("postgres://me@db/shop#answers", SinkSpec("postgres", "postgresql://me@db/shop", {"table": "answers"})),
-    ("postgresql://db:1/shop#answers", SinkSpec("postgres", "postgresql://db:1/shop", {"table": "answers"})),
+    (
+        "postgres:warehouse#shop.answers",
+        SinkSpec("postgres", "warehouse", {"table": "shop.answers"}),
+    ),
+    (
+        "postgres://me@db/shop#answers",
+        SinkSpec("postgres", "postgresql://me@db/shop", {"table": "answers"}),
+    ),
+    (
+        "postgresql://db:1/shop#answers",
+        SinkSpec("postgres", "postgresql://db:1/shop", {"table": "answers"}),
+    ),
     ("https://hooks.acme.com/x", SinkSpec("webhook", "https://hooks.acme.com/x")),
     ("webhook:crm", SinkSpec("webhook", "crm")),
     ("custom:shop", SinkSpec("custom", "shop")),
@@ -22,7 +31,7 @@ TEXTS = [
 
 @pytest.mark.parametrize(("text", "spec"), TEXTS, ids=lambda one: str(one))
 def test_a_text_stands_for_a_sink(text: str, spec: SinkSpec) -> None:
-    assert sink_specs.at(text) == spec
+    assert sink_specs.parse_sink(text) == spec
 
 
 @pytest.mark.parametrize(
@@ -46,5 +55,5 @@ def test_a_text_stands_for_a_sink(text: str, spec: SinkSpec) -> None:
 )
 def test_what_stands_for_none_or_holds_a_secret_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^(sink|table)") as refusal:
-        sink_specs.at(text)
+        sink_specs.parse_sink(text)
     assert "SECRET" not in str(refusal.value)

@@ -7,14 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptmill.producers.pricing import prices
-from promptmill.producers.pricing.prices import KINDS, Prices, dollars, find, known, picodollars
+from promptmill.producers.pricing.prices import (
+    TOKEN_KINDS,
+    Prices,
+    find_prices,
+    list_prices,
+    to_dollars,
+    to_picodollars,
+)
 
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)
-ALL = known(TODAY)
+ALL = list_prices(TODAY)
 
 
 def flash(at: datetime = TODAY) -> Prices:
-    found = find("gemini-3.8-flash", at)
+    found = find_prices("gemini-3.8-flash", at)
     assert found
     return found
 
@@ -22,7 +29,7 @@ def flash(at: datetime = TODAY) -> Prices:
 def test_a_batch_job_costs_half_of_what_online_does() -> None:
     """Also of models whose batch price the table does not have, such as 3.7 Flash: it would give the full price."""
     for name in ("gemini-3.8-flash", "gemini-3.7-flash", "gemini-3.5-flash", "gemini-2.5-pro"):
-        found = find(name, TODAY)
+        found = find_prices(name, TODAY)
         assert found
         for batch, online in zip(found.batch, found.online, strict=True):
             for kind in ("input", "output", "thoughts"):
@@ -32,18 +39,28 @@ def test_a_batch_job_costs_half_of_what_online_does() -> None:
 def test_prices_are_those_of_googles_page() -> None:
     of = flash().batch[0].per_token
 
-    assert (of["input"], of["output"], of["thoughts"]) == (375_000, 1_875_000, 1_875_000)  # $0.375, $1.875 a million
+    assert (of["input"], of["output"], of["thoughts"]) == (
+        375_000,
+        1_875_000,
+        1_875_000,
+    )  # $0.375, $1.875 a million
 
 
 def test_cached_tokens_cost_what_they_cost_online_as_discounts_do_not_stack() -> None:
     for model in ALL:
         for batch, online in zip(model.batch, model.online, strict=True):
-            assert batch.per_token["cached"] in (online.per_token["cached"], batch.per_token["input"])
+            assert batch.per_token["cached"] in (
+                online.per_token["cached"],
+                batch.per_token["input"],
+            )
             assert batch.per_token["cached"] <= batch.per_token["input"]
 
 
 def test_a_price_changes_on_its_day() -> None:
-    before, after = flash(datetime(2026, 12, 31, 23, tzinfo=UTC)), flash(datetime(2027, 1, 1, tzinfo=UTC))
+    before, after = (
+        flash(datetime(2026, 12, 31, 23, tzinfo=UTC)),
+        flash(datetime(2027, 1, 1, tzinfo=UTC)),
+    )
 
     assert after.batch[0].per_token["output"] == 2 * before.batch[0].per_token["output"]
     assert (before.on, after.on) == ("2026-12-31", "2027-01-01")
@@ -54,7 +71,7 @@ def test_a_day_before_the_table_knew_batch_prices_is_not_dearer() -> None:
 
 
 def test_long_requests_cost_more() -> None:
-    found = find("gemini-2.5-pro", TODAY)
+    found = find_prices("gemini-2.5-pro", TODAY)
 
     assert found and found.thresholds == [0, 200_000]
     assert found.batch[1].per_token["input"] == 2 * found.batch[0].per_token["input"]
@@ -64,7 +81,10 @@ def test_long_requests_cost_more() -> None:
     ("name", "model"),
     [
         ("publishers/google/models/gemini-3.8-flash", "gemini-3.8-flash"),
-        ("projects/acme/locations/global/publishers/google/models/gemini-2.5-flash", "gemini-2.5-flash"),
+        (
+            "projects/acme/locations/global/publishers/google/models/gemini-2.5-flash",
+            "gemini-2.5-flash",
+        ),
         ("gemini-2.5-flash-001", "gemini-2.5-flash"),
         ("gemini-2.5-flash@001", "gemini-2.5-flash"),
         ("gemini-2.5-flash-preview-09-2025", "gemini-2.5-flash"),
@@ -73,7 +93,7 @@ def test_long_requests_cost_more() -> None:
     ],
 )
 def test_a_model_is_known_by_all_its_names(name: str, model: str) -> None:
-    found = find(name, TODAY)
+    found = find_prices(name, TODAY)
 
     assert found and found.model == model
 
@@ -93,44 +113,62 @@ def test_a_model_is_known_by_all_its_names(name: str, model: str) -> None:
     ],
 )
 def test_what_is_not_known_has_no_price(name: str) -> None:
-    assert find(name, TODAY) is None
+    assert find_prices(name, TODAY) is None
 
 
 def test_nothing_is_known_without_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices, "_google", lambda: None)
+    monkeypatch.setattr(prices, "_google_provider", lambda: None)
 
-    assert (find("gemini-3.8-flash"), known(), prices.table()) == (None, [], "")
+    assert (find_prices("gemini-3.8-flash"), list_prices(), prices.table_version()) == (
+        None,
+        [],
+        "",
+    )
 
 
 def test_every_known_model_has_a_price_of_each_kind_and_an_age() -> None:
     assert len(ALL) >= 10
     for model in ALL:
-        assert all(set(rate.per_token) == set(KINDS) and min(rate.per_token.values()) > 0 for rate in model.batch)
+        assert all(
+            set(rate.per_token) == set(TOKEN_KINDS) and min(rate.per_token.values()) > 0
+            for rate in model.batch
+        )
         assert model.thresholds == sorted(set(model.thresholds)) and model.thresholds[0] == 0
-        assert model.age(TODAY.date()) == (TODAY.date() - date.fromisoformat(model.checked)).days
-        assert 0 <= model.age(TODAY.date()) < 365
-        again = find(model.model, TODAY)
+        assert (
+            model.age_in_days(TODAY.date())
+            == (TODAY.date() - date.fromisoformat(model.checked)).days
+        )
+        assert 0 <= model.age_in_days(TODAY.date()) < 365
+        again = find_prices(model.model, TODAY)
         assert again == model
 
 
 @given(st.integers(0, 10**18))
 def test_an_amount_survives_being_shown_in_dollars(amount: int) -> None:
-    assert abs(picodollars(dollars(amount)) - amount) <= amount / 10**15
+    assert abs(to_picodollars(to_dollars(amount)) - amount) <= amount / 10**15
 
 
-@pytest.mark.parametrize(("text", "amount"), [(50, 50 * 10**12), ("0.01", 10**10), (0.1, 10**11), ("1e-13", 0)])
+@pytest.mark.parametrize(
+    ("text", "amount"), [(50, 50 * 10**12), ("0.01", 10**10), (0.1, 10**11), ("1e-13", 0)]
+)
 def test_dollars_are_read_exactly(text: float | str, amount: int) -> None:
-    assert picodollars(text) == amount
+    assert to_picodollars(text) == amount
 
 
 @pytest.mark.parametrize("text", ["x", "", -1, float("nan"), float("inf")])
 def test_what_is_no_amount_is_refused(text: float | str) -> None:
     with pytest.raises(ValueError, match="not an amount"):
-        picodollars(text)
+        to_picodollars(text)
 
 
-@given(st.sampled_from(ALL), st.dictionaries(st.sampled_from(KINDS), st.integers(0, 10**9)), st.integers(1, 5))
+@given(
+    st.sampled_from(ALL),
+    st.dictionaries(st.sampled_from(TOKEN_KINDS), st.integers(0, 10**9)),
+    st.integers(1, 5),
+)
 def test_costs_add_up_to_the_picodollar(model: Prices, tokens: dict[str, int], times: int) -> None:
     rate = model.batch[-1]
 
-    assert sum(rate.cost(tokens) for _ in range(times)) == rate.cost({kind: n * times for kind, n in tokens.items()})
+    assert sum(rate.calculate_cost(tokens) for _ in range(times)) == rate.calculate_cost(
+        {kind: n * times for kind, n in tokens.items()}
+    )

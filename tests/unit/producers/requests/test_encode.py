@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
-from promptmill.producers.requests.encode import MAX_KEY, Line, WireKey, encode_lines, split_wire_key, wire_key
+from promptmill.producers.requests.encode import (
+    MAX_KEY_CHARS,
+    RequestLine,
+    WireKey,
+    encode_lines,
+    join_wire_key,
+    split_wire_key,
+)
 
 RUN = "01jtest"
 TAG = names.tag(RUN)
@@ -18,20 +25,30 @@ LIMIT = 10_000
 REQUEST = {"contents": [{"parts": [{"text": "hi"}]}]}
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 PROMPTS = st.one_of(
     st.text(max_size=60),
     st.builds(lambda text: {"prompt": text}, st.text(max_size=20)),
     st.builds(lambda value: {"request": value}, JSON),
-    st.builds(lambda text, value: {"request": REQUEST, "metadata": {text: value}}, st.text(max_size=5), JSON),
+    st.builds(
+        lambda text, value: {"request": REQUEST, "metadata": {text: value}},
+        st.text(max_size=5),
+        JSON,
+    ),
     st.builds(lambda value: {"request": REQUEST | {"generationConfig": value}}, JSON),
 )
 
 
-def encode(*prompts: Any, limit: int = LIMIT) -> list[Line]:
+def encode(*prompts: Any, limit: int = LIMIT) -> list[RequestLine]:
     return list(encode_lines(RUN, prompts, limit))
 
 
@@ -50,7 +67,11 @@ def test_every_prompt_becomes_one_line_of_json_with_its_row_and_key(prompts: lis
         assert ("error" in held) == bool(line.refusal) == ("request" not in held)
 
 
-@given(st.text(min_size=1, max_size=300).filter(lambda text: text.strip() and not re.search("[\ud800-\udfff]", text)))
+@given(
+    st.text(min_size=1, max_size=300).filter(
+        lambda text: text.strip() and not re.search("[\ud800-\udfff]", text)
+    )
+)
 def test_a_text_arrives_as_it_was_given(text: str) -> None:
     (line,) = encode(text)
 
@@ -59,9 +80,13 @@ def test_a_text_arrives_as_it_was_given(text: str) -> None:
     assert held == msgspec.json.decode(encode({"prompt": text})[0].data)
 
 
-@given(st.from_regex(r"r[0-9a-f]{10}", fullmatch=True), st.integers(0, 10**14), st.text(min_size=1, max_size=40))
+@given(
+    st.from_regex(r"r[0-9a-f]{10}", fullmatch=True),
+    st.integers(0, 10**14),
+    st.text(min_size=1, max_size=40),
+)
 def test_a_wire_key_comes_apart_as_it_was_joined(tag: str, row: int, key: str) -> None:
-    joined = wire_key(tag, row, key)
+    joined = join_wire_key(tag, row, key)
 
     assert joined[0].isalpha()
     assert split_wire_key(joined) == WireKey(tag, row, key)
@@ -75,7 +100,9 @@ def test_any_text_is_either_a_wire_key_or_not(text: str) -> None:
 
 
 def test_the_callers_key_and_metadata_come_along() -> None:
-    (line,) = encode({"key": "sku-1-a", "metadata": {"shop": 7, "tags": ["a", {}]}, "request": REQUEST})
+    (line,) = encode(
+        {"key": "sku-1-a", "metadata": {"shop": 7, "tags": ["a", {}]}, "request": REQUEST}
+    )
 
     held = msgspec.json.decode(line.data)
     assert (line.key, held["key"]) == ("sku-1-a", f"{TAG}-1-sku-1-a")
@@ -87,7 +114,9 @@ def test_a_key_may_be_a_number() -> None:
     assert encode({"key": 17, "prompt": "a"})[0].key == "17"
 
 
-@pytest.mark.parametrize("key", ["", "x" * (MAX_KEY + 1), None, True, 1.5, ["a"], "\ud800", "a\0b"])
+@pytest.mark.parametrize(
+    "key", ["", "x" * (MAX_KEY_CHARS + 1), None, True, 1.5, ["a"], "\ud800", "a\0b"]
+)
 def test_a_row_whose_key_cannot_be_used_stops_everything_and_is_named(key: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^row 2: a key is a string"):
         encode("fine", {"key": key, "prompt": "a"})

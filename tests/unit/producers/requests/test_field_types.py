@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from promptmill.emulator.importer import ColumnTypes
 from promptmill.producers.requests import request_validation
 from promptmill.producers.requests.encode import encode_lines
-from promptmill.producers.requests.field_types import MAX_FIELDS, Kinds
+from promptmill.producers.requests.field_types import MAX_FIELDS, FieldTypes
 
 
 class Answer(StrEnum):
@@ -31,19 +31,27 @@ def request(value: Any) -> dict[str, Any]:
 
 
 @given(st.lists(VALUES, max_size=8))
-def test_what_is_let_through_is_what_an_importer_of_one_type_a_field_takes(values: list[Any]) -> None:
+def test_what_is_let_through_is_what_an_importer_of_one_type_a_field_takes(
+    values: list[Any],
+) -> None:
     types = ColumnTypes()
-    kinds = Kinds()
+    kinds = FieldTypes()
 
     for row, value in enumerate(values, 1):
-        if not request_validation.check(request(value)) and not kinds.admit(row, request(value)):
-            types.check({"request": request(value)})
+        if not request_validation.check_request(request(value)) and not kinds.admit_request(
+            row, request(value)
+        ):
+            types.check_row({"request": request(value)})
 
 
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ("STRING", ["STRING", "NULL"], "request.generationConfig.x is a list here and text in row 1"),
+        (
+            "STRING",
+            ["STRING", "NULL"],
+            "request.generationConfig.x is a list here and text in row 1",
+        ),
         ({"a": 1}, [{"a": 1}], "is a list here and an object in row 1"),
         ({"a": 1}, {"a": "one"}, "request.generationConfig.x.a is text here and a number in row 1"),
         ([1], ["one"], "request.generationConfig.x[] is text here and a number in row 1"),
@@ -57,37 +65,47 @@ def test_what_is_let_through_is_what_an_importer_of_one_type_a_field_takes(value
 def test_a_field_of_another_type_than_before_is_refused_and_the_other_row_named(
     first: Any, second: Any, told: str
 ) -> None:
-    kinds = Kinds()
+    kinds = FieldTypes()
 
-    assert kinds.admit(1, request(first)) == ""
-    assert told in kinds.admit(2, request(second))
-    assert kinds.admit(3, request(first)) == ""
+    assert kinds.admit_request(1, request(first)) == ""
+    assert told in kinds.admit_request(2, request(second))
+    assert kinds.admit_request(3, request(first)) == ""
 
 
-@pytest.mark.parametrize(("first", "second"), [(1, 2.5), (None, "a"), ({"a": 1}, {"b": "c"}), ([], ["a"])])
+@pytest.mark.parametrize(
+    ("first", "second"), [(1, 2.5), (None, "a"), ({"a": 1}, {"b": "c"}), ([], ["a"])]
+)
 def test_what_one_type_can_hold_is_let_through(first: Any, second: Any) -> None:
-    kinds = Kinds()
+    kinds = FieldTypes()
 
-    assert [kinds.admit(1, request(first)), kinds.admit(2, request(second))] == ["", ""]
+    assert [kinds.admit_request(1, request(first)), kinds.admit_request(2, request(second))] == [
+        "",
+        "",
+    ]
 
 
 def test_a_row_that_is_refused_leaves_no_trace() -> None:
-    kinds = Kinds()
-    kinds.admit(1, request({"a": 1}))
+    kinds = FieldTypes()
+    kinds.admit_request(1, request({"a": 1}))
 
-    assert kinds.admit(2, request({"a": "one", "b": "text"}))
-    assert kinds.admit(3, request({"a": 1, "b": 2})) == ""
+    assert kinds.admit_request(2, request({"a": "one", "b": "text"}))
+    assert kinds.admit_request(3, request({"a": 1, "b": 2})) == ""
 
 
 def test_more_fields_than_a_table_has_columns_are_refused() -> None:
-    kinds = Kinds()
-    refusals = [kinds.admit(row, request({f"f{row}": 1})) for row in range(1, MAX_FIELDS + 2)]
+    kinds = FieldTypes()
+    refusals = [
+        kinds.admit_request(row, request({f"f{row}": 1})) for row in range(1, MAX_FIELDS + 2)
+    ]
 
     assert refusals[MAX_FIELDS // 2] == ""
     assert "more than 10,000 different fields" in refusals[-1]
 
 
 def test_the_odd_row_of_a_run_is_set_apart() -> None:
-    rows = [{"key": str(row), "request": request(value)} for row, value in enumerate(["a", "b", ["c"], "d"], 1)]
+    rows = [
+        {"key": str(row), "request": request(value)}
+        for row, value in enumerate(["a", "b", ["c"], "d"], 1)
+    ]
 
     assert [line.key for line in encode_lines("01jtest", rows, 10_000) if line.refusal] == ["3"]

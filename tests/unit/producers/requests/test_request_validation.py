@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from promptmill.producers.requests.request_validation import SAMPLE, check
+from promptmill.producers.requests.request_validation import SAMPLE_REQUEST, check_request
 
 TEXT = {"role": "user", "parts": [{"text": "hi"}]}
 
@@ -27,7 +27,9 @@ def nested(levels: int) -> dict[str, Any]:
 GOOD: list[Any] = [
     {"contents": [TEXT]},
     {"contents": [TEXT, {"role": "model", "parts": [{"text": ""}]}], "labels": {"a": "b"}},
-    with_config(temperature=0, responseSchema={"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}),
+    with_config(
+        temperature=0, responseSchema={"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}
+    ),
     {"contents": [TEXT], "system_instruction": {"parts": [{"text": "be brief"}]}},
     with_part({"fileData": {"fileUri": "gs://b/a.png", "mimeType": "image/png"}}),
     with_part({"file_data": {"file_uri": "https://a/b.png", "mime_type": "image/png"}}),
@@ -53,11 +55,20 @@ BAD: list[tuple[Any, str]] = [
     (with_part({"text": 5}), "must be a string"),
     (with_part({"text": "  "}), "the prompt is empty"),
     (with_part({"fileData": "gs://a"}), "fileData is a mapping"),
-    (with_part({"fileData": {"fileUri": "photo.png", "mimeType": "image/png"}}), "gs:// or https://"),
+    (
+        with_part({"fileData": {"fileUri": "photo.png", "mimeType": "image/png"}}),
+        "gs:// or https://",
+    ),
     (with_part({"fileData": {"fileUri": "gs://a/b"}}), "mimeType is missing"),
-    ({"contents": [TEXT], "tools": [{"google_search": {}}]}, "request.tools[].google_search is an empty object"),
+    (
+        {"contents": [TEXT], "tools": [{"google_search": {}}]},
+        "request.tools[].google_search is an empty object",
+    ),
     (with_config(responseSchema={"$defs": {"a": {"b": 1}}}), "a field named '$defs'"),
-    (with_config(responseJsonSchema={"properties": {"first name": {"type": "string"}}}), "a field named 'first name'"),
+    (
+        with_config(responseJsonSchema={"properties": {"first name": {"type": "string"}}}),
+        "a field named 'first name'",
+    ),
     (with_config(x=nested(14)), "nested over 15 levels"),
     (with_config(x={1: 2}), "a field named 1"),
     (with_config(x=[[1], [2]]), "request.generationConfig.x is a list with a list in it"),
@@ -71,17 +82,19 @@ BAD: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize("request_", GOOD)
 def test_a_request_that_vertex_takes_is_let_through(request_: Any) -> None:
-    assert check(request_) == ""
+    assert check_request(request_) == ""
 
 
 @pytest.mark.parametrize(("request_", "refusal"), BAD, ids=[row[1] for row in BAD])
-def test_a_request_that_vertex_refuses_is_found_and_the_reason_named(request_: Any, refusal: str) -> None:
-    assert refusal in check(request_)
+def test_a_request_that_vertex_refuses_is_found_and_the_reason_named(
+    request_: Any, refusal: str
+) -> None:
+    assert refusal in check_request(request_)
 
 
 def test_the_request_that_fields_are_held_in_is_as_it_should_be() -> None:
-    assert check(SAMPLE) == ""
+    assert check_request(SAMPLE_REQUEST) == ""
 
 
 def test_a_refusal_of_the_importer_says_that_the_whole_job_is_at_stake() -> None:
-    assert "for the whole job" in check(with_config(x={}))
+    assert "for the whole job" in check_request(with_config(x={}))

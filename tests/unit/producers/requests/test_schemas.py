@@ -14,7 +14,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.emulator.importer import ColumnTypes
 from promptmill.producers import Promptmill
 from promptmill.producers.requests import schemas
-from promptmill.producers.requests.encode import Line, encode_lines
+from promptmill.producers.requests.encode import RequestLine, encode_lines
 
 
 class Item(BaseModel):
@@ -51,7 +51,7 @@ class Table(BaseModel):
 
 
 def sent(schema: object) -> Any:
-    return msgspec.json.decode(schemas.read(schema).sent)
+    return msgspec.json.decode(schemas.parse_schema(schema).encoded)
 
 
 def test_a_model_becomes_a_schema_of_googles_with_its_references_inlined() -> None:
@@ -80,12 +80,20 @@ def test_values_that_a_table_would_not_take_for_texts_are_told_in_words() -> Non
 
     assert properties["cause"] == {"type": "STRING", "format": "enum", "enum": ["fire", "water"]}
     assert properties["covered"] == {"type": "STRING", "description": "One of: yes, no."}
-    assert properties["urgency"] == {"type": "INTEGER", "minimum": 1, "maximum": 3, "description": "One of: 1, 2, 3."}
-    assert sent({"type": "string", "description": "1984"}) == {"type": "STRING", "description": "Meaning: 1984"}
+    assert properties["urgency"] == {
+        "type": "INTEGER",
+        "minimum": 1,
+        "maximum": 3,
+        "description": "One of: 1, 2, 3.",
+    }
+    assert sent({"type": "string", "description": "1984"}) == {
+        "type": "STRING",
+        "description": "Meaning: 1984",
+    }
 
 
 def test_answers_are_checked_by_the_whole_schema_whatever_googles_dialect_lacks() -> None:
-    assert schemas.read(Claim).checked == Claim.model_json_schema()
+    assert schemas.parse_schema(Claim).json_schema == Claim.model_json_schema()
     assert sent({"type": "integer", "multipleOf": 5, "exclusiveMaximum": 50}) == {
         "type": "INTEGER", "maximum": 49, "description": "A multiple of 5.",
     }  # fmt: skip
@@ -95,20 +103,34 @@ def test_a_schema_in_googles_dialect_is_understood_too() -> None:
     google = {
         "type": "OBJECT",
         "properties": {
-            "direction": {"type": "STRING", "format": "enum", "enum": ["EAST", "WEST"], "nullable": True},
+            "direction": {
+                "type": "STRING",
+                "format": "enum",
+                "enum": ["EAST", "WEST"],
+                "nullable": True,
+            },
             "flat": {"type": "INTEGER", "enum": ["101", "201"]},
-            "type": {"type": "ARRAY", "items": {"any_of": [{"type": "STRING"}, {"type": "NUMBER"}]}, "max_items": "3"},
+            "type": {
+                "type": "ARRAY",
+                "items": {"any_of": [{"type": "STRING"}, {"type": "NUMBER"}]},
+                "max_items": "3",
+            },
         },
         "required": ["flat"],
     }
 
-    made = schemas.read(google)
+    made = schemas.parse_schema(google)
 
-    direction, flat, kind = made.checked["properties"].values()  # type: ignore[index]
+    direction, flat, kind = made.json_schema["properties"].values()  # type: ignore[index]
     assert direction == {"anyOf": [{"type": "string", "enum": ["EAST", "WEST"]}, {"type": "null"}]}
     assert flat == {"type": "integer", "enum": [101, 201]}
-    assert kind == {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "number"}]}, "maxItems": 3}
-    assert msgspec.json.decode(made.sent)["properties"]["direction"] == google["properties"]["direction"]  # type: ignore[index]
+    assert kind == {
+        "type": "array",
+        "items": {"anyOf": [{"type": "string"}, {"type": "number"}]},
+        "maxItems": 3,
+    }
+    expected = google["properties"]["direction"]  # type: ignore[index]
+    assert msgspec.json.decode(made.encoded)["properties"]["direction"] == expected
 
 
 @pytest.mark.parametrize(
@@ -124,30 +146,43 @@ def test_a_schema_in_googles_dialect_is_understood_too() -> None:
         ({"type": "string", "enum": []}, "has an enum without values"),
         ({"$ref": "https://example.com/schema"}, "which is not in the schema"),
         ({"$ref": "#/$defs/None"}, "which the schema does not have"),
-        ({"type": "object", "properties": {"a": True}}, r"response_schema\.a is no schema of a kind of value"),
+        (
+            {"type": "object", "properties": {"a": True}},
+            r"response_schema\.a is no schema of a kind of value",
+        ),
         ({"type": "object", "properties": 7}, "response_schema is not a JSON schema"),
         ({"type": "string", "description": "x" * 70_000}, "takes 70,0.. bytes in every request"),
-        ({"type": "string", "pattern": "("}, "response_schema is not a JSON schema: .* is not a .regex."),
+        (
+            {"type": "string", "pattern": "("},
+            "response_schema is not a JSON schema: .* is not a .regex.",
+        ),
         (7, "is a pydantic model or a JSON schema as a dict"),
     ],
 )
-def test_what_the_dialect_or_the_importer_cannot_hold_is_refused_with_its_place(schema: object, words: str) -> None:
+def test_what_the_dialect_or_the_importer_cannot_hold_is_refused_with_its_place(
+    schema: object, words: str
+) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        schemas.read(schema)
+        schemas.parse_schema(schema)
 
 
 def nested(levels: int) -> dict[str, Any]:
-    return {"type": "object", "properties": {"a": nested(levels - 1) if levels > 1 else {"type": "string"}}}
+    return {
+        "type": "object",
+        "properties": {"a": nested(levels - 1) if levels > 1 else {"type": "string"}},
+    }
 
 
 def test_a_schema_is_refused_that_the_importer_would_find_nested_too_deep() -> None:
-    assert schemas.read(nested(6)).sent
+    assert schemas.parse_schema(nested(6)).encoded
     with pytest.raises(ConfigurationError, match="is nested over 15 levels deep"):
-        schemas.read(nested(7))
+        schemas.parse_schema(nested(7))
 
 
 def test_a_schema_is_refused_before_anything_is_sent() -> None:
-    mill = Promptmill(broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash")
+    mill = Promptmill(
+        broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash"
+    )
 
     with pytest.raises(ConfigurationError, match="refers to itself"):
         mill.submit(["a"], response_schema=Node)
@@ -161,7 +196,8 @@ LEAVES = st.one_of(
     st.just({"type": ["string", "null"]}),
     st.just({"type": ["number", "string"], "minimum": 0, "minLength": 1}),
     st.builds(
-        lambda values: {"enum": values}, st.lists(st.none() | st.integers() | st.text() | st.booleans(), min_size=1)
+        lambda values: {"enum": values},
+        st.lists(st.none() | st.integers() | st.text() | st.booleans(), min_size=1),
     ),
     st.builds(lambda value: {"const": value}, st.integers() | st.text()),
     st.just({"$ref": "#/$defs/Text"}),
@@ -170,12 +206,26 @@ SCHEMAS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
         st.builds(lambda one: {"type": "array", "items": one}, inner),
-        st.builds(lambda some: {"type": "array", "prefixItems": some}, st.lists(inner, min_size=1, max_size=3)),
-        st.builds(lambda some: {"anyOf": some, "description": "7"}, st.lists(inner, min_size=1, max_size=3)),
-        st.builds(lambda some: {"oneOf": [*some, {"type": "null"}]}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(
+            lambda some: {"type": "array", "prefixItems": some},
+            st.lists(inner, min_size=1, max_size=3),
+        ),
+        st.builds(
+            lambda some: {"anyOf": some, "description": "7"},
+            st.lists(inner, min_size=1, max_size=3),
+        ),
+        st.builds(
+            lambda some: {"oneOf": [*some, {"type": "null"}]},
+            st.lists(inner, min_size=1, max_size=3),
+        ),
         st.builds(lambda some: {"allOf": some}, st.lists(inner, min_size=1, max_size=2)),
         st.builds(
-            lambda some: {"type": "object", "properties": some, "required": list(some), "additionalProperties": False},
+            lambda some: {
+                "type": "object",
+                "properties": some,
+                "required": list(some),
+                "additionalProperties": False,
+            },
             st.dictionaries(NAMES, inner, max_size=3),
         ),
     ),
@@ -187,20 +237,24 @@ SCHEMAS = st.recursive(
 @given(SCHEMAS)
 def test_every_schema_is_refused_or_passes_the_importer(schema: dict[str, Any]) -> None:
     try:
-        made = schemas.read(schema | {"$defs": {"Text": {"type": "string", "title": "A text"}}})
+        made = schemas.parse_schema(
+            schema | {"$defs": {"Text": {"type": "string", "title": "A text"}}}
+        )
     except ConfigurationError:
         return
 
-    (line,) = encode_lines("r", ["a"], 1 << 20, made.sent)
+    (line,) = encode_lines("r", ["a"], 1 << 20, made.encoded)
 
-    ColumnTypes().check(msgspec.json.decode(line.data))
-
-
-def encoded(*prompts: Any, schema: object = None) -> list[Line]:
-    return list(encode_lines("r", prompts, 1 << 20, schemas.read(schema).sent if schema else b""))
+    ColumnTypes().check_row(msgspec.json.decode(line.data))
 
 
-def config(line: Line) -> Any:
+def encoded(*prompts: Any, schema: object = None) -> list[RequestLine]:
+    return list(
+        encode_lines("r", prompts, 1 << 20, schemas.parse_schema(schema).encoded if schema else b"")
+    )
+
+
+def config(line: RequestLine) -> Any:
     return json.loads(line.data)["request"]["generationConfig"]
 
 
@@ -213,19 +267,31 @@ SENT_STARS = {"type": "OBJECT", "properties": {"stars": {"type": "INTEGER"}}}
 
 
 def test_the_schema_is_the_same_in_a_prompt_and_in_a_request() -> None:
-    text, mapping, own = encoded("a", {"prompt": "a"}, request(temperature=0, responseMimeType=None), schema=STARS)
+    text, mapping, own = encoded(
+        "a", {"prompt": "a"}, request(temperature=0, responseMimeType=None), schema=STARS
+    )
 
-    assert config(text) == config(mapping) == {"responseMimeType": "application/json", "responseSchema": SENT_STARS}
+    assert (
+        config(text)
+        == config(mapping)
+        == {"responseMimeType": "application/json", "responseSchema": SENT_STARS}
+    )
     assert config(own) == config(text) | {"temperature": 0}
 
 
 def test_the_spelling_of_the_request_is_kept() -> None:
-    snake = {"contents": [{"parts": [{"text": "a"}]}], "generation_config": {"response_mime_type": "application/json"}}
+    snake = {
+        "contents": [{"parts": [{"text": "a"}]}],
+        "generation_config": {"response_mime_type": "application/json"},
+    }
 
     (line,) = encoded({"request": snake}, schema=STARS)
 
     made = json.loads(line.data)["request"]
-    assert made["generation_config"] == {"responseMimeType": "application/json", "responseSchema": SENT_STARS}
+    assert made["generation_config"] == {
+        "responseMimeType": "application/json",
+        "responseSchema": SENT_STARS,
+    }
 
 
 @pytest.mark.parametrize(
@@ -234,7 +300,10 @@ def test_the_spelling_of_the_request_is_kept() -> None:
         (request(responseSchema=SENT_STARS), "brings a responseSchema of its own"),
         (request(response_json_schema=STARS), "brings a response_json_schema of its own"),
         (request(responseMimeType="text/x.enum"), "wants another responseMimeType"),
-        ({"request": request()["request"] | {"generationConfig": 7}}, "generationConfig is a mapping, not int"),
+        (
+            {"request": request()["request"] | {"generationConfig": 7}},
+            "generationConfig is a mapping, not int",
+        ),
     ],
 )
 def test_a_request_that_wants_another_shape_fails_alone(prompt: Any, words: str) -> None:
@@ -254,16 +323,21 @@ def test_a_schema_fails_alone_that_the_importer_would_refuse_beside_an_earlier_o
     kinds = {"type": "object", "properties": {"stars": {"type": ["integer", "string"]}}}
     others = {"type": "object", "properties": {"mood": {"type": ["string", "null"]}}}
 
-    lines = encoded(*(request(responseJsonSchema=one) for one in (STARS, STARS, kinds, others, STARS)))
+    lines = encoded(
+        *(request(responseJsonSchema=one) for one in (STARS, STARS, kinds, others, STARS))
+    )
 
     assert [bool(line.refusal) for line in lines] == [False, False, True, False, False]
-    assert "responseJsonSchema.properties.stars.type is a list here and a value in the schema of an earlier row" in (
-        lines[2].refusal
+    assert (
+        "responseJsonSchema.properties.stars.type is a list here and a value in the schema of an earlier row"
+        in (lines[2].refusal)
     )
 
 
 def test_a_schema_fails_alone_that_is_of_two_kinds_itself() -> None:
-    (line,) = encoded(request(responseJsonSchema={"anyOf": [{"type": "string"}, {"type": ["integer", "null"]}]}))
+    (line,) = encoded(
+        request(responseJsonSchema={"anyOf": [{"type": "string"}, {"type": ["integer", "null"]}]})
+    )
 
     assert "responseJsonSchema.anyOf[].type is a list and a value in one schema" in line.refusal
 

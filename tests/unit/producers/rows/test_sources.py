@@ -23,12 +23,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from promptmill.config.errors import NotInstalled, PromptmillError
-from promptmill.producers.rows.sources import BATCH, Malformed, open_source
+from promptmill.producers.rows.sources import BATCH_ROWS, MalformedRow, open_rows
 from promptmill.workers.cli_support.open_object import read_object
 from promptmill.workers.fakes import MemoryBucket
 
 ROWS = [{"id": "1", "text": "good"}, {"id": "2", "text": 'über,\n"quoted"'}]
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff\0\r"), min_size=1, max_size=8)
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters="\ufeff\0\r"), min_size=1, max_size=8
+)
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12)
 
 
@@ -37,7 +39,7 @@ def no_bucket(url: str) -> BinaryIO:
 
 
 def rows(source: object) -> list[Any]:
-    return list(open_source(source, no_bucket).rows)
+    return list(open_rows(source, no_bucket).rows)
 
 
 def written(path: Path, data: bytes) -> Path:
@@ -65,7 +67,9 @@ def test_a_csv_of_excel_begins_with_a_mark_that_is_no_part_of_a_name(tmp_path: P
 
 
 def test_tabs_part_the_columns_of_a_tsv(tmp_path: Path) -> None:
-    assert rows(written(tmp_path / "r.tsv", b"id\ttext\n1\ta, b\n")) == [{"id": "1", "text": "a, b"}]
+    assert rows(written(tmp_path / "r.tsv", b"id\ttext\n1\ta, b\n")) == [
+        {"id": "1", "text": "a, b"}
+    ]
 
 
 def test_a_row_of_too_many_or_too_few_values_is_marked_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -73,8 +77,10 @@ def test_a_row_of_too_many_or_too_few_values_is_marked_and_the_rest_goes_on(tmp_
 
     long, short, good = rows(path)
 
-    assert long == Malformed({"id": "1", "text": "a"}, "r.csv line 2: there are 3 values for 2 columns")
-    assert short == Malformed({"id": "2"}, "r.csv line 3: there are 1 values for 2 columns")
+    assert long == MalformedRow(
+        {"id": "1", "text": "a"}, "r.csv line 2: there are 3 values for 2 columns"
+    )
+    assert short == MalformedRow({"id": "2"}, "r.csv line 3: there are 1 values for 2 columns")
     assert good == {"id": "3", "text": "c"}
 
 
@@ -86,7 +92,9 @@ def test_a_value_that_is_not_utf8_harms_its_own_row_only(tmp_path: Path) -> None
 
 
 def test_a_value_may_be_a_long_document(tmp_path: Path) -> None:
-    assert rows(written(tmp_path / "r.csv", b"text\n" + b"x" * 300_000 + b"\n")) == [{"text": "x" * 300_000}]
+    assert rows(written(tmp_path / "r.csv", b"text\n" + b"x" * 300_000 + b"\n")) == [
+        {"text": "x" * 300_000}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,9 @@ def test_a_value_may_be_a_long_document(tmp_path: Path) -> None:
         ("r.parquet", b"no parquet", "is not Parquet that can be read"),
     ],
 )
-def test_a_file_whose_rest_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+def test_a_file_whose_rest_cannot_be_read_is_named(
+    tmp_path: Path, name: str, data: bytes, told: str
+) -> None:
     with pytest.raises(PromptmillError, match=told):
         rows(written(tmp_path / name, data))
 
@@ -115,12 +125,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
-    assert rows(written(tmp_path / "r.csv", b"")) == rows(written(tmp_path / "h.csv", b"id,text\n")) == []
+    assert (
+        rows(written(tmp_path / "r.csv", b""))
+        == rows(written(tmp_path / "h.csv", b"id,text\n"))
+        == []
+    )
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.ndjson"])
 def test_lines_of_json_are_rows_and_one_that_is_none_is_marked(tmp_path: Path, name: str) -> None:
-    first, broken, number, last = rows(written(tmp_path / name, b'{"id": 1}\n{oops\n\n7\n{"id": null}\n'))
+    first, broken, number, last = rows(
+        written(tmp_path / name, b'{"id": 1}\n{oops\n\n7\n{"id": null}\n')
+    )
 
     assert (first, last) == ({"id": 1}, {"id": None})
     assert broken.reason.startswith(f"{name} line 2: this is not JSON")
@@ -133,21 +149,32 @@ def test_standard_input_has_lines_of_json(monkeypatch: pytest.MonkeyPatch) -> No
     assert rows("-") == [{"id": 1}]
 
 
-@pytest.mark.parametrize("groups", [BATCH // 3, 5 * BATCH])
-def test_the_rows_of_a_parquet_file_come_in_order_with_their_types(tmp_path: Path, groups: int) -> None:
-    kept = [{"id": row, "text": f"t{row}", "when": dt.date(2026, 1, 1), "none": None} for row in range(2 * BATCH + 7)]
-    parquet.write_table(pyarrow.Table.from_pylist(kept), tmp_path / "r.parquet", row_group_size=groups)
+@pytest.mark.parametrize("groups", [BATCH_ROWS // 3, 5 * BATCH_ROWS])
+def test_the_rows_of_a_parquet_file_come_in_order_with_their_types(
+    tmp_path: Path, groups: int
+) -> None:
+    kept = [
+        {"id": row, "text": f"t{row}", "when": dt.date(2026, 1, 1), "none": None}
+        for row in range(2 * BATCH_ROWS + 7)
+    ]
+    parquet.write_table(
+        pyarrow.Table.from_pylist(kept), tmp_path / "r.parquet", row_group_size=groups
+    )
 
     assert rows(tmp_path / "r.parquet") == kept
 
 
 def test_a_time_with_nanoseconds_is_one_that_json_can_carry(tmp_path: Path) -> None:
-    pandas.DataFrame({"when": [pandas.Timestamp("2026-01-01T00:00:00.000000001")]}).to_parquet(tmp_path / "r.parquet")
+    pandas.DataFrame({"when": [pandas.Timestamp("2026-01-01T00:00:00.000000001")]}).to_parquet(
+        tmp_path / "r.parquet"
+    )
 
     assert msgspec.json.encode(rows(tmp_path / "r.parquet")) == b'[{"when":"2026-01-01T00:00:00"}]'
 
 
-def test_without_pyarrow_a_parquet_file_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_a_parquet_file_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
     with pytest.raises(NotInstalled, match=r"promptmill\[parquet\]"):
@@ -159,7 +186,9 @@ def test_an_object_in_a_bucket_is_read_like_a_file(tmp_path: Path, name: str) ->
     bucket = MemoryBucket()
     bucket.write(name, as_file(tmp_path / name).read_bytes())
 
-    source = open_source(f"gs://acme/{name}", lambda url: read_object(bucket, url.removeprefix("gs://acme/")))
+    source = open_rows(
+        f"gs://acme/{name}", lambda url: read_object(bucket, url.removeprefix("gs://acme/"))
+    )
 
     assert list(source.rows) == ROWS
 
@@ -177,7 +206,12 @@ def as_file(path: Path) -> Path:
     return path
 
 
-MIXED = {"id": [1, 2], "score": [1.5, None], "when": [dt.datetime(2026, 1, 1), None], "text": ["a", None]}  # noqa: DTZ001
+MIXED = {
+    "id": [1, 2],
+    "score": [1.5, None],
+    "when": [dt.datetime(2026, 1, 1), None],  # noqa: DTZ001
+    "text": ["a", None],
+}
 MIXED_ROWS = [
     {"id": 1, "score": 1.5, "when": dt.datetime(2026, 1, 1), "text": "a"},  # noqa: DTZ001
     {"id": 2, "score": None, "when": None, "text": None},
@@ -185,7 +219,8 @@ MIXED_ROWS = [
 
 
 @pytest.mark.parametrize(
-    "frame", [pandas.DataFrame(MIXED), pandas.DataFrame(MIXED).convert_dtypes(), polars.DataFrame(MIXED)]
+    "frame",
+    [pandas.DataFrame(MIXED), pandas.DataFrame(MIXED).convert_dtypes(), polars.DataFrame(MIXED)],
 )
 def test_a_dataframe_gives_its_rows_and_none_for_what_is_missing(frame: Any) -> None:
     assert rows(frame) == MIXED_ROWS
@@ -194,7 +229,7 @@ def test_a_dataframe_gives_its_rows_and_none_for_what_is_missing(frame: Any) -> 
 
 
 def test_tables_datasets_and_streams_of_arrow_give_their_rows() -> None:
-    table = pyarrow.Table.from_pylist([{"id": row} for row in range(2 * BATCH + 1)])
+    table = pyarrow.Table.from_pylist([{"id": row} for row in range(2 * BATCH_ROWS + 1)])
 
     for source in (table, table.to_reader(), pyarrow.dataset.dataset(table), table.to_batches()[0]):
         assert rows(source) == table.to_pylist()
@@ -204,7 +239,9 @@ def test_tables_datasets_and_streams_of_arrow_give_their_rows() -> None:
 def database() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE reviews (id, text)")
-    connection.executemany("INSERT INTO reviews VALUES (?, ?)", [(row, f"t{row}") for row in range(BATCH + 1)])
+    connection.executemany(
+        "INSERT INTO reviews VALUES (?, ?)", [(row, f"t{row}") for row in range(BATCH_ROWS + 1)]
+    )
     yield connection
     connection.close()
 
@@ -212,8 +249,8 @@ def database() -> Iterator[sqlite3.Connection]:
 def test_a_cursor_gives_its_rows_by_the_names_of_its_columns(database: sqlite3.Connection) -> None:
     read = rows(database.execute("SELECT id AS review, text FROM reviews ORDER BY id"))
 
-    assert len(read) == BATCH + 1
-    assert read[-1] == {"review": BATCH, "text": f"t{BATCH}"}
+    assert len(read) == BATCH_ROWS + 1
+    assert read[-1] == {"review": BATCH_ROWS, "text": f"t{BATCH_ROWS}"}
 
 
 def test_a_cursor_that_has_executed_nothing_is_refused(database: sqlite3.Connection) -> None:
@@ -236,7 +273,9 @@ def test_an_iterable_may_have_whatever_knows_its_columns(database: sqlite3.Conne
 
     read = rows(iter([{"id": 1, "text": "a"}, Named(1, "a"), Review(1, "a"), of_sqlite, 7]))
 
-    assert read == [{"id": 1, "text": "a"}] * 4 + [Malformed({}, "a row is a mapping of its columns, not int")]
+    assert read == [{"id": 1, "text": "a"}] * 4 + [
+        MalformedRow({}, "a row is a mapping of its columns, not int")
+    ]
 
 
 @pytest.mark.parametrize("source", [None, 7, b"bytes", {"id": 1}, polars.DataFrame(MIXED).lazy()])
@@ -252,7 +291,7 @@ def test_rows_are_taken_one_by_one() -> None:
             number += 1
             yield {"id": number}
 
-    source = open_source(endless(), no_bucket)
+    source = open_rows(endless(), no_bucket)
 
     assert [next(source.rows), next(source.rows)] == [{"id": 1}, {"id": 2}]
 
@@ -276,9 +315,9 @@ with connection.schema_editor() as editor:
     editor.create_model(Review)
 shop = Shop.objects.create()
 Review.objects.bulk_create(Review(text=f"t{number}", shop=shop) for number in range(1_500))
-from promptmill.producers.rows.sources import open_source
+from promptmill.producers.rows.sources import open_rows
 def rows(source):
-    return list(open_source(source, None).rows)
+    return list(open_rows(source, None).rows)
 reviews = Review.objects.order_by("id")
 assert len(rows(reviews)) == 1_500
 assert rows(reviews)[0] == {"id": 1, "text": "t0", "shop_id": 1}, rows(reviews)[0]

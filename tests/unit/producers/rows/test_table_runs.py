@@ -6,20 +6,24 @@ import pytest
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.tables import parse_dataset
-from promptmill.producers.rows.table_runs import prompts_of, split_output
+from promptmill.producers.rows.table_runs import build_prompts, split_output
 
 REQUEST = {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}
 
 
 def one(row: dict[str, Any], key: str = "id", metadata: list[str] | None = None) -> dict[str, Any]:
-    (prompt,) = prompts_of([row], key, metadata)
+    (prompt,) = build_prompts([row], key, metadata)
     return prompt
 
 
 def test_a_row_has_its_key_its_request_and_the_other_columns_that_have_a_value() -> None:
     row = {"id": 7, "request": REQUEST, "shop": "a", "note": None, "day": "2026-11-24"}
 
-    assert one(row) == {"key": "7", "request": REQUEST, "metadata": {"shop": "a", "day": "2026-11-24"}}
+    assert one(row) == {
+        "key": "7",
+        "request": REQUEST,
+        "metadata": {"shop": "a", "day": "2026-11-24"},
+    }
     assert one(row, metadata=["shop"])["metadata"] == {"shop": "a"}
     assert "metadata" not in one(row, metadata=[])
 
@@ -39,7 +43,9 @@ def test_a_request_may_be_text() -> None:
         ({"id": 1, "request": REQUEST}, ["shop"], "shop"),
     ],
 )
-def test_a_column_that_is_missing_is_named(row: dict[str, Any], metadata: list[str] | None, missing: str) -> None:
+def test_a_column_that_is_missing_is_named(
+    row: dict[str, Any], metadata: list[str] | None, missing: str
+) -> None:
     with pytest.raises(ConfigurationError, match=f"no column '{missing}'"):
         one(row, metadata=metadata)
 

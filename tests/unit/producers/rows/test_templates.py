@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from promptmill.config.errors import ConfigurationError
-from promptmill.producers.rows.templates import MissingColumn, Template, Unrendered, is_template, read_template
+from promptmill.producers.rows.templates import (
+    MissingColumn,
+    RenderError,
+    Template,
+    is_template,
+    read_template,
+)
 
 REVIEW = {"id": 7, "text": "Great <b>shoes</b> & laces", "stars": 5, "notes": None}
 
@@ -71,7 +77,7 @@ def test_no_function_of_jinja_stands_in_for_a_column_that_is_missing(name: str) 
     ],
 )
 def test_a_template_that_fails_on_a_row_says_where_but_not_with_what(text: str, told: str) -> None:
-    with pytest.raises(Unrendered) as caught:
+    with pytest.raises(RenderError) as caught:
         render(text, REVIEW)
 
     assert told in str(caught.value)
@@ -79,7 +85,7 @@ def test_a_template_that_fails_on_a_row_says_where_but_not_with_what(text: str, 
 
 
 def test_bytes_are_no_text() -> None:
-    with pytest.raises(Unrendered, match="TypeError"):
+    with pytest.raises(RenderError, match="TypeError"):
         render("{{ photo }}", {"photo": b"\xff\xd8"})
 
 
@@ -103,4 +109,8 @@ def test_a_template_may_be_a_file(tmp_path: Path) -> None:
 
 
 def test_a_name_is_told_from_a_template() -> None:
-    assert [is_template(text) for text in ("review_id", "{{ a }}", "{% if a %}b{% endif %}")] == [False, True, True]
+    assert [is_template(text) for text in ("review_id", "{{ a }}", "{% if a %}b{% endif %}")] == [
+        False,
+        True,
+        True,
+    ]

@@ -10,26 +10,40 @@ from hypothesis import strategies as st
 from promptmill.config.errors import InvalidRequest
 from promptmill.producers import Finding, Promptmill
 from promptmill.producers.requests.encode import Prompt, encode_lines
-from promptmill.producers.rows.validation import MOST_KEPT, validate
+from promptmill.producers.rows.validation import MAX_FINDINGS, validate_prompts
 
 LIMIT = 10_000
 
 
-@given(st.lists(st.sampled_from(["a", "", {"prompt": "x"}, {"prompt": 7}, {"reqest": 1}, {"prompt": "x" * LIMIT}])))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", "", {"prompt": "x"}, {"prompt": 7}, {"reqest": 1}, {"prompt": "x" * LIMIT}]
+        )
+    )
+)
 def test_what_is_found_is_what_submitting_refuses(prompts: list[Any]) -> None:
     refused = [line for line in encode_lines("01jtest", prompts, LIMIT) if line.refusal]
 
-    seen = validate(prompts, LIMIT)
+    seen = validate_prompts(prompts, LIMIT)
 
     assert (seen.rows, seen.found) == (len(prompts), len(refused))
-    assert [(one.row, one.key, one.reason) for one in seen.findings] == [(r.row, r.key, r.refusal) for r in refused]
+    assert [(one.row, one.key, one.reason) for one in seen.findings] == [
+        (r.row, r.key, r.refusal) for r in refused
+    ]
     assert seen.stops == (len(refused) == len(prompts))
 
 
 def test_a_row_that_stops_the_run_does_not_stop_the_search() -> None:
-    prompts = [{"key": "a", "prompt": "x"}, {"key": "", "prompt": "x"}, {"key": "a", "prompt": "x"}, {"prompt": ""}, 7]
+    prompts = [
+        {"key": "a", "prompt": "x"},
+        {"key": "", "prompt": "x"},
+        {"key": "a", "prompt": "x"},
+        {"prompt": ""},
+        7,
+    ]
 
-    seen = validate(prompts, LIMIT)  # type: ignore[arg-type]
+    seen = validate_prompts(prompts, LIMIT)  # type: ignore[arg-type]
 
     assert seen.findings == [
         Finding(2, "", "a key is a string of 1 to 512 characters", stops=True),
@@ -45,13 +59,17 @@ def test_where_nothing_can_be_read_any_more_that_is_the_last_finding() -> None:
         yield ""
         raise InvalidRequest("line 3: this is not JSON", row=2)
 
-    assert [one.row for one in validate(prompts(), LIMIT).findings] == [1, 2]
+    assert [one.row for one in validate_prompts(prompts(), LIMIT).findings] == [1, 2]
 
 
 def test_of_very_many_findings_the_first_are_kept_and_all_are_counted() -> None:
-    seen = validate(("" for _ in range(MOST_KEPT + 5)), LIMIT)
+    seen = validate_prompts(("" for _ in range(MAX_FINDINGS + 5)), LIMIT)
 
-    assert (seen.found, len(seen.findings), seen.findings[-1].row) == (MOST_KEPT + 5, MOST_KEPT, MOST_KEPT)
+    assert (seen.found, len(seen.findings), seen.findings[-1].row) == (
+        MAX_FINDINGS + 5,
+        MAX_FINDINGS,
+        MAX_FINDINGS,
+    )
 
 
 @pytest.fixture
@@ -62,14 +80,20 @@ def mill() -> Promptmill:
 def test_a_mill_validates_with_the_arguments_that_it_would_submit_with(mill: Promptmill) -> None:
     rows = [{"id": "a", "text": "fine"}, {"id": "b"}]
 
-    seen = mill.validate(rows, template="{{ text }}", key="id", model="gemini-3.8-flash", name="n", deadline="1h")
+    seen = mill.validate(
+        rows, template="{{ text }}", key="id", model="gemini-3.8-flash", name="n", deadline="1h"
+    )
 
     assert [(one.row, one.key) for one in seen.findings] == [(2, "b")]
     assert mill.validate(["one", "two"], model="gemini-3.8-flash").ok
 
 
-@pytest.mark.parametrize("wrong", [{"modle": "x"}, {"template": "{{ id }}", "keys": "id"}, {"key": "id"}])
-def test_an_argument_that_neither_takes_is_an_error(mill: Promptmill, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"modle": "x"}, {"template": "{{ id }}", "keys": "id"}, {"key": "id"}]
+)
+def test_an_argument_that_neither_takes_is_an_error(
+    mill: Promptmill, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(TypeError):
         mill.validate([{"id": "a"}], **wrong)
 
@@ -81,9 +105,14 @@ def test_a_run_that_is_strict_is_refused_for_one_row(mill: Promptmill) -> None:
 
 def test_the_schema_that_a_run_would_have_is_looked_at_too(mill: Promptmill) -> None:
     schema = {"type": "object", "properties": {"tone": {"type": "string"}}, "required": ["tone"]}
-    own = {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"responseSchema": {"type": "STRING"}}}
+    own = {
+        "contents": [{"parts": [{"text": "hi"}]}],
+        "generationConfig": {"responseSchema": {"type": "STRING"}},
+    }
 
     seen = mill.validate(["one", {"request": own}], response_schema=schema)
 
-    assert [(one.row, "brings a responseSchema of its own" in one.reason) for one in seen.findings] == [(2, True)]
+    assert [
+        (one.row, "brings a responseSchema of its own" in one.reason) for one in seen.findings
+    ] == [(2, True)]
     assert mill.validate([{"text": "fine"}], template="{{ text }}", response_schema=schema).ok

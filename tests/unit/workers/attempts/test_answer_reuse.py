@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from promptmill.cli.runs import portrait
+from promptmill.cli.runs import render_status
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.producers import run_options
@@ -19,7 +19,7 @@ from promptmill.producers.contract.messages import RUN_VERSION, VERSION, Manifes
 from promptmill.producers.contract.results import Result
 from promptmill.producers.contract.status import Report
 from promptmill.workers.attempts import answer_reuse, deduplication
-from promptmill.workers.attempts.answer_reuse import Reused
+from promptmill.workers.attempts.answer_reuse import ReusedRows
 from promptmill.workers.cli_support import request_history
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import records, snapshot
@@ -45,31 +45,48 @@ def say(texts: list[int]) -> list[Any]:
     ]
 
 
-def drive(mill: Mill, run: str, prompts: list[Any], *, skip_done: bool = False) -> Report:
+def drive(mill: Mill, run: str, prompts: list[Any], *, reuse_answers: bool = False) -> Report:
     """Drive one more run of a mill."""
-    mill.run, mill.skip_done = run, skip_done
+    mill.run, mill.reuse_answers = run, reuse_answers
     return mill.drive(mill.send(prompts))
 
 
 def asked(mill: Mill, run: str) -> list[bytes]:
     """What Vertex was asked by all jobs of a run."""
     uris = [request.input_uri for request in mill.jobs.requests if request.labels["run"] == run]
-    return [line for uri in uris for line in mill.bucket.read(uri.removeprefix(mill.bucket.url + "/")).splitlines()]
+    return [
+        line
+        for uri in uris
+        for line in mill.bucket.read(uri.removeprefix(mill.bucket.url + "/")).splitlines()
+    ]
 
 
 @settings(max_examples=80)
 @given(TEXTS, TEXTS, LIMITS, LIMITS, st.integers(0, 2**32), st.integers(1, 3))
 def test_a_row_is_asked_again_only_if_no_earlier_run_has_its_answer(
-    before: list[int], after: list[int], shards_before: int, shards_after: int, seed: int, max_attempts: int
+    before: list[int],
+    after: list[int],
+    shards_before: int,
+    shards_after: int,
+    seed: int,
+    max_attempts: int,
 ) -> None:
     rng = random.Random(seed)
     script = Script(seed=seed, missing=frozenset(rng.sample(range(20), rng.choice((0, 6)))))
-    mill = Mill(script=script, max_requests=shards_before, max_attempts=max_attempts, chunk_bytes=400, part_bytes=900)
+    mill = Mill(
+        script=script,
+        max_requests=shards_before,
+        max_attempts=max_attempts,
+        chunk_bytes=400,
+        part_bytes=900,
+    )
     drive(mill, RUN, say(before))
-    done = {result.text.removeprefix("You said: ") for result in mill.results(RUN) if result.succeeded}
+    done = {
+        result.text.removeprefix("You said: ") for result in mill.results(RUN) if result.succeeded
+    }
     mill.jobs.script, mill.max_requests = Script(), shards_after
 
-    mill.run, mill.skip_done = NEXT, True
+    mill.run, mill.reuse_answers = NEXT, True
     sent = say(after)
     report = mill.drive(mill.send(sent, order=rng), order=rng)
 
@@ -87,27 +104,37 @@ def test_a_row_is_asked_again_only_if_no_earlier_run_has_its_answer(
             assert result.attempt or not result.usage
     assert report.reused == sum(not result.attempt for result in found)
     assert (report.unaccounted, report.duplicates, report.unknown) == (0, 0, 0)
-    assert not [line for line in asked(mill, NEXT) if any(f'"{text}"'.encode() in line for text in done)]
+    assert not [
+        line for line in asked(mill, NEXT) if any(f'"{text}"'.encode() in line for text in done)
+    ]
 
 
 def test_a_run_whose_rows_are_all_answered_makes_no_job_and_costs_nothing() -> None:
     mill = Mill()
     first = drive(mill, RUN, say([1, 2, 3, 1]))
 
-    report = drive(mill, NEXT, say([3, 2, 1, 1]), skip_done=True)
+    report = drive(mill, NEXT, say([3, 2, 1, 1]), reuse_answers=True)
 
-    assert (report.state, report.succeeded, report.reused, report.jobs, report.tokens) == ("succeeded", 4, 4, 0, {})
+    assert (report.state, report.succeeded, report.reused, report.jobs, report.tokens) == (
+        "succeeded",
+        4,
+        4,
+        0,
+        {},
+    )
     assert first.reused == 0
-    assert {result.model_version for result in mill.results(NEXT)} == {mill.results(RUN)[0].model_version}
+    assert {result.model_version for result in mill.results(NEXT)} == {
+        mill.results(RUN)[0].model_version
+    }
 
 
 def test_answers_are_handed_on_through_a_run_that_reused_them() -> None:
     mill = Mill()
     drive(mill, RUN, say([1]))
-    drive(mill, NEXT, say([1, 2]), skip_done=True)
+    drive(mill, NEXT, say([1, 2]), reuse_answers=True)
     gc_all(mill, RUN)
 
-    report = drive(mill, "01jtest-third", say([2, 1]), skip_done=True)
+    report = drive(mill, "01jtest-third", say([2, 1]), reuse_answers=True)
 
     assert (report.reused, report.jobs) == (2, 0)
 
@@ -118,9 +145,11 @@ def gc_all(mill: Mill, run: str) -> None:
     for stored in list(mill.bucket.list("runs/")):
         if not stored.name.startswith(f"runs/{run}/"):
             mill.bucket.write(stored.name, mill.bucket.read(stored.name))  # as new as can be
-    assert [old.run for old in gc.sweep(mill.bucket, 5, dry_run=False)] == [run]
+    assert [old.run for old in gc.delete_old_runs(mill.bucket, 5, dry_run=False)] == [run]
     assert [stored.name for stored in mill.bucket.list(f"runs/{run}/")] == []
-    assert [stored.name for stored in mill.bucket.list(names.DONE) if stored.name.endswith(run)] == []
+    assert [
+        stored.name for stored in mill.bucket.list(names.DONE) if stored.name.endswith(run)
+    ] == []
 
 
 def test_what_is_deleted_is_asked_again() -> None:
@@ -128,7 +157,7 @@ def test_what_is_deleted_is_asked_again() -> None:
     drive(mill, RUN, say([1]))
     gc_all(mill, RUN)
 
-    assert drive(mill, NEXT, say([1]), skip_done=True).reused == 0
+    assert drive(mill, NEXT, say([1]), reuse_answers=True).reused == 0
 
 
 @pytest.mark.parametrize(
@@ -141,7 +170,9 @@ def test_what_is_deleted_is_asked_again() -> None:
     ],
 )
 @pytest.mark.parametrize("damage", [None, b"", b"not what it was\n"])
-def test_a_run_that_is_being_deleted_or_damaged_is_passed_over(name: str, damage: bytes | None) -> None:
+def test_a_run_that_is_being_deleted_or_damaged_is_passed_over(
+    name: str, damage: bytes | None
+) -> None:
     mill = Mill()
     drive(mill, RUN, say([1, 2]))
     drive(mill, NEXT, say([2, 3]))
@@ -149,7 +180,7 @@ def test_a_run_that_is_being_deleted_or_damaged_is_passed_over(name: str, damage
     if damage is not None:
         mill.bucket.write(name, damage)
 
-    report = drive(mill, "01jtest-third", say([1, 2, 3]), skip_done=True)
+    report = drive(mill, "01jtest-third", say([1, 2, 3]), reuse_answers=True)
 
     assert (report.succeeded, report.reused) == (3, 2)
 
@@ -160,7 +191,7 @@ def test_hashes_that_are_not_those_of_the_run_are_made_anew(damage: bytes) -> No
     drive(mill, RUN, say([1, 2]))
     mill.bucket.write(names.answered(RUN, 0), damage)
 
-    assert drive(mill, NEXT, say([1, 2]), skip_done=True).reused == 2
+    assert drive(mill, NEXT, say([1, 2]), reuse_answers=True).reused == 2
     assert len(mill.bucket.read(names.answered(RUN, 0))) == 32
 
 
@@ -171,13 +202,13 @@ def test_what_a_worker_wrote_of_a_run_that_was_deleted_meanwhile_is_deleted_too(
     gc_all(mill, RUN)
     mill.bucket.write(names.answered(RUN, 0), bytes(16))
     mill.bucket.write(mark.name, b"")
-    assert list(gc.sweep(mill.bucket, 5, dry_run=False)) == []
+    assert list(gc.delete_old_runs(mill.bucket, 5, dry_run=False)) == []
     assert mill.bucket.find(mark.name)
     mill.clock.now += 10
 
-    assert list(gc.sweep(mill.bucket, 5, dry_run=True)) == []
+    assert list(gc.delete_old_runs(mill.bucket, 5, dry_run=True)) == []
     assert mill.bucket.find(mark.name)
-    assert list(gc.sweep(mill.bucket, 5, dry_run=False)) == []
+    assert list(gc.delete_old_runs(mill.bucket, 5, dry_run=False)) == []
     assert list(mill.bucket.list("")) == []
 
 
@@ -197,78 +228,92 @@ def test_a_row_that_fails_every_night_does_not_have_every_night_read_again() -> 
     for night in range(6):
         mill.clock.now += 1
         mill.bucket.reads = Counter()  # type: ignore[attr-defined]
-        drive(mill, f"01jtest-{night}", say([9, 1, 2, 3]), skip_done=True)
+        drive(mill, f"01jtest-{night}", say([9, 1, 2, 3]), reuse_answers=True)
 
     read: Counter[str] = mill.bucket.reads  # type: ignore[attr-defined]
     earlier = {name.split("/")[1] for name in read if "/results/" in name} - {"01jtest-5"}
     assert earlier == {"01jtest-4"}
 
 
-def test_a_look_ends_after_so_many_requests_with_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_ends_after_so_many_requests_with_what_it_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mill = Mill()
     for night, text in enumerate([1, 2, 3]):
         mill.clock.now += 1
         drive(mill, f"01jtest-{night}", say([text]))
-    monkeypatch.setattr(answer_reuse, "MOST_REQUESTS", 25)  # the first time a run is read it counts for twenty
+    monkeypatch.setattr(
+        answer_reuse, "MAX_REQUESTS", 25
+    )  # the first time a run is read it counts for twenty
 
-    assert drive(mill, "01jtest-3", say([1, 2, 3, 4]), skip_done=True).reused == 2
-    monkeypatch.setattr(answer_reuse, "MOST_REQUESTS", 10**6)
-    assert drive(mill, "01jtest-4", say([1, 2, 3, 4]), skip_done=True).reused == 4
+    assert drive(mill, "01jtest-3", say([1, 2, 3, 4]), reuse_answers=True).reused == 2
+    monkeypatch.setattr(answer_reuse, "MAX_REQUESTS", 10**6)
+    assert drive(mill, "01jtest-4", say([1, 2, 3, 4]), reuse_answers=True).reused == 4
 
 
 def test_a_run_that_is_cancelled_by_then_looks_for_nothing() -> None:
     mill = Mill()
     drive(mill, RUN, say([1]))
-    mill.run, mill.skip_done = NEXT, True
+    mill.run, mill.reuse_answers = NEXT, True
     run = mill.send(say([1, 2]))
     mill.do(mill.due(run)[0])
-    records.put(mill.bucket, names.cancelled(run), records.Cancelled(1.0))
+    records.create_fact(mill.bucket, names.cancelled(run), records.Cancelled(1.0))
 
     report = mill.drive(run)
 
     assert (report.state, report.reused, report.failed, report.jobs) == ("cancelled", 0, 2, 0)
 
 
-def test_a_run_is_not_reported_before_later_ones_find_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_not_reported_before_later_ones_find_its_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """With callbacks nobody would come back to it: what is due after the report is to send them."""
-    mill, note = Mill(link=[[Signature("shop.notify")]]), answer_reuse.note_done
+    mill, note = Mill(link=[[Signature("shop.notify")]]), answer_reuse.mark_done
     mill.run = RUN
     run = mill.send(say([1]))
 
     def dies(*_: object) -> None:
-        monkeypatch.setattr(answer_reuse, "note_done", note)
+        monkeypatch.setattr(answer_reuse, "mark_done", note)
         raise Transient("a worker that dies")
 
-    monkeypatch.setattr(answer_reuse, "note_done", dies)
+    monkeypatch.setattr(answer_reuse, "mark_done", dies)
     mill.drive(run)
 
     assert [call.task for call in mill.caller.sent] == ["shop.notify"]
-    assert drive(mill, NEXT, say([1]), skip_done=True).reused == 1
+    assert drive(mill, NEXT, say([1]), reuse_answers=True).reused == 1
 
 
-def test_another_model_or_response_schema_is_another_question(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_model_or_response_schema_is_another_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
-    manifests = [Manifest("r", "m", 0.0), Manifest("r", "n", 0.0), Manifest("r", "m", 0.0, response_schema=schema)]
+    manifests = [
+        Manifest("r", "m", 0.0),
+        Manifest("r", "n", 0.0),
+        Manifest("r", "m", 0.0, response_schema=schema),
+    ]
     mill = Mill()
     for manifest in manifests:
-        answer_reuse.note_done(mill.bucket, manifest)
+        answer_reuse.mark_done(mill.bucket, manifest)
     assert len(list(mill.bucket.list(names.DONE))) == 3
 
     drive(mill, RUN, say([1]))
     monkeypatch.setattr("support.driver.MODEL", "publishers/google/models/gemini-other")
-    assert drive(mill, NEXT, say([1]), skip_done=True).reused == 0
+    assert drive(mill, NEXT, say([1]), reuse_answers=True).reused == 0
 
 
-def test_the_newest_answer_counts_and_only_so_many_runs_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_answer_counts_and_only_so_many_runs_are_looked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mill = Mill()
     drive(mill, "01jtest-a", say([1, 2]))
     mill.clock.now += 1
     mill.jobs._answer = lambda _: "newer"
     drive(mill, "01jtest-b", say([1]))
 
-    drive(mill, "01jtest-c", say([1, 2]), skip_done=True)
-    monkeypatch.setattr(answer_reuse, "MOST_RUNS", 1)
-    limited = drive(mill, "01jtest-d", say([2, 3]), skip_done=True)
+    drive(mill, "01jtest-c", say([1, 2]), reuse_answers=True)
+    monkeypatch.setattr(answer_reuse, "MAX_RUNS", 1)
+    limited = drive(mill, "01jtest-d", say([2, 3]), reuse_answers=True)
 
     assert [result.text for result in mill.results("01jtest-c")] == ["newer", "You said: say 2"]
     assert limited.reused == 1  # that of the newest, which has it from the oldest
@@ -279,7 +324,7 @@ def test_a_failure_is_no_answer() -> None:
     drive(mill, RUN, say([1, 2]))
     mill.jobs.script = Script()
 
-    report = drive(mill, NEXT, say([1, 2]), skip_done=True)
+    report = drive(mill, NEXT, say([1, 2]), reuse_answers=True)
 
     assert (report.succeeded, report.reused) == (2, 1)
 
@@ -294,14 +339,14 @@ def test_who_does_not_want_it_asks_again() -> None:
     assert not [stored.name for stored in mill.bucket.list("runs/") if "/answered/" in stored.name]
 
 
-def planned(mill: Mill) -> Callable[[], Reused]:
+def planned(mill: Mill) -> Callable[[], ReusedRows]:
     """Bring a run of which an earlier one has one row of two to where answers are looked for; returns how that is done."""
     drive(mill, "01jtest-a", say([1]))
-    mill.run, mill.skip_done = NEXT, True
+    mill.run, mill.reuse_answers = NEXT, True
     mill.do(mill.due(mill.send(say([1, 2])))[0])
-    manifest = records.get(mill.bucket, names.manifest(NEXT), Manifest)
-    rows = records.get(mill.bucket, names.plan(NEXT), Plan).shards[0]
-    return lambda: answer_reuse.reuse(mill.bucket, manifest, 0, 1, rows)
+    manifest = records.get_fact(mill.bucket, names.manifest(NEXT), Manifest)
+    rows = records.get_fact(mill.bucket, names.plan(NEXT), Plan).shards[0]
+    return lambda: answer_reuse.reuse_answers(mill.bucket, manifest, 0, 1, rows)
 
 
 def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> None:
@@ -314,25 +359,27 @@ def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> 
     assert look() == first
     report = mill.drive(NEXT)
     assert (report.reused, len(asked(mill, NEXT))) == (1, 1)
-    made = records.get(mill.bucket, names.shard(NEXT, 0, 1) + "input.json", Input)
-    settled = records.get(mill.bucket, names.shard(NEXT, 0, 1) + "settled.json", Settled)
+    made = records.get_fact(mill.bucket, names.shard(NEXT, 0, 1) + "input.json", Input)
+    settled = records.get_fact(mill.bucket, names.shard(NEXT, 0, 1) + "settled.json", Settled)
     assert (made.reused, settled.reused, settled.requests) == (1, 1, 2)
 
 
-def test_of_twins_that_find_different_answers_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_twins_that_find_different_answers_the_first_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mill = Mill()
     look = planned(mill)
-    find, first = answer_reuse._find, list[Reused]()
+    find, first = answer_reuse._find_answers, list[ReusedRows]()
 
-    def overtaken(*place: Any) -> Reused:
+    def overtaken(*place: Any) -> ReusedRows:
         """A twin starts, finds more, as one more run is done, and is through before this one is."""
-        monkeypatch.setattr(answer_reuse, "_find", find)
+        monkeypatch.setattr(answer_reuse, "_find_answers", find)
         found = find(*place)
         drive(mill, "01jtest-b", say([2]))
         first.append(look())
         return found
 
-    monkeypatch.setattr(answer_reuse, "_find", overtaken)
+    monkeypatch.setattr(answer_reuse, "_find_answers", overtaken)
 
     assert look() == first[0]
     assert first[0].count == 2
@@ -343,7 +390,7 @@ def test_rows_that_are_tried_again_are_asked_and_answered_as_ever() -> None:
     mill = Mill(max_attempts=2)
     drive(mill, RUN, say([1]))
     mill.jobs.script = Script(missing=frozenset({0}))
-    mill.run, mill.skip_done = NEXT, True
+    mill.run, mill.reuse_answers = NEXT, True
     run = mill.send(say([1, 2, 3]))
     while mill.bucket.find(names.shard(run, 0, 1) + "settled.json") is None:
         for step in mill.due(run):
@@ -353,62 +400,76 @@ def test_rows_that_are_tried_again_are_asked_and_answered_as_ever() -> None:
     report = mill.drive(run)
 
     assert (report.succeeded, report.unaccounted) == (3, 0)
-    assert records.get(mill.bucket, names.shard(run, 0, 1) + "settled.json", Settled).retried == 1
+    assert (
+        records.get_fact(mill.bucket, names.shard(run, 0, 1) + "settled.json", Settled).retried == 1
+    )
 
 
-def test_two_requests_with_half_a_hash_in_common_are_not_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    digest_of = deduplication.digest_of
+def test_two_requests_with_half_a_hash_in_common_are_not_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest_of = deduplication.request_digest
     for module in (deduplication, answer_reuse):
-        monkeypatch.setattr(module, "digest_of", lambda line: b"the same" + digest_of(line)[8:])
+        monkeypatch.setattr(
+            module, "request_digest", lambda line: b"the same" + digest_of(line)[8:]
+        )
     mill = Mill()
     drive(mill, RUN, say([1]))
 
-    drive(mill, NEXT, say([2, 1]), skip_done=True)
+    drive(mill, NEXT, say([2, 1]), reuse_answers=True)
 
     assert [result.text for result in mill.results(NEXT)] == ["You said: say 2", "You said: say 1"]
 
 
 def test_many_answers_make_several_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_files, "MOST_BYTES", 200)
+    monkeypatch.setattr(result_files, "MAX_FILE_BYTES", 200)
     mill = Mill()
     drive(mill, RUN, say(list(range(1, 9))))
 
-    report = drive(mill, NEXT, say(list(range(8, 0, -1))), skip_done=True)
+    report = drive(mill, NEXT, say(list(range(8, 0, -1))), reuse_answers=True)
 
     assert (report.succeeded, report.reused) == (8, 8)
-    assert len(records.get(mill.bucket, names.reused(NEXT, 0), Reused).files) > 2
+    assert len(records.get_fact(mill.bucket, names.reused(NEXT, 0), ReusedRows).files) > 2
 
 
 def test_one_request_s_story_says_that_no_job_of_its_run_answered_it() -> None:
     mill = Mill()
     drive(mill, RUN, say([1]))
-    drive(mill, NEXT, say([2, 1]), skip_done=True)
+    drive(mill, NEXT, say([2, 1]), reuse_answers=True)
 
-    told = request_history.tell(mill.bucket, NEXT, "2")
+    told = request_history.request_history(mill.bucket, NEXT, "2")
 
     assert (told["state"], len(told["attempts"])) == ("succeeded", 1)
     assert (told["attempts"][0]["attempt"], told["attempts"][0]["job"]) == (0, "")
     assert msgspec.convert(told["attempts"][0]["result"], Result).text == "You said: say 1"
-    assert request_history.tell(mill.bucket, NEXT, "k1")["attempts"][0]["job"]
+    assert request_history.request_history(mill.bucket, NEXT, "k1")["attempts"][0]["job"]
 
 
-def test_people_are_told_how_many_rows_have_the_answer_of_an_earlier_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_are_told_how_many_rows_have_the_answer_of_an_earlier_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     station = Station(Mill())
     drive(station.mill, "01jtest-before", say([1, 2]))
-    drive(station.mill, RUN, say([1, 2, 3]), skip_done=True)
+    drive(station.mill, RUN, say([1, 2, 3]), reuse_answers=True)
 
-    progress.write_anew(station.services.index, station.mill.bucket, snapshot.load(station.mill.bucket, RUN))
+    progress.restore_run(
+        station.services.index,
+        station.mill.bucket,
+        snapshot.load_snapshot(station.mill.bucket, RUN),
+    )
 
     assert (station.status.requests, station.status.succeeded, station.status.reused) == (3, 3, 2)
-    Console().print(portrait(station.status))
+    Console().print(render_status(station.status))
     assert "reused    2 have the answer of an earlier run" in capsys.readouterr().out
 
 
 def test_only_a_run_that_wants_it_is_left_to_workers_that_know_of_it() -> None:
-    versions = [Manifest("r", "m", 0.0, skip_done=wanted).versioned().v for wanted in (False, True)]
+    versions = [
+        Manifest("r", "m", 0.0, reuse_answers=wanted).with_version().v for wanted in (False, True)
+    ]
     assert versions == [VERSION, RUN_VERSION]
 
 
 def test_one_answer_and_several_cannot_both_be_wanted() -> None:
-    with pytest.raises(ConfigurationError, match=r"skip_done .* repeat_identical"):
-        run_options.reuse(skip_done=True, repeat_identical=True)
+    with pytest.raises(ConfigurationError, match=r"reuse_answers .* repeat_identical"):
+        run_options.check_reuse_answers(reuse_answers=True, repeat_identical=True)

@@ -12,14 +12,25 @@ from hypothesis import strategies as st
 from promptmill.config import names
 from promptmill.config.errors import OverBudget
 from promptmill.producers.contract.messages import ChunkSize, Seal, Signature
-from promptmill.producers.pricing.prices import DOLLAR, KINDS, Prices, Rate, dollars
-from promptmill.producers.pricing.tokens import Tokens
+from promptmill.producers.pricing.prices import (
+    PICODOLLARS_PER_DOLLAR,
+    TOKEN_KINDS,
+    Prices,
+    Rate,
+    to_dollars,
+)
+from promptmill.producers.pricing.tokens import TokenTotals
 from promptmill.workers import steps
-from promptmill.workers.costs.plan_cost import limit_of, of_run, of_shard, usd
+from promptmill.workers.costs.plan_cost import (
+    effective_limit,
+    format_usd,
+    max_shard_tokens,
+    plan_run_cost,
+)
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Plan, ShardPlan
 from promptmill.workers.fakes import FakeJobs, Script
-from promptmill.workers.fakes.output import response_of
+from promptmill.workers.fakes.output import make_response
 from support.driver import MODEL, RUN, Mill
 
 QUOTA = 'Too Many Requests: {"error": {"code": 429}}'
@@ -27,8 +38,15 @@ PER_TOKEN = 10**6  # a dollar for a million tokens of any kind
 
 
 def prices(times: int = 1) -> Prices:
-    rates = [Rate(0, dict.fromkeys(KINDS, times * PER_TOKEN))]
-    return Prices(MODEL, "a table", "2026-11-01", "2026-11-24", rates, [Rate(0, dict.fromkeys(KINDS, 2 * PER_TOKEN))])
+    rates = [Rate(0, dict.fromkeys(TOKEN_KINDS, times * PER_TOKEN))]
+    return Prices(
+        MODEL,
+        "a table",
+        "2026-11-01",
+        "2026-11-24",
+        rates,
+        [Rate(0, dict.fromkeys(TOKEN_KINDS, 2 * PER_TOKEN))],
+    )
 
 
 def known(model: str, at: datetime) -> Prices:
@@ -48,15 +66,20 @@ def greedy(request: dict[str, Any]) -> dict[str, Any]:
     """Answer with as many tokens as are allowed, to a prompt that has as many as it can."""
     text = request["contents"][0]["parts"][0]["text"]
     allowed = request["generationConfig"]["maxOutputTokens"]
-    whole = response_of(f"about {text}")
-    whole["usageMetadata"] = {"promptTokenCount": len(msgspec.json.encode(request)), "candidatesTokenCount": allowed}
+    whole = make_response(f"about {text}")
+    whole["usageMetadata"] = {
+        "promptTokenCount": len(msgspec.json.encode(request)),
+        "candidatesTokenCount": allowed,
+    }
     if "cut" in text:
         whole["candidates"][0]["finishReason"] = "MAX_TOKENS"
     return whole
 
 
 def mill(limit: float, script: Script | None = None, **options: Any) -> Mill:
-    made = Mill(max_cost_usd=limit, find_prices=known, max_attempts=3, script=script or Script(), **options)
+    made = Mill(
+        max_cost_usd=limit, find_prices=known, max_attempts=3, script=script or Script(), **options
+    )
     made.jobs = FakeJobs(made.bucket, greedy, script=made.script, clock=made.clock)
     return made
 
@@ -66,9 +89,9 @@ def bound(prompts: list[dict[str, Any]], **options: Any) -> float:
     open_ = mill(10**6, **options)
     open_.send(prompts)
     steps.plan.plan(open_.bucket, RUN, 10, 1 << 24, find_prices=known)
-    money = records.get(open_.bucket, names.plan(RUN), Plan).money
+    money = records.get_fact(open_.bucket, names.plan(RUN), Plan).money
     assert money
-    return dollars(sum(money.most))
+    return to_dollars(sum(money.most))
 
 
 def test_who_is_called_at_the_end_is_told_the_cost() -> None:
@@ -125,7 +148,9 @@ def test_without_a_limit_an_unknown_price_is_no_obstacle_and_not_nothing() -> No
 def test_a_price_that_will_rise_before_the_job_is_done_counts() -> None:
     prompts = [prompt("a")]
     rising = mill(bound(prompts) * 1.5)
-    rising.find_prices = lambda model, at: prices(1 if at.timestamp() < records.now() + 86_400 else 2)
+    rising.find_prices = lambda model, at: prices(
+        1 if at.timestamp() < records.current_time() + 86_400 else 2
+    )
 
     assert rising.drive(rising.send(prompts)).state == "failed"
 
@@ -140,10 +165,14 @@ def test_rows_whose_next_attempt_could_cost_too_much_are_over_budget() -> None:
     assert (report.state, report.jobs, report.failures) == ("failed", 1, {"OVER_BUDGET": 5})
     assert report.cost and report.cost.over_budget
     assert "attempt 2 could cost" in report.error
-    assert all(result.error and "max_cost_usd" in result.error.message for result in tight.results(RUN))
+    assert all(
+        result.error and "max_cost_usd" in result.error.message for result in tight.results(RUN)
+    )
 
 
-def test_answers_that_do_not_fit_their_schema_are_paid_for_and_the_schema_is_a_part_of_every_request() -> None:
+def test_answers_that_do_not_fit_their_schema_are_paid_for_and_the_schema_is_a_part_of_every_request() -> (
+    None
+):
     prompts = [prompt(f"say {number}") for number in range(5)]
     stars = {"type": "object", "properties": {"stars": {"type": "integer"}}}
     schema: dict[str, Any] = {"response_schema": stars, "retry_schema_invalid": True}
@@ -172,23 +201,29 @@ def test_rows_that_cost_nothing_are_tried_again_within_the_same_limit() -> None:
 
 
 def test_the_lower_of_two_limits_counts() -> None:
-    assert limit_of(0.0, 0.0) == 0
-    assert limit_of(2.0, 0.0) == limit_of(0.0, 2.0) == limit_of(2.0, 3.0) == limit_of(3.0, 2.0) == 2 * DOLLAR
+    assert effective_limit(0.0, 0.0) == 0
+    assert (
+        effective_limit(2.0, 0.0)
+        == effective_limit(0.0, 2.0)
+        == effective_limit(2.0, 3.0)
+        == effective_limit(3.0, 2.0)
+        == 2 * PICODOLLARS_PER_DOLLAR
+    )
 
 
 def test_a_seal_without_tokens_is_no_ground_for_a_promise() -> None:
     old = Seal([ChunkSize(1, 10)])
 
-    assert of_run(MODEL, old, [], 0, known, 0.0).estimate is None
+    assert plan_run_cost(MODEL, old, [], 0, known, 0.0).estimate is None
     with pytest.raises(OverBudget, match="upgrade producers"):
-        of_run(MODEL, old, [], DOLLAR, known, 0.0)
+        plan_run_cost(MODEL, old, [], PICODOLLARS_PER_DOLLAR, known, 0.0)
 
 
 def test_what_a_worker_of_old_did_to_a_run_with_a_limit_is_not_paid_for() -> None:
     """It passes over the limit in the manifest; nothing holds a run to it that no plan has shared out."""
     old = mill(1000.0)
     run = old.send([prompt("a")])
-    records.put(old.bucket, names.plan(run), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
+    records.create_fact(old.bucket, names.plan(run), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
 
     report = old.drive(run)
 
@@ -200,13 +235,13 @@ def test_a_later_attempt_whose_input_was_not_counted_is_not_made() -> None:
     prompts = [prompt("say")]
     failing = mill(bound(prompts) * 10, Script(statuses={0: QUOTA}))
     run = failing.send(prompts)
-    while not (due := failing.due(run)) or due[0].task != "submit" or due[0].place[1] == 1:
+    while not (due := failing.due(run)) or due[0].task != "submit" or due[0].indices[1] == 1:
         for step in due:
             failing.do(step)
     place = names.shard(run, 0, 2) + "input.json"
-    counted = records.get(failing.bucket, place, records.Input)
+    counted = records.get_fact(failing.bucket, place, records.Input)
     failing.bucket.delete(place)
-    records.put(failing.bucket, place, msgspec.structs.replace(counted, tokens=None))
+    records.create_fact(failing.bucket, place, msgspec.structs.replace(counted, tokens=None))
 
     report = failing.drive(run)
 
@@ -224,7 +259,9 @@ def test_a_plan_that_is_there_stands_whatever_the_limit_is_now() -> None:
 
 @settings(max_examples=60)
 @given(
-    st.lists(st.tuples(st.sampled_from(["say", "cut"]), st.integers(1, 300)), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from(["say", "cut"]), st.integers(1, 300)), min_size=1, max_size=12
+    ),
     st.lists(st.integers(0, 11), max_size=6),
     st.lists(st.integers(0, 11), max_size=3),
     st.floats(0.5, 3.0),
@@ -232,7 +269,12 @@ def test_a_plan_that_is_there_stands_whatever_the_limit_is_now() -> None:
     st.integers(0, 2**32),
 )
 def test_no_run_costs_more_than_it_may(
-    rows: list[tuple[str, int]], failing: list[int], missing: list[int], share: float, per_job: int, seed: int
+    rows: list[tuple[str, int]],
+    failing: list[int],
+    missing: list[int],
+    share: float,
+    per_job: int,
+    seed: int,
 ) -> None:
     """Whatever fails, whoever is asked how often, and in whatever order; shards that divide a chunk are among them."""
     prompts = [prompt(f"{word} {number}", answer) for number, (word, answer) in enumerate(rows)]
@@ -249,37 +291,54 @@ def test_no_run_costs_more_than_it_may(
         assert report.state in ("failed", "partially_succeeded")
 
 
-sizes = st.lists(st.tuples(st.integers(1, 20), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8)
+sizes = st.lists(
+    st.tuples(st.integers(1, 20), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8
+)
 
 
 @given(sizes, st.integers(1, 30))
-def test_shards_are_never_said_to_need_less_than_their_chunks(chunks: list[tuple[int, int, int]], per_job: int) -> None:
+def test_shards_are_never_said_to_need_less_than_their_chunks(
+    chunks: list[tuple[int, int, int]], per_job: int
+) -> None:
     tokens = [
-        Tokens(sent=requests, most=requests * most, largest=most, named=requests * answer, longest=answer)
+        TokenTotals(
+            sent=requests,
+            most=requests * most,
+            largest=most,
+            named=requests * answer,
+            longest=answer,
+        )
         for requests, most, answer in chunks
     ]
     seal = Seal([ChunkSize(requests, 10) for requests, _, _ in chunks], tokens)
-    whole = sum(tokens, Tokens())
+    whole = sum(tokens, TokenTotals())
 
-    said = [of_shard(shard, seal) for shard in steps.plan.divide(seal.chunks, per_job, 10**9)]
+    said = [
+        max_shard_tokens(shard, seal)
+        for shard in steps.plan.divide_chunks(seal.chunks, per_job, 10**9)
+    ]
 
-    assert sum(one.most for one in said) == whole.most  # of requests that are all alike nothing is said twice
-    assert sum(one.output_most for one in said) == whole.output_most
+    assert (
+        sum(one.most for one in said) == whole.most
+    )  # of requests that are all alike nothing is said twice
+    assert sum(one.max_output_tokens for one in said) == whole.max_output_tokens
 
 
 def test_a_piece_of_a_chunk_is_bounded_by_its_largest_rows() -> None:
-    seal = Seal([ChunkSize(10, 100)], [Tokens(sent=10, most=1000, largest=910, named=100, longest=10)])
+    seal = Seal(
+        [ChunkSize(10, 100)], [TokenTotals(sent=10, most=1000, largest=910, named=100, longest=10)]
+    )
 
-    piece = of_shard(ShardPlan(1, 2, 0, 0), seal)
+    piece = max_shard_tokens(ShardPlan(1, 2, 0, 0), seal)
 
     assert (piece.most, piece.named) == (1000, 20)
 
 
 def test_an_amount_is_never_shown_as_less() -> None:
-    assert usd(1) == "$0.0001"
-    assert usd(0) == "$0.0000"
-    assert usd(3 * DOLLAR // 2) == "$1.50"
-    assert usd(2 * DOLLAR + 1) == "$2.01"
+    assert format_usd(1) == "$0.0001"
+    assert format_usd(0) == "$0.0000"
+    assert format_usd(3 * PICODOLLARS_PER_DOLLAR // 2) == "$1.50"
+    assert format_usd(2 * PICODOLLARS_PER_DOLLAR + 1) == "$2.01"
 
 
 @settings(max_examples=30)
@@ -312,4 +371,4 @@ def test_a_cost_is_what_was_paid_however_output_is_divided(
         run.jobs = FakeJobs(run.bucket, billed, script=script, clock=run.clock)
         report = run.drive(run.send(prompts))
 
-        assert report.cost and report.cost.usd == dollars(sum(paid) * PER_TOKEN)
+        assert report.cost and report.cost.usd == to_dollars(sum(paid) * PER_TOKEN)

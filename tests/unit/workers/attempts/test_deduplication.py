@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from promptmill.cli.runs import portrait
+from promptmill.cli.runs import render_status
 from promptmill.config import names
-from promptmill.producers.contract.messages import VERSION, WITH_COPIES, decode_chunk
-from promptmill.producers.requests.deduplication import Requests
-from promptmill.producers.requests.encode import Line, encode_lines, request_of
+from promptmill.producers.contract.messages import DEDUPLICATED_CHUNK_VERSION, VERSION, decode_chunk
+from promptmill.producers.requests.deduplication import RequestDeduplicator
+from promptmill.producers.requests.encode import RequestLine, encode_lines, extract_request
 from promptmill.workers.attempts import deduplication
-from promptmill.workers.attempts.deduplication import Copies
+from promptmill.workers.attempts.deduplication import DeduplicatedRows
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import records, snapshot
 from promptmill.workers.facts.records import Input, Plan, Settled
@@ -35,7 +35,10 @@ def prompts(rows: list[tuple[int, int]]) -> list[Any]:
         lambda row, text: {"key": f"k{row}", "metadata": {"row": row}, "prompt": text},
         lambda row, text: {"request": {"contents": [{"role": "user", "parts": [{"text": text}]}]}},
     ]
-    return [shapes[shape](row, f"say {text}" if text else "") for row, (text, shape) in enumerate(rows, 1)]
+    return [
+        shapes[shape](row, f"say {text}" if text else "")
+        for row, (text, shape) in enumerate(rows, 1)
+    ]
 
 
 def some(rng: random.Random) -> frozenset[int]:
@@ -52,33 +55,51 @@ def test_every_key_has_one_result_and_no_job_is_asked_the_same_twice(
     rows: list[tuple[int, int]], max_requests: int, seed: int, max_attempts: int, keys: bool
 ) -> None:
     rng = random.Random(seed)
-    script = Script(seed=seed, missing=some(rng), duplicated=some(rng), unkeyed=frozenset() if keys else some(rng))
-    mill = Mill(script=script, max_requests=max_requests, max_attempts=max_attempts, chunk_bytes=400, part_bytes=900)
+    script = Script(
+        seed=seed,
+        missing=some(rng),
+        duplicated=some(rng),
+        unkeyed=frozenset() if keys else some(rng),
+    )
+    mill = Mill(
+        script=script,
+        max_requests=max_requests,
+        max_attempts=max_attempts,
+        chunk_bytes=400,
+        part_bytes=900,
+    )
     sent = prompts(rows)
 
     report = mill.drive(mill.send(sent, order=rng), order=rng)
 
     found = mill.results(RUN)
-    plan = records.get(mill.bucket, names.plan(RUN), Plan)
+    plan = records.get_fact(mill.bucket, names.plan(RUN), Plan)
     assert [result.row for result in found] == list(range(1, len(sent) + 1))
     assert [result.key for result in found] == [
-        prompt.get("key", str(row)) if isinstance(prompt, dict) else str(row) for row, prompt in enumerate(sent, 1)
+        prompt.get("key", str(row)) if isinstance(prompt, dict) else str(row)
+        for row, prompt in enumerate(sent, 1)
     ]
-    assert all((result.metadata == {"row": result.row}) == result.key.startswith("k") for result in found)
+    assert all(
+        (result.metadata == {"row": result.row}) == result.key.startswith("k") for result in found
+    )
     told: dict[tuple[int, int], set[Any]] = {}
     for index, shard in enumerate(plan.shards):
         for row in range(shard.first_row, shard.first_row + shard.requests):
             result = found[row - 1]
-            told.setdefault((index, rows[row - 1][0]), set()).add((result.state, result.text, result.attempt))
+            told.setdefault((index, rows[row - 1][0]), set()).add(
+                (result.state, result.text, result.attempt)
+            )
     assert all(len(answers) == 1 for answers in told.values())
     for request in mill.jobs.requests:
         lines = mill.bucket.read(request.input_uri.removeprefix(mill.bucket.url + "/")).splitlines()
-        assert len({request_of(line) for line in lines}) == len(lines)
+        assert len({extract_request(line) for line in lines}) == len(lines)
     assert report.unaccounted == 0
     assert report.requests == report.succeeded + report.failed == len(sent)
     possible = [row for row in rows if row[0]]
-    assert report.copies == len(possible) - len({key for key in told if key[1]})
-    assert report.tokens.get("totalTokenCount", 0) >= sum(result.usage.get("totalTokenCount", 0) for result in found)
+    assert report.deduplicated == len(possible) - len({key for key in told if key[1]})
+    assert report.tokens.get("totalTokenCount", 0) >= sum(
+        result.usage.get("totalTokenCount", 0) for result in found
+    )
 
 
 def test_the_tokens_of_an_answer_are_counted_once() -> None:
@@ -88,8 +109,14 @@ def test_the_tokens_of_an_answer_are_counted_once() -> None:
 
     assert [report.succeeded for report in reports] == [5, 5]
     assert reports[1].tokens == {kind: 5 * count for kind, count in reports[0].tokens.items()}
-    assert [report.copies for report in reports] == [4, 0]
-    assert [bool(result.usage) for result in once.results(RUN)] == [True, False, False, False, False]
+    assert [report.deduplicated for report in reports] == [4, 0]
+    assert [bool(result.usage) for result in once.results(RUN)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_copies_are_put_off_with_the_row_that_was_asked_and_asked_by_one_again() -> None:
@@ -103,8 +130,10 @@ def test_copies_are_put_off_with_the_row_that_was_asked_and_asked_by_one_again()
     report = mill.drive(run)
 
     assert [len(asked(mill, 0, attempt)) for attempt in (1, 2)] == [2, 2]
-    assert records.get(mill.bucket, names.shard(RUN, 0, 1) + "settled.json", Settled).retried == 4
-    assert (report.succeeded, report.copies) == (4, 2)
+    assert (
+        records.get_fact(mill.bucket, names.shard(RUN, 0, 1) + "settled.json", Settled).retried == 4
+    )
+    assert (report.succeeded, report.deduplicated) == (4, 2)
     assert {result.attempt for result in mill.results(RUN)} == {2}
 
 
@@ -112,7 +141,9 @@ def test_a_cut_off_answer_is_asked_again_with_more_tokens_once_for_all_who_have_
     def answer(request: dict[str, Any]) -> Any:
         if request.get("generationConfig", {}).get("maxOutputTokens") == 900:
             return "whole"
-        return {"candidates": [{"content": {"parts": [{"text": "cu"}]}, "finishReason": "MAX_TOKENS"}]}
+        return {
+            "candidates": [{"content": {"parts": [{"text": "cu"}]}, "finishReason": "MAX_TOKENS"}]
+        }
 
     mill = Mill(max_attempts=2, retry_max_tokens=900)
     mill.jobs._answer = answer
@@ -120,7 +151,7 @@ def test_a_cut_off_answer_is_asked_again_with_more_tokens_once_for_all_who_have_
 
     assert [len(asked(mill, 0, attempt)) for attempt in (1, 2)] == [1, 1]
     assert [result.text for result in mill.results(RUN)] == ["whole"] * 3
-    assert report.copies == 2
+    assert report.deduplicated == 2
 
 
 def test_the_same_request_in_another_shard_is_asked_there_too() -> None:
@@ -129,7 +160,7 @@ def test_the_same_request_in_another_shard_is_asked_there_too() -> None:
     report = mill.drive(mill.send(["say a"] * 4))
 
     assert [len(asked(mill, shard, 1)) for shard in (0, 1)] == [1, 1]
-    assert report.copies == 2
+    assert report.deduplicated == 2
 
 
 def test_requests_differ_by_anything_but_key_and_metadata() -> None:
@@ -146,17 +177,27 @@ def test_requests_differ_by_anything_but_key_and_metadata() -> None:
 
     mill.drive(mill.send(sent))
 
-    assert records.get(mill.bucket, names.copies(RUN, 0, 1), Copies) == Copies([2], [0])
-    assert records.get(mill.bucket, names.shard(RUN, 0, 1) + "input.json", Input).copies == 1
+    assert records.get_fact(
+        mill.bucket, names.deduplicated_rows(RUN, 0, 1), DeduplicatedRows
+    ) == DeduplicatedRows([2], [0])
+    assert records.get_fact(mill.bucket, names.shard(RUN, 0, 1) + "input.json", Input).copies == 1
 
 
 def test_a_request_ends_where_no_key_or_metadata_can_reach() -> None:
     strange = ',"request":{"contents":[]}'
     lines = list(
-        encode_lines("r", [{"key": strange, "metadata": {strange: strange}, "prompt": "a"}, "a", strange], 1 << 20)
+        encode_lines(
+            "r",
+            [{"key": strange, "metadata": {strange: strange}, "prompt": "a"}, "a", strange],
+            1 << 20,
+        )
     )
 
-    assert request_of(lines[0].data) == request_of(lines[1].data) != request_of(lines[2].data)
+    assert (
+        extract_request(lines[0].data)
+        == extract_request(lines[1].data)
+        != extract_request(lines[2].data)
+    )
 
 
 def test_only_a_chunk_with_copies_is_left_to_workers_that_know_of_them() -> None:
@@ -165,43 +206,65 @@ def test_only_a_chunk_with_copies_is_left_to_workers_that_know_of_them() -> None
     mill.send(["a", "b", "a"])
 
     chunks = [decode_chunk(mill.bucket.read(names.chunk(RUN, index))) for index in range(3)]
-    assert [(chunk.v, chunk.copies) for chunk in chunks] == [(VERSION, 0), (VERSION, 0), (WITH_COPIES, 1)]
+    assert [(chunk.v, chunk.deduplicated) for chunk in chunks] == [
+        (VERSION, 0),
+        (VERSION, 0),
+        (DEDUPLICATED_CHUNK_VERSION, 1),
+    ]
 
 
 @given(st.lists(st.integers(0, 2000), max_size=500), st.booleans())
 def test_a_request_that_occurred_before_is_marked(texts: list[int], many: bool) -> None:
     texts = texts * 20 if many else texts
-    lines = [Line(row, str(row), b'{"key":"r-%d","request":%d}\n' % (row, text)) for row, text in enumerate(texts, 1)]
+    lines = [
+        RequestLine(row, str(row), b'{"key":"r-%d","request":%d}\n' % (row, text))
+        for row, text in enumerate(texts, 1)
+    ]
 
-    marked = list(map(Requests().mark, lines))
+    marked = list(map(RequestDeduplicator().mark_repeat, lines))
 
     seen: Counter[int] = Counter()
     for line, text in zip(marked, texts, strict=True):
-        assert line.is_copy == bool(seen[text])
+        assert line.is_repeat == bool(seen[text])
         seen[text] += 1
 
 
 def test_many_requests_are_held_in_a_table_that_grows() -> None:
-    lines = [Line(row, "", b'{"key":"","request":%d}' % (row % 30_000)) for row in range(60_000)]
+    lines = [
+        RequestLine(row, "", b'{"key":"","request":%d}' % (row % 30_000)) for row in range(60_000)
+    ]
 
-    assert [line.is_copy for line in map(Requests().mark, lines)] == [False] * 30_000 + [True] * 30_000
+    assert [line.is_repeat for line in map(RequestDeduplicator().mark_repeat, lines)] == [
+        False
+    ] * 30_000 + [True] * 30_000
 
 
-@given(st.dictionaries(st.integers(0, 300), st.integers(0, 300), max_size=40), st.sets(st.integers(0, 310)))
+@given(
+    st.dictionaries(st.integers(0, 300), st.integers(0, 300), max_size=40),
+    st.sets(st.integers(0, 310)),
+)
 def test_copies_follow_their_first_row(pairs: dict[int, int], rows: set[int]) -> None:
     bitmap = sum(1 << row for row in rows)
-    found = Copies(list(pairs), list(pairs.values()))
+    found = DeduplicatedRows(list(pairs), list(pairs.values()))
 
-    along = found.along(bitmap)
-    left = found.without(bitmap)
+    along = found.expand_rows(bitmap)
+    left = found.without_rows(bitmap)
 
-    assert {row for row in range(400) if along >> row & 1} == rows | {p for p, first in pairs.items() if first in rows}
-    assert dict(zip(left.places, left.firsts, strict=True)) == {p: f for p, f in pairs.items() if p not in rows}
-    assert found.rows == sum(1 << place for place in pairs)
+    assert {row for row in range(400) if along >> row & 1} == rows | {
+        p for p, first in pairs.items() if first in rows
+    }
+    assert dict(zip(left.places, left.firsts, strict=True)) == {
+        p: f for p, f in pairs.items() if p not in rows
+    }
+    assert found.row_bitmap == sum(1 << place for place in pairs)
 
 
-def test_a_request_of_whose_hash_half_is_that_of_another_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deduplication, "digest_of", lambda line: b"the same" + request_of(line)[-8:])
+def test_a_request_of_whose_hash_half_is_that_of_another_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        deduplication, "request_digest", lambda line: b"the same" + extract_request(line)[-8:]
+    )
     mill = Mill()
 
     mill.drive(mill.send(["say a", "say b", "say a", "say b"]))
@@ -210,26 +273,39 @@ def test_a_request_of_whose_hash_half_is_that_of_another_is_asked(monkeypatch: p
     assert [result.text[-1] for result in mill.results(RUN)] == ["a", "b", "a", "b"]
 
 
-def test_people_are_told_how_many_rows_have_the_answer_of_another(capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_are_told_how_many_rows_have_the_answer_of_another(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     station = Station(Mill())
     run = station.mill.send(["say a", "say b", "say a"])
     station.mill.drive(run)
 
-    progress.write_anew(station.services.index, station.mill.bucket, snapshot.load(station.mill.bucket, run))
+    progress.restore_run(
+        station.services.index,
+        station.mill.bucket,
+        snapshot.load_snapshot(station.mill.bucket, run),
+    )
 
-    assert (station.status.requests, station.status.succeeded, station.status.copies) == (3, 3, 1)
-    Console().print(portrait(station.status))
-    assert "copies    1 have the answer of another" in capsys.readouterr().out
+    assert (station.status.requests, station.status.succeeded, station.status.deduplicated) == (
+        3,
+        3,
+        1,
+    )
+    Console().print(render_status(station.status))
+    assert "deduplicated 1 have the answer of another" in capsys.readouterr().out
 
 
 def test_many_answers_are_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deduplication, "_IN_MEMORY", 10)
+    monkeypatch.setattr(deduplication, "_MAX_MEMORY_BYTES", 10)
     mill = Mill()
 
     mill.drive(mill.send(["say a", "say b", "say a", "say b", "say a"]))
 
     assert [result.text[-1] for result in mill.results(RUN)] == ["a", "b", "a", "b", "a"]
-    assert msgspec.json.decode(mill.bucket.read(names.copies(RUN, 0, 1))) == {"places": [2, 3, 4], "firsts": [0, 1, 0]}
+    assert msgspec.json.decode(mill.bucket.read(names.deduplicated_rows(RUN, 0, 1))) == {
+        "places": [2, 3, 4],
+        "firsts": [0, 1, 0],
+    }
 
 
 def test_an_answer_for_a_row_that_was_left_out_is_none() -> None:
@@ -240,7 +316,9 @@ def test_an_answer_for_a_row_that_was_left_out_is_none() -> None:
             mill.do(step)
     output = next(stored.name for stored in mill.bucket.list(names.shard(RUN, 0, 1) + "output/"))
     line = mill.bucket.read(output)
-    mill.bucket.write(output, line.replace(b"-1-1", b"-2-2").replace(b"You said", b"Nobody said") + line)
+    mill.bucket.write(
+        output, line.replace(b"-1-1", b"-2-2").replace(b"You said", b"Nobody said") + line
+    )
 
     report = mill.drive(run)
 

@@ -10,7 +10,9 @@ from promptmill.workers.cli_support import request_history
 from promptmill.workers.fakes import Script
 from support.driver import RUN, Mill
 
-ROWS: list[Any] = [{"key": f"sku-{row}", "prompt": f"Say {row}", "metadata": {"shop": row}} for row in range(1, 41)]
+ROWS: list[Any] = [
+    {"key": f"sku-{row}", "prompt": f"Say {row}", "metadata": {"shop": row}} for row in range(1, 41)
+]
 
 
 def done(script: Script, rows: list[Any] = ROWS, **options: Any) -> Mill:
@@ -22,25 +24,36 @@ def done(script: Script, rows: list[Any] = ROWS, **options: Any) -> Mill:
 def test_a_request_is_shown_with_its_place_its_job_its_result_and_its_sinks() -> None:
     mill = done(Script())
 
-    story = request_history.tell(mill.bucket, RUN, "sku-17")
+    story = request_history.request_history(mill.bucket, RUN, "sku-17")
 
-    assert (story["key"], story["row"], story["shard"], story["state"]) == ("sku-17", 17, 1, "succeeded")
+    assert (story["key"], story["row"], story["shard"], story["state"]) == (
+        "sku-17",
+        17,
+        1,
+        "succeeded",
+    )
     assert story["request"]["contents"][0]["parts"] == [{"text": "Say 17"}]
     assert story["metadata"] == {"shop": 17}
     (attempt,) = story["attempts"]
     assert attempt["job"]
     assert attempt["job_state"] == "JOB_STATE_SUCCEEDED"
     assert attempt["result"]["text"] == "You said: Say 17"
-    assert [(one["sink"], one["at"] > 0) for one in attempt["delivered"]] == [("gs://acme/answers", True)]
+    assert [(one["sink"], one["at"] > 0) for one in attempt["delivered"]] == [
+        ("gs://acme/answers", True)
+    ]
 
 
 def test_every_attempt_is_shown_and_why_there_was_another() -> None:
     mill = done(Script(statuses={1: "Error: 503 UNAVAILABLE: later"}), max_attempts=2)
 
-    first, second = request_history.tell(mill.bucket, RUN, "sku-16")["attempts"]
+    first, second = request_history.request_history(mill.bucket, RUN, "sku-16")["attempts"]
 
     assert (first["tried_again"], first["result"]["error"]["reason"]) == (True, "UNKNOWN")
-    assert (second["tried_again"], second["result"]["state"], second["attempt"]) == (False, "succeeded", 2)
+    assert (second["tried_again"], second["result"]["state"], second["attempt"]) == (
+        False,
+        "succeeded",
+        2,
+    )
     assert first["job"] != second["job"]
     assert first["delivered"] == []
 
@@ -48,7 +61,10 @@ def test_every_attempt_is_shown_and_why_there_was_another() -> None:
 def test_a_row_that_is_missing_and_one_that_was_refused_say_so() -> None:
     mill = done(Script(missing=frozenset({2})), [*ROWS, {"key": "empty", "prompt": ""}])
 
-    missing, refused = request_history.tell(mill.bucket, RUN, "sku-3"), request_history.tell(mill.bucket, RUN, "empty")
+    missing, refused = (
+        request_history.request_history(mill.bucket, RUN, "sku-3"),
+        request_history.request_history(mill.bucket, RUN, "empty"),
+    )
 
     assert missing["attempts"][0]["result"]["error"]["reason"] == "MISSING_ROW"
     assert refused["refused"]
@@ -57,10 +73,12 @@ def test_a_row_that_is_missing_and_one_that_was_refused_say_so() -> None:
 
 @pytest.mark.parametrize("key", ["1", "40", "a-b", 'quote"d', "ключ", "7-sku", "back\\slash"])
 def test_a_key_is_found_whatever_is_in_it(key: str) -> None:
-    rows: list[Any] = [f"Say {row}" for row in range(1, 41)] + [{"key": key, "prompt": "this"}] * (not key.isdigit())
+    rows: list[Any] = [f"Say {row}" for row in range(1, 41)] + [{"key": key, "prompt": "this"}] * (
+        not key.isdigit()
+    )
     mill = done(Script(), rows)
 
-    story = request_history.tell(mill.bucket, RUN, key)
+    story = request_history.request_history(mill.bucket, RUN, key)
 
     assert story["row"] == (int(key) if key.isdigit() else 41)
 
@@ -75,7 +93,7 @@ def test_a_key_that_is_a_rows_number_is_found_in_one_chunk() -> None:
         return real(name)
 
     mill.bucket.read = counted  # type: ignore[method-assign]
-    request_history.tell(mill.bucket, RUN, "33")
+    request_history.request_history(mill.bucket, RUN, "33")
 
     assert len([name for name in read if "/chunks/" in name]) == 1
     assert len([name for name in read if "/results/" in name]) == 1
@@ -85,7 +103,7 @@ def test_a_request_whose_run_has_just_begun_waits() -> None:
     mill = Mill()
     mill.send(ROWS)
 
-    story = request_history.tell(mill.bucket, RUN, "sku-1")
+    story = request_history.request_history(mill.bucket, RUN, "sku-1")
 
     assert (story["state"], story["attempts"]) == ("waiting", [])
 
@@ -94,6 +112,6 @@ def test_what_is_not_there_is_said_to_be_so() -> None:
     mill = done(Script())
 
     with pytest.raises(PromptmillError, match="no request with key 'sku'"):
-        request_history.tell(mill.bucket, RUN, "sku")
+        request_history.request_history(mill.bucket, RUN, "sku")
     with pytest.raises(RunNotFound):
-        request_history.tell(mill.bucket, "01jnone", "sku-1")
+        request_history.request_history(mill.bucket, "01jnone", "sku-1")

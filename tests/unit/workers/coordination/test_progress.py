@@ -11,7 +11,11 @@ from support.station import Station
 
 
 def written_anew(station: Station) -> list[ShardStatus]:
-    progress.write_anew(station.services.index, station.mill.bucket, snapshot.load(station.mill.bucket, RUN))
+    progress.restore_run(
+        station.services.index,
+        station.mill.bucket,
+        snapshot.load_snapshot(station.mill.bucket, RUN),
+    )
     return station.status.shards
 
 

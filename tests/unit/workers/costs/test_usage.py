@@ -5,17 +5,30 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.producers.pricing.prices import DOLLAR, KINDS, Prices, Rate, dollars
-from promptmill.workers.costs.plan_cost import Money
-from promptmill.workers.costs.usage import Meter, cost, cost_of, spent
+from promptmill.producers.pricing.prices import (
+    PICODOLLARS_PER_DOLLAR,
+    TOKEN_KINDS,
+    Prices,
+    Rate,
+    to_dollars,
+)
+from promptmill.workers.costs.plan_cost import PlanCost
+from promptmill.workers.costs.usage import UsageMeter, cost_by_kind, run_cost, total_cost
 
 
 def rate(above: int, times: int) -> Rate:
-    return Rate(above, {kind: times * (number + 1) * 1000 for number, kind in enumerate(KINDS)})
+    return Rate(
+        above, {kind: times * (number + 1) * 1000 for number, kind in enumerate(TOKEN_KINDS)}
+    )
 
 
 PRICES = Prices(
-    "gemini-x", "a table", "2026-11-01", "2026-11-24", [rate(0, 1), rate(1000, 2)], [rate(0, 2), rate(1000, 4)]
+    "gemini-x",
+    "a table",
+    "2026-11-01",
+    "2026-11-24",
+    [rate(0, 1), rate(1000, 2)],
+    [rate(0, 2), rate(1000, 4)],
 )
 
 counts = st.integers(0, 3000)
@@ -46,10 +59,10 @@ def usages(draw: st.DrawFn) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value or draw(st.booleans())}
 
 
-def metered(found: list[dict[str, Any]]) -> Meter:
-    meter = Meter(PRICES.thresholds)
+def metered(found: list[dict[str, Any]]) -> UsageMeter:
+    meter = UsageMeter(PRICES.thresholds)
     for usage in found:
-        meter.add(usage)
+        meter.add_usage(usage)
     return meter
 
 
@@ -57,38 +70,50 @@ def metered(found: list[dict[str, Any]]) -> Meter:
 def test_every_token_is_billed_once(found: list[dict[str, Any]]) -> None:
     meter = metered(found)
 
-    assert sum(meter.billed.values()) == sum(usage.get("totalTokenCount", 0) for usage in found)
-    assert all(count > 0 for count in meter.billed.values())
-    assert meter.tokens.get("thoughtsTokenCount", 0) == sum(usage.get("thoughtsTokenCount", 0) for usage in found)
+    assert sum(meter.billed_tokens.values()) == sum(
+        usage.get("totalTokenCount", 0) for usage in found
+    )
+    assert all(count > 0 for count in meter.billed_tokens.values())
+    assert meter.token_counts.get("thoughtsTokenCount", 0) == sum(
+        usage.get("thoughtsTokenCount", 0) for usage in found
+    )
 
 
 @given(st.lists(usages(), max_size=20), st.integers(0, 20))
-def test_what_is_counted_apart_costs_the_same_together(found: list[dict[str, Any]], place: int) -> None:
+def test_what_is_counted_apart_costs_the_same_together(
+    found: list[dict[str, Any]], place: int
+) -> None:
     """A part of an output, or a shard, is any place to cut."""
-    apart = [metered(found[:place]).billed, metered(found[place:]).billed]
+    apart = [metered(found[:place]).billed_tokens, metered(found[place:]).billed_tokens]
 
-    assert sum(spent(billed, PRICES) for billed in apart) == spent(metered(found).billed, PRICES)
-    assert sum(spent(metered([usage]).billed, PRICES) for usage in found) == spent(metered(found).billed, PRICES)
+    assert sum(total_cost(billed, PRICES) for billed in apart) == total_cost(
+        metered(found).billed_tokens, PRICES
+    )
+    assert sum(total_cost(metered([usage]).billed_tokens, PRICES) for usage in found) == total_cost(
+        metered(found).billed_tokens, PRICES
+    )
 
 
 @given(st.lists(usages(), max_size=20))
 def test_a_tier_is_of_a_request_and_never_of_a_sum(found: list[dict[str, Any]]) -> None:
-    billed = metered(found).billed
-    long = sum(usage["totalTokenCount"] for usage in found if usage.get("promptTokenCount", 0) > 1000)
+    billed = metered(found).billed_tokens
+    long = sum(
+        usage["totalTokenCount"] for usage in found if usage.get("promptTokenCount", 0) > 1000
+    )
 
     assert sum(count for kind, count in billed.items() if kind.endswith(">1000")) == long
 
 
 @given(st.lists(usages(), max_size=20))
 def test_a_report_adds_up(found: list[dict[str, Any]]) -> None:
-    billed = metered(found).billed
-    told = cost_of(Money(PRICES), billed, over_budget=False)
+    billed = metered(found).billed_tokens
+    told = run_cost(PlanCost(PRICES), billed, over_budget=False)
 
     assert told.usd is not None
-    assert told.usd == dollars(spent(billed, PRICES))
+    assert told.usd == to_dollars(total_cost(billed, PRICES))
     assert abs(sum(told.by_kind.values()) - told.usd) < 1e-9
-    assert told.online_usd == dollars(2 * spent(billed, PRICES))
-    assert set(told.by_kind) <= set(KINDS)
+    assert told.online_usd == to_dollars(2 * total_cost(billed, PRICES))
+    assert set(told.by_kind) <= set(TOKEN_KINDS)
 
 
 def test_thinking_and_cached_tokens_stand_apart() -> None:
@@ -99,11 +124,19 @@ def test_thinking_and_cached_tokens_stand_apart() -> None:
         "thoughtsTokenCount": 30,
     }
 
-    assert metered([usage]).billed == {"input": 40, "cached": 60, "output": 7, "thoughts": 30}
+    assert metered([usage]).billed_tokens == {
+        "input": 40,
+        "cached": 60,
+        "output": 7,
+        "thoughts": 30,
+    }
 
 
 def test_tokens_that_only_the_total_tells_are_output() -> None:
-    assert metered([{"promptTokenCount": 10, "totalTokenCount": 25}]).billed == {"input": 10, "output": 15}
+    assert metered([{"promptTokenCount": 10, "totalTokenCount": 25}]).billed_tokens == {
+        "input": 10,
+        "output": 15,
+    }
 
 
 def test_sound_and_images_have_prices_of_their_own() -> None:
@@ -114,21 +147,36 @@ def test_sound_and_images_have_prices_of_their_own() -> None:
         "candidatesTokensDetails": details("IMAGE", 1290),
     }
 
-    assert metered([usage]).billed == {"input": 20, "input_audio": 80, "output": 10, "output_image": 1290}
+    assert metered([usage]).billed_tokens == {
+        "input": 20,
+        "input_audio": 80,
+        "output": 10,
+        "output_image": 1290,
+    }
 
 
 def test_what_is_not_a_count_is_not_counted() -> None:
-    usage: dict[str, Any] = {"promptTokenCount": "7", "candidatesTokenCount": -3, "thoughtsTokenCount": True}
+    usage: dict[str, Any] = {
+        "promptTokenCount": "7",
+        "candidatesTokenCount": -3,
+        "thoughtsTokenCount": True,
+    }
 
-    assert metered([usage | {"promptTokensDetails": [None, {"modality": "AUDIO"}]}, {}]).billed == {}
+    assert (
+        metered([usage | {"promptTokensDetails": [None, {"modality": "AUDIO"}]}, {}]).billed_tokens
+        == {}
+    )
 
 
 def test_without_a_price_the_tokens_are_told_and_no_amount() -> None:
-    told = cost_of(None, {"input": 5}, over_budget=False)
+    told = run_cost(None, {"input": 5}, over_budget=False)
 
     assert (told.usd, told.online_usd, told.by_kind, told.billed) == (None, None, {}, {"input": 5})
 
 
 def test_a_cost_is_exact() -> None:
-    assert cost({"input": 3, "output>1000": 2}, PRICES.batch) == {"input": 3000, "output": 2 * 2 * 5 * 1000}
-    assert dollars(DOLLAR) == 1.0
+    assert cost_by_kind({"input": 3, "output>1000": 2}, PRICES.batch) == {
+        "input": 3000,
+        "output": 2 * 2 * 5 * 1000,
+    }
+    assert to_dollars(PICODOLLARS_PER_DOLLAR) == 1.0

@@ -15,56 +15,60 @@ from promptmill.producers.contract.messages import Manifest, SinkSpec
 from promptmill.producers.contract.results import Result
 from promptmill.workers.facts.next_steps import missing_chunks, next_steps
 from promptmill.workers.facts.records import Plan, ShardPlan
-from promptmill.workers.facts.snapshot import RunFacts, ShardFacts
+from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
 from support.driver import RUN, Clock, Mill
 
 MANIFEST = Manifest("r", "m", 0.0, sinks=[SinkSpec("jsonl", "gs://a"), SinkSpec("jsonl", "gs://b")])
 PLAN = Plan([ShardPlan(1, 5, 0, 0), ShardPlan(6, 5, 1, 1)], 0.0)
-DONE = ShardFacts(True, True, True, range(0), set(), 0)
+DONE = AttemptFacts(True, True, True, range(0), set(), 0)
 
 
-def facts(**known: object) -> RunFacts:
-    return RunFacts("r", **({"manifest": MANIFEST, "sealed": 2, "chunks": {0, 1}} | known))  # type: ignore[arg-type]
+def facts(**known: object) -> RunSnapshot:
+    return RunSnapshot("r", **({"manifest": MANIFEST, "sealed": 2, "chunks": {0, 1}} | known))  # type: ignore[arg-type]
 
 
-def first_shard(attempts: dict[int, ShardFacts]) -> RunFacts:
+def first_shard(attempts: dict[int, AttemptFacts]) -> RunSnapshot:
     """A run whose second shard is done, and whose first has these attempts."""
     shards = {(1, 1): DONE} | {(0, attempt): shard for attempt, shard in attempts.items()}
-    return facts(plan=PLAN, shards=shards)
+    return facts(plan=PLAN, attempts=shards)
 
 
-AGAIN = ShardFacts(True, True, True, range(0), set(), 0, again=True)
-TABLE: list[tuple[str, RunFacts, list[tuple[str, tuple[int, ...]]]]] = [
-    ("nothing is known", RunFacts("r"), []),
+AGAIN = AttemptFacts(True, True, True, range(0), set(), 0, again=True)
+TABLE: list[tuple[str, RunSnapshot, list[tuple[str, tuple[int, ...]]]]] = [
+    ("nothing is known", RunSnapshot("r"), []),
     ("no seal yet", facts(sealed=None), []),
     ("a chunk is missing", facts(chunks={1}), []),
     ("all chunks are there", facts(), [("plan", ())]),
     ("aborted", facts(aborted=True), [("finish", ())]),
-    ("aborted before anything came", RunFacts("r", aborted=True), []),
+    ("aborted before anything came", RunSnapshot("r", aborted=True), []),
     ("planned", facts(plan=PLAN), [("shard", (0, 1)), ("shard", (1, 1))]),
-    ("input written", first_shard({1: ShardFacts(True)}), [("submit", (0, 1))]),
-    ("job created", first_shard({1: ShardFacts(True, True)}), [("poll", (0, 1))]),
-    ("job ended", first_shard({1: ShardFacts(True, True, True)}), [("collect", (0, 1))]),
-    ("output replaced", first_shard({1: ShardFacts(True, True, True, range(2, 4), {0, 1, 2})}), [("parse", (0, 1, 3))]),
-    ("a part parsed", first_shard({1: ShardFacts(True, True, True, range(3), {1})}),
+    ("input written", first_shard({1: AttemptFacts(True)}), [("submit", (0, 1))]),
+    ("job created", first_shard({1: AttemptFacts(True, True)}), [("poll", (0, 1))]),
+    ("job ended", first_shard({1: AttemptFacts(True, True, True)}), [("collect", (0, 1))]),
+    ("output replaced", first_shard({1: AttemptFacts(True, True, True, range(2, 4), {0, 1, 2})}), [("parse", (0, 1, 3))]),
+    ("a part parsed", first_shard({1: AttemptFacts(True, True, True, range(3), {1})}),
      [("parse", (0, 1, 0)), ("parse", (0, 1, 2))]),
-    ("all parts parsed", first_shard({1: ShardFacts(True, True, True, range(2), {0, 1})}), [("settle", (0, 1))]),
-    ("no part at all", first_shard({1: ShardFacts(True, True, True, range(0))}), [("settle", (0, 1))]),
-    ("in one sink", first_shard({1: ShardFacts(True, True, True, range(1), {0}, 1, delivered={(0, 0)})}),
+    ("all parts parsed", first_shard({1: AttemptFacts(True, True, True, range(2), {0, 1})}), [("settle", (0, 1))]),
+    ("no part at all", first_shard({1: AttemptFacts(True, True, True, range(0))}), [("settle", (0, 1))]),
+    ("in one sink", first_shard({1: AttemptFacts(True, True, True, range(1), {0}, 1, delivered={(0, 0)})}),
      [("deliver", (0, 1, 0, 1))]),
     ("rows put off", first_shard({1: AGAIN}), [("shard", (0, 2))]),
-    ("second attempt under way", first_shard({1: AGAIN, 2: ShardFacts(True)}), [("submit", (0, 2))]),
-    ("first attempt not delivered", first_shard({1: ShardFacts(True, True, True, range(0), set(), 1, True, {(0, 0)})}),
+    ("second attempt under way", first_shard({1: AGAIN, 2: AttemptFacts(True)}), [("submit", (0, 2))]),
+    ("first attempt not delivered", first_shard({1: AttemptFacts(True, True, True, range(0), set(), 1, True, {(0, 0)})}),
      [("deliver", (0, 1, 0, 1)), ("shard", (0, 2))]),
     ("all delivered", first_shard({1: AGAIN, 2: DONE}), [("finish", ())]),
-    ("reported, but not closed", facts(plan=PLAN, shards={(0, 1): DONE}, reported=True), [("finish", ())]),
+    ("reported, but not closed", facts(plan=PLAN, attempts={(0, 1): DONE}, reported=True), [("finish", ())]),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("known", "steps"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_the_facts_of_a_run_say_what_is_due(known: RunFacts, steps: list[tuple[str, tuple[int, ...]]]) -> None:
+@pytest.mark.parametrize(
+    ("known", "steps"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_the_facts_of_a_run_say_what_is_due(
+    known: RunSnapshot, steps: list[tuple[str, tuple[int, ...]]]
+) -> None:
     assert next_steps(known) == [Step(task, "r", place) for task, place in steps]
 
 
@@ -80,21 +84,27 @@ def test_a_step_has_the_same_readable_id_whenever_it_is_due() -> None:
 
 
 PROMPTS = st.lists(
-    st.one_of(st.text(max_size=40), st.sampled_from(["same", "", "same"]), st.just({"contents": []})).map(
-        lambda prompt: prompt if isinstance(prompt, str) else {"request": prompt}
-    ),
+    st.one_of(
+        st.text(max_size=40), st.sampled_from(["same", "", "same"]), st.just({"contents": []})
+    ).map(lambda prompt: prompt if isinstance(prompt, str) else {"request": prompt}),
     min_size=1,
     max_size=25,
 )
 ROWS = st.frozensets(st.integers(0, 6))
 SCRIPTS = st.builds(
     Script,
-    state=st.sampled_from([f"JOB_STATE_{s}" for s in ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "EXPIRED")]),
+    state=st.sampled_from(
+        [f"JOB_STATE_{s}" for s in ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "EXPIRED")]
+    ),
     missing=ROWS,
     duplicated=ROWS,
     unkeyed=ROWS,
-    statuses=st.dictionaries(st.integers(0, 6), st.just('Too Many Requests: {"error": {"code": 429}}'), max_size=3),
-    strange=st.lists(st.sampled_from([b'{"key":"r0-1-1"}', b"{", b"\xff", b"[]"]), max_size=3).map(tuple),
+    statuses=st.dictionaries(
+        st.integers(0, 6), st.just('Too Many Requests: {"error": {"code": 429}}'), max_size=3
+    ),
+    strange=st.lists(st.sampled_from([b'{"key":"r0-1-1"}', b"{", b"\xff", b"[]"]), max_size=3).map(
+        tuple
+    ),
     files=st.integers(1, 3),
     seed=st.integers(0, 5),
     truncated=st.booleans(),
@@ -106,7 +116,12 @@ MILLS = st.builds(
 
 
 @settings(max_examples=250)
-@given(mill=MILLS, prompts=PROMPTS, seed=st.integers(0, 1000), troubles=st.lists(st.sampled_from("lot"), max_size=3))
+@given(
+    mill=MILLS,
+    prompts=PROMPTS,
+    seed=st.integers(0, 1000),
+    troubles=st.lists(st.sampled_from("lot"), max_size=3),
+)
 def test_a_run_in_which_steps_come_in_any_order_late_and_twice_ends_in_a_report_that_adds_up(
     mill: Mill, prompts: list[object], seed: int, troubles: list[str]
 ) -> None:
@@ -121,7 +136,11 @@ def test_a_run_in_which_steps_come_in_any_order_late_and_twice_ends_in_a_report_
     assert [result.row for result in results] == list(range(1, len(prompts) + 1))
     assert (report.requests, report.unaccounted) == (len(prompts), 0)
     assert report.succeeded == sum(result.succeeded for result in results)
-    assert report.failed == sum(not result.succeeded for result in results) == sum(report.failures.values())
+    assert (
+        report.failed
+        == sum(not result.succeeded for result in results)
+        == sum(report.failures.values())
+    )
     assert delivered(mill) == results
     assert len(mill.jobs.requests) == report.jobs
     assert not [pair for pair in neighbours(mill) if pair[1].startswith(pair[0] + "/")]
@@ -129,7 +148,7 @@ def test_a_run_in_which_steps_come_in_any_order_late_and_twice_ends_in_a_report_
 
 def make_trouble(mill: Mill, kind: str) -> None:
     if kind == "l":
-        mill.jobs.lose_next_answer()
+        mill.jobs.lose_next_response()
     else:
         mill.jobs.refuse_next(Transient("429") if kind == "t" else Permanent("400"))
 
@@ -173,7 +192,9 @@ def test_a_run_is_driven_into_a_local_file_too(tmp_path: Path) -> None:
     mill.drive(mill.send(["a", "b", "c", "d", "e"], sinks=[SinkSpec("file", str(file))]))
 
     lines = file.read_bytes().splitlines()
-    assert sorted(msgspec.json.decode(line, type=Result).text for line in lines) == [f"You said: {x}" for x in "abcde"]
+    assert sorted(msgspec.json.decode(line, type=Result).text for line in lines) == [
+        f"You said: {x}" for x in "abcde"
+    ]
 
 
 def test_a_run_all_of_whose_creations_are_refused_ends_failed_and_says_why() -> None:
@@ -182,7 +203,12 @@ def test_a_run_all_of_whose_creations_are_refused_ends_failed_and_says_why() -> 
 
     report = mill.drive(mill.send(["a", "b"]))
 
-    assert (report.state, report.failed, report.failures, report.jobs) == ("failed", 2, {"JOB_FAILED": 2}, 0)
+    assert (report.state, report.failed, report.failures, report.jobs) == (
+        "failed",
+        2,
+        {"JOB_FAILED": 2},
+        0,
+    )
     assert report.error == "Vertex: 403 no permission"
 
 
@@ -191,7 +217,11 @@ def test_a_shard_without_one_request_that_can_be_sent_costs_no_job() -> None:
 
     report = mill.drive(mill.send(["", "fine"]))
 
-    assert (report.state, report.succeeded, report.failures) == ("partially_succeeded", 1, {"INVALID_REQUEST": 1})
+    assert (report.state, report.succeeded, report.failures) == (
+        "partially_succeeded",
+        1,
+        {"INVALID_REQUEST": 1},
+    )
     assert report.jobs == 1
 
 

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from promptmill.config import names
 from promptmill.producers.contract.messages import ChunkSize, Manifest, Seal
 from promptmill.workers.facts import records, snapshot
-from promptmill.workers.facts.records import Counts, Parsed, PartRange, Parts, Plan, Settled, ShardPlan
-from promptmill.workers.facts.snapshot import RunFacts, ShardFacts
+from promptmill.workers.facts.records import (
+    Counts,
+    Parsed,
+    PartRange,
+    Parts,
+    Plan,
+    Settled,
+    ShardPlan,
+)
+from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.ports.google import Job
@@ -21,8 +29,16 @@ from support.station import Station
 EMPTY = Parsed(Counts(), b"", b"", b"", 0, [], 0.0)
 
 
-@given(st.integers(0, 9_999), st.integers(1, 99), st.integers(0, 99_999), st.integers(0, 99), st.integers(0, 99_999))
-def test_every_fact_that_is_written_is_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> None:
+@given(
+    st.integers(0, 9_999),
+    st.integers(1, 99),
+    st.integers(0, 99_999),
+    st.integers(0, 99),
+    st.integers(0, 99_999),
+)
+def test_every_fact_that_is_written_is_seen(
+    shard: int, attempt: int, part: int, sink: int, chunk: int
+) -> None:
     assert_seen(shard, attempt, part, sink, chunk)
 
 
@@ -35,31 +51,39 @@ def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> N
     folder = names.shard("r", shard, attempt)
     for name in ("input", "job", "ended"):
         bucket.create(f"{folder}{name}.json", b"{}")
-    records.put(bucket, folder + "parts.json", Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
-    records.put(bucket, names.parsed("r", shard, attempt, part), EMPTY)
-    records.put(bucket, folder + "settled.json", Settled([], Counts(), 0, 0.0, retried=1))
+    records.create_fact(bucket, folder + "parts.json", Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
+    records.create_fact(bucket, names.parsed("r", shard, attempt, part), EMPTY)
+    records.create_fact(bucket, folder + "settled.json", Settled([], Counts(), 0, 0.0, retried=1))
     bucket.create(names.delivered("r", shard, attempt, sink, part), b"{}")
     bucket.create(names.chunk("r", chunk), b"")
-    for name in ("input.jsonl", "output/x/predictions.jsonl", "results/00000.jsonl", "clock", "intent.json"):
+    for name in (
+        "input.jsonl",
+        "output/x/predictions.jsonl",
+        "results/00000.jsonl",
+        "clock",
+        "intent.json",
+    ):
         bucket.create(folder + name, b"")
 
-    known = snapshot.load(bucket, "r")
+    known = snapshot.load_snapshot(bucket, "r")
 
-    whole = ShardFacts(True, True, True, range(3), {part}, 0, delivered={(sink, part)}, again=True)
-    assert known == RunFacts("r", chunks={chunk}, shards={(shard, attempt): whole})
+    whole = AttemptFacts(
+        True, True, True, range(3), {part}, 0, delivered={(sink, part)}, again=True
+    )
+    assert known == RunSnapshot("r", chunks={chunk}, attempts={(shard, attempt): whole})
 
 
 def test_the_facts_of_a_run_are_its_own() -> None:
     bucket = MemoryBucket()
     manifest = Manifest("r", "m", 1.0)
-    records.put(bucket, names.manifest("r"), manifest)
-    records.put(bucket, names.seal("r"), Seal([ChunkSize(1, 1)] * 4))
-    records.put(bucket, names.plan("r"), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
+    records.create_fact(bucket, names.manifest("r"), manifest)
+    records.create_fact(bucket, names.seal("r"), Seal([ChunkSize(1, 1)] * 4))
+    records.create_fact(bucket, names.plan("r"), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
     bucket.create(names.aborted("r"), b"{}")
     bucket.create(names.report("r2"), b"{}")
     bucket.create(names.chunk("r2", 0), b"")
 
-    known = snapshot.load(bucket, "r")
+    known = snapshot.load_snapshot(bucket, "r")
 
     assert (known.manifest, known.sealed, known.aborted, known.reported, known.chunks) == (
         manifest,
@@ -95,29 +119,33 @@ def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_a
         folder + "settled.json": Settled([], Counts(), 0, 0.0, retried=1),
     }
     for name, fact in written.items():
-        records.put(bucket, name, fact)
+        records.create_fact(bucket, name, fact)
 
-    first, again = (services.known("r") for _ in range(2))
+    first, again = (services.load_snapshot("r") for _ in range(2))
 
-    assert first == again == snapshot.load(bucket, "r")
-    assert first.shards == {(0, 1): ShardFacts(parts=range(3), files=0, again=True)}
-    assert bucket.names_read == 2 * list(written), "once by the services, and once by whoever has no memory"
+    assert first == again == snapshot.load_snapshot(bucket, "r")
+    assert first.attempts == {(0, 1): AttemptFacts(parts=range(3), files=0, again=True)}
+    assert bucket.names_read == 2 * list(written), (
+        "once by the services, and once by whoever has no memory"
+    )
 
-    bucket.write(folder + "parts.json", records.encode(Parts([], 0.0)))
+    bucket.write(folder + "parts.json", records.encode_fact(Parts([], 0.0)))
 
-    assert services.known("r").shards[0, 1].parts == range(0)
+    assert services.load_snapshot("r").attempts[0, 1].parts == range(0)
 
 
-def test_workers_forget_the_facts_that_they_did_not_ask_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot.Reader, "_SHARDS", 2)
+def test_workers_forget_the_facts_that_they_did_not_ask_for_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot.SnapshotReader, "_MAX_ATTEMPTS", 2)
     bucket = CountingBucket()
     settled = [names.shard(run, 0, 1) + "settled.json" for run in "abc"]
     for name in settled:
-        records.put(bucket, name, Settled([], Counts(), 0, 0.0))
-    reader = snapshot.Reader(bucket)
+        records.create_fact(bucket, name, Settled([], Counts(), 0, 0.0))
+    reader = snapshot.SnapshotReader(bucket)
 
     for run in "abacab":
-        snapshot.load(bucket, run, reader)
+        snapshot.load_snapshot(bucket, run, reader)
 
     a, b, c = settled
     assert bucket.names_read == [a, b, c, b]
@@ -127,34 +155,37 @@ def test_of_two_who_make_a_fact_at_once_the_first_has_made_the_truth() -> None:
     bucket = MemoryBucket()
 
     def make_too_late() -> Plan:
-        records.put(bucket, "plan", Plan([], 1.0))
+        records.create_fact(bucket, "plan", Plan([], 1.0))
         return Plan([], 2.0)
 
-    assert records.once(bucket, "plan", Plan, make_too_late).at == 1.0
-    assert records.once(bucket, "plan", Plan, lambda: Plan([], 3.0)).at == 1.0
-    assert records.once(bucket, "another", Plan, lambda: Plan([], 3.0)).at == 3.0
+    assert records.get_or_create(bucket, "plan", Plan, make_too_late).at == 1.0
+    assert records.get_or_create(bucket, "plan", Plan, lambda: Plan([], 3.0)).at == 1.0
+    assert records.get_or_create(bucket, "another", Plan, lambda: Plan([], 3.0)).at == 3.0
 
 
 def test_a_fact_that_is_there_stands() -> None:
     bucket = MemoryBucket()
 
-    assert records.put(bucket, "plan", Plan([], 1.0))
-    assert not records.put(bucket, "plan", Plan([], 2.0))
-    assert records.get(bucket, "plan", Plan).at == 1.0
+    assert records.create_fact(bucket, "plan", Plan([], 1.0))
+    assert not records.create_fact(bucket, "plan", Plan([], 2.0))
+    assert records.get_fact(bucket, "plan", Plan).at == 1.0
 
 
 def ended(state: str = "JOB_STATE_SUCCEEDED") -> Mill:
     """A mill with a run whose job has ended, and whose output is gone."""
     mill = Mill()
     run = mill.send(["a"])
-    for step in (Step("plan", run), *(Step(task, run, (0, 1)) for task in ("shard", "submit", "poll"))):
+    for step in (
+        Step("plan", run),
+        *(Step(task, run, (0, 1)) for task in ("shard", "submit", "poll")),
+    ):
         mill.do(step)
     for stored in list(mill.bucket.list(OUTPUT)):
         mill.bucket.delete(stored.name)
     folder = names.shard(run, 0, 1)
-    job = records.get(mill.bucket, folder + "ended.json", records.Ended).job
-    told = records.Ended(type(job)(job.name, state), records.now())
-    mill.bucket.write(folder + "ended.json", records.encode(told))
+    job = records.get_fact(mill.bucket, folder + "ended.json", records.Ended).job
+    told = records.Ended(type(job)(job.name, state), records.current_time())
+    mill.bucket.write(folder + "ended.json", records.encode_fact(told))
     return mill
 
 
@@ -176,9 +207,13 @@ def test_output_that_is_late_is_waited_for() -> None:
     assert [part.name for part in parts.parts] == [OUTPUT + "prediction-model-1/predictions.jsonl"]
 
 
-def test_the_final_output_of_a_job_that_succeeded_is_waited_for_even_when_there_is_an_early_part_of_it() -> None:
+def test_the_final_output_of_a_job_that_succeeded_is_waited_for_even_when_there_is_an_early_part_of_it() -> (
+    None
+):
     mill = ended()
-    mill.bucket.write(OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl", b"{}\n")
+    mill.bucket.write(
+        OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl", b"{}\n"
+    )
 
     assert isinstance(found(mill), Wait)
 
@@ -208,7 +243,9 @@ def test_final_output_is_taken_alone_and_whole(name: str) -> None:
     files = [OUTPUT + "prediction-model-1/" + name.format(n) for n in (1, 2)]
     for file in (*files, OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"):
         mill.bucket.write(file, b"{}\n")
-    assert isinstance(found(mill), Wait), "where there are several files, one more may be on its way"
+    assert isinstance(found(mill), Wait), (
+        "where there are several files, one more may be on its way"
+    )
 
     mill.clock.now += 6.0
 
@@ -227,14 +264,22 @@ def test_final_output_is_taken_alone_and_whole(name: str) -> None:
         ({"state": "JOB_STATE_CANCELLED", "start_time": 5.0, "successful_count": 0}, 0),
         ({"state": "JOB_STATE_CANCELLED"}, 0),
     ],
-    ids=["has answers", "stopped", "broke down", "import refused", "says that there are none", "never began"],
+    ids=[
+        "has answers",
+        "stopped",
+        "broke down",
+        "import refused",
+        "says that there are none",
+        "never began",
+    ],
 )
 def test_output_of_a_job_that_did_not_succeed_is_waited_for_as_long_as_it_may_have_answers(
     told: dict[str, Any], seconds: float
 ) -> None:
     mill = ended()
     mill.bucket.write(
-        names.shard(RUN, 0, 1) + "ended.json", records.encode(records.Ended(Job("job", **told), records.now()))
+        names.shard(RUN, 0, 1) + "ended.json",
+        records.encode_fact(records.Ended(Job("job", **told), records.current_time())),
     )
     if seconds:
         mill.clock.now += seconds - 1.0

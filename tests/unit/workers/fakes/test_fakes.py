@@ -3,21 +3,27 @@
 import msgspec
 import pytest
 
-from promptmill.config.errors import Permanent, Unanswered
+from promptmill.config.errors import OutcomeUnknown, Permanent
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
-from promptmill.workers.fakes.output import echo, output_files
+from promptmill.workers.fakes.output import echo_prompt, output_files
 from promptmill.workers.ports.google import JobRequest
 
-ROWS = [{"key": f"k{n}", "request": {"contents": [{"parts": [{"text": f"t{n}"}]}]}} for n in range(4)]
+ROWS = [
+    {"key": f"k{n}", "request": {"contents": [{"parts": [{"text": f"t{n}"}]}]}} for n in range(4)
+]
 
 
 def keys(script: Script) -> list[list[str | None]]:
-    files = output_files(ROWS, echo, script)
-    return [[msgspec.json.decode(line).get("key") for line in data.splitlines()] for _, data in files]
+    files = output_files(ROWS, echo_prompt, script)
+    return [
+        [msgspec.json.decode(line).get("key") for line in data.splitlines()] for _, data in files
+    ]
 
 
 def test_a_script_leaves_rows_out_doubles_them_and_takes_their_keys() -> None:
-    script = Script(missing=frozenset({0}), duplicated=frozenset({1}), unkeyed=frozenset({2}), seed=None)
+    script = Script(
+        missing=frozenset({0}), duplicated=frozenset({1}), unkeyed=frozenset({2}), seed=None
+    )
 
     assert keys(script) == [["k1", "k1", None, "k3"]]
 
@@ -27,15 +33,15 @@ def test_a_script_divides_the_output_into_files_in_an_order_of_its_own() -> None
 
     assert sorted(first + second, key=str) == ["k0", "k1", "k2", "k3"]
     assert [first, second] != other
-    assert [name for name, _ in output_files(ROWS, echo, Script(files=2))] == [
+    assert [name for name, _ in output_files(ROWS, echo_prompt, Script(files=2))] == [
         "predictions_0001.jsonl",
         "predictions_0002.jsonl",
     ]
 
 
 def test_a_script_cuts_the_last_line() -> None:
-    ((_, whole),) = output_files(ROWS, echo, Script(seed=None))
-    ((_, cut),) = output_files(ROWS, echo, Script(seed=None, truncated=True))
+    ((_, whole),) = output_files(ROWS, echo_prompt, Script(seed=None))
+    ((_, cut),) = output_files(ROWS, echo_prompt, Script(seed=None, truncated=True))
 
     assert whole.startswith(cut)
     assert cut.count(b"\n") == 3
@@ -43,7 +49,9 @@ def test_a_script_cuts_the_last_line() -> None:
 
 
 def test_answers_are_texts_or_whole_responses() -> None:
-    ((_, data),) = output_files(ROWS[:1], lambda _: {"promptFeedback": {"blockReason": "SAFETY"}}, Script())
+    ((_, data),) = output_files(
+        ROWS[:1], lambda _: {"promptFeedback": {"blockReason": "SAFETY"}}, Script()
+    )
 
     assert msgspec.json.decode(data)["response"] == {"promptFeedback": {"blockReason": "SAFETY"}}
 
@@ -52,11 +60,11 @@ def test_troubles_of_a_creation_come_in_the_order_they_were_asked_for() -> None:
     jobs = FakeJobs(MemoryBucket())
     request = JobRequest("d", "gemini-x", "gs://fake/mill/i", "gs://fake/mill/o", {})
     jobs.refuse_next(Permanent("no"))
-    jobs.lose_next_answer()
+    jobs.lose_next_response()
 
     with pytest.raises(Permanent):
         jobs.create(request)
-    with pytest.raises(Unanswered):
+    with pytest.raises(OutcomeUnknown):
         jobs.create(request)
     assert len(jobs.requests) == 1
     assert [job.state for job in jobs.list("")] == ["JOB_STATE_FAILED"]  # there was no input

@@ -15,12 +15,16 @@ from promptmill.producers.contract import parsed_models
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import Prompt
-from promptmill.workers.attempts.schema_feedback import Repairs, keep, repaired
+from promptmill.workers.attempts.schema_feedback import (
+    FeedbackErrors,
+    append_feedback,
+    write_feedback,
+)
 from promptmill.workers.facts import records
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, Script
-from promptmill.workers.fakes.output import response_of
-from promptmill.workers.output.schema_validation import Judge
+from promptmill.workers.fakes.output import make_response
+from promptmill.workers.output.schema_validation import Validator
 from support.driver import RUN, Mill
 
 QUOTA = 'Too Many Requests: {"error": {"code": 429}}'
@@ -42,15 +46,26 @@ def answer(request: dict[str, Any]) -> str | dict[str, Any]:
     if word == "good" or (word == "mends" and heard):
         return json.dumps(GOOD, indent=1)
     if word == "cut" and request["generationConfig"].get("maxOutputTokens") != 64:
-        whole = response_of('{"mood":')
+        whole = make_response('{"mood":')
         whole["candidates"][0]["finishReason"] = "MAX_TOKENS"
         return whole
     return json.dumps({"mood": "secret", "stars": 9})
 
 
-def mill(retry: bool = True, max_attempts: int = 3, schema: object = Review, **options: Any) -> Mill:
-    script = Script(seed=None, **{name: options.pop(name) for name in ("statuses", "unkeyed") if name in options})
-    made = Mill(response_schema=schema, retry_schema_invalid=retry, max_attempts=max_attempts, script=script, **options)
+def mill(
+    retry: bool = True, max_attempts: int = 3, schema: object = Review, **options: Any
+) -> Mill:
+    script = Script(
+        seed=None,
+        **{name: options.pop(name) for name in ("statuses", "unkeyed") if name in options},
+    )
+    made = Mill(
+        response_schema=schema,
+        retry_schema_invalid=retry,
+        max_attempts=max_attempts,
+        script=script,
+        **options,
+    )
     made.jobs = FakeJobs(made.bucket, answer, script=made.script, clock=made.clock)
     return made
 
@@ -88,10 +103,14 @@ def test_the_schema_is_in_every_request_beside_what_the_request_says_itself() ->
     assert configs[1] == configs[0] | {"temperature": 0.5}
 
 
-def test_a_row_that_does_not_fit_is_asked_for_again_with_what_was_wrong_and_all_else_as_it_was() -> None:
+def test_a_row_that_does_not_fit_is_asked_for_again_with_what_was_wrong_and_all_else_as_it_was() -> (
+    None
+):
     made = mill()
 
-    report = made.drive(made.send(["good a", {"prompt": "mends b", "key": "b", "metadata": {"n": 1}}]))
+    report = made.drive(
+        made.send(["good a", {"prompt": "mends b", "key": "b", "metadata": {"n": 1}}])
+    )
 
     assert (report.state, report.jobs) == ("succeeded", 2)
     assert [result.parsed for result in made.results(RUN)] == [GOOD, GOOD]
@@ -111,7 +130,9 @@ def test_a_row_is_asked_for_once_more_and_no_oftener() -> None:
     assert made.results(RUN)[0].attempt == 2
 
 
-@pytest.mark.parametrize(("retry", "max_attempts"), [(False, 3), (True, 1)], ids=["not allowed", "no attempt left"])
+@pytest.mark.parametrize(
+    ("retry", "max_attempts"), [(False, 3), (True, 1)], ids=["not allowed", "no attempt left"]
+)
 def test_a_row_is_not_paid_for_again_when_that_may_not_be(retry: bool, max_attempts: int) -> None:
     made = mill(retry, max_attempts)
 
@@ -152,12 +173,19 @@ def test_a_row_may_get_more_tokens_and_then_hear_what_was_wrong() -> None:
 
 
 @pytest.mark.parametrize("part_bytes", [300, 1 << 20])
-def test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt(part_bytes: int) -> None:
+def test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt(
+    part_bytes: int,
+) -> None:
     made = mill(unkeyed=frozenset(range(4)), part_bytes=part_bytes)
 
     report = made.drive(made.send(["good a", "mends b", "bad c", "mends d"]))
 
-    assert (report.succeeded, report.failures, report.jobs, report.unknown) == (3, {"SCHEMA_INVALID": 1}, 2, 0)
+    assert (report.succeeded, report.failures, report.jobs, report.unknown) == (
+        3,
+        {"SCHEMA_INVALID": 1},
+        2,
+        0,
+    )
 
 
 def test_the_input_of_an_attempt_has_the_same_bytes_whatever_a_later_validator_says(
@@ -169,8 +197,15 @@ def test_the_input_of_an_attempt_has_the_same_bytes_whatever_a_later_validator_s
     made.do(Step("shard", run, (0, 2)))
     folder = names.shard(RUN, 0, 2)
     first = made.bucket.read(folder + "input.jsonl")
-    monkeypatch.setattr("promptmill.workers.output.schema_validation._words", lambda errors: "said otherwise")
-    for gone in (folder + "input.json", names.parsed(RUN, 0, 1, 0), names.shard(RUN, 0, 1) + "settled.json"):
+    monkeypatch.setattr(
+        "promptmill.workers.output.schema_validation._describe_errors",
+        lambda errors: "said otherwise",
+    )
+    for gone in (
+        folder + "input.json",
+        names.parsed(RUN, 0, 1, 0),
+        names.shard(RUN, 0, 1) + "settled.json",
+    ):
         made.bucket.delete(gone)
 
     made.do(Step("parse", run, (0, 1, 0)))
@@ -187,7 +222,11 @@ def test_what_is_told_is_of_the_output_that_counts_when_it_was_replaced() -> Non
     made.do(Step("plan", run))
     for step in ("shard", "submit", "poll"):
         made.do(Step(step, run, (0, 1)))
-    (output,) = [one.name for one in made.bucket.list(names.shard(RUN, 0, 1)) if one.name.endswith("predictions.jsonl")]
+    (output,) = [
+        one.name
+        for one in made.bucket.list(names.shard(RUN, 0, 1))
+        if one.name.endswith("predictions.jsonl")
+    ]
     whole = made.bucket.read(output)
     made.bucket.write(output, b"unreadable\n")
     for part in (0, 1):
@@ -206,7 +245,9 @@ def test_nothing_is_asked_again_in_a_run_that_was_cancelled() -> None:
     made.do(Step("plan", run))
     for step in ("shard", "submit", "poll"):
         made.do(Step(step, run, (0, 1)))
-    records.put(made.bucket, names.cancelled(run), records.Cancelled(records.now()))
+    records.create_fact(
+        made.bucket, names.cancelled(run), records.Cancelled(records.current_time())
+    )
 
     report = made.drive(run)
 
@@ -214,10 +255,12 @@ def test_nothing_is_asked_again_in_a_run_that_was_cancelled() -> None:
 
 
 def judged(text: str, schema: dict[str, Any]) -> Result:
-    return Judge(schema).judged(Result("k", 1, "succeeded", text=text))
+    return Validator(schema).validate_result(Result("k", 1, "succeeded", text=text))
 
 
-@pytest.mark.parametrize("text", ["", "{", "It is good.", "```json\n{}\n```", "NaN", '"\\ud800"', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "It is good.", "```json\n{}\n```", "NaN", '"\\ud800"', "[" * 100_000]
+)
 def test_what_is_no_json_does_not_fit(text: str) -> None:
     result = judged(text, {"type": "object"})
 
@@ -235,7 +278,8 @@ def test_a_point_in_time_may_lack_its_zone_as_pydantic_allows_too() -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
     )
 )
 def test_what_is_told_of_an_answer_is_short_and_has_none_of_its_texts(value: Any) -> None:
@@ -249,21 +293,26 @@ def test_what_is_told_of_an_answer_is_short_and_has_none_of_its_texts(value: Any
 
 @pytest.mark.parametrize(
     "schema",
-    [{"type": "strange"}, {"type": "string", "pattern": "("}, {"$ref": "http://127.0.0.1:1/a"}, {"$ref": "#/no"}],
+    [
+        {"type": "strange"},
+        {"type": "string", "pattern": "("},
+        {"$ref": "http://127.0.0.1:1/a"},
+        {"$ref": "#/no"},
+    ],
 )
 def test_a_schema_that_is_none_is_found_before_anything_is_paid_for(schema: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="response_schema is not a JSON schema"):
-        Judge(schema)
+        Validator(schema)
 
 
 def test_many_errors_are_kept_as_the_few_that_they_are_and_the_first_of_a_row_counts() -> None:
     made = mill()
 
-    keep(made.bucket, RUN, 0, 1, [(3, "a"), (1, "b"), (2, "a"), (1, "a")])
-    keep(made.bucket, RUN, 0, 1, [(1, "another time")])
+    write_feedback(made.bucket, RUN, 0, 1, [(3, "a"), (1, "b"), (2, "a"), (1, "a")])
+    write_feedback(made.bucket, RUN, 0, 1, [(1, "another time")])
 
-    kept = records.get(made.bucket, names.repairs(RUN, 0, 1), Repairs)
-    assert (kept.errors, kept.by_place()) == (["a", "b"], {3: "a", 1: "b", 2: "a"})
+    kept = records.get_fact(made.bucket, names.schema_feedback(RUN, 0, 1), FeedbackErrors)
+    assert (kept.errors, kept.errors_by_row()) == (["a", "b"], {3: "a", 1: "b", 2: "a"})
 
 
 CONTENTS = st.lists(
@@ -276,13 +325,18 @@ CONTENTS = st.lists(
 
 
 @given(CONTENTS, st.dictionaries(st.text(), st.integers()), st.text())
-def test_only_the_end_of_a_prompt_is_changed(contents: list[Any], beside: dict[str, int], error: str) -> None:
+def test_only_the_end_of_a_prompt_is_changed(
+    contents: list[Any], beside: dict[str, int], error: str
+) -> None:
     line = msgspec.json.encode({"key": "r-1-1", "request": beside | {"contents": contents}})
 
-    wire = msgspec.json.decode(repaired(line, error))
+    wire = msgspec.json.decode(append_feedback(line, error))
 
     made = wire["request"].pop("contents")
-    assert wire == {"key": "r-1-1", "request": {name: value for name, value in beside.items() if name != "contents"}}
+    assert wire == {
+        "key": "r-1-1",
+        "request": {name: value for name, value in beside.items() if name != "contents"},
+    }
     assert made[-1].get("role", "user") == "user"
     assert error in made[-1]["parts"].pop()["text"]
     assert [one for one in made if one["parts"]] == contents
@@ -295,13 +349,16 @@ def test_results_are_of_the_callers_own_type_and_what_its_validators_refuse_is_a
         Result("c", 3, "succeeded", parsed={"mood": "x"}),
     ]
 
-    good, failed, refused = parsed_models.results(made, Review)
+    good, failed, refused = parsed_models.parse_results(made, Review)
 
     assert good.parsed == Review(mood="good", stars=5)
     assert failed is made[1]
     assert refused.error
     assert (refused.state, refused.error.reason) == ("failed", "SCHEMA_INVALID")
-    assert refused.error.message == "mood: Input should be 'good', 'bad' or 'mixed'; stars: Field required"
+    assert (
+        refused.error.message
+        == "mood: Input should be 'good', 'bad' or 'mixed'; stars: Field required"
+    )
 
 
 def test_a_run_that_was_opened_before_there_were_schemas_has_no_judge() -> None:

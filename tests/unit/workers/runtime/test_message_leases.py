@@ -9,8 +9,8 @@ from celery import Celery
 from celery.bootsteps import CLOSE, RUN  # type: ignore[attr-defined]
 
 from promptmill.workers.runtime import task_request
-from promptmill.workers.runtime.message_leases import Leases
-from promptmill.workers.runtime.task_request import Discreet
+from promptmill.workers.runtime.message_leases import MessageLeases
+from promptmill.workers.runtime.task_request import RedactedRequest
 
 
 class Redis:
@@ -48,77 +48,85 @@ class Consumer:
 
 @pytest.fixture(autouse=True)
 def done() -> Iterator[set[str]]:
-    yield task_request.done
-    task_request.done.clear()
+    yield task_request.finished_tags
+    task_request.finished_tags.clear()
 
 
 @pytest.fixture
-def leases() -> Leases:
-    made = Leases.__new__(Leases)
-    made._kept = frozenset()
+def leases() -> MessageLeases:
+    made = MessageLeases.__new__(MessageLeases)
+    made._finished_tags = frozenset()
     return made
 
 
-def test_what_is_held_is_renewed(leases: Leases) -> None:
+def test_what_is_held_is_renewed(leases: MessageLeases) -> None:
     consumer = Consumer("one", "two")
 
-    leases.act(consumer)
+    leases.run_once(consumer)
 
     assert consumer.redis.renewed == ["one", "two"]
 
 
-def test_a_worker_that_could_not_give_a_message_back_connects_anew(leases: Leases, done: set[str]) -> None:
+def test_a_worker_that_could_not_give_a_message_back_connects_anew(
+    leases: MessageLeases, done: set[str]
+) -> None:
     consumer = Consumer("one", "two")
     done.add("two")
 
-    leases.act(consumer)  # it may be about to be given back
+    leases.run_once(consumer)  # it may be about to be given back
     with pytest.raises(ConnectionError):
-        leases.act(consumer)
+        leases.run_once(consumer)
 
     assert consumer.redis.renewed == ["one", "two"]
 
 
-def test_a_worker_that_ends_is_not_held_up(leases: Leases, done: set[str]) -> None:
+def test_a_worker_that_ends_is_not_held_up(leases: MessageLeases, done: set[str]) -> None:
     consumer = Consumer("one")
     consumer.blueprint.state = CLOSE
     done.add("one")
 
-    leases.act(consumer)
-    leases.act(consumer)
+    leases.run_once(consumer)
+    leases.run_once(consumer)
 
 
-def test_a_worker_with_nothing_more_to_do_keeps_its_connection(leases: Leases, done: set[str]) -> None:
+def test_a_worker_with_nothing_more_to_do_keeps_its_connection(
+    leases: MessageLeases, done: set[str]
+) -> None:
     """kombu goes on to name what was given back until another message comes."""
     consumer = Consumer("one", given_back="one")
     done.add("one")
 
     for _ in range(3):
-        leases.act(consumer)
+        leases.run_once(consumer)
 
     assert consumer.redis.renewed == []
 
 
-def test_what_is_given_back_by_the_next_look_is_forgotten(leases: Leases, done: set[str]) -> None:
+def test_what_is_given_back_by_the_next_look_is_forgotten(
+    leases: MessageLeases, done: set[str]
+) -> None:
     done.add("one")
-    leases.act(Consumer("one"))
-    leases.act(Consumer())
-    leases.act(Consumer("two"))
+    leases.run_once(Consumer("one"))
+    leases.run_once(Consumer())
+    leases.run_once(Consumer("two"))
 
     assert done == set()
 
 
-@pytest.mark.parametrize("give_back", [Discreet.acknowledge, Discreet.reject])
-def test_a_message_that_a_worker_is_done_with_is_noted(done: set[str], give_back: Callable[[Discreet], None]) -> None:
+@pytest.mark.parametrize("give_back", [RedactedRequest.acknowledge, RedactedRequest.reject])
+def test_a_message_that_a_worker_is_done_with_is_noted(
+    done: set[str], give_back: Callable[[RedactedRequest], None]
+) -> None:
     with kombu.Connection("memory://") as broker, Celery(set_as_current=False) as app:
         queue = broker.SimpleQueue("received")
         queue.put([[], {}, {}], headers={"id": "t", "task": "any"})
         message = queue.get(block=False)
-        request = Discreet(message, app=app, task=app.tasks["celery.chord"])
+        request = RedactedRequest(message, app=app, task=app.tasks["celery.chord"])
         assert done == set()
 
         give_back(request)
         message.ack()
 
         assert done == {message.delivery_tag}
-        Discreet(message, app=app, task=app.tasks["celery.chord"])
+        RedactedRequest(message, app=app, task=app.tasks["celery.chord"])
         assert done == set()

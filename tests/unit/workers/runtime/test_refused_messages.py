@@ -29,7 +29,11 @@ MESSAGE = SimpleNamespace(
     ("method", "error", "told"),
     [
         ("on_decode_error", DecodeError(DAMAGED), "it cannot be decoded (DecodeError)"),
-        ("on_decode_error", ContentDisallowed("no YAML"), "it cannot be decoded (ContentDisallowed: no YAML)"),
+        (
+            "on_decode_error",
+            ContentDisallowed("no YAML"),
+            "it cannot be decoded (ContentDisallowed: no YAML)",
+        ),
         ("on_invalid_task", DAMAGED, "it is not as a task should be (UnicodeDecodeError)"),
         ("on_unknown_message", None, "it is no task"),
     ],
@@ -37,7 +41,7 @@ MESSAGE = SimpleNamespace(
 def test_only_the_reason_is_told(
     method: str, error: Exception | None, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refused_messages.keep_secret()
+    refused_messages.redact_refusals()
     refuse = getattr(consumer.Consumer, method)
     taker: Any = object.__new__(consumer.Consumer)
     taker.connection_errors = ()

@@ -26,8 +26,10 @@ def mill(sinks: str = "", bucket: str = "gs://acme/mill") -> Settings:
         ("gs://other", "gs://"),
     ],
 )
-def test_a_folder_of_the_mills_own_bucket_or_below_a_place_that_is_named_is_allowed(url: str, sinks: str) -> None:
-    assert allowlist.folder(mill(sinks), SinkSpec("jsonl", url), RUN) == url.rstrip("/")
+def test_a_folder_of_the_mills_own_bucket_or_below_a_place_that_is_named_is_allowed(
+    url: str, sinks: str
+) -> None:
+    assert allowlist.resolve_folder(mill(sinks), SinkSpec("jsonl", url), RUN) == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -49,24 +51,27 @@ def test_a_folder_of_the_mills_own_bucket_or_below_a_place_that_is_named_is_allo
 )
 def test_no_other_folder_is_allowed(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^sink "):
-        allowlist.folder(mill("gs://third/out/"), SinkSpec("jsonl", url), RUN)
+        allowlist.resolve_folder(mill("gs://third/out/"), SinkSpec("jsonl", url), RUN)
 
 
 @pytest.mark.parametrize("run", ["runs", "open", "dead"])
 def test_no_run_may_be_called_so_that_it_writes_among_what_the_mill_keeps(run: str) -> None:
     with pytest.raises(ConfigurationError, match="Promptmill itself"):
-        allowlist.folder(mill(), SinkSpec("jsonl", "gs://acme/mill"), run)
+        allowlist.resolve_folder(mill(), SinkSpec("jsonl", "gs://acme/mill"), run)
 
 
 def test_what_a_mill_keeps_in_the_root_of_its_bucket_is_safe_too() -> None:
     with pytest.raises(ConfigurationError, match="Promptmill itself"):
-        allowlist.folder(mill(bucket="gs://acme"), SinkSpec("jsonl", "gs://acme/open"), RUN)
+        allowlist.resolve_folder(mill(bucket="gs://acme"), SinkSpec("jsonl", "gs://acme/open"), RUN)
 
 
 def test_a_file_below_a_place_that_is_named_is_allowed(tmp_path: Path) -> None:
     wanted = tmp_path / "out" / "deep" / "answers.jsonl"
 
-    assert allowlist.file(mill(f"{tmp_path}/out"), SinkSpec("file", str(wanted))) == wanted.resolve()
+    assert (
+        allowlist.resolve_file(mill(f"{tmp_path}/out"), SinkSpec("file", str(wanted)))
+        == wanted.resolve()
+    )
 
 
 @pytest.mark.parametrize("place", ["", "gs://", "{out}/further", "{out}x"])
@@ -74,7 +79,7 @@ def test_no_other_file_is_allowed(tmp_path: Path, place: str) -> None:
     spec = SinkSpec("file", str(tmp_path / "out" / "answers.jsonl"))
 
     with pytest.raises(ConfigurationError, match="PROMPTMILL_SINKS"):
-        allowlist.file(mill(place.format(out=tmp_path / "out")), spec)
+        allowlist.resolve_file(mill(place.format(out=tmp_path / "out")), spec)
 
 
 def test_neither_links_nor_dots_lead_out_of_a_place(tmp_path: Path) -> None:
@@ -84,16 +89,24 @@ def test_neither_links_nor_dots_lead_out_of_a_place(tmp_path: Path) -> None:
     (out / "folder").symlink_to(outside)
     (out / "file.jsonl").symlink_to(outside / "file.jsonl")
 
-    for url in ("folder/answers.jsonl", "file.jsonl", "../outside/answers.jsonl", "new/../../answers.jsonl", "\0"):
+    for url in (
+        "folder/answers.jsonl",
+        "file.jsonl",
+        "../outside/answers.jsonl",
+        "new/../../answers.jsonl",
+        "\0",
+    ):
         with pytest.raises(ConfigurationError, match=r"^sink "):
-            allowlist.file(mill(str(out)), SinkSpec("file", f"{out}/{url}"))
+            allowlist.resolve_file(mill(str(out)), SinkSpec("file", f"{out}/{url}"))
 
 
 def test_a_place_may_be_a_link_itself(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")
 
-    found = allowlist.file(mill(str(tmp_path / "out")), SinkSpec("file", f"{tmp_path}/out/answers.jsonl"))
+    found = allowlist.resolve_file(
+        mill(str(tmp_path / "out")), SinkSpec("file", f"{tmp_path}/out/answers.jsonl")
+    )
 
     assert found == (tmp_path / "disk" / "answers.jsonl").resolve()
 
@@ -109,9 +122,9 @@ def postgres(url: str) -> SinkSpec:
     "url", ["postgresql://db.acme.com/shop", "postgresql://me@db:6543/any", "postgresql://db:6543"]
 )
 def test_a_database_of_a_server_that_is_named_is_allowed(url: str) -> None:
-    found = allowlist.server(mill(DATABASES), postgres(url), "postgresql")
+    found = allowlist.resolve_server(mill(DATABASES), postgres(url), "postgresql")
 
-    assert (found.url, found.named) == (url, True)
+    assert (found.url, found.is_host_configured) == (url, True)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,7 @@ def test_a_database_of_a_server_that_is_named_is_allowed(url: str) -> None:
 )
 def test_no_other_database_is_and_no_password_or_option_comes_from_a_run(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^sink") as refusal:
-        allowlist.server(mill(DATABASES), postgres(url), "postgresql")
+        allowlist.resolve_server(mill(DATABASES), postgres(url), "postgresql")
     assert "secret" not in str(refusal.value)
 
 
@@ -153,13 +166,22 @@ def test_no_other_database_is_and_no_password_or_option_comes_from_a_run(url: st
 def test_a_scheme_alone_allows_every_host_but_makes_none_one_that_may_be_inside(
     sinks: str, url: str, named: bool
 ) -> None:
-    assert allowlist.server(mill(sinks), SinkSpec("webhook", url), "https", "http").named is named
+    assert (
+        allowlist.resolve_server(
+            mill(sinks), SinkSpec("webhook", url), "https", "http"
+        ).is_host_configured
+        is named
+    )
 
 
-@pytest.mark.parametrize("url", ["http://acme.com/x", "http://169.254.169.254/", "https://hooks.acme.com/answersx"])
+@pytest.mark.parametrize(
+    "url", ["http://acme.com/x", "http://169.254.169.254/", "https://hooks.acme.com/answersx"]
+)
 def test_without_tls_a_scheme_alone_allows_this_machine_only(url: str) -> None:
     with pytest.raises(ConfigurationError, match="PROMPTMILL_SINKS"):
-        allowlist.server(mill(f"http://,{DATABASES}"), SinkSpec("webhook", url), "https", "http")
+        allowlist.resolve_server(
+            mill(f"http://,{DATABASES}"), SinkSpec("webhook", url), "https", "http"
+        )
 
 
 def test_a_sink_that_the_workers_know_by_name_brings_its_secrets_and_shows_none() -> None:
@@ -167,13 +189,13 @@ def test_a_sink_that_the_workers_know_by_name_brings_its_secrets_and_shows_none(
     named = f'{{"warehouse": "postgresql://me:SECRET@db/shop", "crm": {crm_of_json}}}'
     settings = Settings(bucket="gs://acme/mill", named_sinks=named)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
-    found = allowlist.server(settings, postgres("warehouse"), "postgresql")
-    crm = allowlist.server(settings, SinkSpec("webhook", "crm"), "https", "http")
+    found = allowlist.resolve_server(settings, postgres("warehouse"), "postgresql")
+    crm = allowlist.resolve_server(settings, SinkSpec("webhook", "crm"), "https", "http")
 
     assert found[:3] == ("warehouse", "postgresql://me:SECRET@db/shop", "")
     assert crm[:3] == ("crm", "https://crm/x?SECRET", "whsec_SECRET")
-    assert "SECRET" not in repr((found, crm, settings, settings.named_sink("warehouse")))
+    assert "SECRET" not in repr((found, crm, settings, settings.get_named_sink("warehouse")))
     for spec in (postgres("crm"), postgres("nobody")):
         with pytest.raises(ConfigurationError, match="PROMPTMILL_NAMED_SINKS") as refusal:
-            allowlist.server(settings, spec, "postgresql")
+            allowlist.resolve_server(settings, spec, "postgresql")
         assert "SECRET" not in str(refusal.value)

@@ -8,14 +8,14 @@ import pytest
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.config.settings import Settings
-from promptmill.config.tables import Table, parse
+from promptmill.config.tables import Table, parse_table
 from promptmill.producers.contract import sink_specs
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.facts import records
 from promptmill.workers.fakes import FakeWarehouse, MemoryBucket
-from promptmill.workers.ports.warehouse import Column, JobState
+from promptmill.workers.ports.warehouse import BigQueryJobState, Column
 from promptmill.workers.sinks import allowlist
-from promptmill.workers.sinks.bigquery import COLUMNS, BigQuerySink
+from promptmill.workers.sinks.bigquery import RESULT_COLUMNS, BigQuerySink
 
 TABLE = Table("acme", "reviews", "sentiment")
 PARTS = {
@@ -23,7 +23,7 @@ PARTS = {
     "0000-1-00001": b"",
     "0001-1-00000": b'{"key":"b","row":2,"state":"succeeded"}\n{"key":"c","row":3,"state":"failed"}\n',
 }
-BUSY = JobState(True, "backendError", "busy")
+BUSY = BigQueryJobState(True, "backendError", "busy")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def warehouse(bucket: MemoryBucket) -> FakeWarehouse:
 @pytest.fixture
 def sink(bucket: MemoryBucket, warehouse: FakeWarehouse) -> Callable[..., BigQuerySink]:
     def opened(run: str = "run", merge: str = "", patience: float = 0.05) -> BigQuerySink:
-        records.put(bucket, names.manifest(run), Manifest(run, "gemini", 7.0))
+        records.create_fact(bucket, names.manifest(run), Manifest(run, "gemini", 7.0))
         spec = sink_specs.bigquery(str(TABLE), merge=merge)  # type: ignore[arg-type]
         return BigQuerySink(warehouse, bucket, TABLE, spec, run, patience)
 
@@ -90,7 +90,7 @@ def test_no_row_is_there_before_the_run_ends_and_each_has_all_that_is_known(
     assert warehouse.tables[TABLE] == []
 
     one.finish(list(PARTS))
-    assert warehouse.tables[TABLE][0] == dict.fromkeys((column.name for column in COLUMNS), None) | {
+    assert warehouse.tables[TABLE][0] == dict.fromkeys((column.name for column in RESULT_COLUMNS), None) | {
         "run": "run", "key": "a", "row": 1, "state": "succeeded", "attempt": 1, "text": 'line\n{"key"',
     }  # fmt: skip
 
@@ -109,17 +109,17 @@ def test_another_run_adds_its_rows_or_replaces_those_of_the_same_key(
 def test_a_job_that_takes_long_is_left_to_a_later_try_and_not_begun_again(
     sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse
 ) -> None:
-    warehouse.looks_until_done = 1000
+    warehouse.polls_until_done = 1000
     one = sink()
     one.check()
     deliver_all(one)
     for _ in range(3):
         with pytest.raises(Transient, match="still under way"):
             one.finish(list(PARTS))
-    warehouse.looks_until_done = 0
+    warehouse.polls_until_done = 0
     one.finish(list(PARTS))
 
-    assert len(warehouse.begun) == 1
+    assert len(warehouse.started_jobs) == 1
     assert keys(warehouse) == ONCE
 
 
@@ -127,14 +127,14 @@ def test_a_job_that_takes_long_is_left_to_a_later_try_and_not_begun_again(
     "failed",
     [
         BUSY,
-        JobState(True, "quotaExceeded"),
-        JobState(True, "invalidQuery", "aborted due to concurrent update against T"),
+        BigQueryJobState(True, "quotaExceeded"),
+        BigQueryJobState(True, "invalidQuery", "aborted due to concurrent update against T"),
     ],
 )
 def test_a_job_that_failed_for_a_while_is_followed_by_the_next(
-    sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse, failed: JobState
+    sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse, failed: BigQueryJobState
 ) -> None:
-    warehouse.fail_next = [failed, failed]
+    warehouse.next_job_states = [failed, failed]
     one = sink(merge="run")
     one.check()
     deliver_all(one)
@@ -149,11 +149,15 @@ def test_a_job_that_failed_for_a_while_is_followed_by_the_next(
 def test_a_job_that_failed_for_good_says_so_without_showing_a_row_and_a_replay_begins_another(
     sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse
 ) -> None:
-    warehouse.fail_next = [JobState(True, "invalid", "could not convert 'the secret of a row'")]
+    warehouse.next_job_states = [
+        BigQueryJobState(True, "invalid", "could not convert 'the secret of a row'")
+    ]
     one = sink()
     one.check()
     deliver_all(one)
-    with pytest.raises(Permanent, match=r"invalid: see `bq show -j promptmill-run-\w+-\w+-load0-0`") as refusal:
+    with pytest.raises(
+        Permanent, match=r"invalid: see `bq show -j promptmill-run-\w+-\w+-load0-0`"
+    ) as refusal:
         one.finish(list(PARTS))
     assert "secret" not in str(refusal.value)
 
@@ -172,7 +176,7 @@ def test_a_worker_that_dies_between_two_jobs_loses_and_doubles_nothing(
     one.check()
     deliver_all(one)
     with monkeypatch.context() as patch:
-        patch.setattr(warehouse, "merge" if died_after == "load" else "drop", _die)
+        patch.setattr(warehouse, "start_merge" if died_after == "load" else "delete_table", _die)
         with pytest.raises(KeyboardInterrupt):
             one.finish(list(PARTS))
     sink(merge="key").finish(list(PARTS))
@@ -192,7 +196,7 @@ def test_the_same_id_in_another_mill_or_at_another_time_is_another_run(
     through(sink())
     elsewhere = MemoryBucket("gs://fake/other") if other == "another mill" else bucket
     elsewhere.delete(names.manifest("run"))
-    records.put(elsewhere, names.manifest("run"), Manifest("run", "gemini", 8.0))
+    records.create_fact(elsewhere, names.manifest("run"), Manifest("run", "gemini", 8.0))
     warehouse._read = lambda uri: elsewhere.read(uri.removeprefix(f"{elsewhere.url}/"))
 
     through(BigQuerySink(warehouse, elsewhere, TABLE, sink_specs.bigquery(str(TABLE)), "run", 0.05))
@@ -202,17 +206,17 @@ def test_the_same_id_in_another_mill_or_at_another_time_is_another_run(
 def test_a_run_of_very_many_parts_is_loaded_by_several_jobs(
     sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("promptmill.workers.sinks.bigquery.MOST_URIS", 2)
+    monkeypatch.setattr("promptmill.workers.sinks.bigquery.MAX_SOURCE_URIS", 2)
     through(sink())
 
-    assert len(warehouse.begun) == 2
+    assert len(warehouse.started_jobs) == 2
     assert keys(warehouse) == ONCE
 
 
 def test_a_dataset_that_is_missing_or_a_permission_is_told_before_anything_is_paid_for(
     sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse
 ) -> None:
-    warehouse.denied = {"bigquery.tables.updateData"}
+    warehouse.denied_permissions = {"bigquery.tables.updateData"}
     with pytest.raises(ConfigurationError, match=r"bigquery\.tables\.updateData is missing"):
         sink().check()
     warehouse._datasets.clear()
@@ -236,9 +240,13 @@ KEY, RUN = Column("Key", "STRING"), Column("run", "STRING")
     ],
 )
 def test_a_table_whose_columns_do_not_fit_is_refused_before_anything_is_paid_for(
-    sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse, columns: list[Column], merge: str, words: str
+    sink: Callable[..., BigQuerySink],
+    warehouse: FakeWarehouse,
+    columns: list[Column],
+    merge: str,
+    words: str,
 ) -> None:
-    warehouse.create(TABLE, columns)
+    warehouse.create_table(TABLE, columns)
 
     with pytest.raises(ConfigurationError, match=words):
         sink(merge=merge).check()
@@ -247,7 +255,9 @@ def test_a_table_whose_columns_do_not_fit_is_refused_before_anything_is_paid_for
 def test_a_table_may_have_fewer_columns_and_others_that_take_null(
     sink: Callable[..., BigQuerySink], warehouse: FakeWarehouse
 ) -> None:
-    warehouse.create(TABLE, [KEY._replace(name="key"), Column("text", "STRING"), Column("reviewed_by", "STRING")])
+    warehouse.create_table(
+        TABLE, [KEY._replace(name="key"), Column("text", "STRING"), Column("reviewed_by", "STRING")]
+    )
     through(sink())
 
     assert warehouse.tables[TABLE][2] == {"key": "c", "text": None, "reviewed_by": None}
@@ -265,24 +275,32 @@ def test_what_is_no_name_of_a_table_is_refused_by_producers_and_workers(name: st
         sink_specs.bigquery(name)
 
 
-@pytest.mark.parametrize("name", ["acme.reviews.t", "bq://acme.reviews.t", "example.com:acme.reviews.t-2_x"])
+@pytest.mark.parametrize(
+    "name", ["acme.reviews.t", "bq://acme.reviews.t", "example.com:acme.reviews.t-2_x"]
+)
 def test_a_name_of_a_table_may_have_its_scheme_before_it(name: str) -> None:
-    assert parse(name).url == f"bq://{name.removeprefix('bq://')}"
-    assert parse(parse(name).url) == parse(name)
+    assert parse_table(name).url == f"bq://{name.removeprefix('bq://')}"
+    assert parse_table(parse_table(name).url) == parse_table(name)
 
 
-@pytest.mark.parametrize("places", ["bq://", "bq://acme", "bq://acme.reviews", "gs://x, bq://acme.reviews.sentiment/"])
+@pytest.mark.parametrize(
+    "places", ["bq://", "bq://acme", "bq://acme.reviews", "gs://x, bq://acme.reviews.sentiment/"]
+)
 def test_a_table_of_a_place_that_is_named_is_allowed(places: str) -> None:
-    assert allowlist.table(Settings(sinks=places), sink_specs.bigquery(str(TABLE))) == TABLE
+    assert allowlist.resolve_table(Settings(sinks=places), sink_specs.bigquery(str(TABLE))) == TABLE
 
 
-@pytest.mark.parametrize("places", ["", "gs://", "bq://acm", "bq://acme.review", "bq://acme.reviews.sentiment2", "/"])
+@pytest.mark.parametrize(
+    "places", ["", "gs://", "bq://acm", "bq://acme.review", "bq://acme.reviews.sentiment2", "/"]
+)
 def test_no_other_table_is_allowed(places: str) -> None:
     with pytest.raises(ConfigurationError, match="PROMPTMILL_SINKS"):
-        allowlist.table(Settings(sinks=places), sink_specs.bigquery(str(TABLE)))
+        allowlist.resolve_table(Settings(sinks=places), sink_specs.bigquery(str(TABLE)))
 
 
 def test_merge_is_by_run_or_by_key() -> None:
-    assert sink_specs.bigquery(str(TABLE), merge=True) == sink_specs.bigquery(str(TABLE), merge="run")
+    assert sink_specs.bigquery(str(TABLE), merge=True) == sink_specs.bigquery(
+        str(TABLE), merge="run"
+    )
     with pytest.raises(ConfigurationError, match="merge is 'run' or 'key'"):
         sink_specs.bigquery(str(TABLE), merge="row")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.config.settings import Settings
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.sinks import Sink
-from promptmill.workers.sinks.opening import Ways, open_sink
+from promptmill.workers.sinks.opening import Connectors, open_sink
 
 LINES = b'{"key":"a","row":1,"state":"succeeded","text":"good"}\n'
 MODULE = """
@@ -53,7 +53,7 @@ def custom(name: str, **options: Any) -> Sink:
     def no_bucket(url: str) -> Any:
         raise AssertionError(url)
 
-    return open_sink(Settings(), no_bucket, Ways(), sink_specs.custom(name, **options), "run")
+    return open_sink(Settings(), no_bucket, Connectors(), sink_specs.custom(name, **options), "run")
 
 
 def test_a_function_gets_the_results_of_every_part(got: list[Any]) -> None:
@@ -74,7 +74,9 @@ def test_a_class_gets_the_lines_and_says_where_they_are(got: list[Any]) -> None:
     assert sink.finish(["p"]) == "1 parts of run"
 
 
-@pytest.mark.parametrize(("name", "options"), [("nobody", {}), ("store", {}), ("Store", {"tabel": "answers"})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("nobody", {}), ("store", {}), ("Store", {"tabel": "answers"})]
+)
 def test_one_that_is_not_installed_or_does_not_take_the_options_is_refused(
     got: list[Any], name: str, options: dict[str, str]
 ) -> None:

@@ -26,7 +26,9 @@ def deliver_all(sink: FileSink | BucketSink) -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations(PARTS)))
-def test_a_file_has_the_parts_in_the_order_of_the_run_however_they_came(file: Path, order: tuple[str, ...]) -> None:
+def test_a_file_has_the_parts_in_the_order_of_the_run_however_they_came(
+    file: Path, order: tuple[str, ...]
+) -> None:
     sink = FileSink(file, "run")
     for part in (*order, *order):
         sink.deliver(part, PARTS[part])
@@ -99,7 +101,9 @@ def test_two_runs_into_one_file_do_not_mix(file: Path) -> None:
     assert file.read_bytes() == b"second\n"
 
 
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_paid_for(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_paid_for(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "taken").write_bytes(b"")
 
     with pytest.raises(ConfigurationError, match="cannot be written"):
@@ -119,7 +123,9 @@ def test_a_bucket_has_one_object_for_each_part() -> None:
     }
 
 
-def test_nothing_is_written_through_a_link_that_somebody_else_put_there(file: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link_that_somebody_else_put_there(
+    file: Path, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     file.parent.mkdir()
@@ -133,7 +139,9 @@ def test_nothing_is_written_through_a_link_that_somebody_else_put_there(file: Pa
     assert list(elsewhere.iterdir()) == []
 
 
-def test_no_other_file_is_read_through_a_link_in_place_of_a_part(file: Path, tmp_path: Path) -> None:
+def test_no_other_file_is_read_through_a_link_in_place_of_a_part(
+    file: Path, tmp_path: Path
+) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     sink = FileSink(file, "run")

@@ -12,13 +12,16 @@ from promptmill.workers.sinks.files import BucketSink, FileSink
 from promptmill.workers.sinks.parquet import PARQUET, SCHEMA
 
 RESULTS = [
-    Result("a", 1, "succeeded", text="é\0\u2028", usage={"totalTokenCount": 3}, metadata={"shop": 7}),
+    Result(
+        "a", 1, "succeeded", text="é\0\u2028", usage={"totalTokenCount": 3}, metadata={"shop": 7}
+    ),
     Result("b", 2, "failed", attempt=3, error=Error("SAFETY", "blocked")),
     Result("c", 3, "succeeded", text="good", finish_reason="STOP", model_version="m"),
 ]
-PARTS = {f"0000-1-{place:05d}": msgspec.json.encode(result) + b"\n" for place, result in enumerate(RESULTS)} | {
-    "0001-1-00000": b""
-}
+PARTS = {
+    f"0000-1-{place:05d}": msgspec.json.encode(result) + b"\n"
+    for place, result in enumerate(RESULTS)
+} | {"0001-1-00000": b""}
 
 
 def rows(data: bytes) -> list[dict[str, object]]:
@@ -38,7 +41,11 @@ def test_a_part_in_a_bucket_has_the_same_columns_and_bytes_every_time() -> None:
         ("run", "a", 1, "é\0\u2028"), ("run", "b", 2, None), ("run", "c", 3, "good"),
     ]  # fmt: skip
     assert (found[0]["usage"], found[0]["metadata"]) == ('{"totalTokenCount":3}', '{"shop":7}')
-    assert (found[1]["error_reason"], found[1]["error_message"], found[1]["attempt"]) == ("SAFETY", "blocked", 3)
+    assert (found[1]["error_reason"], found[1]["error_message"], found[1]["attempt"]) == (
+        "SAFETY",
+        "blocked",
+        3,
+    )
 
 
 def test_a_local_file_has_all_parts_in_the_order_of_the_run(tmp_path: Path) -> None:

@@ -15,9 +15,14 @@ from promptmill.producers.contract.messages import Signature
 from promptmill.workers import steps
 from promptmill.workers.facts import records
 from promptmill.workers.facts.step import Step
-from promptmill.workers.fakes import FakeCaller, Script
+from promptmill.workers.fakes import FakeCallbackBroker, Script
 from promptmill.workers.ports import callbacks as callbacks_module
-from promptmill.workers.sinks.callback import MAX_BYTES, MAX_RESULTS, CallbackSink, slices
+from promptmill.workers.sinks.callback import (
+    MAX_TASK_BYTES,
+    MAX_TASK_RESULTS,
+    CallbackSink,
+    split_results,
+)
 from support.driver import RUN, Mill
 
 NOTIFY = Signature("shop.notify", ["#growth"], {"colour": "red"}, {"queue": "shop"})
@@ -32,10 +37,10 @@ def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same(
     made = mill()
     _, *others = made.messages(["a", "b" * 20_000])
 
-    with steps.ingest.marked_open(made.bucket, RUN):
+    with steps.ingest.mark_open(made.bucket, RUN):
         for message in others:
             steps.ingest.ingest(made.bucket, message)
-        steps.ingest.abort(made.bucket, RUN, "the producer gave up", "cancelled")
+        steps.ingest.abort_run(made.bucket, RUN, "the producer gave up", "cancelled")
         made.clock.now += 1.0
         made.do(Step("finish", RUN))
 
@@ -72,7 +77,7 @@ def test_a_run_that_ends_badly_calls_the_others_on_celerys_own_queue() -> None:
 def test_an_aborted_run_calls_too_and_says_why() -> None:
     made = mill()
     run = made.send(["a"])
-    steps.ingest.abort(made.bucket, run, "sink gs://x cannot be written", "failed")
+    steps.ingest.abort_run(made.bucket, run, "sink gs://x cannot be written", "failed")
 
     made.drive(run)
 
@@ -91,7 +96,7 @@ def test_an_immutable_signature_gets_its_own_arguments_alone() -> None:
 
 def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_alone() -> None:
     made = Mill(link=[[NOTIFY], [PAGE]])
-    made.caller.refuse = {"shop.notify"}
+    made.caller.rejected_tasks = {"shop.notify"}
     run = made.send(["a"])
     with pytest.raises(Permanent):
         made.drive(run)
@@ -100,7 +105,7 @@ def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_a
     assert made.report(run).state == "succeeded"
     assert made.due(run) == [Step("callback", run)]
 
-    made.caller.refuse = set()
+    made.caller.rejected_tasks = set()
     made.drive(run)
     assert [call.task for call in made.caller.sent] == ["shop.page", "shop.notify"]
     assert made.bucket.find(names.open_marker(run)) is None
@@ -109,11 +114,11 @@ def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_a
 def test_a_broker_that_is_down_is_waited_for() -> None:
     made = mill()
     run = made.send(["a"])
-    made.caller.down = True
+    made.caller.is_down = True
     with pytest.raises(AssertionError, match="stands still"):
         made.drive(run)
 
-    made.caller.down = False
+    made.caller.is_down = False
     made.drive(run)
 
     assert [call.task_id for call in made.caller.sent] == [f"{RUN}.link0"]
@@ -155,15 +160,24 @@ def test_what_may_not_be_called_is_written_down_and_keeps_no_other_back() -> Non
     made.drive(run)
 
     assert [call.task for call in made.caller.sent] == ["shop.page"]
-    assert records.get(made.bucket, names.callback(run, "link0"), records.Called).refusal == "not that"
+    assert (
+        records.get_fact(made.bucket, names.callback(run, "link0"), records.Called).refusal
+        == "not that"
+    )
 
 
 def test_a_chain_takes_its_other_tasks_along_under_ids_of_their_own() -> None:
-    call = callbacks_module.call([NOTIFY, PAGE, Signature("shop.log", immutable=True)], {"run": RUN}, "r.link0")
+    call = callbacks_module.build_callback_task(
+        [NOTIFY, PAGE, Signature("shop.log", immutable=True)], {"run": RUN}, "r.link0"
+    )
 
     last, second = call.options["chain"]
     assert (second["task"], second["options"]["task_id"]) == ("shop.page", "r.link0.1")
-    assert (last["task"], last["options"]["task_id"], last["immutable"]) == ("shop.log", "r.link0.2", True)
+    assert (last["task"], last["options"]["task_id"], last["immutable"]) == (
+        "shop.log",
+        "r.link0.2",
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,12 +186,20 @@ def test_a_chain_takes_its_other_tasks_along_under_ids_of_their_own() -> None:
         ({}, Signature("promptmill.submit", ["01j", 0, 1]), "Promptmill's own"),
         ({}, Signature("shop.notify", options={"queue": "promptmill.jobs"}), "Promptmill's own"),
         ({"callback_tasks": "billing.*"}, Signature("shop.notify"), "PROMPTMILL_CALLBACK_TASKS"),
-        ({"callback_broker_url": "redis://127.0.0.1/3"}, Signature("shop.notify"), "PROMPTMILL_CALLBACK_TASKS"),
+        (
+            {"callback_broker_url": "redis://127.0.0.1/3"},
+            Signature("shop.notify"),
+            "PROMPTMILL_CALLBACK_TASKS",
+        ),
     ],
 )
-def test_tasks_that_runs_may_not_have_called_are_refused(settings: Any, signature: Signature, words: str) -> None:
+def test_tasks_that_runs_may_not_have_called_are_refused(
+    settings: Any, signature: Signature, words: str
+) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        callbacks_module.check(Settings(**settings), [NOTIFY if settings == {} else signature, signature])
+        callbacks_module.check_callback_tasks(
+            Settings(**settings), [NOTIFY if settings == {} else signature, signature]
+        )
 
 
 @pytest.mark.parametrize(
@@ -190,12 +212,14 @@ def test_tasks_that_runs_may_not_have_called_are_refused(settings: Any, signatur
     ids=str,
 )
 def test_tasks_that_runs_may_have_called_are_not(settings: Any) -> None:
-    callbacks_module.check(Settings(**settings), [NOTIFY, PAGE])
+    callbacks_module.check_callback_tasks(Settings(**settings), [NOTIFY, PAGE])
 
 
 def test_all_results_are_handed_over_in_slices_with_ids_that_stay() -> None:
     made = Mill(part_bytes=100, max_requests=2)
-    (sink,) = callbacks.sinks({"task": "shop.store", "args": ["reviews"], "options": {"queue": "shop"}})
+    (sink,) = callbacks.build_result_sinks(
+        {"task": "shop.store", "args": ["reviews"], "options": {"queue": "shop"}}
+    )
 
     made.drive(made.send(["a", "b", "c"], sinks=[sink]))
 
@@ -208,24 +232,26 @@ def test_all_results_are_handed_over_in_slices_with_ids_that_stay() -> None:
 
 
 def test_results_wait_while_their_queue_is_full_and_a_part_is_never_half_sent_for_that() -> None:
-    caller = FakeCaller()
-    (spec,) = callbacks.sinks({"task": "shop.store"})
+    caller = FakeCallbackBroker()
+    (spec,) = callbacks.build_result_sinks({"task": "shop.store"})
     sink = CallbackSink(lambda: caller, spec, RUN, 2, lambda _: None)
-    caller.queued = {"celery": 2}
+    caller.queue_lengths = {"celery": 2}
     with pytest.raises(Transient, match="celery is full"):
         sink.deliver("0000-1-00000", b'{"key":"1"}\n')
     assert caller.sent == []
 
-    caller.queued = {"celery": 1}
-    sink.deliver("0000-1-00000", b'{"key":"1"}\n' * (MAX_RESULTS + 1))
-    assert [len(call.args[0]) for call in caller.sent] == [MAX_RESULTS, 1]
+    caller.queue_lengths = {"celery": 1}
+    sink.deliver("0000-1-00000", b'{"key":"1"}\n' * (MAX_TASK_RESULTS + 1))
+    assert [len(call.args[0]) for call in caller.sent] == [MAX_TASK_RESULTS, 1]
 
 
-@given(st.lists(st.integers(0, 3 * MAX_BYTES // 2), max_size=12))
+@given(st.lists(st.integers(0, 3 * MAX_TASK_BYTES // 2), max_size=12))
 def test_a_slice_is_bounded_and_the_slices_are_the_whole(lengths: list[int]) -> None:
     lines = [json.dumps({"text": "x" * length}) for length in lengths]
 
-    cut = list(slices("".join(line + "\n" for line in lines).encode()))
+    cut = list(split_results("".join(line + "\n" for line in lines).encode()))
 
     assert [len(one["text"]) for one_slice in cut for one in one_slice] == lengths  # type: ignore[arg-type]
-    assert all(len(one) == 1 or sum(len(json.dumps(row)) for row in one) <= MAX_BYTES for one in cut)
+    assert all(
+        len(one) == 1 or sum(len(json.dumps(row)) for row in one) <= MAX_TASK_BYTES for one in cut
+    )

@@ -13,7 +13,7 @@ from promptmill.workers.facts.records import Counts, Delivered
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
 from promptmill.workers.sinks import Sink
-from promptmill.workers.steps.finish import finish, state_of
+from promptmill.workers.steps.finish import final_state, finish
 from support.driver import RUN, Mill
 from support.station import Station
 
@@ -23,13 +23,25 @@ def no_sink(_spec: SinkSpec, _run: str) -> Sink:
 
 
 def test_the_stages_of_a_report_add_up_to_its_time() -> None:
-    mill = Mill(max_requests=2, chunk_bytes=10, max_attempts=2, script=Script(missing=frozenset({1})))
+    mill = Mill(
+        max_requests=2, chunk_bytes=10, max_attempts=2, script=Script(missing=frozenset({1}))
+    )
     report = mill.drive(mill.send(["a", "b", "c", "d", "e"]))
 
     stages = {stage: seconds for stage, seconds in report.seconds.items() if stage != "total"}
     assert sum(stages.values()) == pytest.approx(report.seconds["total"], abs=0.001 * len(stages))
     assert all(seconds >= 0 for seconds in stages.values())
-    assert {"ingest", "shard", "submit", "vertex", "poll", "collect", "parse", "deliver", "finish"} <= set(stages)
+    assert {
+        "ingest",
+        "shard",
+        "submit",
+        "vertex",
+        "poll",
+        "collect",
+        "parse",
+        "deliver",
+        "finish",
+    } <= set(stages)
     assert report.overhead_seconds >= 0
 
 
@@ -52,7 +64,9 @@ def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> 
 
 
 @pytest.mark.parametrize("late", [0, 1])
-def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(late: int, tmp_path: Path) -> None:
+def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(
+    late: int, tmp_path: Path
+) -> None:
     mill = Mill(max_requests=1)
     sinks = [SinkSpec("file", str(tmp_path / name)) for name in ("one", "two")]
     run = mill.send(["a", "b"], sinks=sinks)
@@ -60,8 +74,8 @@ def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(
         for step in due:
             mill.do(step)
     place = names.delivered(run, late, attempt=1, sink=1, part=0)
-    at = records.get(mill.bucket, place, Delivered).at
-    mill.bucket.write(place, records.encode(Delivered(at + 100.0)))
+    at = records.get_fact(mill.bucket, place, Delivered).at
+    mill.bucket.write(place, records.encode_fact(Delivered(at + 100.0)))
 
     report = mill.drive(run)
 
@@ -72,11 +86,16 @@ def test_a_run_that_was_given_up_is_reported_with_the_reason() -> None:
     mill = Mill()
     (message, *_) = mill.messages(["a", "b"])
     steps.ingest.ingest(mill.bucket, message)
-    steps.ingest.abort(mill.bucket, RUN, "the producer gave up", "cancelled")
+    steps.ingest.abort_run(mill.bucket, RUN, "the producer gave up", "cancelled")
 
     report = mill.drive(RUN)
 
-    assert (report.state, report.error, report.requests, report.jobs) == ("cancelled", "the producer gave up", 0, 0)
+    assert (report.state, report.error, report.requests, report.jobs) == (
+        "cancelled",
+        "the producer gave up",
+        0,
+        0,
+    )
 
 
 STATES = [
@@ -91,15 +110,17 @@ STATES = [
 
 
 @pytest.mark.parametrize(("counts", "jobs", "state"), STATES)
-def test_the_state_of_a_run_follows_from_its_counts_and_jobs(counts: Counts, jobs: set[str], state: str) -> None:
-    assert state_of(counts, jobs) == state
+def test_the_state_of_a_run_follows_from_its_counts_and_jobs(
+    counts: Counts, jobs: set[str], state: str
+) -> None:
+    assert final_state(counts, jobs) == state
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 1000])
 def test_a_bitmap_comes_out_as_it_was_packed(size: int) -> None:
     rows = int("1" + "01" * size, 2) if size else 0
 
-    assert records.unpack(records.pack(rows)) == rows
+    assert records.unpack_rows(records.pack_rows(rows)) == rows
 
 
 def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sent() -> None:
@@ -118,7 +139,9 @@ def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sen
 
 
 @pytest.mark.usefixtures("celerys_log")
-def test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing() -> None:
+def test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing() -> (
+    None
+):
     mill = Mill(max_attempts=2, script=Script(missing=frozenset({1}), seed=None))
     run = mill.send(["a", "b"])
     while (due := mill.due(run)) != [Step("shard", run, (0, 2))]:

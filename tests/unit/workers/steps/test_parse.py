@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptmill.producers.contract.results import Error, Result
-from promptmill.workers.facts.records import Parsed, unpack
+from promptmill.workers.facts.records import Parsed, unpack_rows
 from promptmill.workers.steps.parse import PartReader
 
 ROWS = 10
@@ -18,13 +18,21 @@ ALL = (1 << ROWS) - 1
 
 def read(*data: bytes, wanted: int = ALL) -> tuple[list[Result], Parsed]:
     reader = PartReader("rtag", 1, ROWS, 1, wanted)
-    results = [msgspec.json.decode(line, type=Result) for line in reader.results(iter(enumerate(data)))]
-    return results, reader.parsed()
+    results = [
+        msgspec.json.decode(line, type=Result)
+        for line in reader.read_results(iter(enumerate(data)))
+    ]
+    return results, reader.build_parsed()
 
 
-def line(row: int = 1, *, parts: Any = None, finish: str | None = "STOP", **fields: Any) -> dict[str, Any]:
+def line(
+    row: int = 1, *, parts: Any = None, finish: str | None = "STOP", **fields: Any
+) -> dict[str, Any]:
     content = {"role": "model", "parts": [{"text": "hola"}] if parts is None else parts}
-    response = {"candidates": [{"content": content, "finishReason": finish}], "usageMetadata": {"totalTokenCount": 3}}
+    response = {
+        "candidates": [{"content": content, "finishReason": finish}],
+        "usageMetadata": {"totalTokenCount": 3},
+    }
     return {"key": f"rtag-{row}-k{row}", "status": "", "response": response, "request": {}} | fields
 
 
@@ -44,7 +52,10 @@ def test_an_answer_becomes_a_result() -> None:
 
 
 def test_thoughts_are_no_part_of_the_text() -> None:
-    assert one(line(parts=[{"text": "hmm", "thought": True}, {"text": "a"}, {"text": "b"}])).text == "ab"
+    assert (
+        one(line(parts=[{"text": "hmm", "thought": True}, {"text": "a"}, {"text": "b"}])).text
+        == "ab"
+    )
 
 
 def test_an_answer_with_more_than_text_keeps_googles_shape() -> None:
@@ -77,7 +88,9 @@ FAILURES: list[tuple[dict[str, Any], Error]] = [
 
 
 @pytest.mark.parametrize(("value", "error"), FAILURES)
-def test_a_row_without_a_whole_answer_fails_and_says_why(value: dict[str, Any], error: Error) -> None:
+def test_a_row_without_a_whole_answer_fails_and_says_why(
+    value: dict[str, Any], error: Error
+) -> None:
     result = one(value)
 
     assert (result.state, result.error) == ("failed", error)
@@ -99,7 +112,9 @@ def test_a_finish_reason_that_is_not_told_is_no_failure() -> None:
         json.dumps(line(parts=[{"text": "\ud800 half"}])).encode(),
         json.dumps(line()).encode().replace(b"hola", b"\xff\xfe"),
         json.dumps(line(avgLogprobs=float("nan"))).encode(),
-        json.dumps(line()).encode().replace(b'"totalTokenCount": 3', b'"totalTokenCount": Infinity'),
+        json.dumps(line())
+        .encode()
+        .replace(b'"totalTokenCount": 3', b'"totalTokenCount": Infinity'),
     ],
     ids=["half a surrogate pair", "bad UTF-8", "NaN", "Infinity"],
 )
@@ -113,7 +128,9 @@ def test_paid_text_is_not_thrown_away_for_a_flaw(data: bytes) -> None:
 
 @pytest.mark.parametrize("flaw", [b"\xff", b"\\ud800"])
 def test_more_than_text_survives_a_flaw_too(flaw: bytes) -> None:
-    data = json.dumps(line(parts=[{"functionCall": {"name": "FLAW"}}])).encode().replace(b"FLAW", flaw)
+    data = (
+        json.dumps(line(parts=[{"functionCall": {"name": "FLAW"}}])).encode().replace(b"FLAW", flaw)
+    )
 
     (result,), _ = read(data)
 
@@ -132,7 +149,9 @@ def test_what_cannot_be_read_is_counted_with_its_place(data: bytes) -> None:
     assert (parsed.counts.unreadable, parsed.unreadable_at) == (1, [1])
 
 
-@pytest.mark.parametrize("key", ["rtag-0-k", "rtag-11-k", "rother-1-k", "1", "", "rtag-1-", "rtag--1-k", "rtag-1e0-k"])
+@pytest.mark.parametrize(
+    "key", ["rtag-0-k", "rtag-11-k", "rother-1-k", "1", "", "rtag-1-", "rtag--1-k", "rtag-1e0-k"]
+)
 def test_a_key_that_is_not_of_this_part_of_the_run_is_unknown(key: str) -> None:
     results, parsed = read(json.dumps(line() | {"key": key}).encode())
 
@@ -145,23 +164,44 @@ def test_a_row_of_an_earlier_attempt_is_unknown_to_a_later_one() -> None:
     assert ([result.row for result in results], parsed.counts.unknown) == ([2], 1)
 
 
-OUTCOMES = st.lists(st.tuples(st.integers(1, ROWS), st.sampled_from(["good", "bad", "passing", "noise"])), max_size=40)
-BAD = {"bad": {"finish": "SAFETY"}, "passing": {"status": 'x: {"error": {"code": 503}}'}, "good": {}}
+OUTCOMES = st.lists(
+    st.tuples(st.integers(1, ROWS), st.sampled_from(["good", "bad", "passing", "noise"])),
+    max_size=40,
+)
+BAD = {
+    "bad": {"finish": "SAFETY"},
+    "passing": {"status": 'x: {"error": {"code": 503}}'},
+    "good": {},
+}
 
 
 @settings(max_examples=200)
 @given(OUTCOMES)
 def test_every_line_is_counted_as_exactly_one_thing(outcomes: list[tuple[int, str]]) -> None:
-    data = [b"{" if kind == "noise" else json.dumps(line(row, **BAD[kind])).encode() for row, kind in outcomes]
+    data = [
+        b"{" if kind == "noise" else json.dumps(line(row, **BAD[kind])).encode()
+        for row, kind in outcomes
+    ]
 
     results, parsed = read(*data)
 
     counts = parsed.counts
-    assert counts.succeeded + counts.failed + counts.duplicates + counts.unreadable + counts.unknown == len(data)
-    assert unpack(parsed.succeeded).bit_count() == counts.succeeded == sum(result.succeeded for result in results)
-    assert unpack(parsed.failed).bit_count() == counts.failed == sum(not result.succeeded for result in results)
+    assert (
+        counts.succeeded + counts.failed + counts.duplicates + counts.unreadable + counts.unknown
+        == len(data)
+    )
+    assert (
+        unpack_rows(parsed.succeeded).bit_count()
+        == counts.succeeded
+        == sum(result.succeeded for result in results)
+    )
+    assert (
+        unpack_rows(parsed.failed).bit_count()
+        == counts.failed
+        == sum(not result.succeeded for result in results)
+    )
     good = {row for row, kind in outcomes if kind == "good"}
     assert {result.row for result in results if result.succeeded} == good
-    assert unpack(parsed.passing) & ~unpack(parsed.failed) == 0
+    assert unpack_rows(parsed.passing) & ~unpack_rows(parsed.failed) == 0
     assert counts.tokens.get("totalTokenCount", 0) == 3 * len(results)
     assert sum(counts.failures.values()) == counts.failed

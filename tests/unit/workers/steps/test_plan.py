@@ -9,21 +9,27 @@ from promptmill.producers.contract.messages import ChunkSize
 from promptmill.producers.pricing import prices
 from promptmill.producers.pricing.prices import Prices
 from promptmill.workers.facts.records import Plan, ShardPlan
-from promptmill.workers.steps.plan import divide, plan
+from promptmill.workers.steps.plan import divide_chunks, plan
 from support.driver import Mill
 
-CHUNKS = st.lists(st.builds(ChunkSize, st.integers(1, 60), st.integers(1, 100)), min_size=1, max_size=40)
+CHUNKS = st.lists(
+    st.builds(ChunkSize, st.integers(1, 60), st.integers(1, 100)), min_size=1, max_size=40
+)
 MAX_BYTES = 200
 
 
 def rows(shards: list[ShardPlan]) -> list[int]:
-    return [row for shard in shards for row in range(shard.first_row, shard.first_row + shard.requests)]
+    return [
+        row for shard in shards for row in range(shard.first_row, shard.first_row + shard.requests)
+    ]
 
 
 @settings(max_examples=300)
 @given(CHUNKS, st.integers(1, 100))
-def test_every_row_is_in_one_shard_in_order_and_no_shard_is_over_a_limit(chunks: list[ChunkSize], most: int) -> None:
-    shards = divide(chunks, most, MAX_BYTES)
+def test_every_row_is_in_one_shard_in_order_and_no_shard_is_over_a_limit(
+    chunks: list[ChunkSize], most: int
+) -> None:
+    shards = divide_chunks(chunks, most, MAX_BYTES)
 
     assert rows(shards) == list(range(1, sum(chunk.requests for chunk in chunks) + 1))
     assert all(0 < shard.requests <= most for shard in shards)
@@ -38,7 +44,7 @@ def test_the_rows_of_a_shard_lie_in_its_chunks(chunks: list[ChunkSize], most: in
     for chunk in chunks:
         ends.append(ends[-1] + chunk.requests)
 
-    for shard in divide(chunks, most, 10**9):
+    for shard in divide_chunks(chunks, most, 10**9):
         assert ends[shard.first_chunk] < shard.first_row
         assert shard.first_row + shard.requests - 1 <= ends[shard.last_chunk + 1]
 
@@ -47,12 +53,12 @@ def test_the_rows_of_a_shard_lie_in_its_chunks(chunks: list[ChunkSize], most: in
 def test_there_are_hardly_more_shards_than_it_takes(chunks: list[ChunkSize], most: int) -> None:
     needed = -(-sum(chunk.requests for chunk in chunks) // most)
 
-    assert len(divide(chunks, most, 10**9)) <= 2 * needed
+    assert len(divide_chunks(chunks, most, 10**9)) <= 2 * needed
 
 
 @given(st.integers(1, 400), st.integers(1, 30))
 def test_a_run_within_the_limits_is_one_shard(chunks: int, requests: int) -> None:
-    assert divide([ChunkSize(requests, 10)] * chunks, 200_000, 10**9) == [
+    assert divide_chunks([ChunkSize(requests, 10)] * chunks, 200_000, 10**9) == [
         ShardPlan(1, chunks * requests, 0, chunks - 1)
     ]
 
@@ -61,13 +67,13 @@ def test_a_run_within_the_limits_is_one_shard(chunks: int, requests: int) -> Non
 def test_shards_are_of_about_one_size(wanted: int, chunks: int) -> None:
     run = [ChunkSize(10, 100)] * (chunks * wanted)
 
-    sizes = [shard.requests for shard in divide(run, chunks * 10 + 40, 10**9)]
+    sizes = [shard.requests for shard in divide_chunks(run, chunks * 10 + 40, 10**9)]
 
     assert min(sizes) * 2 >= max(sizes)
 
 
 def test_a_chunk_of_more_rows_than_a_job_takes_is_divided() -> None:
-    assert divide([ChunkSize(5, 50), ChunkSize(1, 10)], 2, 10**9) == [
+    assert divide_chunks([ChunkSize(5, 50), ChunkSize(1, 10)], 2, 10**9) == [
         ShardPlan(1, 2, 0, 0),
         ShardPlan(3, 2, 0, 0),
         ShardPlan(5, 2, 0, 1),
@@ -81,7 +87,7 @@ def test_of_two_plans_that_are_made_at_once_the_first_counts() -> None:
 
     def be_overtaken(model: str, at: datetime) -> Prices | None:
         first.append(plan(mill.bucket, run, 4, 1 << 20))
-        return prices.find(model, at)
+        return prices.find_prices(model, at)
 
     assert plan(mill.bucket, run, 2, 1 << 20, find_prices=be_overtaken) == first[0]
     assert len(first[0].shards) == 1

@@ -9,10 +9,10 @@ from promptmill.config import names
 from promptmill.config.errors import Transient
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.ports.google import Job, JobRequest
-from promptmill.workers.steps.poll import Look, interval, look
+from promptmill.workers.steps.poll import PollResult, check_jobs, next_interval
 from support.driver import MODEL, Clock
 
-MILL = names.mill("gs://fake/mill")
+MILL = names.deployment_id("gs://fake/mill")
 
 
 def jobs(clock: Clock, **script: str) -> FakeJobs:
@@ -20,7 +20,9 @@ def jobs(clock: Clock, **script: str) -> FakeJobs:
 
 
 def add(made: FakeJobs, mill: str = MILL) -> str:
-    return made.create(JobRequest("d", MODEL, "gs://fake/mill/in", "gs://fake/mill/out", {"promptmill": mill})).name
+    return made.create(
+        JobRequest("d", MODEL, "gs://fake/mill/in", "gs://fake/mill/out", {"promptmill": mill})
+    ).name
 
 
 def test_a_look_tells_jobs_that_ended_from_those_that_did_not_and_from_strangers() -> None:
@@ -31,7 +33,7 @@ def test_a_look_tells_jobs_that_ended_from_those_that_did_not_and_from_strangers
     young = add(made)
     clock.now += 60
 
-    seen = look(made, MILL, [old, young, "projects/p/locations/l/batchPredictionJobs/0"])
+    seen = check_jobs(made, MILL, [old, young, "projects/p/locations/l/batchPredictionJobs/0"])
 
     assert [job.name for job in seen.ended] == [old]
     assert [job.name for job in seen.waiting] == [young]
@@ -42,7 +44,7 @@ def test_a_job_that_nobody_asked_about_is_passed_over() -> None:
     made = jobs(Clock())
     add(made)
 
-    assert look(made, MILL, []) == Look([], [], [], {})
+    assert check_jobs(made, MILL, []) == PollResult([], [], [], {})
 
 
 class Troubled(FakeJobs):
@@ -65,10 +67,10 @@ def test_a_job_that_cannot_be_looked_at_keeps_no_other_back() -> None:
     clock.now += 200
     made.troubled = {first}
 
-    seen = look(made, MILL, [first, *others])
+    seen = check_jobs(made, MILL, [first, *others])
 
     assert [job.name for job in seen.ended] == others
-    assert seen.unseen == {first: "Vertex: 503"}
+    assert seen.errors == {first: "Vertex: 503"}
 
 
 def test_a_look_ends_with_what_it_saw_when_many_jobs_cannot_be_looked_at() -> None:
@@ -78,7 +80,7 @@ def test_a_look_ends_with_what_it_saw_when_many_jobs_cannot_be_looked_at() -> No
     clock.now += 200
     made.troubled = others
 
-    seen = look(made, MILL, [first, *others])
+    seen = check_jobs(made, MILL, [first, *others])
 
     assert [job.name for job in seen.ended] == [first]
     assert made.asked == 4
@@ -88,30 +90,36 @@ def test_a_job_with_labels_of_another_mill_is_still_looked_at_by_its_name() -> N
     made = jobs(Clock())
     name = add(made, "other")
 
-    assert [job.name for job in look(made, MILL, [name]).waiting] == [name]
+    assert [job.name for job in check_jobs(made, MILL, [name]).waiting] == [name]
 
 
 def test_a_job_in_a_state_that_nobody_knows_has_not_ended() -> None:
-    assert not Job("j", "JOB_STATE_99").ended
-    assert not Job("j", "JOB_STATE_UNSPECIFIED").ended
-    assert Job("j", "JOB_STATE_EXPIRED").ended
-    assert Job("j", "JOB_STATE_PARTIALLY_SUCCEEDED").ended
+    assert not Job("j", "JOB_STATE_99").has_ended
+    assert not Job("j", "JOB_STATE_UNSPECIFIED").has_ended
+    assert Job("j", "JOB_STATE_EXPIRED").has_ended
+    assert Job("j", "JOB_STATE_PARTIALLY_SUCCEEDED").has_ended
 
 
 AGES = st.lists(st.floats(-100, 1e6), max_size=5)
 
 
 @given(AGES, st.floats(0.1, 60), st.floats(0.1, 60))
-def test_looks_are_never_further_apart_than_allowed_nor_closer(ages: list[float], one: float, other: float) -> None:
+def test_looks_are_never_further_apart_than_allowed_nor_closer(
+    ages: list[float], one: float, other: float
+) -> None:
     shortest, longest = sorted((one, other))
 
-    seconds = interval([Job("j", "s", create_time=1e9 - age) for age in ages], 1e9, shortest, longest)
+    seconds = next_interval(
+        [Job("j", "s", create_time=1e9 - age) for age in ages], 1e9, shortest, longest
+    )
 
     assert shortest <= seconds <= longest
 
 
 def test_looks_become_rarer_as_the_youngest_job_grows_old() -> None:
     def after(age: float) -> float:
-        return interval([Job("a", "s", create_time=1e9 - age), Job("b", "s", create_time=0.0)], 1e9, 3, 60)
+        return next_interval(
+            [Job("a", "s", create_time=1e9 - age), Job("b", "s", create_time=0.0)], 1e9, 3, 60
+        )
 
     assert [after(age) for age in (0, 100, 500, 1000, 86_400)] == [3, 3, 10, 20, 60]

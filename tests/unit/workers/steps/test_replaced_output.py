@@ -26,7 +26,7 @@ def collected() -> tuple[Mill, str, list[Step], str]:
 
 
 def written(mill: Mill, run: str) -> Parts:
-    return records.get(mill.bucket, names.shard(run, 0, 1) + "parts.json", Parts)
+    return records.get_fact(mill.bucket, names.shard(run, 0, 1) + "parts.json", Parts)
 
 
 def in_reverse(data: bytes) -> bytes:
@@ -46,7 +46,9 @@ def test_output_that_is_replaced_at_any_moment_leaves_every_row_once(before: int
     report = mill.drive(run)
 
     assert (report.succeeded, report.duplicates, report.jobs) == (len(PROMPTS), 0, 1)
-    assert [result.key for result in mill.results(run)] == [str(row) for row in range(1, len(PROMPTS) + 1)]
+    assert [result.key for result in mill.results(run)] == [
+        str(row) for row in range(1, len(PROMPTS) + 1)
+    ]
 
 
 def test_who_comes_late_with_a_part_of_the_old_file_changes_nothing() -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from promptmill.config import names
 from promptmill.producers.contract.results import Error
-from promptmill.producers.requests.encode import wire_key
+from promptmill.producers.requests.encode import join_wire_key
 from promptmill.workers.facts.records import Counts
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
-from promptmill.workers.output.merge_parts import PartRows, resolve
+from promptmill.workers.output.merge_parts import PartRows, resolve_rows
 from support.driver import RUN, Mill
 
 BITS = st.integers(0, 0xFF)
@@ -22,32 +22,38 @@ PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), BITS, BITS, BI
 
 
 @given(PARTS, st.booleans())
-def test_every_answered_row_is_kept_in_exactly_one_place_or_tried_again(parts: list[PartRows], last: bool) -> None:
-    made = resolve(parts, last)
+def test_every_answered_row_is_kept_in_exactly_one_place_or_tried_again(
+    parts: list[PartRows], last: bool
+) -> None:
+    made = resolve_rows(parts, last)
 
     for row in range(8):
         bit = 1 << row
         succeeded = sum(
-            bool(part.succeeded & ~drop.succeeded & bit) for part, drop in zip(parts, made.drops, strict=True)
+            bool(part.succeeded & ~drop.succeeded & bit)
+            for part, drop in zip(parts, made.drops, strict=True)
         )
-        failed = sum(bool(part.failed & ~drop.failed & bit) for part, drop in zip(parts, made.drops, strict=True))
+        failed = sum(
+            bool(part.failed & ~drop.failed & bit)
+            for part, drop in zip(parts, made.drops, strict=True)
+        )
         any_success = any(part.succeeded & bit for part in parts)
         any_answer = any_success or any(part.failed & bit for part in parts)
         assert succeeded == any_success
-        assert succeeded + failed + bool(made.again & bit) == any_answer
+        assert succeeded + failed + bool(made.retried & bit) == any_answer
         assert bool(made.answered & bit) == bool(succeeded + failed)
     if last:
-        assert made.again == 0
+        assert made.retried == 0
 
 
 @given(PARTS)
 def test_only_rows_all_of_whose_failures_may_pass_are_tried_again(parts: list[PartRows]) -> None:
-    again = resolve(parts, last=False).again
+    again = resolve_rows(parts, is_last=False).retried
 
     for row in range(8):
         bit = 1 << row
         outcomes = [part for part in parts if (part.succeeded | part.failed) & bit]
-        passing = [part for part in outcomes if not part.succeeded & bit and part.passing & bit]
+        passing = [part for part in outcomes if not part.succeeded & bit and part.transient & bit]
         assert bool(again & bit) == bool(outcomes and len(passing) == len(outcomes))
 
 
@@ -55,7 +61,9 @@ def states(script: Script, prompts: list[str], **limits: int) -> tuple[Mill, lis
     mill = Mill(script=script, **limits)  # type: ignore[arg-type]
     run = mill.send(prompts)
     mill.drive(run)
-    return mill, [result.error.reason if result.error else result.text for result in mill.results(run)]
+    return mill, [
+        result.error.reason if result.error else result.text for result in mill.results(run)
+    ]
 
 
 @pytest.mark.parametrize("part_bytes", [50, 400, 1 << 20])
@@ -63,7 +71,9 @@ def test_the_first_success_counts_whatever_else_was_said_of_the_row(part_bytes: 
     lines = [line(1, "SAFETY"), line(1, "STOP"), line(2, "SAFETY"), line(2, "MAX_TOKENS")]
 
     mill, found = states(
-        Script(missing=frozenset({0, 1}), strange=tuple(lines), seed=None), ["a", "b"], part_bytes=part_bytes
+        Script(missing=frozenset({0, 1}), strange=tuple(lines), seed=None),
+        ["a", "b"],
+        part_bytes=part_bytes,
     )
 
     assert found == ["late", "SAFETY"]
@@ -73,8 +83,10 @@ def test_the_first_success_counts_whatever_else_was_said_of_the_row(part_bytes: 
 def line(row: int, finish: str) -> bytes:
     """A line of output for a row, which says "late"."""
     candidate = {"content": {"parts": [{"text": "late"}]}, "finishReason": finish}
-    key = wire_key(names.tag(RUN), row, str(row))
-    return msgspec.json.encode({"key": key, "status": "", "request": {}, "response": {"candidates": [candidate]}})
+    key = join_wire_key(names.tag(RUN), row, str(row))
+    return msgspec.json.encode(
+        {"key": key, "status": "", "request": {}, "response": {"candidates": [candidate]}}
+    )
 
 
 def test_rows_without_keys_are_joined_by_what_was_asked_even_when_it_was_asked_twice() -> None:
@@ -114,7 +126,9 @@ class Cancelled(MemoryBucket):
         super().write(name, data)
 
 
-def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_first_of_them_wrote() -> None:
+def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_first_of_them_wrote() -> (
+    None
+):
     mill = Mill(script=Script(missing=frozenset({1})), max_attempts=2)
     mill.bucket = bucket = Cancelled(clock=mill.clock)
     mill.jobs = FakeJobs(bucket, script=mill.script, clock=mill.clock)
@@ -142,14 +156,18 @@ def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_firs
         ("JOB_STATE_PARTIALLY_SUCCEEDED", 0, "MISSING_ROW"),
     ],
 )
-def test_a_row_that_a_job_did_not_come_to_says_how_the_job_ended(state: str, code: int, reason: str) -> None:
+def test_a_row_that_a_job_did_not_come_to_says_how_the_job_ended(
+    state: str, code: int, reason: str
+) -> None:
     script = Script(state=state, error_code=code, error_message="why", missing=frozenset({0, 1}))
 
     mill, found = states(script, ["a", "b"])
 
     assert found == [reason, reason]
     error = mill.results(RUN)[0].error
-    assert error == Error(reason, "the job's output has no row for this request" if reason == "MISSING_ROW" else "why")
+    assert error == Error(
+        reason, "the job's output has no row for this request" if reason == "MISSING_ROW" else "why"
+    )
 
 
 @settings(max_examples=60)
@@ -168,7 +186,8 @@ def test_lines_and_rows_are_counted_to_the_last_one(
     mill, found = states(script, [f"text {n}" for n in range(12)], part_bytes=part_bytes)
 
     expected = [
-        "MISSING_ROW" if n in missing else "UNKNOWN" if n in statuses else f"You said: text {n}" for n in range(12)
+        "MISSING_ROW" if n in missing else "UNKNOWN" if n in statuses else f"You said: text {n}"
+        for n in range(12)
     ]
     assert found == expected
     report = mill.report(RUN)

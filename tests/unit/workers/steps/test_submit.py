@@ -11,7 +11,7 @@ from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended, Intent
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
-from promptmill.workers.ports.google import Job, JobRequest, Stored
+from promptmill.workers.ports.google import Job, JobRequest, ObjectInfo
 from promptmill.workers.steps.submit import submit
 from support.driver import MODEL, RUN, SETTLE, Clock, Mill
 
@@ -29,24 +29,29 @@ def mill() -> Mill:
 
 
 def create(mill: Mill, owner: str) -> Created | Wait:
-    return submit(mill.bucket, mill.jobs, RUN, 0, 1, owner=owner, settle_seconds=SETTLE)
+    return submit(mill.bucket, mill.jobs, RUN, 0, 1, owner=owner, visibility_seconds=SETTLE)
 
 
 def intent(mill: Mill) -> str:
-    return records.get(mill.bucket, FOLDER + "intent.json", Intent).owner
+    return records.get_fact(mill.bucket, FOLDER + "intent.json", Intent).owner
 
 
 def test_the_job_is_created_with_what_is_needed_to_find_it_again(mill: Mill) -> None:
     made = create(mill, "me")
 
     (asked,) = mill.jobs.requests
-    assert made == records.get(mill.bucket, FOLDER + "job.json", Created)
+    assert made == records.get_fact(mill.bucket, FOLDER + "job.json", Created)
     assert asked.model == MODEL
     assert (asked.input_uri, asked.output_uri) == (
         f"gs://fake/mill/{FOLDER}input.jsonl",
         f"gs://fake/mill/{FOLDER}output",
     )
-    assert asked.labels == {"promptmill": names.mill("gs://fake/mill"), "run": RUN, "shard": "0", "attempt": "1"}
+    assert asked.labels == {
+        "promptmill": names.deployment_id("gs://fake/mill"),
+        "run": RUN,
+        "shard": "0",
+        "attempt": "1",
+    }
     assert asked.display_name == names.display_name(RUN, 0, 1)
 
 
@@ -58,7 +63,7 @@ def test_who_comes_again_finds_the_job_that_is_there(mill: Mill) -> None:
 
 
 def test_a_job_whose_creation_was_not_answered_is_adopted(mill: Mill) -> None:
-    mill.jobs.lose_next_answer()
+    mill.jobs.lose_next_response()
     assert isinstance(create(mill, "me"), Wait)
 
     made = create(mill, "me again")
@@ -69,7 +74,7 @@ def test_a_job_whose_creation_was_not_answered_is_adopted(mill: Mill) -> None:
 
 
 def test_a_job_that_is_listed_late_is_waited_for_and_adopted(mill: Mill) -> None:
-    mill.jobs.lose_next_answer()
+    mill.jobs.lose_next_response()
     mill.jobs.hide_new_jobs(SETTLE - 1)
     create(mill, "me")
 
@@ -84,7 +89,7 @@ def test_a_job_that_is_listed_late_is_waited_for_and_adopted(mill: Mill) -> None
 
 
 def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode(Intent("gone")))
+    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("gone")))
 
     mill.clock.now += SETTLE - 1
     assert isinstance(create(mill, "me"), Wait)
@@ -97,8 +102,10 @@ def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(mill: Mil
     assert intent(mill) == "me"
 
 
-def test_only_the_clock_of_the_bucket_says_how_old_an_intent_is(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode(Intent("gone")))
+def test_only_the_clock_of_the_bucket_says_how_old_an_intent_is(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("gone")))
     monkeypatch.setattr("time.time", lambda: mill.clock.now + 1e6)
     monkeypatch.setattr("time.monotonic", lambda: 1e6)
 
@@ -124,7 +131,7 @@ def test_a_creation_that_is_refused_ends_the_attempt_without_a_job(mill: Mill) -
 
     assert isinstance(made, Created)
     assert (made.name, made.refusal) == ("", "Vertex: 404 no such model")
-    ended = records.get(mill.bucket, FOLDER + "ended.json", Ended).job
+    ended = records.get_fact(mill.bucket, FOLDER + "ended.json", Ended).job
     assert (ended.state, ended.error_message) == ("JOB_STATE_FAILED", "Vertex: 404 no such model")
     assert create(mill, "you") == made
     assert mill.jobs.requests == []
@@ -157,12 +164,12 @@ def nothing(mill: Mill) -> None:
 
 
 def expired(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode(Intent("gone")))
+    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("gone")))
     mill.clock.now += SETTLE + 1
 
 
 def free(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode(Intent("")))
+    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("")))
 
 
 def put_off(mill: Mill) -> None:
@@ -170,11 +177,13 @@ def put_off(mill: Mill) -> None:
 
 
 def unanswered(mill: Mill) -> None:
-    mill.jobs.lose_next_answer()
+    mill.jobs.lose_next_response()
 
 
 @pytest.mark.parametrize("before", [nothing, expired, free, put_off, unanswered])
-def test_of_many_at_once_one_creates_and_all_come_to_the_same_job(before: Callable[[Mill], None]) -> None:
+def test_of_many_at_once_one_creates_and_all_come_to_the_same_job(
+    before: Callable[[Mill], None],
+) -> None:
     for _ in range(15):
         mill = Mill(clock=Clock())
         mill.send(["a"])
@@ -207,7 +216,7 @@ class StandsStill(MemoryBucket):
         self._at, self._meanwhile = (call, name), [meanwhile]
         mill.bucket = self
 
-    def find(self, name: str) -> Stored | None:
+    def find(self, name: str) -> ObjectInfo | None:
         self._stand_still("find", name)
         return super().find(name)
 
@@ -223,7 +232,7 @@ class StandsStill(MemoryBucket):
 def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(mill: Mill) -> None:
     def overtake() -> None:
         mill.clock.now += SETTLE + 1
-        mill.jobs.lose_next_answer()
+        mill.jobs.lose_next_response()
         create(mill, "you")
 
     StandsStill(mill, "find", names.cancelled(RUN), overtake)
@@ -240,7 +249,7 @@ def test_who_stood_still_while_others_were_through_creates_nothing_though_their_
         mill.clock.now += SETTLE + 1
         others = create(mill, "you")
         assert isinstance(others, Created)
-        mill.jobs.forget(others.name)
+        mill.jobs.forget_job(others.name)
         mill.clock.now += SETTLE + 1
 
     expired(mill)
@@ -248,7 +257,7 @@ def test_who_stood_still_while_others_were_through_creates_nothing_though_their_
 
     made = create(mill, "me")
 
-    assert made == records.get(mill.bucket, FOLDER + "job.json", Created)
+    assert made == records.get_fact(mill.bucket, FOLDER + "job.json", Created)
     assert len(mill.jobs.requests) == 1
 
 
@@ -270,7 +279,7 @@ def test_an_owner_that_stood_still_for_long_begins_anew(
 def test_an_intent_that_was_taken_over_is_not_given_back(mill: Mill) -> None:
     def overtake() -> None:
         mill.clock.now += SETTLE + 1
-        mill.jobs.lose_next_answer()
+        mill.jobs.lose_next_response()
         create(mill, "you")
 
     mill.jobs.refuse_next(Transient("429"))
@@ -289,14 +298,16 @@ class Slow(FakeJobs):
     def create(self, request: JobRequest) -> Job:
         if self.mill.jobs is self:
             self.mill.jobs = FakeJobs(self.mill.bucket, clock=self.mill.clock)
-            self.mill.jobs.lose_next_answer()
+            self.mill.jobs.lose_next_response()
             self.mill.clock.now += SETTLE + 1
             create(self.mill, "you")
             raise Transient("429")
         return super().create(request)
 
 
-def test_an_intent_that_was_taken_over_while_the_creation_was_put_off_is_not_given_back(mill: Mill) -> None:
+def test_an_intent_that_was_taken_over_while_the_creation_was_put_off_is_not_given_back(
+    mill: Mill,
+) -> None:
     slow = Slow(mill.bucket, clock=mill.clock)
     slow.mill, mill.jobs = mill, slow
 
@@ -325,7 +336,7 @@ def test_who_loses_the_race_to_take_over_creates_nothing(mill: Mill) -> None:
         bucket.write(stored.name, mill.bucket.read(stored.name))
     mill.clock.now += SETTLE + 1
 
-    made = submit(bucket, mill.jobs, RUN, 0, 1, owner="slow", settle_seconds=SETTLE)
+    made = submit(bucket, mill.jobs, RUN, 0, 1, owner="slow", visibility_seconds=SETTLE)
 
     assert isinstance(made, Wait)
     assert mill.jobs.requests == []
@@ -333,7 +344,7 @@ def test_who_loses_the_race_to_take_over_creates_nothing(mill: Mill) -> None:
 
 def test_a_job_that_turns_up_at_the_last_moment_is_adopted_after_all(mill: Mill) -> None:
     mill.jobs = TurnsUp(mill.bucket, clock=mill.clock)
-    mill.jobs.lose_next_answer()
+    mill.jobs.lose_next_response()
     create(mill, "me")
     mill.clock.now += SETTLE + 1
 

@@ -8,15 +8,15 @@ import pytest
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.config.settings import Settings
-from promptmill.config.tables import Table, parse
+from promptmill.config.tables import Table, parse_table
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers import steps
-from promptmill.workers.cli_support.bigquery_rows import read
+from promptmill.workers.cli_support.bigquery_rows import read_from
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Ended
 from promptmill.workers.fakes import FakeWarehouse
 from promptmill.workers.ports.google import Job
-from promptmill.workers.ports.warehouse import Column, JobState
+from promptmill.workers.ports.warehouse import BigQueryJobState, Column
 from promptmill.workers.sinks import allowlist
 from promptmill.workers.steps import tables
 from support.driver import Mill
@@ -35,7 +35,8 @@ def warehouse(mill: Mill) -> FakeWarehouse:
         return uri.removeprefix(f"{mill.bucket.url}/")
 
     return FakeWarehouse(
-        lambda uri: mill.bucket.read(inside(uri)), write=lambda uri, data: mill.bucket.write(inside(uri), data)
+        lambda uri: mill.bucket.read(inside(uri)),
+        write=lambda uri, data: mill.bucket.write(inside(uri), data),
     )
 
 
@@ -43,9 +44,9 @@ def warehouse(mill: Mill) -> FakeWarehouse:
 def run(mill: Mill) -> str:
     """A run on tables whose first shard is to be submitted."""
     run = mill.send(["one", "two", {"prompt": ""}])
-    manifest = records.get(mill.bucket, names.manifest(run), Manifest)
+    manifest = records.get_fact(mill.bucket, names.manifest(run), Manifest)
     on_tables = msgspec.structs.replace(manifest, tables="acme.reviews", v=2)
-    mill.bucket.write(names.manifest(run), records.encode(on_tables))
+    mill.bucket.write(names.manifest(run), records.encode_fact(on_tables))
     for task in ("plan", "shard"):
         (step,) = mill.due(run)
         assert step.task == task
@@ -54,17 +55,17 @@ def run(mill: Mill) -> str:
 
 
 def manifest(mill: Mill, run: str) -> Manifest:
-    return records.get(mill.bucket, names.manifest(run), Manifest)
+    return records.get_fact(mill.bucket, names.manifest(run), Manifest)
 
 
 def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
     mill: Mill, warehouse: FakeWarehouse, run: str
 ) -> None:
     for _ in range(3):
-        tables.bring_in(warehouse, mill.bucket, run, *PLACE)
-    source, _ = tables.uris(mill.bucket, manifest(mill, run), *PLACE)
+        tables.load_input(warehouse, mill.bucket, run, *PLACE)
+    source, _ = tables.job_uris(mill.bucket, manifest(mill, run), *PLACE)
 
-    rows = warehouse.tables[parse(source)]
+    rows = warehouse.tables[parse_table(source)]
     assert [row["request"]["contents"][0]["parts"][0]["text"] for row in rows] == ["one", "two"]
     assert all(row["key"].startswith(names.tag(run)) for row in rows)
 
@@ -72,10 +73,10 @@ def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
 def test_a_load_that_takes_long_or_fails_for_a_while_holds_the_job_back(
     mill: Mill, warehouse: FakeWarehouse, run: str
 ) -> None:
-    warehouse.fail_next = [JobState(True, "backendError")]
+    warehouse.next_job_states = [BigQueryJobState(True, "backendError")]
     with pytest.raises(Transient):
-        tables.bring_in(warehouse, mill.bucket, run, *PLACE)
-    tables.bring_in(warehouse, mill.bucket, run, *PLACE)
+        tables.load_input(warehouse, mill.bucket, run, *PLACE)
+    tables.load_input(warehouse, mill.bucket, run, *PLACE)
 
     assert [len(rows) for rows in warehouse.tables.values()] == [2]
 
@@ -85,64 +86,84 @@ def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_th
 ) -> None:
     (step,) = mill.due(run)
     mill.do(step)
-    destination = parse(tables.uris(mill.bucket, manifest(mill, run), *PLACE)[1])
+    destination = parse_table(tables.job_uris(mill.bucket, manifest(mill, run), *PLACE)[1])
     job = Job("j", "JOB_STATE_SUCCEEDED", output_directory=destination.url, successful_count=1)
-    records.put(mill.bucket, names.shard(run, *PLACE) + "ended.json", Ended(job, records.now()))
-    tables.bring_out(warehouse, mill.bucket, run, *PLACE)
-    assert warehouse.begun == []
+    records.create_fact(
+        mill.bucket, names.shard(run, *PLACE) + "ended.json", Ended(job, records.current_time())
+    )
+    tables.extract_output(warehouse, mill.bucket, run, *PLACE)
+    assert warehouse.started_jobs == []
 
-    warehouse.create(destination, [*tables.COLUMNS, Column("response", "JSON"), Column("status", "STRING")])
-    warehouse.tables[destination] = [{"key": f"{names.tag(run)}-1-1", "status": "", "response": {"candidates": []}}]
+    warehouse.create_table(
+        destination, [*tables.INPUT_COLUMNS, Column("response", "JSON"), Column("status", "STRING")]
+    )
+    warehouse.tables[destination] = [
+        {"key": f"{names.tag(run)}-1-1", "status": "", "response": {"candidates": []}}
+    ]
     for _ in range(3):
-        tables.bring_out(warehouse, mill.bucket, run, *PLACE)
+        tables.extract_output(warehouse, mill.bucket, run, *PLACE)
     mill.clock.now += 60
     found = steps.collect.collect(mill.bucket, run, *PLACE, 1 << 20)
 
     assert isinstance(found, records.Parts)
-    assert [piece.name for piece in found.parts] == [names.shard(run, *PLACE) + "output/predictions-000000000000.jsonl"]
+    assert [piece.name for piece in found.parts] == [
+        names.shard(run, *PLACE) + "output/predictions-000000000000.jsonl"
+    ]
 
 
 def test_every_attempt_has_tables_of_its_own_and_another_run_others(mill: Mill, run: str) -> None:
     told = manifest(mill, run)
     places = [(index, attempt) for index in range(2) for attempt in (1, 2)]
-    found = [uri for place in places for uri in tables.uris(mill.bucket, told, *place)]
+    found = [uri for place in places for uri in tables.job_uris(mill.bucket, told, *place)]
 
     assert len(set(found)) == len(found)
-    assert all(parse(uri)[:2] == ("acme", "reviews") for uri in found)
+    assert all(parse_table(uri)[:2] == ("acme", "reviews") for uri in found)
 
 
 def test_a_dataset_that_is_not_there_is_told_before_anything_is_paid_for(
     mill: Mill, warehouse: FakeWarehouse, run: str
 ) -> None:
-    tables.check(warehouse, manifest(mill, run))
+    tables.check_dataset(warehouse, manifest(mill, run))
     warehouse._datasets.clear()
 
-    with pytest.raises(ConfigurationError, match=r"tables acme\.reviews: dataset acme\.reviews does not exist"):
-        tables.check(warehouse, manifest(mill, run))
+    with pytest.raises(
+        ConfigurationError, match=r"tables acme\.reviews: dataset acme\.reviews does not exist"
+    ):
+        tables.check_dataset(warehouse, manifest(mill, run))
 
 
 def test_runs_have_tables_only_where_the_workers_allow_it() -> None:
-    allowlist.dataset(Settings(sinks="bq://acme.reviews"), "acme.reviews")
+    allowlist.check_dataset(Settings(sinks="bq://acme.reviews"), "acme.reviews")
     with pytest.raises(ConfigurationError, match="PROMPTMILL_SINKS"):
-        allowlist.dataset(Settings(sinks="bq://acme.other"), "acme.reviews")
+        allowlist.check_dataset(Settings(sinks="bq://acme.other"), "acme.reviews")
 
 
-def test_rows_are_read_from_a_table_or_a_query_and_from_nothing_else(warehouse: FakeWarehouse) -> None:
+def test_rows_are_read_from_a_table_or_a_query_and_from_nothing_else(
+    warehouse: FakeWarehouse,
+) -> None:
     table = Table("acme", "reviews", "t")
-    warehouse.create(table, [Column("id", "INTEGER")])
+    warehouse.create_table(table, [Column("id", "INTEGER")])
     warehouse.tables[table] = [{"id": 1}]
     asked: list[object] = []
 
     class Asked(FakeWarehouse):
-        def rows(self, source: Table | str) -> Iterator[dict[str, object]]:
+        def stream_rows(self, source: Table | str) -> Iterator[dict[str, object]]:
             asked.append(source)
             return iter(())
 
-    assert list(read(warehouse, "bq://acme.reviews.t")) == [{"id": 1}]
+    assert list(read_from(warehouse, "bq://acme.reviews.t")) == [{"id": 1}]
     other = Asked(lambda _: b"")
-    list(read(other, "with t as (select 1) select * from t"))
-    list(read(other, "bq://acme.reviews.t", "id"))
-    assert asked == ["with t as (select 1) select * from t", "SELECT * FROM `acme.reviews.t` ORDER BY `id`"]
-    for source, order in (("DROP TABLE t", ""), ("acme.reviews.t", ""), ("SELECT 1", "id"), ("bq://a.b.c", "id`")):
+    list(read_from(other, "with t as (select 1) select * from t"))
+    list(read_from(other, "bq://acme.reviews.t", "id"))
+    assert asked == [
+        "with t as (select 1) select * from t",
+        "SELECT * FROM `acme.reviews.t` ORDER BY `id`",
+    ]
+    for source, order in (
+        ("DROP TABLE t", ""),
+        ("acme.reviews.t", ""),
+        ("SELECT 1", "id"),
+        ("bq://a.b.c", "id`"),
+    ):
         with pytest.raises(ConfigurationError):
-            read(other, source, order)
+            read_from(other, source, order)

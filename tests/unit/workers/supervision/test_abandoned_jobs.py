@@ -9,14 +9,14 @@ from promptmill.workers.facts import snapshot
 from promptmill.workers.facts.records import Harvested
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
-from promptmill.workers.fakes.output import response_of
+from promptmill.workers.fakes.output import make_response
 from promptmill.workers.supervision import lost_jobs
 from promptmill.workers.supervision import sweep as sweep_module
 from support.driver import RUN, Mill
 from support.station import Station
 
 HOUR = 3600.0
-MARK = names.given_up(RUN, 0, 1)
+MARK = names.abandoned_job(RUN, 0, 1)
 HARVEST = Step("harvest", RUN, (0, 1))
 
 
@@ -25,7 +25,9 @@ def cancelled(*prompts: str, **mill: object) -> Station:
     station = Station(Mill(duration=3 * HOUR, **mill))  # type: ignore[arg-type]
     station.mill.jobs.ignore_cancellations()
     station.submit(station.mill.send(prompts or ["a", "b", "c"]))
-    steps.cancel.cancel(station.mill.bucket, station.mill.jobs, snapshot.load(station.mill.bucket, RUN))
+    steps.cancel.cancel(
+        station.mill.bucket, station.mill.jobs, snapshot.load_snapshot(station.mill.bucket, RUN)
+    )
     return station
 
 
@@ -36,7 +38,10 @@ def station() -> Station:
 
 def sweep(station: Station) -> list[str]:
     """Let a sweep that looks for strays come by; returns what it found."""
-    return [found.words for found in sweep_module.sweep(station.services, station.flow, thorough=True)]
+    return [
+        found.message
+        for found in sweep_module.sweep_runs(station.services, station.flow, thorough=True)
+    ]
 
 
 def give_up(station: Station) -> None:
@@ -58,7 +63,8 @@ def harvest(station: Station) -> Harvested:
 
 def late(station: Station) -> list[str]:
     return [
-        station.mill.bucket.read(stored.name).decode() for stored in station.mill.bucket.list(names.late_folder(RUN))
+        station.mill.bucket.read(stored.name).decode()
+        for stored in station.mill.bucket.list(names.late_folder(RUN))
     ]
 
 
@@ -91,9 +97,12 @@ def test_a_run_ends_without_a_job_that_does_not_stop_and_says_where_its_answers_
     assert "which does not end" in words
     assert Step("collect", RUN, (0, 1)).id in station.sent
     assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 3})
-    assert f"jobs given up: 1; answers that they may yet have come to gs://fake/mill/runs/{RUN}/late/" in report.error
-    assert station.services.notes.open_jobs(station.parent) == []
-    assert station.services.notes.slots(station.parent) == set()
+    assert (
+        f"jobs given up: 1; answers that they may yet have come to gs://fake/mill/runs/{RUN}/late/"
+        in report.error
+    )
+    assert station.services.notes.list_jobs(station.parent) == []
+    assert station.services.notes.list_slots(station.parent) == set()
 
 
 def test_a_run_whose_deadline_has_passed_ends_without_its_job_too() -> None:
@@ -110,7 +119,9 @@ def test_a_run_whose_deadline_has_passed_ends_without_its_job_too() -> None:
     assert report.error.startswith("the run's deadline of 60 s passed; jobs given up: 1")
 
 
-def test_what_the_job_answers_after_all_is_kept_and_nothing_that_was_told_changes(station: Station) -> None:
+def test_what_the_job_answers_after_all_is_kept_and_nothing_that_was_told_changes(
+    station: Station,
+) -> None:
     give_up(station)
     report, before = station.mill.report(RUN), station.mill.results(RUN)
 
@@ -133,7 +144,9 @@ def test_keeping_late_answers_twice_changes_nothing(station: Station) -> None:
 
 
 def test_only_answers_that_the_results_lack_are_late_ones_each_once() -> None:
-    station = cancelled(script=Script(duplicated=frozenset({1}), statuses={2: "Bad Request: {}"}), part_bytes=60)
+    station = cancelled(
+        script=Script(duplicated=frozenset({1}), statuses={2: "Bad Request: {}"}), part_bytes=60
+    )
     export(station, {"contents": [{"role": "user", "parts": [{"text": "a"}]}]})
     give_up(station)
     assert [result.text for result in station.mill.results(RUN) if result.succeeded] == ["early"]
@@ -153,7 +166,9 @@ def test_late_answers_without_keys_are_joined_by_what_was_asked() -> None:
 
 
 def test_a_late_answer_is_that_of_all_rows_that_asked_the_same() -> None:
-    station = cancelled("a", "b", "a", "a", script=Script(missing=frozenset({1}), unkeyed=frozenset({0})))
+    station = cancelled(
+        "a", "b", "a", "a", script=Script(missing=frozenset({1}), unkeyed=frozenset({0}))
+    )
     give_up(station)
 
     assert harvest(station).answers == 3
@@ -165,7 +180,9 @@ def test_a_late_answer_is_that_of_all_rows_that_asked_the_same() -> None:
     ]
 
 
-def test_late_answers_of_a_run_with_a_response_schema_are_parsed_and_those_that_do_not_fit_are_none() -> None:
+def test_late_answers_of_a_run_with_a_response_schema_are_parsed_and_those_that_do_not_fit_are_none() -> (
+    None
+):
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     station = cancelled(response_schema=schema)
     said = {"a": '{"n": 1}', "b": '{"n": "two"}', "c": "three"}
@@ -183,7 +200,12 @@ def rows(files: list[str]) -> list[dict[str, object]]:
 
 def export(station: Station, request: object) -> None:
     """Let the job export its first row while it runs."""
-    line = {"key": f"{names.tag(RUN)}-1-1", "status": "", "request": request, "response": response_of("early")}
+    line = {
+        "key": f"{names.tag(RUN)}-1-1",
+        "status": "",
+        "request": request,
+        "response": make_response("early"),
+    }
     folder = names.shard(RUN, 0, 1) + "output/prediction-model-1/incremental_predictions/"
     station.mill.bucket.write(folder + "predictions.jsonl", msgspec.json.encode(line) + b"\n")
 
@@ -198,7 +220,9 @@ def test_a_job_that_goes_on_is_asked_to_stop_again(station: Station) -> None:
     assert job.state == "JOB_STATE_CANCELLED"
 
 
-def test_a_job_that_came_to_its_own_end_in_the_meantime_is_not_looked_after(station: Station) -> None:
+def test_a_job_that_came_to_its_own_end_in_the_meantime_is_not_looked_after(
+    station: Station,
+) -> None:
     station.mill.bucket.create(MARK, b"")
     station.mill.clock.now += 3 * HOUR + 1
     station.mill.drive(RUN)
@@ -212,7 +236,7 @@ def test_a_job_that_came_to_its_own_end_in_the_meantime_is_not_looked_after(stat
 def test_after_a_week_nothing_is_expected_of_a_job_any_more(station: Station) -> None:
     give_up(station)
     (job,) = station.mill.jobs.list("")
-    station.mill.jobs.forget(job.name)
+    station.mill.jobs.forget_job(job.name)
 
     sweep(station)
     assert station.mill.bucket.find(MARK) is not None
@@ -225,14 +249,14 @@ def test_after_a_week_nothing_is_expected_of_a_job_any_more(station: Station) ->
 def test_a_lost_job_that_turns_up_after_its_rows_have_failed_has_its_answers_kept() -> None:
     station = Station(Mill(duration=3 * HOUR))
     station.submit(station.mill.send(["a"]))
-    (job,) = station.services.notes.open_jobs(station.parent)
-    station.mill.jobs.forget(job.name)
+    (job,) = station.services.notes.list_jobs(station.parent)
+    station.mill.jobs.forget_job(job.name)
     for _ in range(2):
         station.look()
         station.mill.clock.now += HOUR + 1
     station.look()
-    lost_jobs.end(station.services, station.flow, f"{RUN}/0/1", again=False)
+    lost_jobs.end_lost_job(station.services, station.flow, f"{RUN}/0/1", again=False)
     station.mill.drive(RUN)
-    station.mill.jobs.recall(job.name)
+    station.mill.jobs.recall_job(job.name)
 
     assert harvest(station).answers == 1

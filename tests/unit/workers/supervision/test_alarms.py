@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from promptmill.cli import runs
-from promptmill.cli.output import to_stdout
+from promptmill.cli.output import stdout_console
 from promptmill.workers import steps
 from promptmill.workers.fakes import FakeJobs
 from promptmill.workers.ports.google import Job
@@ -24,7 +24,7 @@ class Stuck(FakeJobs):
     state = QUEUED
     started = 0.0
 
-    def _now(self, name: str) -> Job:
+    def _refresh_job(self, name: str) -> Job:
         job, _ = self._jobs[name]
         return msgspec.structs.replace(job, state=self.state, start_time=self.started)
 
@@ -55,7 +55,11 @@ TOO_LONG = [
     (QUEUED, 72 * HOUR, "its job has waited in Vertex's queue for more than 3.0 days"),
     (PENDING, 72 * HOUR, "its job has waited in Vertex's queue for more than 3.0 days"),
     (RUNNING, 24 * HOUR, "its job has run for more than 24 h 00 min"),
-    ("JOB_STATE_CANCELLING", 600, "its job was asked to stop, and has not done so, for more than 10 min 00 s"),
+    (
+        "JOB_STATE_CANCELLING",
+        600,
+        "its job was asked to stop, and has not done so, for more than 10 min 00 s",
+    ),
 ]
 
 
@@ -80,10 +84,10 @@ def test_people_are_told_once_for_each_job_and_state(station: Station) -> None:
         after(station, QUEUED, 80 * HOUR)
     after(station, RUNNING, HOUR)
 
-    assert station.services.notes.alarms() == {QUEUED: 1}
+    assert station.services.notes.alarm_counts() == {QUEUED: 1}
     for _ in range(5):
         after(station, "JOB_STATE_PAUSED", 1)
-    assert station.services.notes.alarms() == {QUEUED: 1, "JOB_STATE_PAUSED": 1}
+    assert station.services.notes.alarm_counts() == {QUEUED: 1, "JOB_STATE_PAUSED": 1}
 
 
 def test_a_warning_is_taken_back_when_the_job_goes_on(station: Station) -> None:
@@ -94,25 +98,32 @@ def test_a_warning_is_taken_back_when_the_job_goes_on(station: Station) -> None:
 
 def test_a_wiped_redis_does_not_make_a_job_young_again(station: Station) -> None:
     after(station, QUEUED, 71 * HOUR)
-    (job,) = station.services.notes.open_jobs(station.parent)
+    (job,) = station.services.notes.list_jobs(station.parent)
     station.services.notes.add_job(station.parent, job._replace(state="", since=0.0))
 
     assert len(after(station, QUEUED, 2 * HOUR)) == 1
 
 
-def test_how_long_a_job_takes_is_told_by_no_workers_clock(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_long_a_job_takes_is_told_by_no_workers_clock(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.time", lambda: station.mill.clock.now + 1e6)
 
     assert after(station, QUEUED, HOUR) == []
 
 
-def test_describe_shows_what_people_are_told(station: Station, capsys: pytest.CaptureFixture[str]) -> None:
+def test_describe_shows_what_people_are_told(
+    station: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
     after(station, QUEUED, 80 * HOUR)
 
-    to_stdout().print(runs.portrait(station.status))
+    stdout_console().print(runs.render_status(station.status))
 
-    assert "warning   shard 0, attempt 1: its job has waited in Vertex's queue" in capsys.readouterr().out
-    assert runs.facts(station.status)["warnings"] == station.status.warnings
+    assert (
+        "warning   shard 0, attempt 1: its job has waited in Vertex's queue"
+        in capsys.readouterr().out
+    )
+    assert runs.status_record(station.status)["warnings"] == station.status.warnings
 
 
 def unsealed() -> Station:
@@ -126,7 +137,10 @@ def unsealed() -> Station:
 
 
 def sweep(station: Station, *, thorough: bool) -> list[str]:
-    return [found.words for found in sweep_module.sweep(station.services, station.flow, thorough=thorough)]
+    return [
+        found.message
+        for found in sweep_module.sweep_runs(station.services, station.flow, thorough=thorough)
+    ]
 
 
 def test_people_are_told_of_a_run_that_waits_for_its_rest() -> None:
@@ -140,7 +154,7 @@ def test_people_are_told_of_a_run_that_waits_for_its_rest() -> None:
 
     words = "it was not sent in full within 60 min 00 s: send it again with its idempotency key, or cancel it"
     assert found == station.status.warnings == [words]
-    assert station.services.notes.alarms() == {"open": 1}
+    assert station.services.notes.alarm_counts() == {"open": 1}
 
 
 def test_a_run_that_waits_is_told_of_once_and_whenever_a_person_asks() -> None:
@@ -150,7 +164,7 @@ def test_a_run_that_waits_is_told_of_once_and_whenever_a_person_asks() -> None:
         assert sweep(station, thorough=False) == []
 
     assert len(sweep(station, thorough=True)) == 1
-    assert station.services.notes.alarms() == {"open": 1}
+    assert station.services.notes.alarm_counts() == {"open": 1}
 
 
 def test_a_run_whose_rest_came_is_no_longer_told_of() -> None:
@@ -159,7 +173,7 @@ def test_a_run_whose_rest_came_is_no_longer_told_of() -> None:
     sweep(station, thorough=True)
     for message in station.mill.messages(["a", "b"]):
         steps.ingest.ingest(station.mill.bucket, message)
-    station.services.index.seal(RUN, 2, 2)
+    station.services.index.record_seal(RUN, 2, 2)
 
     assert station.status.warnings == []
     assert not any("was not sent" in words for words in sweep(station, thorough=True))

@@ -26,12 +26,17 @@ def station() -> Station:
 
 
 def sweep(station: Station) -> list[str]:
-    return [found.words for found in sweep_module.sweep(station.services, station.flow, thorough=True)]
+    return [
+        found.message
+        for found in sweep_module.sweep_runs(station.services, station.flow, thorough=True)
+    ]
 
 
 def cancel(station: Station) -> None:
     """Do as the task `cancel` does."""
-    steps.cancel.cancel(station.mill.bucket, station.mill.jobs, snapshot.load(station.mill.bucket, RUN))
+    steps.cancel.cancel(
+        station.mill.bucket, station.mill.jobs, snapshot.load_snapshot(station.mill.bucket, RUN)
+    )
 
 
 def test_a_run_goes_on_until_its_deadline_has_passed(station: Station) -> None:
@@ -39,7 +44,7 @@ def test_a_run_goes_on_until_its_deadline_has_passed(station: Station) -> None:
 
     sweep(station)
 
-    assert steps.cancel.find(station.mill.bucket, RUN) is None
+    assert steps.cancel.find_cancellation(station.mill.bucket, RUN) is None
     assert station.status.state == "queued"
 
 
@@ -48,27 +53,38 @@ def test_a_run_past_its_deadline_is_cancelled_and_its_rows_say_why(station: Stat
 
     assert "ends, as its deadline has passed" in sweep(station)
     assert f"{RUN}.cancel" in station.sent
-    assert (station.status.state, station.status.error) == ("cancelling", "the run's deadline passed")
+    assert (station.status.state, station.status.error) == (
+        "cancelling",
+        "the run's deadline passed",
+    )
     cancel(station)
-    assert len(station.look().ended) == 2
+    assert len(station.look().next_steps) == 2
     report = station.mill.drive(RUN)
 
     assert (report.state, report.failures, report.jobs) == ("expired", {"DEADLINE_EXCEEDED": 3}, 2)
     assert report.error == "the run's deadline of 60 min 00 s passed"
-    assert station.mill.results(RUN)[0].error == Error("DEADLINE_EXCEEDED", "the run's deadline passed")
+    assert station.mill.results(RUN)[0].error == Error(
+        "DEADLINE_EXCEEDED", "the run's deadline passed"
+    )
 
 
-def test_what_vertex_finished_before_the_deadline_is_delivered_and_nothing_more_is_submitted() -> None:
+def test_what_vertex_finished_before_the_deadline_is_delivered_and_nothing_more_is_submitted() -> (
+    None
+):
     mill = Mill(deadline=HOUR, max_requests=1, chunk_bytes=10, max_attempts=3)
     run = mill.send(["a", "b"])
     mill.do(Step("plan", run))
     for step in (Step("shard", run, (0, 1)), Step("submit", run, (0, 1))):
         mill.do(step)
-    steps.cancel.expire(mill.bucket, run)
+    steps.cancel.expire_run(mill.bucket, run)
 
     report = mill.drive(run)
 
-    assert (report.state, report.succeeded, report.failures) == ("expired", 1, {"DEADLINE_EXCEEDED": 1})
+    assert (report.state, report.succeeded, report.failures) == (
+        "expired",
+        1,
+        {"DEADLINE_EXCEEDED": 1},
+    )
     assert report.jobs == 1
 
 
@@ -77,7 +93,7 @@ def test_rows_that_would_have_been_tried_again_are_lost_to_the_deadline_too() ->
     run = mill.send(["a", "b"])
     for step in (Step("plan", run), Step("shard", run, (0, 1)), Step("submit", run, (0, 1))):
         mill.do(step)
-    steps.cancel.expire(mill.bucket, run)
+    steps.cancel.expire_run(mill.bucket, run)
 
     report = mill.drive(run)
 
@@ -89,7 +105,7 @@ def test_a_deadline_that_costs_no_row_changes_nothing() -> None:
     run = mill.send(["a", ""])
     for step in (Step("plan", run), Step("shard", run, (0, 1)), Step("submit", run, (0, 1))):
         mill.do(step)
-    steps.cancel.expire(mill.bucket, run)
+    steps.cancel.expire_run(mill.bucket, run)
 
     report = mill.drive(run)
 
@@ -108,11 +124,16 @@ def test_a_run_that_is_not_whole_by_its_deadline_ends_as_expired() -> None:
 
     report = mill.drive(RUN)
     assert f"{RUN}.cancel" in station.sent
-    assert (report.state, report.error) == ("expired", "the run's deadline passed before it was submitted")
-    assert records.get(mill.bucket, names.aborted(RUN), Aborted).state == "expired"
+    assert (report.state, report.error) == (
+        "expired",
+        "the run's deadline passed before it was submitted",
+    )
+    assert records.get_fact(mill.bucket, names.aborted(RUN), Aborted).state == "expired"
 
 
-def test_a_run_that_somebody_cancelled_before_its_deadline_stays_cancelled(station: Station) -> None:
+def test_a_run_that_somebody_cancelled_before_its_deadline_stays_cancelled(
+    station: Station,
+) -> None:
     cancel(station)
     station.mill.clock.now += HOUR + 1
 
@@ -129,13 +150,15 @@ def test_only_the_clock_of_the_bucket_says_that_a_deadline_has_passed(
 
     sweep(station)
 
-    assert steps.cancel.find(station.mill.bucket, RUN) is None
+    assert steps.cancel.find_cancellation(station.mill.bucket, RUN) is None
 
 
 def test_a_dry_run_only_says_that_a_deadline_has_passed(station: Station) -> None:
     station.mill.clock.now += HOUR + 1
 
-    found = [found.words for found in sweep_module.sweep(station.services, None, thorough=True)]
+    found = [
+        found.message for found in sweep_module.sweep_runs(station.services, None, thorough=True)
+    ]
 
     assert "would end it: its deadline has passed" in found
-    assert steps.cancel.find(station.mill.bucket, RUN) is None
+    assert steps.cancel.find_cancellation(station.mill.bucket, RUN) is None

@@ -26,7 +26,7 @@ def test_a_run_that_ended_long_ago_is_deleted_and_nothing_else() -> None:
     objects = [name for name in held(mill) if name.startswith("runs/")]
     mill.clock.now += 31 * DAY
 
-    (old,) = gc.sweep(mill.bucket, 30 * DAY, dry_run=False)
+    (old,) = gc.delete_old_runs(mill.bucket, 30 * DAY, dry_run=False)
 
     assert (old.run, old.objects) == (RUN, len(objects))
     assert old.size > 0
@@ -38,10 +38,10 @@ def test_a_dry_run_tells_the_same_and_deletes_nothing() -> None:
     before = held(mill)
     mill.clock.now += 31 * DAY
 
-    (told,) = gc.sweep(mill.bucket, 30 * DAY, dry_run=True)
+    (told,) = gc.delete_old_runs(mill.bucket, 30 * DAY, dry_run=True)
 
     assert held(mill) == before
-    assert told == next(gc.sweep(mill.bucket, 30 * DAY, dry_run=False))
+    assert told == next(gc.delete_old_runs(mill.bucket, 30 * DAY, dry_run=False))
 
 
 def test_a_run_that_ended_lately_is_kept() -> None:
@@ -49,7 +49,7 @@ def test_a_run_that_ended_lately_is_kept() -> None:
     before = held(mill)
     mill.clock.now += 29 * DAY
 
-    assert list(gc.sweep(mill.bucket, 30 * DAY, dry_run=False)) == []
+    assert list(gc.delete_old_runs(mill.bucket, 30 * DAY, dry_run=False)) == []
     assert held(mill) == before
 
 
@@ -60,15 +60,17 @@ def test_a_run_that_somebody_may_need_is_kept_however_old(why: str) -> None:
         case "open":
             mill.bucket.create(names.open_marker(RUN), b"")
         case "job given up":
-            mill.bucket.create(names.given_up(RUN, 0, 1), b"")
+            mill.bucket.create(names.abandoned_job(RUN, 0, 1), b"")
         case "dead letter":
-            dead_letters.park(mill.bucket, f"{RUN}.callback", "promptmill.callback", [RUN], "no")
+            dead_letters.park_task(
+                mill.bucket, f"{RUN}.callback", "promptmill.callback", [RUN], "no"
+            )
         case _:
             mill.bucket.delete(names.report(RUN))
     before = held(mill)
     mill.clock.now += 365 * DAY
 
-    assert list(gc.sweep(mill.bucket, 30 * DAY, dry_run=False)) == []
+    assert list(gc.delete_old_runs(mill.bucket, 30 * DAY, dry_run=False)) == []
     assert held(mill) == before
 
 
@@ -85,8 +87,8 @@ def test_a_deletion_that_breaks_off_is_taken_up_again() -> None:
 
     mill.bucket.delete = breaks  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        list(gc.sweep(mill.bucket, 30 * DAY, dry_run=False))
+        list(gc.delete_old_runs(mill.bucket, 30 * DAY, dry_run=False))
     mill.bucket.delete = real  # type: ignore[method-assign]
 
-    assert [old.run for old in gc.sweep(mill.bucket, 30 * DAY, dry_run=False)] == [RUN]
+    assert [old.run for old in gc.delete_old_runs(mill.bucket, 30 * DAY, dry_run=False)] == [RUN]
     assert held(mill) == {"answers/01jtest/0000-1-00000.jsonl"}

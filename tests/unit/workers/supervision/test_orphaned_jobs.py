@@ -21,7 +21,12 @@ def station() -> Station:
 
 def found(station: Station, *, dry_run: bool = False) -> list[str]:
     """What a sweep for strays says of the run."""
-    return [words for _, words in sweep.sweep(station.services, None if dry_run else station.flow, thorough=True)]
+    return [
+        words
+        for _, words in sweep.sweep_runs(
+            station.services, None if dry_run else station.flow, thorough=True
+        )
+    ]
 
 
 def twin(station: Station) -> str:
@@ -30,18 +35,18 @@ def twin(station: Station) -> str:
 
 
 def test_a_duplicate_at_work_is_stopped_and_the_job_itself_is_not(station: Station) -> None:
-    (job,) = station.services.notes.open_jobs(station.parent)
+    (job,) = station.services.notes.list_jobs(station.parent)
     other = twin(station)
 
     assert f"would cancel {other}, a duplicate of {job.name}" in found(station, dry_run=True)
-    assert not station.mill.jobs.get(other).ended
+    assert not station.mill.jobs.get(other).has_ended
     assert f"cancelled {other}, a duplicate of {job.name}" in found(station)
     assert station.mill.jobs.get(other).state == "JOB_STATE_CANCELLED"
-    assert not station.mill.jobs.get(job.name).ended
+    assert not station.mill.jobs.get(job.name).has_ended
 
 
 def test_a_duplicate_that_has_ended_is_told_of_as_it_is_paid_for(station: Station) -> None:
-    (job,) = station.services.notes.open_jobs(station.parent)
+    (job,) = station.services.notes.list_jobs(station.parent)
     other = twin(station)
     station.mill.clock.now += 61
 
@@ -49,9 +54,11 @@ def test_a_duplicate_that_has_ended_is_told_of_as_it_is_paid_for(station: Statio
 
 
 def test_a_job_that_turns_up_after_its_creation_was_given_up_is_stopped(station: Station) -> None:
-    (job,) = station.services.notes.open_jobs(station.parent)
+    (job,) = station.services.notes.list_jobs(station.parent)
     fact = names.shard(RUN, 0, 1) + "job.json"
-    station.mill.bucket.write(fact, records.encode(Created("", records.now(), "the run was cancelled")))
+    station.mill.bucket.write(
+        fact, records.encode_fact(Created("", records.current_time(), "the run was cancelled"))
+    )
 
     assert f"cancelled {job.name}, which nobody waits for" in found(station)
     assert station.mill.jobs.get(job.name).state == "JOB_STATE_CANCELLED"

@@ -24,18 +24,20 @@ from promptmill.config.errors import (
 from promptmill.config.settings import Settings
 from promptmill.config.tables import Table
 from promptmill.workers.adapters import failures
-from promptmill.workers.ports.warehouse import Column, JobState, TableJob
+from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Column
 
 _TIMEOUT = 30.0
-_CALL: dict[str, Any] = {"timeout": _TIMEOUT, "retry": DEFAULT_RETRY.with_timeout(20.0)}
-_PAGE = 5_000
-_FOREIGN = (*failures.FOREIGN, ValueError, TypeError)
+_CALL_OPTIONS: dict[str, Any] = {"timeout": _TIMEOUT, "retry": DEFAULT_RETRY.with_timeout(20.0)}
+_PAGE_SIZE = 5_000
+_LIBRARY_ERRORS = (*failures.GOOGLE_ERRORS, ValueError, TypeError)
 """The library also raises bare ValueError and TypeError, for answers and arguments that it cannot read."""
-_PASSING = frozenset({"backendError", "internalError", "jobRateLimitExceeded", "quotaExceeded", "rateLimitExceeded"})
+_TRANSIENT_REASONS = frozenset(
+    {"backendError", "internalError", "jobRateLimitExceeded", "quotaExceeded", "rateLimitExceeded"}
+)
 """Reasons that come with 403 or 400 and pass all the same (https://cloud.google.com/bigquery/docs/error-messages)."""
 
 
-def open_warehouse(settings: Settings) -> "BigQuery":
+def open_warehouse(settings: Settings) -> "BigQueryWarehouse":
     """Connect to BigQuery; jobs belong to the project of ``settings``. Raises ConfigurationError."""
     options: dict[str, Any] = {}
     if settings.bigquery_emulator_host:
@@ -43,148 +45,191 @@ def open_warehouse(settings: Settings) -> "BigQuery":
 
         options["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
     try:
-        return BigQuery(bigquery.Client(project=settings.require("project"), **options))
+        return BigQueryWarehouse(
+            bigquery.Client(project=settings.get_required("project"), **options)
+        )
     except auth_exceptions.DefaultCredentialsError as error:
         raise ConfigurationError(
             "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
         ) from error
 
 
-class BigQuery:
+class BigQueryWarehouse:
     """The tables that one account may use. Build one in each process: its sockets must not be shared over a fork."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._locations: dict[tuple[str, str], str] = {}
 
-    def check_jobs(self, table: Table) -> None:
+    def check_job_access(self, table: Table) -> None:
         """Have a query that reads nothing looked at, but not run."""
         config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
-        location = self._location(table)
-        with _translated(f"queries in project {self._client.project}"):
-            self._client.query("SELECT 1", job_config=config, location=location, job_retry=None, **_CALL)
+        location = self._dataset_location(table)
+        with _translate_errors(f"queries in project {self._client.project}"):
+            self._client.query(
+                "SELECT 1", job_config=config, location=location, job_retry=None, **_CALL_OPTIONS
+            )
 
-    def columns(self, table: Table) -> list[Column] | None:
+    def get_columns(self, table: Table) -> list[Column] | None:
         """Return the columns of a table, or None when there is no such table."""
         try:
-            return [_column(field) for field in self._schema(table)]
+            return [_to_column(field) for field in self._fetch_schema(table)]
         except NotFound:
             return None
 
-    def create(self, table: Table, columns: Sequence[Column], days: int = 0) -> None:
+    def create_table(
+        self, table: Table, columns: Sequence[Column], expiration_days: int = 0
+    ) -> None:
         """Create a table, if it is not there."""
-        made = bigquery.Table(str(table), schema=[_field(column) for column in columns])
-        if days:
-            made.expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-        with _translated(str(table)):
-            self._client.create_table(made, exists_ok=True, **_CALL)
+        new_table = bigquery.Table(
+            str(table), schema=[_to_schema_field(column) for column in columns]
+        )
+        if expiration_days:
+            new_table.expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(
+                days=expiration_days
+            )
+        with _translate_errors(str(table)):
+            self._client.create_table(new_table, exists_ok=True, **_CALL_OPTIONS)
 
-    def may(self, table: Table, permissions: Sequence[str]) -> set[str]:
+    def test_permissions(self, table: Table, permissions: Sequence[str]) -> set[str]:
         """Return those of ``permissions`` that we have on a table."""
-        with _translated(str(table)):
-            told = self._client.test_iam_permissions(str(table), list(permissions), **_CALL)
-            return set(told.get("permissions", ()))
+        with _translate_errors(str(table)):
+            response = self._client.test_iam_permissions(
+                str(table), list(permissions), **_CALL_OPTIONS
+            )
+            return set(response.get("permissions", ()))
 
-    def look(self, job: TableJob) -> JobState | None:
+    def get_job_state(self, job: BigQueryJob) -> BigQueryJobState | None:
         """Return how far a job is; None when there is no such job."""
-        location = self._location(job.table)
+        location = self._dataset_location(job.table)
         try:
-            with _translated(f"job {job.id}"):
-                return _state(self._client.get_job(job.id, location=location, **_CALL))
+            with _translate_errors(f"job {job.id}"):
+                return _to_job_state(
+                    self._client.get_job(job.id, location=location, **_CALL_OPTIONS)
+                )
         except NotFound:
             return None
 
-    def load(self, job: TableJob, uris: Sequence[str]) -> None:
+    def start_load(self, job: BigQueryJob, uris: Sequence[str]) -> None:
         """Begin to append files to a table, by its own columns; what it has no column for is left out."""
         config = bigquery.LoadJobConfig(
             source_format="NEWLINE_DELIMITED_JSON",
-            schema=self._schema(job.table),
+            schema=self._fetch_schema(job.table),
             ignore_unknown_values=True,
             create_disposition="CREATE_NEVER",
             write_disposition="WRITE_APPEND",
         )
-        location = self._location(job.table)
-        with _begun(job):
+        location = self._dataset_location(job.table)
+        with _ignore_existing_job(job):
             self._client.load_table_from_uri(
-                list(uris), str(job.table), job_id=job.id, location=location, job_config=config, **_CALL
+                list(uris),
+                str(job.table),
+                job_id=job.id,
+                location=location,
+                job_config=config,
+                **_CALL_OPTIONS,
             )
 
-    def extract(self, job: TableJob, uri: str) -> None:
+    def start_extract(self, job: BigQueryJob, uri: str) -> None:
         """Begin to write a table to files."""
         config: Any = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")  # type: ignore[no-untyped-call]
-        location = self._location(job.table)
-        with _begun(job):
+        location = self._dataset_location(job.table)
+        with _ignore_existing_job(job):
             self._client.extract_table(
-                str(job.table), uri, job_id=job.id, location=location, job_config=config, **_CALL
+                str(job.table),
+                uri,
+                job_id=job.id,
+                location=location,
+                job_config=config,
+                **_CALL_OPTIONS,
             )
 
-    def merge(self, job: TableJob, source: Table, on: Sequence[str]) -> None:
+    def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
         """Begin a MERGE."""
-        sql = _merge(job.table, source, on, [field.name for field in self._schema(job.table)])
-        location = self._location(job.table)
-        with _begun(job):
-            self._client.query(sql, job_id=job.id, location=location, job_retry=None, **_CALL)
+        sql = _merge_statement(
+            job.table, source, on, [field.name for field in self._fetch_schema(job.table)]
+        )
+        location = self._dataset_location(job.table)
+        with _ignore_existing_job(job):
+            self._client.query(
+                sql, job_id=job.id, location=location, job_retry=None, **_CALL_OPTIONS
+            )
 
-    def drop(self, table: Table) -> None:
+    def delete_table(self, table: Table) -> None:
         """Delete a table, if it is there."""
-        with _translated(str(table)):
-            self._client.delete_table(str(table), not_found_ok=True, **_CALL)
+        with _translate_errors(str(table)):
+            self._client.delete_table(str(table), not_found_ok=True, **_CALL_OPTIONS)
 
-    def rows(self, source: Table | str) -> Iterator[dict[str, Any]]:
+    def stream_rows(self, source: Table | str) -> Iterator[dict[str, Any]]:
         """Stream the rows of a table or of a query, in pages; values are such as JSON knows."""
-        with _translated(str(source) if isinstance(source, Table) else "the query"):
+        with _translate_errors(str(source) if isinstance(source, Table) else "the query"):
             if isinstance(source, Table):
-                found = self._client.list_rows(str(source), page_size=_PAGE, **_CALL)
+                row_iterator = self._client.list_rows(
+                    str(source), page_size=_PAGE_SIZE, **_CALL_OPTIONS
+                )
             else:
-                found = self._client.query(source, **_CALL).result(page_size=_PAGE)
-            for row in found:
-                yield {name: _plain(value) for name, value in row.items()}
+                row_iterator = self._client.query(source, **_CALL_OPTIONS).result(
+                    page_size=_PAGE_SIZE
+                )
+            for row in row_iterator:
+                yield {name: _to_json_value(value) for name, value in row.items()}
 
-    def _schema(self, table: Table) -> list[Any]:
-        with _translated(str(table)):
-            return list(self._client.get_table(str(table), **_CALL).schema)
+    def _fetch_schema(self, table: Table) -> list[Any]:
+        with _translate_errors(str(table)):
+            return list(self._client.get_table(str(table), **_CALL_OPTIONS).schema)
 
-    def _location(self, table: Table) -> str:
+    def _dataset_location(self, table: Table) -> str:
         """Where a dataset lies: its jobs are found nowhere else."""
         key = (table.project, table.dataset)
         if key not in self._locations:
-            with _translated(f"dataset {table.project}.{table.dataset}"):
-                self._locations[key] = str(self._client.get_dataset(".".join(key), **_CALL).location)
+            with _translate_errors(f"dataset {table.project}.{table.dataset}"):
+                self._locations[key] = str(
+                    self._client.get_dataset(".".join(key), **_CALL_OPTIONS).location
+                )
         return self._locations[key]
 
 
-def _merge(table: Table, source: Table, on: Sequence[str], columns: Sequence[str]) -> str:
+def _merge_statement(
+    table: Table, source: Table, key_columns: Sequence[str], columns: Sequence[str]
+) -> str:
     """Backticks are quotes enough: names of tables were checked, and no column's has one, as BigQuery named it."""
-    equal = " AND ".join(f"old.`{name}` = new.`{name}`" for name in on)
-    update = ", ".join(f"`{name}` = new.`{name}`" for name in columns)
+    join_condition = " AND ".join(f"old.`{name}` = new.`{name}`" for name in key_columns)
+    assignments = ", ".join(f"`{name}` = new.`{name}`" for name in columns)
     names = ", ".join(f"`{name}`" for name in columns)
     values = ", ".join(f"new.`{name}`" for name in columns)
     return (
-        f"MERGE `{table}` AS old USING `{source}` AS new ON {equal} "  # noqa: S608
-        f"WHEN MATCHED THEN UPDATE SET {update} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+        f"MERGE `{table}` AS old USING `{source}` AS new ON {join_condition} "  # noqa: S608
+        f"WHEN MATCHED THEN UPDATE SET {assignments} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
     )
 
 
-def _column(field: Any) -> Column:
-    return Column(field.name, field.field_type, field.mode, tuple(_column(inner) for inner in field.fields))
+def _to_column(field: Any) -> Column:
+    return Column(
+        field.name, field.field_type, field.mode, tuple(_to_column(inner) for inner in field.fields)
+    )
 
 
-def _field(column: Column) -> Any:
+def _to_schema_field(column: Column) -> Any:
     return bigquery.SchemaField(
-        column.name, column.type, column.mode, fields=[_field(inner) for inner in column.fields]
+        column.name,
+        column.type,
+        column.mode,
+        fields=[_to_schema_field(inner) for inner in column.fields],
     )
 
 
-def _state(job: Any) -> JobState:
+def _to_job_state(job: Any) -> BigQueryJobState:
     error = job.error_result or {}
-    return JobState(job.state == "DONE", str(error.get("reason", "")), str(error.get("message", "")))
+    return BigQueryJobState(
+        job.state == "DONE", str(error.get("reason", "")), str(error.get("message", ""))
+    )
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: _to_json_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_to_json_value(inner) for inner in value]
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -193,35 +238,35 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _begun(job: TableJob) -> Iterator[None]:
+def _ignore_existing_job(job: BigQueryJob) -> Iterator[None]:
     """A job whose id was used before is there already, and is the same."""
-    with suppress(Conflict), _translated(f"job {job.id} on {job.table}"):
+    with suppress(Conflict), _translate_errors(f"job {job.id} on {job.table}"):
         yield
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translate_errors(subject: str) -> Iterator[None]:
     """The one place where the library's errors become ours."""
     try:
         yield
     except PromptmillError:
         raise
-    except _FOREIGN as error:
-        raise _translation(what, error) from error
+    except _LIBRARY_ERRORS as error:
+        raise _classify_error(subject, error) from error
 
 
-def _translation(what: str, error: Exception) -> PromptmillError:
-    words = f"BigQuery, {what}: {failures.words(error)}"
-    match failures.code(error):
+def _classify_error(subject: str, error: Exception) -> PromptmillError:
+    message = f"BigQuery, {subject}: {failures.describe_error(error)}"
+    match failures.http_status(error):
         case HTTPStatus.NOT_FOUND:
-            return NotFound(words)
+            return NotFound(message)
         case HTTPStatus.CONFLICT:
-            return Conflict(words)
-    if _reason(error) in _PASSING or failures.may_pass(error):
-        return Transient(words)
-    return (Denied if failures.is_denied(error) else Permanent)(words)
+            return Conflict(message)
+    if _error_reason(error) in _TRANSIENT_REASONS or failures.is_transient(error):
+        return Transient(message)
+    return (Denied if failures.is_denied(error) else Permanent)(message)
 
 
-def _reason(error: Exception) -> str:
-    told = getattr(error, "errors", None) or [{}]
-    return str(told[0].get("reason", "")) if isinstance(told[0], dict) else ""
+def _error_reason(error: Exception) -> str:
+    error_details = getattr(error, "errors", None) or [{}]
+    return str(error_details[0].get("reason", "")) if isinstance(error_details[0], dict) else ""

@@ -10,43 +10,51 @@ from promptmill.config import queues
 from promptmill.config.errors import Permanent, Transient
 from promptmill.config.settings import Settings
 from promptmill.workers.ports import callbacks
-from promptmill.workers.ports.google import Call
+from promptmill.workers.ports.google import CallbackTask
 
 
-class CeleryCaller:
+class CeleryCallbackBroker:
     """An app that only sends: no route or default of the mill's own is meant for tasks of others."""
 
     def __init__(self, settings: Settings) -> None:
         url = (settings.callback_broker_url or settings.broker_url).get_secret_value()
-        options = queues.options(settings, url)
+        options = queues.celery_options(settings, url)
         self._app: Any = Celery("promptmill-callbacks", set_as_current=False)
-        self._app.config_from_object(options | {"task_routes": {}, "task_default_queue": callbacks.DEFAULT_QUEUE})
+        self._app.config_from_object(
+            options | {"task_routes": {}, "task_default_queue": callbacks.DEFAULT_QUEUE}
+        )
 
-    def send(self, call: Call) -> None:
+    def send(self, task: CallbackTask) -> None:
         """Put a task into its queue; people see its id in place of the arguments, as those may be answers."""
         try:
             self._app.send_task(
-                call.task,
-                args=call.args,
-                kwargs=call.kwargs,
-                task_id=call.task_id,
+                task.task,
+                args=task.args,
+                kwargs=task.kwargs,
+                task_id=task.task_id,
                 serializer="json",
-                argsrepr=f"({call.task_id})",
+                argsrepr=f"({task.task_id})",
                 kwargsrepr="{}",
-                **call.options,
+                **task.options,
             )
         except (OperationalError, RedisError, OSError) as error:
-            raise Transient(f"the broker of the callbacks cannot be reached: {type(error).__name__}") from error
+            raise Transient(
+                f"the broker of the callbacks cannot be reached: {type(error).__name__}"
+            ) from error
         except (EncodeError, TypeError, ValueError) as error:
-            raise Permanent(f"{call.task} cannot be sent: {type(error).__name__}") from error
+            raise Permanent(f"{task.task} cannot be sent: {type(error).__name__}") from error
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         """Return how many tasks wait in a queue."""
         try:
             with self._app.connection_for_write() as connection:
                 try:
-                    return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+                    return int(
+                        connection.default_channel.queue_declare(queue, passive=True).message_count
+                    )
                 except connection.channel_errors:  # no such queue, as Redis sees an empty one
                     return 0
         except (OperationalError, RedisError, OSError) as error:
-            raise Transient(f"the broker of the callbacks cannot be reached: {type(error).__name__}") from error
+            raise Transient(
+                f"the broker of the callbacks cannot be reached: {type(error).__name__}"
+            ) from error

@@ -5,35 +5,44 @@ from typing import NamedTuple
 from promptmill.config import names
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.attempts import schema_feedback
-from promptmill.workers.attempts.schema_feedback import Repair
-from promptmill.workers.attempts.token_limit import Budget
+from promptmill.workers.attempts.schema_feedback import SchemaFeedback
+from promptmill.workers.attempts.token_limit import TokenLimit
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Settled
 from promptmill.workers.ports.google import Bucket
 
 
-class Mending(NamedTuple):
+class Adjustments(NamedTuple):
     """More tokens for rows that were cut off, and what was wrong for those that did not fit the schema."""
 
-    budget: Budget = Budget()
-    repair: Repair = Repair()
+    token_limit: TokenLimit = TokenLimit()
+    feedback: SchemaFeedback = SchemaFeedback()
 
     def __bool__(self) -> bool:
         """Whether any row is asked otherwise."""
-        return bool(self.budget.rows or self.repair.rows)
+        return bool(self.token_limit.rows or self.feedback.rows)
 
-    def apply(self, line: bytes, place: int) -> bytes:
-        """Return the wire line of the row at ``place`` in its shard as this attempt asks it."""
-        return self.repair.apply(self.budget.apply(line, place), place)
+    def adjust_line(self, line: bytes, row_offset: int) -> bytes:
+        """Return the wire line of the row at ``row_offset`` in its shard as this attempt asks it."""
+        return self.feedback.adjust_line(self.token_limit.adjust_line(line, row_offset), row_offset)
 
 
-def load(bucket: Bucket, run: str, index: int, attempt: int) -> Mending:
+def load_adjustments(bucket: Bucket, run: str, shard: int, attempt: int) -> Adjustments:
     """Return the mending of an attempt."""
     if attempt == 1:
-        return Mending()
-    settled = records.get(bucket, names.shard(run, index, attempt - 1) + "settled.json", Settled)
-    raised = records.unpack(settled.raised)
-    tokens = records.get(bucket, names.manifest(run), Manifest).retry_max_tokens if raised else 0
-    return Mending(
-        Budget(raised, tokens), schema_feedback.load(bucket, run, index, attempt, records.unpack(settled.repaired))
+        return Adjustments()
+    settled = records.get_fact(
+        bucket, names.shard(run, shard, attempt - 1) + "settled.json", Settled
+    )
+    raised_rows = records.unpack_rows(settled.raised)
+    tokens = (
+        records.get_fact(bucket, names.manifest(run), Manifest).retry_max_tokens
+        if raised_rows
+        else 0
+    )
+    return Adjustments(
+        TokenLimit(raised_rows, tokens),
+        schema_feedback.load_feedback(
+            bucket, run, shard, attempt, records.unpack_rows(settled.repaired)
+        ),
     )

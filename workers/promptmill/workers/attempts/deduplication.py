@@ -16,23 +16,23 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.producers.contract.results import Result
-from promptmill.producers.requests.deduplication import Hashes
-from promptmill.producers.requests.encode import WireKey, request_of, split_wire_key
+from promptmill.producers.requests.deduplication import HashTable
+from promptmill.producers.requests.encode import WireKey, extract_request, split_wire_key
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Input, Plan
-from promptmill.workers.facts.request_lines import RowLine
+from promptmill.workers.facts.request_lines import RequestLine
 from promptmill.workers.ports.google import Bucket
 
-_IN_MEMORY = 1 << 20
+_MAX_MEMORY_BYTES = 1 << 20
 _NO_MORE = (-1, -1)
-_HALVES = struct.Struct("<QQ")
-DIGEST_BYTES = _HALVES.size
+_DIGEST_STRUCT = struct.Struct("<QQ")
+DIGEST_BYTES = _DIGEST_STRUCT.size
 """The length of the hash of what a line asks."""
 _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Copies(msgspec.Struct, frozen=True):
+class DeduplicatedRows(msgspec.Struct, frozen=True):
     """The row at ``places[i]`` of a shard has the answer of the row at ``firsts[i]``, which comes before it."""
 
     places: list[int] = []
@@ -43,55 +43,67 @@ class Copies(msgspec.Struct, frozen=True):
         return len(self.places)
 
     @property
-    def rows(self) -> int:
+    def row_bitmap(self) -> int:
         """The rows that have another's answer, as a bitmap."""
-        return bitmap(self.places)
+        return to_bitmap(self.places)
 
-    def without(self, rows: int) -> "Copies":
+    def without_rows(self, rows: int) -> "DeduplicatedRows":
         """Return these without some rows."""
-        if not self.places or not rows & self.rows:
+        if not self.places or not rows & self.row_bitmap:
             return self
-        bits = _bits(rows)
-        return Copies(
-            [place for place in self.places if not _has(bits, place)],
-            [first for place, first in zip(self.places, self.firsts, strict=True) if not _has(bits, place)],
+        row_bytes = _to_bytes(rows)
+        return DeduplicatedRows(
+            [row_offset for row_offset in self.places if not _has_row(row_bytes, row_offset)],
+            [
+                first_offset
+                for place, first_offset in zip(self.places, self.firsts, strict=True)
+                if not _has_row(row_bytes, place)
+            ],
         )
 
-    def along(self, rows: int) -> int:
+    def expand_rows(self, rows: int) -> int:
         """Return a bitmap of rows, and of those that have the answer of one of them."""
         if not self.places or not rows:
             return rows
-        bits = _bits(rows)
-        return rows | bitmap([p for p, first in zip(self.places, self.firsts, strict=True) if _has(bits, first)])
+        row_bytes = _to_bytes(rows)
+        return rows | to_bitmap(
+            [
+                row_offset
+                for row_offset, first_offset in zip(self.places, self.firsts, strict=True)
+                if _has_row(row_bytes, first_offset)
+            ]
+        )
 
-    def told(self, errors: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    def expand_errors(self, errors: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         """Pass errors by places on, each also for the rows that have the answer that is wrong."""
-        others: defaultdict[int, list[int]] = defaultdict(list)
-        for place, first in zip(self.places, self.firsts, strict=True):
-            others[first].append(place)
-        for place, error in errors:
-            yield place, error
-            yield from ((other, error) for other in others.get(place, ()))
+        duplicates: defaultdict[int, list[int]] = defaultdict(list)
+        for row_offset, first_offset in zip(self.places, self.firsts, strict=True):
+            duplicates[first_offset].append(row_offset)
+        for row_offset, error in errors:
+            yield row_offset, error
+            yield from ((duplicate, error) for duplicate in duplicates.get(row_offset, ()))
 
 
-def load(bucket: Bucket, run: str, index: int, attempt: int, plan: Plan) -> Copies:
+def load_deduplicated(
+    bucket: Bucket, run: str, shard: int, attempt: int, plan: Plan
+) -> DeduplicatedRows:
     """Return the copies of an attempt whose input is written; nothing is read for a run without any."""
     if not plan.copies:
-        return Copies()
-    folder = names.shard(run, index, attempt)
-    if not records.get(bucket, folder + "input.json", Input).copies:
-        return Copies()
-    return records.get(bucket, names.copies(run, index, attempt), Copies)
+        return DeduplicatedRows()
+    folder = names.shard(run, shard, attempt)
+    if not records.get_fact(bucket, folder + "input.json", Input).copies:
+        return DeduplicatedRows()
+    return records.get_fact(bucket, names.deduplicated_rows(run, shard, attempt), DeduplicatedRows)
 
 
-class Asked:
+class RequestIndex:
     """What some rows ask, as hashes, and the place of the first row that asks each; holds 30 to 48 bytes for each.
 
     One of whose hash only half is that of another is held to be equal to none.
     """
 
     def __init__(self) -> None:
-        self._hashes = Hashes()
+        self._hashes = HashTable()
         self._highs = array("Q")
         self._firsts = array("I")
 
@@ -99,121 +111,127 @@ class Asked:
         """Return how many different things are asked."""
         return len(self._firsts)
 
-    def note(self, line: bytes, place: int) -> int:
-        """Note the line of the row at ``place``; returns the place of the first row that asks the same, -1 if unknown."""
-        ((low, high),) = halves(digest_of(line))
-        number = self._hashes.number(low)
-        if number == len(self):
+    def add_request(self, line: bytes, row_offset: int) -> int:
+        """Note the line of the row at ``row_offset``; returns the place of the first row that asks the same, -1 if unknown."""
+        ((low, high),) = split_digests(request_digest(line))
+        hash_number = self._hashes.assign_number(low)
+        if hash_number == len(self):
             self._highs.append(high)
-            self._firsts.append(place)
-        return self._firsts[number] if self._highs[number] == high else -1
+            self._firsts.append(row_offset)
+        return self._firsts[hash_number] if self._highs[hash_number] == high else -1
 
-    def find(self, low: int, high: int) -> int:
+    def find_row(self, low: int, high: int) -> int:
         """Return the place of the first row that asks what has this hash; -1 if none does."""
-        number = self._hashes.find(low)
-        return self._firsts[number] if number >= 0 and self._highs[number] == high else -1
+        hash_number = self._hashes.find_number(low)
+        return (
+            self._firsts[hash_number]
+            if hash_number >= 0 and self._highs[hash_number] == high
+            else -1
+        )
 
 
-class Finder:
+class Deduplicator:
     """Finds the copies among the lines of an input file."""
 
     def __init__(self) -> None:
-        self._asked = Asked()
-        self.found = Copies([], [])
+        self._requests = RequestIndex()
+        self.deduplicated = DeduplicatedRows([], [])
 
-    def is_copy(self, line: bytes, place: int) -> bool:
-        """Note the line of the row at ``place``; whether one before it asks the same."""
-        first = self._asked.note(line, place)
-        if first in (place, -1):
+    def is_duplicate(self, line: bytes, row_offset: int) -> bool:
+        """Note the line of the row at ``row_offset``; whether one before it asks the same."""
+        first_offset = self._requests.add_request(line, row_offset)
+        if first_offset in (row_offset, -1):
             return False
-        self.found.places.append(place)
-        self.found.firsts.append(first)
+        self.deduplicated.places.append(row_offset)
+        self.deduplicated.firsts.append(first_offset)
         return True
 
 
-def digest_of(line: bytes) -> bytes:
+def request_digest(line: bytes) -> bytes:
     """Hash what a line asks, by which nobody can make another: an answer to the wrong row is worse than none."""
-    return hashlib.blake2b(request_of(line), digest_size=DIGEST_BYTES).digest()
+    return hashlib.blake2b(extract_request(line), digest_size=DIGEST_BYTES).digest()
 
 
-def halves(digests: bytes) -> Iterator[tuple[int, int]]:
+def split_digests(digests: bytes) -> Iterator[tuple[int, int]]:
     """Return each of some hashes as two numbers."""
-    return _HALVES.iter_unpack(digests)
+    return _DIGEST_STRUCT.iter_unpack(digests)
 
 
-class Answers:
+class AnswerStore:
     """The results that copies have, on disk where they are many, and where they are there: 8 bytes for a row."""
 
-    def __init__(self, copies: Copies, first_row: int) -> None:
-        self._copies = copies
-        self._wanted = _bits(bitmap(copies.firsts))
+    def __init__(self, deduplicated: DeduplicatedRows, first_row: int) -> None:
+        self._deduplicated = deduplicated
+        self._wanted = _to_bytes(to_bitmap(deduplicated.firsts))
         self._first_row = first_row
-        self._file: Any = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
+        self._file: Any = SpooledTemporaryFile(_MAX_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
         self._starts = array("Q", bytes(8 * 8 * len(self._wanted)))
         self._last: tuple[int, Result | None] = -1, None
 
-    def __enter__(self) -> "Answers":
+    def __enter__(self) -> "AnswerStore":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def keep(self, results: Iterable[Result]) -> None:
+    def add_results(self, results: Iterable[Result]) -> None:
         """Keep those of some results that a copy has."""
         for result in results:
-            place = result.row - self._first_row
-            if _has(self._wanted, place):
-                self._starts[place] = self._file.tell() + 1  # 0 is where there is none
+            row_offset = result.row - self._first_row
+            if _has_row(self._wanted, row_offset):
+                self._starts[row_offset] = self._file.tell() + 1  # 0 is where there is none
                 self._file.write(_encode(result) + b"\n")
 
-    def of(self, lines: Iterable[RowLine]) -> Iterator[Result]:
+    def results_for(self, lines: Iterable[RequestLine]) -> Iterator[Result]:
         """Yield the results of the copies among the wire lines of a shard, in order, as far as there is an answer for them.
 
         What a copy used is nothing: its answer is paid for once.
         """
-        wanted = zip(self._copies.places, self._copies.firsts, strict=True)
-        place, first = next(wanted, _NO_MORE)
+        row_pairs = zip(self._deduplicated.places, self._deduplicated.firsts, strict=True)
+        row_offset, first_offset = next(row_pairs, _NO_MORE)
         for line in lines:
-            if line.row - self._first_row != place:
+            if line.row - self._first_row != row_offset:
                 continue
-            if answer := self._answer(first):
+            if answer := self._find_answer(first_offset):
                 wire = _decode_wire(line.data)
                 key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
                 metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
-                yield msgspec.structs.replace(answer, key=key.key, row=line.row, metadata=metadata, usage={})
-            place, first = next(wanted, _NO_MORE)
+                yield msgspec.structs.replace(
+                    answer, key=key.key, row=line.row, metadata=metadata, usage={}
+                )
+            row_offset, first_offset = next(row_pairs, _NO_MORE)
 
-    def _answer(self, place: int) -> Result | None:
-        if self._last[0] != place:
-            self._last = place, self._read(self._starts[place])
+    def _find_answer(self, row_offset: int) -> Result | None:
+        if self._last[0] != row_offset:
+            self._last = row_offset, self._read_answer(self._starts[row_offset])
         return self._last[1]
 
-    def _read(self, start: int) -> Result | None:
+    def _read_answer(self, start: int) -> Result | None:
         if not start:
             return None
         self._file.seek(start - 1)
         return _decode(self._file.readline())
 
 
-class _Wire(msgspec.Struct):
+class _WireLine(msgspec.Struct):
     key: str
     metadata: str | None = None
 
 
-_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_wire = msgspec.json.Decoder(_WireLine).decode
 
 
-def bitmap(places: Sequence[int]) -> int:
+def to_bitmap(row_offsets: Sequence[int]) -> int:
     """Return places as a bitmap."""
-    bits = bytearray(max(places, default=-8) // 8 + 1)
-    for place in places:
-        bits[place >> 3] |= 1 << (place & 7)
+    bits = bytearray(max(row_offsets, default=-8) // 8 + 1)
+    for row_offset in row_offsets:
+        bits[row_offset >> 3] |= 1 << (row_offset & 7)
     return int.from_bytes(bits, "little")
 
 
-def _bits(rows: int) -> bytes:
+def _to_bytes(rows: int) -> bytes:
     return rows.to_bytes((rows.bit_length() + 7) // 8, "little")
 
 
-def _has(bits: bytes, place: int) -> bool:
-    return place >> 3 < len(bits) and bool(bits[place >> 3] >> (place & 7) & 1)
+def _has_row(bits: bytes, row_offset: int) -> bool:
+    return row_offset >> 3 < len(bits) and bool(bits[row_offset >> 3] >> (row_offset & 7) & 1)

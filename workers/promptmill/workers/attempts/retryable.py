@@ -9,42 +9,51 @@ from promptmill.workers.attempts import token_limit
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Settled
 from promptmill.workers.output import schema_validation
-from promptmill.workers.output.schema_validation import Judge
+from promptmill.workers.output.schema_validation import Validator
 from promptmill.workers.ports.google import Bucket
 
 
-class Chances(NamedTuple):
-    """What the run allows: ``tokens`` for rows that were cut off with less, and to ``repair`` what the ``judge`` refuses.
+class RetryPolicy(NamedTuple):
+    """What the run allows: ``max_tokens`` for rows that were cut off with less, and to ``schema_feedback`` what the ``validator`` refuses.
 
-    ``repaired`` is the bitmap of the rows of the shard that heard what was wrong already: once is enough.
+    ``feedback_rows`` is the bitmap of the rows of the shard that heard what was wrong already: once is enough.
     """
 
-    tokens: int = 0
-    judge: Judge | None = None
-    repair: bool = False
-    repaired: int = 0
+    max_tokens: int = 0
+    validator: Validator | None = None
+    schema_feedback: bool = False
+    feedback_rows: int = 0
 
-    def judged(self, result: Result) -> Result:
+    def validate_result(self, result: Result) -> Result:
         """Return a result, checked by the run's response schema if it has one."""
-        return self.judge.judged(result) if self.judge else result
+        return self.validator.validate_result(result) if self.validator else result
 
-    def cut_off(self, result: Result, line: bytes) -> bool:
+    def can_raise_tokens(self, result: Result, line: bytes) -> bool:
         """Whether more tokens may mend a result, by its line of output."""
-        return token_limit.may_mend(result, line, self.tokens)
+        return token_limit.can_raise_limit(result, line, self.max_tokens)
 
-    def invalid(self, result: Result, place: int | None = None) -> bool:
-        """Whether hearing what was wrong may mend a result; its ``place`` in the shard may not be known yet."""
-        if not self.repair or result.error is None or result.error.reason != schema_validation.REASON:
+    def can_send_feedback(self, result: Result, row_offset: int | None = None) -> bool:
+        """Whether hearing what was wrong may mend a result; its ``row_offset`` in the shard may not be known yet."""
+        if (
+            not self.schema_feedback
+            or result.error is None
+            or result.error.reason != schema_validation.REASON
+        ):
             return False
-        return place is None or not self.repaired >> place & 1
+        return row_offset is None or not self.feedback_rows >> row_offset & 1
 
 
-def load(bucket: Bucket, manifest: Manifest, index: int, attempt: int) -> Chances:
+def load_policy(bucket: Bucket, manifest: Manifest, shard: int, attempt: int) -> RetryPolicy:
     """Return the chances of an attempt's rows."""
-    repaired = 0
+    feedback_rows = 0
     if attempt > 1 and manifest.retry_schema_invalid:
-        before = names.shard(manifest.run, index, attempt - 1) + "settled.json"
-        repaired = records.unpack(records.get(bucket, before, Settled).repaired)
-    return Chances(
-        manifest.retry_max_tokens, schema_validation.judge(manifest), manifest.retry_schema_invalid, repaired
+        previous_settled = names.shard(manifest.run, shard, attempt - 1) + "settled.json"
+        feedback_rows = records.unpack_rows(
+            records.get_fact(bucket, previous_settled, Settled).repaired
+        )
+    return RetryPolicy(
+        manifest.retry_max_tokens,
+        schema_validation.make_validator(manifest),
+        manifest.retry_schema_invalid,
+        feedback_rows,
     )

@@ -7,18 +7,18 @@ import msgspec
 from promptmill.producers.contract.results import Result
 
 
-class Budget(NamedTuple):
+class TokenLimit(NamedTuple):
     """The rows of an attempt (a bitmap) that may answer with so many ``tokens``, as they were cut off in an earlier one."""
 
     rows: int = 0
     tokens: int = 0
 
-    def apply(self, line: bytes, place: int) -> bytes:
-        """Return the wire line of the row at ``place`` in its shard as this attempt asks it."""
-        return raised(line, self.tokens) if self.rows >> place & 1 else line
+    def adjust_line(self, line: bytes, row_offset: int) -> bytes:
+        """Return the wire line of the row at ``row_offset`` in its shard as this attempt asks it."""
+        return raise_limit(line, self.tokens) if self.rows >> row_offset & 1 else line
 
 
-def may_mend(result: Result, line: bytes, tokens: int) -> bool:
+def can_raise_limit(result: Result, line: bytes, tokens: int) -> bool:
     """Whether a result was cut off with less than ``tokens``, by its line of output.
 
     What the echoed request names as its limit counts, or where it names none, what was used.
@@ -26,17 +26,21 @@ def may_mend(result: Result, line: bytes, tokens: int) -> bool:
     if result.error is None or result.error.reason != "MAX_TOKENS":
         return False
     used = [result.usage.get(kind) for kind in ("candidatesTokenCount", "thoughtsTokenCount")]
-    return (_named(line) or sum(count for count in used if isinstance(count, int))) < tokens
+    return (
+        _requested_limit(line) or sum(count for count in used if isinstance(count, int))
+    ) < tokens
 
 
-def raised(line: bytes, tokens: int) -> bytes:
+def raise_limit(line: bytes, tokens: int) -> bytes:
     """Return a wire line whose request may answer with ``tokens``; every other byte of it stays as it is."""
     wire = _fields(line)
     request = _fields(wire["request"])
-    where = "generation_config" if "generation_config" in request else "generationConfig"
-    config = _fields(request.get(where, b"{}"))
-    config["max_output_tokens" if "max_output_tokens" in config else "maxOutputTokens"] = msgspec.Raw(b"%d" % tokens)
-    request[where] = msgspec.Raw(_encode(config))
+    config_key = "generation_config" if "generation_config" in request else "generationConfig"
+    config = _fields(request.get(config_key, b"{}"))
+    config["max_output_tokens" if "max_output_tokens" in config else "maxOutputTokens"] = (
+        msgspec.Raw(b"%d" % tokens)
+    )
+    request[config_key] = msgspec.Raw(_encode(config))
     return _encode(wire | {"request": request})
 
 
@@ -50,16 +54,16 @@ class _Request(msgspec.Struct):
     generation_config: _Config | None = None
 
 
-class _Line(msgspec.Struct):
+class _WireLine(msgspec.Struct):
     request: _Request | None = None
 
 
-_decode_line = msgspec.json.Decoder(_Line, strict=False).decode
+_decode_line = msgspec.json.Decoder(_WireLine, strict=False).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def _named(line: bytes) -> int:
+def _requested_limit(line: bytes) -> int:
     try:
         request = _decode_line(line).request or _Request()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

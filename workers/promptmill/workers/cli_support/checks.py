@@ -12,42 +12,42 @@ from promptmill.config.settings import Settings
 from promptmill.producers.checks import Check
 from promptmill.workers.ports.google import BatchJobs, Bucket
 
-LOGIN = "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
-NOBODYS_JOBS = 'display_name="promptmill-doctor"'
+LOGIN_COMMAND = "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
+EMPTY_JOB_FILTER = 'display_name="promptmill-doctor"'
 """A filter that no job passes, so that the answer is small whatever there is."""
 
 
-def check(settings: Settings) -> Iterator[Check]:
+def run_checks(settings: Settings) -> Iterator[Check]:
     """Look at the bucket and at Vertex, as far as the settings say where they are."""
     if settings.bucket:
-        yield _bucket(settings)
+        yield _check_bucket(settings)
     if settings.project:
-        yield _vertex(settings)
+        yield _check_vertex(settings)
 
 
-def _bucket(settings: Settings) -> Check:
+def _check_bucket(settings: Settings) -> Check:
     def probe() -> str:
         from promptmill.workers.adapters.storage import open_bucket
 
-        return use_bucket(open_bucket(settings.bucket, settings.project))
+        return probe_bucket(open_bucket(settings.bucket, settings.project))
 
     name = settings.bucket.removeprefix("gs://").partition("/")[0]
-    mend = {
+    fixes = {
         NotFound: f"gcloud storage buckets create gs://{name}",
         Transient: "look at the network, at STORAGE_EMULATOR_HOST and at https://status.cloud.google.com",
     }
     grant = f"gcloud storage buckets add-iam-policy-binding gs://{name} --role roles/storage.objectUser --member MEMBER"
-    return _outcome("bucket access", probe, mend, grant)
+    return _run_probe("bucket access", probe, fixes, grant)
 
 
-def _vertex(settings: Settings) -> Check:
+def _check_vertex(settings: Settings) -> Check:
     def probe() -> str:
         from promptmill.workers.adapters.vertex import open_jobs
 
-        look_at_jobs(open_jobs(settings))
+        probe_jobs(open_jobs(settings))
         return f"{settings.vertex_endpoint or 'Google'} lists the jobs of {settings.parent}"
 
-    mend = {
+    fixes = {
         NotFound: "look at GOOGLE_CLOUD_LOCATION and PROMPTMILL_VERTEX_ENDPOINT",
         Transient: "look at the network and at PROMPTMILL_VERTEX_ENDPOINT",
     }
@@ -56,17 +56,19 @@ def _vertex(settings: Settings) -> Check:
         f"gcloud services enable aiplatform.googleapis.com --project {project}; "
         f"gcloud projects add-iam-policy-binding {project} --role roles/aiplatform.user --member MEMBER"
     )
-    return _outcome("Vertex AI", probe, mend, grant)
+    return _run_probe("Vertex AI", probe, fixes, grant)
 
 
-def use_bucket(bucket: Bucket) -> str:
+def probe_bucket(bucket: Bucket) -> str:
     """Do to a small object all that a run does to its own; returns what was seen, raises what the bucket raises."""
     name = f"doctor/{uuid.uuid4().hex}"
     if not bucket.create(name, b"1"):
         raise PromptmillError(f"{bucket.url} says that a new object exists already")
     try:
         if bucket.create(name, b"2") or bucket.read(name) != b"1":
-            raise PromptmillError(f"{bucket.url} lets two writers create one object (if_generation_match is ignored)")
+            raise PromptmillError(
+                f"{bucket.url} lets two writers create one object (if_generation_match is ignored)"
+            )
         if [stored.name for stored in bucket.list(name)] != [name]:
             raise PromptmillError(f"{bucket.url} does not list an object that is there")
     finally:
@@ -74,15 +76,17 @@ def use_bucket(bucket: Bucket) -> str:
     return f"{bucket.url} can be written, read, listed and deleted, and an object is created once"
 
 
-def look_at_jobs(jobs: BatchJobs) -> None:
+def probe_jobs(jobs: BatchJobs) -> None:
     """Ask for a list of jobs, which costs nothing; raises what Vertex raises."""
-    next(iter(jobs.list(NOBODYS_JOBS)), None)
+    next(iter(jobs.list(EMPTY_JOB_FILTER)), None)
 
 
-def _outcome(name: str, probe: Callable[[], str], mend: dict[type[PromptmillError], str], otherwise: str) -> Check:
+def _run_probe(
+    name: str, probe: Callable[[], str], fixes: dict[type[PromptmillError], str], default_fix: str
+) -> Check:
     try:
         return Check(name, True, probe())
     except ConfigurationError as error:
-        return Check(name, False, str(error), LOGIN)
+        return Check(name, False, str(error), LOGIN_COMMAND)
     except PromptmillError as error:
-        return Check(name, False, str(error), mend.get(type(error), otherwise))
+        return Check(name, False, str(error), fixes.get(type(error), default_fix))

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from promptmill.config.errors import ConfigurationError, NotFound
-from promptmill.config.settings import Settings, variable
-from promptmill.workers.ports.google import Bucket, Stored
-from promptmill.workers.services import build
+from promptmill.config.settings import Settings, variable_name
+from promptmill.workers.ports.google import Bucket, ObjectInfo
+from promptmill.workers.services import build_services
 
-_PIECE = 4 << 20
+_READ_BYTES = 4 << 20
 """Bytes of a request; a line or a column's page is smaller, and 4 MiB are as fast as more at 30 ms a request."""
 
 
@@ -21,7 +21,7 @@ def open_object(settings: Settings, url: str) -> BinaryIO:
     folder, _, name = url.removeprefix("gs://").rpartition("/")
     if not folder or not name:
         raise ConfigurationError(f"{url} is not an object, such as gs://bucket/rows.csv")
-    return read_object(build(settings).open_bucket(f"gs://{folder}"), name)
+    return read_object(build_services(settings).open_bucket(f"gs://{folder}"), name)
 
 
 def open_allowed(settings: Settings, open_bucket: Callable[[str], Bucket], url: str) -> BinaryIO:
@@ -29,9 +29,9 @@ def open_allowed(settings: Settings, open_bucket: Callable[[str], Bucket], url: 
 
     Raises ConfigurationError where it lies outside of ``settings.source_places``, and what ``open_object`` raises.
     """
-    if not url.startswith(settings.source_places) or url.endswith("/"):
+    if not url.startswith(settings.source_allowlist) or url.endswith("/"):
         raise ConfigurationError(
-            f"source {url}: the workers may not read there; {variable('sources')} names the places where they may"
+            f"source {url}: the workers may not read there; {variable_name('sources')} names the places where they may"
         )
     folder, _, name = url.rpartition("/")
     return read_object(open_bucket(folder), name)
@@ -42,16 +42,16 @@ def read_object(bucket: Bucket, name: str) -> BinaryIO:
     stored = bucket.find(name)
     if stored is None:
         raise NotFound(f"{bucket.url}/{name} does not exist")
-    return io.BufferedReader(_Ranges(bucket, stored), _PIECE)
+    return io.BufferedReader(_RangeReader(bucket, stored), _READ_BYTES)
 
 
-class _Ranges(io.RawIOBase):
+class _RangeReader(io.RawIOBase):
     """One generation of an object, range by range; one that is replaced meanwhile ends in NotFound, not in a mixture."""
 
-    def __init__(self, bucket: Bucket, stored: Stored) -> None:
+    def __init__(self, bucket: Bucket, stored: ObjectInfo) -> None:
         self._bucket = bucket
         self._stored = stored
-        self._at = 0
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -60,17 +60,23 @@ class _Ranges(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._stored.size}[whence] + offset
-        return self._at
+        self._position = {
+            io.SEEK_SET: 0,
+            io.SEEK_CUR: self._position,
+            io.SEEK_END: self._stored.size,
+        }[whence] + offset
+        return self._position
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        end = min(self._at + len(buffer), self._stored.size)
-        if end <= self._at:
+        end = min(self._position + len(buffer), self._stored.size)
+        if end <= self._position:
             return 0
-        data = self._bucket.read_range(self._stored.name, self._at, end, self._stored.generation)
+        data = self._bucket.read_range(
+            self._stored.name, self._position, end, self._stored.generation
+        )
         buffer[: len(data)] = data
-        self._at += len(data)
+        self._position += len(data)
         return len(data)

@@ -6,10 +6,10 @@ None of it is the truth: all may be lost at any moment, and then work is done tw
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from promptmill.producers.contract.connection import PREFIX, Connection
+from promptmill.producers.contract.connection import KEY_PREFIX, Connection
 
-_KEEP = 30 * 86_400
-_DEATHS = 86_400
+_KEY_TTL = 30 * 86_400
+_CRASH_TTL = 86_400
 """Seconds for which the death of a worker is held against the step that it was at: its message may wait for long."""
 
 
@@ -25,77 +25,77 @@ class OpenJob(NamedTuple):
     attempt: int
     state: str = ""
     since: float = 0.0
-    told: bool = False
+    is_reported: bool = False
 
 
-class Starts(NamedTuple):
+class LeaseState(NamedTuple):
     """The starts of a step that have not ended in order: those whose worker died, and those that may be at it still.
 
     One of the living is surely ``busy`` with it unless it says nothing for so many seconds more.
     """
 
-    deaths: int = 0
-    living: int = 0
-    busy: float = 0.0
+    crashes: int = 0
+    live: int = 0
+    busy_seconds: float = 0.0
 
 
 class Notes:
     """The notes; every method may raise Transient when Redis does not answer."""
 
     def __init__(self, connection: Connection) -> None:
-        self._answering = connection.answering
-        self._ended: set[tuple[str, str]] = set()
+        self._open_redis = connection.use_client
+        self._pending_releases: set[tuple[str, str]] = set()
 
-    def tally(self, run: str, what: str, member: str) -> int:
+    def add_member(self, run: str, join: str, member: str) -> int:
         """Add ``member`` to a set of what is done and return how many are; joins use it to tell who is last."""
-        key = f"{PREFIX}run:{run}:{what}"
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+        key = f"{KEY_PREFIX}run:{run}:{join}"
+        with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
             pipe.sadd(key, member)
             pipe.scard(key)
-            pipe.expire(key, _KEEP)
+            pipe.expire(key, _KEY_TTL)
             return int(pipe.execute()[1])
 
-    def claim(self, step: str, seconds: float) -> bool:
+    def try_claim(self, step: str, seconds: float) -> bool:
         """Note that a step is in a queue, for the next ``seconds``; False when there was a note already.
 
         Only spares duplicate work: a step may still run twice, and must bear it.
         """
-        with self._answering() as r:
-            return bool(r.set(_step(step), "queued", nx=True, px=int(seconds * 1000)))
+        with self._open_redis() as redis:
+            return bool(redis.set(_step_key(step), "queued", nx=True, px=int(seconds * 1000)))
 
-    def queue(self, step: str, seconds: float, sent: float) -> None:
-        """Note that a step is in a queue, for the next ``seconds``, whatever was noted before, and ``sent`` just now."""
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.set(_step(step), "queued", px=int(seconds * 1000))
-            pipe.set(_sent(step), "sent", px=int(sent * 1000))
+    def mark_queued(self, step: str, seconds: float, resend_after: float) -> None:
+        """Note that a step is in a queue, for the next ``seconds``, whatever was noted before, and ``resend_after`` just now."""
+        with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
+            pipe.set(_step_key(step), "queued", px=int(seconds * 1000))
+            pipe.set(_sent_key(step), "sent", px=int(resend_after * 1000))
             pipe.execute()
 
-    def queue_once(self, step: str, seconds: float, once_in: float) -> bool:
-        """As ``queue``, but only once in so many seconds; False when it was sent before, whatever came of the step."""
+    def mark_queued_once(self, step: str, seconds: float, resend_after: float) -> bool:
+        """As ``mark_queued``, but only once in so many seconds; False when it was sent before, whatever came of the step."""
         script = """
             if not redis.call('set', KEYS[2], 'sent', 'nx', 'px', ARGV[2]) then return 0 end
             redis.call('set', KEYS[1], 'queued', 'px', ARGV[1])
             return 1
         """
-        times = int(seconds * 1000), int(once_in * 1000)
-        with self._answering() as r:
-            return bool(r.eval(script, 2, _step(step), _sent(step), *times))
+        times = int(seconds * 1000), int(resend_after * 1000)
+        with self._open_redis() as redis:
+            return bool(redis.eval(script, 2, _step_key(step), _sent_key(step), *times))
 
-    def forget(self, step: str) -> None:
+    def release_claim(self, step: str) -> None:
         """Forget that a step is in a queue: it could not be sent."""
-        with self._answering() as r:
-            r.delete(_step(step), _sent(step))
+        with self._open_redis() as redis:
+            redis.delete(_step_key(step), _sent_key(step))
 
-    def left_in_queue(self, step: str) -> float | None:
+    def queued_seconds_left(self, step: str) -> float | None:
         """Return for how many seconds more a step's note says that it is in a queue; None when it does not say so."""
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.get(_step(step))
-            pipe.pttl(_step(step))
-            state, left = pipe.execute()
-        return left / 1000 if state == "queued" else None
+        with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
+            pipe.get(_step_key(step))
+            pipe.pttl(_step_key(step))
+            state, milliseconds_left = pipe.execute()
+        return milliseconds_left / 1000 if state == "queued" else None
 
-    def begin(self, step: str, start: str, seconds: float, most: int) -> Starts:
-        """Note a ``start`` of a step, at work for the next ``seconds``, unless ``most`` others have not ended in order.
+    def acquire(self, step: str, execution: str, seconds: float, limit: int) -> LeaseState:
+        """Note a ``execution`` of a step, at work for the next ``seconds``, unless ``limit`` others have not ended in order.
 
         Returns those others. One that was not renewed in time, by Redis's clock, is a death. How often a message was
         handed out tells nothing: copies of it are a normal event. None begins while another is surely at work, as it was
@@ -117,15 +117,24 @@ class Notes:
             end
             return {deaths, living, math.ceil(busy)}
         """
-        with self._answering() as r:
-            if self._ended:
-                with r.pipeline(transaction=False) as pipe:
-                    self._tell_ends(pipe)
-            found = r.eval(script, 2, _begun(step), _step(step), start, int(seconds * 1000), most, _DEATHS)
-        deaths, living, busy = found
-        return Starts(deaths, living, busy / 1000)
+        with self._open_redis() as redis:
+            if self._pending_releases:
+                with redis.pipeline(transaction=False) as pipe:
+                    self._flush_releases(pipe)
+            counts = redis.eval(
+                script,
+                2,
+                _executions_key(step),
+                _step_key(step),
+                execution,
+                int(seconds * 1000),
+                limit,
+                _CRASH_TTL,
+            )
+        crashes, live, busy_milliseconds = counts
+        return LeaseState(crashes, live, busy_milliseconds / 1000)
 
-    def renew(self, step: str, start: str, seconds: float) -> None:
+    def renew(self, step: str, execution: str, seconds: float) -> None:
         """Note that this start of a step is at work, for the next ``seconds``, whatever was noted before."""
         script = """
             local now = redis.call('time')
@@ -133,80 +142,92 @@ class Notes:
             redis.call('expire', KEYS[1], ARGV[3])
             redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
         """
-        with self._answering() as r:
-            r.eval(script, 2, _begun(step), _step(step), start, int(seconds * 1000), _DEATHS)
+        with self._open_redis() as redis:
+            redis.eval(
+                script,
+                2,
+                _executions_key(step),
+                _step_key(step),
+                execution,
+                int(seconds * 1000),
+                _CRASH_TTL,
+            )
 
-    def end(self, step: str, start: str, *, through: bool, keep: float) -> None:
-        """Note that a start ended in order, and that its step is under way for ``keep`` seconds more.
+    def release(self, step: str, execution: str, *, succeeded: bool, retention: float) -> None:
+        """Note that a start ended in order, and that its step is under way for ``retention`` seconds more.
 
-        The deaths of a step that is ``through`` are forgotten: it takes no worker with it. An end of which Redis did
+        The deaths of a step that is ``succeeded`` are forgotten: it takes no worker with it. An end of which Redis did
         not hear, and which would look like a death, is told with the next beginning or end.
         """
-        self._ended.add((step, start))
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            if through:
-                pipe.delete(_begun(step))
-            if keep:
-                pipe.set(_step(step), "running", px=int(keep * 1000))
+        self._pending_releases.add((step, execution))
+        with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
+            if succeeded:
+                pipe.delete(_executions_key(step))
+            if retention:
+                pipe.set(_step_key(step), "running", px=int(retention * 1000))
             else:
-                pipe.delete(_step(step))
-            self._tell_ends(pipe)
+                pipe.delete(_step_key(step))
+            self._flush_releases(pipe)
 
-    def _tell_ends(self, pipe: Any) -> None:
+    def _flush_releases(self, pipe: Any) -> None:
         """Send what is in a pipeline, and with it all ends of which Redis has not heard."""
-        ended = list(self._ended)
-        for step, start in ended:
-            pipe.zrem(_begun(step), start)
+        releases = list(self._pending_releases)
+        for step, execution in releases:
+            pipe.zrem(_executions_key(step), execution)
         pipe.execute()
-        self._ended.difference_update(ended)
+        self._pending_releases.difference_update(releases)
 
-    def note_batch(self, batch: str, requests: int, size: int) -> None:
+    def set_batch_size(self, batch: str, requests: int, size: int) -> None:
         """Note the size of a batch of a pool."""
-        with self._answering() as r:
-            r.set(f"{PREFIX}batch:{batch}", f"{requests} {size}", ex=_DEATHS)
+        with self._open_redis() as redis:
+            redis.set(f"{KEY_PREFIX}batch:{batch}", f"{requests} {size}", ex=_CRASH_TTL)
 
-    def batch_sizes(self, batches: Sequence[str]) -> list[tuple[int, int] | None]:
+    def get_batch_sizes(self, batches: Sequence[str]) -> list[tuple[int, int] | None]:
         """Return the requests and bytes of batches, as far as they are noted."""
         if not batches:
             return []
-        with self._answering() as r:
-            found = r.mget([f"{PREFIX}batch:{batch}" for batch in batches])
-        return [(int(one.split()[0]), int(one.split()[1])) if one else None for one in found]
+        with self._open_redis() as redis:
+            values = redis.mget([f"{KEY_PREFIX}batch:{batch}" for batch in batches])
+        return [
+            (int(value.split()[0]), int(value.split()[1])) if value else None for value in values
+        ]
 
     def add_job(self, parent: str, job: OpenJob) -> None:
         """Note a job to be polled, and its state when last looked at."""
-        with self._answering() as r:
-            r.hset(_jobs(parent), job.name, _place(job))
+        with self._open_redis() as redis:
+            redis.hset(_jobs_key(parent), job.name, _encode_job(job))
 
     def remove_job(self, parent: str, name: str) -> None:
         """Note that a job has ended and was collected."""
-        with self._answering() as r:
-            r.hdel(_jobs(parent), name)
+        with self._open_redis() as redis:
+            redis.hdel(_jobs_key(parent), name)
 
-    def open_jobs(self, parent: str) -> list[OpenJob]:
+    def list_jobs(self, parent: str) -> list[OpenJob]:
         """Return the jobs to be polled."""
-        with self._answering() as r:
-            found = r.hgetall(_jobs(parent))
-        return [_open_job(name, place) for name, place in found.items()]
+        with self._open_redis() as redis:
+            fields = redis.hgetall(_jobs_key(parent))
+        return [_decode_job(name, value) for name, value in fields.items()]
 
-    def count_alarm(self, what: str) -> None:
+    def count_alarm(self, kind: str) -> None:
         """Count that people were told of something: a state of a job, or ``open`` for a run."""
-        with self._answering() as r:
-            r.hincrby(f"{PREFIX}alarms", what, 1)
+        with self._open_redis() as redis:
+            redis.hincrby(f"{KEY_PREFIX}alarms", kind, 1)
 
-    def alarms(self) -> dict[str, int]:
+    def alarm_counts(self) -> dict[str, int]:
         """Return how often people were told of what, since Redis was empty."""
-        with self._answering() as r:
-            return {what: int(times) for what, times in r.hgetall(f"{PREFIX}alarms").items()}
+        with self._open_redis() as redis:
+            return {
+                kind: int(count) for kind, count in redis.hgetall(f"{KEY_PREFIX}alarms").items()
+            }
 
-    def now(self) -> float:
+    def server_time(self) -> float:
         """Return the time by Redis's clock, for spans that no worker's own clock is to tell."""
-        with self._answering() as r:
-            seconds, micros = r.time()
+        with self._open_redis() as redis:
+            seconds, micros = redis.time()
         return float(seconds + micros / 1e6)
 
-    def take_slot(self, parent: str, place: str, most: int) -> bool:
-        """Take one of ``most`` slots for an open job, or keep the one that ``place`` has; False when all are taken."""
+    def take_slot(self, parent: str, slot: str, limit: int) -> bool:
+        """Take one of ``limit`` slots for an open job, or keep the one that ``place`` has; False when all are taken."""
         script = """
             if redis.call('sismember', KEYS[1], ARGV[1]) == 0 and redis.call('scard', KEYS[1]) >= tonumber(ARGV[2]) then
                 return 0
@@ -214,20 +235,20 @@ class Notes:
             redis.call('sadd', KEYS[1], ARGV[1])
             return 1
         """
-        with self._answering() as r:
-            return bool(r.eval(script, 1, f"{PREFIX}slots:{parent}", place, most))
+        with self._open_redis() as redis:
+            return bool(redis.eval(script, 1, f"{KEY_PREFIX}slots:{parent}", slot, limit))
 
-    def free_slot(self, parent: str, place: str) -> None:
+    def free_slot(self, parent: str, slot: str) -> None:
         """Give the slot of ``place`` back."""
-        with self._answering() as r:
-            r.srem(f"{PREFIX}slots:{parent}", place)
+        with self._open_redis() as redis:
+            redis.srem(f"{KEY_PREFIX}slots:{parent}", slot)
 
-    def slots(self, parent: str) -> set[str]:
+    def list_slots(self, parent: str) -> set[str]:
         """Return the places that have a slot."""
-        with self._answering() as r:
-            return set(r.smembers(f"{PREFIX}slots:{parent}"))
+        with self._open_redis() as redis:
+            return set(redis.smembers(f"{KEY_PREFIX}slots:{parent}"))
 
-    def take_turn(self, parent: str, per_minute: int) -> float:
+    def take_creation_turn(self, parent: str, per_minute: int) -> float:
         """Take a turn to create a job; returns the seconds until the next one when there is none now, else 0.
 
         Turns are evenly spaced, with up to a quarter of a minute's worth at once; Redis's clock counts.
@@ -242,23 +263,23 @@ class Notes:
             redis.call('set', KEYS[1], tostring(due + gap), 'ex', 120)
             return '0'
         """
-        with self._answering() as r:
-            return float(r.eval(script, 1, f"{PREFIX}turns:{parent}", per_minute))
+        with self._open_redis() as redis:
+            return float(redis.eval(script, 1, f"{KEY_PREFIX}turns:{parent}", per_minute))
 
-    def fail(self, step: str) -> int:
+    def count_failure(self, step: str) -> int:
         """Count a failure of a step; returns how many there are."""
-        key = f"{PREFIX}failed:{step}"
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
+        key = f"{KEY_PREFIX}failed:{step}"
+        with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
             pipe.incr(key)
-            pipe.expire(key, _KEEP)
+            pipe.expire(key, _KEY_TTL)
             return int(pipe.execute()[0])
 
-    def forgive(self, step: str) -> None:
+    def reset_failures(self, step: str) -> None:
         """Forget all starts and failures of a step."""
-        with self._answering() as r:
-            r.delete(_begun(step), f"{PREFIX}failed:{step}")
+        with self._open_redis() as redis:
+            redis.delete(_executions_key(step), f"{KEY_PREFIX}failed:{step}")
 
-    def take_poll(self, parent: str, chain: str, look: int, seconds: float) -> bool:
+    def take_poll_turn(self, parent: str, chain: str, poll_number: int, seconds: float) -> bool:
         """Make this look of ``chain`` the one that polls, when none is alive or it is this one, for ``seconds``."""
         script = """
             local turn = redis.call('get', KEYS[1])
@@ -266,10 +287,14 @@ class Notes:
             redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
             return 1
         """
-        with self._answering() as r:
-            return bool(r.eval(script, 1, _poll(parent), f"{chain}:{look}", int(seconds * 1000)))
+        with self._open_redis() as redis:
+            return bool(
+                redis.eval(
+                    script, 1, _poll_key(parent), f"{chain}:{poll_number}", int(seconds * 1000)
+                )
+            )
 
-    def pass_poll(self, parent: str, chain: str, look: int, seconds: float) -> bool:
+    def pass_poll_turn(self, parent: str, chain: str, poll_number: int, seconds: float) -> bool:
         """Pass the turn from this look of ``chain`` to its next, due within ``seconds``.
 
         False when a twin of this look did so before: of two, one goes on.
@@ -279,56 +304,56 @@ class Notes:
             redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
             return 1
         """
-        turns = f"{chain}:{look}", f"{chain}:{look + 1}"
-        with self._answering() as r:
-            return bool(r.eval(script, 1, _poll(parent), *turns, int(seconds * 1000)))
+        turns = f"{chain}:{poll_number}", f"{chain}:{poll_number + 1}"
+        with self._open_redis() as redis:
+            return bool(redis.eval(script, 1, _poll_key(parent), *turns, int(seconds * 1000)))
 
-    def stands_still(self, parent: str) -> bool:
+    def is_stalled(self, parent: str) -> bool:
         """Whether jobs are open and no look at them is due or under way."""
-        with self._answering() as r, r.pipeline(transaction=False) as pipe:
-            pipe.exists(_poll(parent))
-            pipe.hlen(_jobs(parent))
+        with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
+            pipe.exists(_poll_key(parent))
+            pipe.hlen(_jobs_key(parent))
             turn, jobs = pipe.execute()
         return bool(jobs and not turn)
 
-    def end_poll(self, parent: str) -> bool:
+    def end_polling(self, parent: str) -> bool:
         """End polling when no job is open; False when there is one."""
         script = """
             if redis.call('hlen', KEYS[2]) > 0 then return 0 end
             redis.call('del', KEYS[1])
             return 1
         """
-        with self._answering() as r:
-            return bool(r.eval(script, 2, _poll(parent), _jobs(parent)))
+        with self._open_redis() as redis:
+            return bool(redis.eval(script, 2, _poll_key(parent), _jobs_key(parent)))
 
 
-def _step(step: str) -> str:
-    return f"{PREFIX}step:{step}"
+def _step_key(step: str) -> str:
+    return f"{KEY_PREFIX}step:{step}"
 
 
-def _sent(step: str) -> str:
-    return f"{PREFIX}sent:{step}"
+def _sent_key(step: str) -> str:
+    return f"{KEY_PREFIX}sent:{step}"
 
 
-def _begun(step: str) -> str:
-    return f"{PREFIX}begun:{step}"
+def _executions_key(step: str) -> str:
+    return f"{KEY_PREFIX}begun:{step}"
 
 
-def _jobs(parent: str) -> str:
-    return f"{PREFIX}jobs:{parent}"
+def _jobs_key(parent: str) -> str:
+    return f"{KEY_PREFIX}jobs:{parent}"
 
 
-def _poll(parent: str) -> str:
-    return f"{PREFIX}poll:{parent}"
+def _poll_key(parent: str) -> str:
+    return f"{KEY_PREFIX}poll:{parent}"
 
 
-def _place(job: OpenJob) -> str:
-    seen = f"@{job.since}" + "@told" * job.told if job.since else ""
-    return f"{job.run}/{job.shard}/{job.attempt}/{job.state}{seen}"
+def _encode_job(job: OpenJob) -> str:
+    since_suffix = f"@{job.since}" + "@told" * job.is_reported if job.since else ""
+    return f"{job.run}/{job.shard}/{job.attempt}/{job.state}{since_suffix}"
 
 
-def _open_job(name: str, place: str) -> OpenJob:
-    run, shard, attempt, seen = place.split("/")
-    state, _, rest = seen.partition("@")
-    since, _, told = rest.partition("@")
-    return OpenJob(name, run, int(shard), int(attempt), state, float(since or 0), bool(told))
+def _decode_job(name: str, value: str) -> OpenJob:
+    run, shard, attempt, state_and_since = value.split("/")
+    state, _, since_and_flag = state_and_since.partition("@")
+    since, _, flag = since_and_flag.partition("@")
+    return OpenJob(name, run, int(shard), int(attempt), state, float(since or 0), bool(flag))

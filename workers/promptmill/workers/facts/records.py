@@ -9,9 +9,9 @@ import msgspec
 import zstandard
 
 from promptmill.config.errors import NotFound
-from promptmill.producers.pricing.tokens import Tokens
-from promptmill.workers.costs.plan_cost import Money
-from promptmill.workers.ports.google import Bucket, Job, Stored
+from promptmill.producers.pricing.tokens import TokenTotals
+from promptmill.workers.costs.plan_cost import PlanCost
+from promptmill.workers.ports.google import Bucket, Job, ObjectInfo
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -30,11 +30,11 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     shards: list[ShardPlan]
     at: float
-    money: Money | None = None
+    money: PlanCost | None = None
     copies: int = 0
 
     @property
-    def thresholds(self) -> list[int]:
+    def price_thresholds(self) -> list[int]:
         """Input tokens above which a request has another price."""
         return self.money.prices.thresholds if self.money and self.money.prices else [0]
 
@@ -50,7 +50,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int
     refused: int
     at: float
-    tokens: Tokens | None = None
+    tokens: TokenTotals | None = None
     copies: int = 0
     reused: int = 0
 
@@ -107,7 +107,7 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int = 0
 
     @property
-    def numbers(self) -> range:
+    def part_numbers(self) -> range:
         """The numbers of the parts that count."""
         return range(self.first, len(self.parts))
 
@@ -129,7 +129,10 @@ class Counts(msgspec.Struct, frozen=True):
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
-            *(_sum(mine, theirs) for mine, theirs in zip(astuple(self), astuple(other), strict=True))  # type: ignore[arg-type]
+            *(
+                _add_values(left, right)
+                for left, right in zip(counts_tuple(self), counts_tuple(other), strict=True)
+            )  # type: ignore[arg-type]
         )
 
 
@@ -159,7 +162,7 @@ class ResultFile(msgspec.Struct, frozen=True):
     drop_failed: bytes = b""
 
     @property
-    def drops(self) -> bool:
+    def has_drops(self) -> bool:
         """Whether there are any."""
         return bool(self.drop_succeeded or self.drop_failed)
 
@@ -204,7 +207,7 @@ class Cancelled(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
     @property
-    def words(self) -> str:
+    def error_message(self) -> str:
         """What people are told."""
         return "the run's deadline passed" if self.reason else "the run was cancelled"
 
@@ -221,24 +224,27 @@ class Aborted(msgspec.Struct, frozen=True):
     over_budget: bool = False
 
 
-def astuple(counts: Counts) -> tuple[int | dict[str, int], ...]:
+def counts_tuple(counts: Counts) -> tuple[int | dict[str, int], ...]:
     """Return the counts in the order of their fields."""
     return msgspec.structs.astuple(counts)
 
 
-def _sum(mine: int | dict[str, int], theirs: int | dict[str, int]) -> int | dict[str, int]:
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        return {name: mine.get(name, 0) + theirs.get(name, 0) for name in sorted(mine.keys() | theirs.keys())}
-    assert isinstance(mine, int) and isinstance(theirs, int)  # noqa: S101
-    return mine + theirs
+def _add_values(left: int | dict[str, int], right: int | dict[str, int]) -> int | dict[str, int]:
+    if isinstance(left, dict) and isinstance(right, dict):
+        return {
+            name: left.get(name, 0) + right.get(name, 0)
+            for name in sorted(left.keys() | right.keys())
+        }
+    assert isinstance(left, int) and isinstance(right, int)  # noqa: S101
+    return left + right
 
 
-def now() -> float:
+def current_time() -> float:
     """Return the time by this worker's clock, for facts that say when; nothing is decided by it."""
     return time.time()
 
 
-def age(bucket: Bucket, stored: Stored, clock: str) -> float:
+def object_age(bucket: Bucket, stored: ObjectInfo, clock: str) -> float:
     """Return how old an object is by the server that wrote it, whose time ``clock``, an empty object, is written to tell.
 
     For what costs money or answers when it is wrong: no worker's own clock is trusted with those.
@@ -248,47 +254,51 @@ def age(bucket: Bucket, stored: Stored, clock: str) -> float:
     return probe.updated - stored.updated if probe else 0.0
 
 
-def encode(fact: msgspec.Struct) -> bytes:
+def encode_fact(fact: msgspec.Struct) -> bytes:
     """Return a fact as it is stored."""
     return msgspec.json.encode(fact)
 
 
-def put(bucket: Bucket, name: str, fact: msgspec.Struct) -> bool:
+def create_fact(bucket: Bucket, name: str, fact: msgspec.Struct) -> bool:
     """Write a fact; False when it is there already, which is then the truth."""
-    return bucket.create(name, encode(fact))
+    return bucket.create(name, encode_fact(fact))
 
 
-def keep(bucket: Bucket, name: str, fact: T) -> T:
+def create_or_get(bucket: Bucket, name: str, fact: T) -> T:
     """Write a fact, and return the truth: it, or the one that was there first."""
-    return fact if put(bucket, name, fact) else get(bucket, name, type(fact))
+    return fact if create_fact(bucket, name, fact) else get_fact(bucket, name, type(fact))
 
 
-def once(bucket: Bucket, name: str, kind: type[T], make: Callable[[], T]) -> T:
+def get_or_create(bucket: Bucket, name: str, fact_type: type[T], create: Callable[[], T]) -> T:
     """Return a fact, which is made if nobody has made it; of two who do so at once, the first has made the truth."""
     try:
-        return get(bucket, name, kind)
+        return get_fact(bucket, name, fact_type)
     except NotFound:
         pass
-    return keep(bucket, name, make())
+    return create_or_get(bucket, name, create())
 
 
-def get(bucket: Bucket, name: str, kind: type[T]) -> T:
+def get_fact(bucket: Bucket, name: str, fact_type: type[T]) -> T:
     """Read a fact; raises NotFound."""
-    return msgspec.json.decode(bucket.read(name), type=kind)
+    return msgspec.json.decode(bucket.read(name), type=fact_type)
 
 
-def get_each(bucket: Bucket, wanted: Iterable[tuple[str, type[T]]]) -> Iterator[T]:
+def get_facts(bucket: Bucket, names_and_types: Iterable[tuple[str, type[T]]]) -> Iterator[T]:
     """Yield facts, each by its name and kind, in the order in which they are wanted; raises NotFound at the turn of one."""
-    ahead, turn = tee(wanted)
-    for (_, kind), data in zip(turn, bucket.read_each(name for name, _ in ahead), strict=True):
-        yield msgspec.json.decode(data, type=kind)
+    to_read, to_decode = tee(names_and_types)
+    for (_, fact_type), data in zip(
+        to_decode, bucket.read_each(name for name, _ in to_read), strict=True
+    ):
+        yield msgspec.json.decode(data, type=fact_type)
 
 
-def pack(rows: int) -> bytes:
+def pack_rows(rows: int) -> bytes:
     """Pack a bitmap (an int whose bit ``i`` stands for row ``i``) for a fact."""
-    return zstandard.compress(rows.to_bytes((rows.bit_length() + 7) // 8, "little")) if rows else b""
+    return (
+        zstandard.compress(rows.to_bytes((rows.bit_length() + 7) // 8, "little")) if rows else b""
+    )
 
 
-def unpack(data: bytes) -> int:
+def unpack_rows(data: bytes) -> int:
     """Unpack a bitmap."""
     return int.from_bytes(zstandard.decompress(data), "little") if data else 0

@@ -9,7 +9,7 @@ from promptmill.workers.facts.records import ShardPlan
 from promptmill.workers.ports.google import Bucket
 
 
-class RowLine(NamedTuple):
+class RequestLine(NamedTuple):
     """A wire line of a shard, its row, and whether lint refused it."""
 
     row: int
@@ -17,16 +17,16 @@ class RowLine(NamedTuple):
     refused: bool
 
 
-def lines(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[RowLine]:
+def read_lines(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[RequestLine]:
     """Stream the wire lines of a shard, refused ones too, in order."""
-    for chunk in chunks(bucket, run, rows):
+    for chunk in read_chunks(bucket, run, rows):
         refused = set(chunk.refused)
-        for row, line in enumerate(chunk.lines().split(b"\n")[:-1], chunk.first_row):
+        for row, line in enumerate(chunk.decompress_lines().split(b"\n")[:-1], chunk.first_row):
             if rows.first_row <= row < rows.first_row + rows.requests:
-                yield RowLine(row, line, row in refused)
+                yield RequestLine(row, line, row in refused)
 
 
-def chunks(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[Chunk]:
+def read_chunks(bucket: Bucket, run: str, rows: ShardPlan) -> Iterator[Chunk]:
     """Yield the chunks that hold rows of a shard, in order."""
-    for index in range(rows.first_chunk, rows.last_chunk + 1):
-        yield decode_chunk(bucket.read(names.chunk(run, index)))
+    for chunk_index in range(rows.first_chunk, rows.last_chunk + 1):
+        yield decode_chunk(bucket.read(names.chunk(run, chunk_index)))

@@ -11,13 +11,13 @@ from promptmill.config import names
 from promptmill.producers.contract.messages import Manifest, Seal
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Parts, Plan, Settled
-from promptmill.workers.ports.google import Bucket, Stored
+from promptmill.workers.ports.google import Bucket, ObjectInfo
 
 Fact = TypeVar("Fact", bound=msgspec.Struct)
-Seen = TypeVar("Seen")
+View = TypeVar("View")
 
 
-class ShardFacts(msgspec.Struct):
+class AttemptFacts(msgspec.Struct):
     """Which facts exist of a shard's attempt; ``parts`` are the numbers, ``files`` is how many of each there are to be."""
 
     input: bool = False
@@ -30,8 +30,8 @@ class ShardFacts(msgspec.Struct):
     delivered: set[tuple[int, int]] = msgspec.field(default_factory=set)
 
 
-class RunFacts(msgspec.Struct):
-    """Which facts exist of a run; ``shards`` is by shard and attempt, and lacks those of which there is nothing yet."""
+class RunSnapshot(msgspec.Struct):
+    """Which facts exist of a run; ``attempts`` is by shard and attempt, and lacks those of which there is nothing yet."""
 
     run: str
     manifest: Manifest | None = None
@@ -41,7 +41,7 @@ class RunFacts(msgspec.Struct):
     aborted: bool = False
     cancelled: bool = False
     reported: bool = False
-    shards: dict[tuple[int, int], ShardFacts] = msgspec.field(default_factory=dict)
+    attempts: dict[tuple[int, int], AttemptFacts] = msgspec.field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -49,47 +49,58 @@ class RunFacts(msgspec.Struct):
         return self.sealed is not None and len(self.chunks) >= self.sealed
 
 
-class Reader:
+class SnapshotReader:
     """Reads the facts that say how many of something there are to be, each generation of them once.
 
     A fact never changes, and a look at a run of a thousand shards would read two thousand of them again, a look at a
     thousand small runs three thousand.
     """
 
-    _RUNS = 2_000
+    _MAX_RUNS = 2_000
     """Runs of which the facts are kept in mind, some kilobytes each."""
-    _SHARDS = 20_000
+    _MAX_ATTEMPTS = 20_000
     """Attempts of shards of which the facts are kept in mind, some 200 bytes each."""
 
     def __init__(self, bucket: Bucket) -> None:
-        self.manifest = _Reading(bucket, Manifest, self._RUNS, lambda manifest: manifest)
-        self.chunks = _Reading(bucket, Seal, self._RUNS, lambda seal: len(seal.chunks))
-        self.plan = _Reading(bucket, Plan, self._RUNS, lambda plan: plan)
-        self.parts = _Reading(bucket, Parts, self._SHARDS, lambda parts: parts.numbers)
-        self.settled = _Reading(bucket, Settled, self._SHARDS, lambda found: (len(found.files), found.retried > 0))
+        self.manifest = _FactCache(bucket, Manifest, self._MAX_RUNS, lambda manifest: manifest)
+        self.chunks = _FactCache(bucket, Seal, self._MAX_RUNS, lambda seal: len(seal.chunks))
+        self.plan = _FactCache(bucket, Plan, self._MAX_RUNS, lambda plan: plan)
+        self.parts = _FactCache(bucket, Parts, self._MAX_ATTEMPTS, lambda parts: parts.part_numbers)
+        self.settled = _FactCache(
+            bucket,
+            Settled,
+            self._MAX_ATTEMPTS,
+            lambda settled: (len(settled.files), settled.retried > 0),
+        )
 
 
-class _Reading(Generic[Fact, Seen]):
-    """Reads one kind of fact, and keeps in mind what there is to be seen in the ``most`` that were asked for last."""
+class _FactCache(Generic[Fact, View]):
+    """Reads one kind of fact, and keeps in mind what there is to be seen in the ``limit`` that were asked for last."""
 
-    def __init__(self, bucket: Bucket, kind: type[Fact], most: int, view: Callable[[Fact], Seen]) -> None:
+    def __init__(
+        self, bucket: Bucket, fact_type: type[Fact], limit: int, view: Callable[[Fact], View]
+    ) -> None:
         self._bucket = bucket
-        self._kind = kind
-        self._most = most
+        self._fact_type = fact_type
+        self._limit = limit
         self._view = view
-        self._seen: dict[tuple[str, int], Seen] = {}
+        self._views: dict[tuple[str, int], View] = {}
 
-    def __call__(self, stored: Iterable[Stored]) -> list[Seen]:
+    def __call__(self, stored: Iterable[ObjectInfo]) -> list[View]:
         """Return what there is to be seen in each of these facts; those that are new are read, some at once."""
-        keys = [(one.name, one.generation) for one in stored]
-        new = [key for key in keys if key not in self._seen]
-        for key, fact in zip(new, records.get_each(self._bucket, ((name, self._kind) for name, _ in new)), strict=True):
-            self._seen[key] = self._view(fact)
-        found = [self._seen.pop(key) for key in keys]
-        self._seen.update(zip(keys, found, strict=True))
-        for oldest in list(islice(self._seen, max(len(self._seen) - self._most, 0))):
-            del self._seen[oldest]
-        return found
+        keys = [(stored_object.name, stored_object.generation) for stored_object in stored]
+        new_keys = [key for key in keys if key not in self._views]
+        for key, fact in zip(
+            new_keys,
+            records.get_facts(self._bucket, ((name, self._fact_type) for name, _ in new_keys)),
+            strict=True,
+        ):
+            self._views[key] = self._view(fact)
+        views = [self._views.pop(key) for key in keys]
+        self._views.update(zip(keys, views, strict=True))
+        for oldest in list(islice(self._views, max(len(self._views) - self._limit, 0))):
+            del self._views[oldest]
+        return views
 
 
 _CHUNK = re.compile(r"chunks/(\d{8})")
@@ -98,57 +109,63 @@ _SHARD = re.compile(
 )
 
 
-def load(bucket: Bucket, run: str, reader: Reader | None = None) -> RunFacts:
+def load_snapshot(bucket: Bucket, run: str, reader: SnapshotReader | None = None) -> RunSnapshot:
     """Return which facts of a run exist, from one listing and the few facts that say how many of something there are.
 
     A ``reader`` that looked at the run before spares reading most of them.
     """
-    known, reader = RunFacts(run), reader or Reader(bucket)
+    snapshot, reader = RunSnapshot(run), reader or SnapshotReader(bucket)
     folder = names.folder(run)
-    divided: list[tuple[ShardFacts, Stored]] = []
-    settled: list[tuple[ShardFacts, Stored]] = []
+    with_parts: list[tuple[AttemptFacts, ObjectInfo]] = []
+    with_settled: list[tuple[AttemptFacts, ObjectInfo]] = []
     for stored in bucket.list(folder):
-        place = stored.name.removeprefix(folder)
-        found = _SHARD.fullmatch(place)
-        if not found:
-            _note(known, reader, stored, place)
+        fact_name = stored.name.removeprefix(folder)
+        match = _SHARD.fullmatch(fact_name)
+        if not match:
+            _add_run_fact(snapshot, reader, stored, fact_name)
             continue
-        shard = known.shards.setdefault((int(found[1]), int(found[2])), ShardFacts())
-        if found[3] == "parts":
-            divided.append((shard, stored))
-        elif found[3] == "settled":
-            settled.append((shard, stored))
+        attempt_facts = snapshot.attempts.setdefault((int(match[1]), int(match[2])), AttemptFacts())
+        if match[3] == "parts":
+            with_parts.append((attempt_facts, stored))
+        elif match[3] == "settled":
+            with_settled.append((attempt_facts, stored))
         else:
-            _note_shard(shard, found)
-    for (shard, _), parts in zip(divided, reader.parts(stored for _, stored in divided), strict=True):
-        shard.parts = parts
-    for (shard, _), (files, again) in zip(settled, reader.settled(stored for _, stored in settled), strict=True):
-        shard.files, shard.again = files, again
-    return known
+            _add_attempt_fact(attempt_facts, match)
+    for (attempt_facts, _), parts in zip(
+        with_parts, reader.parts(stored for _, stored in with_parts), strict=True
+    ):
+        attempt_facts.parts = parts
+    for (attempt_facts, _), (files, again) in zip(
+        with_settled, reader.settled(stored for _, stored in with_settled), strict=True
+    ):
+        attempt_facts.files, attempt_facts.again = files, again
+    return snapshot
 
 
-def _note(known: RunFacts, reader: Reader, stored: Stored, place: str) -> None:
-    if found := _CHUNK.fullmatch(place):
-        known.chunks.add(int(found[1]))
-    elif place == "run.json":
-        [known.manifest] = reader.manifest([stored])
-    elif place == "seal.json":
-        [known.sealed] = reader.chunks([stored])
-    elif place == "plan.json":
-        [known.plan] = reader.plan([stored])
-    elif place == "aborted.json":
-        known.aborted = True
-    elif place == "cancelled.json":
-        known.cancelled = True
-    elif place == "report.json":
-        known.reported = True
+def _add_run_fact(
+    snapshot: RunSnapshot, reader: SnapshotReader, stored: ObjectInfo, fact_name: str
+) -> None:
+    if match := _CHUNK.fullmatch(fact_name):
+        snapshot.chunks.add(int(match[1]))
+    elif fact_name == "run.json":
+        [snapshot.manifest] = reader.manifest([stored])
+    elif fact_name == "seal.json":
+        [snapshot.sealed] = reader.chunks([stored])
+    elif fact_name == "plan.json":
+        [snapshot.plan] = reader.plan([stored])
+    elif fact_name == "aborted.json":
+        snapshot.aborted = True
+    elif fact_name == "cancelled.json":
+        snapshot.cancelled = True
+    elif fact_name == "report.json":
+        snapshot.reported = True
 
 
-def _note_shard(shard: ShardFacts, found: re.Match[str]) -> None:
-    fact, parsed, sink, part = found[3], found[4], found[5], found[6]
+def _add_attempt_fact(attempt_facts: AttemptFacts, match: re.Match[str]) -> None:
+    fact, parsed, sink, part = match[3], match[4], match[5], match[6]
     if parsed:
-        shard.parsed.add(int(parsed))
+        attempt_facts.parsed.add(int(parsed))
     elif sink:
-        shard.delivered.add((int(sink), int(part)))
+        attempt_facts.delivered.add((int(sink), int(part)))
     else:
-        setattr(shard, fact, True)
+        setattr(attempt_facts, fact, True)

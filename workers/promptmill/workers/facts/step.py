@@ -8,16 +8,19 @@ class Step(NamedTuple):
 
     task: str
     run: str
-    place: tuple[int, ...] = ()
+    indices: tuple[int, ...] = ()
 
     @property
     def id(self) -> str:
         """The same for the same work, readable: ``01jd….s003.a1.p00007.parse``."""
-        marks = [f"{mark}{number:0{width}}" for (mark, width), number in zip(_MARKS, self.place, strict=False)]
-        return ".".join([self.run, *marks, self.task])
+        labels = [
+            f"{letter}{number:0{width}}"
+            for (letter, width), number in zip(_LETTERS, self.indices, strict=False)
+        ]
+        return ".".join([self.run, *labels, self.task])
 
 
-_MARKS = (("s", 3), ("a", 1), ("p", 5), ("k", 2))
+_LETTERS = (("s", 3), ("a", 1), ("p", 5), ("k", 2))
 
 
 class Wait(NamedTuple):

@@ -8,9 +8,9 @@ scripted: ``Script`` for the output of jobs, ``FakeJobs.refuse_next`` and ``lose
 """
 
 from promptmill.workers.fakes.bucket import MemoryBucket
-from promptmill.workers.fakes.caller import FakeCaller
+from promptmill.workers.fakes.caller import FakeCallbackBroker
 from promptmill.workers.fakes.jobs import FakeJobs
 from promptmill.workers.fakes.output import Script
 from promptmill.workers.fakes.warehouse import FakeWarehouse
 
-__all__ = ["FakeCaller", "FakeJobs", "FakeWarehouse", "MemoryBucket", "Script"]
+__all__ = ["FakeCallbackBroker", "FakeJobs", "FakeWarehouse", "MemoryBucket", "Script"]

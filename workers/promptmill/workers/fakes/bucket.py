@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from promptmill.config.errors import Conflict, NotFound
-from promptmill.workers.ports.google import Stored
+from promptmill.workers.ports.google import ObjectInfo
 
 Clock = Callable[[], float]
 """Tells the time in seconds since the epoch."""
@@ -37,13 +37,13 @@ class MemoryBucket:
         with self._lock:
             if name in self._objects:
                 return False
-            self._put(name, data)
+            self._put_object(name, data)
             return True
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object."""
         with self._lock:
-            self._put(name, data)
+            self._put_object(name, data)
 
     def write_stream(self, name: str, pieces: Iterable[bytes]) -> int:
         """Write an object of any size, which must fit into memory here; returns its size."""
@@ -54,14 +54,14 @@ class MemoryBucket:
     def replace(self, name: str, data: bytes, generation: int) -> None:
         """Write an object if it is still of this generation; raises Conflict."""
         with self._lock:
-            held = self._objects.get(name)
-            if held is None or held.generation != generation:
+            current = self._objects.get(name)
+            if current is None or current.generation != generation:
                 raise Conflict(f"{self.url}/{name} was written by somebody else")
-            self._put(name, data)
+            self._put_object(name, data)
 
     def read(self, name: str) -> bytes:
         """Return an object's bytes; raises NotFound."""
-        return self._get(name).data
+        return self._get_object(name).data
 
     def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
         """Yield the bytes of objects in the order of their names."""
@@ -69,32 +69,36 @@ class MemoryBucket:
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
         """Return a range of this very generation; raises NotFound when it is gone."""
-        held = self._get(name)
-        if held.generation != generation:
+        current = self._get_object(name)
+        if current.generation != generation:
             raise NotFound(f"{self.url}/{name} of generation {generation} does not exist")
-        return held.data[start:end]
+        return current.data[start:end]
 
-    def find(self, name: str) -> Stored | None:
+    def find(self, name: str) -> ObjectInfo | None:
         """Return what is known of an object."""
-        held = self._objects.get(name)
-        return None if held is None else Stored(name, len(held.data), held.generation, held.updated)
+        current = self._objects.get(name)
+        return (
+            None
+            if current is None
+            else ObjectInfo(name, len(current.data), current.generation, current.updated)
+        )
 
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Return the objects whose names start with ``prefix``, in order of their names, as they are now."""
         with self._lock:
             names = sorted(name for name in self._objects if name.startswith(prefix))
-        return (stored for stored in map(self.find, names) if stored)
+        return (object_info for object_info in map(self.find, names) if object_info)
 
     def delete(self, name: str) -> None:
         """Delete an object, if it is there."""
         with self._lock:
             self._objects.pop(name, None)
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put_object(self, name: str, data: bytes) -> None:
         self._objects[name] = _Object(bytes(data), next(self._generations), self._clock())
 
-    def _get(self, name: str) -> _Object:
-        held = self._objects.get(name)
-        if held is None:
+    def _get_object(self, name: str) -> _Object:
+        current = self._objects.get(name)
+        if current is None:
             raise NotFound(f"{self.url}/{name} does not exist")
-        return held
+        return current

@@ -1,28 +1,28 @@
 """A broker of the callers' that keeps what it is sent."""
 
 from promptmill.config.errors import Permanent, Transient
-from promptmill.workers.ports.google import Call
+from promptmill.workers.ports.google import CallbackTask
 
 
-class FakeCaller:
-    """Keeps calls in order of ``sent``; may be ``down``, or ``refuse`` tasks by name; ``queued`` tells what waits."""
+class FakeCallbackBroker:
+    """Keeps calls in order of ``sent``; may be ``is_down``, or ``rejected_tasks`` tasks by name; ``queue_lengths`` tells what waits."""
 
     def __init__(self) -> None:
-        self.sent: list[Call] = []
-        self.down = False
-        self.refuse: set[str] = set()
-        self.queued: dict[str, int] = {}
+        self.sent: list[CallbackTask] = []
+        self.is_down = False
+        self.rejected_tasks: set[str] = set()
+        self.queue_lengths: dict[str, int] = {}
 
-    def send(self, call: Call) -> None:
+    def send(self, task: CallbackTask) -> None:
         """Keep a call."""
-        if self.down:
+        if self.is_down:
             raise Transient("the broker of the callbacks cannot be reached")
-        if call.task in self.refuse:
-            raise Permanent(f"{call.task} cannot be sent")
-        self.sent.append(call)
+        if task.task in self.rejected_tasks:
+            raise Permanent(f"{task.task} cannot be sent")
+        self.sent.append(task)
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         """Return how many calls are in a queue, from which nobody takes any, or what the test says."""
-        if self.down:
+        if self.is_down:
             raise Transient("the broker of the callbacks cannot be reached")
-        return self.queued.get(queue, sum(call.queue == queue for call in self.sent))
+        return self.queue_lengths.get(queue, sum(task.queue == queue for task in self.sent))

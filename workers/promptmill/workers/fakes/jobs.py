@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from promptmill.config.errors import NotFound, Permanent, PromptmillError, Unanswered
+from promptmill.config.errors import NotFound, OutcomeUnknown, Permanent, PromptmillError
 from promptmill.workers.fakes.bucket import Clock
-from promptmill.workers.fakes.output import Answer, Script, echo, output_files
+from promptmill.workers.fakes.output import Responder, Script, echo_prompt, output_files
 from promptmill.workers.ports.google import Bucket, Job, JobRequest
 
 
@@ -26,7 +26,7 @@ class FakeJobs:
     def __init__(
         self,
         bucket: Bucket,
-        answer: Answer = echo,
+        answer: Responder = echo_prompt,
         *,
         script: Script | None = None,
         duration: float = 0.0,
@@ -36,46 +36,46 @@ class FakeJobs:
         self.script = script or Script()
         self.requests: list[JobRequest] = []
         self._bucket, self._answer, self._clock, self._parent = bucket, answer, clock, parent
-        self._duration, self._listed_after = duration, 0.0
+        self._duration, self._list_delay = duration, 0.0
         self._jobs: dict[str, tuple[Job, JobRequest]] = {}
-        self._deaf = False
-        self._forgotten: dict[str, bool] = {}
-        self._troubles: deque[PromptmillError] = deque()
+        self._ignores_cancellations = False
+        self._forgotten_jobs: dict[str, bool] = {}
+        self._next_errors: deque[PromptmillError] = deque()
         self._lock = threading.Lock()
 
     def refuse_next(self, error: PromptmillError) -> None:
         """Let the next creation without another trouble create nothing, and raise ``error``."""
-        self._troubles.append(error)
+        self._next_errors.append(error)
 
-    def lose_next_answer(self) -> None:
+    def lose_next_response(self) -> None:
         """Let the next creation without another trouble create a job, and raise Unanswered."""
-        self._troubles.append(_AnswerLost("Vertex: the answer was lost"))
+        self._next_errors.append(_ResponseLost("Vertex: the answer was lost"))
 
     def hide_new_jobs(self, seconds: float) -> None:
         """Let ``list`` know no job before it is so old."""
-        self._listed_after = seconds
+        self._list_delay = seconds
 
     def ignore_cancellations(self, ignored: bool = True) -> None:
         """Let jobs that are asked to stop go on, or stop again."""
-        self._deaf = ignored
+        self._ignores_cancellations = ignored
 
-    def forget(self, name: str, *, listed: bool = False) -> None:
+    def forget_job(self, name: str, *, listed: bool = False) -> None:
         """Let ``get``, and unless it is ``listed`` also ``list``, not know a job until it is recalled."""
-        self._forgotten[name] = listed
+        self._forgotten_jobs[name] = listed
 
-    def recall(self, name: str) -> None:
+    def recall_job(self, name: str) -> None:
         """Let a job that was forgotten be known again."""
-        del self._forgotten[name]
+        del self._forgotten_jobs[name]
 
     def create(self, request: JobRequest) -> Job:
         """Create a job. ``requests`` has what every job was created with."""
         if not request.model.rpartition("/")[2].startswith("gemini"):
             raise NotFound(f"Vertex: 404 model {request.model} does not exist")
         with self._lock:
-            error = self._troubles.popleft() if self._troubles else None
-            if error and not isinstance(error, _AnswerLost):
+            error = self._next_errors.popleft() if self._next_errors else None
+            if error and not isinstance(error, _ResponseLost):
                 raise error
-            job = self._add(request)
+            job = self._add_job(request)
         if error:
             raise error
         return job
@@ -83,109 +83,132 @@ class FakeJobs:
     def get(self, name: str) -> Job:
         """Return a job; raises NotFound."""
         with self._lock:
-            if not self._knows(name):
+            if not self._is_known(name):
                 raise NotFound(f"Vertex: 404 {name} does not exist")
-            return self._now(name)
+            return self._refresh_job(name)
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
         """Return the jobs that pass the filter, newest first; raises Permanent for one that is not understood."""
-        tests = [_read_filter(term) for term in filter.split(" AND ")] if filter else []
-        limit = self._clock() - self._listed_after
+        conditions = [_parse_filter_term(term) for term in filter.split(" AND ")] if filter else []
+        newest_visible = self._clock() - self._list_delay
         with self._lock:
-            jobs = [self._now(name) for name in reversed(self._jobs) if self._lists(name)]
-        return (job for job in jobs if job.create_time <= limit and all(test(job) for test in tests))
+            jobs = [
+                self._refresh_job(name) for name in reversed(self._jobs) if self._is_listed(name)
+            ]
+        return (
+            job
+            for job in jobs
+            if job.create_time <= newest_visible and all(condition(job) for condition in conditions)
+        )
 
     def cancel(self, name: str) -> None:
         """Cancel a job: it ends at once, without output, unless it has ended or cancellations are ignored."""
         job = self.get(name)
-        if not (job.ended or self._deaf):
+        if not (job.has_ended or self._ignores_cancellations):
             with self._lock:
-                self._end(name, state="JOB_STATE_CANCELLED", end_time=self._clock())
+                self._end_job(name, state="JOB_STATE_CANCELLED", end_time=self._clock())
 
-    def _add(self, request: JobRequest) -> Job:
+    def _add_job(self, request: JobRequest) -> Job:
         name = f"{self._parent}/batchPredictionJobs/{len(self._jobs) + 1}"
-        job = Job(name, "JOB_STATE_PENDING", request.display_name, dict(request.labels), self._clock())
+        job = Job(
+            name, "JOB_STATE_PENDING", request.display_name, dict(request.labels), self._clock()
+        )
         self._jobs[name] = (job, request)
         self.requests.append(request)
         return job
 
-    def _now(self, name: str) -> Job:
+    def _refresh_job(self, name: str) -> Job:
         """Return the job as it is by the clock, having done its work when its time has come."""
         job, request = self._jobs[name]
-        end = job.create_time + self._lasts(job)
-        if job.ended:
+        end = job.create_time + self._duration_of(job)
+        if job.has_ended:
             return job
         if self._clock() < end:
-            return msgspec.structs.replace(job, state="JOB_STATE_RUNNING", start_time=job.create_time)
-        return self._end(name, start_time=job.create_time, end_time=end, **self._run(job, request))
+            return msgspec.structs.replace(
+                job, state="JOB_STATE_RUNNING", start_time=job.create_time
+            )
+        return self._end_job(
+            name, start_time=job.create_time, end_time=end, **self._run_job(job, request)
+        )
 
-    def _knows(self, name: str) -> bool:
-        return name in self._jobs and name not in self._forgotten
+    def _is_known(self, name: str) -> bool:
+        return name in self._jobs and name not in self._forgotten_jobs
 
-    def _lists(self, name: str) -> bool:
-        return self._forgotten.get(name, True)
+    def _is_listed(self, name: str) -> bool:
+        return self._forgotten_jobs.get(name, True)
 
-    def _lasts(self, job: Job) -> float:  # noqa: ARG002 - others may know of jobs that last longer
+    def _duration_of(self, job: Job) -> float:  # noqa: ARG002 - others may know of jobs that last longer
         return self._duration
 
-    def _end(self, name: str, **fields: Any) -> Job:
+    def _end_job(self, name: str, **fields: Any) -> Job:
         job, request = self._jobs[name]
         self._jobs[name] = (msgspec.structs.replace(job, **fields), request)
         return self._jobs[name][0]
 
-    def _run(self, job: Job, request: JobRequest) -> dict[str, Any]:
+    def _run_job(self, job: Job, request: JobRequest) -> dict[str, Any]:
         """Read, answer and write; returns how the job ended."""
         script = self.script
-        ending = {"state": script.state, "error_code": script.error_code, "error_message": script.error_message}
+        outcome = {
+            "state": script.state,
+            "error_code": script.error_code,
+            "error_message": script.error_message,
+        }
         if script.state == "JOB_STATE_FAILED":
-            return ending
+            return outcome
         try:
-            rows = [msgspec.json.decode(line) for line in self._read(request.input_uri).split(b"\n") if line]
+            rows = [
+                msgspec.json.decode(line)
+                for line in self._read_object(request.input_uri).split(b"\n")
+                if line
+            ]
         except NotFound as error:
             return {"state": "JOB_STATE_FAILED", "error_code": 5, "error_message": str(error)}
         except msgspec.DecodeError as error:
-            words = f"Failed to import data. {error}"
-            return {"state": "JOB_STATE_FAILED", "error_code": 3, "error_message": words}
-        started = datetime.fromtimestamp(job.create_time, UTC).isoformat(timespec="microseconds")
-        directory = f"{request.output_uri}/prediction-model-{started.removesuffix('+00:00')}Z"
+            message = f"Failed to import data. {error}"
+            return {"state": "JOB_STATE_FAILED", "error_code": 3, "error_message": message}
+        start_time = datetime.fromtimestamp(job.create_time, UTC).isoformat(timespec="microseconds")
+        directory = f"{request.output_uri}/prediction-model-{start_time.removesuffix('+00:00')}Z"
         for name, data in output_files(rows, self._answer, script):
-            self._bucket.write(f"{self._path(directory)}/{name}", data)
-        failed = sum(place < len(rows) and place not in script.missing for place in script.statuses)
+            self._bucket.write(f"{self._object_name(directory)}/{name}", data)
+        failed = sum(
+            row_index < len(rows) and row_index not in script.missing
+            for row_index in script.statuses
+        )
         missing = sum(place < len(rows) for place in script.missing)
-        return ending | {
+        return outcome | {
             "output_directory": directory,
             "successful_count": len(rows) - missing - failed,
             "failed_count": failed,
         }
 
-    def _read(self, uri: str) -> bytes:
-        return self._bucket.read(self._path(uri))
+    def _read_object(self, uri: str) -> bytes:
+        return self._bucket.read(self._object_name(uri))
 
-    def _path(self, uri: str) -> str:
+    def _object_name(self, uri: str) -> str:
         if not uri.startswith(self._bucket.url + "/"):
             raise NotFound(f"{uri} is not in {self._bucket.url}")
         return uri.removeprefix(self._bucket.url + "/")
 
 
-class _AnswerLost(Unanswered):
+class _ResponseLost(OutcomeUnknown):
     """The job was created."""
 
 
-_TERM = re.compile(r'(labels\.[\w-]+|display_name|state)(!?=)"([^"]*)"')
+_FILTER_TERM = re.compile(r'(labels\.[\w-]+|display_name|state)(!?=)"([^"]*)"')
 
 
-def _read_filter(term: str) -> Callable[[Job], bool]:
+def _parse_filter_term(term: str) -> Callable[[Job], bool]:
     """Read one term of a filter: labels, display name and state, compared with = or !=; raises Permanent."""
-    found = _TERM.fullmatch(term.strip())
-    if found is None:
+    match = _FILTER_TERM.fullmatch(term.strip())
+    if match is None:
         raise Permanent(f"Vertex: 400 Invalid filter: {term}")
-    name, sign, value = found.groups()
+    name, operator, value = match.groups()
 
-    def test(job: Job) -> bool:
+    def matches(job: Job) -> bool:
         if name.startswith("labels."):
-            held = job.labels.get(name.removeprefix("labels."))
+            actual = job.labels.get(name.removeprefix("labels."))
         else:
-            held = job.display_name if name == "display_name" else job.state
-        return (held == value) == (sign == "=")
+            actual = job.display_name if name == "display_name" else job.state
+        return (actual == value) == (operator == "=")
 
-    return test
+    return matches

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-Answer = Callable[[dict[str, Any]], str | dict[str, Any]]
+Responder = Callable[[dict[str, Any]], str | dict[str, Any]]
 """Answers a GenerateContentRequest with a text, or with a whole GenerateContentResponse."""
 
 
-_PROCESSED = "2026-01-01T00:00:00.000000+00:00"
+_PROCESSED_TIME = "2026-01-01T00:00:00.000000+00:00"
 
 
 @dataclass(frozen=True)
@@ -36,45 +36,65 @@ class Script:
     truncated: bool = False
 
 
-def output_files(rows: list[dict[str, Any]], answer: Answer, script: Script) -> list[tuple[str, bytes]]:
+def output_files(
+    rows: list[dict[str, Any]], answer: Responder, script: Script
+) -> list[tuple[str, bytes]]:
     """Return the names and bytes of the files that a job writes for the ``rows`` of its input."""
-    lines = [*_lines(rows, answer, script), *script.strange]
+    lines = [*_output_lines(rows, answer, script), *script.strange]
     if script.seed is not None:
         random.Random(script.seed).shuffle(lines)  # noqa: S311 - a repeatable choice, no secret
-    data = [b"".join(line + b"\n" for line in lines[start :: script.files]) for start in range(script.files)]
+    data = [
+        b"".join(line + b"\n" for line in lines[start :: script.files])
+        for start in range(script.files)
+    ]
     if script.truncated and data[-1]:
-        last = data[-1].rfind(b"\n", 0, -1) + 1
-        data[-1] = data[-1][: (last + len(data[-1])) // 2]
+        last_line = data[-1].rfind(b"\n", 0, -1) + 1
+        data[-1] = data[-1][: (last_line + len(data[-1])) // 2]
     if script.files == 1:
         return [("predictions.jsonl", data[0])]
-    return [(f"predictions_{number:04d}.jsonl", one) for number, one in enumerate(data, 1)]
+    return [(f"predictions_{number:04d}.jsonl", content) for number, content in enumerate(data, 1)]
 
 
-def _lines(rows: list[dict[str, Any]], answer: Answer, script: Script) -> Iterator[bytes]:
-    for place, row in enumerate(rows):
-        if place in script.missing:
+def _output_lines(rows: list[dict[str, Any]], answer: Responder, script: Script) -> Iterator[bytes]:
+    for row_index, row in enumerate(rows):
+        if row_index in script.missing:
             continue
-        status = script.statuses.get(place, "")
+        status = script.statuses.get(row_index, "")
         request = row["request"]
-        beside = {} if place in script.unkeyed else {name: value for name, value in row.items() if name != "request"}
-        response = {} if status else response_of(answer(request))
-        line = {"status": status, "processed_time": _PROCESSED, "request": request, "response": response}
-        encoded = msgspec.json.encode(line | beside)
-        yield from [encoded] * (2 if place in script.duplicated else 1)
+        extra_fields = (
+            {}
+            if row_index in script.unkeyed
+            else {name: value for name, value in row.items() if name != "request"}
+        )
+        response = {} if status else make_response(answer(request))
+        line = {
+            "status": status,
+            "processed_time": _PROCESSED_TIME,
+            "request": request,
+            "response": response,
+        }
+        encoded = msgspec.json.encode(line | extra_fields)
+        yield from [encoded] * (2 if row_index in script.duplicated else 1)
 
 
-def response_of(answer: str | dict[str, Any]) -> dict[str, Any]:
+def make_response(answer: str | dict[str, Any]) -> dict[str, Any]:
     """Make a GenerateContentResponse of a text, four characters of which are a token."""
     if not isinstance(answer, str):
         return answer
     tokens = len(answer) // 4 + 1
     return {
-        "candidates": [{"content": {"role": "model", "parts": [{"text": answer}]}, "finishReason": "STOP"}],
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": answer}]}, "finishReason": "STOP"}
+        ],
         "modelVersion": "fake",
-        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": tokens, "totalTokenCount": 1 + tokens},
+        "usageMetadata": {
+            "promptTokenCount": 1,
+            "candidatesTokenCount": tokens,
+            "totalTokenCount": 1 + tokens,
+        },
     }
 
 
-def echo(request: dict[str, Any]) -> str:
+def echo_prompt(request: dict[str, Any]) -> str:
     """Answer with the text of the request's last part."""
     return f"You said: {request['contents'][-1]['parts'][-1].get('text', '')}"

@@ -8,7 +8,7 @@ import msgspec
 
 from promptmill.config.errors import NotFound
 from promptmill.config.tables import Table
-from promptmill.workers.ports.warehouse import Column, JobState, TableJob
+from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Column
 
 Row = dict[str, Any]
 
@@ -23,112 +23,123 @@ class FakeWarehouse:
         write: Callable[[str, bytes], None] = lambda _, __: None,
     ) -> None:
         self.tables: dict[Table, list[Row]] = {}
-        self.denied: set[str] = set()
-        self.fail_next: list[JobState] = []
+        self.denied_permissions: set[str] = set()
+        self.next_job_states: list[BigQueryJobState] = []
         """How the next jobs end, instead of doing anything."""
-        self.looks_until_done = 0
+        self.polls_until_done = 0
         """How many looks at a job find it still under way."""
-        self.begun: list[str] = []
+        self.started_jobs: list[str] = []
         self._read = read
         self._write = write
         self._datasets = set(datasets)
         self._columns: dict[Table, list[Column]] = {}
-        self._jobs: dict[str, JobState] = {}
-        self._looks: dict[str, int] = {}
+        self._jobs: dict[str, BigQueryJobState] = {}
+        self._poll_counts: dict[str, int] = {}
         self._lock = threading.RLock()
 
-    def check_jobs(self, table: Table) -> None:
+    def check_job_access(self, table: Table) -> None:
         """Raise NotFound without the dataset."""
         if f"{table.project}.{table.dataset}" not in self._datasets:
             raise NotFound(f"dataset {table.project}.{table.dataset} does not exist")
 
-    def columns(self, table: Table) -> list[Column] | None:
+    def get_columns(self, table: Table) -> list[Column] | None:
         """Return the columns of a table."""
         return self._columns.get(table)
 
-    def create(self, table: Table, columns: Sequence[Column], days: int = 0) -> None:  # noqa: ARG002
+    def create_table(
+        self,
+        table: Table,
+        columns: Sequence[Column],
+        expiration_days: int = 0,  # noqa: ARG002
+    ) -> None:
         """Create a table, if it is not there."""
-        self.check_jobs(table)
+        self.check_job_access(table)
         with self._lock:
             self._columns.setdefault(table, list(columns))
             self.tables.setdefault(table, [])
 
-    def may(self, table: Table, permissions: Sequence[str]) -> set[str]:
-        """Return all permissions but those ``denied``."""
-        self._require(table)
-        return set(permissions) - self.denied
+    def test_permissions(self, table: Table, permissions: Sequence[str]) -> set[str]:
+        """Return all permissions but those ``denied_permissions``."""
+        self._require_table(table)
+        return set(permissions) - self.denied_permissions
 
-    def look(self, job: TableJob) -> JobState | None:
+    def get_job_state(self, job: BigQueryJob) -> BigQueryJobState | None:
         """Return how far a job is."""
-        self.check_jobs(job.table)
+        self.check_job_access(job.table)
         with self._lock:
             if job.id not in self._jobs:
                 return None
-            self._looks[job.id] += 1
-            return self._jobs[job.id] if self._looks[job.id] > self.looks_until_done else JobState(False)
+            self._poll_counts[job.id] += 1
+            return (
+                self._jobs[job.id]
+                if self._poll_counts[job.id] > self.polls_until_done
+                else BigQueryJobState(False)
+            )
 
-    def load(self, job: TableJob, uris: Sequence[str]) -> None:
+    def start_load(self, job: BigQueryJob, uris: Sequence[str]) -> None:
         """Append the rows of files."""
-        columns = [column.name for column in self._require(job.table)]
+        columns = [column.name for column in self._require_table(job.table)]
 
-        def work() -> None:
+        def append_rows() -> None:
             lines = [line for uri in uris for line in self._read(uri).split(b"\n") if line]
             rows: list[Row] = [msgspec.json.decode(line) for line in lines]
             self.tables[job.table] += [{name: row.get(name) for name in columns} for row in rows]
 
-        self._run(job, work)
+        self._run_job(job, append_rows)
 
-    def extract(self, job: TableJob, uri: str) -> None:
+    def start_extract(self, job: BigQueryJob, uri: str) -> None:
         """Write the rows of a table to one file."""
-        self._require(job.table)
+        self._require_table(job.table)
         lines = b"".join(msgspec.json.encode(row) + b"\n" for row in self.tables[job.table])
-        self._run(job, lambda: self._write(uri.replace("*", "000000000000"), lines))
+        self._run_job(job, lambda: self._write(uri.replace("*", "000000000000"), lines))
 
-    def merge(self, job: TableJob, source: Table, on: Sequence[str]) -> None:
+    def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
         """Replace the rows that are equal in the columns ``on``."""
-        self._require(job.table)
+        self._require_table(job.table)
 
-        def work() -> None:
-            self._require(source)
-            merged = {_key(row, on): row for row in self.tables[source]}
-            kept = [row for row in self.tables[job.table] if _key(row, on) not in merged]
-            self.tables[job.table] = [*kept, *merged.values()]
+        def replace_rows() -> None:
+            self._require_table(source)
+            source_rows = {_key_values(row, on): row for row in self.tables[source]}
+            unmatched_rows = [
+                row for row in self.tables[job.table] if _key_values(row, on) not in source_rows
+            ]
+            self.tables[job.table] = [*unmatched_rows, *source_rows.values()]
 
-        self._run(job, work)
+        self._run_job(job, replace_rows)
 
-    def drop(self, table: Table) -> None:
+    def delete_table(self, table: Table) -> None:
         """Delete a table, if it is there."""
         with self._lock:
             self._columns.pop(table, None)
             self.tables.pop(table, None)
 
-    def rows(self, source: Table | str) -> Iterator[Row]:
+    def stream_rows(self, source: Table | str) -> Iterator[Row]:
         """Stream the rows of a table; a query is more than can be had here."""
         if isinstance(source, str):
             raise NotFound("queries are not faked")
-        self._require(source)
+        self._require_table(source)
         return iter(list(self.tables[source]))
 
-    def _require(self, table: Table) -> list[Column]:
+    def _require_table(self, table: Table) -> list[Column]:
         if table not in self._columns:
             raise NotFound(f"{table} does not exist")
         return self._columns[table]
 
-    def _run(self, job: TableJob, work: Callable[[], None]) -> None:
+    def _run_job(self, job: BigQueryJob, action: Callable[[], None]) -> None:
         with self._lock:
             if job.id in self._jobs:
                 return
-            self.begun.append(job.id)
-            self._looks[job.id] = 0
-            if self.fail_next:
-                self._jobs[job.id] = self.fail_next.pop(0)
+            self.started_jobs.append(job.id)
+            self._poll_counts[job.id] = 0
+            if self.next_job_states:
+                self._jobs[job.id] = self.next_job_states.pop(0)
                 return
             try:
-                work()
-                self._jobs[job.id] = JobState(True)
+                action()
+                self._jobs[job.id] = BigQueryJobState(True)
             except NotFound as error:
-                self._jobs[job.id] = JobState(True, "notFound", str(error))
+                self._jobs[job.id] = BigQueryJobState(True, "notFound", str(error))
 
 
-def _key(row: Row, on: Sequence[str]) -> tuple[Any, ...]:
+def _key_values(row: Row, on: Sequence[str]) -> tuple[Any, ...]:
     return tuple(row[name] for name in on)

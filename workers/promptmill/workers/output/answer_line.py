@@ -22,9 +22,15 @@ class _Part(msgspec.Struct):
     codeExecutionResult: msgspec.Raw = _ABSENT  # noqa: N815
 
     @property
-    def more_than_text(self) -> bool:
-        special = (self.functionCall, self.inlineData, self.fileData, self.executableCode, self.codeExecutionResult)
-        return any(value not in (b"", b"null") for value in map(bytes, special))
+    def has_other_content(self) -> bool:
+        other_fields = (
+            self.functionCall,
+            self.inlineData,
+            self.fileData,
+            self.executableCode,
+            self.codeExecutionResult,
+        )
+        return any(value not in (b"", b"null") for value in map(bytes, other_fields))
 
 
 class _Content(msgspec.Struct):
@@ -47,7 +53,7 @@ class _Response(msgspec.Struct):
     usageMetadata: dict[str, object] | None = None  # noqa: N815
 
 
-class Line(msgspec.Struct):
+class OutputLine(msgspec.Struct):
     """A line of output, as far as it is looked at."""
 
     key: str | None = None
@@ -57,29 +63,29 @@ class Line(msgspec.Struct):
 
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_decode_line = msgspec.json.Decoder(Line).decode
+_decode_line = msgspec.json.Decoder(OutputLine).decode
 
 
-def read(data: bytes) -> Line | None:
+def parse_line(data: bytes) -> OutputLine | None:
     """Read a line; one that only needs mending gets a second chance, as it was paid for."""
     try:
         return _decode_line(data)
     except _UNREADABLE:
         pass
     try:
-        return _decode_line(_mend(data))
+        return _decode_line(_repair_json(data))
     except (*_UNREADABLE, ValueError):
         return None
 
 
-def result_of(line: Line, data: bytes, key: WireKey, attempt: int) -> Result:
+def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> Result:
     """Return the result that a line of output tells."""
     response = line.response or _Response()
     candidate = response.candidates[0] if response.candidates else None
     parts = (candidate.content and candidate.content.parts if candidate else None) or []
     text = "".join(part.text for part in parts if part.text and not part.thought)
-    special = any(part.text is None and part.more_than_text for part in parts)
-    error = _error(line, response, candidate, bool(text) or special)
+    has_other_content = any(part.text is None and part.has_other_content for part in parts)
+    error = _find_error(line, response, candidate, bool(text) or has_other_content)
     return Result(
         key=key.key,
         row=key.row,
@@ -89,26 +95,30 @@ def result_of(line: Line, data: bytes, key: WireKey, attempt: int) -> Result:
         usage=response.usageMetadata or {},
         attempt=attempt,
         model_version=response.modelVersion or "",
-        metadata=_metadata(line.metadata),
-        content=_content(data) if special else None,
+        metadata=_decode_metadata(line.metadata),
+        content=_decode_content(data) if has_other_content else None,
         error=error,
     )
 
 
-def _error(line: Line, response: _Response, candidate: _Candidate | None, answered: bool) -> Error | None:
+def _find_error(
+    line: OutputLine, response: _Response, candidate: _Candidate | None, has_answer: bool
+) -> Error | None:
     if line.status:
-        return failure_reasons.of_status(line.status)
+        return failure_reasons.error_from_status(line.status)
     if candidate is None:
-        blocked = response.promptFeedback and response.promptFeedback.blockReason
+        block_reason = response.promptFeedback and response.promptFeedback.blockReason
         return (
-            failure_reasons.of_finish(blocked) if blocked else Error("EMPTY_RESPONSE", "the answer has no candidates")
+            failure_reasons.error_from_finish(block_reason)
+            if block_reason
+            else Error("EMPTY_RESPONSE", "the answer has no candidates")
         )
     if candidate.finishReason not in (None, "", "STOP", "FINISH_REASON_UNSPECIFIED"):
-        return failure_reasons.of_finish(candidate.finishReason or "")
-    return None if answered else Error("EMPTY_RESPONSE", "the answer has no text")
+        return failure_reasons.error_from_finish(candidate.finishReason or "")
+    return None if has_answer else Error("EMPTY_RESPONSE", "the answer has no text")
 
 
-def _metadata(text: str | None) -> dict[str, object] | None:
+def _decode_metadata(text: str | None) -> dict[str, object] | None:
     if text is None:
         return None
     try:
@@ -117,16 +127,16 @@ def _metadata(text: str | None) -> dict[str, object] | None:
         return {"metadata": text}
 
 
-def _content(data: bytes) -> dict[str, object]:
+def _decode_content(data: bytes) -> dict[str, object]:
     try:
         line = msgspec.json.decode(data)
     except _UNREADABLE:
-        line = msgspec.json.decode(_mend(data))
+        line = msgspec.json.decode(_repair_json(data))
     content: dict[str, object] = line["response"]["candidates"][0]["content"]
     return content
 
 
-def _mend(data: bytes) -> bytes:
+def _repair_json(data: bytes) -> bytes:
     """Replace what JSON should not hold: half a surrogate pair, bad UTF-8, NaN. Raises ValueError, RecursionError."""
     lenient = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
     return re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)).encode()

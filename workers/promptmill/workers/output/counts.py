@@ -4,38 +4,40 @@ from collections import Counter
 from collections.abc import Sequence
 
 from promptmill.producers.contract.results import Result
-from promptmill.workers.costs.usage import Meter
+from promptmill.workers.costs.usage import UsageMeter
 from promptmill.workers.facts.records import Counts
 
 
-def count(result: Result, states: Counter[str], failures: Counter[str], meter: Meter) -> None:
+def count_result(
+    result: Result, states: Counter[str], failures: Counter[str], meter: UsageMeter
+) -> None:
     """Count one result: its state, its failure's reason, its tokens."""
     states[result.state] += 1
     if result.error:
         failures[result.error.reason] += 1
-    meter.add(result.usage)
+    meter.add_usage(result.usage)
 
 
-class Tally:
+class ResultCounter:
     """What was counted of some results; ``thresholds`` are those of a ``Meter``."""
 
     def __init__(self, thresholds: Sequence[int] = (0,)) -> None:
         self.states: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
-        self.meter = Meter(thresholds)
+        self.meter = UsageMeter(thresholds)
 
-    def add(self, result: Result) -> None:
+    def add_result(self, result: Result) -> None:
         """Count one result."""
-        count(result, self.states, self.failures, self.meter)
+        count_result(result, self.states, self.failures, self.meter)
 
-    def counts(self) -> Counts:
+    def to_counts(self) -> Counts:
         """Return what was counted."""
         return Counts(
             succeeded=self.states["succeeded"],
             failed=self.states["failed"],
             failures=dict(sorted(self.failures.items())),
-            tokens=self.meter.tokens,
-            billed=self.meter.billed,
+            tokens=self.meter.token_counts,
+            billed=self.meter.billed_tokens,
             duplicates=self.states["duplicate"],
             unknown=self.states["unknown"],
         )

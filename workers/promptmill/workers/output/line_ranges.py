@@ -7,21 +7,23 @@ from promptmill.workers.ports.google import Bucket
 
 _MARGIN = 256 * 1024
 """How much is read past the end of a range for the line that crosses it."""
-_MAX_LINE = 64 << 20
+_MAX_LINE_BYTES = 64 << 20
 
 
-def lines(bucket: Bucket, piece: PartRange) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line) of the lines that start within ``piece``; the last of a file may lack its newline."""
-    start = max(piece.start - 1, 0)
-    data = bucket.read_range(piece.name, start, piece.end + _MARGIN, piece.generation)
-    position = data.find(b"\n") + 1 if piece.start else 0
-    if piece.start and not position:
+def read_lines(bucket: Bucket, part_range: PartRange) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, line) of the lines that start within ``part_range``; the last of a file may lack its newline."""
+    start = max(part_range.start - 1, 0)
+    data = bucket.read_range(
+        part_range.name, start, part_range.end + _MARGIN, part_range.generation
+    )
+    position = data.find(b"\n") + 1 if part_range.start else 0
+    if part_range.start and not position:
         return
-    while start + position < piece.end:
+    while start + position < part_range.end:
         newline = data.find(b"\n", position)
         if newline < 0:
-            more = _rest_of_line(bucket, piece, start + len(data))
-            data, start, position = data[position:] + more, start + position, 0
+            line_end = _read_line_end(bucket, part_range, start + len(data))
+            data, start, position = data[position:] + line_end, start + position, 0
             newline = data.find(b"\n")
             newline = len(data) if newline < 0 else newline
         if line := data[position:newline]:
@@ -29,14 +31,19 @@ def lines(bucket: Bucket, piece: PartRange) -> Iterator[tuple[int, bytes]]:
         position = newline + 1
 
 
-def _rest_of_line(bucket: Bucket, piece: PartRange, offset: int) -> bytes:
+def _read_line_end(bucket: Bucket, part_range: PartRange, offset: int) -> bytes:
     """Return what is left of the line that ``offset`` lies in: up to the next newline, or the file's end."""
-    found = bytearray()
+    line_end = bytearray()
     size = _MARGIN
-    while len(found) < _MAX_LINE:
-        more = bucket.read_range(piece.name, offset + len(found), offset + len(found) + size, piece.generation)
-        found += more
-        if b"\n" in more or len(more) < size:
+    while len(line_end) < _MAX_LINE_BYTES:
+        block = bucket.read_range(
+            part_range.name,
+            offset + len(line_end),
+            offset + len(line_end) + size,
+            part_range.generation,
+        )
+        line_end += block
+        if b"\n" in block or len(block) < size:
             break
         size *= 2
-    return bytes(found)
+    return bytes(line_end)

@@ -15,10 +15,10 @@ class PartRows(NamedTuple):
 
     succeeded: int
     failed: int
-    passing: int
+    transient: int
 
 
-class Drop(NamedTuple):
+class DroppedRows(NamedTuple):
     """Bitmaps of one part's rows that are to be passed over, and how many of them are duplicates."""
 
     succeeded: int
@@ -29,31 +29,39 @@ class Drop(NamedTuple):
 class Resolution(NamedTuple):
     """What each part is to drop, the rows with a final answer, and the rows to be tried again."""
 
-    drops: list[Drop]
+    drops: list[DroppedRows]
     answered: int
-    again: int
+    retried: int
 
 
-def resolve(parts: list[PartRows], last: bool) -> Resolution:
-    """Decide which part answers which row; at the ``last`` attempt no row is tried again."""
-    succeeded = union(part.succeeded for part in parts)
-    lasting = union(part.failed & ~part.passing for part in parts)
-    again = 0 if last else union(part.passing for part in parts) & ~succeeded & ~lasting
-    drop_succeeded, answered = _all_but_first((part.succeeded for part in parts), 0)
-    drop_failed, seen = _all_but_first((part.failed for part in parts), answered)
+def resolve_rows(parts: list[PartRows], is_last: bool) -> Resolution:
+    """Decide which part answers which row; at the ``is_last`` attempt no row is tried again."""
+    succeeded = union_rows(part.succeeded for part in parts)
+    permanent = union_rows(part.failed & ~part.transient for part in parts)
+    retried = (
+        0 if is_last else union_rows(part.transient for part in parts) & ~succeeded & ~permanent
+    )
+    drop_succeeded, answered = _repeated_rows((part.succeeded for part in parts), 0)
+    drop_failed, seen = _repeated_rows((part.failed for part in parts), answered)
     drops = [
-        Drop(s, f | part.failed & again, s.bit_count() + f.bit_count())
-        for part, s, f in zip(parts, drop_succeeded, drop_failed, strict=True)
+        DroppedRows(
+            repeated_successes,
+            repeated_failures | part.failed & retried,
+            repeated_successes.bit_count() + repeated_failures.bit_count(),
+        )
+        for part, repeated_successes, repeated_failures in zip(
+            parts, drop_succeeded, drop_failed, strict=True
+        )
     ]
-    return Resolution(drops, seen & ~again, again)
+    return Resolution(drops, seen & ~retried, retried)
 
 
-def union(bitmaps: Iterable[int]) -> int:
+def union_rows(bitmaps: Iterable[int]) -> int:
     """Return the rows that are in any of the bitmaps."""
     return reduce(or_, bitmaps, 0)
 
 
-def _all_but_first(bitmaps: Iterable[int], seen: int) -> tuple[list[int], int]:
+def _repeated_rows(bitmaps: Iterable[int], seen: int) -> tuple[list[int], int]:
     """For each bitmap the rows that were seen before it, and the rows seen in all."""
     repeated = []
     for bitmap in bitmaps:

@@ -5,19 +5,19 @@ Which of both is not documented for every way out of BigQuery, so both are under
 
 import msgspec
 
-_AS_TEXT = (b'"response":"', b'"response": "', b'"request":"', b'"request": "')
-_NESTED = ("request", "response")
+_TEXT_MARKS = (b'"response":"', b'"response": "', b'"request":"', b'"request": "')
+_NESTED_FIELDS = ("request", "response")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def unnested(line: bytes) -> bytes:
+def unnest_json(line: bytes) -> bytes:
     """Return a line of output with its request and response as objects; one that is no JSON as it is."""
-    if not any(mark in line for mark in _AS_TEXT):
+    if not any(mark in line for mark in _TEXT_MARKS):
         return line
     try:
         fields = _decode(line)
-        for name in _NESTED:
+        for name in _NESTED_FIELDS:
             if bytes(fields.get(name, b"")).startswith(b'"'):
                 text = msgspec.json.decode(fields[name], type=str).encode()
                 msgspec.json.decode(text)

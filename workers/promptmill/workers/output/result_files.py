@@ -6,17 +6,17 @@ import msgspec
 
 from promptmill.producers.contract.results import Result
 
-MOST_BYTES = 8 << 20
+MAX_FILE_BYTES = 8 << 20
 _encode = msgspec.json.Encoder().encode
 
 
-def encoded(results: Iterable[Result]) -> Iterator[bytes]:
+def encode_files(results: Iterable[Result]) -> Iterator[bytes]:
     """Yield the content of one file after the other."""
-    held = bytearray()
+    buffer = bytearray()
     for result in results:
-        held += _encode(result) + b"\n"
-        if len(held) >= MOST_BYTES:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
+        buffer += _encode(result) + b"\n"
+        if len(buffer) >= MAX_FILE_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)

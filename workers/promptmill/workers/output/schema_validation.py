@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
 
 REASON = "SCHEMA_INVALID"
-_MOST = 3
-_MESSAGE = 300
-_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MAX_ERRORS = 3
+_MAX_MESSAGE = 300
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder().decode
 
 
-class Judge:
+class Validator:
     """Tells answers that fit a JSON schema from those that do not; raises ConfigurationError for what is no schema."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         import jsonschema_rs
 
         try:
-            self._validator = jsonschema_rs.validator_for(
+            self._compiled_schema = jsonschema_rs.validator_for(
                 schema,
                 mask="the value",  # what is told of an invalid answer has none of its values
                 validate_formats=True,
@@ -36,50 +36,57 @@ class Judge:
                 offline=True,  # a schema comes in a message: nothing is fetched because of it
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-            words = str(error).partition("\n")[0][:_MESSAGE]
-            raise ConfigurationError(f"response_schema is not a JSON schema: {words}") from None
+            first_line = str(error).partition("\n")[0][:_MAX_MESSAGE]
+            raise ConfigurationError(
+                f"response_schema is not a JSON schema: {first_line}"
+            ) from None
 
-    def judged(self, result: Result) -> Result:
+    def validate_result(self, result: Result) -> Result:
         """Return a result with its answer ``parsed``, or as a failure that keeps the text, which was paid for."""
         if not result.succeeded:
             return result
         try:
             value = _decode(result.text)
-        except _NO_JSON as error:
-            return _failure(result, f"the answer is not JSON: {error}")
+        except _JSON_ERRORS as error:
+            return _fail_result(result, f"the answer is not JSON: {error}")
         try:
-            if self._validator.is_valid(value):
+            if self._compiled_schema.is_valid(value):
                 return msgspec.structs.replace(result, parsed=value)
-            return _failure(result, _words(self._validator.iter_errors(value)))
+            return _fail_result(result, _describe_errors(self._compiled_schema.iter_errors(value)))
         except ValueError as error:  # such as one that is nested too deep
-            return _failure(result, str(error))
+            return _fail_result(result, str(error))
 
 
-def judge(run: Manifest) -> Judge | None:
+def make_validator(manifest: Manifest) -> Validator | None:
     """Return the judge of a run's answers, or None when they may be anything."""
-    return None if run.response_schema is None else Judge(run.response_schema)
+    return None if manifest.response_schema is None else Validator(manifest.response_schema)
 
 
-def _failure(result: Result, message: str) -> Result:
-    return msgspec.structs.replace(result, state="failed", error=Error(REASON, message[:_MESSAGE]))
+def _fail_result(result: Result, message: str) -> Result:
+    return msgspec.structs.replace(
+        result, state="failed", error=Error(REASON, message[:_MAX_MESSAGE])
+    )
 
 
-def _words(errors: "Iterable[ValidationError]") -> str:
+def _describe_errors(errors: "Iterable[ValidationError]") -> str:
     """What is wrong at which place: names of the answer's fields and rules of the schema, but no value."""
-    told = [f"/{'/'.join(map(str, error.instance_path))}: {error.message}" for error in islice(errors, _MOST)]
-    return "; ".join(told)
+    messages = [
+        f"/{'/'.join(map(str, error.instance_path))}: {error.message}"
+        for error in islice(errors, _MAX_ERRORS)
+    ]
+    return "; ".join(messages)
 
 
 def _is_datetime(text: str) -> bool:
     """Whether pydantic takes it for a point in time: the validator's own rule wants a time zone, which models leave out."""
-    return _reads(datetime, text)
+    return _can_parse(datetime, text)
 
 
 def _is_time(text: str) -> bool:
-    return _reads(time, text)
+    return _can_parse(time, text)
 
 
-def _reads(kind: type[datetime] | type[time], text: str) -> bool:
+def _can_parse(kind: type[datetime] | type[time], text: str) -> bool:
     try:
         kind.fromisoformat(text)
     except ValueError:

@@ -6,33 +6,33 @@ from typing import Any, NamedTuple, Protocol
 from promptmill.config.errors import Permanent
 
 
-class Rejected(Permanent):
+class RowsRejected(Permanent):
     """Rows do not fit into their table. The words name column, type or constraint, and quote nothing of a row."""
 
 
 class Column(NamedTuple):
     """A column as the database tells it.
 
-    ``category`` is PostgreSQL's ``typcategory``, ``type`` has length and precision. ``default`` is an expression in SQL,
-    empty when there is none. ``lacks`` has the privileges that are missing.
+    ``type_category`` is PostgreSQL's ``typcategory``, ``type`` has length and precision. ``default`` is an expression in SQL,
+    empty when there is none. ``missing_privileges`` has the privileges that are missing.
     """
 
     name: str
     type: str
-    base: str
-    category: str
+    type_name: str
+    type_category: str
     required: bool
     writable: bool
     default: str
-    lacks: tuple[str, ...]
+    missing_privileges: tuple[str, ...]
 
 
-class Table(NamedTuple):
-    """A table as ``role`` sees it; ``kind`` is PostgreSQL's ``relkind``, ``unique`` whether (run, key) is."""
+class TableInfo(NamedTuple):
+    """A table as ``role`` sees it; ``kind`` is PostgreSQL's ``relkind``, ``has_unique_key`` whether (run, key) is."""
 
     kind: str
     role: str
-    unique: bool
+    has_unique_key: bool
     columns: tuple[Column, ...]
 
 
@@ -47,15 +47,17 @@ class Database(Protocol):
         """What people may see of where it is."""
         ...
 
-    def describe(self, table: str) -> Table | None:
+    def describe_table(self, table: str) -> TableInfo | None:
         """Return what is known of a table, or None when there is none."""
         ...
 
-    def may_stage(self) -> bool:
+    def can_create_temp_tables(self) -> bool:
         """Whether temporary tables may be made."""
         ...
 
-    def create(self, table: str, columns: Sequence[tuple[str, str]], key: Sequence[str]) -> None:
+    def create_table(
+        self, table: str, columns: Sequence[tuple[str, str]], primary_key: Sequence[str]
+    ) -> None:
         """Make a table unless it exists, from names and types of columns in SQL, and its primary key."""
         ...
 
@@ -63,34 +65,36 @@ class Database(Protocol):
         """Begin a transaction, in which no statement may take longer than a minute."""
         ...
 
-    def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    def copy_rows(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """COPY rows, and nothing else, beside the table, where only this transaction sees them."""
         ...
 
-    def merge(self, table: str, columns: Sequence[Column], compared: Sequence[Column]) -> int:
-        """Upsert by (run, key) what was copied; rows that differ in nothing that is ``compared`` are left alone.
+    def upsert_rows(
+        self, table: str, columns: Sequence[Column], compared_columns: Sequence[Column]
+    ) -> int:
+        """Upsert by (run, key) what was copied; rows that differ in nothing that is ``compared_columns`` are left alone.
 
         Returns the number of rows that were changed.
         """
         ...
 
-    def save(self) -> None:
-        """Set a point in the transaction to which ``undo`` goes back."""
+    def set_savepoint(self) -> None:
+        """Set a point in the transaction to which ``rollback_to_savepoint`` goes back."""
         ...
 
-    def undo(self) -> None:
-        """Go back to the last ``save``."""
+    def rollback_to_savepoint(self) -> None:
+        """Go back to the last ``set_savepoint``."""
         ...
 
-    def forget(self, table: str, run: str, part: str) -> None:
+    def delete_part(self, table: str, run: str, part: str) -> None:
         """Delete the rows of one part of a run, from a table that has columns ``run`` and ``part``."""
         ...
 
-    def insert(self, table: str, row: Sequence[tuple[str, Any]]) -> None:
+    def insert_row(self, table: str, row: Sequence[tuple[str, Any]]) -> None:
         """Insert a row, given as columns and values, unless its key is there."""
         ...
 
-    def count(self, table: str, run: str) -> int:
+    def count_rows(self, table: str, run: str) -> int:
         """Return how many rows of a run a table has that has a column ``run``."""
         ...
 

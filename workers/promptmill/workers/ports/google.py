@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-ENDED = frozenset(
+TERMINAL_STATES = frozenset(
     {
         "JOB_STATE_SUCCEEDED",
         "JOB_STATE_FAILED",
@@ -18,7 +18,7 @@ ENDED = frozenset(
 (``aiplatform.jobs._JOB_COMPLETE_STATES``, 2.7.0); a state that is not listed here means "not ended"."""
 
 
-class Stored(NamedTuple):
+class ObjectInfo(NamedTuple):
     """An object in a bucket; ``updated`` in seconds since the epoch by the server's clock."""
 
     name: str
@@ -72,11 +72,11 @@ class Bucket(Protocol):
         """
         ...
 
-    def find(self, name: str) -> Stored | None:
+    def find(self, name: str) -> ObjectInfo | None:
         """Return what is known of an object, or None."""
         ...
 
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Return the objects whose names start with ``prefix``, in order of their names."""
         ...
 
@@ -112,12 +112,12 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     failed_count: int = -1
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the job has come to its end."""
-        return self.state in ENDED
+        return self.state in TERMINAL_STATES
 
 
-class Call(NamedTuple):
+class CallbackTask(NamedTuple):
     """A task of the caller's that is to be sent: Celery's own words, and a ``task_id`` that is the same every time."""
 
     task: str
@@ -132,14 +132,14 @@ class Call(NamedTuple):
         return str(self.options["queue"])
 
 
-class Caller(Protocol):
+class CallbackBroker(Protocol):
     """The broker on which the callers' own workers listen."""
 
-    def send(self, call: Call) -> None:
+    def send(self, task: CallbackTask) -> None:
         """Put a task into its queue; raises Transient when it may not be there, Permanent when it can never be."""
         ...
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         """Return how many tasks wait in a queue; raises Transient."""
         ...
 

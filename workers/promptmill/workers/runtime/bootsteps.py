@@ -9,7 +9,7 @@ from celery.concurrency import solo
 from promptmill.workers.runtime import heartbeat
 
 
-class Periodic(bootsteps.StartStopStep):
+class PeriodicStep(bootsteps.StartStopStep):
     """A part of Celery's consumer; starts anew with each connection to the broker."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -18,22 +18,22 @@ class Periodic(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         self._stop: Callable[[], Any] | None = None
 
-    def period(self, parent: Any) -> float:
+    def interval_seconds(self, parent: Any) -> float:
         """Return the seconds between two times."""
         raise NotImplementedError
 
-    def act(self, parent: Any) -> None:
+    def run_once(self, parent: Any) -> None:
         """Do it once; must not raise."""
         raise NotImplementedError
 
     def start(self, parent: Any) -> None:
         """Do it again and again from now on; beside a pool that works in the main thread, and keeps its timers waiting."""
-        period = self.period(parent)
+        interval = self.interval_seconds(parent)
         if isinstance(parent.pool, solo.TaskPool):
-            over, _ = heartbeat.begin(lambda: self.act(parent), period)
-            self._stop = over.set
+            stop_event, _ = heartbeat.start_heartbeat(lambda: self.run_once(parent), interval)
+            self._stop = stop_event.set
         else:
-            self._stop = parent.timer.call_repeatedly(period, self.act, (parent,)).cancel
+            self._stop = parent.timer.call_repeatedly(interval, self.run_once, (parent,)).cancel
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002
         """Do it no more."""

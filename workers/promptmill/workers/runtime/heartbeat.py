@@ -5,25 +5,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-def begin(act: Callable[[], None], period: float) -> tuple[threading.Event, threading.Thread]:
-    """Do it each ``period`` seconds until the event that is returned is set; ``act`` must not raise."""
-    over = threading.Event()
+def start_heartbeat(
+    action: Callable[[], None], interval: float
+) -> tuple[threading.Event, threading.Thread]:
+    """Do it each ``interval`` seconds until the event that is returned is set; ``action`` must not raise."""
+    stop_event = threading.Event()
 
-    def go_on() -> None:
-        while not over.wait(period):
-            act()
+    def run_loop() -> None:
+        while not stop_event.wait(interval):
+            action()
 
-    thread = threading.Thread(target=go_on, daemon=True)
+    thread = threading.Thread(target=run_loop, daemon=True)
     thread.start()
-    return over, thread
+    return stop_event, thread
 
 
 @contextmanager
-def done(act: Callable[[], None], period: float) -> Iterator[None]:
-    """Do it each ``period`` seconds while the block lasts, and surely not after it."""
-    over, thread = begin(act, period)
+def keep_heartbeat(action: Callable[[], None], interval: float) -> Iterator[None]:
+    """Do it each ``interval`` seconds while the block lasts, and surely not after it."""
+    stop_event, thread = start_heartbeat(action, interval)
     try:
         yield
     finally:
-        over.set()
+        stop_event.set()
         thread.join()

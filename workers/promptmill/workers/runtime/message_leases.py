@@ -14,14 +14,14 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from redis.exceptions import RedisError
 
 from promptmill.workers.runtime import task_request
-from promptmill.workers.runtime.bootsteps import Periodic
+from promptmill.workers.runtime.bootsteps import PeriodicStep
 
 _log = structlog.get_logger(__name__)
-_TIMES = 6
+_RENEWALS = 6
 """How often a message is renewed before its time is over."""
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 """Messages that are given back in one call."""
-_GIVE_BACK = """
+_REQUEUE_SCRIPT = """
     for i = 1, #ARGV, 3 do
         if redis.call('hexists', KEYS[1], ARGV[i]) == 1 then
             redis.call('rpush', ARGV[i + 1], ARGV[i + 2])
@@ -32,16 +32,16 @@ _GIVE_BACK = """
 """
 
 
-class Leases(Periodic):
+class MessageLeases(PeriodicStep):
     """Renews what the worker holds; when it stops, that goes back to the queue."""
 
-    def period(self, parent: Any) -> float:
+    def interval_seconds(self, parent: Any) -> float:
         """A fraction of the time for which a message is the worker's own."""
-        return float(parent.app.conf.visibility_timeout) / _TIMES
+        return float(parent.app.conf.visibility_timeout) / _RENEWALS
 
     def start(self, parent: Any) -> None:
         """Renew from now on."""
-        self._kept = frozenset[str]()
+        self._finished_tags = frozenset[str]()
         super().start(parent)
 
     def shutdown(self, parent: Any) -> None:
@@ -49,38 +49,41 @@ class Leases(Periodic):
         if parent.task_consumer is None:
             return
         try:
-            give_back(parent)
+            requeue_messages(parent)
         except (OSError, RedisError) as error:
             _log.warning("messages could not be given back at once", error=type(error).__name__)
 
-    def act(self, parent: Any) -> None:
+    def run_once(self, parent: Any) -> None:
         """Renew, unless there is a message that could not be given back: then let the worker connect anew.
 
         Such a message takes the place of another for ever, and a worker without a free place reads nothing by which it would
         notice that its connection broke.
         """
-        task_request.done.intersection_update(_held(parent))
-        before, self._kept = self._kept, frozenset(task_request.done)
-        if before & self._kept:
-            parent.hub.call_soon(_lose, parent)
+        task_request.finished_tags.intersection_update(_held_tags(parent))
+        previous_tags, self._finished_tags = (
+            self._finished_tags,
+            frozenset(task_request.finished_tags),
+        )
+        if previous_tags & self._finished_tags:
+            parent.hub.call_soon(_drop_connection, parent)
         else:
-            renew(parent)
+            renew_messages(parent)
 
 
-def _lose(consumer: Any) -> None:
+def _drop_connection(consumer: Any) -> None:
     if consumer.blueprint.state == RUN:  # one that ends does what is left in its loop
         raise ConnectionError("a message could not be given back")
 
 
-def _held(consumer: Any) -> list[str]:
+def _held_tags(consumer: Any) -> list[str]:
     """Return the tags of what is held: kombu keeps those of what was given back until the next message comes."""
     qos = consumer.task_consumer.channel.qos
     return [tag for tag in list(qos._delivered) if tag not in qos._dirty]
 
 
-def renew(consumer: Any) -> None:
+def renew_messages(consumer: Any) -> None:
     """Renew all messages that ``consumer`` holds; one that it has just acknowledged stays gone."""
-    channel, tags = consumer.task_consumer.channel, _held(consumer)
+    channel, tags = consumer.task_consumer.channel, _held_tags(consumer)
     if not tags:
         return
     try:
@@ -91,36 +94,44 @@ def renew(consumer: Any) -> None:
         _log.warning("messages could not be renewed", error=type(error).__name__)
 
 
-def give_back(consumer: Any) -> None:
+def requeue_messages(consumer: Any) -> None:
     """Put all messages that ``consumer`` holds back into their queues.
 
     kombu takes four round trips for each, and tries one again when another worker changes what is held meanwhile: with
     thousands that wait for their countdown a worker would not end in time.
     """
-    channel, held = consumer.task_consumer.channel, iter(_held(consumer))
+    channel, held_tags = consumer.task_consumer.channel, iter(_held_tags(consumer))
     delivered = channel.qos._delivered
-    while tags := list(islice(held, _AT_ONCE)):
-        pushes = [(tag, *push) for tag in tags for push in _as_restored(channel, delivered[tag])]
+    while tags := list(islice(held_tags, _BATCH_SIZE)):
+        pushes = [
+            (tag, *push) for tag in tags for push in _restored_pushes(channel, delivered[tag])
+        ]
         with channel.conn_or_acquire() as redis:
-            redis.eval(_GIVE_BACK, 2, channel.unacked_key, channel.unacked_index_key, *chain.from_iterable(pushes))
+            redis.eval(
+                _REQUEUE_SCRIPT,
+                2,
+                channel.unacked_key,
+                channel.unacked_index_key,
+                *chain.from_iterable(pushes),
+            )
         for tag, *_ in pushes:
             delivered.pop(tag, None)
 
 
-def _as_restored(channel: Any, message: Any) -> list[tuple[str, str]]:
+def _restored_pushes(channel: Any, message: Any) -> list[tuple[str, str]]:
     """Return what kombu would put into which queue to restore a message; none if it is not one, which is left to kombu."""
-    pushes = _Pushes()
+    pushes = _PushRecorder()
     info = message.delivery_info
     channel._do_restore_message(message._raw, info["exchange"], info["routing_key"], pushes)
-    return pushes.made if len(pushes.made) == 1 else []
+    return pushes.pushes if len(pushes.pushes) == 1 else []
 
 
-class _Pushes:
+class _PushRecorder:
     """Takes the place of a pipeline of Redis, and keeps what is pushed."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[str, str]] = []
+        self.pushes: list[tuple[str, str]] = []
 
     def rpush(self, queue: str, data: str) -> None:
         """Keep what is pushed."""
-        self.made.append((queue, data))
+        self.pushes.append((queue, data))

@@ -8,7 +8,7 @@ import logging
 
 from kombu.exceptions import ContentDisallowed
 
-_REFUSALS = {
+_REFUSAL_REASONS = {
     "on_decode_error": "it cannot be decoded",
     "on_unknown_message": "it is no task",
     "on_unknown_task": "unregistered task of type",
@@ -17,20 +17,23 @@ _REFUSALS = {
 """Methods of Celery's consumer that log a message's content, and why they are called."""
 
 
-class Discreet(logging.Filter):
+class RedactingFilter(logging.Filter):
     """Leaves of a record about a refused message only why it was refused."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record; it is always let through."""
-        if why := _REFUSALS.get(record.funcName):
-            told = record.args if isinstance(record.args, tuple) else ()
-            record.msg, record.args = "message refused: %s", (f"{why} {_words(told)}".rstrip(),)
+        if reason := _REFUSAL_REASONS.get(record.funcName):
+            arguments = record.args if isinstance(record.args, tuple) else ()
+            record.msg, record.args = (
+                "message refused: %s",
+                (f"{reason} {_describe_error(arguments)}".rstrip(),),
+            )
             record.exc_info = record.exc_text = None
         return True
 
 
-def _words(told: tuple[object, ...]) -> str:
-    error = next((one for one in told if isinstance(one, Exception)), None)
+def _describe_error(arguments: tuple[object, ...]) -> str:
+    error = next((argument for argument in arguments if isinstance(argument, Exception)), None)
     if isinstance(error, KeyError):
         return repr(error.args[0])[:100]
     if isinstance(error, ContentDisallowed):
@@ -38,9 +41,9 @@ def _words(told: tuple[object, ...]) -> str:
     return f"({type(error).__name__})" if error else ""
 
 
-_discreet = Discreet()
+_redacting_filter = RedactingFilter()
 
 
-def keep_secret() -> None:
+def redact_refusals() -> None:
     """Let the consumers of this process be discreet from now on."""
-    logging.getLogger("celery.worker.consumer.consumer").addFilter(_discreet)
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(_redacting_filter)

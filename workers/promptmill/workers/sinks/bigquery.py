@@ -15,11 +15,11 @@ from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.config.tables import Table
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers import bigquery_jobs
-from promptmill.workers.bigquery_jobs import PATIENCE
+from promptmill.workers.bigquery_jobs import JOB_TIMEOUT
 from promptmill.workers.ports.google import Bucket
-from promptmill.workers.ports.warehouse import MOST_URIS, Column, TableJob, Warehouse
+from promptmill.workers.ports.warehouse import MAX_SOURCE_URIS, BigQueryJob, Column, Warehouse
 
-COLUMNS = (
+RESULT_COLUMNS = (
     Column("run", "STRING", "REQUIRED"),
     Column("key", "STRING", "REQUIRED"),
     Column("row", "INTEGER", "REQUIRED"),
@@ -36,16 +36,20 @@ COLUMNS = (
 )
 """What is known of a result; a table may have fewer of them, and others that take NULL."""
 
-_FITTING = {
+_COMPATIBLE_TYPES = {
     "STRING": {"STRING"},
     "INTEGER": {"INTEGER", "INT64", "NUMERIC", "BIGNUMERIC", "FLOAT", "FLOAT64"},
     "JSON": {"JSON", "RECORD", "STRUCT"},
     "RECORD": {"JSON", "RECORD", "STRUCT"},
 }
-_PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.updateData")
-_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode = msgspec.json.Encoder().encode
-_MERGED_ON = {"run": ("run", "key"), "key": ("key",)}
+_REQUIRED_PERMISSIONS = (
+    "bigquery.tables.get",
+    "bigquery.tables.getData",
+    "bigquery.tables.updateData",
+)
+_decode_line = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode_line = msgspec.json.Encoder().encode
+_MERGE_KEYS = {"run": ("run", "key"), "key": ("key",)}
 _STAGING_DAYS = 30
 
 
@@ -53,86 +57,127 @@ class BigQuerySink:
     """One table; with ``merge`` rows are replaced by those of the same run and key, or of the same key, else appended."""
 
     def __init__(
-        self, warehouse: Warehouse, bucket: Bucket, table: Table, spec: SinkSpec, run: str, patience: float = PATIENCE
+        self,
+        warehouse: Warehouse,
+        bucket: Bucket,
+        table: Table,
+        spec: SinkSpec,
+        run: str,
+        patience: float = JOB_TIMEOUT,
     ) -> None:
         self._warehouse = warehouse
         self._bucket = bucket
         self._table = table
         self._run = run
         merge = str(spec.options.get("merge") or "")
-        if merge and merge not in _MERGED_ON:
-            raise ConfigurationError(f"sink {table.url}: merge is {' or '.join(_MERGED_ON)}, not {merge[:80]!r}")
-        self._on = _MERGED_ON.get(merge, ())
-        self._id = hashlib.sha256(f"{table} {merge}".encode()).hexdigest()[:8]
+        if merge and merge not in _MERGE_KEYS:
+            raise ConfigurationError(
+                f"sink {table.url}: merge is {' or '.join(_MERGE_KEYS)}, not {merge[:80]!r}"
+            )
+        self._key_columns = _MERGE_KEYS.get(merge, ())
+        self._sink_id = hashlib.sha256(f"{table} {merge}".encode()).hexdigest()[:8]
         self._patience = patience
 
     def check(self) -> None:
         """Look for the dataset, the right to run jobs and to write, and fitting columns; make the table if need be."""
         try:
-            self._warehouse.check_jobs(self._table)
-            columns = self._warehouse.columns(self._table)
+            self._warehouse.check_job_access(self._table)
+            columns = self._warehouse.get_columns(self._table)
             if columns is None:
-                self._warehouse.create(self._table, COLUMNS)
-                columns = list(COLUMNS)
-            missing = set(_PERMISSIONS) - self._warehouse.may(self._table, _PERMISSIONS)
+                self._warehouse.create_table(self._table, RESULT_COLUMNS)
+                columns = list(RESULT_COLUMNS)
+            missing = set(_REQUIRED_PERMISSIONS) - self._warehouse.test_permissions(
+                self._table, _REQUIRED_PERMISSIONS
+            )
         except (Permanent, Denied) as error:
-            raise ConfigurationError(f"sink {self._table.url} cannot be written: {error}") from error
-        wrong = [f"{name} is missing" for name in sorted(missing)] or list(_misfits(columns, self._on or ("key",)))
-        if wrong:
-            raise ConfigurationError(f"sink {self._table.url} cannot be written: {'; '.join(wrong)}")
+            raise ConfigurationError(
+                f"sink {self._table.url} cannot be written: {error}"
+            ) from error
+        problems = [f"{name} is missing" for name in sorted(missing)] or list(
+            _find_column_problems(columns, self._key_columns or ("key",))
+        )
+        if problems:
+            raise ConfigurationError(
+                f"sink {self._table.url} cannot be written: {'; '.join(problems)}"
+            )
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Keep one part for the load, with the run's id in each of its rows: the same bytes every time."""
-        self._bucket.write(names.gathered(self._run, self._id, part), b"".join(_rows(lines, self._run)))
+        self._bucket.write(
+            names.gathered(self._run, self._sink_id, part), b"".join(_encode_rows(lines, self._run))
+        )
 
     def finish(self, parts: list[str]) -> str:
         """Load all parts, and merge them if that is wanted; raises Transient while BigQuery is at it."""
-        loaded = self._staging() if self._on else self._table
-        for first in range(0, len(parts), MOST_URIS):
-            uris = [self._uri(part) for part in parts[first : first + MOST_URIS]]
-            self._bring_through(f"load{first}", loaded, partial(self._warehouse.load, uris=uris))
-        if self._on:
-            self._bring_through("merge", self._table, partial(self._warehouse.merge, source=loaded, on=self._on))
-            self._warehouse.drop(loaded)
+        load_table = self._create_staging_table() if self._key_columns else self._table
+        for offset in range(0, len(parts), MAX_SOURCE_URIS):
+            uris = [self._part_uri(part) for part in parts[offset : offset + MAX_SOURCE_URIS]]
+            self._complete_job(
+                f"load{offset}", load_table, partial(self._warehouse.start_load, uris=uris)
+            )
+        if self._key_columns:
+            self._complete_job(
+                "merge",
+                self._table,
+                partial(self._warehouse.start_merge, source=load_table, on=self._key_columns),
+            )
+            self._warehouse.delete_table(load_table)
         return self._table.url
 
-    def _staging(self) -> Table:
+    def _create_staging_table(self) -> Table:
         """Make the table that a run's rows are merged from, with the columns of the sink's."""
-        columns = self._warehouse.columns(self._table)
+        columns = self._warehouse.get_columns(self._table)
         if columns is None:
             raise Permanent(f"sink {self._table.url} is not there any more")
-        staging = self._table._replace(name=f"promptmill-{self._mark}-{self._id}")
-        self._warehouse.create(staging, columns, _STAGING_DAYS)
-        return staging
+        staging_table = self._table._replace(
+            name=f"promptmill-{self._unique_run_id}-{self._sink_id}"
+        )
+        self._warehouse.create_table(staging_table, columns, _STAGING_DAYS)
+        return staging_table
 
-    def _bring_through(self, stage: str, table: Table, begin: Callable[[TableJob], None]) -> None:
-        bigquery_jobs.bring_through(self._warehouse, f"{self._mark}-{self._id}-{stage}", table, begin, self._patience)
+    def _complete_job(
+        self, job_suffix: str, table: Table, start_job: Callable[[BigQueryJob], None]
+    ) -> None:
+        bigquery_jobs.run_job(
+            self._warehouse,
+            f"{self._unique_run_id}-{self._sink_id}-{job_suffix}",
+            table,
+            start_job,
+            self._patience,
+        )
 
     @cached_property
-    def _mark(self) -> str:
-        return bigquery_jobs.mark(self._bucket, self._run)
+    def _unique_run_id(self) -> str:
+        return bigquery_jobs.unique_run_name(self._bucket, self._run)
 
-    def _uri(self, part: str) -> str:
-        return f"{self._bucket.url}/{names.gathered(self._run, self._id, part)}"
+    def _part_uri(self, part: str) -> str:
+        return f"{self._bucket.url}/{names.gathered(self._run, self._sink_id, part)}"
 
 
-def _rows(lines: bytes, run: str) -> Iterator[bytes]:
+def _encode_rows(lines: bytes, run: str) -> Iterator[bytes]:
     """Complete every line by the run, and the first attempt, which results do not name; values stay as they are."""
-    told = {"run": msgspec.Raw(b'"%s"' % run.encode()), "attempt": msgspec.Raw(b"1")}
+    run_fields = {"run": msgspec.Raw(b'"%s"' % run.encode()), "attempt": msgspec.Raw(b"1")}
     for line in lines.split(b"\n")[:-1]:
-        yield _encode(told | _decode(line)) + b"\n"
+        yield _encode_line(run_fields | _decode_line(line)) + b"\n"
 
 
-def _misfits(columns: Iterable[Column], needed: Iterable[str]) -> Iterator[str]:
-    theirs, ours = {column.name.lower(): column for column in columns}, {column.name: column for column in COLUMNS}
-    for name in needed:
-        if name not in theirs:
+def _find_column_problems(
+    columns: Iterable[Column], required_names: Iterable[str]
+) -> Iterator[str]:
+    table_columns, result_columns = (
+        {column.name.lower(): column for column in columns},
+        {column.name: column for column in RESULT_COLUMNS},
+    )
+    for name in required_names:
+        if name not in table_columns:
             yield f"column {name} is missing"
-    for name, column in theirs.items():
-        own = ours.get(name)
-        if own is None and column.mode == "REQUIRED":
+    for name, column in table_columns.items():
+        result_column = result_columns.get(name)
+        if result_column is None and column.mode == "REQUIRED":
             yield f"column {name} is REQUIRED, and nothing is known to put there"
-        elif own and column.mode == "REQUIRED" and own.mode != "REQUIRED":
+        elif result_column and column.mode == "REQUIRED" and result_column.mode != "REQUIRED":
             yield f"column {name} is REQUIRED, but not every result has it"
-        elif own and (column.mode == "REPEATED" or column.type not in _FITTING[own.type]):
-            yield f"column {name} is {column.type} {column.mode}, not {own.type}"
+        elif result_column and (
+            column.mode == "REPEATED" or column.type not in _COMPATIBLE_TYPES[result_column.type]
+        ):
+            yield f"column {name} is {column.type} {column.mode}, not {result_column.type}"

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from promptmill.workers.ports.database import Column, Table
-from promptmill.workers.sinks.rows import FIELDS, Form, Row
+from promptmill.workers.ports.database import Column, TableInfo
+from promptmill.workers.sinks.rows import RESULT_FIELDS, ColumnType, ResultRow
 
-OWN = (
+RESULT_COLUMNS = (
     ("run", "text NOT NULL"),
     ("key", "text NOT NULL"),
     ("row", "bigint NOT NULL"),
@@ -25,100 +25,137 @@ OWN = (
     ("delivered_at", "timestamp with time zone DEFAULT now()"),
 )
 """The columns of a table that is made for a run. Of one that is there, those are filled that it has."""
-APART = (("run", "text"), ("key", "text"), ("part", "text NOT NULL"), ("reason", "text"), ("result", "text"))
+REJECTED_COLUMNS = (
+    ("run", "text"),
+    ("key", "text"),
+    ("part", "text NOT NULL"),
+    ("reason", "text"),
+    ("result", "text"),
+)
 """The columns of the table of rows that do not fit."""
-FILL: dict[str, Callable[[Row], Any]] = {field.name: field.fill for field in FIELDS}
-_FORMS: dict[str, Form] = {"run": "text", "nul_replaced": "truth", **{field.name: field.form for field in FIELDS}}
-_KEY = ("run", "key")
-_CATEGORIES: dict[Form, str] = {"text": "SE", "number": "N", "json": "S", "truth": "B"}
+VALUE_GETTERS: dict[str, Callable[[ResultRow], Any]] = {
+    field.name: field.get_value for field in RESULT_FIELDS
+}
+_COLUMN_TYPES: dict[str, ColumnType] = {
+    "run": "text",
+    "nul_replaced": "truth",
+    **{field.name: field.column_type for field in RESULT_FIELDS},
+}
+_KEY_COLUMNS = ("run", "key")
+_TYPE_CATEGORIES: dict[ColumnType, str] = {"text": "SE", "number": "N", "json": "S", "truth": "B"}
 """PostgreSQL's categories of types that take a form: S strings, E enums, N numbers, B booleans."""
-_BASES: dict[Form, tuple[str, ...]] = {"text": ("uuid",), "number": (), "json": ("json", "jsonb"), "truth": ()}
-_WANTED: dict[Form, str] = {"text": "text", "number": "bigint", "json": "jsonb", "truth": "boolean"}
+_TYPE_NAMES: dict[ColumnType, tuple[str, ...]] = {
+    "text": ("uuid",),
+    "number": (),
+    "json": ("json", "jsonb"),
+    "truth": (),
+}
+_SUGGESTED_TYPES: dict[ColumnType, str] = {
+    "text": "text",
+    "number": "bigint",
+    "json": "jsonb",
+    "truth": "boolean",
+}
 
 
-class Plan(NamedTuple):
+class WritePlan(NamedTuple):
     """What is written: the table's columns of ours, and those that are filled from properties of parsed answers."""
 
-    own: tuple[str, ...]
-    properties: tuple[Column, ...]
-    filled: tuple[Column, ...]
-    compared: tuple[Column, ...]
+    result_names: tuple[str, ...]
+    property_columns: tuple[Column, ...]
+    written_columns: tuple[Column, ...]
+    compared_columns: tuple[Column, ...]
 
     @property
-    def names(self) -> list[str]:
+    def column_names(self) -> list[str]:
         """The names of all columns that are filled, in the order of their values."""
-        return [column.name for column in self.filled]
+        return [column.name for column in self.written_columns]
 
 
-def candidates(table: Table) -> list[Column]:
+def property_candidates(table: TableInfo) -> list[Column]:
     """Return the columns that properties of parsed answers may fill, if they have their names."""
-    return [column for column in table.columns if column.name not in _FORMS and column.writable and not column.lacks]
+    return [
+        column
+        for column in table.columns
+        if column.name not in _COLUMN_TYPES and column.writable and not column.missing_privileges
+    ]
 
 
-def plan(table: Table, properties: Collection[str]) -> Plan:
+def plan_write(table: TableInfo, properties: Collection[str]) -> WritePlan:
     """Return what is written into a table when these are the properties of parsed answers.
 
     A row is written again only when one of our columns differs, so that a delivery which is repeated changes nothing.
     """
-    own = [column for column in table.columns if column.name in _FORMS]
-    more = [column for column in candidates(table) if column.name in properties]
-    compared = [column for column in own if column.name not in _KEY]
-    return Plan(tuple(column.name for column in own), tuple(more), (*own, *more), tuple(compared))
+    result_columns = [column for column in table.columns if column.name in _COLUMN_TYPES]
+    property_columns = [
+        column for column in property_candidates(table) if column.name in properties
+    ]
+    compared_columns = [column for column in result_columns if column.name not in _KEY_COLUMNS]
+    return WritePlan(
+        tuple(column.name for column in result_columns),
+        tuple(property_columns),
+        (*result_columns, *property_columns),
+        tuple(compared_columns),
+    )
 
 
-def complaints(name: str, table: Table) -> list[str]:
+def find_problems(name: str, table: TableInfo) -> list[str]:
     """Say what keeps rows from being written into a table, each with the SQL that mends it."""
     if table.kind not in "rp":
         return [f"{name} is no table, but a view or another relation"]
-    return [*_missing(name, table), *_of_columns(name, table)]
+    return [*_find_key_problems(name, table), *_find_column_problems(name, table)]
 
 
-def apart(table: str) -> str:
+def rejected_table_name(table: str) -> str:
     """Return the name of the table of rows that do not fit; names may have 63 bytes."""
     schema, dot, name = table.rpartition(".")
     return f"{schema}{dot}{name[:54]}_rejected"
 
 
-def sql_of_apart(table: str) -> str:
+def rejected_table_sql(table: str) -> str:
     """Return the SQL that makes the table of rows that do not fit."""
-    described = ", ".join(f"{name} {kind}" for name, kind in APART)
-    return f"CREATE TABLE {_quoted(apart(table))} ({described}, PRIMARY KEY (run, key))"
+    definitions = ", ".join(f"{name} {type_name}" for name, type_name in REJECTED_COLUMNS)
+    return f"CREATE TABLE {_quote_name(rejected_table_name(table))} ({definitions}, PRIMARY KEY (run, key))"
 
 
-def _missing(name: str, table: Table) -> Iterator[str]:
-    there = {column.name for column in table.columns}
-    lacking = [column for column in _KEY if column not in there]
-    for column in lacking:
-        yield f"column {column} is missing: ALTER TABLE {_quoted(name)} ADD COLUMN {column} text"
-    if lacking or not table.unique:
-        yield f"(run, key) is not unique: CREATE UNIQUE INDEX ON {_quoted(name)} (run, key)"
+def _find_key_problems(name: str, table: TableInfo) -> Iterator[str]:
+    existing_names = {column.name for column in table.columns}
+    missing_names = [column for column in _KEY_COLUMNS if column not in existing_names]
+    for column in missing_names:
+        yield f"column {column} is missing: ALTER TABLE {_quote_name(name)} ADD COLUMN {column} text"
+    if missing_names or not table.has_unique_key:
+        yield f"(run, key) is not unique: CREATE UNIQUE INDEX ON {_quote_name(name)} (run, key)"
 
 
-def _of_columns(name: str, table: Table) -> Iterator[str]:
-    alter = f"ALTER TABLE {_quoted(name)}"
+def _find_column_problems(name: str, table: TableInfo) -> Iterator[str]:
+    alter_table = f"ALTER TABLE {_quote_name(name)}"
     for column in table.columns:
-        form, quoted = _FORMS.get(column.name), _quoted(column.name)
-        if form is None and column.required:
-            yield f"column {column.name} would stay empty in failed rows: {alter} ALTER COLUMN {quoted} DROP NOT NULL"
-        if form is None:
+        column_type, quoted_column = _COLUMN_TYPES.get(column.name), _quote_name(column.name)
+        if column_type is None and column.required:
+            yield f"column {column.name} would stay empty in failed rows: {alter_table} ALTER COLUMN {quoted_column} DROP NOT NULL"
+        if column_type is None:
             continue
-        if not _fits(column, form):
-            change = f"TYPE {_WANTED[form]} USING {quoted}::text::{_WANTED[form]}"
-            yield f"column {column.name} is {column.type}: {alter} ALTER COLUMN {quoted} {change}"
+        if not _is_compatible(column, column_type):
+            change = f"TYPE {_SUGGESTED_TYPES[column_type]} USING {quoted_column}::text::{_SUGGESTED_TYPES[column_type]}"
+            yield f"column {column.name} is {column.type}: {alter_table} ALTER COLUMN {quoted_column} {change}"
         if not column.writable:
-            yield f"column {column.name} is filled by the database: {alter} DROP COLUMN {quoted}"
-        if column.lacks:
-            grant = f"GRANT {', '.join(column.lacks)} ON {_quoted(name)} TO {_quoted(table.role)}"
+            yield f"column {column.name} is filled by the database: {alter_table} DROP COLUMN {quoted_column}"
+        if column.missing_privileges:
+            grant = f"GRANT {', '.join(column.missing_privileges)} ON {_quote_name(name)} TO {_quote_name(table.role)}"
             yield f"column {column.name} may not be used: {grant}"
 
 
-def _fits(column: Column, form: Form) -> bool:
-    if column.name == "key" and column.category == "N":
+def _is_compatible(column: Column, column_type: ColumnType) -> bool:
+    if column.name == "key" and column.type_category == "N":
         return True  # keys may be numbers; those that are not are set apart
-    return column.category in _CATEGORIES[form] or column.base in _BASES[form]
+    return (
+        column.type_category in _TYPE_CATEGORIES[column_type]
+        or column.type_name in _TYPE_NAMES[column_type]
+    )
 
 
-def _quoted(name: str) -> str:
+def _quote_name(name: str) -> str:
     return ".".join(
-        f'"{part}"' if not part.isidentifier() or part != part.lower() else part for part in name.split(".")
+        f'"{part}"' if not part.isidentifier() or part != part.lower() else part
+        for part in name.split(".")
     )

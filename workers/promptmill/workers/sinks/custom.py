@@ -11,8 +11,8 @@ import msgspec
 from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.producers.contract.results import Result
 
-GROUP = "promptmill.sinks"
-_decode = msgspec.json.Decoder(Result).decode
+ENTRY_POINT_GROUP = "promptmill.sinks"
+_decode_result = msgspec.json.Decoder(Result).decode
 
 
 class CustomSink:
@@ -29,46 +29,53 @@ class CustomSink:
 
     def check(self) -> None:
         """See that it is installed and takes the options, and let it look for itself."""
-        target = self._target()
-        given = (self._run,) if inspect.isclass(target) else (self._run, "", ())
+        target = self._load_target()
+        arguments = (self._run,) if inspect.isclass(target) else (self._run, "", ())
         try:
-            inspect.signature(target).bind(*given, **self._options)
+            inspect.signature(target).bind(*arguments, **self._options)
         except TypeError as error:
             raise ConfigurationError(f"sink {self._name}: {error}") from None
-        self._call("check")
+        self._call_method("check")
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Hand over one part."""
-        target = self._target()
+        target = self._load_target()
         if inspect.isclass(target):
-            self._call("deliver", part, lines)
+            self._call_method("deliver", part, lines)
             return
-        with self._passing():
-            target(self._run, part, (_decode(line) for line in lines.split(b"\n")[:-1]), **self._options)
+        with self._translate_errors():
+            target(
+                self._run,
+                part,
+                (_decode_result(line) for line in lines.split(b"\n")[:-1]),
+                **self._options,
+            )
 
     def finish(self, parts: list[str]) -> str:
         """Let it complete; returns where the results are, if it says so."""
-        return str(self._call("finish", parts) or self._name)
+        return str(self._call_method("finish", parts) or self._name)
 
-    def _call(self, method: str, *arguments: Any) -> Any:
-        target = self._target()
+    def _call_method(self, method: str, *arguments: Any) -> Any:
+        target = self._load_target()
         if not inspect.isclass(target):
             return None
-        with self._passing():
-            make: Any = target
-            found = getattr(make(self._run, **self._options), method, None)
-            return found(*arguments) if found else None
+        with self._translate_errors():
+            sink_class: Any = target
+            bound_method = getattr(sink_class(self._run, **self._options), method, None)
+            return bound_method(*arguments) if bound_method else None
 
-    def _target(self) -> Any:
-        found = [point for point in entry_points(group=GROUP) if point.name == self._name]
-        if not found:
+    def _load_target(self) -> Any:
+        matches = [
+            point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == self._name
+        ]
+        if not matches:
             raise ConfigurationError(
-                f"sink {self._name}: no entry point {GROUP} of this name is installed with the workers"
+                f"sink {self._name}: no entry point {ENTRY_POINT_GROUP} of this name is installed with the workers"
             )
-        return found[0].load()
+        return matches[0].load()
 
     @contextmanager
-    def _passing(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (ConnectionError, TimeoutError) as error:

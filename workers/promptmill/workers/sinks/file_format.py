@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import BinaryIO, NamedTuple
 
 
-class Form(NamedTuple):
+class FileFormat(NamedTuple):
     """How a file of results is written: the end of its name, its bytes for a run's lines, and how parts are joined.
 
     The same lines have the same bytes every time.
@@ -22,5 +22,5 @@ def _join_lines(parts: Iterable[BinaryIO], out: BinaryIO) -> None:
             shutil.copyfileobj(part, out, 1 << 20)
 
 
-JSONL = Form(".jsonl", lambda _, lines: lines, _join_lines)
+JSONL = FileFormat(".jsonl", lambda _, lines: lines, _join_lines)
 """Lines of JSON, as they are in the run's own folder."""

@@ -7,29 +7,36 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
-from promptmill.workers.sinks.file_format import Form
-from promptmill.workers.sinks.rows import FIELDS, rows
+from promptmill.workers.sinks.file_format import FileFormat
+from promptmill.workers.sinks.rows import RESULT_FIELDS, parse_lines
 
-_TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.int64()}
-SCHEMA = pa.schema([("run", pa.string()), *((field.name, _TYPES[field.form]) for field in FIELDS)])
-_WRITTEN: dict[str, Any] = {"compression": "zstd", "version": "2.6"}
+_ARROW_TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.int64()}
+SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        *((field.name, _ARROW_TYPES[field.column_type]) for field in RESULT_FIELDS),
+    ]
+)
+_WRITER_OPTIONS: dict[str, Any] = {"compression": "zstd", "version": "2.6"}
 
 
-def encode(run: str, lines: bytes) -> bytes:
+def encode_results(run: str, lines: bytes) -> bytes:
     """Return lines of results as one Parquet file."""
-    held = [line.row for line in rows(lines)]
-    columns = {field.name: [field.fill(row) for row in held] for field in FIELDS}
+    result_rows = [line.row for line in parse_lines(lines)]
+    columns = {field.name: [field.get_value(row) for row in result_rows] for field in RESULT_FIELDS}
     out = io.BytesIO()
-    parquet.write_table(pa.table({"run": [run] * len(held), **columns}, SCHEMA), out, **_WRITTEN)
+    parquet.write_table(
+        pa.table({"run": [run] * len(result_rows), **columns}, SCHEMA), out, **_WRITER_OPTIONS
+    )
     return out.getvalue()
 
 
-def join(parts: Iterable[BinaryIO], out: BinaryIO) -> None:
+def join_parts(parts: Iterable[BinaryIO], out: BinaryIO) -> None:
     """Write parts as row groups of one file, one part in memory at a time."""
-    with parquet.ParquetWriter(out, SCHEMA, **_WRITTEN) as writer:
+    with parquet.ParquetWriter(out, SCHEMA, **_WRITER_OPTIONS) as writer:
         for part in parts:
             with part:
                 writer.write_table(parquet.read_table(part))
 
 
-PARQUET = Form(".parquet", encode, join)
+PARQUET = FileFormat(".parquet", encode_results, join_parts)

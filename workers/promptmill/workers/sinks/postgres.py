@@ -5,12 +5,18 @@ from contextlib import closing
 from typing import Any
 
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
-from promptmill.workers.ports.database import Column, Database, Rejected, Table
+from promptmill.workers.ports.database import Column, Database, RowsRejected, TableInfo
 from promptmill.workers.sinks import columns, schema_columns
-from promptmill.workers.sinks.columns import Plan
-from promptmill.workers.sinks.rows import Line, listed, plain, properties, rows
+from promptmill.workers.sinks.columns import WritePlan
+from promptmill.workers.sinks.rows import (
+    ResultLine,
+    array_value,
+    parse_lines,
+    read_properties,
+    text_value,
+)
 
-MOST_APART = 100
+MAX_REJECTED_ROWS = 100
 """More rows of one part than this do not fail to fit by chance: the part waits for a person to look at the table."""
 
 
@@ -21,11 +27,15 @@ class PostgresSink:
     """
 
     def __init__(
-        self, connect: Callable[[], Database], table: str, run: str, schema: Mapping[str, Any] | None = None
+        self,
+        connect: Callable[[], Database],
+        table: str,
+        run: str,
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
         self._connect = connect
         self._table = table
-        self._apart = columns.apart(table)
+        self._rejected_table = columns.rejected_table_name(table)
         self._run = run
         self._schema = schema
 
@@ -33,104 +43,143 @@ class PostgresSink:
         """Look at the table, which is made if it is missing; the error names what is wrong and the SQL that mends it."""
         try:
             with closing(self._connect()) as database:
-                self._check(database)
-        except (Permanent, Denied) as refusal:
-            raise ConfigurationError(f"sink {self._table}: {refusal}") from None
+                self._check_table(database)
+        except (Permanent, Denied) as error:
+            raise ConfigurationError(f"sink {self._table}: {error}") from None
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Upsert one part in one transaction."""
         if not lines:
             return
-        wanted = list(rows(lines, nul=False))
+        batch = list(parse_lines(lines, keep_nul=False))
         with closing(self._connect()) as database:
-            plan = self._plan(self._described(database), wanted)
-            apart = database.describe(self._apart) is not None
+            plan = self._plan_write(self._describe_table(database), batch)
+            has_rejected_table = database.describe_table(self._rejected_table) is not None
             database.begin()
-            if apart:
-                database.forget(self._apart, self._run, part)
-            unfit = list(self._put(database, plan, wanted))
-            self._set_apart(database, part, unfit, apart)
+            if has_rejected_table:
+                database.delete_part(self._rejected_table, self._run, part)
+            rejected_lines = list(self._upsert_rows(database, plan, batch))
+            self._store_rejected_rows(database, part, rejected_lines, has_rejected_table)
             database.commit()
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
         """Return where the rows are, and how many of them are set apart."""
         with closing(self._connect()) as database:
-            where = f"{database.name} {self._table}"
-            apart = database.count(self._apart, self._run) if database.describe(self._apart) else 0
-            return f"{where} ({apart} in {self._apart})" if apart else where
+            location = f"{database.name} {self._table}"
+            rejected_count = (
+                database.count_rows(self._rejected_table, self._run)
+                if database.describe_table(self._rejected_table)
+                else 0
+            )
+            return (
+                f"{location} ({rejected_count} in {self._rejected_table})"
+                if rejected_count
+                else location
+            )
 
-    def _check(self, database: Database) -> None:
-        if not database.may_stage():
-            raise Permanent(f"temporary tables may not be made: GRANT TEMPORARY ON DATABASE … TO …, at {database.name}")
-        if database.describe(self._table) is None:
-            more = schema_columns.columns(self._schema, frozenset(name for name, _ in columns.OWN))
-            database.create(self._table, [*columns.OWN, *more], ("run", "key"))
-        self._make_room_apart(database)
-        if wrong := columns.complaints(self._table, self._described(database)):
-            raise Permanent(f"table at {database.name}: {'; '.join(wrong)}")
+    def _check_table(self, database: Database) -> None:
+        if not database.can_create_temp_tables():
+            raise Permanent(
+                f"temporary tables may not be made: GRANT TEMPORARY ON DATABASE … TO …, at {database.name}"
+            )
+        if database.describe_table(self._table) is None:
+            property_columns = schema_columns.columns_for_schema(
+                self._schema, frozenset(name for name, _ in columns.RESULT_COLUMNS)
+            )
+            database.create_table(
+                self._table, [*columns.RESULT_COLUMNS, *property_columns], ("run", "key")
+            )
+        self._create_rejected_table(database)
+        if problems := columns.find_problems(self._table, self._describe_table(database)):
+            raise Permanent(f"table at {database.name}: {'; '.join(problems)}")
 
-    def _make_room_apart(self, database: Database) -> None:
+    def _create_rejected_table(self, database: Database) -> None:
         """Make the table of rows that do not fit; who may not make tables does without until there is such a row."""
-        if database.describe(self._apart) is None:
+        if database.describe_table(self._rejected_table) is None:
             try:
-                database.create(self._apart, columns.APART, ("run", "key"))
+                database.create_table(
+                    self._rejected_table, columns.REJECTED_COLUMNS, ("run", "key")
+                )
             except (Permanent, Denied):
                 return
 
-    def _described(self, database: Database) -> Table:
-        found = database.describe(self._table)
-        if found is None:
-            raise Permanent(f"sink {self._table}: there is no such table at {database.name} any more")
-        return found
+    def _describe_table(self, database: Database) -> TableInfo:
+        table_info = database.describe_table(self._table)
+        if table_info is None:
+            raise Permanent(
+                f"sink {self._table}: there is no such table at {database.name} any more"
+            )
+        return table_info
 
-    def _plan(self, table: Table, batch: Sequence[Line]) -> Plan:
-        wanted = batch if columns.candidates(table) else ()
-        return columns.plan(table, {name for one in wanted for name in properties(one.row)})
+    def _plan_write(self, table: TableInfo, batch: Sequence[ResultLine]) -> WritePlan:
+        sampled_lines = batch if columns.property_candidates(table) else ()
+        return columns.plan_write(
+            table, {name for line in sampled_lines for name in read_properties(line.row)}
+        )
 
-    def _put(self, database: Database, plan: Plan, batch: Sequence[Line]) -> Iterator[tuple[Line, str]]:
+    def _upsert_rows(
+        self, database: Database, plan: WritePlan, batch: Sequence[ResultLine]
+    ) -> Iterator[tuple[ResultLine, str]]:
         """Upsert rows; halve those that do not fit until each that is to blame is alone, and yield it with the reason."""
-        database.save()
+        database.set_savepoint()
         try:
-            database.copy(self._table, plan.names, (self._values(plan, one) for one in batch))
-            database.merge(self._table, plan.filled, plan.compared)
-        except Rejected as rejection:
-            database.undo()
+            database.copy_rows(
+                self._table, plan.column_names, (self._row_values(plan, line) for line in batch)
+            )
+            database.upsert_rows(self._table, plan.written_columns, plan.compared_columns)
+        except RowsRejected as error:
+            database.rollback_to_savepoint()
             if len(batch) == 1:
-                yield batch[0], str(rejection)
+                yield batch[0], str(error)
                 return
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                yield from self._put(database, plan, half)
+                yield from self._upsert_rows(database, plan, half)
 
-    def _values(self, plan: Plan, one: Line) -> list[Any]:
-        known = {"run": self._run, "nul_replaced": one.had_nul}
-        own = [known[name] if name in known else columns.FILL[name](one.row) for name in plan.own]
-        found = properties(one.row) if plan.properties else {}
-        return own + [_property(column, found) for column in plan.properties]
+    def _row_values(self, plan: WritePlan, line: ResultLine) -> list[Any]:
+        sink_values = {"run": self._run, "nul_replaced": line.had_nul}
+        values = [
+            sink_values[name] if name in sink_values else columns.VALUE_GETTERS[name](line.row)
+            for name in plan.result_names
+        ]
+        property_values = read_properties(line.row) if plan.property_columns else {}
+        return values + [
+            _property_value(column, property_values) for column in plan.property_columns
+        ]
 
-    def _set_apart(self, database: Database, part: str, unfit: list[tuple[Line, str]], there_is_room: bool) -> None:
-        if not unfit:
+    def _store_rejected_rows(
+        self,
+        database: Database,
+        part: str,
+        rejected_lines: list[tuple[ResultLine, str]],
+        has_rejected_table: bool,
+    ) -> None:
+        if not rejected_lines:
             return
-        _, reason = unfit[0]
-        if len(unfit) > MOST_APART or not there_is_room:
-            way_out = (
-                "mend the table" if there_is_room else f"mend the table, or make {columns.sql_of_apart(self._table)}"
+        _, reason = rejected_lines[0]
+        if len(rejected_lines) > MAX_REJECTED_ROWS or not has_rejected_table:
+            remedy = (
+                "mend the table"
+                if has_rejected_table
+                else f"mend the table, or make {columns.rejected_table_sql(self._table)}"
             )
-            raise Permanent(f"sink {self._table}: {len(unfit)} rows of part {part} do not fit ({reason}): {way_out}")
-        for one, why in unfit:
-            told = [
+            raise Permanent(
+                f"sink {self._table}: {len(rejected_lines)} rows of part {part} do not fit ({reason}): {remedy}"
+            )
+        for line, line_reason in rejected_lines:
+            rejected_row = [
                 ("run", self._run),
-                ("key", one.row.key),
+                ("key", line.row.key),
                 ("part", part),
-                ("reason", why),
-                ("result", one.line.decode()),
+                ("reason", line_reason),
+                ("result", line.line.decode()),
             ]
-            database.insert(self._apart, told)
+            database.insert_row(self._rejected_table, rejected_row)
 
 
-def _property(column: Column, found: dict[str, Any]) -> Any:
-    value = found.get(column.name)
+def _property_value(column: Column, property_values: dict[str, Any]) -> Any:
+    value = property_values.get(column.name)
     if value is None:
         return None
-    if column.base in {"json", "jsonb"}:
+    if column.type_name in {"json", "jsonb"}:
         return bytes(value).decode()
-    return listed(value) if column.category == "A" else plain(value)
+    return array_value(value) if column.type_category == "A" else text_value(value)

@@ -9,53 +9,53 @@ import msgspec
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
-from promptmill.config.settings import variable
+from promptmill.config.settings import variable_name
 
-MOST_BYTES = 1 << 20
+MAX_MESSAGE_BYTES = 1 << 20
 """Of the results in one message, unless one result alone is larger."""
-_PASSING = {408, 409, 425, 429}
+_TRANSIENT_STATUSES = {408, 409, 425, 429}
 
 
 class Endpoint(NamedTuple):
     """Where to send: ``name`` is what people may see of it, ``url`` and ``secret`` they may not.
 
-    ``private`` when its host is one that the workers' settings name, which may be of their own network.
+    ``allow_private`` when its host is one that the workers' settings name, which may be of their own network.
     """
 
     name: str
     url: str
     secret: str
-    private: bool = False
+    allow_private: bool = False
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name!r})"
 
 
-class Answer(NamedTuple):
+class WebResponse(NamedTuple):
     """What a server answered: its status, and in how many seconds it wants to hear again, if it said so."""
 
     status: int
     retry_after: float = 0.0
 
 
-class Web(NamedTuple):
+class WebClient(NamedTuple):
     """The way out: sends a body and returns the answer, or only connects; raises Transient, Permanent."""
 
-    post: Callable[[Endpoint, bytes, Mapping[str, str]], Answer]
+    post: Callable[[Endpoint, bytes, Mapping[str, str]], WebResponse]
     connect: Callable[[Endpoint], None]
 
 
 class WebhookSink:
     """Messages of one run; each has an id that is the same whenever it comes, so that a receiver can tell it is known."""
 
-    def __init__(self, web: Web, endpoint: Endpoint, run: str) -> None:
+    def __init__(self, web: WebClient, endpoint: Endpoint, run: str) -> None:
         self._web = web
         self._endpoint = endpoint
         self._run = run
 
     def check(self) -> None:
         """See that there is a secret to sign with, and that the host can be connected to."""
-        self._signer()
+        self._make_signer()
         try:
             self._web.connect(self._endpoint)
         except Permanent as error:
@@ -63,49 +63,55 @@ class WebhookSink:
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Send one part, in as many messages as it takes."""
-        for number, results in enumerate(_batches(lines)):
-            self._send(f"{self._run}.{part}.{number}", self._body(part, number, results))
+        for number, results in enumerate(_split_results(lines)):
+            self._send_message(
+                f"{self._run}.{part}.{number}", self._message_body(part, number, results)
+            )
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
         """Return where the results went."""
         return self._endpoint.name
 
-    def _body(self, part: str, number: int, results: list[bytes]) -> bytes:
-        head = msgspec.json.encode({"type": "promptmill.results", "run": self._run, "part": part, "number": number})
+    def _message_body(self, part: str, number: int, results: list[bytes]) -> bytes:
+        head = msgspec.json.encode(
+            {"type": "promptmill.results", "run": self._run, "part": part, "number": number}
+        )
         return head[:-1] + b',"results":[' + b",".join(results) + b"]}"
 
-    def _send(self, message: str, body: bytes) -> None:
-        at = datetime.now(UTC)
+    def _send_message(self, message_id: str, body: bytes) -> None:
+        sent_at = datetime.now(UTC)
         headers = {
             "content-type": "application/json",
-            "webhook-id": message,
-            "webhook-timestamp": str(int(at.timestamp())),
-            "webhook-signature": self._signer().sign(message, at, body.decode()),
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+            "webhook-signature": self._make_signer().sign(message_id, sent_at, body.decode()),
         }
         status, retry_after = self._web.post(self._endpoint, body, headers)
-        if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            busy = Transient(f"sink {self._endpoint.name}: answered {status}")
-            busy.after = retry_after
-            raise busy
+        if status in _TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            error = Transient(f"sink {self._endpoint.name}: answered {status}")
+            error.retry_after = retry_after
+            raise error
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            raise Permanent(f"sink {self._endpoint.name}: refused message {message} with {status}")
+            raise Permanent(
+                f"sink {self._endpoint.name}: refused message {message_id} with {status}"
+            )
 
-    def _signer(self) -> Webhook:
+    def _make_signer(self) -> Webhook:
         try:
             return Webhook(self._endpoint.secret)
         except (ValueError, EmptyWebhookSecretError):
             raise ConfigurationError(
                 f"sink {self._endpoint.name}: the workers have no secret of the form whsec_BASE64 to sign with; set "
-                f"{variable('webhook_secret')}, or one for it in {variable('named_sinks')}"
+                f"{variable_name('webhook_secret')}, or one for it in {variable_name('named_sinks')}"
             ) from None
 
 
-def _batches(lines: bytes) -> Iterator[list[bytes]]:
+def _split_results(lines: bytes) -> Iterator[list[bytes]]:
     """Divide lines into lists of at most MOST_BYTES, the same every time."""
     batch: list[bytes] = []
     size = 0
     for line in lines.split(b"\n")[:-1]:
-        if batch and size + len(line) > MOST_BYTES:
+        if batch and size + len(line) > MAX_MESSAGE_BYTES:
             yield batch
             batch, size = [], 0
         batch.append(line)

@@ -37,71 +37,83 @@ def finish(
     bucket: Bucket,
     open_sink: OpenSink,
     run: str,
-    attempts: list[tuple[int, int]],
-    tell: Callable[[Report], object] = lambda _: None,
+    attempt_refs: list[tuple[int, int]],
+    notify: Callable[[Report], object] = lambda _: None,
 ) -> Report:
-    """Write the report of a run of which all ``attempts`` (shard, attempt) are settled and delivered.
+    """Write the report of a run of which all ``attempt_refs`` (shard, attempt) are settled and delivered.
 
-    Whom to ``tell`` is told before the run leaves the list of open runs: nobody would look at it again after a crash. With
+    Whom to ``notify`` is told before the run leaves the list of open runs: nobody would look at it again after a crash. With
     callbacks it leaves that list only when they are sent.
     """
-    manifest = records.get(bucket, names.manifest(run), Manifest)
+    manifest = records.get_fact(bucket, names.manifest(run), Manifest)
 
-    def make() -> Report:
-        made = _report(bucket, open_sink, manifest, attempts)
-        if made.succeeded:
-            answer_reuse.note_done(bucket, manifest)
-        return made
+    def make_report() -> Report:
+        new_report = _build_report(bucket, open_sink, manifest, attempt_refs)
+        if new_report.succeeded:
+            answer_reuse.mark_done(bucket, manifest)
+        return new_report
 
-    report = records.once(bucket, names.report(run), Report, make)
-    tell(report)
-    if not callback.is_wanted(manifest):
+    report = records.get_or_create(bucket, names.report(run), Report, make_report)
+    notify(report)
+    if not callback.has_callbacks(manifest):
         bucket.delete(names.open_marker(run))
     return report
 
 
-def _report(bucket: Bucket, open_sink: OpenSink, manifest: Manifest, attempts: list[tuple[int, int]]) -> Report:
+def _build_report(
+    bucket: Bucket, open_sink: OpenSink, manifest: Manifest, attempt_refs: list[tuple[int, int]]
+) -> Report:
     run = manifest.run
-    if aborted := _aborted(bucket, run):
-        return _unsubmitted(bucket, manifest, aborted)
-    plan = records.get(bucket, names.plan(run), Plan)
-    if len({index for index, _ in attempts}) < len(plan.shards):
+    if aborted := _find_abort(bucket, run):
+        return _report_unsubmitted(bucket, manifest, aborted)
+    plan = records.get_fact(bucket, names.plan(run), Plan)
+    if len({shard for shard, _ in attempt_refs}) < len(plan.shards):
         raise Transient("the run was divided into shards while it was about to be aborted")
-    story = _story(bucket, run, attempts, len(manifest.sinks))
-    sinks = [_complete(open_sink, spec, run, story) for spec in manifest.sinks]
-    report = _finished(bucket, manifest, plan, story, sinks)
-    return _with_late(_cut_short(report, cancel.find(bucket, run), manifest.deadline), bucket, story)
+    attempt_facts = _load_attempts(bucket, run, attempt_refs, len(manifest.sinks))
+    sinks = [_finish_sink(open_sink, spec, run, attempt_facts) for spec in manifest.sinks]
+    report = _report_submitted(bucket, manifest, plan, attempt_facts, sinks)
+    return _note_abandoned_jobs(
+        _apply_cancellation(report, cancel.find_cancellation(bucket, run), manifest.deadline),
+        bucket,
+        attempt_facts,
+    )
 
 
-def _cut_short(report: Report, wish: Cancelled | None, deadline: float) -> Report:
+def _apply_cancellation(report: Report, cancellation: Cancelled | None, deadline: float) -> Report:
     """Say in the report that the run was ended before its time, if that cost it rows."""
-    if wish and wish.reason and report.failures.keys() & failure_reasons.PASSING:
-        error = f"the run's deadline of {spans.show(deadline)} passed"
+    if cancellation and cancellation.reason and report.failures.keys() & failure_reasons.TRANSIENT:
+        error = f"the run's deadline of {spans.format_duration(deadline)} passed"
         return msgspec.structs.replace(report, state="expired", error=error)
-    if wish and not wish.reason and report.failed:
+    if cancellation and not cancellation.reason and report.failed:
         return msgspec.structs.replace(report, state="cancelled")
     return report
 
 
-def _with_late(report: Report, bucket: Bucket, story: list["_Attempt"]) -> Report:
+def _note_abandoned_jobs(
+    report: Report, bucket: Bucket, attempt_facts: list["_AttemptFacts"]
+) -> Report:
     """Say in the report where the answers of jobs that were given up would come to be, if they do."""
-    given_up = sum(one.ended.by_hand for one in story)
-    if not given_up:
+    abandoned_count = sum(attempt.ended.by_hand for attempt in attempt_facts)
+    if not abandoned_count:
         return report
-    words = f"jobs given up: {given_up}; answers that they may yet have come to {bucket.url}/{names.late_folder(report.run)}"
-    return msgspec.structs.replace(report, error="; ".join(filter(None, (report.error, words))))
+    note = f"jobs given up: {abandoned_count}; answers that they may yet have come to {bucket.url}/{names.late_folder(report.run)}"
+    return msgspec.structs.replace(report, error="; ".join(filter(None, (report.error, note))))
 
 
-def _aborted(bucket: Bucket, run: str) -> Aborted | None:
+def _find_abort(bucket: Bucket, run: str) -> Aborted | None:
     """Return why the run is not to be submitted; None when nobody wished that, or it had a plan by then."""
     try:
-        aborted = records.get(bucket, names.aborted(run), Aborted)
+        aborted = records.get_fact(bucket, names.aborted(run), Aborted)
     except NotFound:
         return None
-    return None if records.keep(bucket, names.plan(run), Plan([], records.now())).shards else aborted
+    return (
+        None
+        if records.create_or_get(bucket, names.plan(run), Plan([], records.current_time())).shards
+        else aborted
+    )
 
 
-class _Attempt(NamedTuple):
+class _AttemptFacts(NamedTuple):
     shard: int
     number: int
     input: Input
@@ -109,54 +121,83 @@ class _Attempt(NamedTuple):
     ended: Ended
     parts: Parts
     settled: Settled
-    delivered: float
+    delivered_at: float
 
 
-def _story(bucket: Bucket, run: str, attempts: list[tuple[int, int]], sinks: int) -> list[_Attempt]:
+def _load_attempts(
+    bucket: Bucket, run: str, attempt_refs: list[tuple[int, int]], sinks: int
+) -> list[_AttemptFacts]:
     """Read the facts of all attempts, one kind after another."""
 
-    def each(fact: str, kind: type[records.T]) -> Iterator[records.T]:
-        return records.get_each(bucket, ((names.shard(run, *place) + fact, kind) for place in attempts))
+    def read_facts(fact: str, kind: type[records.T]) -> Iterator[records.T]:
+        return records.get_facts(
+            bucket, ((names.shard(run, *attempt_ref) + fact, kind) for attempt_ref in attempt_refs)
+        )
 
-    settled = list(each("settled.json", Settled))
+    settled = list(read_facts("settled.json", Settled))
     columns = (
-        each("input.json", Input),
-        each("job.json", Created),
-        each("ended.json", Ended),
-        each("parts.json", Parts),
+        read_facts("input.json", Input),
+        read_facts("job.json", Created),
+        read_facts("ended.json", Ended),
+        read_facts("parts.json", Parts),
         settled,
-        _deliveries(bucket, run, attempts, settled, sinks),
+        _delivery_times(bucket, run, attempt_refs, settled, sinks),
     )
-    rows = zip(attempts, *map(list, columns), strict=True)
-    return [_Attempt(*place, *found) for place, *found in rows]
+    rows = zip(attempt_refs, *map(list, columns), strict=True)
+    return [_AttemptFacts(*attempt_ref, *fact_values) for attempt_ref, *fact_values in rows]
 
 
-def _deliveries(
-    bucket: Bucket, run: str, attempts: list[tuple[int, int]], settled: list[Settled], sinks: int
+def _delivery_times(
+    bucket: Bucket,
+    run: str,
+    attempt_refs: list[tuple[int, int]],
+    settled: list[Settled],
+    sinks: int,
 ) -> Iterator[float]:
     """Yield when the last file of each attempt came to its last sink."""
-    places = [
-        [names.delivered(run, *place, sink, part) for sink in range(sinks) for part in range(len(one.files))]
-        for place, one in zip(attempts, settled, strict=True)
+    fact_names = [
+        [
+            names.delivered(run, *attempt_ref, sink, part)
+            for sink in range(sinks)
+            for part in range(len(settled_attempt.files))
+        ]
+        for attempt_ref, settled_attempt in zip(attempt_refs, settled, strict=True)
     ]
-    found = records.get_each(bucket, ((name, Delivered) for name in chain.from_iterable(places)))
-    for one, of_attempt in zip(settled, places, strict=True):
-        yield max((delivered.at for delivered in islice(found, len(of_attempt))), default=one.at)
+    deliveries = records.get_facts(
+        bucket, ((name, Delivered) for name in chain.from_iterable(fact_names))
+    )
+    for one, attempt_fact_names in zip(settled, fact_names, strict=True):
+        yield max(
+            (delivered.at for delivered in islice(deliveries, len(attempt_fact_names))),
+            default=one.at,
+        )
 
 
-def _complete(open_sink: OpenSink, spec: SinkSpec, run: str, story: list[_Attempt]) -> str:
-    parts = [part_name(one.shard, one.number, part) for one in story for part in range(len(one.settled.files))]
+def _finish_sink(
+    open_sink: OpenSink, spec: SinkSpec, run: str, attempt_facts: list[_AttemptFacts]
+) -> str:
+    parts = [
+        part_name(attempt.shard, attempt.number, part)
+        for attempt in attempt_facts
+        for part in range(len(attempt.settled.files))
+    ]
     return open_sink(spec, run).finish(parts)
 
 
-def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Attempt], sinks: list[str]) -> Report:
-    counts = sum((one.settled.counts for one in story), Counts())
+def _report_submitted(
+    bucket: Bucket,
+    manifest: Manifest,
+    plan: Plan,
+    attempt_facts: list[_AttemptFacts],
+    sinks: list[str],
+) -> Report:
+    counts = sum((attempt.settled.counts for attempt in attempt_facts), Counts())
     requests = sum(shard.requests for shard in plan.shards)
-    seconds = _stages(manifest, plan, story)
-    vertex = _vertex_seconds(story)
+    seconds = _stage_seconds(manifest, plan, attempt_facts)
+    busy_seconds = _vertex_seconds(attempt_facts)
     return Report(
         run=manifest.run,
-        state=state_of(counts, {one.ended.job.state for one in story}),
+        state=final_state(counts, {one.ended.job.state for one in attempt_facts}),
         name=manifest.name,
         model=manifest.model,
         requests=requests,
@@ -166,26 +207,35 @@ def _finished(bucket: Bucket, manifest: Manifest, plan: Plan, story: list[_Attem
         duplicates=counts.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,
-        jobs=sum(bool(one.created.name) for one in story),
+        jobs=sum(bool(one.created.name) for one in attempt_facts),
         failures=counts.failures,
         tokens=counts.tokens,
         seconds=seconds,
-        vertex_seconds=vertex,
-        overhead_seconds=round(max(seconds["total"] - vertex, 0.0), 3),
+        vertex_seconds=busy_seconds,
+        overhead_seconds=round(max(seconds["total"] - busy_seconds, 0.0), 3),
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=sinks,
-        cost=usage.cost_of(plan.money, counts.billed, over_budget=cost_limit.REASON in counts.failures),
-        copies=sum(one.settled.copies for one in story),
-        reused=sum(one.settled.reused for one in story),
-        error=next((one.created.refusal or one.ended.job.error_message for one in story if _went_wrong(one)), ""),
+        cost=usage.run_cost(
+            plan.money, counts.billed, over_budget=cost_limit.REASON in counts.failures
+        ),
+        deduplicated=sum(one.settled.copies for one in attempt_facts),
+        reused=sum(one.settled.reused for one in attempt_facts),
+        error=next(
+            (
+                one.created.refusal or one.ended.job.error_message
+                for one in attempt_facts
+                if _has_error(one)
+            ),
+            "",
+        ),
     )
 
 
-def _went_wrong(one: _Attempt) -> bool:
-    return bool(one.created.refusal or one.ended.job.error_message)
+def _has_error(attempt: _AttemptFacts) -> bool:
+    return bool(attempt.created.refusal or attempt.ended.job.error_message)
 
 
-def state_of(counts: Counts, job_states: set[str]) -> str:
+def final_state(counts: Counts, job_states: set[str]) -> str:
     """Return the final state of a run from its counts; one without any answer ends as its jobs did, if they agree."""
     if not counts.failed:
         return "succeeded"
@@ -195,43 +245,47 @@ def state_of(counts: Counts, job_states: set[str]) -> str:
     return ends.get(job_states.pop(), "failed") if len(job_states) == 1 else "failed"
 
 
-def _stages(manifest: Manifest, plan: Plan, story: list[_Attempt]) -> dict[str, float]:
+def _stage_seconds(
+    manifest: Manifest, plan: Plan, attempt_facts: list[_AttemptFacts]
+) -> dict[str, float]:
     """Where the time went: a stage ends when the last shard has passed it, once for every attempt.
 
     The stages add up to the total.
     """
     seconds: defaultdict[str, float] = defaultdict(float, ingest=plan.at - manifest.created)
-    before = plan.at
-    for number in sorted({one.number for one in story}):
-        for stage, end in _ends([one for one in story if one.number == number]):
-            seconds[stage] += max(end - before, 0.0)
-            before = max(before, end)
-    now = records.now()
-    seconds.update({"finish": now - before, "total": now - manifest.created})
+    stage_start = plan.at
+    for number in sorted({attempt.number for attempt in attempt_facts}):
+        for stage, end in _stage_ends([one for one in attempt_facts if one.number == number]):
+            seconds[stage] += max(end - stage_start, 0.0)
+            stage_start = max(stage_start, end)
+    now = records.current_time()
+    seconds.update({"finish": now - stage_start, "total": now - manifest.created})
     return {stage: round(max(time, 0.0), 3) for stage, time in seconds.items()}
 
 
-def _ends(round_: list[_Attempt]) -> Iterator[tuple[str, float]]:
-    yield "shard", max(one.input.at for one in round_)
-    yield "submit", max(one.created.at for one in round_)
-    yield "vertex", max(one.ended.job.end_time or one.created.at for one in round_)
-    yield "poll", max(one.ended.at for one in round_)
-    yield "collect", max(one.parts.at for one in round_)
-    yield "parse", max(one.settled.at for one in round_)
-    yield "deliver", max(one.delivered for one in round_)
+def _stage_ends(attempt_facts: list[_AttemptFacts]) -> Iterator[tuple[str, float]]:
+    yield "shard", max(attempt.input.at for attempt in attempt_facts)
+    yield "submit", max(one.created.at for one in attempt_facts)
+    yield "vertex", max(one.ended.job.end_time or one.created.at for one in attempt_facts)
+    yield "poll", max(one.ended.at for one in attempt_facts)
+    yield "collect", max(one.parts.at for one in attempt_facts)
+    yield "parse", max(one.settled.at for one in attempt_facts)
+    yield "deliver", max(one.delivered_at for one in attempt_facts)
 
 
-def _vertex_seconds(story: list[_Attempt]) -> float:
+def _vertex_seconds(attempt_facts: list[_AttemptFacts]) -> float:
     """How long at least one job was at Vertex, from its creation to its end."""
-    total = until = 0.0
-    for start, end in sorted((one.ended.job.create_time, one.ended.job.end_time) for one in story):
-        if start and end > until:
-            total += end - max(start, until)
-            until = end
+    total = busy_until = 0.0
+    for start, end in sorted(
+        (attempt.ended.job.create_time, attempt.ended.job.end_time) for attempt in attempt_facts
+    ):
+        if start and end > busy_until:
+            total += end - max(start, busy_until)
+            busy_until = end
     return round(total, 3)
 
 
-def _unsubmitted(bucket: Bucket, manifest: Manifest, aborted: Aborted) -> Report:
+def _report_unsubmitted(bucket: Bucket, manifest: Manifest, aborted: Aborted) -> Report:
     seconds = round(max(aborted.at - manifest.created, 0.0), 3)
     return Report(
         run=manifest.run,
@@ -253,6 +307,8 @@ def _unsubmitted(bucket: Bucket, manifest: Manifest, aborted: Aborted) -> Report
         overhead_seconds=seconds,
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=[],
-        cost=Cost(usd=0.0, over_budget=aborted.over_budget, limit_usd=manifest.max_cost_usd or None),
+        cost=Cost(
+            usd=0.0, over_budget=aborted.over_budget, limit_usd=manifest.max_cost_usd or None
+        ),
         error=aborted.reason,
     )

@@ -18,18 +18,18 @@ def ingest(bucket: Bucket, message: Ingest) -> Chunk:
     """
     run = message.run.run
     chunk = decode_chunk(message.chunk)
-    chunk.lines()
-    with marked_open(bucket, run):
-        records.put(bucket, names.manifest(run), message.run)
+    chunk.decompress_lines()
+    with mark_open(bucket, run):
+        records.create_fact(bucket, names.manifest(run), message.run)
         if not bucket.create(names.chunk(run, chunk.index), message.chunk):
-            _must_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
+            _require_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
         if message.seal is not None:
-            records.put(bucket, names.seal(run), message.seal)
+            records.create_fact(bucket, names.seal(run), message.seal)
     return chunk
 
 
 @contextmanager
-def marked_open(bucket: Bucket, run: str) -> Iterator[None]:
+def mark_open(bucket: Bucket, run: str) -> Iterator[None]:
     """Mark a run as open before anything else of it is kept, so that a sweep finds what a crash leaves behind.
 
     What is kept by a late copy of a message leaves no marker of a run that has ended: nothing would take it away soon.
@@ -50,15 +50,21 @@ def _had_ended(bucket: Bucket, run: str) -> bool:
     return bool(report and marker and report.updated <= marker.updated)
 
 
-def _must_equal(chunk: Chunk, stored: Chunk) -> None:
+def _require_equal(chunk: Chunk, stored: Chunk) -> None:
     if stored.sha256 != chunk.sha256:
         raise MessageRefused(f"chunk {chunk.index} is stored already, with other content")
 
 
-def abort(bucket: Bucket, run: str, reason: str, state: str, *, over_budget: bool = False) -> None:
+def abort_run(
+    bucket: Bucket, run: str, reason: str, state: str, *, over_budget: bool = False
+) -> None:
     """Write down that a run is not to be submitted, unless it has been divided into shards already.
 
     An empty plan is what decides: two objects, a plan and a wish to have none, could both come to be.
     """
-    records.put(bucket, names.aborted(run), records.Aborted(reason, state, records.now(), over_budget))
-    records.put(bucket, names.plan(run), records.Plan([], records.now()))
+    records.create_fact(
+        bucket,
+        names.aborted(run),
+        records.Aborted(reason, state, records.current_time(), over_budget),
+    )
+    records.create_fact(bucket, names.plan(run), records.Plan([], records.current_time()))

@@ -19,43 +19,57 @@ def plan(
     max_requests: int,
     max_bytes: int,
     max_cost_usd: float = 0.0,
-    find_prices: FindPrices = prices.find,
+    find_prices: FindPrices = prices.find_prices,
 ) -> Plan:
     """Write the shard plan, or return the one that is there: limits and prices may have changed, the plan does not.
 
     ``max_cost_usd`` is what this worker lets runs cost; 0: as much as they ask for. Raises OverBudget.
     """
-    seal, manifest = records.get(bucket, names.seal(run), Seal), records.get(bucket, names.manifest(run), Manifest)
-    shards = divide(seal.chunks, max_requests, max_bytes)
-    limit = plan_cost.limit_of(manifest.max_cost_usd, max_cost_usd)
+    seal, manifest = (
+        records.get_fact(bucket, names.seal(run), Seal),
+        records.get_fact(bucket, names.manifest(run), Manifest),
+    )
+    shards = divide_chunks(seal.chunks, max_requests, max_bytes)
+    limit = plan_cost.effective_limit(manifest.max_cost_usd, max_cost_usd)
     try:
-        said = plan_cost.of_run(manifest.model, seal, shards, limit, find_prices, records.now())
+        cost_plan = plan_cost.plan_run_cost(
+            manifest.model, seal, shards, limit, find_prices, records.current_time()
+        )
     except OverBudget:
         if bucket.find(names.plan(run)) is None:
             raise
     else:
-        return records.keep(bucket, names.plan(run), Plan(shards, records.now(), said, seal.copies))
-    return records.get(bucket, names.plan(run), Plan)
+        return records.create_or_get(
+            bucket,
+            names.plan(run),
+            Plan(shards, records.current_time(), cost_plan, seal.deduplicated),
+        )
+    return records.get_fact(bucket, names.plan(run), Plan)
 
 
-def divide(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[ShardPlan]:
+def divide_chunks(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[ShardPlan]:
     """Return the shards of a run with ``chunks``, cut between chunks.
 
     A chunk of more than ``max_requests`` is divided among several shards. No chunk may be over ``max_bytes``.
     """
-    pieces = list(_pieces(chunks, max_requests))
-    fewest = len(_fill(pieces, max_requests, max_bytes))
+    pieces = list(_split_chunks(chunks, max_requests))
+    fewest_shards = len(_fill_shards(pieces, max_requests, max_bytes))
     largest = max((piece.requests for piece in pieces), default=0)
     # An even share with room for one more piece: as few shards as can be, and the last one is not a crumb.
-    share = sum(piece.requests for piece in pieces) // max(fewest, 1) + largest
-    return [_shard(held) for held in _fill(pieces, min(share, max_requests), max_bytes)]
+    shard_size = sum(piece.requests for piece in pieces) // max(fewest_shards, 1) + largest
+    return [
+        _make_shard(shard_pieces)
+        for shard_pieces in _fill_shards(pieces, min(shard_size, max_requests), max_bytes)
+    ]
 
 
-def _fill(pieces: "list[_Piece]", most: int, max_bytes: int) -> "list[list[_Piece]]":
-    shards: list[list[_Piece]] = []
+def _fill_shards(
+    pieces: "list[_ChunkPiece]", max_requests: int, max_bytes: int
+) -> "list[list[_ChunkPiece]]":
+    shards: list[list[_ChunkPiece]] = []
     requests = size = 0
     for piece in pieces:
-        if not shards or requests + piece.requests > most or size + piece.size > max_bytes:
+        if not shards or requests + piece.requests > max_requests or size + piece.size > max_bytes:
             shards.append([])
             requests = size = 0
         shards[-1].append(piece)
@@ -64,24 +78,24 @@ def _fill(pieces: "list[_Piece]", most: int, max_bytes: int) -> "list[list[_Piec
     return shards
 
 
-class _Piece(ShardPlan, frozen=True):
+class _ChunkPiece(ShardPlan, frozen=True):
     size: int
 
 
-def _pieces(chunks: list[ChunkSize], max_requests: int) -> Iterator[_Piece]:
+def _split_chunks(chunks: list[ChunkSize], max_requests: int) -> Iterator[_ChunkPiece]:
     row = 1
-    for index, chunk in enumerate(chunks):
+    for chunk_index, chunk in enumerate(chunks):
         for start in range(0, chunk.requests, max_requests):
             requests = min(max_requests, chunk.requests - start)
             size = -(-chunk.size * requests // chunk.requests)
-            yield _Piece(row, requests, index, index, size)
+            yield _ChunkPiece(row, requests, chunk_index, chunk_index, size)
             row += requests
 
 
-def _shard(held: list[_Piece]) -> ShardPlan:
+def _make_shard(shard_pieces: list[_ChunkPiece]) -> ShardPlan:
     return ShardPlan(
-        first_row=held[0].first_row,
-        requests=sum(piece.requests for piece in held),
-        first_chunk=held[0].first_chunk,
-        last_chunk=held[-1].last_chunk,
+        first_row=shard_pieces[0].first_row,
+        requests=sum(piece.requests for piece in shard_pieces),
+        first_chunk=shard_pieces[0].first_chunk,
+        last_chunk=shard_pieces[-1].last_chunk,
     )

@@ -16,19 +16,19 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
-from promptmill.producers.contract.messages import Pooled, decode_pooled
+from promptmill.producers.contract.messages import PooledCall, decode_pooled_call
 from promptmill.workers.facts import records
-from promptmill.workers.ports.google import Bucket, Stored
+from promptmill.workers.ports.google import Bucket, ObjectInfo
 
-MOST_CALLS = 2000
-MOST_BYTES = 4 << 20
+MAX_CALLS = 2000
+MAX_BYTES = 4 << 20
 
 
-class Call(NamedTuple):
+class PoolEntry(NamedTuple):
     """What one call of ``collect`` sent, and its place in the stream that it came by."""
 
-    place: bytes
-    pooled: Pooled
+    stream_id: bytes
+    pooled: PooledCall
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -38,13 +38,13 @@ class Batch(msgspec.Struct, frozen=True):
     calls: list[bytes]
 
     @property
-    def content(self) -> list[Pooled]:
+    def unique_calls(self) -> list[PooledCall]:
         """What the calls sent, each once."""
-        decoded = [decode_pooled(call) for call in self.calls]
-        return list({one.id: one for one in decoded}.values())
+        decoded = [decode_pooled_call(call) for call in self.calls]
+        return list({pooled.id: pooled for pooled in decoded}.values())
 
 
-class Size(NamedTuple):
+class BatchSize(NamedTuple):
     """How many requests a batch has, and how many bytes they take before compression."""
 
     requests: int
@@ -63,7 +63,7 @@ class Cut(msgspec.Struct, frozen=True):
     max_request_bytes: int
 
 
-class Limits(NamedTuple):
+class PoolLimits(NamedTuple):
     """When a run is cut: at so many requests, bytes or seconds."""
 
     requests: int
@@ -71,47 +71,49 @@ class Limits(NamedTuple):
     seconds: float
 
 
-class Kept(NamedTuple):
+class StoredBatch(NamedTuple):
     """A batch that is stored, its size, and the places of what is in it."""
 
     id: str
-    size: Size
-    places: list[bytes]
+    size: BatchSize
+    stream_ids: list[bytes]
 
 
-def keep(bucket: Bucket, calls: Iterable[Call]) -> Iterator[Kept]:
+def store_calls(bucket: Bucket, calls: Iterable[PoolEntry]) -> Iterator[StoredBatch]:
     """Store calls that were read from the beginning of the stream, a batch for each pool and options."""
-    groups: dict[tuple[str, str], list[Call]] = {}
+    groups: dict[tuple[str, str], list[PoolEntry]] = {}
     for call in calls:
         options = hashlib.sha256(call.pooled.run).hexdigest()[:16]
         groups.setdefault((call.pooled.pool, options), []).append(call)
     for (pool, options), group in groups.items():
-        yield _keep(bucket, names.batch(pool, options, group[0].pooled.id), group)
+        yield _store_batch(bucket, names.batch(pool, options, group[0].pooled.id), group)
 
 
-def _keep(bucket: Bucket, name: str, group: list[Call]) -> Kept:
-    batch = Batch([call.place for call in group], [msgspec.msgpack.encode(call.pooled) for call in group])
+def _store_batch(bucket: Bucket, name: str, group: list[PoolEntry]) -> StoredBatch:
+    batch = Batch(
+        [call.stream_id for call in group], [msgspec.msgpack.encode(call.pooled) for call in group]
+    )
     if not bucket.create(name, msgspec.msgpack.encode(batch)):
-        batch = read(bucket, name)
-        if group[0].place not in batch.places:  # the same call came twice
-            return Kept(group[0].pooled.id, size(batch), [group[0].place])
-    return Kept(group[0].pooled.id, size(batch), batch.places)
+        batch = read_batch(bucket, name)
+        if group[0].stream_id not in batch.places:  # the same call came twice
+            return StoredBatch(group[0].pooled.id, batch_size(batch), [group[0].stream_id])
+    return StoredBatch(group[0].pooled.id, batch_size(batch), batch.places)
 
 
-def read(bucket: Bucket, name: str) -> Batch:
+def read_batch(bucket: Bucket, name: str) -> Batch:
     """Read a batch; raises NotFound."""
-    return decode(bucket.read(name))
+    return decode_batch(bucket.read(name))
 
 
-def decode(data: bytes) -> Batch:
+def decode_batch(data: bytes) -> Batch:
     """Return a batch as it was stored."""
     return msgspec.msgpack.decode(data, type=Batch)
 
 
-def size(batch: Batch) -> Size:
+def batch_size(batch: Batch) -> BatchSize:
     """Return the size of a batch."""
-    content = batch.content
-    return Size(sum(one.requests for one in content), sum(one.size for one in content))
+    calls = batch.unique_calls
+    return BatchSize(sum(call.requests for call in calls), sum(one.size for one in calls))
 
 
 class Pool(NamedTuple):
@@ -119,95 +121,113 @@ class Pool(NamedTuple):
 
     pool: str
     options: str
-    batches: dict[str, Stored]
+    batches: dict[str, ObjectInfo]
     cuts: dict[int, Cut]
 
     @property
-    def free(self) -> list[Stored]:
+    def free_batches(self) -> list[ObjectInfo]:
         """The batches that are in no cut, oldest first."""
-        cut = {batch for one in self.cuts.values() for batch in one.batches}
-        return [stored for batch, stored in self.batches.items() if batch not in cut]
+        taken = {batch for pool_cut in self.cuts.values() for batch in pool_cut.batches}
+        return [stored for batch, stored in self.batches.items() if batch not in taken]
 
     @property
-    def left(self) -> list[Cut]:
+    def remaining_cuts(self) -> list[Cut]:
         """The cuts of which batches are left."""
-        return [cut for cut in self.cuts.values() if not self.batches.keys().isdisjoint(cut.batches)]
+        return [
+            cut for cut in self.cuts.values() if not self.batches.keys().isdisjoint(cut.batches)
+        ]
 
 
-def pools(bucket: Bucket) -> Iterator[Pool]:
+def load_pools(bucket: Bucket) -> Iterator[Pool]:
     """Yield the pools that have batches."""
-    found: dict[tuple[str, str], dict[str, Stored]] = {}
+    batches_by_pool: dict[tuple[str, str], dict[str, ObjectInfo]] = {}
     for stored in bucket.list(names.POOLS):
-        pool, _, rest = stored.name.removeprefix(names.POOLS).partition("/")
-        options, _, batch = rest.partition("/")
+        pool, _, remainder = stored.name.removeprefix(names.POOLS).partition("/")
+        options, _, batch = remainder.partition("/")
         if names.BATCH.fullmatch(batch):
-            found.setdefault((pool, options), {})[batch] = stored
-    for (pool, options), batches in found.items():
-        oldest_first = dict(sorted(batches.items(), key=lambda one: (one[1].updated, one[0])))
-        yield Pool(pool, options, oldest_first, _cuts(bucket, pool, options))
+            batches_by_pool.setdefault((pool, options), {})[batch] = stored
+    for (pool, options), batches in batches_by_pool.items():
+        oldest_first = dict(sorted(batches.items(), key=lambda item: (item[1].updated, item[0])))
+        yield Pool(pool, options, oldest_first, _load_cuts(bucket, pool, options))
 
 
-def _cuts(bucket: Bucket, pool: str, options: str) -> dict[int, Cut]:
-    found = {}
+def _load_cuts(bucket: Bucket, pool: str, options: str) -> dict[int, Cut]:
+    cuts_by_number = {}
     for stored in bucket.list(names.cuts(pool, options)):
         number = int(stored.name.rpartition("/")[2].removesuffix(".json"))
-        found[number] = _read_cut(bucket, stored.name)  # type: ignore[arg-type]  # a bucket is itself
-    return found
+        cuts_by_number[number] = _read_cut(bucket, stored.name)  # type: ignore[arg-type]  # a bucket is itself
+    return cuts_by_number
 
 
 @lru_cache(maxsize=1024)
 def _read_cut(bucket: Bucket, name: str) -> Cut:
     """Read a cut, which never changes, once in a process."""
-    return records.get(bucket, name, Cut)
+    return records.get_fact(bucket, name, Cut)
 
 
-def due(free: list[Stored], sizes: dict[str, Size], age: float, limits: Limits) -> list[str]:
+def select_batches(
+    free_batches: list[ObjectInfo], sizes: dict[str, BatchSize], age: float, limits: PoolLimits
+) -> list[str]:
     """Return the batches that make a run now, if any do: not more than the limits, but one at least."""
-    ids = [stored.name.rpartition("/")[2] for stored in free]
-    requests, bytes_ = sum(sizes[one].requests for one in ids), sum(sizes[one].size for one in ids)
-    if not ids or (requests < limits.requests and bytes_ < limits.size and age < limits.seconds):
+    batch_ids = [stored.name.rpartition("/")[2] for stored in free_batches]
+    total_requests, total_bytes = (
+        sum(sizes[batch_id].requests for batch_id in batch_ids),
+        sum(sizes[one].size for one in batch_ids),
+    )
+    if not batch_ids or (
+        total_requests < limits.requests and total_bytes < limits.size and age < limits.seconds
+    ):
         return []
     chosen: list[str] = []
-    requests = bytes_ = 0
-    for one in ids:
-        requests, bytes_ = requests + sizes[one].requests, bytes_ + sizes[one].size
-        if chosen and (requests > limits.requests or bytes_ > limits.size):
+    total_requests = total_bytes = 0
+    for one in batch_ids:
+        total_requests, total_bytes = (
+            total_requests + sizes[one].requests,
+            total_bytes + sizes[one].size,
+        )
+        if chosen and (total_requests > limits.requests or total_bytes > limits.size):
             break
         chosen.append(one)
     return chosen
 
 
-def age(bucket: Bucket, free: list[Stored]) -> float:
+def pool_age(bucket: Bucket, free_batches: list[ObjectInfo]) -> float:
     """Return the seconds since the oldest batch was stored, by the bucket's clock."""
-    return records.age(bucket, free[0], "pools-clock") if free else 0.0
+    return records.object_age(bucket, free_batches[0], "pools-clock") if free_batches else 0.0
 
 
-def cut(bucket: Bucket, pool: Pool, made: Cut) -> Cut:
+def create_cut(bucket: Bucket, pool: Pool, new_cut: Cut) -> Cut:
     """Write the next cut of a pool, and return it, or the one that another worker made in its place."""
     number = max(pool.cuts, default=-1) + 1
     name = names.cut(pool.pool, pool.options, number)
-    made = records.keep(bucket, name, made)
-    pool.cuts[number] = made
-    return made
+    new_cut = records.create_or_get(bucket, name, new_cut)
+    pool.cuts[number] = new_cut
+    return new_cut
 
 
 def open_run(bucket: Bucket, cut: Cut) -> None:
     """Write down in the run's own folder what it is made of."""
-    records.put(bucket, names.cut_of(cut.run), cut)
+    records.create_fact(bucket, names.cut_of(cut.run), cut)
 
 
-def forget_cuts(bucket: Bucket, older_than: float, now: float) -> None:
+def delete_old_cuts(bucket: Bucket, older_than: float, now: float) -> None:
     """Delete old cuts, but for the last of each pool: the next one's number follows from it."""
-    stored = list(bucket.list(names.CUTS))
-    for one, following in pairwise(stored):
-        same = one.name.rpartition("/")[0] == following.name.rpartition("/")[0]
-        if same and now - one.updated > older_than and not _has_batches(bucket, one.name):
-            bucket.delete(one.name)
+    stored_cuts = list(bucket.list(names.CUTS))
+    for current, following in pairwise(stored_cuts):
+        same_pool = current.name.rpartition("/")[0] == following.name.rpartition("/")[0]
+        if (
+            same_pool
+            and now - current.updated > older_than
+            and not _has_batches(bucket, current.name)
+        ):
+            bucket.delete(current.name)
 
 
 def _has_batches(bucket: Bucket, name: str) -> bool:
     try:
-        made = records.get(bucket, name, Cut)
+        old_cut = records.get_fact(bucket, name, Cut)
     except NotFound:
         return False
-    return any(bucket.find(names.batch(made.pool, made.options, batch)) for batch in made.batches)
+    return any(
+        bucket.find(names.batch(old_cut.pool, old_cut.options, batch)) for batch in old_cut.batches
+    )

@@ -15,115 +15,213 @@ from promptmill.config import names
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error
 from promptmill.workers.attempts import answer_reuse, deduplication, schema_feedback
-from promptmill.workers.attempts.unanswered import Rest
+from promptmill.workers.attempts.unanswered import UnansweredRows
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Counts, Ended, Parsed, Parts, Plan, ResultFile, Settled, ShardPlan
+from promptmill.workers.facts.records import (
+    Counts,
+    Ended,
+    Parsed,
+    Parts,
+    Plan,
+    ResultFile,
+    Settled,
+    ShardPlan,
+)
 from promptmill.workers.output import schema_validation
-from promptmill.workers.output.counts import Tally
-from promptmill.workers.output.effective_rows import kept_results
-from promptmill.workers.output.merge_parts import Drop, PartRows, resolve, union
+from promptmill.workers.output.counts import ResultCounter
+from promptmill.workers.output.effective_rows import effective_results
+from promptmill.workers.output.merge_parts import DroppedRows, PartRows, resolve_rows, union_rows
 from promptmill.workers.ports.google import Bucket
 
 
-def settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
+def settle(bucket: Bucket, run: str, shard: int, attempt: int) -> Settled:
     """Write down the files that hold one final state for every row of the shard, and what they add up to."""
-    name = names.shard(run, index, attempt) + "settled.json"
-    return records.once(bucket, name, Settled, lambda: _settle(bucket, run, index, attempt))
+    name = names.shard(run, shard, attempt) + "settled.json"
+    return records.get_or_create(
+        bucket, name, Settled, lambda: _settle_attempt(bucket, run, shard, attempt)
+    )
 
 
-def _settle(bucket: Bucket, run: str, index: int, attempt: int) -> Settled:
-    folder = names.shard(run, index, attempt)
-    manifest, plan = records.get(bucket, names.manifest(run), Manifest), records.get(bucket, names.plan(run), Plan)
-    rows = plan.shards[index]
-    ended = records.get(bucket, folder + "ended.json", Ended)
-    last = _is_last(bucket, manifest, attempt, ended)
-    parts = records.get(bucket, folder + "parts.json", Parts).numbers
-    parsed = list(records.get_each(bucket, ((names.parsed(run, index, attempt, part), Parsed) for part in parts)))
-    resolution = resolve([PartRows(*map(records.unpack, (p.succeeded, p.failed, p.passing))) for p in parsed], last)
-    files, counts, put_off = [], Counts(), resolution.again
-    for part, one, drop in zip(parts, parsed, resolution.drops, strict=True):
-        packed = records.pack(drop.succeeded), records.pack(drop.failed)
-        files.append(ResultFile(names.results(run, index, attempt, part), *packed))
-        if any(packed):
-            paid = put_off & records.unpack(one.failed)
-            counts += _recount(bucket, files[-1], rows, one.counts, drop, paid, plan.thresholds)
-            put_off &= ~paid
+def _settle_attempt(bucket: Bucket, run: str, shard: int, attempt: int) -> Settled:
+    folder = names.shard(run, shard, attempt)
+    manifest, plan = (
+        records.get_fact(bucket, names.manifest(run), Manifest),
+        records.get_fact(bucket, names.plan(run), Plan),
+    )
+    shard_plan = plan.shards[shard]
+    ended = records.get_fact(bucket, folder + "ended.json", Ended)
+    is_last = _is_last_attempt(bucket, manifest, attempt, ended)
+    parts = records.get_fact(bucket, folder + "parts.json", Parts).part_numbers
+    parsed = list(
+        records.get_facts(
+            bucket, ((names.parsed(run, shard, attempt, part), Parsed) for part in parts)
+        )
+    )
+    resolution = resolve_rows(
+        [
+            PartRows(
+                *map(
+                    records.unpack_rows,
+                    (part_facts.succeeded, part_facts.failed, part_facts.passing),
+                )
+            )
+            for part_facts in parsed
+        ],
+        is_last,
+    )
+    files, counts, deferred = [], Counts(), resolution.retried
+    for part, parsed_part, drop in zip(parts, parsed, resolution.drops, strict=True):
+        packed_drops = records.pack_rows(drop.succeeded), records.pack_rows(drop.failed)
+        files.append(ResultFile(names.results(run, shard, attempt, part), *packed_drops))
+        if any(packed_drops):
+            billed_rows = deferred & records.unpack_rows(parsed_part.failed)
+            counts += _recount_part(
+                bucket,
+                files[-1],
+                shard_plan,
+                parsed_part.counts,
+                drop,
+                billed_rows,
+                plan.price_thresholds,
+            )
+            deferred &= ~billed_rows
         else:
-            counts += one.counts
-    same = deduplication.load(bucket, run, index, attempt, plan)
-    reused = answer_reuse.load(bucket, manifest, index, attempt)
-    rest = Rest(bucket, manifest, index, attempt, plan, resolution, ended, last, same)
-    rest.write([part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts)
-    copied = rest.write_copies(files, parts)
+            counts += parsed_part.counts
+    deduplicated = deduplication.load_deduplicated(bucket, run, shard, attempt, plan)
+    reused = answer_reuse.load_reused(bucket, manifest, shard, attempt)
+    unanswered_rows = UnansweredRows(
+        bucket, manifest, shard, attempt, plan, resolution, ended, is_last, deduplicated
+    )
+    unanswered_rows.write_results(
+        [part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts
+    )
+    deduplicated_count = unanswered_rows.write_deduplicated(files, parts)
     return Settled(
-        files=files + rest.files + [ResultFile(name) for name in reused.files],
-        counts=counts + rest.counts() + Counts(succeeded=reused.count),
-        requests=rest.wanted.bit_count() + len(rest.copies) + reused.count,
-        at=records.now(),
-        again=records.pack(rest.again),
-        retried=rest.again.bit_count(),
-        raised=records.pack(_raised(parsed, rest)),
-        repaired=records.pack(_repaired(bucket, (run, index, attempt), dict(zip(parts, parsed, strict=True)), rest)),
-        copies=copied,
+        files=files + unanswered_rows.files + [ResultFile(name) for name in reused.files],
+        counts=counts + unanswered_rows.to_counts() + Counts(succeeded=reused.count),
+        requests=unanswered_rows.wanted.bit_count()
+        + len(unanswered_rows.deduplicated)
+        + reused.count,
+        at=records.current_time(),
+        again=records.pack_rows(unanswered_rows.retried_rows),
+        retried=unanswered_rows.retried_rows.bit_count(),
+        raised=records.pack_rows(_token_limit_rows(parsed, unanswered_rows)),
+        repaired=records.pack_rows(
+            _record_feedback(
+                bucket,
+                (run, shard, attempt),
+                dict(zip(parts, parsed, strict=True)),
+                unanswered_rows,
+            )
+        ),
+        copies=deduplicated_count,
         reused=reused.count,
     )
 
 
-def _raised(parsed: list[Parsed], rest: Rest) -> int:
+def _token_limit_rows(parsed: list[Parsed], unanswered_rows: UnansweredRows) -> int:
     """The rows of the next attempt that get more tokens: they were cut off in this one, or in one before."""
-    rows = union([rest.mended.budget.rows, rest.cut_off, *(records.unpack(one.cut_off) for one in parsed)])
-    return rest.copies.along(rows) & rest.again
+    rows = union_rows(
+        [
+            unanswered_rows.adjustments.token_limit.rows,
+            unanswered_rows.cut_off,
+            *(records.unpack_rows(parsed_part.cut_off) for parsed_part in parsed),
+        ]
+    )
+    return unanswered_rows.deduplicated.expand_rows(rows) & unanswered_rows.retried_rows
 
 
-def _repaired(bucket: Bucket, place: tuple[str, int, int], parsed: dict[int, Parsed], rest: Rest) -> int:
+def _record_feedback(
+    bucket: Bucket,
+    attempt_ref: tuple[str, int, int],
+    parsed: dict[int, Parsed],
+    unanswered_rows: UnansweredRows,
+) -> int:
     """The rows of the next attempt that hear what was wrong with their answer, in this one or in one before."""
-    invalid = {part: records.unpack(one.invalid) for part, one in parsed.items()}
-    before = rest.mended.repair
-    rows = rest.copies.along(union([before.rows, *(1 << row for row in rest.invalid), *invalid.values()])) & rest.again
+    invalid = {
+        part: records.unpack_rows(parsed_part.invalid) for part, parsed_part in parsed.items()
+    }
+    previous = unanswered_rows.adjustments.feedback
+    rows = (
+        unanswered_rows.deduplicated.expand_rows(
+            union_rows(
+                [
+                    previous.rows,
+                    *(1 << row_offset for row_offset in unanswered_rows.invalid),
+                    *invalid.values(),
+                ]
+            )
+        )
+        & unanswered_rows.retried_rows
+    )
     if rows:
         parts = [part for part, one in invalid.items() if one & rows]
-        told = chain(before.errors.items(), _errors(bucket, place, parts, rest.first_row), rest.invalid.items())
-        schema_feedback.keep(bucket, *place, ((row, error) for row, error in rest.copies.told(told) if rows >> row & 1))
+        schema_errors = chain(
+            previous.errors.items(),
+            _read_schema_errors(bucket, attempt_ref, parts, unanswered_rows.first_row),
+            unanswered_rows.invalid.items(),
+        )
+        schema_feedback.write_feedback(
+            bucket,
+            *attempt_ref,
+            (
+                (row, error)
+                for row, error in unanswered_rows.deduplicated.expand_errors(schema_errors)
+                if rows >> row & 1
+            ),
+        )
     return rows
 
 
-def _errors(bucket: Bucket, place: tuple[str, int, int], parts: list[int], first_row: int) -> Iterator[tuple[int, str]]:
+def _read_schema_errors(
+    bucket: Bucket, attempt_ref: tuple[str, int, int], parts: list[int], first_row: int
+) -> Iterator[tuple[int, str]]:
     """What was wrong with the answers of some parts that do not fit the response schema, by their rows' places."""
     for part in parts:
-        for line in bucket.read(names.results(*place, part)).split(b"\n")[:-1]:
+        for line in bucket.read(names.results(*attempt_ref, part)).split(b"\n")[:-1]:
             failed = _decode_failed(line)
             if failed.error and failed.error.reason == schema_validation.REASON:
                 yield failed.row - first_row, failed.error.message
 
 
-class _Failed(msgspec.Struct):
+class _FailedResult(msgspec.Struct):
     row: int
     error: Error | None = None
 
 
-_decode_failed = msgspec.json.Decoder(_Failed).decode
+_decode_failed = msgspec.json.Decoder(_FailedResult).decode
 
 
-def _is_last(bucket: Bucket, manifest: Manifest, attempt: int, ended: Ended) -> bool:
-    has_had_all = attempt >= manifest.max_attempts and not ended.again
-    return has_had_all or bucket.find(names.cancelled(manifest.run)) is not None
+def _is_last_attempt(bucket: Bucket, manifest: Manifest, attempt: int, ended: Ended) -> bool:
+    is_exhausted = attempt >= manifest.max_attempts and not ended.again
+    return is_exhausted or bucket.find(names.cancelled(manifest.run)) is not None
 
 
-def _recount(
-    bucket: Bucket, file: ResultFile, rows: ShardPlan, counts: Counts, drop: Drop, paid: int, thresholds: Sequence[int]
+def _recount_part(
+    bucket: Bucket,
+    file: ResultFile,
+    shard_plan: ShardPlan,
+    counts: Counts,
+    drop: DroppedRows,
+    billed_rows: int,
+    thresholds: Sequence[int],
 ) -> Counts:
     """Count a part anew without the rows that are passed over.
 
-    Of those, the ``paid`` ones, which are put off, used tokens all the same; a row that is answered twice is paid for once.
+    Of those, the ``billed_rows`` ones, which are put off, used tokens all the same; a row that is answered twice is paid for once.
     """
-    tally, everyone = Tally(thresholds), (1 << rows.requests) - 1
-    for result in kept_results(bucket, file, rows.first_row):
-        tally.add(result)
-    others = ResultFile(file.name, records.pack(everyone), records.pack(everyone & ~paid))
-    for result in kept_results(bucket, others, rows.first_row) if paid else ():
-        tally.meter.add(result.usage)
+    counter, all_rows = ResultCounter(thresholds), (1 << shard_plan.requests) - 1
+    for result in effective_results(bucket, file, shard_plan.first_row):
+        counter.add_result(result)
+    billed_file = ResultFile(
+        file.name, records.pack_rows(all_rows), records.pack_rows(all_rows & ~billed_rows)
+    )
+    for result in (
+        effective_results(bucket, billed_file, shard_plan.first_row) if billed_rows else ()
+    ):
+        counter.meter.add_usage(result.usage)
     return msgspec.structs.replace(
-        tally.counts(),
+        counter.to_counts(),
         duplicates=counts.duplicates + drop.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,

@@ -5,87 +5,141 @@ from collections.abc import Iterator
 from promptmill.config import names
 from promptmill.producers.contract.messages import Chunk, Manifest
 from promptmill.workers.attempts import adjustments, answer_reuse, cost_limit
-from promptmill.workers.attempts.adjustments import Mending
-from promptmill.workers.attempts.cost_limit import Bounds
-from promptmill.workers.attempts.deduplication import Finder
+from promptmill.workers.attempts.adjustments import Adjustments
+from promptmill.workers.attempts.cost_limit import UsageBounds
+from promptmill.workers.attempts.deduplication import Deduplicator
 from promptmill.workers.facts import records
 from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
 from promptmill.workers.facts.records import Input, Plan, ShardPlan
-from promptmill.workers.facts.request_lines import chunks
+from promptmill.workers.facts.request_lines import read_chunks
 from promptmill.workers.ports.google import Bucket
 
 
-def shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
+def shard(bucket: Bucket, run: str, shard_number: int, attempt: int) -> Input:
     """Write the input file from the chunks, and then the fact that it is whole; the same bytes every time."""
-    folder = names.shard(run, index, attempt)
-    return records.once(bucket, folder + "input.json", Input, lambda: _shard(bucket, run, index, attempt))
+    folder = names.shard(run, shard_number, attempt)
+    return records.get_or_create(
+        bucket,
+        folder + "input.json",
+        Input,
+        lambda: _write_input(bucket, run, shard_number, attempt),
+    )
 
 
-def _shard(bucket: Bucket, run: str, index: int, attempt: int) -> Input:
-    tally = _Tally()
-    if attempt > FIRST_ATTEMPT and cost_limit.is_limited(bucket, run):
-        tally.bounds = cost_limit.Bounds()
-    manifest, plan = records.get(bucket, names.manifest(run), Manifest), records.get(bucket, names.plan(run), Plan)
+def _write_input(bucket: Bucket, run: str, shard_number: int, attempt: int) -> Input:
+    totals = _InputTotals()
+    if attempt > FIRST_ATTEMPT and cost_limit.has_cost_limit(bucket, run):
+        totals.bounds = cost_limit.UsageBounds()
+    manifest, plan = (
+        records.get_fact(bucket, names.manifest(run), Manifest),
+        records.get_fact(bucket, names.plan(run), Plan),
+    )
     if plan.copies:
-        tally.finder = Finder()
-    rows = plan.shards[index]
-    reused = answer_reuse.reuse(bucket, manifest, index, attempt, rows)
-    wanted, mended = wanted_rows(bucket, manifest, index, attempt, rows), adjustments.load(bucket, run, index, attempt)
-    name = names.shard(run, index, attempt) + "input.jsonl"
-    size = bucket.write_stream(name, _input(bucket, run, rows, wanted, mended, tally))
-    tokens = tally.bounds.tokens if tally.bounds else None
-    copies = len(tally.finder.found) if tally.finder else 0
-    if tally.finder and copies:
-        records.put(bucket, names.copies(run, index, attempt), tally.finder.found)
-    return Input(tally.requests, size, tally.refused, records.now(), tokens, copies, reused.count)
+        totals.deduplicator = Deduplicator()
+    shard_plan = plan.shards[shard_number]
+    reused = answer_reuse.reuse_answers(bucket, manifest, shard_number, attempt, shard_plan)
+    wanted, row_adjustments = (
+        wanted_rows(bucket, manifest, shard_number, attempt, shard_plan),
+        adjustments.load_adjustments(bucket, run, shard_number, attempt),
+    )
+    name = names.shard(run, shard_number, attempt) + "input.jsonl"
+    size = bucket.write_stream(
+        name, _input_lines(bucket, run, shard_plan, wanted, row_adjustments, totals)
+    )
+    tokens = totals.bounds.total_tokens if totals.bounds else None
+    deduplicated_count = len(totals.deduplicator.deduplicated) if totals.deduplicator else 0
+    if totals.deduplicator and deduplicated_count:
+        records.create_fact(
+            bucket,
+            names.deduplicated_rows(run, shard_number, attempt),
+            totals.deduplicator.deduplicated,
+        )
+    return Input(
+        totals.requests,
+        size,
+        totals.refused,
+        records.current_time(),
+        tokens,
+        deduplicated_count,
+        reused.count,
+    )
 
 
-def wanted_rows(bucket: Bucket, manifest: Manifest, index: int, attempt: int, rows: ShardPlan) -> int:
+def wanted_rows(
+    bucket: Bucket, manifest: Manifest, shard: int, attempt: int, shard_plan: ShardPlan
+) -> int:
     """Return the bitmap of the shard's rows that an attempt is for.
 
     At first these are all that have no answer of an earlier run, and then those that were put off.
     """
     if attempt == FIRST_ATTEMPT:
-        return (1 << rows.requests) - 1 & ~answer_reuse.load(bucket, manifest, index, attempt).bitmap
-    before = names.shard(manifest.run, index, attempt - 1)
-    return records.unpack(records.get(bucket, before + "settled.json", records.Settled).again)
+        return (1 << shard_plan.requests) - 1 & ~answer_reuse.load_reused(
+            bucket, manifest, shard, attempt
+        ).row_bitmap
+    previous_folder = names.shard(manifest.run, shard, attempt - 1)
+    return records.unpack_rows(
+        records.get_fact(bucket, previous_folder + "settled.json", records.Settled).again
+    )
 
 
-class _Tally:
+class _InputTotals:
     requests = 0
     refused = 0
-    bounds: Bounds | None = None
-    finder: Finder | None = None
+    bounds: UsageBounds | None = None
+    deduplicator: Deduplicator | None = None
 
 
-def _input(bucket: Bucket, run: str, rows: ShardPlan, wanted: int, mended: Mending, tally: _Tally) -> Iterator[bytes]:
-    whole = wanted.bit_count() == rows.requests and not mended and tally.bounds is None and tally.finder is None
-    for chunk in chunks(bucket, run, rows):
-        if whole and not chunk.refused and _lies_within(chunk, rows):
-            tally.requests += chunk.requests
-            yield chunk.lines()
+def _input_lines(
+    bucket: Bucket,
+    run: str,
+    shard_plan: ShardPlan,
+    wanted: int,
+    row_adjustments: Adjustments,
+    totals: _InputTotals,
+) -> Iterator[bytes]:
+    is_unchanged = (
+        wanted.bit_count() == shard_plan.requests
+        and not row_adjustments
+        and totals.bounds is None
+        and totals.deduplicator is None
+    )
+    for chunk in read_chunks(bucket, run, shard_plan):
+        if is_unchanged and not chunk.refused and _lies_within(chunk, shard_plan):
+            totals.requests += chunk.requests
+            yield chunk.decompress_lines()
         else:
-            yield _fit(chunk, rows, wanted, mended, tally)
+            yield _select_lines(chunk, shard_plan, wanted, row_adjustments, totals)
 
 
-def _lies_within(chunk: Chunk, rows: ShardPlan) -> bool:
-    return rows.first_row <= chunk.first_row and chunk.first_row + chunk.requests <= rows.first_row + rows.requests
+def _lies_within(chunk: Chunk, shard_plan: ShardPlan) -> bool:
+    return (
+        shard_plan.first_row <= chunk.first_row
+        and chunk.first_row + chunk.requests <= shard_plan.first_row + shard_plan.requests
+    )
 
 
-def _fit(chunk: Chunk, rows: ShardPlan, wanted: int, mended: Mending, tally: _Tally) -> bytes:
+def _select_lines(
+    chunk: Chunk,
+    shard_plan: ShardPlan,
+    wanted: int,
+    row_adjustments: Adjustments,
+    totals: _InputTotals,
+) -> bytes:
     refused = set(chunk.refused)
-    kept = []
-    for row, line in enumerate(chunk.lines().split(b"\n")[:-1], chunk.first_row):
-        if row < rows.first_row or not wanted >> (row - rows.first_row) & 1:
+    selected = []
+    for row, line in enumerate(chunk.decompress_lines().split(b"\n")[:-1], chunk.first_row):
+        if row < shard_plan.first_row or not wanted >> (row - shard_plan.first_row) & 1:
             continue
         if row in refused:
-            tally.refused += 1
+            totals.refused += 1
             continue
-        line = mended.apply(line, row - rows.first_row)
-        if tally.finder and tally.finder.is_copy(line, row - rows.first_row):
+        line = row_adjustments.adjust_line(line, row - shard_plan.first_row)
+        if totals.deduplicator and totals.deduplicator.is_duplicate(
+            line, row - shard_plan.first_row
+        ):
             continue
-        kept.append(line + b"\n")
-        if tally.bounds:
-            tally.bounds.add(kept[-1])
-    tally.requests += len(kept)
-    return b"".join(kept)
+        selected.append(line + b"\n")
+        if totals.bounds:
+            totals.bounds.add_line(selected[-1])
+    totals.requests += len(selected)
+    return b"".join(selected)

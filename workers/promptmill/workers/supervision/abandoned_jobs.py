@@ -12,69 +12,91 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.workers import steps
 from promptmill.workers.coordination.notes import OpenJob
-from promptmill.workers.dispatch import Flow
+from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended
-from promptmill.workers.facts.snapshot import RunFacts
+from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step
-from promptmill.workers.ports.google import Job, Stored
+from promptmill.workers.ports.google import Job, ObjectInfo
 from promptmill.workers.services import Services
 from promptmill.workers.supervision import polling
 
 _log = structlog.get_logger(__name__)
-_LOOKED_AFTER = 7 * 86_400.0
+_WATCH_SECONDS = 7 * 86_400.0
 """Seconds after which nothing is expected of a job any more: it waits for 72 hours at most, and runs for 24."""
 
 
-def give_up(services: Services, flow: Flow | None, known: RunFacts) -> Iterator[str]:
+def abandon_jobs(
+    services: Services, dispatcher: Dispatcher | None, snapshot: RunSnapshot
+) -> Iterator[str]:
     """Give up the open jobs of a run that was to end so long ago, by the bucket's clock; says what was done.
 
-    Without a ``flow`` only says what would be done.
+    Without a ``dispatcher`` only says what would be done.
     """
-    if not steps.cancel.has_waited(services.bucket, known, services.settings.give_up_seconds):
+    if not steps.cancel.has_stuck_jobs(
+        services.bucket, snapshot, services.settings.give_up_seconds
+    ):
         return
-    for place in steps.cancel.open_places(known):
-        name = records.get(services.bucket, names.shard(known.run, *place) + "job.json", Created).name
-        if flow:
-            ended = steps.cancel.ended_by_hand(services.bucket, known.run, name)
-            flow.enqueue(end(services, OpenJob(name, known.run, *place), ended))
-            known.shards[place].ended = True
-            _log.warning("a job that does not end was given up", run=known.run, shard=place[0], job=name)
-        yield f"{'gave' if flow else 'would give'} up job {name}, which does not end"
+    for attempt_ref in steps.cancel.open_attempts(snapshot):
+        name = records.get_fact(
+            services.bucket, names.shard(snapshot.run, *attempt_ref) + "job.json", Created
+        ).name
+        if dispatcher:
+            ended = steps.cancel.build_abandoned(services.bucket, snapshot.run, name)
+            dispatcher.enqueue_steps(
+                end_job(services, OpenJob(name, snapshot.run, *attempt_ref), ended)
+            )
+            snapshot.attempts[attempt_ref].ended = True
+            _log.warning(
+                "a job that does not end was given up",
+                run=snapshot.run,
+                shard=attempt_ref[0],
+                job=name,
+            )
+        yield f"{'gave' if dispatcher else 'would give'} up job {name}, which does not end"
 
 
-def end(services: Services, known: OpenJob, ended: Ended) -> list[Step]:
+def end_job(services: Services, open_job: OpenJob, ended: Ended) -> list[Step]:
     """End a job for which Vertex told no end; from now on it is looked after here. Returns what is to be done next."""
-    services.bucket.create(names.given_up(known.run, known.shard, known.attempt), b"")
-    return polling.end(services, known, ended)
+    services.bucket.create(names.abandoned_job(open_job.run, open_job.shard, open_job.attempt), b"")
+    return polling.record_end(services, open_job, ended)
 
 
-def look_after(services: Services, flow: Flow) -> Iterator[tuple[str, str]]:
+def check_abandoned(services: Services, dispatcher: Dispatcher) -> Iterator[tuple[str, str]]:
     """Look at all jobs that were given up: has one ended after all, its answers are kept. Yields runs and what was done."""
-    for marker in services.bucket.list(names.GIVEN_UP):
-        run, index, attempt = marker.name.removeprefix(names.GIVEN_UP).split("/")
-        for words in _look_after(services, flow, marker, Step("harvest", run, (int(index), int(attempt)))):
-            yield run, words
+    for marker in services.bucket.list(names.ABANDONED_JOBS):
+        run, shard, attempt = marker.name.removeprefix(names.ABANDONED_JOBS).split("/")
+        for message in _check_marker(
+            services, dispatcher, marker, Step("harvest", run, (int(shard), int(attempt)))
+        ):
+            yield run, message
 
 
-def _look_after(services: Services, flow: Flow, marker: Stored, step: Step) -> Iterator[str]:
-    folder = names.shard(step.run, *step.place)
+def _check_marker(
+    services: Services, dispatcher: Dispatcher, marker: ObjectInfo, step: Step
+) -> Iterator[str]:
+    folder = names.shard(step.run, *step.indices)
     if services.bucket.find(folder + "settled.json") is None:
         return
-    ended = records.get(services.bucket, folder + "ended.json", Ended)
-    if not ended.by_hand or records.age(services.bucket, marker, folder + "clock") > _LOOKED_AFTER:
+    ended = records.get_fact(services.bucket, folder + "ended.json", Ended)
+    if (
+        not ended.by_hand
+        or records.object_age(services.bucket, marker, folder + "clock") > _WATCH_SECONDS
+    ):
         services.bucket.delete(marker.name)
         return
-    job = _ask(services, ended.job.name)
-    if job and job.ended:
-        records.put(services.bucket, folder + "late.json", Ended(job, records.now()))
-        if flow.enqueue_stalled([step]):
+    job = _find_job(services, ended.job.name)
+    if job and job.has_ended:
+        records.create_fact(
+            services.bucket, folder + "late.json", Ended(job, records.current_time())
+        )
+        if dispatcher.enqueue_stalled([step]):
             yield f"job {job.name}, which was given up, has ended after all as {job.state}"
     elif job:
         services.jobs.cancel(job.name)
 
 
-def _ask(services: Services, name: str) -> Job | None:
+def _find_job(services: Services, name: str) -> Job | None:
     try:
         return services.jobs.get(name)
     except NotFound:

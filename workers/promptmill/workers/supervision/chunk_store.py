@@ -7,14 +7,18 @@ from promptmill.workers.coordination import progress
 from promptmill.workers.services import Services
 
 
-class Keeper:
-    """Stores chunks, in the place of a ``Sender``; ``whole``: whether the run has them all."""
+class ChunkStore:
+    """Stores chunks, in the place of a ``Sender``; ``is_whole``: whether the run has them all."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self.whole = False
+        self.is_whole = False
 
-    def send(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
+    def send_chunk(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
         """Keep one chunk."""
-        kept = steps.ingest.ingest(self._services.bucket, Ingest(manifest, messages.encode(chunk), seal))
-        self.whole = progress.ingested(self._services.index, manifest.run, kept, seal)
+        stored_chunk = steps.ingest.ingest(
+            self._services.bucket, Ingest(manifest, messages.encode_message(chunk), seal)
+        )
+        self.is_whole = progress.record_chunk(
+            self._services.index, manifest.run, stored_chunk, seal
+        )

@@ -5,25 +5,27 @@ from typing import Any
 
 from promptmill.config import queues
 from promptmill.config.errors import Transient
-from promptmill.workers.dispatch import Flow
-from promptmill.workers.runtime.bootsteps import Periodic
+from promptmill.workers.dispatch import Dispatcher
+from promptmill.workers.runtime.bootsteps import PeriodicStep
 from promptmill.workers.supervision import polling
 
 
-class Revival(Periodic):
+class PollRevival(PeriodicStep):
     """Looks every second, in each worker that polls, whether jobs are open and nobody looks at them: one call to Redis."""
 
     def include_if(self, parent: Any) -> bool:
         """Only where polls are taken."""
         return queues.POLL in parent.app.amqp.queues
 
-    def period(self, parent: Any) -> float:  # noqa: ARG002
+    def interval_seconds(self, parent: Any) -> float:  # noqa: ARG002
         """One second."""
         return 1.0
 
-    def act(self, parent: Any) -> None:
+    def run_once(self, parent: Any) -> None:
         """Look, and start a chain."""
         services = parent.app.services()
-        flow = Flow(parent.app, services.notes, queues.takeover(services.settings))
+        dispatcher = Dispatcher(
+            parent.app, services.notes, queues.takeover_times(services.settings)
+        )
         with suppress(Transient):
-            polling.revive(services, flow)
+            polling.revive_chain(services, dispatcher)

@@ -12,10 +12,10 @@ from promptmill.config import names
 from promptmill.config.errors import Transient
 from promptmill.workers.coordination import progress
 from promptmill.workers.coordination.notes import OpenJob
-from promptmill.workers.dispatch import Flow
+from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended
-from promptmill.workers.facts.snapshot import RunFacts
+from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.ports.google import Job
 from promptmill.workers.runtime import heartbeat
@@ -24,189 +24,230 @@ from promptmill.workers.steps import cancel, poll, submit
 from promptmill.workers.supervision import alarms
 
 _log = structlog.get_logger(__name__)
-_BEGIN = 10.0
+_FIRST_POLL_SECONDS = 10.0
 """Seconds that the first look of a chain may be on its way; were it less, chains would overtake each other for ever on a
 machine that is busy, and none ever look."""
-_GRACE = 1.5
+_OVERDUE_SECONDS = 1.5
 """Seconds after which a look that is due and has not begun is taken for that of a dead worker. A live one that is only
 late ends when it sees that another chain has overtaken it, which costs a message."""
-_LOOK = 3.0
+_TURN_SECONDS = 3.0
 """Seconds after which a look that is not renewed any more is taken for that of a dead worker."""
 
 
-def may_create(services: Services, run: str, index: int, attempt: int) -> bool | Wait:
+def reserve_creation(services: Services, run: str, shard: int, attempt: int) -> bool | Wait:
     """Take a slot among the open jobs, and a turn to create one.
 
     A step without a slot is left to a later sweep: waiting in a queue, thousands would fill one worker's memory.
     """
     settings, notes = services.settings, services.notes
-    if not notes.take_slot(settings.parent, _slot(run, index, attempt), settings.max_open_jobs):
+    if not notes.take_slot(settings.parent, _slot_id(run, shard, attempt), settings.max_open_jobs):
         return False
-    seconds = notes.take_turn(settings.parent, settings.max_creates_per_minute)
+    seconds = notes.take_creation_turn(settings.parent, settings.max_creates_per_minute)
     return Wait(min(seconds, 60.0)) if seconds else True
 
 
-def with_room(services: Services, submits: list[Step]) -> list[Step]:
+def select_with_slot(services: Services, submit_steps: list[Step]) -> list[Step]:
     """Return those of the ``submit`` steps that have a slot, or for which there is one."""
-    held = services.notes.slots(services.settings.parent)
-    free = services.settings.max_open_jobs - len(held)
-    having = [step for step in submits if _slot(step.run, *step.place) in held]
-    return having + [step for step in submits if step not in having][: max(free, 0)]
+    slots = services.notes.list_slots(services.settings.parent)
+    free_count = services.settings.max_open_jobs - len(slots)
+    with_slot = [step for step in submit_steps if _slot_id(step.run, *step.indices) in slots]
+    return (
+        with_slot + [step for step in submit_steps if step not in with_slot][: max(free_count, 0)]
+    )
 
 
-class Held(NamedTuple):
+class Reservations(NamedTuple):
     """What is noted: the slots that are taken, and the open jobs by their slots."""
 
     slots: set[str]
     jobs: dict[str, OpenJob]
 
 
-def held(services: Services) -> Held:
+def load_reservations(services: Services) -> Reservations:
     """Return what is noted now."""
-    open_jobs = services.notes.open_jobs(services.settings.parent)
-    by_slot = {_slot(job.run, job.shard, job.attempt): job for job in open_jobs}
-    return Held(services.notes.slots(services.settings.parent), by_slot)
+    open_jobs = services.notes.list_jobs(services.settings.parent)
+    by_slot = {_slot_id(job.run, job.shard, job.attempt): job for job in open_jobs}
+    return Reservations(services.notes.list_slots(services.settings.parent), by_slot)
 
 
-def let_go(services: Services, held: Held, known: RunFacts) -> None:
+def release_ended_jobs(
+    services: Services, reservations: Reservations, snapshot: RunSnapshot
+) -> None:
     """Let go of what is held of jobs that have ended by the facts of their run: a crash may have kept it."""
-    for place, shard in sorted(known.shards.items()):
-        if shard.ended:
-            _let_go(services, held, _slot(known.run, *place))
+    for attempt_ref, attempt_facts in sorted(snapshot.attempts.items()):
+        if attempt_facts.ended:
+            _release_slot(services, reservations, _slot_id(snapshot.run, *attempt_ref))
 
 
-def let_go_but(services: Services, held: Held, open_runs: set[str]) -> None:
+def release_closed_runs(
+    services: Services, reservations: Reservations, open_runs: set[str]
+) -> None:
     """Let go of what is held of runs that are done; it must have been read before the ``open_runs``."""
-    for slot in sorted(held.slots | held.jobs.keys()):
+    for slot in sorted(reservations.slots | reservations.jobs.keys()):
         if slot.partition("/")[0] not in open_runs:
-            _let_go(services, held, slot)
+            _release_slot(services, reservations, slot)
 
 
-def _let_go(services: Services, held: Held, slot: str) -> None:
-    if slot in held.slots:
+def _release_slot(services: Services, reservations: Reservations, slot: str) -> None:
+    if slot in reservations.slots:
         services.notes.free_slot(services.settings.parent, slot)
-    if job := held.jobs.get(slot):
+    if job := reservations.jobs.get(slot):
         services.notes.remove_job(services.settings.parent, job.name)
 
 
-def _slot(run: str, index: int, attempt: int) -> str:
-    return f"{run}/{index}/{attempt}"
+def _slot_id(run: str, shard: int, attempt: int) -> str:
+    return f"{run}/{shard}/{attempt}"
 
 
-def watch(services: Services, flow: Flow, run: str, index: int, attempt: int, made: Created) -> list[Step]:
+def track_job(
+    services: Services, dispatcher: Dispatcher, run: str, shard: int, attempt: int, created: Created
+) -> list[Step]:
     """See that a job is polled; one that was never created has ended already, and is to be collected."""
     parent = services.settings.parent
-    if not made.name:
-        services.notes.free_slot(parent, _slot(run, index, attempt))
-        return [Step("collect", run, (index, attempt))]
+    if not created.name:
+        services.notes.free_slot(parent, _slot_id(run, shard, attempt))
+        return [Step("collect", run, (shard, attempt))]
     # In this order: a look that finds the job ended gives back a slot that was taken before the job could be seen.
-    services.notes.take_slot(parent, _slot(run, index, attempt), sys.maxsize)
-    services.notes.add_job(parent, OpenJob(made.name, run, index, attempt))
-    start(services, flow)
+    services.notes.take_slot(parent, _slot_id(run, shard, attempt), sys.maxsize)
+    services.notes.add_job(parent, OpenJob(created.name, run, shard, attempt))
+    start_chain(services, dispatcher)
     return []
 
 
-def start(services: Services, flow: Flow) -> bool:
+def start_chain(services: Services, dispatcher: Dispatcher) -> bool:
     """Start a chain, unless one is alive."""
     chain = secrets.token_hex(4)
-    if not services.notes.take_poll(services.settings.parent, chain, 0, _BEGIN):
+    if not services.notes.take_poll_turn(services.settings.parent, chain, 0, _FIRST_POLL_SECONDS):
         return False
-    flow.enqueue_poll(chain)
+    dispatcher.enqueue_poll(chain)
     return True
 
 
-def revive(services: Services, flow: Flow) -> None:
+def revive_chain(services: Services, dispatcher: Dispatcher) -> None:
     """Start a chain if jobs are open and none is alive."""
-    if services.notes.stands_still(services.settings.parent) and start(services, flow):
+    if services.notes.is_stalled(services.settings.parent) and start_chain(services, dispatcher):
         _log.warning("nobody looked at the open jobs any more: polling goes on")
 
 
-def resume(services: Services, flow: Flow, step: Step) -> list[Step]:
+def resume_polling(services: Services, dispatcher: Dispatcher, step: Step) -> list[Step]:
     """See that the job of a ``poll`` step is on the list of open jobs, and that a chain looks at it."""
-    index, attempt = step.place
-    made = records.get(services.bucket, names.shard(step.run, index, attempt) + "job.json", Created)
-    known = {job.name for job in services.notes.open_jobs(services.settings.parent)}
-    if made.name not in known:
-        return watch(services, flow, step.run, index, attempt, made) or [step]
-    return [step] if start(services, flow) else []
+    shard, attempt = step.indices
+    created = records.get_fact(
+        services.bucket, names.shard(step.run, shard, attempt) + "job.json", Created
+    )
+    open_names = {job.name for job in services.notes.list_jobs(services.settings.parent)}
+    if created.name not in open_names:
+        return track_job(services, dispatcher, step.run, shard, attempt, created) or [step]
+    return [step] if start_chain(services, dispatcher) else []
 
 
-def is_ours(services: Services, chain: str, look: int) -> bool:
+def claim_turn(services: Services, chain: str, poll_number: int) -> bool:
     """Whether it is this look's turn; any other that turns up late, or again, ends here."""
-    return services.notes.take_poll(services.settings.parent, chain, look, _LOOK)
+    return services.notes.take_poll_turn(
+        services.settings.parent, chain, poll_number, _TURN_SECONDS
+    )
 
 
-def turn_kept(services: Services, chain: str, look: int) -> AbstractContextManager[None]:
+def keep_turn(services: Services, chain: str, poll_number: int) -> AbstractContextManager[None]:
     """Keep this look's turn until it is over, or its process dead."""
 
-    def keep() -> None:
+    def renew_turn() -> None:
         with suppress(Transient):
-            is_ours(services, chain, look)
+            claim_turn(services, chain, poll_number)
 
-    return heartbeat.done(keep, _LOOK / 3)
+    return heartbeat.keep_heartbeat(renew_turn, _TURN_SECONDS / 3)
 
 
-class Seen(NamedTuple):
+class PollOutcome(NamedTuple):
     """What is to be done for the jobs that ended, and the jobs that did not."""
 
-    ended: list[Step]
+    next_steps: list[Step]
     waiting: list[Job]
 
 
-def look(services: Services) -> Seen:
+def poll_open_jobs(services: Services) -> PollOutcome:
     """Look at all open jobs; write down those that ended, and take them off the list."""
     parent = services.settings.parent
-    open_jobs = {job.name: job for job in services.notes.open_jobs(parent)}
-    seen = poll.look(services.jobs, names.mill(services.bucket.url), open_jobs)
-    for name, error in seen.unseen.items():
-        _log.warning("an open job could not be looked at", job=name, run=open_jobs[name].run, error=error)
-    now = services.notes.now()
-    found = [find(services, open_jobs[name]) or _missing(open_jobs[name], now) for name in seen.lost]
-    waiting = seen.waiting + [job for job in found if not job.ended]
+    open_jobs = {job.name: job for job in services.notes.list_jobs(parent)}
+    poll_result = poll.check_jobs(
+        services.jobs, names.deployment_id(services.bucket.url), open_jobs
+    )
+    for name, error in poll_result.errors.items():
+        _log.warning(
+            "an open job could not be looked at", job=name, run=open_jobs[name].run, error=error
+        )
+    now = services.notes.server_time()
+    listed_jobs = [
+        find_job(services, open_jobs[name]) or _missing_job(open_jobs[name], now)
+        for name in poll_result.lost
+    ]
+    waiting = poll_result.waiting + [job for job in listed_jobs if not job.has_ended]
     for job in waiting:
-        alarms.note(services, open_jobs[job.name], job, now)
-    ended = seen.ended + [job for job in found if job.ended]
-    steps = [step for job in ended for step in _end(services, open_jobs[job.name], job)]
-    return Seen(steps, waiting)
+        alarms.check_job(services, open_jobs[job.name], job, now)
+    ended = poll_result.ended + [job for job in listed_jobs if job.has_ended]
+    next_steps = [
+        step for job in ended for step in _record_polled_end(services, open_jobs[job.name], job)
+    ]
+    return PollOutcome(next_steps, waiting)
 
 
-def find(services: Services, known: OpenJob) -> Job | None:
+def find_job(services: Services, open_job: OpenJob) -> Job | None:
     """Look in Vertex's list for a job that it does not know by its name."""
-    place = known.run, known.shard, known.attempt
-    labels = submit.labels(services.bucket, *place)
-    return poll.find(services.jobs, known.name, names.display_name(*place), labels)
+    attempt_ref = open_job.run, open_job.shard, open_job.attempt
+    labels = submit.job_labels(services.bucket, *attempt_ref)
+    return poll.find_listed_job(
+        services.jobs, open_job.name, names.display_name(*attempt_ref), labels
+    )
 
 
-def _missing(known: OpenJob, now: float) -> Job:
+def _missing_job(open_job: OpenJob, now: float) -> Job:
     """A job that is nowhere; it is looked for less often the longer that lasts."""
-    return Job(known.name, alarms.MISSING, create_time=known.since or now)
+    return Job(open_job.name, alarms.MISSING, create_time=open_job.since or now)
 
 
-def _end(services: Services, known: OpenJob, job: Job) -> list[Step]:
-    return end(services, known, cancel.ended(services.bucket, known.run, job))
+def _record_polled_end(services: Services, open_job: OpenJob, job: Job) -> list[Step]:
+    return record_end(services, open_job, cancel.build_ended(services.bucket, open_job.run, job))
 
 
-def end(services: Services, known: OpenJob, ended: Ended) -> list[Step]:
+def record_end(services: Services, open_job: OpenJob, ended: Ended) -> list[Step]:
     """Write down how a job ended and take it off the list; returns what comes next, unless another look did so before."""
-    folder = names.shard(known.run, known.shard, known.attempt)
-    is_news = records.put(services.bucket, folder + "ended.json", ended)
-    progress.watched(services.index, known, ended.job)
-    alarms.forget(services, known)
-    services.notes.free_slot(services.settings.parent, _slot(known.run, known.shard, known.attempt))
-    services.notes.remove_job(services.settings.parent, known.name)
-    if not is_news:
+    folder = names.shard(open_job.run, open_job.shard, open_job.attempt)
+    is_new = records.create_fact(services.bucket, folder + "ended.json", ended)
+    progress.record_job_state(services.index, open_job, ended.job)
+    alarms.clear_alarm(services, open_job)
+    services.notes.free_slot(
+        services.settings.parent, _slot_id(open_job.run, open_job.shard, open_job.attempt)
+    )
+    services.notes.remove_job(services.settings.parent, open_job.name)
+    if not is_new:
         return []
-    _log.info("job ended", run=known.run, shard=known.shard, job=known.name, state=ended.job.state)
-    return [Step("collect", known.run, (known.shard, known.attempt))]
+    _log.info(
+        "job ended",
+        run=open_job.run,
+        shard=open_job.shard,
+        job=open_job.name,
+        state=ended.job.state,
+    )
+    return [Step("collect", open_job.run, (open_job.shard, open_job.attempt))]
 
 
-def pause(services: Services, chain: str, look: int, waiting: list[Job]) -> Wait | None:
+def plan_next_poll(
+    services: Services, chain: str, poll_number: int, waiting: list[Job]
+) -> Wait | None:
     """Return when to look again, and keep the chain alive until then; None when a twin of this look goes on."""
     settings = services.settings
-    seconds = poll.interval(waiting, time.time(), settings.poll_interval, settings.poll_max_interval)
-    return Wait(seconds) if services.notes.pass_poll(settings.parent, chain, look, seconds + _GRACE) else None
+    seconds = poll.next_interval(
+        waiting, time.time(), settings.poll_interval, settings.poll_max_interval
+    )
+    return (
+        Wait(seconds)
+        if services.notes.pass_poll_turn(
+            settings.parent, chain, poll_number, seconds + _OVERDUE_SECONDS
+        )
+        else None
+    )
 
 
-def is_over(services: Services) -> bool:
+def stop_if_idle(services: Services) -> bool:
     """End the chain when no job is open."""
-    return services.notes.end_poll(services.settings.parent)
+    return services.notes.end_polling(services.settings.parent)

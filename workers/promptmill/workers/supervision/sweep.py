@@ -6,21 +6,21 @@ from typing import NamedTuple
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
-from promptmill.config.queues import takeover
+from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
 from promptmill.workers.coordination.notes import OpenJob
-from promptmill.workers.dispatch import Flow
+from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import dead_letters, next_steps, records
 from promptmill.workers.facts.records import Created
-from promptmill.workers.facts.snapshot import RunFacts
+from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step
 from promptmill.workers.ports.google import Bucket, Job
-from promptmill.workers.services import Services, build
+from promptmill.workers.services import Services, build_services
 from promptmill.workers.supervision import abandoned_jobs, alarms, lost_jobs, polling, pools
 
-_STRAYS = 600.0
+_ORPHAN_CHECK_SECONDS = 600.0
 """Seconds between two looks for stray jobs."""
 
 
@@ -28,111 +28,136 @@ class Finding(NamedTuple):
     """What was found about a run (or, when empty, about all), and what was done."""
 
     run: str
-    words: str
+    message: str
 
 
-def sweep(services: Services, flow: Flow | None, *, thorough: bool = False) -> Iterator[Finding]:
-    """Look at every open run; without a ``flow`` only say what would be done.
+def sweep_runs(
+    services: Services, dispatcher: Dispatcher | None, *, thorough: bool = False
+) -> Iterator[Finding]:
+    """Look at every open run; without a ``dispatcher`` only say what would be done.
 
     ``thorough`` looks at runs and stray jobs however recently they were looked at.
     """
-    held = polling.held(services)
-    parked = dead_letters.steps(services.bucket)
-    open_runs = [stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)]
+    reservations = polling.load_reservations(services)
+    parked = dead_letters.parked_steps(services.bucket)
+    open_runs = [
+        stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)
+    ]
     for run in open_runs:
-        if thorough or services.notes.claim(f"{run}.sweep", services.settings.reconcile_interval / 2):
-            yield from _sweep_run(services, flow, run, held, parked, thorough=thorough)
-    if flow:
-        polling.let_go_but(services, held, set(open_runs))
+        if thorough or services.notes.try_claim(
+            f"{run}.sweep", services.settings.reconcile_interval / 2
+        ):
+            yield from _sweep_run(
+                services, dispatcher, run, reservations, parked, thorough=thorough
+            )
+    if dispatcher:
+        polling.release_closed_runs(services, reservations, set(open_runs))
     if thorough:
-        yield from (Finding(job.run, _words_of_lost(job)) for job in lost_jobs.find(services))
-    if thorough or services.notes.claim("strays", _STRAYS):
-        yield from _strays(services, flow)
-        if flow:
-            yield from map(Finding._make, abandoned_jobs.look_after(services, flow))
+        yield from (
+            Finding(job.run, _lost_job_text(job)) for job in lost_jobs.find_lost_jobs(services)
+        )
+    if thorough or services.notes.try_claim("strays", _ORPHAN_CHECK_SECONDS):
+        yield from _reconcile_orphans(services, dispatcher)
+        if dispatcher:
+            yield from map(Finding._make, abandoned_jobs.check_abandoned(services, dispatcher))
 
 
 def _sweep_run(
-    services: Services, flow: Flow | None, run: str, held: polling.Held, parked: set[str], *, thorough: bool
+    services: Services,
+    dispatcher: Dispatcher | None,
+    run: str,
+    reservations: polling.Reservations,
+    parked: set[str],
+    *,
+    thorough: bool,
 ) -> Iterator[Finding]:
     """Look at one run; what is none, or has facts that cannot be read, must not keep others from being looked at."""
     try:
-        known = services.known(run)
-        if flow:
-            polling.let_go(services, held, known)
-        if (words := alarms.note_run(services, known)) and thorough:
-            yield Finding(run, words)
-        yield from _look_at(services, flow, known, parked)
+        snapshot = services.load_snapshot(run)
+        if dispatcher:
+            polling.release_ended_jobs(services, reservations, snapshot)
+        if (message := alarms.check_run(services, snapshot)) and thorough:
+            yield Finding(run, message)
+        yield from _repair_run(services, dispatcher, snapshot, parked)
     except (Permanent, ValueError) as error:
         yield Finding(run, f"cannot be looked at: {error}")
 
 
-def _look_at(services: Services, flow: Flow | None, known: RunFacts, parked: set[str]) -> Iterator[Finding]:
-    if flow and progress.remember(services.index, services.bucket, known):
-        yield Finding(known.run, "written into Redis anew")
-    if missing := next_steps.missing_chunks(known):
-        yield Finding(known.run, _words_of_missing(missing, known))
-    if steps.cancel.is_past_deadline(services.bucket, known):
-        yield _expire(services, flow, known)
-    for words in abandoned_jobs.give_up(services, flow, known):
-        yield Finding(known.run, words)
-    for step in _due(services, known, parked):
-        if flow is None:
-            yield Finding(known.run, f"would send {step.id}")
+def _repair_run(
+    services: Services, dispatcher: Dispatcher | None, snapshot: RunSnapshot, parked: set[str]
+) -> Iterator[Finding]:
+    if dispatcher and progress.restore_if_lost(services.index, services.bucket, snapshot):
+        yield Finding(snapshot.run, "written into Redis anew")
+    if missing := next_steps.missing_chunks(snapshot):
+        yield Finding(snapshot.run, _missing_chunks_text(missing, snapshot))
+    if steps.cancel.is_past_deadline(services.bucket, snapshot):
+        yield _expire_run(services, dispatcher, snapshot)
+    for message in abandoned_jobs.abandon_jobs(services, dispatcher, snapshot):
+        yield Finding(snapshot.run, message)
+    for step in _due_steps(services, snapshot, parked):
+        if dispatcher is None:
+            yield Finding(snapshot.run, f"would send {step.id}")
         elif step.task == "poll":
-            yield from (Finding(known.run, f"sent {sent.id}") for sent in polling.resume(services, flow, step))
-        elif flow.enqueue_stalled([step]):
-            yield Finding(known.run, f"sent {step.id}")
+            yield from (
+                Finding(snapshot.run, f"sent {sent.id}")
+                for sent in polling.resume_polling(services, dispatcher, step)
+            )
+        elif dispatcher.enqueue_stalled([step]):
+            yield Finding(snapshot.run, f"sent {step.id}")
 
 
-def _expire(services: Services, flow: Flow | None, known: RunFacts) -> Finding:
-    if flow is None:
-        return Finding(known.run, "would end it: its deadline has passed")
-    steps.cancel.expire(services.bucket, known.run)
-    known.cancelled = True
-    services.index.note_cancelling(known.run)
-    services.index.note_error(known.run, "the run's deadline passed")
-    return Finding(known.run, "ends, as its deadline has passed")
+def _expire_run(
+    services: Services, dispatcher: Dispatcher | None, snapshot: RunSnapshot
+) -> Finding:
+    if dispatcher is None:
+        return Finding(snapshot.run, "would end it: its deadline has passed")
+    steps.cancel.expire_run(services.bucket, snapshot.run)
+    snapshot.cancelled = True
+    services.index.record_cancelling(snapshot.run)
+    services.index.record_error(snapshot.run, "the run's deadline passed")
+    return Finding(snapshot.run, "ends, as its deadline has passed")
 
 
-def _due(services: Services, known: RunFacts, parked: set[str]) -> list[Step]:
-    due = [step for step in next_steps.next_steps(known) if step.id not in parked]
-    submits = [step for step in due if step.task == "submit"]
-    if submits:
-        room = polling.with_room(services, submits)
-        due = [step for step in due if step.task != "submit" or step in room]
-    if steps.cancel.is_due(known):
-        due.append(Step("cancel", known.run))
+def _due_steps(services: Services, snapshot: RunSnapshot, parked: set[str]) -> list[Step]:
+    due = [step for step in next_steps.next_steps(snapshot) if step.id not in parked]
+    submit_steps = [step for step in due if step.task == "submit"]
+    if submit_steps:
+        allowed_steps = polling.select_with_slot(services, submit_steps)
+        due = [step for step in due if step.task != "submit" or step in allowed_steps]
+    if steps.cancel.is_due(snapshot):
+        due.append(Step("cancel", snapshot.run))
     return due
 
 
-def _words_of_missing(missing: list[int], known: RunFacts) -> str:
+def _missing_chunks_text(missing: list[int], snapshot: RunSnapshot) -> str:
     return (
-        f"{len(missing)} of {known.sealed} chunks never arrived (the first is number {missing[0]}): "
+        f"{len(missing)} of {snapshot.sealed} chunks never arrived (the first is number {missing[0]}): "
         "send the run again with its idempotency key"
     )
 
 
-def _words_of_lost(job: OpenJob) -> str:
+def _lost_job_text(job: OpenJob) -> str:
     return f"Vertex does not know job {job.name} any more: say what is to become of it, with promptmill lost-jobs"
 
 
-def _strays(services: Services, flow: Flow | None) -> Iterator[Finding]:
+def _reconcile_orphans(services: Services, dispatcher: Dispatcher | None) -> Iterator[Finding]:
     """Find jobs of this mill that no fact tells of: lost answers to adopt, and duplicates to cancel."""
     jobs: dict[tuple[str, int, int], list[Job]] = defaultdict(list)
-    for job in services.jobs.list(f'labels.promptmill="{names.mill(services.bucket.url)}"'):
-        if (place := _place(job)) is not None:
-            jobs[place].append(job)
-    for (run, index, attempt), found in sorted(jobs.items()):
-        fact = names.shard(run, index, attempt) + "job.json"
-        ours = _created(services.bucket, fact)
-        if ours is None:
-            yield from _adopt(services, flow, run, fact, found)
+    for job in services.jobs.list(
+        f'labels.promptmill="{names.deployment_id(services.bucket.url)}"'
+    ):
+        if (attempt_ref := _parse_labels(job)) is not None:
+            jobs[attempt_ref].append(job)
+    for (run, shard, attempt), attempt_jobs in sorted(jobs.items()):
+        fact = names.shard(run, shard, attempt) + "job.json"
+        recorded = _find_created(services.bucket, fact)
+        if recorded is None:
+            yield from _adopt_job(services, dispatcher, run, fact, attempt_jobs)
         else:
-            yield from _cancel_others(services, flow, run, ours.name, found)
+            yield from _cancel_duplicates(services, dispatcher, run, recorded.name, attempt_jobs)
 
 
-def _place(job: Job) -> tuple[str, int, int] | None:
+def _parse_labels(job: Job) -> tuple[str, int, int] | None:
     labels = job.labels
     try:
         return names.check_run(labels["run"]), int(labels["shard"]), int(labels["attempt"])
@@ -140,50 +165,67 @@ def _place(job: Job) -> tuple[str, int, int] | None:
         return None
 
 
-def _created(bucket: Bucket, fact: str) -> Created | None:
+def _find_created(bucket: Bucket, fact: str) -> Created | None:
     try:
-        return records.get(bucket, fact, Created)
+        return records.get_fact(bucket, fact, Created)
     except NotFound:
         return None
 
 
-def _adopt(services: Services, flow: Flow | None, run: str, fact: str, found: list[Job]) -> Iterator[Finding]:
-    oldest = min(found, key=lambda job: (job.create_time, job.name))
+def _adopt_job(
+    services: Services, dispatcher: Dispatcher | None, run: str, fact: str, attempt_jobs: list[Job]
+) -> Iterator[Finding]:
+    oldest = min(attempt_jobs, key=lambda job: (job.create_time, job.name))
     if services.bucket.find(names.manifest(run)) is None:
-        if all(job.ended for job in found):  # as those of runs that gc has deleted, which Vertex remembers for longer
+        if all(
+            job.has_ended for job in attempt_jobs
+        ):  # as those of runs that gc has deleted, which Vertex remembers for longer
             return
         yield Finding(run, f"job {oldest.name} belongs to a run that the bucket does not know")
-    elif flow is None:
+    elif dispatcher is None:
         yield Finding(run, f"would adopt job {oldest.name}")
     else:
-        records.put(services.bucket, fact, Created(oldest.name, records.now()))
+        records.create_fact(services.bucket, fact, Created(oldest.name, records.current_time()))
         yield Finding(run, f"adopted job {oldest.name}")
 
 
-def _cancel_others(services: Services, flow: Flow | None, run: str, ours: str, found: list[Job]) -> Iterator[Finding]:
+def _cancel_duplicates(
+    services: Services,
+    dispatcher: Dispatcher | None,
+    run: str,
+    recorded_name: str,
+    attempt_jobs: list[Job],
+) -> Iterator[Finding]:
     """Stop what nobody waits for; of a job that has ended already it can only be told that it is paid for."""
-    for job in found:
-        if job.name == ours:
+    for job in attempt_jobs:
+        if job.name == recorded_name:
             continue
-        what = f"{job.name}, {f'a duplicate of {ours}' if ours else 'which nobody waits for'}"
-        if job.ended:
-            yield Finding(run, f"{what}, has ended and is paid for")
+        description = f"{job.name}, {f'a duplicate of {recorded_name}' if recorded_name else 'which nobody waits for'}"
+        if job.has_ended:
+            yield Finding(run, f"{description}, has ended and is paid for")
             continue
-        if flow:
+        if dispatcher:
             services.jobs.cancel(job.name)
-        yield Finding(run, f"{'cancelled' if flow else 'would cancel'} {what}")
+        yield Finding(run, f"{'cancelled' if dispatcher else 'would cancel'} {description}")
 
 
 def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]:
     """Sweep now, from outside a worker: the entry point of the command line. Changes nothing when ``dry_run``."""
     from promptmill.workers.app import make_app
 
-    services = build(settings)
-    flow = None if dry_run else Flow(make_app(settings, build), services.notes, takeover(settings))
-    yield from sweep(services, flow, thorough=True)
+    services = build_services(settings)
+    dispatcher = (
+        None
+        if dry_run
+        else Dispatcher(
+            make_app(settings, build_services), services.notes, takeover_times(settings)
+        )
+    )
+    yield from sweep_runs(services, dispatcher, thorough=True)
     if pools.is_due(services):
-        if flow:
-            flow.enqueue_pool()
+        if dispatcher:
+            dispatcher.enqueue_pool()
         yield Finding(
-            "", f"{'had' if flow else 'would have'} pools looked after: what was collected is stored and cut into runs"
+            "",
+            f"{'had' if dispatcher else 'would have'} pools looked after: what was collected is stored and cut into runs",
         )
