@@ -6,7 +6,7 @@ READY := .venv/.ready
 TIERS := unit contract integration acceptance faults
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-faults soak lint format lock bench simulate clean
+.PHONY: help setup demo test test-unit test-faults soak lint measure format lock bench simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -40,14 +40,18 @@ test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
 soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800
 	@cd tests && ../$(BIN)/python -m faults.soak --seconds $(or $(SECONDS),600)
 
-lint: $(READY)  ## ruff, mypy, pyright and the import rules
+lint: $(READY)  ## ruff, mypy, pyright, the import rules and the limits of make measure
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright
+	@$(BIN)/python tools/measure_code.py --quiet
 
-format: $(READY)  ## let ruff format and mend what it can
+measure: $(READY)  ## print figures on names, functions, lines and prose, with their limits
+	@$(BIN)/python tools/measure_code.py --report
+
+format: $(READY)  ## let ruff format and fix what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
@@ -57,7 +61,7 @@ bench: $(READY)  ## time a run and its stages
 simulate: $(READY)  ## run the pipeline in simulated worlds; make simulate SEEDS=20000
 	@cd tests && ../$(BIN)/python -m faults.simulation --seeds $(or $(SEEDS),1000)
 
-lock: $(READY)  ## resolve pyproject.toml anew into requirements.lock
+lock: $(READY)  ## resolve pyproject.toml into a new requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
 		--no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
 
