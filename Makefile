@@ -26,9 +26,19 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## run 1,500 translations through the whole stack on this machine; make demo ARGS="--requests 5500"
 	@$(BIN)/promptmill demo $(ARGS)
 
-test: $(READY) lint  ## all tests but those that take minutes, and lint
-	@for tier in $(TIERS); do echo "tests/$$tier"; $(BIN)/pytest -q -rs -m "not slow and not alone" -n 3 --dist loadfile tests/$$tier || exit 1; done
-	@$(BIN)/pytest -q -m alone tests/faults
+test: $(READY)  ## lint and all tests but those that take minutes; runs every tier, then reports each
+	@table=""; status=0; \
+	run() { \
+		name=$$1; shift; began=$$(date +%s); echo "== $$name"; \
+		if "$$@"; then outcome=passed; else outcome=FAILED; status=1; fi; \
+		table="$$table$$(printf '%-24s %-8s %5s s' "$$name" "$$outcome" $$(($$(date +%s) - began)))\n"; \
+	}; \
+	run lint $(MAKE) --no-print-directory lint; \
+	for tier in $(TIERS); do \
+		run "tests/$$tier" $(BIN)/pytest -q -rs -m "not slow and not alone" -n 3 --dist loadfile "tests/$$tier"; \
+	done; \
+	run "tests that run alone" $(BIN)/pytest -q -rs -m alone $(TIERS:%=tests/%); \
+	printf "\n$$table"; exit $$status
 
 test-unit: $(READY)  ## the tests that need no network and no Redis
 	@$(BIN)/pytest -q tests/unit
