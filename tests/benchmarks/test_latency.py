@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from promptmill.cli.sentences import translation_prompts
+from promptmill.cli.sample_prompts import translation_prompts
 from promptmill.producers import Promptmill
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket

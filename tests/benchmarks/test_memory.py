@@ -9,7 +9,7 @@ import msgspec
 import psutil
 import pytest
 
-from promptmill.cli.sentences import translation_prompts
+from promptmill.cli.sample_prompts import translation_prompts
 from support.measurement import Tell
 from support.stack import EVERYTHING, Site, running
 from support.waiting import until

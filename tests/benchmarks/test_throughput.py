@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from promptmill.cli.sentences import translation_prompts
+from promptmill.cli.sample_prompts import translation_prompts
 from promptmill.config import names
 from promptmill.producers.requests.chunks import KeyRegistry
 from promptmill.producers.requests.encode import encode_lines

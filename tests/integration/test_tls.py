@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from promptmill.config.errors import Transient
-from promptmill.local import parts
+from promptmill.local import servers
 from promptmill.local.ports import HOST, reserve_ports
 from promptmill.producers import Promptmill
 from support.certificates import certify
@@ -88,7 +88,7 @@ def redis_server(directory: Path) -> Iterator[int]:
     """Run a Redis with a password; yields its port."""
     with reserve_ports({"redis": 0}) as ports, (directory / "redis.log").open("wb") as log:
         port = ports["redis"]
-        command = [*parts.redis_command(port, directory / "redis"), "--requirepass", SECRET]
+        command = [*servers.redis_command(port, directory / "redis"), "--requirepass", SECRET]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             until(lambda: answers(port), 10, "Redis")

@@ -18,7 +18,7 @@ from promptmill.config import queues, settings
 from promptmill.config.errors import ConfigurationError
 from promptmill.emulator import __main__ as emulator
 from promptmill.emulator.gcs import __main__ as storage
-from promptmill.local import parts, ports
+from promptmill.local import ports, servers
 
 ROOT = Path(__file__).parents[2]
 EMULATED, GOOGLE = "docker-compose.yml", "compose.google.yml"
@@ -72,7 +72,7 @@ def test_any_number_of_workers_can_run_beside_each_other(file: str) -> None:
 
 @BOTH
 def test_redis_keeps_and_evicts_as_on_one_machine(file: str, tmp_path: Path) -> None:
-    local = options_of(parts.redis_command(1, tmp_path))
+    local = options_of(servers.redis_command(1, tmp_path))
     composed = options_of(services(file)["redis"]["command"])
 
     assert composed == {

@@ -10,7 +10,7 @@ import pytest
 import typer
 from pydantic import SecretStr
 
-from promptmill.cli import exits
+from promptmill.cli import exit_codes
 from promptmill.cli.app import app
 from promptmill.config import names, queues
 from promptmill.config.settings import Settings, load_settings, variable_name
@@ -120,9 +120,9 @@ def test_every_exit_code_of_a_run_is_in_the_readme() -> None:
     words = {"succeeded": "all succeeded", "partially_succeeded": "partly succeeded"}
 
     for state in END_STATES:
-        assert told[words.get(state, state)] == exits.code_for_state(state)
-    assert told["the wait timed out"] == exits.WAIT_TIMED_OUT
-    assert told["Ctrl-C"] == exits.INTERRUPTED
+        assert told[words.get(state, state)] == exit_codes.code_for_state(state)
+    assert told["the wait timed out"] == exit_codes.WAIT_TIMED_OUT
+    assert told["Ctrl-C"] == exit_codes.INTERRUPTED
 
 
 def test_the_table_of_settings_is_complete_and_right() -> None:

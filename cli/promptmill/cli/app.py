@@ -7,7 +7,6 @@ import typer
 from typer.core import TyperGroup
 
 from promptmill.cli import (
-    answers,
     cancel,
     config,
     costs,
@@ -16,11 +15,12 @@ from promptmill.cli import (
     doctor,
     enqueue,
     estimate,
-    exits,
+    exit_codes,
     gc,
     lost_jobs,
     processes,
     reconcile,
+    results,
     retry,
     runs,
     show,
@@ -41,7 +41,7 @@ class CommandGroup(TyperGroup):
             return super().invoke(ctx)
         except PromptmillError as error:
             typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(exits.code_for_error(error)) from None
+            raise typer.Exit(exit_codes.code_for_error(error)) from None
 
 
 app = typer.Typer(
@@ -89,7 +89,7 @@ for command_module in (
         costs,
         runs,
         watch,
-        answers,
+        results,
         show,
         cancel,
         retry,

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli import words
-from promptmill.cli.arguments import RunId
+from promptmill.cli import status_text
+from promptmill.cli.options import RunId
 from promptmill.cli.submit import wait_for_run
 
 
@@ -36,7 +36,8 @@ def cancel(
     status = selected_run.status
     if status.done:
         typer.echo(
-            f"nothing is left to cancel. {words.describe_status(status, time.time())}", err=True
+            f"nothing is left to cancel. {status_text.describe_status(status, time.time())}",
+            err=True,
         )
         return
     selected_run.cancel()

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import output
-from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import RowFormat
 
 

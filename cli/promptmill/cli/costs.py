@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from promptmill.cli import money, output
-from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli import cost_tables, output
+from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import Record, RowFormat
 from promptmill.config import spans
 from promptmill.producers.pricing.totals import GroupBy, Total
@@ -76,4 +76,4 @@ def _format_usd(total: Total, usd: object) -> str:
     """A group of which no run has ended has no amount yet; one whose runs have no price has an unknown one."""
     if usd is None and not total.unknown:
         return ""
-    return money.format_usd(usd if isinstance(usd, float) else None)
+    return cost_tables.format_usd(usd if isinstance(usd, float) else None)

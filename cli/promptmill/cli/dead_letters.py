@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli import bucket, output, words
-from promptmill.cli.arguments import RowFormatOption, format_time
+from promptmill.cli import entry_points, output, status_text
+from promptmill.cli.options import RowFormatOption, format_time
 from promptmill.cli.output import Record, RowFormat
 
 
@@ -53,16 +53,16 @@ def _replay_steps(steps: list[str] | None) -> None:
     sent = 0
     for step in steps or [str(letter["step"]) for letter in _letter_rows()]:
         try:
-            bucket.call_entry_point("replay", step)
+            entry_points.call_entry_point("replay", step)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--replay") from None
         typer.echo(step)
         sent += 1
-    typer.echo(f"{words.format_count(sent, 'dead letter')} sent again", err=True)
+    typer.echo(f"{status_text.format_count(sent, 'dead letter')} sent again", err=True)
 
 
 def _letter_rows() -> Iterator[Record]:
-    for letter in bucket.call_entry_point("dead_letters"):
+    for letter in entry_points.call_entry_point("dead_letters"):
         yield {
             "step": letter.step,
             "task": letter.task,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptmill.cli import exits, output, progress, report
-from promptmill.cli.arguments import (
+from promptmill.cli import exit_codes, output, progress, report
+from promptmill.cli.options import (
     DEFAULT_DATA_DIRECTORY,
     DataDirectory,
     ObjectFormatOption,
@@ -78,7 +78,7 @@ def demo(
         state = _run_translations(
             requests, model, _choose_answers_file(answers, data), output_format
         )
-    if code := exits.code_for_state(state):
+    if code := exit_codes.code_for_state(state):
         raise typer.Exit(code)
 
 
@@ -87,7 +87,7 @@ def _handle_stop_signals() -> Iterator[None]:
     """A stack must be stopped in order by SIGTERM too, which by itself ends a process on the spot."""
     previous_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with exits.exit_on_interrupt("stopped; nothing of it is left running"):
+        with exit_codes.exit_on_interrupt("stopped; nothing of it is left running"):
             yield
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
@@ -147,7 +147,7 @@ def _run_translations(requests: int, model: str, answers: Path, output_format: O
 
 
 def _submit_prompts(requests: int, model: str, answers: Path) -> "Run":
-    from promptmill.cli.sentences import translation_prompts
+    from promptmill.cli.sample_prompts import translation_prompts
     from promptmill.config import logs
     from promptmill.producers import Promptmill
     from promptmill.producers.contract import sink_specs

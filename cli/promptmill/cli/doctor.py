@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from promptmill.cli import exits, output
-from promptmill.cli.arguments import ObjectFormatOption
+from promptmill.cli import exit_codes, output
+from promptmill.cli.options import ObjectFormatOption
 from promptmill.cli.output import ObjectFormat
 from promptmill.config.errors import ConfigurationError
 
@@ -38,7 +38,7 @@ def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
     if output_format is ObjectFormat.json:
         output.write_json([check._asdict() for check in checks])
     if any(check.ok is False for check in checks):
-        raise typer.Exit(exits.ERROR)
+        raise typer.Exit(exit_codes.ERROR)
 
 
 def format_check(check: "Check") -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli import arguments, schema_option
+from promptmill.cli import options, schema_option
 
 Pool = Annotated[
     str, typer.Option(metavar="NAME", help="The pool: requests in one make runs together.")
@@ -27,13 +27,13 @@ def enqueue(
     key: Annotated[
         str | None, typer.Option(help="The key of the one prompt; else it is given one.")
     ] = None,
-    model: arguments.Model = None,
-    labels: arguments.Labels = None,
-    sink: arguments.Sinks = None,
-    response_schema: arguments.ResponseSchema = "",
-    link: arguments.Link = None,
-    link_error: arguments.LinkError = None,
-    link_results: arguments.LinkResults = None,
+    model: options.Model = None,
+    labels: options.Labels = None,
+    sink: options.Sinks = None,
+    response_schema: options.ResponseSchema = "",
+    link: options.Link = None,
+    link_error: options.LinkError = None,
+    link_results: options.LinkResults = None,
 ) -> None:
     """Send single prompts to a pool, and print their keys.
 
@@ -53,7 +53,7 @@ def enqueue(
         pool=pool,
         key=key,
         model=model,
-        labels=arguments.labels_to_dict(labels),
+        labels=options.labels_to_dict(labels),
         sinks=[sink_specs.parse_sink(spec) for spec in sink or ()],
         response_schema=schema_option.load_schema(response_schema),
         link=link,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from promptmill.cli import arguments, exits, money, output, schema_option
-from promptmill.cli.arguments import ObjectFormatOption, RowFormatOption
+from promptmill.cli import cost_tables, exit_codes, options, output, schema_option
+from promptmill.cli.options import ObjectFormatOption, RowFormatOption
 from promptmill.cli.output import ObjectFormat, Record, RowFormat
 from promptmill.cli.submit import RefusedRows, choose_source
 
@@ -27,7 +27,7 @@ def estimate(
         str, typer.Argument(metavar="FILE", help="A file as for submit, or - for stdin.")
     ] = "",
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
-    model: arguments.Model = None,
+    model: options.Model = None,
     response_schema: Annotated[
         str,
         typer.Option(
@@ -35,13 +35,13 @@ def estimate(
             help="What answers must fit, which every request then holds.",
         ),
     ] = "",
-    template: arguments.Template = None,
-    key: arguments.Key = None,
-    metadata: arguments.Metadata = None,
-    media: arguments.Media = None,
-    media_type: arguments.MediaType = None,
-    system: arguments.System = None,
-    config: arguments.Config = None,
+    template: options.Template = None,
+    key: options.Key = None,
+    metadata: options.Metadata = None,
+    media: options.Media = None,
+    media_type: options.MediaType = None,
+    system: options.System = None,
+    config: options.Config = None,
     max_cost_usd: Annotated[
         float | None,
         typer.Option(
@@ -66,7 +66,7 @@ def estimate(
     refusals = RefusedRows()
     mill = Promptmill()
     schema = schema_option.load_schema(response_schema)
-    rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
+    rows = options.row_options(template, key, metadata, media, media_type, system, config)
     source = choose_source(file, prompt, rows)
     cost_estimate = mill.estimate(
         source, model=model, response_schema=schema, on_refused=refusals.record_line, **rows
@@ -81,7 +81,7 @@ def estimate(
         )
         output.write_json(msgspec.structs.asdict(cost_estimate) | {"prices": price_source})
     else:
-        output.stdout_console().print(output.build_table(money.estimate_rows(cost_estimate)))
+        output.stdout_console().print(output.build_table(cost_tables.estimate_rows(cost_estimate)))
         if cost_estimate.open:
             typer.echo(
                 f"{cost_estimate.open:,} requests hold media of unknown length, or read more: only the range has that",
@@ -93,17 +93,17 @@ def estimate(
         cost_estimate.usd_most is None or cost_estimate.usd_most > max_cost_usd
     ):
         typer.echo(
-            f"it could cost up to {money.format_usd(cost_estimate.usd_most)}, more than {money.format_usd(max_cost_usd)}",
+            f"it could cost up to {cost_tables.format_usd(cost_estimate.usd_most)}, more than {cost_tables.format_usd(max_cost_usd)}",
             err=True,
         )
-        raise typer.Exit(exits.OVER_BUDGET)
+        raise typer.Exit(exit_codes.OVER_BUDGET)
 
 
 def _describe_prices(model_prices: "Prices | None") -> str:
     from promptmill.producers.pricing import prices
 
     if model_prices:
-        return money.describe_price_age(model_prices.checked, model_prices.table)
+        return cost_tables.describe_price_age(model_prices.checked, model_prices.table)
     if prices.table_version():
         return "the price of this model is not known; those that are: promptmill models"
     return "prices are not known here: pip install 'promptmill[prices]'"
@@ -130,7 +130,7 @@ def models(output_format: RowFormatOption = RowFormat.table) -> None:
     )
     if all_prices and output_format is RowFormat.table:
         typer.echo(
-            money.describe_price_age(
+            cost_tables.describe_price_age(
                 min(found.checked for found in all_prices), all_prices[0].table
             ),
             err=True,

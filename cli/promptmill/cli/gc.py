@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli import bucket, output, words
-from promptmill.cli.arguments import RowFormatOption, format_time, parse_span
+from promptmill.cli import entry_points, output, status_text
+from promptmill.cli.options import RowFormatOption, format_time, parse_span
 from promptmill.cli.output import Record, RowFormat
 
 MIN_AGE_SECONDS = 86_400.0
@@ -51,7 +51,7 @@ def gc(
     elif deleted_runs := list(rows):
         output.stdout_console().print(output.build_table(deleted_runs))
         typer.echo(
-            f"{words.format_count(len(deleted_runs), 'run')} {'would be ' if dry_run else ''}deleted",
+            f"{status_text.format_count(len(deleted_runs), 'run')} {'would be ' if dry_run else ''}deleted",
             err=True,
         )
     else:
@@ -59,7 +59,7 @@ def gc(
 
 
 def _delete_runs(older_than: float, dry_run: bool) -> Iterator[Record]:
-    for deleted_run in bucket.call_entry_point("gc", older_than, dry_run=dry_run):
+    for deleted_run in entry_points.call_entry_point("gc", older_than, dry_run=dry_run):
         yield {
             "run": deleted_run.run,
             "ended": format_time(deleted_run.ended),

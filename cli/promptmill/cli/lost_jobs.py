@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli import bucket, output
-from promptmill.cli.arguments import RowFormatOption, format_time
+from promptmill.cli import entry_points, output
+from promptmill.cli.options import RowFormatOption, format_time
 from promptmill.cli.output import Record, RowFormat
 
 
@@ -54,7 +54,7 @@ def lost_jobs(
 
 def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
     try:
-        bucket.call_entry_point("end_lost_job", attempt_ref, again=retry)
+        entry_points.call_entry_point("end_lost_job", attempt_ref, again=retry)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     typer.echo(
@@ -64,5 +64,5 @@ def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
 
 
 def _lost_job_rows() -> Iterator[Record]:
-    for job in bucket.call_entry_point("lost_jobs"):
+    for job in entry_points.call_entry_point("lost_jobs"):
         yield {"place": job.place, "job": job.job, "since": format_time(job.since)}

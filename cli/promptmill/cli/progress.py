@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from promptmill.cli import words
+from promptmill.cli import status_text
 from promptmill.config import spans
 from promptmill.producers.contract.status import END_STATES, RunStatus
 
@@ -32,7 +32,7 @@ def track_run(console: "Console") -> Iterator[OnStatus]:
             total=run.requests or None,
             completed=run.succeeded + run.failed,
             state=run.state.replace("_", " "),
-            counts=words.format_progress(run),
+            counts=status_text.format_progress(run),
         )
 
 
@@ -52,7 +52,7 @@ def track_sending(console: "Console", total: int | None = None) -> Iterator[OnSe
     with _open_bar(console, transient=True) as bar:
         task = bar.add_task("", total=total, state="sending", counts="")
         yield lambda sent: bar.update(
-            task, completed=sent, counts=words.format_count(sent, "request") + " sent"
+            task, completed=sent, counts=status_text.format_count(sent, "request") + " sent"
         )
 
 
@@ -104,7 +104,7 @@ class StatusLines:
 
     def update_status(self, run: RunStatus) -> None:
         """Take notice of a status, and write a line when it is time for one."""
-        current = (run.state, words.format_progress(run))
+        current = (run.state, status_text.format_progress(run))
         silent_seconds = self._clock() - self._last_written
         min_interval = (
             KEEPALIVE_SECONDS

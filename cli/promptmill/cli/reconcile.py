@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli import bucket, output
-from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli import entry_points, output
+from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import Record, RowFormat
 
 
@@ -39,5 +39,5 @@ def reconcile(
 
 
 def _finding_rows(dry_run: bool) -> Iterator[Record]:
-    for finding in bucket.call_entry_point("reconcile", dry_run=dry_run):
+    for finding in entry_points.call_entry_point("reconcile", dry_run=dry_run):
         yield {"run": finding.run, "finding": finding.message}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from promptmill.cli import money, output
+from promptmill.cli import cost_tables, output
 from promptmill.cli.output import ObjectFormat, Record
 from promptmill.config import spans
 from promptmill.producers import Report, Result
@@ -35,9 +35,9 @@ def show_report(report: Report, answers: Path, output_format: ObjectFormat) -> N
     if report.cost:
         console.print()
         console.print(
-            output.build_table(money.cost_rows(report.cost), "Cost, had this been Google")
+            output.build_table(cost_tables.cost_rows(report.cost), "Cost, had this been Google")
         )
-        console.print(money.describe_price_age(report.cost.checked, report.cost.table))
+        console.print(cost_tables.describe_price_age(report.cost.checked, report.cost.table))
     if report.failures:
         console.print()
         console.print(
@@ -97,7 +97,7 @@ def count_rows(report: Report) -> list[Record]:
 
 def sample_answers(answers: Path) -> Iterator[tuple[str, str]]:
     """Yield the first questions of the demo with their answers."""
-    from promptmill.cli.sentences import translation_prompts
+    from promptmill.cli.sample_prompts import translation_prompts
 
     questions = dict(enumerate(translation_prompts(SHOWN_ANSWERS), 1))
     with answers.open("rb") as lines:

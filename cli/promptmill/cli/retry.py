@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from promptmill.cli.arguments import RunId
+from promptmill.cli.options import RunId
 from promptmill.cli.submit import wait_for_run
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from promptmill.cli import money, output, words
-from promptmill.cli.arguments import (
+from promptmill.cli import cost_tables, output, status_text
+from promptmill.cli.options import (
     ObjectFormatOption,
     RowFormatOption,
     RunId,
@@ -115,7 +115,7 @@ def status_record(status: "RunStatus") -> dict[str, Any]:
         "deduplicated": status.deduplicated,
         "reused": status.reused,
         "warnings": status.warnings,
-        "standing": words.describe_status(status, time.time()),
+        "standing": status_text.describe_status(status, time.time()),
         "shards": [msgspec.structs.asdict(shard) for shard in status.shards],
     }
 
@@ -126,7 +126,7 @@ def render_status(status: "RunStatus") -> "RenderableType":
 
     shards = [_shard_record(shard) for shard in status.shards]
     details = "\n".join(f"{name:<9} {value}" for name, value in _status_lines(status) if value)
-    parts = [words.describe_status(status, time.time()), "", details]
+    parts = [status_text.describe_status(status, time.time()), "", details]
     return Group(*parts, "", output.build_table(shards)) if shards else Group(*parts)
 
 
@@ -158,7 +158,7 @@ def _status_lines(status: "RunStatus") -> list[tuple[str, str]]:
         ),
         ("created", format_time(status.created)),
         ("deadline", format_time(status.created + status.deadline) if status.deadline else ""),
-        ("ended", format_time(status.ended) + words.format_duration(status)),
+        ("ended", format_time(status.ended) + status_text.format_duration(status)),
         ("error", status.error),
         *(("warning", warning) for warning in status.warnings),
     ]
@@ -194,9 +194,9 @@ def _format_cost(status: "RunStatus") -> str:
     if cost is None:
         return ""
     if status.done:
-        return money.format_usd(cost.usd)
+        return cost_tables.format_usd(cost.usd)
     return (
-        f"({money.format_usd(cost.estimate.usd)})"
+        f"({cost_tables.format_usd(cost.estimate.usd)})"
         if cost.estimate and cost.estimate.usd is not None
         else ""
     )

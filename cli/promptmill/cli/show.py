@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptmill.cli import bucket, output
-from promptmill.cli.arguments import ObjectFormatOption, RunId, format_time
+from promptmill.cli import entry_points, output
+from promptmill.cli.options import ObjectFormatOption, RunId, format_time
 from promptmill.cli.output import ObjectFormat
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def show(
     """
     from promptmill.producers import Promptmill
 
-    history = _format_times(bucket.call_entry_point("show", Promptmill().get(run_id).id, key))
+    history = _format_times(entry_points.call_entry_point("show", Promptmill().get(run_id).id, key))
     if output_format is ObjectFormat.json:
         output.write_json(history)
     else:

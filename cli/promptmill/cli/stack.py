@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptmill.cli import output
-from promptmill.cli.arguments import DEFAULT_DATA_DIRECTORY, DataDirectory, parse_span
+from promptmill.cli.options import DEFAULT_DATA_DIRECTORY, DataDirectory, parse_span
 from promptmill.config.errors import PromptmillError
 
 if TYPE_CHECKING:

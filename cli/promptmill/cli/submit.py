@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptmill.cli import arguments, exits, output, progress, schema_option, words
-from promptmill.cli.arguments import parse_span
+from promptmill.cli import exit_codes, options, output, progress, schema_option, status_text
+from promptmill.cli.options import parse_span
 
 if TYPE_CHECKING:
     from promptmill.producers import Promptmill, Run
@@ -23,12 +23,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def submit(
-    file: arguments.File = "",
+    file: options.File = "",
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
-    model: arguments.Model = None,
+    model: options.Model = None,
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
-    labels: arguments.Labels = None,
-    sink: arguments.Sinks = None,
+    labels: options.Labels = None,
+    sink: options.Sinks = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(help="Sending the same again with the same key makes no second run."),
@@ -45,7 +45,7 @@ def submit(
             metavar="TOKENS", min=0, help="Try cut off answers again, with this as maxOutputTokens."
         ),
     ] = 0,
-    response_schema: arguments.ResponseSchema = "",
+    response_schema: options.ResponseSchema = "",
     retry_schema_invalid: Annotated[
         bool,
         typer.Option(
@@ -61,13 +61,13 @@ def submit(
             help="Such as 90m, 36h or 2d: end then, with what there is.",
         ),
     ] = None,
-    template: arguments.Template = None,
-    key: arguments.Key = None,
-    metadata: arguments.Metadata = None,
-    media: arguments.Media = None,
-    media_type: arguments.MediaType = None,
-    system: arguments.System = None,
-    config: arguments.Config = None,
+    template: options.Template = None,
+    key: options.Key = None,
+    metadata: options.Metadata = None,
+    media: options.Media = None,
+    media_type: options.MediaType = None,
+    system: options.System = None,
+    config: options.Config = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the run for one row that cannot be sent.")
     ] = False,
@@ -75,9 +75,9 @@ def submit(
         float | None,
         typer.Option(metavar="USD", help="What it may cost; refused when it could cost more."),
     ] = None,
-    link: arguments.Link = None,
-    link_error: arguments.LinkError = None,
-    link_results: arguments.LinkResults = None,
+    link: options.Link = None,
+    link_error: options.LinkError = None,
+    link_results: options.LinkResults = None,
     repeat_identical: Annotated[
         bool,
         typer.Option(
@@ -131,7 +131,7 @@ def submit(
             "--output is for requests that are ready in a table; elsewhere it is --tables"
         )
     columns = (None, None) if table_output else (key, metadata)
-    rows = arguments.row_options(template, *columns, media, media_type, system, config)
+    rows = options.row_options(template, *columns, media, media_type, system, config)
     source = choose_source(file, prompt, rows)
 
     def bind_submit(mill: "Promptmill") -> "Callable[..., Run]":
@@ -169,12 +169,12 @@ def submit(
 def wait_for_run(run: "Run", timeout: float | None) -> None:
     """Wait with a progress bar, say how it ended, and exit with the code for that when it did not go all well."""
     with (
-        exits.exit_on_interrupt(f"the run goes on; follow it with: promptmill wait {run.id}"),
+        exit_codes.exit_on_interrupt(f"the run goes on; follow it with: promptmill wait {run.id}"),
         progress.track_run(output.stderr_console()) as on_status,
     ):
         status = run.wait(timeout, on_status)
-    typer.echo(words.describe_status(status, time.time()), err=True)
-    if code := exits.code_for_status(status):
+    typer.echo(status_text.describe_status(status, time.time()), err=True)
+    if code := exit_codes.code_for_status(status):
         raise typer.Exit(code)
 
 
@@ -192,7 +192,7 @@ def _submit_run(
     labels: list[str],
     sink_specs: list[str],
     key: str | None,
-    **options: Any,
+    **submit_options: Any,
 ) -> "Run":
     from promptmill.config import logs
     from promptmill.producers import Promptmill, sinks
@@ -202,16 +202,16 @@ def _submit_run(
     refusals = RefusedRows()
     advice = "send the same again to go on" if key else "the run was given up"
     with (
-        exits.exit_on_interrupt(f"stopped before all was sent; nothing is paid for; {advice}"),
+        exit_codes.exit_on_interrupt(f"stopped before all was sent; nothing is paid for; {advice}"),
         progress.track_sending(output.stderr_console()) as on_sent,
     ):
         run = bind_submit(mill)(
-            labels=arguments.labels_to_dict(labels),
+            labels=options.labels_to_dict(labels),
             sinks=[sinks.parse_sink(spec) for spec in sink_specs],
             idempotency_key=key,
             on_refused=refusals.record_line,
             on_sent=on_sent,
-            **options,
+            **submit_options,
         )
     refusals.print_summary()
     return run
@@ -239,6 +239,6 @@ class RefusedRows:
             typer.echo(f"refused: {self.count - len(self._messages):,} more rows", err=True)
         if self.count:
             typer.echo(
-                f"{words.format_count(self.count, 'row')} will not be sent; the rest of the run goes on",
+                f"{status_text.format_count(self.count, 'row')} will not be sent; the rest of the run goes on",
                 err=True,
             )

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from promptmill.cli import arguments, output, words
-from promptmill.cli.arguments import RowFormatOption
+from promptmill.cli import options, output, status_text
+from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import RowFormat
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def validate(
-    file: arguments.File,
-    template: arguments.Template = None,
-    key: arguments.Key = None,
-    metadata: arguments.Metadata = None,
-    media: arguments.Media = None,
-    media_type: arguments.MediaType = None,
-    system: arguments.System = None,
-    config: arguments.Config = None,
+    file: options.File,
+    template: options.Template = None,
+    key: options.Key = None,
+    metadata: options.Metadata = None,
+    media: options.Media = None,
+    media_type: options.MediaType = None,
+    system: options.System = None,
+    config: options.Config = None,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
     """List the rows of a file that cannot be sent, and why.
@@ -42,7 +42,7 @@ def validate(
     """
     from promptmill.producers import Promptmill
 
-    rows = arguments.row_options(template, key, metadata, media, media_type, system, config)
+    rows = options.row_options(template, key, metadata, media, media_type, system, config)
     validation = Promptmill().validate(file, **rows)
     if validation.findings or output_format is not RowFormat.table:
         output.write_records(
@@ -62,9 +62,9 @@ def _print_summary(validation: "Validation") -> None:
         typer.echo(
             f"{validation.found - len(validation.findings):,} more findings are not shown", err=True
         )
-    rows = words.format_count(validation.rows, "row")
+    rows = status_text.format_count(validation.rows, "row")
     if validation.stops:
-        summary = f"{words.format_count(validation.found, 'finding')} in {rows}; the run would be refused as a whole"
+        summary = f"{status_text.format_count(validation.found, 'finding')} in {rows}; the run would be refused as a whole"
     elif validation.found:
         summary = (
             f"{validation.found:,} of {rows} would not be sent; the rest of the run would go on"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptmill.cli import exits, output, progress, runs
+from promptmill.cli import exit_codes, output, progress, runs
 from promptmill.cli.submit import wait_for_run
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def watch(
 
     console = output.stdout_console()
     if not run_id:
-        with exits.exit_on_interrupt("the runs go on"):
+        with exit_codes.exit_on_interrupt("the runs go on"):
             _watch_newest(console)
     selected_run = Promptmill().get(run_id)
     if console.is_terminal:
-        with exits.exit_on_interrupt(
+        with exit_codes.exit_on_interrupt(
             f"the run goes on; follow it with: promptmill watch {selected_run.id}"
         ):
             _watch_run(console, selected_run)
@@ -59,7 +59,7 @@ def _watch_run(console: "Console", run: "Run") -> None:
         final_status = run.wait(
             on_status=lambda status: live.update(runs.render_status(status), refresh=True)
         )
-    if code := exits.code_for_status(final_status):
+    if code := exit_codes.code_for_status(final_status):
         raise typer.Exit(code)
 
 

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .answers import json_response
 from .bill import compute_bill
 from .errors import ApiError
 from .faults import read_rules
 from .jobs import to_resource
+from .json_response import json_response
 from .service import JobService
 
 MAX_SPEED = 1_000_000.0

@@ -11,11 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import admin
-from .answers import json_response
 from .errors import ApiError
+from .job_spec import JobSpec, read_spec
+from .json_response import json_response
 from .paging import ListQuery
 from .service import JobService
-from .specs import JobSpec, read_spec
 
 _PARENT_PATH = "/{version}/projects/{project}/locations/{location}"
 _JOBS_PATH = _PARENT_PATH + "/batchPredictionJobs"

@@ -9,15 +9,14 @@ from typing import IO, Protocol
 import msgspec
 
 from . import importer
-from .answering import RowAnswerer
 from .clock import Clock
-from .disturbances import OutputFaults
-from .endings import JobEnding, decide_ending
 from .errors import FAILED_PRECONDITION, INTERNAL, NOT_FOUND, PERMISSION_DENIED, JobFailed
 from .importer import ImportedRows, ImportLimits
-from .jobs import FAILED, Job, Outcome
+from .jobs import FAILED, Job, JobEnding, Outcome, decide_ending
 from .output import OutputSpool
+from .output_faults import OutputFaults
 from .responders import Responder
+from .row_answering import RowAnswerer
 from .storage import Storage, StorageFailed, split_uri
 from .tables import GoogleTables, Tables
 

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from .errors import ApiError
-from .specs import JobSpec
+from .job_spec import JobSpec
 
 _CALL_FAULTS = frozenset({"status", "after", "delay"})
 FAULTS = {

@@ -1,12 +1,13 @@
 """A job and its states over time. Pure: the time is always an argument."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from .clock import format_timestamp
 from .faults import FaultRule
-from .specs import JobSpec
+from .job_spec import JobSpec
 
 QUEUED = "JOB_STATE_QUEUED"
 PENDING = "JOB_STATE_PENDING"
@@ -29,6 +30,14 @@ STATES = END_STATES | {
 
 MAX_QUEUE_SECONDS = 72 * 3600.0
 """A job that does not start within 72 hours expires (Google's batch inference page)."""
+
+_ANSWERED_SHARES = {"PARTIALLY_SUCCEEDED": 0.5, "CANCELLED": 0.5, "EXPIRED": 0.0, "FAILED": 0.0}
+_ERROR_STATUSES = {
+    "PARTIALLY_SUCCEEDED": (13, "Some requests could not be processed."),
+    "CANCELLED": (1, "CANCELED"),
+    "EXPIRED": (4, "The job did not finish in time."),
+    "FAILED": (13, "System error. Please try this operation again."),
+}
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -183,3 +192,27 @@ def _ending_fields(job: Job, outcome: Outcome, state: str) -> dict[str, Any]:
     elif outcome.code:
         fields["error"] = status
     return fields
+
+
+@dataclass(frozen=True)
+class JobEnding:
+    """The last state of a job, and the share of its rows (0 to 1) that are answered before."""
+
+    state: str
+    share: float = 1.0
+    code: int = 0
+    message: str = ""
+
+
+def decide_ending(job: Job) -> JobEnding:
+    """A job that was cancelled has answered as much as its time allowed; what is complete is returned and charged."""
+    if job.cancelled is not None:
+        return JobEnding(CANCELLED, progress_at(job, job.cancelled), *_ERROR_STATUSES["CANCELLED"])
+    for rule in job.rules:
+        if rule.on == "job" and rule.fault in _ANSWERED_SHARES:
+            code, message = _ERROR_STATUSES[rule.fault]
+            share = _ANSWERED_SHARES[rule.fault] if rule.share is None else rule.share
+            return JobEnding(
+                f"JOB_STATE_{rule.fault}", share, rule.code or code, rule.message or message
+            )
+    return JobEnding(SUCCEEDED)

@@ -14,6 +14,7 @@ from .clock import Clock
 from .errors import INTERNAL, ApiError
 from .execution import JobAbandoned, JobExecutor
 from .faults import FaultRule, Faults
+from .job_spec import read_spec
 from .jobs import (
     CANCELLED,
     CANCELLING,
@@ -30,7 +31,6 @@ from .jobs import (
 )
 from .models import require_model
 from .registry import JobRegistry
-from .specs import read_spec
 from .workers import Workers
 
 

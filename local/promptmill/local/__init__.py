@@ -14,11 +14,11 @@ from promptmill.local.errors import (
     ServiceFailed,
 )
 from promptmill.local.events import Event, OnEvent
-from promptmill.local.foreground import run_supervisor, stop_running
 from promptmill.local.service import Service
 from promptmill.local.services import DEFAULT_DIRECTORY, SERVICES, StackOptions
 from promptmill.local.stack import Stack
 from promptmill.local.state import ServiceState, StackState, read_state
+from promptmill.local.supervise import run_supervisor, stop_running
 
 __all__ = [
     "DEFAULT_DIRECTORY",

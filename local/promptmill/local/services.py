@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from promptmill.local import parts, ports
+from promptmill.local import ports, servers
 from promptmill.local.ports import HOST
 from promptmill.local.readiness import HttpResponds, LogMatches, ReadinessCheck, RedisResponds
 from promptmill.local.service import Service
@@ -64,7 +64,7 @@ class ServiceFactory:
     def redis_service(self) -> Service:
         """The broker, and the index of runs."""
         port = self.ports["redis"]
-        command = parts.redis_command(port, self.directory / "redis")
+        command = servers.redis_command(port, self.directory / "redis")
         return self._server_service(
             "redis", command, RedisResponds(port), f"redis://{HOST}:{port}/0"
         )

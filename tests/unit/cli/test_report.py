@@ -6,7 +6,7 @@ import pytest
 
 from promptmill.cli import report
 from promptmill.cli.output import ObjectFormat
-from promptmill.cli.sentences import translation_prompts
+from promptmill.cli.sample_prompts import translation_prompts
 from promptmill.producers import Cost, Estimate, Report
 
 REPORT = msgspec.convert(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from promptmill.emulator.bill import compute_bill
 from promptmill.emulator.errors import ApiError
 from promptmill.emulator.faults import Faults, read_rules
-from promptmill.emulator.specs import JobSpec
+from promptmill.emulator.job_spec import JobSpec
 from unit.emulator.stand import START, Stand, row
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from promptmill.emulator import filters
 from promptmill.emulator.clock import format_timestamp
 from promptmill.emulator.errors import ApiError
+from promptmill.emulator.job_spec import JobSpec
 from promptmill.emulator.jobs import Job, plan_schedule
-from promptmill.emulator.specs import JobSpec
 
 NOW = 1_800_000_000.0
 

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from starlette.types import Receive, Scope, Send
 
 from . import conditions, listing, resources
-from .calls import ClientDisconnected, GcsRequest, GcsResponse, RequestBody, json_response
 from .downloads import MediaResponse, download_object
 from .errors import RequestRefused
+from .request import ClientDisconnected, GcsRequest, RequestBody
+from .response import GcsResponse, json_response
 from .store import ObjectStore
 from .uploads import Uploads
 

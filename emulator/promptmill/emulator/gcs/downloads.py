@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from starlette.types import Send
 
 from . import conditions, ranges, resources
-from .calls import GcsRequest, response_start
+from .request import GcsRequest
+from .response import response_start
 from .store import ObjectStore
 
 CHUNK_BYTES = 256 * 1024

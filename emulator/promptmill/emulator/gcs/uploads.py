@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from . import checksums, conditions, ranges, resources
-from .calls import GcsRequest, GcsResponse, decode_json_object, json_response
 from .errors import RequestRefused
 from .index import StoredObject
 from .multipart import MultipartBody
 from .ranges import ContentRange
+from .request import GcsRequest, decode_json_object
+from .response import GcsResponse, json_response
 from .sessions import UploadSession, UploadSessions
 from .store import ObjectStore
 

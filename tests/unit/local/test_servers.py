@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from promptmill.local import MissingServer, parts
+from promptmill.local import MissingServer, servers
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def arguments(command: list[str], dash: str) -> dict[str, str]:
 
 
 def test_redis_keeps_its_data_and_refuses_writes_rather_than_forget(tmp_path: Path) -> None:
-    options = arguments(parts.redis_command(6379, tmp_path / "redis"), "-")
+    options = arguments(servers.redis_command(6379, tmp_path / "redis"), "-")
 
     assert options["appendonly"] == "yes"
     assert options["maxmemory-policy"] == "noeviction"
@@ -32,7 +32,7 @@ def test_redis_keeps_its_data_and_refuses_writes_rather_than_forget(tmp_path: Pa
 
 
 def test_redis_listens_on_the_loopback_interface_only(tmp_path: Path) -> None:
-    assert arguments(parts.redis_command(6379, tmp_path), "-")["bind"] == "127.0.0.1"
+    assert arguments(servers.redis_command(6379, tmp_path), "-")["bind"] == "127.0.0.1"
 
 
 @pytest.mark.usefixtures("no_wheels")
@@ -43,7 +43,7 @@ def test_without_its_wheel_a_server_from_the_path_is_taken(
     (tmp_path / "redis-server").write_text("#!/bin/sh\n")
     (tmp_path / "redis-server").chmod(0o755)
 
-    assert parts.find_redis_server() == str(tmp_path / "redis-server")
+    assert servers.find_redis_server() == str(tmp_path / "redis-server")
 
 
 @pytest.mark.usefixtures("no_wheels")
@@ -53,4 +53,4 @@ def test_a_server_that_is_nowhere_is_an_error_that_names_the_command_to_install_
     monkeypatch.setenv("PATH", "")
 
     with pytest.raises(MissingServer, match=r"pip install 'promptmill\[local\]'"):
-        parts.find_redis_server()
+        servers.find_redis_server()

@@ -1,19 +1,17 @@
-"""One HTTP request and its answer, between ASGI and the calls of the API."""
+"""One HTTP request to the storage emulator."""
 
 import re
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from .errors import RequestRefused
 
 _PATH = re.compile(r"(?:/(upload|download))?/storage/v1/b(?:/([^/]+)(?:/(o)(?:/(.+))?)?)?/?")
 _XML_PATH = re.compile(r"/(?!storage/|upload/|download/)([^/]+)/(.+)")
 """The path of an object in the XML API, by which DuckDB reads, and through it BigQuery's stand-in."""
-_BODYLESS_STATUSES = (204, 304)
-"""What has no body, nor the length of one."""
 
 
 class ClientDisconnected(Exception):
@@ -88,44 +86,3 @@ def decode_json_object(body: bytes) -> dict[str, Any]:
         return msgspec.json.decode(body, type=dict[str, Any]) if body.strip() else {}
     except msgspec.MsgspecError as error:
         raise RequestRefused(400, f"Parse error: {error}") from None
-
-
-class GcsResponse:
-    """An answer with a whole body."""
-
-    def __init__(
-        self, body: bytes = b"", status: int = 200, headers: dict[str, str] | None = None
-    ) -> None:
-        self.body = body
-        self.status = status
-        self.headers = headers or {}
-
-    async def send(self, send: Send) -> None:
-        """Send it."""
-        await send(
-            response_start(
-                self.status,
-                self.headers,
-                None if self.status in _BODYLESS_STATUSES else len(self.body),
-            )
-        )
-        await send({"type": "http.response.body", "body": self.body})
-
-
-def json_response(
-    content: Any, status: int = 200, headers: dict[str, str] | None = None
-) -> GcsResponse:
-    """An answer as Google's servers send it."""
-    content_type = {"Content-Type": "application/json; charset=UTF-8"}
-    return GcsResponse(msgspec.json.encode(content), status, content_type | (headers or {}))
-
-
-def response_start(status: int, headers: dict[str, str], length: int | None) -> dict[str, Any]:
-    """The message with which an answer of so many bytes begins; None where it may have no body."""
-    encoded = [
-        (name.lower().encode(), value.encode("latin-1", "replace"))
-        for name, value in headers.items()
-    ]
-    if length is not None:
-        encoded.append((b"content-length", b"%d" % length))
-    return {"type": "http.response.start", "status": status, "headers": encoded}

@@ -8,9 +8,9 @@ from typing import Any
 
 from . import output
 from .clock import Clock
-from .disturbances import OutputFaults
 from .errors import RowRefused
 from .importer import ImportedRows
+from .output_faults import OutputFaults
 from .responders import Responder
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from promptmill.cli import exits, money
+from promptmill.cli import cost_tables, exit_codes
 from promptmill.cli.app import app
 from promptmill.producers.contract.status import RunStatus
 from promptmill.producers.pricing.cost import Cost
@@ -42,13 +42,13 @@ SPENT = Cost(
     ],
 )
 def test_an_amount_is_shown_as_precisely_as_it_matters(usd: float | None, text: str) -> None:
-    assert money.format_usd(usd) == text
+    assert cost_tables.format_usd(usd) == text
 
 
 @given(st.floats(1e-12, 1e9))
 def test_no_amount_is_rounded_to_nothing(usd: float) -> None:
     assert isclose(
-        float(money.format_usd(usd).replace("$", "").replace(",", "")), usd, rel_tol=0.01
+        float(cost_tables.format_usd(usd).replace("$", "").replace(",", "")), usd, rel_tol=0.01
     )
 
 
@@ -56,13 +56,17 @@ def test_the_cost_of_a_run_stands_beside_what_was_expected() -> None:
     assert str(SPENT) == "$0.250 (about $0.500, at most $2.00 expected, online $0.500)"
     assert str(Cost(estimate=GUESS)) == "unknown (about $0.500, at most $2.00 expected)"
     assert str(Cost(limit_usd=5.0)) == "unknown; it may cost $5.00"
-    assert {"what": "price", "estimate": "$0.500", "actual": "$0.250"} in money.cost_rows(SPENT)
-    assert {"what": "input tokens", "estimate": "100", "actual": "96"} in money.cost_rows(SPENT)
+    assert {"what": "price", "estimate": "$0.500", "actual": "$0.250"} in cost_tables.cost_rows(
+        SPENT
+    )
+    assert {"what": "input tokens", "estimate": "100", "actual": "96"} in cost_tables.cost_rows(
+        SPENT
+    )
     assert {
         "what": "price of thoughts tokens",
         "estimate": "",
         "actual": "$0.150",
-    } in money.cost_rows(SPENT)
+    } in cost_tables.cost_rows(SPENT)
 
 
 def test_a_run_that_its_limit_cut_short_has_an_exit_code_of_its_own() -> None:
@@ -70,9 +74,9 @@ def test_a_run_that_its_limit_cut_short_has_an_exit_code_of_its_own() -> None:
         "r", "partially_succeeded", cost=msgspec.structs.replace(SPENT, over_budget=True)
     )
 
-    assert exits.code_for_status(over) == 7
-    assert exits.code_for_status(RunStatus("r", "partially_succeeded", cost=SPENT)) == 3
-    assert exits.code_for_status(RunStatus("r", "failed")) == 4
+    assert exit_codes.code_for_status(over) == 7
+    assert exit_codes.code_for_status(RunStatus("r", "partially_succeeded", cost=SPENT)) == 3
+    assert exit_codes.code_for_status(RunStatus("r", "failed")) == 4
 
 
 def bill(

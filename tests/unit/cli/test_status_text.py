@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from promptmill.cli import words
+from promptmill.cli import status_text
 from promptmill.producers.contract.status import END_STATES, OPEN_STATES, RunStatus, ShardStatus
 
 RUN = RunStatus("01kq", "open", requests=1500, created=1000.0)
@@ -9,7 +9,9 @@ JOB = ShardStatus(0, "submitted", 1500, job="projects/p/locations/l/batchPredict
 
 
 def at(state: str, **fields: object) -> str:
-    return words.describe_status(msgspec.structs.replace(RUN, state=state, **fields), now=1012.0)
+    return status_text.describe_status(
+        msgspec.structs.replace(RUN, state=state, **fields), now=1012.0
+    )
 
 
 @pytest.mark.parametrize("state", [*OPEN_STATES, *END_STATES])
@@ -48,5 +50,5 @@ def test_a_run_that_failed_says_why() -> None:
 
 
 def test_one_of_a_thing_is_singular() -> None:
-    assert words.format_count(1, "job") == "1 job"
-    assert words.format_count(2000, "job") == "2,000 jobs"
+    assert status_text.format_count(1, "job") == "1 job"
+    assert status_text.format_count(2000, "job") == "2,000 jobs"

@@ -1,6 +1,6 @@
 from itertools import islice
 
-from promptmill.cli.sentences import LANGUAGES, translation_prompts, unique_sentences
+from promptmill.cli.sample_prompts import LANGUAGES, translation_prompts, unique_sentences
 
 
 def test_there_are_enough_different_sentences_for_the_large_demo() -> None:

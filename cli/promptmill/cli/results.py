@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from promptmill.cli import output, words
-from promptmill.cli.arguments import RowFormatOption, RunId
+from promptmill.cli import output, status_text
+from promptmill.cli.options import RowFormatOption, RunId
 from promptmill.cli.output import Record, RowFormat
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ def _open_run(run_id: str) -> "Run":
     selected_run = Promptmill().get(run_id)
     status = selected_run.status
     if not status.done:
-        typer.echo(f"the run is still {status.state}: {words.format_progress(status)}", err=True)
+        typer.echo(
+            f"the run is still {status.state}: {status_text.format_progress(status)}", err=True
+        )
     return selected_run
 
 

@@ -1,0 +1,48 @@
+"""HTTP responses of the storage emulator."""
+
+import msgspec
+from starlette.types import Message, Send
+
+_BODYLESS_STATUSES = (204, 304)
+"""Statuses whose responses have neither a body nor a Content-Length."""
+
+
+class GcsResponse:
+    """An answer with a whole body."""
+
+    def __init__(
+        self, body: bytes = b"", status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.headers = headers or {}
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        await send(
+            response_start(
+                self.status,
+                self.headers,
+                None if self.status in _BODYLESS_STATUSES else len(self.body),
+            )
+        )
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def json_response(
+    content: object, status: int = 200, headers: dict[str, str] | None = None
+) -> GcsResponse:
+    """An answer as Google's servers send it."""
+    content_type = {"Content-Type": "application/json; charset=UTF-8"}
+    return GcsResponse(msgspec.json.encode(content), status, content_type | (headers or {}))
+
+
+def response_start(status: int, headers: dict[str, str], length: int | None) -> Message:
+    """The message with which an answer of so many bytes begins; None where it may have no body."""
+    encoded = [
+        (name.lower().encode(), value.encode("latin-1", "replace"))
+        for name, value in headers.items()
+    ]
+    if length is not None:
+        encoded.append((b"content-length", b"%d" % length))
+    return {"type": "http.response.start", "status": status, "headers": encoded}
