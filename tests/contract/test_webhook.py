@@ -13,7 +13,8 @@ from standardwebhooks.webhooks import Webhook
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.local.ports import HOST
 from promptmill.workers.adapters import web
-from promptmill.workers.sinks.webhook import MAX_MESSAGE_BYTES, Endpoint, WebhookSink
+from promptmill.workers.ports.web import Endpoint
+from promptmill.workers.sinks.webhook import MAX_MESSAGE_BYTES, WebhookSink
 from support.certificates import certify
 from support.receiver import Receiver, receiving
 

@@ -29,10 +29,10 @@ from promptmill.workers.app import make_app
 from promptmill.workers.ports.database import Database
 from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
+from promptmill.workers.ports.web import WebClient
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.opening import Connectors
-from promptmill.workers.sinks.webhook import WebClient
 from support.waiting import until
 
 When = Literal["before", "after"]

@@ -6,7 +6,7 @@ import pytest
 
 from faults.mills import Mills
 from promptmill.config.settings import load_settings
-from promptmill.workers.supervision.sweep import reconcile
+from promptmill.workers.cli_support.reconcile import reconcile_runs
 from support.proxy import HttpProxy
 from support.stack import Site, surroundings
 from support.waiting import until
@@ -85,7 +85,7 @@ def test_a_job_that_turns_up_long_after_its_answer_was_lost_is_found_cancelled_a
             told = until(
                 lambda: [
                     found.message
-                    for found in reconcile(load_settings())
+                    for found in reconcile_runs(load_settings())
                     if "duplicate" in found.message
                 ],
                 LIFE,

@@ -121,7 +121,7 @@ SAFEGUARDS = [
     ),
     Mutation(
         "what is reused is not asked",
-        "workers.steps.shard:wanted_rows",
+        "workers.attempts.rows:wanted_rows",
         " & ~answer_reuse.load_reused(bucket, manifest, shard, attempt).row_bitmap",
         "",
     ),
@@ -135,7 +135,7 @@ SAFEGUARDS = [
     Mutation(
         "a run with callbacks leaves the list of open runs only when they are sent",
         "workers.steps.finish:finish",
-        "if not callback.has_callbacks(manifest):",
+        "if not manifest.has_callbacks:",
         "if True:",
         "unit/workers/steps/test_callback.py::test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_alone",
     ),
@@ -186,7 +186,7 @@ SAFEGUARDS = [
     ),
     Mutation(
         "an attempt is for the rows that were put off, and no others",
-        "workers.steps.shard:wanted_rows",
+        "workers.attempts.rows:wanted_rows",
         "if attempt == FIRST_ATTEMPT:",
         "if True:",
     ),

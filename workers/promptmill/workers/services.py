@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from promptmill.config.errors import NotInstalled
 from promptmill.config.settings import Settings, variable_name
@@ -19,11 +19,9 @@ from promptmill.workers.ports import callbacks
 from promptmill.workers.ports.database import Database
 from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
+from promptmill.workers.ports.web import WebClient
 from promptmill.workers.sinks import Sink, opening
 from promptmill.workers.sinks.opening import Connectors
-
-if TYPE_CHECKING:
-    from promptmill.workers.sinks.webhook import WebClient
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def build_services(settings: Settings) -> Services:
 
         return postgres.open_database(url, name)
 
-    def open_web() -> "WebClient":
+    def open_web() -> WebClient:
         from promptmill.workers.adapters import web
 
         return web.open_web()

@@ -294,7 +294,7 @@ def finish(self: PipelineTask, run: str) -> None:
     _log.info(
         "run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed
     )
-    if snapshot.manifest and steps.callback.has_callbacks(snapshot.manifest):
+    if snapshot.manifest and snapshot.manifest.has_callbacks:
         self.send_steps([Step("callback", run)])
 
 

@@ -89,6 +89,11 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     reuse_answers: bool = msgspec.field(default=False, name="skip_done")
     v: int = VERSION
 
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether tasks are sent when the run ends."""
+        return bool(self.link or self.link_error)
+
     def with_version(self) -> "Manifest":
         """Return it with the lowest version of which all workers understand it."""
         needs_version_2 = self.link or self.link_error or self.tables or self.max_cost_usd

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from promptmill.config.errors import Permanent, Transient
-from promptmill.workers.sinks.webhook import Endpoint, WebClient, WebResponse
+from promptmill.workers.ports.web import Endpoint, WebClient, WebResponse
 
 _TIMEOUT = urllib3.Timeout(connect=10, read=30)
 _MAX_RESPONSE_BYTES = 64 << 10

@@ -10,6 +10,7 @@ from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.attempts import adjustments
 from promptmill.workers.attempts.deduplication import AnswerStore, DeduplicatedRows
+from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts.records import Counts, Ended, Plan, ResultFile
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
 from promptmill.workers.output import failure_reasons
@@ -19,7 +20,6 @@ from promptmill.workers.output.merge_parts import Resolution
 from promptmill.workers.output.result_files import encode_files
 from promptmill.workers.output.unkeyed import UnkeyedResult, UnmatchedRows, decode_unkeyed
 from promptmill.workers.ports.google import Bucket
-from promptmill.workers.steps.shard import wanted_rows
 
 
 class UnansweredRows:

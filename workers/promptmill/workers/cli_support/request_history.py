@@ -13,6 +13,7 @@ from promptmill.config.urls import mask_password
 from promptmill.producers.contract.messages import Manifest, Seal, SinkSpec, decode_chunk
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import split_wire_key
+from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
 from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
 from promptmill.workers.facts.records import (
@@ -28,7 +29,6 @@ from promptmill.workers.facts.snapshot import RunSnapshot, load_snapshot
 from promptmill.workers.output.effective_rows import effective_results
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.services import build_services
-from promptmill.workers.steps.shard import wanted_rows
 
 
 def show_request(settings: Settings, run: str, key: str) -> dict[str, Any]:

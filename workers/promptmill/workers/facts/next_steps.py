@@ -2,7 +2,6 @@
 
 from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.facts.step import Step
-from promptmill.workers.steps import callback
 
 FIRST_ATTEMPT = 1
 
@@ -13,7 +12,7 @@ def next_steps(snapshot: RunSnapshot) -> list[Step]:
     A run that is reported is finished once more, or its callbacks are sent: it is still on the list of open runs, or it
     would not be looked at.
     """
-    if snapshot.reported and snapshot.manifest and callback.has_callbacks(snapshot.manifest):
+    if snapshot.reported and snapshot.manifest and snapshot.manifest.has_callbacks:
         return [Step("callback", snapshot.run)]
     if snapshot.reported or (
         snapshot.manifest and snapshot.aborted and not (snapshot.plan and snapshot.plan.shards)

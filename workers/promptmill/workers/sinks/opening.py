@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
@@ -12,6 +12,7 @@ from promptmill.workers.ports import callbacks
 from promptmill.workers.ports.database import Database
 from promptmill.workers.ports.google import Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
+from promptmill.workers.ports.web import Endpoint, WebClient
 from promptmill.workers.sinks import allowlist
 from promptmill.workers.sinks.bigquery import BigQuerySink
 from promptmill.workers.sinks.callback import MAX_TASK_BYTES, CallbackSink
@@ -20,9 +21,6 @@ from promptmill.workers.sinks.file_format import JSONL, FileFormat
 from promptmill.workers.sinks.files import BucketSink, FileSink
 from promptmill.workers.sinks.sink import Sink
 
-if TYPE_CHECKING:
-    from promptmill.workers.sinks.webhook import WebClient
-
 Schema = Mapping[str, Any] | None
 
 
@@ -30,7 +28,7 @@ def _no_database(_url: str, name: str) -> Database:
     raise ConfigurationError(f"sink {name}: there is no way to a database here")
 
 
-def _no_web() -> "WebClient":
+def _no_web() -> WebClient:
     raise ConfigurationError("there is no way to the web here")
 
 
@@ -46,7 +44,7 @@ class Connectors(NamedTuple):
     """How databases (by URL, and what people may see of it), web servers, BigQuery and the callers' workers are reached."""
 
     open_database: Callable[[str, str], Database] = _no_database
-    open_web: Callable[[], "WebClient"] = _no_web
+    open_web: Callable[[], WebClient] = _no_web
     open_warehouse: Callable[[], Warehouse] = _no_warehouse
     open_callback_broker: Callable[[], CallbackBroker] = _no_callback_broker
 
@@ -145,7 +143,7 @@ def _open_postgres_sink(
 def _open_webhook_sink(
     settings: Settings, connectors: Connectors, spec: SinkSpec, run: str
 ) -> Sink:
-    from promptmill.workers.sinks.webhook import Endpoint, WebhookSink
+    from promptmill.workers.sinks.webhook import WebhookSink
 
     server = allowlist.resolve_server(settings, spec, "https", "http")
     secret = server.secret or settings.webhook_secret.get_secret_value()

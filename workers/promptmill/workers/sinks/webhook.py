@@ -1,48 +1,19 @@
 """Results by webhook: signed as Standard Webhooks says (standardwebhooks.com), in messages of bounded size."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import NamedTuple
 
 import msgspec
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.config.settings import variable_name
+from promptmill.workers.ports.web import Endpoint, WebClient
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Of the results in one message, unless one result alone is larger."""
 _TRANSIENT_STATUSES = {408, 409, 425, 429}
-
-
-class Endpoint(NamedTuple):
-    """Where to send: ``name`` is what people may see of it, ``url`` and ``secret`` they may not.
-
-    ``allow_private`` when its host is one that the workers' settings name, which may be of their own network.
-    """
-
-    name: str
-    url: str
-    secret: str
-    allow_private: bool = False
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.name!r})"
-
-
-class WebResponse(NamedTuple):
-    """What a server answered: its status, and in how many seconds it wants to hear again, if it said so."""
-
-    status: int
-    retry_after: float = 0.0
-
-
-class WebClient(NamedTuple):
-    """The way out: sends a body and returns the answer, or only connects; raises Transient, Permanent."""
-
-    post: Callable[[Endpoint, bytes, Mapping[str, str]], WebResponse]
-    connect: Callable[[Endpoint], None]
 
 
 class WebhookSink:

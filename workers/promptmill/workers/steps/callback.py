@@ -49,11 +49,6 @@ def callback(
     return sent
 
 
-def has_callbacks(manifest: Manifest) -> bool:
-    """Whether a run wants anybody to be called at its end."""
-    return bool(manifest.link or manifest.link_error)
-
-
 def select_callbacks(manifest: Manifest, state: str) -> Iterator[tuple[str, list[Signature]]]:
     """Yield the callbacks of a run that ended in this state, by the name of each."""
     kind, chains = (

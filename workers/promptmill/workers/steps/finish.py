@@ -29,7 +29,7 @@ from promptmill.workers.facts.records import (
 )
 from promptmill.workers.output import failure_reasons
 from promptmill.workers.ports.google import Bucket
-from promptmill.workers.steps import callback, cancel
+from promptmill.workers.steps import cancel
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
 
@@ -55,7 +55,7 @@ def finish(
 
     report = records.get_or_create(bucket, names.report(run), Report, make_report)
     notify(report)
-    if not callback.has_callbacks(manifest):
+    if not manifest.has_callbacks:
         bucket.delete(names.open_marker(run))
     return report
 

@@ -12,6 +12,7 @@ from promptmill.producers.contract.results import Result
 from promptmill.workers.attempts import adjustments, deduplication
 from promptmill.workers.attempts.deduplication import AnswerStore
 from promptmill.workers.attempts.retryable import RetryPolicy
+from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Harvested, PartRange, Plan, Settled, ShardPlan
 from promptmill.workers.facts.request_lines import read_lines as rows_of
@@ -23,7 +24,6 @@ from promptmill.workers.output.unkeyed import UnmatchedRows, decode_unkeyed
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.steps.collect import list_ranges
 from promptmill.workers.steps.parse import PartReader
-from promptmill.workers.steps.shard import wanted_rows
 
 _BATCH_SIZE = 2000
 """Results of copies in one file."""

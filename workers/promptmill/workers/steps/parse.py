@@ -16,6 +16,7 @@ from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.attempts import deduplication, retryable
 from promptmill.workers.attempts.retryable import RetryPolicy
+from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.costs.usage import UsageMeter
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Counts, Parsed, PartRange, Parts, Plan
@@ -26,7 +27,6 @@ from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.output.nested_json import unnest_json
 from promptmill.workers.output.unkeyed import UnkeyedResult, request_hash
 from promptmill.workers.ports.google import Bucket
-from promptmill.workers.steps.shard import wanted_rows
 
 _MAX_OFFSETS = 1000
 _NO_RETRIES = RetryPolicy()

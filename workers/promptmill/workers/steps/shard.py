@@ -8,6 +8,7 @@ from promptmill.workers.attempts import adjustments, answer_reuse, cost_limit
 from promptmill.workers.attempts.adjustments import Adjustments
 from promptmill.workers.attempts.cost_limit import UsageBounds
 from promptmill.workers.attempts.deduplication import Deduplicator
+from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
 from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
 from promptmill.workers.facts.records import Input, Plan, ShardPlan
@@ -62,23 +63,6 @@ def _write_input(bucket: Bucket, run: str, shard_number: int, attempt: int) -> I
         tokens,
         deduplicated_count,
         reused.count,
-    )
-
-
-def wanted_rows(
-    bucket: Bucket, manifest: Manifest, shard: int, attempt: int, shard_plan: ShardPlan
-) -> int:
-    """Return the bitmap of the shard's rows that an attempt is for.
-
-    At first these are all that have no answer of an earlier run, and then those that were put off.
-    """
-    if attempt == FIRST_ATTEMPT:
-        return (1 << shard_plan.requests) - 1 & ~answer_reuse.load_reused(
-            bucket, manifest, shard, attempt
-        ).row_bitmap
-    previous_folder = names.shard(manifest.run, shard, attempt - 1)
-    return records.unpack_rows(
-        records.get_fact(bucket, previous_folder + "settled.json", records.Settled).again
     )
 
 

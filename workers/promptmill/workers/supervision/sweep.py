@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
-from promptmill.config.queues import takeover_times
-from promptmill.config.settings import Settings
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
 from promptmill.workers.coordination.notes import OpenJob
@@ -17,8 +15,8 @@ from promptmill.workers.facts.records import Created
 from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step
 from promptmill.workers.ports.google import Bucket, Job
-from promptmill.workers.services import Services, build_services
-from promptmill.workers.supervision import abandoned_jobs, alarms, lost_jobs, polling, pools
+from promptmill.workers.services import Services
+from promptmill.workers.supervision import abandoned_jobs, alarms, lost_jobs, polling
 
 _ORPHAN_CHECK_SECONDS = 600.0
 """Seconds between two looks for stray jobs."""
@@ -207,25 +205,3 @@ def _cancel_duplicates(
         if dispatcher:
             services.jobs.cancel(job.name)
         yield Finding(run, f"{'cancelled' if dispatcher else 'would cancel'} {description}")
-
-
-def reconcile(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]:
-    """Sweep now, from outside a worker: the entry point of the command line. Changes nothing when ``dry_run``."""
-    from promptmill.workers.app import make_app
-
-    services = build_services(settings)
-    dispatcher = (
-        None
-        if dry_run
-        else Dispatcher(
-            make_app(settings, build_services), services.notes, takeover_times(settings)
-        )
-    )
-    yield from sweep_runs(services, dispatcher, thorough=True)
-    if pools.is_due(services):
-        if dispatcher:
-            dispatcher.enqueue_pool()
-        yield Finding(
-            "",
-            f"{'had' if dispatcher else 'would have'} pools looked after: what was collected is stored and cut into runs",
-        )

@@ -1,0 +1,32 @@
+"""Lists and replays dead letters for the command line."""
+
+from collections.abc import Iterator
+
+from promptmill.config import names, queues
+from promptmill.config.settings import Settings
+from promptmill.workers.app import make_app
+from promptmill.workers.facts import dead_letters, records
+from promptmill.workers.facts.dead_letters import DeadLetter
+from promptmill.workers.services import build_services
+
+
+def list_dead_letters(settings: Settings) -> Iterator[DeadLetter]:
+    """Yield all dead letters, by step."""
+    return dead_letters.read_letters(build_services(settings).bucket)
+
+
+def replay_letter(settings: Settings, step: str) -> DeadLetter:
+    """Send a parked task again and reset its failure count. Raises NotFound if it is not parked."""
+    services = build_services(settings)
+    letter = records.get_fact(services.bucket, names.dead_letter(step), DeadLetter)
+    services.notes.reset_failures(step)
+    make_app(settings, build_services).send_task(
+        letter.task,
+        args=dead_letters.decode_arguments(letter),
+        task_id=step,
+        serializer="msgpack" if dead_letters.has_bytes(letter) else "json",
+        queue=queues.TASK_QUEUES[letter.task],
+        argsrepr=f"({step})",
+    )
+    services.bucket.delete(names.dead_letter(step))
+    return letter

@@ -1,0 +1,39 @@
+"""Lists and releases lost jobs for the command line."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from promptmill.config.queues import takeover_times
+from promptmill.config.settings import Settings
+from promptmill.workers.app import make_app
+from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.dispatch import Dispatcher
+from promptmill.workers.services import build_services
+from promptmill.workers.supervision import lost_jobs
+
+
+class LostJob(msgspec.Struct, frozen=True):
+    """A lost job: run/shard/attempt, its name, and since when, in seconds since the epoch."""
+
+    place: str
+    job: str
+    since: float
+
+
+def list_lost_jobs(settings: Settings) -> Iterator[LostJob]:
+    """Yield all lost jobs."""
+    return map(_describe_job, lost_jobs.find_lost_jobs(build_services(settings)))
+
+
+def release_lost_job(settings: Settings, attempt_path: str, *, again: bool) -> None:
+    """End a lost job on an operator's decision. Raises ValueError if it is not lost."""
+    services = build_services(settings)
+    dispatcher = Dispatcher(
+        make_app(settings, build_services), services.notes, takeover_times(settings)
+    )
+    lost_jobs.end_lost_job(services, dispatcher, attempt_path, again=again)
+
+
+def _describe_job(job: OpenJob) -> LostJob:
+    return LostJob(lost_jobs.attempt_path_of(job), job.name, job.since)
