@@ -9,7 +9,7 @@ mill = Promptmill()
 
 def on_ticket(number: int, text: str) -> None:
     """What a web request does: it takes a millisecond, and the worker puts what all of them sent into runs."""
-    mill.collect(
+    mill.enqueue(
         f"Classify this ticket: {text}",
         key=f"ticket-{number}",
         pool="tickets",
@@ -22,7 +22,7 @@ for number, text in enumerate(["It does not start.", "Where is my parcel?", "Tha
 
 while True:  # until a run is cut: PROMPTMILL_POOL_SECONDS after the first of them
     try:
-        run = mill.pooled("tickets", "ticket-2")
+        run = mill.find_pooled("tickets", "ticket-2")
         break
     except RunNotFound:
         time.sleep(0.5)
