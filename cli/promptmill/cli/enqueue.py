@@ -46,7 +46,7 @@ def enqueue(
     promptmill enqueue - --pool tickets --key T-18 --link shop.notify@shop < ticket.txt
     """
     from promptmill.producers import Promptmill
-    from promptmill.producers.contract import sink_specs
+    from promptmill.producers.contract.sink_kinds import parse_sink
 
     ticket = Promptmill().enqueue(
         [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts],
@@ -54,7 +54,7 @@ def enqueue(
         key=key,
         model=model,
         labels=options.labels_to_dict(labels),
-        sinks=[sink_specs.parse_sink(spec) for spec in sink or ()],
+        sinks=[parse_sink(spec) for spec in sink or ()],
         response_schema=schema_option.load_schema(response_schema),
         link=link,
         link_error=link_error,

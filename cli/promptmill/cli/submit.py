@@ -195,7 +195,8 @@ def _submit_run(
     **submit_options: Any,
 ) -> "Run":
     from promptmill.config import logs
-    from promptmill.producers import Promptmill, sinks
+    from promptmill.producers import Promptmill
+    from promptmill.producers.contract.sink_kinds import parse_sink
 
     mill = Promptmill()
     logs.configure_logging(mill.settings)
@@ -207,7 +208,7 @@ def _submit_run(
     ):
         run = bind_submit(mill)(
             labels=options.labels_to_dict(labels),
-            sinks=[sinks.parse_sink(spec) for spec in sink_specs],
+            sinks=[parse_sink(spec) for spec in sink_specs],
             idempotency_key=key,
             on_refused=refusals.record_line,
             on_sent=on_sent,

@@ -13,7 +13,7 @@ import msgspec
 from promptmill.config.errors import EmptyRun, InvalidRequest, RunNotFound
 from promptmill.config.tables import BIGQUERY_SCHEME, parse_dataset
 from promptmill.producers import pools, run_options
-from promptmill.producers.contract import callbacks, sink_specs
+from promptmill.producers.contract import callbacks, sink_kinds, sink_specs
 from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import Manifest, SinkSpec
@@ -356,7 +356,7 @@ class Promptmill:
             created=time.time(),
             idempotent=True,
             parent=run,
-            sinks=[sink for sink in parent.sinks if sink.kind != "file"],
+            sinks=[sink for sink in parent.sinks if not sink_kinds.is_local_file(sink)],
         )
         try:
             encoded_lines = encode_lines(manifest.run, prompts, self.settings.max_request_bytes)

@@ -44,7 +44,7 @@ def retry_sinks(monkeypatch: pytest.MonkeyPatch, *sinks: SinkSpec) -> list[SinkS
     monkeypatch.setattr(client, "load_bucket_function", lambda _: lambda *_: (parent, prompts))
     index = RecordingIndex()
     mill = Promptmill._from_settings(
-        load_settings(broker_url="redis://127.0.0.1:1/0"), cast(RunIndex, index)
+        load_settings(broker_url="redis://127.0.0.1:1/0"), cast("RunIndex", index)
     )
     vars(mill)["_sender"] = SilentSender()
 

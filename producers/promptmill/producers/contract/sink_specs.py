@@ -63,32 +63,6 @@ def custom(name: str, **options: Any) -> SinkSpec:
     return SinkSpec("custom", name, options)
 
 
-def parse_sink(text: str) -> SinkSpec:
-    """Return the sink that a text stands for, as on the command line; raises ConfigurationError.
-
-    ``bq://project.dataset.table``, ``postgresql://host/database#table``, ``postgres:NAME#table``, ``https://…``,
-    ``webhook:NAME``, ``parquet:PLACE``, ``custom:NAME``; anything else is a place as for ``jsonl``.
-    """
-    scheme, _, target = text.partition(":")
-    match scheme:
-        case "postgres" | "postgresql":
-            database, _, table = text.partition("#")
-            return postgres(
-                database if target.startswith("//") else target.partition("#")[0], table=table
-            )
-        case "https" | "http":
-            return webhook(text)
-        case "webhook":
-            return webhook(target)
-        case "bq":
-            return bigquery(text)
-        case "parquet":
-            return parquet(target)
-        case "custom":
-            return custom(target)
-    return parquet(text) if text.endswith(".parquet") else jsonl(text)
-
-
 def check_table(table: str) -> str:
     """Return ``table`` when it may be the name of one, with or without a schema; raises ConfigurationError."""
     if not _TABLE.fullmatch(table):

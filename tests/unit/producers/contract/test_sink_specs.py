@@ -3,8 +3,8 @@
 import pytest
 
 from promptmill.config.errors import ConfigurationError
-from promptmill.producers.contract import sink_specs
 from promptmill.producers.contract.messages import SinkSpec
+from promptmill.producers.contract.sink_kinds import parse_sink
 
 TEXTS = [
     ("gs://acme/out/", SinkSpec("jsonl", "gs://acme/out")),
@@ -31,7 +31,7 @@ TEXTS = [
 
 @pytest.mark.parametrize(("text", "spec"), TEXTS, ids=lambda one: str(one))
 def test_a_text_stands_for_a_sink(text: str, spec: SinkSpec) -> None:
-    assert sink_specs.parse_sink(text) == spec
+    assert parse_sink(text) == spec
 
 
 @pytest.mark.parametrize(
@@ -55,5 +55,5 @@ def test_a_text_stands_for_a_sink(text: str, spec: SinkSpec) -> None:
 )
 def test_what_stands_for_none_or_holds_a_secret_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^(sink|table)") as refusal:
-        sink_specs.parse_sink(text)
+        parse_sink(text)
     assert "SECRET" not in str(refusal.value)
