@@ -165,4 +165,4 @@ def reported(mill: Mill) -> list[Run]:
     names = [
         stored.name for stored in mill.bucket.list("runs/") if stored.name.endswith("/report.json")
     ]
-    return [Run(name.split("/")[1], mill.client.settings, mill.client.index) for name in names]
+    return [Run(name.split("/")[1], mill.client) for name in names]

@@ -35,7 +35,6 @@ from promptmill.producers.stream import Stream
 from promptmill.producers.submission import Submission
 
 if TYPE_CHECKING:
-    from promptmill.config.settings import Settings
     from promptmill.producers.sender import Sender
 
 ROW_OPTIONS = frozenset(
@@ -54,12 +53,6 @@ class Promptmill:
         from promptmill.config.settings import load_settings
 
         self.settings = load_settings(**settings)
-
-    @classmethod
-    def _from_settings(cls, settings: "Settings", index: RunIndex) -> "Promptmill":
-        mill = cls.__new__(cls)
-        mill.settings, mill.index = settings, index
-        return mill
 
     @cached_property
     def index(self) -> RunIndex:
@@ -223,7 +216,7 @@ class Promptmill:
             make_run_id(idempotency_key), idempotent=idempotent, **options
         )
         return Stream(
-            Run(manifest.run, self.settings, self.index),
+            Run(manifest.run, self),
             RequestEncoder(manifest.run, self.settings.max_request_bytes, schema),
             Submission(manifest, self.index, self._sender, on_sent, self.settings.chunk_bytes),
             lambda line: _report_refusal(line, on_refused, strict),
@@ -264,7 +257,7 @@ class Promptmill:
 
     def find_pooled(self, pool: str, key: str) -> Run:
         """Return the run with this key's request, for two days; raises RunNotFound, also while that waits."""
-        return pools.find_run(self.settings, self.index, pool, key)
+        return Run(pools.find_run_id(self.index, pool, key), self)
 
     def _send_lines(
         self,
@@ -279,7 +272,7 @@ class Promptmill:
         Submission(
             manifest, self.index, self._sender, on_sent, self.settings.chunk_bytes
         ).send_lines(lines)
-        return Run(manifest.run, self.settings, self.index)
+        return Run(manifest.run, self)
 
     def estimate(
         self,
@@ -429,7 +422,7 @@ class Promptmill:
             candidate for candidate in self.index.list_runs(10_000) if candidate.startswith(run)
         ]
         if run in matches or len(matches) == 1:
-            return Run(run if run in matches else matches[0], self.settings, self.index)
+            return Run(run if run in matches else matches[0], self)
         raise RunNotFound(
             f"no run has an id that starts with {run!r}"
             if not matches
@@ -441,7 +434,7 @@ class Promptmill:
         for run in self.index.list_runs(10_000):
             manifest = self.index.find_manifest(run)
             if manifest and manifest.name == name:
-                return Run(run, self.settings, self.index)
+                return Run(run, self)
         raise RunNotFound(f"no run is called {name!r}")
 
     def costs(self, by: GroupBy | str = GroupBy.day, *, since: float = 0.0) -> list[Total]:
@@ -453,7 +446,7 @@ class Promptmill:
 
     def runs(self, limit: int = 50) -> list[Run]:
         """Return the newest runs, newest first."""
-        return [Run(run, self.settings, self.index) for run in self.index.list_runs(limit)]
+        return [Run(run, self) for run in self.index.list_runs(limit)]
 
 
 def _report_refusals(

@@ -20,7 +20,6 @@ from promptmill.producers.contract.messages import (
     encode_message,
 )
 from promptmill.producers.requests.encode import Prompt, RefusedRow, encode_lines, stringify_key
-from promptmill.producers.run import Run
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
@@ -187,8 +186,8 @@ def check_pool_name(pool: str) -> None:
         raise ConfigurationError(str(error)) from None
 
 
-def find_run(settings: "Settings", index: "RunIndex", pool: str, key: str) -> Run:
-    """Return the run that a pool's request is in.
+def find_run_id(index: "RunIndex", pool: str, key: str) -> str:
+    """Return the id of the run that a pool's request is in.
 
     Raises RunNotFound while it is in none, or when that was long ago, and ConfigurationError for what is no pool's name.
     """
@@ -196,4 +195,4 @@ def find_run(settings: "Settings", index: "RunIndex", pool: str, key: str) -> Ru
     run = index.find_pooled_run(pool, key)
     if run is None:
         raise RunNotFound(f"no run of pool {pool!r} has a request with key {key!r} yet")
-    return Run(run, settings, index)
+    return run

@@ -11,11 +11,10 @@ import msgspec
 from promptmill.config.errors import NotInstalled, RunNotFound, Transient, WaitTimeout
 from promptmill.producers.contract import parsed_models
 from promptmill.producers.contract.results import Result
-from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.contract.status import Report, RunStatus
 
 if TYPE_CHECKING:
-    from promptmill.config.settings import Settings
+    from promptmill.producers.client import Promptmill
 
 _STATUS_RETRY_SECONDS = 120.0
 """Seconds for which a run that was known may be unknown while it is waited for."""
@@ -24,10 +23,9 @@ _STATUS_RETRY_SECONDS = 120.0
 class Run:
     """One submission; cheap to hold, knows nothing but its ``id`` until asked."""
 
-    def __init__(self, run: str, settings: "Settings", index: RunIndex) -> None:
+    def __init__(self, run: str, mill: "Promptmill") -> None:
         self.id = run
-        self._settings = settings
-        self._index = index
+        self._mill = mill
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
@@ -35,7 +33,7 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """What is known now: one read of the index, safe in a web request. Raises RunNotFound, Transient."""
-        return self._index.get_status(self.id)
+        return self._mill.index.get_status(self.id)
 
     def wait(
         self, timeout: float | None = None, on_status: Callable[[RunStatus], None] | None = None
@@ -88,7 +86,7 @@ class Run:
     def result_lines(self, *, late: bool = False) -> Iterator[bytes]:
         """Stream the results as lines of JSON, as they lie in the bucket."""
         lines: Iterator[bytes] = load_bucket_function("late_results" if late else "results")(
-            self._settings, self.id
+            self._mill.settings, self.id
         )
         return lines
 
@@ -126,21 +124,17 @@ class Run:
 
         Needs access to the bucket. Raises EmptyRun when nothing has failed so, PromptmillError while this run is not done.
         """
-        from promptmill.producers.client import Promptmill
-
-        return Promptmill._from_settings(self._settings, self._index).retry(
-            self.id, only, generation_config
-        )
+        return self._mill.retry(self.id, only, generation_config)
 
     def cancel(self) -> None:
         """Ask for the end of the run: what is finished is kept and delivered, the rest ends as cancelled."""
         from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
 
-        Sender(self._settings).cancel_run(self.id)
+        Sender(self._mill.settings).cancel_run(self.id)
 
     def report(self) -> Report:
         """Return the final report; raises NotFound while the run is not done."""
-        data: bytes = load_bucket_function("report")(self._settings, self.id)
+        data: bytes = load_bucket_function("report")(self._mill.settings, self.id)
         return msgspec.json.decode(data, type=Report)
 
 
