@@ -12,6 +12,7 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
+from promptmill.producers.pricing.tokens import ChunkSize as ChunkSize
 from promptmill.producers.pricing.tokens import TokenTotals
 
 VERSION = 1
@@ -146,13 +147,6 @@ def _decompress_data(data: bytes, size: int) -> bytes:
     return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).decompress(
         data, max_output_size=size, allow_extra_data=False
     )
-
-
-class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
-    """How many requests and bytes a chunk has, before compression."""
-
-    requests: Count
-    size: Count
 
 
 class Seal(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from promptmill.producers.contract.messages import ChunkSize
 from promptmill.producers.pricing.prices import Prices, Rate, to_dollars
 from promptmill.producers.pricing.tokens import (
     BYTES_PER_TOKEN,
     ESTIMATED_OUTPUT_TOKENS,
     MAX_INPUT_TOKENS,
+    ChunkSize,
     TokenTotals,
 )
 

@@ -28,6 +28,13 @@ _MAPPING_TYPES = (dict, Mapping)
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
+class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
+    """How many requests and bytes a chunk has, before compression."""
+
+    requests: Count
+    size: Count
+
+
 class RequestTokens(msgspec.Struct, frozen=True, gc=False):
     """What one request may use.
 
