@@ -103,7 +103,7 @@ def cuts(pool: str, options: str) -> str:
 
 def cut(pool: str, options: str, number: int) -> str:
     """Name of the fact which batches make the run of this ``file_number``."""
-    return f"{cuts(pool, options)}{_number(number):08d}.json"
+    return f"{cuts(pool, options)}{check_number(number):08d}.json"
 
 
 def cut_of(run: str) -> str:
@@ -143,7 +143,7 @@ def manifest(run: str) -> str:
 
 def chunk(run: str, index: int) -> str:
     """Name of the chunk ``shard_number``, counted from 0."""
-    return f"{folder(run)}chunks/{_number(index):08d}"
+    return f"{folder(run)}chunks/{check_number(index):08d}"
 
 
 def seal(run: str) -> str:
@@ -178,12 +178,12 @@ def late_folder(run: str) -> str:
 
 def late(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of the late answers of one part."""
-    return f"{late_folder(run)}{_number(shard_number):04d}-{_number(attempt)}-{_number(part):05d}.jsonl"
+    return f"{late_folder(run)}{check_number(shard_number):04d}-{check_number(attempt)}-{check_number(part):05d}.jsonl"
 
 
 def abandoned_job(run: str, shard_number: int, attempt: int) -> str:
     """Name of the marker of a job that was given up, and may yet end."""
-    return f"{ABANDONED_JOBS}{check_run(run)}/{_number(shard_number)}/{_number(attempt)}"
+    return f"{ABANDONED_JOBS}{check_run(run)}/{check_number(shard_number)}/{check_number(attempt)}"
 
 
 def report(run: str) -> str:
@@ -198,12 +198,12 @@ def callback(run: str, callback_id: str) -> str:
 
 def shard(run: str, shard_number: int, attempt: int) -> str:
     """Folder of one attempt of a shard, with its final slash."""
-    return f"{folder(run)}shards/{_number(shard_number):04d}/{_number(attempt)}/"
+    return f"{folder(run)}shards/{check_number(shard_number):04d}/{check_number(attempt)}/"
 
 
 def results(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of the results of one part."""
-    return f"{shard(run, shard_number, attempt)}results/{_number(part):05d}.jsonl"
+    return f"{shard(run, shard_number, attempt)}results/{check_number(part):05d}.jsonl"
 
 
 def unanswered_results(
@@ -219,20 +219,18 @@ def unanswered_results(
 
     Whether this is their ``is_last_attempt`` attempt decides which rows these are, and so makes a name of its own.
     """
-    file_name = (
-        f"{'last' if is_last_attempt else 'rest'}-{_number(first_part)}-{_number(file_number)}"
-    )
+    file_name = f"{'last' if is_last_attempt else 'rest'}-{check_number(first_part)}-{check_number(file_number)}"
     return f"{shard(run, shard_number, attempt)}results/{file_name}.jsonl"
 
 
 def unkeyed(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of one part's answers that came back without a key."""
-    return f"{shard(run, shard_number, attempt)}unkeyed/{_number(part):05d}.jsonl"
+    return f"{shard(run, shard_number, attempt)}unkeyed/{check_number(part):05d}.jsonl"
 
 
 def parsed(run: str, shard_number: int, attempt: int, part: int) -> str:
     """Name of what was counted in one part."""
-    return f"{shard(run, shard_number, attempt)}parsed/{_number(part):05d}.json"
+    return f"{shard(run, shard_number, attempt)}parsed/{check_number(part):05d}.json"
 
 
 def deduplicated_rows(run: str, shard_number: int, attempt: int) -> str:
@@ -247,7 +245,7 @@ def all_answered(run: str) -> str:
 
 def answered(run: str, shard_number: int) -> str:
     """Name of the hashes of what the rows of a shard were answered."""
-    return f"{all_answered(run)}{_number(shard_number):04d}"
+    return f"{all_answered(run)}{check_number(shard_number):04d}"
 
 
 def reused(run: str, shard_number: int) -> str:
@@ -267,13 +265,11 @@ def schema_feedback(run: str, shard_number: int, attempt: int) -> str:
 
 def delivered(run: str, shard_number: int, attempt: int, sink: int, part: int) -> str:
     """Name of the fact that one part is in one sink."""
-    return (
-        f"{shard(run, shard_number, attempt)}delivered/{_number(sink):02d}-{_number(part):05d}.json"
-    )
+    return f"{shard(run, shard_number, attempt)}delivered/{check_number(sink):02d}-{check_number(part):05d}.json"
 
 
-def _number(value: int) -> int:
-    """Return ``value`` when it is what a name may hold; raises ValueError. Tasks pass on what a message told them."""
+def check_number(value: int) -> int:
+    """Return a number from a message when a name may hold it; raises ValueError."""
     if not isinstance(value, int) or value < 0:
         raise ValueError(f"not a number of a place in a run: {str(value)[:80]!r}")
     return value

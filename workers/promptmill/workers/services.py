@@ -14,6 +14,7 @@ from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.pools import PoolQueue, open_pool_queue
 from promptmill.workers.coordination.notes import Notes
 from promptmill.workers.facts import snapshot
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot, SnapshotReader
 from promptmill.workers.ports import callbacks
 from promptmill.workers.ports.database import Database
@@ -40,6 +41,14 @@ class Services:
     def bucket(self) -> Bucket:
         """The bucket of this mill."""
         return self.open_bucket(self.settings.get_required("bucket"))
+
+    def run_folder(self, run: str) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self.bucket, run)
+
+    def attempt_folder(self, run: str, shard: int, attempt: int) -> AttemptFolder:
+        """Return the folder of an attempt of a shard."""
+        return RunFolder(self.bucket, run).attempt(shard, attempt)
 
     @cached_property
     def _snapshot_reader(self) -> SnapshotReader:

@@ -26,6 +26,7 @@ from promptmill.producers.contract.status import Report
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import next_steps, records
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
 from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.output import schema_validation
@@ -136,8 +137,7 @@ def plan(self: PipelineTask, run: str) -> None:
         return
     progress.record_plan(services.index, run, run_plan)
     self.send_steps(
-        Step("shard", run, (shard, next_steps.FIRST_ATTEMPT))
-        for shard in range(len(run_plan.shards))
+        Step("shard", run, (shard, FIRST_ATTEMPT)) for shard in range(len(run_plan.shards))
     )
 
 

@@ -36,7 +36,7 @@ from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing.tokens import TokenTotals
 from promptmill.workers import tasks
-from promptmill.workers.attempts.schema_feedback import FeedbackErrors, append_feedback
+from promptmill.workers.attempts.schema_feedback import append_feedback
 from promptmill.workers.facts import dead_letters, records
 from promptmill.workers.facts.records import (
     Aborted,
@@ -53,6 +53,7 @@ from promptmill.workers.facts.records import (
     Settled,
     ShardPlan,
 )
+from promptmill.workers.facts.row_lists import FeedbackErrors
 from promptmill.workers.fakes import MemoryBucket, Script
 from support.driver import RUN, Mill
 

@@ -19,11 +19,11 @@ from promptmill.producers.contract.messages import RUN_VERSION, VERSION, Manifes
 from promptmill.producers.contract.results import Result
 from promptmill.producers.contract.status import Report
 from promptmill.workers.attempts import answer_reuse, deduplication
-from promptmill.workers.attempts.answer_reuse import ReusedRows
 from promptmill.workers.cli_support import request_history
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import records, snapshot
 from promptmill.workers.facts.records import Input, Plan, Settled
+from promptmill.workers.facts.row_lists import ReusedRows
 from promptmill.workers.fakes import MemoryBucket, Script
 from promptmill.workers.output import result_files
 from promptmill.workers.supervision import gc

@@ -17,10 +17,10 @@ from promptmill.producers.contract.messages import DEDUPLICATED_CHUNK_VERSION, V
 from promptmill.producers.requests.deduplication import RequestDeduplicator
 from promptmill.producers.requests.encode import RequestLine, encode_lines, extract_request
 from promptmill.workers.attempts import deduplication
-from promptmill.workers.attempts.deduplication import DeduplicatedRows
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import records, snapshot
 from promptmill.workers.facts.records import Input, Plan, Settled
+from promptmill.workers.facts.row_lists import DeduplicatedRows
 from promptmill.workers.fakes import Script
 from support.driver import RUN, Mill
 from support.station import Station

@@ -16,11 +16,11 @@ from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import Prompt
 from promptmill.workers.attempts.schema_feedback import (
-    FeedbackErrors,
     append_feedback,
     write_feedback,
 )
 from promptmill.workers.facts import records
+from promptmill.workers.facts.row_lists import FeedbackErrors
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, Script
 from promptmill.workers.fakes.output import make_response

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from promptmill.config.settings import load_settings
 from promptmill.producers import pools
 from promptmill.producers.contract.messages import Manifest, compress_lines
+from promptmill.workers.facts.records import Cut
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.steps import cut, pool
-from promptmill.workers.steps.pool import BatchSize, Cut, PoolEntry, PoolLimits
+from promptmill.workers.steps.pool import BatchSize, PoolEntry, PoolLimits
 from support.driver import Clock
 
 TEMPLATE = Manifest("", "publishers/google/models/gemini-fake", 0.0, labels={"pool": "tickets"})

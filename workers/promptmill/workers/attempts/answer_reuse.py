@@ -20,16 +20,15 @@ from promptmill.producers.contract.results import Result
 from promptmill.workers.attempts.deduplication import (
     DIGEST_BYTES,
     AnswerStore,
-    DeduplicatedRows,
     RequestIndex,
     request_digest,
     split_digests,
-    to_bitmap,
 )
 from promptmill.workers.facts import records
-from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
 from promptmill.workers.facts.records import Plan, ShardPlan
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
+from promptmill.workers.facts.row_lists import DeduplicatedRows, ReusedRows, to_bitmap
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
 from promptmill.workers.output.effective_rows import shard_results
 from promptmill.workers.output.result_files import encode_files
 from promptmill.workers.ports.google import Bucket
@@ -42,19 +41,6 @@ _FIRST_READ_COST = 20
 """How many times as long it takes to find what a run was answered, rather than to read what was found before."""
 _UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdError
 """What a run that is damaged, or being deleted, may raise: what cannot be read of it is asked again."""
-
-
-class ReusedRows(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The ``count`` rows of a shard, as a packed bitmap, that have an answer of an earlier run: results in ``files``."""
-
-    rows: bytes = b""
-    count: int = 0
-    files: list[str] = []
-
-    @property
-    def row_bitmap(self) -> int:
-        """The rows as a bitmap."""
-        return records.unpack_rows(self.rows)
 
 
 def load_reused(bucket: Bucket, manifest: Manifest, shard: int, attempt: int) -> ReusedRows:

@@ -7,8 +7,7 @@ about, are told apart again, and no attempt needs to know how another saw them.
 import hashlib
 import struct
 from array import array
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -21,6 +20,7 @@ from promptmill.producers.requests.encode import WireKey, extract_request, split
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Input, Plan
 from promptmill.workers.facts.request_lines import RequestLine
+from promptmill.workers.facts.row_lists import DeduplicatedRows, has_row, to_bitmap, to_bytes
 from promptmill.workers.ports.google import Bucket
 
 _MAX_MEMORY_BYTES = 1 << 20
@@ -30,58 +30,6 @@ DIGEST_BYTES = _DIGEST_STRUCT.size
 """The length of the hash of what a line asks."""
 _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class DeduplicatedRows(msgspec.Struct, frozen=True):
-    """The row at ``places[i]`` of a shard has the answer of the row at ``firsts[i]``, which comes before it."""
-
-    places: list[int] = []
-    firsts: list[int] = []
-
-    def __len__(self) -> int:
-        """Return how many rows have another's answer."""
-        return len(self.places)
-
-    @property
-    def row_bitmap(self) -> int:
-        """The rows that have another's answer, as a bitmap."""
-        return to_bitmap(self.places)
-
-    def without_rows(self, rows: int) -> "DeduplicatedRows":
-        """Return these without some rows."""
-        if not self.places or not rows & self.row_bitmap:
-            return self
-        row_bytes = _to_bytes(rows)
-        return DeduplicatedRows(
-            [row_offset for row_offset in self.places if not _has_row(row_bytes, row_offset)],
-            [
-                first_offset
-                for place, first_offset in zip(self.places, self.firsts, strict=True)
-                if not _has_row(row_bytes, place)
-            ],
-        )
-
-    def expand_rows(self, rows: int) -> int:
-        """Return a bitmap of rows, and of those that have the answer of one of them."""
-        if not self.places or not rows:
-            return rows
-        row_bytes = _to_bytes(rows)
-        return rows | to_bitmap(
-            [
-                row_offset
-                for row_offset, first_offset in zip(self.places, self.firsts, strict=True)
-                if _has_row(row_bytes, first_offset)
-            ]
-        )
-
-    def expand_errors(self, errors: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-        """Pass errors by places on, each also for the rows that have the answer that is wrong."""
-        duplicates: defaultdict[int, list[int]] = defaultdict(list)
-        for row_offset, first_offset in zip(self.places, self.firsts, strict=True):
-            duplicates[first_offset].append(row_offset)
-        for row_offset, error in errors:
-            yield row_offset, error
-            yield from ((duplicate, error) for duplicate in duplicates.get(row_offset, ()))
 
 
 def load_deduplicated(
@@ -162,7 +110,7 @@ class AnswerStore:
 
     def __init__(self, deduplicated: DeduplicatedRows, first_row: int) -> None:
         self._deduplicated = deduplicated
-        self._wanted = _to_bytes(to_bitmap(deduplicated.firsts))
+        self._wanted = to_bytes(to_bitmap(deduplicated.firsts))
         self._first_row = first_row
         self._file: Any = SpooledTemporaryFile(_MAX_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
         self._starts = array("Q", bytes(8 * 8 * len(self._wanted)))
@@ -178,7 +126,7 @@ class AnswerStore:
         """Keep those of some results that a copy has."""
         for result in results:
             row_offset = result.row - self._first_row
-            if _has_row(self._wanted, row_offset):
+            if has_row(self._wanted, row_offset):
                 self._starts[row_offset] = self._file.tell() + 1  # 0 is where there is none
                 self._file.write(_encode(result) + b"\n")
 
@@ -219,19 +167,3 @@ class _WireLine(msgspec.Struct):
 
 
 _decode_wire = msgspec.json.Decoder(_WireLine).decode
-
-
-def to_bitmap(row_offsets: Sequence[int]) -> int:
-    """Return places as a bitmap."""
-    bits = bytearray(max(row_offsets, default=-8) // 8 + 1)
-    for row_offset in row_offsets:
-        bits[row_offset >> 3] |= 1 << (row_offset & 7)
-    return int.from_bytes(bits, "little")
-
-
-def _to_bytes(rows: int) -> bytes:
-    return rows.to_bytes((rows.bit_length() + 7) // 8, "little")
-
-
-def _has_row(bits: bytes, row_offset: int) -> bool:
-    return row_offset >> 3 < len(bits) and bool(bits[row_offset >> 3] >> (row_offset & 7) & 1)

@@ -4,8 +4,8 @@ from promptmill.config import names
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.attempts import answer_reuse
 from promptmill.workers.facts import records
-from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
 from promptmill.workers.facts.records import ShardPlan
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
 from promptmill.workers.ports.google import Bucket
 
 

@@ -7,27 +7,13 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.workers.facts import records
+from promptmill.workers.facts.row_lists import FeedbackErrors
 from promptmill.workers.ports.google import Bucket
 
 _FEEDBACK_TEXT = "\n\nYour last answer to this did not fit the response schema ({error}). Answer again, with JSON that fits it."
 _UNKNOWN_ERROR = "it is not what the schema says"
 _MAX_ERRORS = 10_000
 _USER_ROLES = (b'"user"', b"null")
-
-
-class FeedbackErrors(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was wrong with answers: for the row at ``places[i]`` in its shard, ``errors[which[i]]``."""
-
-    errors: list[str] = []
-    places: list[int] = []
-    which: list[int] = []
-
-    def errors_by_row(self) -> dict[int, str]:
-        """Return the error of each row; many rows have the same."""
-        return {
-            row_offset: self.errors[which]
-            for row_offset, which in zip(self.places, self.which, strict=True)
-        }
 
 
 class SchemaFeedback(NamedTuple):

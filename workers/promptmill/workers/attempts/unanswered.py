@@ -9,10 +9,11 @@ from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.attempts import adjustments
-from promptmill.workers.attempts.deduplication import AnswerStore, DeduplicatedRows
+from promptmill.workers.attempts.deduplication import AnswerStore
 from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts.records import Counts, Ended, Plan, ResultFile
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
+from promptmill.workers.facts.row_lists import DeduplicatedRows
 from promptmill.workers.output import failure_reasons
 from promptmill.workers.output.counts import ResultCounter
 from promptmill.workers.output.effective_rows import effective_results

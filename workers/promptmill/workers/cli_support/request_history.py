@@ -15,7 +15,6 @@ from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import split_wire_key
 from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
-from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
 from promptmill.workers.facts.records import (
     Created,
     Delivered,
@@ -25,6 +24,7 @@ from promptmill.workers.facts.records import (
     Settled,
     ShardPlan,
 )
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
 from promptmill.workers.facts.snapshot import RunSnapshot, load_snapshot
 from promptmill.workers.output.effective_rows import effective_results
 from promptmill.workers.ports.google import Bucket

@@ -1,9 +1,8 @@
 """From the facts of a run to what is to be done next: the one function behind recovery and every join."""
 
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
 from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.facts.step import Step
-
-FIRST_ATTEMPT = 1
 
 
 def next_steps(snapshot: RunSnapshot) -> list[Step]:

@@ -224,6 +224,18 @@ class Aborted(msgspec.Struct, frozen=True):
     over_budget: bool = False
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """Which batches of a pool make a run, opened ``at``, and the limits that its chunks are made with."""
+
+    run: str
+    pool: str
+    options: str
+    batches: list[str]
+    at: float
+    chunk_bytes: int
+    max_request_bytes: int
+
+
 def counts_tuple(counts: Counts) -> tuple[int | dict[str, int], ...]:
     """Return the counts in the order of their fields."""
     return msgspec.structs.astuple(counts)

@@ -17,8 +17,9 @@ from promptmill.producers.contract.messages import (
 from promptmill.producers.requests import schemas
 from promptmill.producers.requests.encode import RequestLine, encode_lines, is_valid_key
 from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Cut
 from promptmill.workers.ports.google import Bucket
-from promptmill.workers.steps.pool import Batch, Cut, decode_batch, read_batch
+from promptmill.workers.steps.pool import Batch, decode_batch, read_batch
 
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode

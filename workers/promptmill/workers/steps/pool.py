@@ -18,6 +18,7 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.producers.contract.messages import PooledCall, decode_pooled_call
 from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Cut
 from promptmill.workers.ports.google import Bucket, ObjectInfo
 
 MAX_CALLS = 2000
@@ -49,18 +50,6 @@ class BatchSize(NamedTuple):
 
     requests: int
     size: int
-
-
-class Cut(msgspec.Struct, frozen=True):
-    """Which batches of a pool make a run, opened ``at``, and the limits that its chunks are made with."""
-
-    run: str
-    pool: str
-    options: str
-    batches: list[str]
-    at: float
-    chunk_bytes: int
-    max_request_bytes: int
 
 
 class PoolLimits(NamedTuple):

@@ -10,9 +10,9 @@ from promptmill.workers.attempts.cost_limit import UsageBounds
 from promptmill.workers.attempts.deduplication import Deduplicator
 from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
-from promptmill.workers.facts.next_steps import FIRST_ATTEMPT
 from promptmill.workers.facts.records import Input, Plan, ShardPlan
 from promptmill.workers.facts.request_lines import read_chunks
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
 from promptmill.workers.ports.google import Bucket
 
 

@@ -13,6 +13,7 @@ from promptmill.producers.contract.messages import decode_manifest, decode_poole
 from promptmill.producers.submission import Submission
 from promptmill.workers import steps
 from promptmill.workers.facts import dead_letters, records
+from promptmill.workers.facts.records import Cut
 from promptmill.workers.facts.step import Step
 from promptmill.workers.services import Services
 from promptmill.workers.steps.cut import CutReader
@@ -20,7 +21,6 @@ from promptmill.workers.steps.pool import (
     MAX_BYTES,
     MAX_CALLS,
     BatchSize,
-    Cut,
     Pool,
     PoolEntry,
     PoolLimits,

@@ -1,0 +1,235 @@
+"""The folder of a run and the folders of its attempts: every object in them, by name and type.
+
+runs/<run>/run.json                          the manifest: the run as opened
+runs/<run>/cut.json                          the batches of a pool that make the run
+runs/<run>/cut-done                          all of these are in the run
+runs/<run>/chunks/<chunk>                    the requests of one message
+runs/<run>/seal.json                         the number of chunks
+runs/<run>/answered/<shard>                  hashes of the answered requests, for later runs
+runs/<run>/plan.json                         the rows of each shard
+runs/<run>/aborted.json                      the run will not be submitted, and why
+runs/<run>/cancelled.json                    the run ends with what it has, and why
+runs/<run>/shards/<shard>/<attempt>/
+    input.jsonl                              the input of the job
+    input.json                               the input is complete
+    copies.json                              rows left out: another row asks the same
+    reused.json                              rows left out: an earlier run has their answer
+    intent.json                              a worker is about to create the job (its lease)
+    job.json                                 the name of the job
+    ended.json                               how the job ended
+    parts.json                               the ranges of its output, parsed concurrently
+    results/<part>.jsonl                     the results of one part
+    results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers: of an
+                                             attempt before the last, or of the last
+    results/reused-<hash>.jsonl              answers of earlier runs
+    unkeyed/<part>.jsonl                     answers without a key
+    parsed/<part>.json                       the counts of one part
+    repairs.json                             errors of answers that are requested again
+    settled.json                             one final state for every row of the shard
+    delivered/<sink>-<part>.json             one part is in one sink
+    late.json                                how an abandoned job ended
+    harvested.json                           the number of its answers that were kept
+    output/…                                 what Vertex writes
+runs/<run>/gathered/<sink>/<part>.jsonl      rows for a sink that loads all at once
+runs/<run>/late/<part>.jsonl                 answers of abandoned jobs
+runs/<run>/report.json                       the run is done
+runs/<run>/callbacks/<callback>.json         one callback is sent
+
+No name is the folder of another: some stores cannot hold both.
+"""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from promptmill.config import names
+from promptmill.producers.contract.messages import Manifest, Seal
+from promptmill.producers.contract.status import Report
+from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import Fact
+from promptmill.workers.facts.records import (
+    Aborted,
+    Called,
+    Cancelled,
+    Created,
+    Cut,
+    Delivered,
+    Ended,
+    Harvested,
+    Input,
+    Intent,
+    Parsed,
+    Parts,
+    Plan,
+    Settled,
+)
+from promptmill.workers.facts.row_lists import DeduplicatedRows, FeedbackErrors, ReusedRows
+from promptmill.workers.ports.google import Bucket, ObjectInfo
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+FIRST_ATTEMPT = 1
+
+
+class _Folder:
+    """A folder of the bucket; its ``path`` ends with a slash."""
+
+    def __init__(self, bucket: Bucket, path: str) -> None:
+        self.bucket = bucket
+        self.path = path
+
+    @property
+    def url(self) -> str:
+        """The folder's URL, with its final slash."""
+        return f"{self.bucket.url}/{self.path}"
+
+    def object_age(self, stored: ObjectInfo) -> float:
+        """Return the age of an object in seconds, by the bucket's clock."""
+        return records.object_age(self.bucket, stored, self.path + "clock")
+
+
+class _FactFile(Generic[T]):
+    """Declares a fact of a folder: the name of its file, and its type."""
+
+    def __init__(self, file_name: str, fact_type: type[T]) -> None:
+        self._file_name = file_name
+        self._fact_type = fact_type
+
+    def __get__(self, folder: _Folder, owner: type) -> Fact[T]:
+        return Fact(folder.bucket, folder.path + self._file_name, self._fact_type)
+
+
+class RunFolder(_Folder):
+    """The folder of the run ``id``; raises ValueError for what is not a run id."""
+
+    manifest = _FactFile("run.json", Manifest)
+    cut = _FactFile("cut.json", Cut)
+    seal = _FactFile("seal.json", Seal)
+    plan = _FactFile("plan.json", Plan)
+    aborted = _FactFile("aborted.json", Aborted)
+    cancelled = _FactFile("cancelled.json", Cancelled)
+    report = _FactFile("report.json", Report)
+
+    def __init__(self, bucket: Bucket, run: str) -> None:
+        super().__init__(bucket, f"runs/{names.check_run(run)}/")
+        self.id = run
+
+    def attempt(self, shard: int, number: int) -> "AttemptFolder":
+        """Return the folder of one attempt of a shard."""
+        return AttemptFolder(self, shard, number)
+
+    def callback(self, callback_id: str) -> Fact[Called]:
+        """Return the fact that a callback, such as ``link0``, is sent."""
+        return Fact(self.bucket, f"{self.path}callbacks/{callback_id}.json", Called)
+
+    @property
+    def open_marker(self) -> str:
+        """Name of the marker of a run that is not done."""
+        return names.OPEN + self.id
+
+    @property
+    def cut_done(self) -> str:
+        """Name of the marker that the run holds every batch of its cut."""
+        return self.path + "cut-done"
+
+    @property
+    def answered_folder(self) -> str:
+        """Folder of the hashes of answered requests, with its final slash."""
+        return self.path + "answered/"
+
+    @property
+    def late_folder(self) -> str:
+        """Folder of the answers of abandoned jobs, with its final slash."""
+        return self.path + "late/"
+
+    def chunk(self, chunk_index: int) -> str:
+        """Return the name of a chunk, counted from 0."""
+        return f"{self.path}chunks/{names.check_number(chunk_index):08d}"
+
+    def answered(self, shard: int) -> str:
+        """Return the name of the hashes of the answered requests of a shard."""
+        return f"{self.answered_folder}{names.check_number(shard):04d}"
+
+    def gathered(self, sink: str, part: str) -> str:
+        """Return the name of one part's rows for a sink that loads all at once."""
+        return f"{self.path}gathered/{sink}/{part}.jsonl"
+
+
+class AttemptFolder(_Folder):
+    """The folder of attempt ``number`` of a shard; raises ValueError for a bad number."""
+
+    input = _FactFile("input.json", Input)
+    deduplicated = _FactFile("copies.json", DeduplicatedRows)
+    reused = _FactFile("reused.json", ReusedRows)
+    intent = _FactFile("intent.json", Intent)
+    job = _FactFile("job.json", Created)
+    ended = _FactFile("ended.json", Ended)
+    parts = _FactFile("parts.json", Parts)
+    repairs = _FactFile("repairs.json", FeedbackErrors)
+    settled = _FactFile("settled.json", Settled)
+    late_end = _FactFile("late.json", Ended)
+    harvested = _FactFile("harvested.json", Harvested)
+
+    def __init__(self, run: RunFolder, shard: int, number: int) -> None:
+        shard, number = names.check_number(shard), names.check_number(number)
+        super().__init__(run.bucket, f"{run.path}shards/{shard:04d}/{number}/")
+        self.run = run
+        self.shard = shard
+        self.number = number
+
+    def __str__(self) -> str:
+        """Return ``run/shard/attempt``."""
+        return f"{self.run.id}/{self.shard}/{self.number}"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first attempt of its shard."""
+        return self.number == FIRST_ATTEMPT
+
+    @property
+    def previous(self) -> "AttemptFolder":
+        """The folder of the attempt before."""
+        return self.run.attempt(self.shard, self.number - 1)
+
+    @property
+    def display_name(self) -> str:
+        """The job's display name: every try to create the job uses the same one."""
+        return f"promptmill-{self.run.id}-s{self.shard:04d}-a{self.number}"
+
+    @property
+    def input_file(self) -> str:
+        """Name of the input of the job."""
+        return self.path + "input.jsonl"
+
+    @property
+    def output_folder(self) -> str:
+        """Folder of the output of the job, with its final slash."""
+        return self.path + "output/"
+
+    @property
+    def abandoned_marker(self) -> str:
+        """Name of the marker of an abandoned job, which may yet end."""
+        return names.ABANDONED_JOBS + str(self)
+
+    def parsed(self, part: int) -> Fact[Parsed]:
+        """Return the fact of the counts of one part."""
+        return Fact(self.bucket, f"{self.path}parsed/{names.check_number(part):05d}.json", Parsed)
+
+    def delivered(self, sink: int, part: int) -> Fact[Delivered]:
+        """Return the fact that one part is in one sink."""
+        delivery = f"{names.check_number(sink):02d}-{names.check_number(part):05d}"
+        return Fact(self.bucket, f"{self.path}delivered/{delivery}.json", Delivered)
+
+    def results(self, part: int | str) -> str:
+        """Return the name of the results of a part, by its number or its own name."""
+        part_name = part if isinstance(part, str) else f"{names.check_number(part):05d}"
+        return f"{self.path}results/{part_name}.jsonl"
+
+    def unkeyed(self, part: int) -> str:
+        """Return the name of one part's answers without a key."""
+        return f"{self.path}unkeyed/{names.check_number(part):05d}.jsonl"
+
+    def late(self, part: int) -> str:
+        """Return the name of one part of the answers of an abandoned job."""
+        part_name = f"{self.shard:04d}-{self.number}-{names.check_number(part):05d}"
+        return f"{self.run.late_folder}{part_name}.jsonl"
