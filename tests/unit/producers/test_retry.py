@@ -6,7 +6,6 @@ from typing import cast
 
 import pytest
 
-from promptmill.config.settings import load_settings
 from promptmill.producers import Promptmill, client
 from promptmill.producers.contract import sink_specs
 from promptmill.producers.contract.messages import Manifest, SinkSpec
@@ -43,9 +42,8 @@ def retry_sinks(monkeypatch: pytest.MonkeyPatch, *sinks: SinkSpec) -> list[SinkS
     prompts = [{"key": "a", "prompt": "Say a"}]
     monkeypatch.setattr(client, "load_bucket_function", lambda _: lambda *_: (parent, prompts))
     index = RecordingIndex()
-    mill = Promptmill._from_settings(
-        load_settings(broker_url="redis://127.0.0.1:1/0"), cast("RunIndex", index)
-    )
+    mill = Promptmill(broker_url="redis://127.0.0.1:1/0")
+    mill.index = cast("RunIndex", index)
     vars(mill)["_sender"] = SilentSender()
 
     mill.retry(parent.run)
