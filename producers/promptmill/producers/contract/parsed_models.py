@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.results import Error, Result
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def parse_results(results: Iterable[Result], model_type: Any) -> Iterator[Result
         try:
             yield msgspec.structs.replace(result, parsed=adapter.validate_python(result.parsed))
         except ValidationError as error:
-            schema_error = Error("SCHEMA_INVALID", _describe_errors(error))
+            schema_error = Error(FailureReason.SCHEMA_INVALID, _describe_errors(error))
             yield msgspec.structs.replace(result, state="failed", error=schema_error)
 
 

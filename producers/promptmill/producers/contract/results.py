@@ -6,7 +6,7 @@ import msgspec
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a request has no answer: a ``reason`` of the closed list in ``Reason``, and words for people."""
+    """Why a request has no answer: a ``FailureReason`` and a message for users."""
 
     reason: str
     message: str = ""

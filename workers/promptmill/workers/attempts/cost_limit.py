@@ -19,8 +19,6 @@ from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Input, Plan, Settled
 from promptmill.workers.ports.google import Bucket
 
-REASON = "OVER_BUDGET"
-
 
 def refusal_reason(bucket: Bucket, run: str, shard: int, attempt: int, attempt_input: Input) -> str:
     """Return why an attempt with this input is not to be made; "" when it is, as first ones always are: see ``cost_plan``.

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from promptmill.config import names
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Result
 from promptmill.workers.attempts import token_limit
@@ -37,7 +38,7 @@ class RetryPolicy(NamedTuple):
         if (
             not self.schema_feedback
             or result.error is None
-            or result.error.reason != schema_validation.REASON
+            or result.error.reason != FailureReason.SCHEMA_INVALID
         ):
             return False
         return row_offset is None or not self.feedback_rows >> row_offset & 1

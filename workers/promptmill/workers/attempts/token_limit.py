@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.results import Result
 
 
@@ -23,7 +24,7 @@ def can_raise_limit(result: Result, line: bytes, tokens: int) -> bool:
 
     What the echoed request names as its limit counts, or where it names none, what was used.
     """
-    if result.error is None or result.error.reason != "MAX_TOKENS":
+    if result.error is None or result.error.reason != FailureReason.MAX_TOKENS:
         return False
     used = [result.usage.get(kind) for kind in ("candidatesTokenCount", "thoughtsTokenCount")]
     return (

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from promptmill.config import names
+from promptmill.producers.contract.failure_reasons import TRANSIENT, FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
@@ -44,9 +45,7 @@ class UnansweredRows:
         self.first_row = self._shard_plan.first_row
         self._ended = ended
         self._is_last = is_last
-        self._transient = failure_reasons.TRANSIENT | (
-            {ended.reason} if ended.again else frozenset()
-        )
+        self._transient = TRANSIENT | ({ended.reason} if ended.again else frozenset())
         self._resolved = resolution.answered | resolution.retried
         self._counter = ResultCounter(plan.price_thresholds)
         self.deduplicated = deduplicated.without_rows(self._resolved)
@@ -184,7 +183,7 @@ class UnansweredRows:
         wire = _decode_refused(line.data)
         key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
         if line.refused:
-            error = Error("INVALID_REQUEST", f"row {line.row}: {wire.error}")
+            error = Error(FailureReason.INVALID_REQUEST, f"row {line.row}: {wire.error}")
         else:
             error = failure_reasons.error_for_missing(self._ended.job, self._ended.reason)
         metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)

@@ -5,6 +5,7 @@ import re
 
 import msgspec
 
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey
 from promptmill.workers.output import failure_reasons
@@ -111,11 +112,11 @@ def _find_error(
         return (
             failure_reasons.error_from_finish(block_reason)
             if block_reason
-            else Error("EMPTY_RESPONSE", "the answer has no candidates")
+            else Error(FailureReason.EMPTY_RESPONSE, "the answer has no candidates")
         )
     if candidate.finishReason not in (None, "", "STOP", "FINISH_REASON_UNSPECIFIED"):
         return failure_reasons.error_from_finish(candidate.finishReason or "")
-    return None if has_answer else Error("EMPTY_RESPONSE", "the answer has no text")
+    return None if has_answer else Error(FailureReason.EMPTY_RESPONSE, "the answer has no text")
 
 
 def _decode_metadata(text: str | None) -> dict[str, object] | None:

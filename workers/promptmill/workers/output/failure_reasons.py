@@ -1,70 +1,38 @@
-"""Why a request has no answer: one closed list, and how Vertex's words are brought onto it."""
+"""Translates what Vertex AI reports into a ``FailureReason``."""
 
 import re
 
 import msgspec
 
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.results import Error
 from promptmill.workers.ports.google import Job
 
-FINISH_REASONS = frozenset(
-    {
-        "MAX_TOKENS", "SAFETY", "RECITATION", "LANGUAGE", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII",
-        "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
-        "IMAGE_OTHER", "NO_IMAGE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "JAILBREAK",
-    }
-)  # fmt: skip
-"""Google's finish and block reasons, other than STOP (``FinishReason``, ``BlockedReason`` of the Gemini API)."""
-
-STATUS_REASONS = frozenset(
-    {
-        "INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND",
-        "ABORTED", "ALREADY_EXISTS", "RESOURCE_EXHAUSTED", "CANCELLED", "DATA_LOSS", "UNKNOWN", "INTERNAL",
-        "NOT_IMPLEMENTED", "UNAVAILABLE", "DEADLINE_EXCEEDED",
-    }
-)  # fmt: skip
-"""Names of google.rpc.Code."""
-
-OWN_REASONS = frozenset(
-    {
-        "INVALID_REQUEST",
-        "MISSING_ROW",
-        "EMPTY_RESPONSE",
-        "UNREADABLE_RESPONSE",
-        "SCHEMA_INVALID",
-        "JOB_FAILED",
-        "JOB_INTERRUPTED",
-        "JOB_EXPIRED",
-        "JOB_CANCELLED",
-        "JOB_LOST",
-        "OVER_BUDGET",
-    }
-)
-"""What Vertex has no word for."""
-
-REASONS = FINISH_REASONS | STATUS_REASONS | OWN_REASONS
-
-TRANSIENT = frozenset(
-    {
-        "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "UNKNOWN", "MISSING_ROW",
-        "EMPTY_RESPONSE", "JOB_EXPIRED", "JOB_INTERRUPTED",
-    }
-)  # fmt: skip
-"""What a second try can mend. A blocked, invalid or cut off answer would come out the same."""
-
 _TRANSIENT_CODES = frozenset({4, 8, 10, 13, 14})
-"""google.rpc codes of a failed job that may pass: deadline, quota, aborted, internal ("Please try this operation again"),
-unavailable. Not 3 (the importer refused the file), 7 and 9 (no access to the bucket)."""
+"""google.rpc codes of a failed job that are transient.
 
-_STATUS_BY_HTTP_CODE = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED",
-    429: "RESOURCE_EXHAUSTED", 499: "CANCELLED", 500: "INTERNAL", 501: "NOT_IMPLEMENTED", 503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}  # fmt: skip
+They are deadline, quota, aborted, internal ("Please try this operation again") and
+unavailable. Code 3 (the importer refused the file) and codes 7 and 9 (no access to the
+bucket) are permanent.
+"""
+
+_REASON_BY_HTTP_CODE = {
+    400: FailureReason.INVALID_ARGUMENT,
+    401: FailureReason.UNAUTHENTICATED,
+    403: FailureReason.PERMISSION_DENIED,
+    404: FailureReason.NOT_FOUND,
+    409: FailureReason.ABORTED,
+    429: FailureReason.RESOURCE_EXHAUSTED,
+    499: FailureReason.CANCELLED,
+    500: FailureReason.INTERNAL,
+    501: FailureReason.NOT_IMPLEMENTED,
+    503: FailureReason.UNAVAILABLE,
+    504: FailureReason.DEADLINE_EXCEEDED,
+}
 _REASON_BY_JOB_STATE = {
-    "JOB_STATE_FAILED": "JOB_FAILED",
-    "JOB_STATE_EXPIRED": "JOB_EXPIRED",
-    "JOB_STATE_CANCELLED": "JOB_CANCELLED",
+    "JOB_STATE_FAILED": FailureReason.JOB_FAILED,
+    "JOB_STATE_EXPIRED": FailureReason.JOB_EXPIRED,
+    "JOB_STATE_CANCELLED": FailureReason.JOB_CANCELLED,
 }
 _MAX_MESSAGE = 500
 
@@ -83,38 +51,42 @@ _decode = msgspec.json.Decoder(_Envelope, strict=False).decode
 
 
 def error_from_status(status: str) -> Error:
-    """Return the error that a row's ``status`` tells: ``Bad Request: {"error": {"code": 400, …}}``, or just words."""
+    """Return the error for the ``status`` of a line of output.
+
+    A status is ``Bad Request: {"error": {"code": 400, …}}``, or a phrase alone.
+    """
     phrase, _, body = status.partition(": ")
     try:
         error = _decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Error(
-            _normalize_reason(re.sub(r"\W+", "_", phrase).upper(), "UNKNOWN"), status[:_MAX_MESSAGE]
-        )
-    reason = (
-        error.status
-        if error.status in STATUS_REASONS
-        else _STATUS_BY_HTTP_CODE.get(error.code, "UNKNOWN")
-    )
-    return Error(reason, error.message[:_MAX_MESSAGE])
+        name = re.sub(r"\W+", "_", phrase).upper()
+        return Error(_find_reason(name, FailureReason.UNKNOWN), status[:_MAX_MESSAGE])
+    default = _REASON_BY_HTTP_CODE.get(error.code, FailureReason.UNKNOWN)
+    return Error(_find_reason(error.status, default), error.message[:_MAX_MESSAGE])
 
 
-def error_from_finish(reason: str) -> Error:
-    """Return the error of an answer that ended for ``reason``, or a prompt that was blocked for it."""
-    normalized = _normalize_reason(reason, "OTHER")
-    return Error(normalized, "" if normalized == reason else f"Vertex said {reason[:100]}")
+def error_from_finish(finish_reason: str) -> Error:
+    """Return the error for Google's finish or block reason."""
+    reason = _find_reason(finish_reason, FailureReason.OTHER)
+    return Error(reason, "" if reason == finish_reason else f"Vertex said {finish_reason[:100]}")
 
 
 def error_for_missing(job: Job, reason: str = "") -> Error:
-    """Return the error of a row that the output of ``job`` lacks; its state tells the reason where none is given."""
-    is_transient = job.state == "JOB_STATE_FAILED" and job.error_code in _TRANSIENT_CODES
-    reason = reason or (
-        "JOB_INTERRUPTED" if is_transient else _REASON_BY_JOB_STATE.get(job.state, "")
-    )
-    if not reason:
-        return Error("MISSING_ROW", "the job's output has no row for this request")
+    """Return the error of a row that the output of ``job`` lacks.
+
+    Without a ``reason``, the state of the job determines it.
+    """
+    reason = reason or _reason_for_job(job)
+    if reason == FailureReason.MISSING_ROW:
+        return Error(reason, "the job's output has no row for this request")
     return Error(reason, job.error_message[:_MAX_MESSAGE])
 
 
-def _normalize_reason(reason: str, default: str) -> str:
-    return reason if reason in REASONS else default
+def _reason_for_job(job: Job) -> FailureReason:
+    if job.state == "JOB_STATE_FAILED" and job.error_code in _TRANSIENT_CODES:
+        return FailureReason.JOB_INTERRUPTED
+    return _REASON_BY_JOB_STATE.get(job.state, FailureReason.MISSING_ROW)
+
+
+def _find_reason(name: str, default: FailureReason) -> FailureReason:
+    return FailureReason.__members__.get(name, default)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from promptmill.config.errors import ConfigurationError
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error, Result
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
 
-REASON = "SCHEMA_INVALID"
 _MAX_ERRORS = 3
 _MAX_MESSAGE = 300
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -64,7 +64,7 @@ def make_validator(manifest: Manifest) -> Validator | None:
 
 def _fail_result(result: Result, message: str) -> Result:
     return msgspec.structs.replace(
-        result, state="failed", error=Error(REASON, message[:_MAX_MESSAGE])
+        result, state="failed", error=Error(FailureReason.SCHEMA_INVALID, message[:_MAX_MESSAGE])
     )
 
 

@@ -4,13 +4,12 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Cancelled, Created, Ended
 from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.ports.google import BatchJobs, Bucket, Job
 from promptmill.workers.steps import ingest
-
-DEADLINE_REASON = "DEADLINE_EXCEEDED"
 
 
 def cancel(bucket: Bucket, jobs: BatchJobs, snapshot: RunSnapshot) -> int:
@@ -85,7 +84,9 @@ def is_past_deadline(bucket: Bucket, snapshot: RunSnapshot) -> bool:
 def expire_run(bucket: Bucket, run: str) -> None:
     """Write down that a run is to end, as its deadline has passed; ``cancel`` does the rest."""
     records.create_fact(
-        bucket, names.cancelled(run), Cancelled(records.current_time(), DEADLINE_REASON)
+        bucket,
+        names.cancelled(run),
+        Cancelled(records.current_time(), FailureReason.DEADLINE_EXCEEDED),
     )
 
 

@@ -9,10 +9,11 @@ import msgspec
 
 from promptmill.config import names, spans
 from promptmill.config.errors import NotFound, Transient
+from promptmill.producers.contract.failure_reasons import TRANSIENT, FailureReason
 from promptmill.producers.contract.messages import Manifest, SinkSpec
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing.cost import Cost
-from promptmill.workers.attempts import answer_reuse, cost_limit
+from promptmill.workers.attempts import answer_reuse
 from promptmill.workers.costs import usage
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import (
@@ -27,7 +28,6 @@ from promptmill.workers.facts.records import (
     Plan,
     Settled,
 )
-from promptmill.workers.output import failure_reasons
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.steps import cancel
 from promptmill.workers.steps.deliver import OpenSink, part_name
@@ -81,7 +81,7 @@ def _build_report(
 
 def _apply_cancellation(report: Report, cancellation: Cancelled | None, deadline: float) -> Report:
     """Say in the report that the run was ended before its time, if that cost it rows."""
-    if cancellation and cancellation.reason and report.failures.keys() & failure_reasons.TRANSIENT:
+    if cancellation and cancellation.reason and report.failures.keys() & TRANSIENT:
         error = f"the run's deadline of {spans.format_duration(deadline)} passed"
         return msgspec.structs.replace(report, state="expired", error=error)
     if cancellation and not cancellation.reason and report.failed:
@@ -216,7 +216,7 @@ def _report_submitted(
         results=f"{bucket.url}/{names.folder(manifest.run)}",
         sinks=sinks,
         cost=usage.run_cost(
-            plan.money, counts.billed, over_budget=cost_limit.REASON in counts.failures
+            plan.money, counts.billed, over_budget=FailureReason.OVER_BUDGET in counts.failures
         ),
         deduplicated=sum(one.settled.copies for one in attempt_facts),
         reused=sum(one.settled.reused for one in attempt_facts),

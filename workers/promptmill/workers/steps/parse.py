@@ -11,6 +11,7 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
+from promptmill.producers.contract.failure_reasons import TRANSIENT
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
@@ -20,7 +21,6 @@ from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.costs.usage import UsageMeter
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Counts, Parsed, PartRange, Parts, Plan
-from promptmill.workers.output import failure_reasons
 from promptmill.workers.output.answer_line import OutputLine, build_result, parse_line
 from promptmill.workers.output.counts import count_result
 from promptmill.workers.output.line_ranges import read_lines
@@ -189,11 +189,7 @@ class PartReader:
         answered[byte] |= mask
         cut_off = self._retry_policy.can_raise_tokens(result, data)
         invalid = self._retry_policy.can_send_feedback(result, result.row - self._first_row)
-        if (
-            cut_off
-            or invalid
-            or (result.error and result.error.reason in failure_reasons.TRANSIENT)
-        ):
+        if cut_off or invalid or (result.error and result.error.reason in TRANSIENT):
             self._transient[byte] |= mask
         self._cut_off[byte] |= mask * cut_off
         self._invalid[byte] |= mask * invalid

@@ -12,6 +12,7 @@ from itertools import chain
 import msgspec
 
 from promptmill.config import names
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error
 from promptmill.workers.attempts import answer_reuse, deduplication, schema_feedback
@@ -27,7 +28,6 @@ from promptmill.workers.facts.records import (
     Settled,
     ShardPlan,
 )
-from promptmill.workers.output import schema_validation
 from promptmill.workers.output.counts import ResultCounter
 from promptmill.workers.output.effective_rows import effective_results
 from promptmill.workers.output.merge_parts import DroppedRows, PartRows, resolve_rows, union_rows
@@ -180,7 +180,7 @@ def _read_schema_errors(
     for part in parts:
         for line in bucket.read(names.results(*attempt_ref, part)).split(b"\n")[:-1]:
             failed = _decode_failed(line)
-            if failed.error and failed.error.reason == schema_validation.REASON:
+            if failed.error and failed.error.reason == FailureReason.SCHEMA_INVALID:
                 yield failed.row - first_row, failed.error.message
 
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from promptmill.config import names
 from promptmill.config.errors import Conflict, NotFound, OutcomeUnknown, Permanent, Transient
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.attempts import cost_limit
 from promptmill.workers.facts import records
@@ -53,7 +54,7 @@ def submit(
     if attempt_input.requests == 0:
         return _record_job(bucket, folder, "", "no request of the shard can be sent")
     if refusal := cost_limit.refusal_reason(bucket, run, shard, attempt, attempt_input):
-        return _record_job(bucket, folder, "", refusal, reason=cost_limit.REASON)
+        return _record_job(bucket, folder, "", refusal, reason=FailureReason.OVER_BUDGET)
     request = _build_request(bucket, run, shard, attempt)
     intent = Intent(owner)
     if not records.create_fact(bucket, folder + "intent.json", intent):

@@ -3,6 +3,7 @@
 Nothing is created again by itself: a job that only seems to be gone would be paid for twice.
 """
 
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.workers.coordination.notes import OpenJob
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import records
@@ -34,7 +35,9 @@ def end_lost_job(
     job = Job(
         open_job.name, "JOB_STATE_FAILED", error_message="Vertex does not know the job any more"
     )
-    ended = Ended(job, records.current_time(), reason="JOB_LOST", again=again, by_hand=True)
+    ended = Ended(
+        job, records.current_time(), reason=FailureReason.JOB_LOST, again=again, by_hand=True
+    )
     dispatcher.enqueue_steps(abandoned_jobs.end_job(services, open_job, ended))
 
 
