@@ -1,6 +1,6 @@
-"""A stand-in for Vertex AI's batch prediction jobs, for development and tests. It is not Google and says so.
+"""An emulator of Vertex AI batch prediction jobs, for development and tests.
 
-Imports nothing of the rest of Promptmill: an emulator that shared its encoders would agree with its bugs.
+It imports no other Promptmill code: with shared encoders it would repeat their bugs.
 """
 
 from collections.abc import Sequence

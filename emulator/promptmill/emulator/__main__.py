@@ -29,16 +29,17 @@ _cli = typer.Typer(add_completion=False)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the emulator with these command line arguments (the process's own by default) until SIGTERM or SIGINT.
+    """Run the emulator until SIGTERM or SIGINT, then end the process.
 
-    Ends the process there and then: a thread that was stopped in the middle of a job may hold a lock, such as that of
-    logging, and Python would wait for it at its end.
+    ``args`` defaults to the command line of the process.
     """
     try:
         _cli(args, standalone_mode=True, prog_name="promptmill emulator")
     except SystemExit as exit_error:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A job thread may hold a lock, such as that of logging.
+        # A normal exit would wait for that lock.
         os._exit(
             exit_error.code
             if isinstance(exit_error.code, int)
@@ -49,24 +50,32 @@ def main(args: Sequence[str] | None = None) -> None:
 @_cli.command()
 def emulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one and prints it.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one and prints it.")] = 8080,
     latency: Annotated[
-        str, typer.Option(help="How long after its creation a job ends: 5s, 2m, 500ms.")
+        str, typer.Option(help="Time from a job's creation to its end: 5s, 2m, 500ms.")
     ] = "5s",
-    queue_seconds: Annotated[str, typer.Option(help="How much of it a job is queued.")] = "0s",
+    queue_seconds: Annotated[
+        str, typer.Option(help="Time that a job stays queued, part of --latency.")
+    ] = "0s",
     speed: Annotated[float, typer.Option(help="Emulated seconds per real second.")] = 1.0,
     responder: Annotated[
-        str, typer.Option(help="echo, or openai:URL#model for real answers.")
+        str, typer.Option(help="echo, or openai:URL#MODEL to ask a real model.")
     ] = "echo",
     model: Annotated[
-        list[str] | None, typer.Option(help="A model that exists besides Gemini's; shell pattern.")
+        list[str] | None,
+        typer.Option(help="Extra model to accept, as a shell pattern; repeatable."),
     ] = None,
-    faults: Annotated[Path | None, typer.Option(help="JSON file with fault rules.")] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="JSON file with fault rules to inject.")
+    ] = None,
     state_dir: Annotated[
-        Path | None, typer.Option(help="Folder that keeps jobs over a restart.")
+        Path | None, typer.Option(help="Folder that keeps jobs across restarts.")
     ] = None,
 ) -> None:
-    """Stand in for Vertex AI's batch prediction jobs. Storage is reached through STORAGE_EMULATOR_HOST."""
+    """Emulate Vertex AI batch prediction jobs.
+
+    Reads input and writes output in the storage server at STORAGE_EMULATOR_HOST.
+    """
     try:
         clock = _load_clock(state_dir, speed)
         rules = read_rules(faults.read_bytes()) if faults else []
@@ -76,7 +85,7 @@ def emulator(
         chosen_responder = _make_responder(responder)
     except (ApiError, OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-    # The client would look at every bucket from a thread of its own, for tracing that nobody reads.
+    # Otherwise the client requests the metadata of every bucket, for tracing.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     registry = JobRegistry(state_dir / "jobs" if state_dir else None)
     storage = GoogleStorage()
@@ -88,7 +97,7 @@ def emulator(
     try:
         serve_app(make_app(service), host, port)
     except OSError as error:
-        typer.echo(f"cannot listen on {host}:{port}: {error}", err=True)
+        typer.echo(f"cannot listen on {host}:{port}: {error}; choose another --port", err=True)
         raise typer.Exit(1) from error
     typer.echo(summarize_bill(registry.list_jobs()))
 
@@ -97,11 +106,11 @@ def _connect_storage(storage: GoogleStorage) -> None:
     try:
         storage.connect()
     except StorageFailed as error:
-        typer.echo(f"promptmill emulator: every job will fail: {error}", err=True)
+        typer.echo(f"promptmill emulator: no storage, so every job will fail: {error}", err=True)
 
 
 def _load_clock(state_dir: Path | None, speed: float) -> Clock:
-    """The clock of the last run in this folder, gone on since, at the speed that is asked for now."""
+    """Return the clock saved in this folder, advanced to now, at the given speed."""
     if state_dir is None:
         return Clock(validate_speed(speed))
     state_file = state_dir / "clock.json"
@@ -119,7 +128,7 @@ def _load_clock(state_dir: Path | None, speed: float) -> Clock:
 def _parse_duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
     if not match:
-        raise ValueError(f"{text!r} is no duration: 5s, 2m, 500ms")
+        raise ValueError(f"{text!r} is not a duration; write 5s, 2m or 500ms")
     return float(match[1]) * _SECONDS_PER_UNIT[match[2]]
 
 
@@ -129,7 +138,7 @@ def _make_responder(text: str) -> Responder:
     kind, _, target = text.partition(":")
     url, _, model = target.partition("#")
     if kind != "openai" or not url.startswith(("http://", "https://")) or not model:
-        raise ValueError(f"{text!r} is no responder: echo, or openai:URL#model")
+        raise ValueError(f"{text!r} is not a responder; write echo or openai:URL#MODEL")
     return OpenAIResponder(url, model)
 
 

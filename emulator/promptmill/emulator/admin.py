@@ -1,6 +1,4 @@
-"""The emulator's own routes: health, faults, the bill, jobs with everything known of them, the clock."""
-
-from typing import Any
+"""The emulator's own HTTP routes: health, faults, bill, jobs and clock."""
 
 import msgspec
 from starlette.requests import Request
@@ -24,7 +22,7 @@ class SpeedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def make_admin_routes(service: JobService) -> list[Route]:
-    """`/healthz` and everything under `/admin`."""
+    """Return the routes `/healthz` and `/admin/…`."""
     endpoints = _AdminEndpoints(service)
     return [
         Route("/healthz", endpoints.get_health, methods=["GET"]),
@@ -36,7 +34,7 @@ def make_admin_routes(service: JobService) -> list[Route]:
 
 
 def validate_speed(speed: float) -> float:
-    """A speed that a clock can run at. Raises ApiError 400."""
+    """Return `speed` if a clock can run at it; raises ApiError 400 otherwise."""
     if not 0 < speed <= MAX_SPEED:
         raise ApiError(400, f"The speed must be more than 0 and at most {MAX_SPEED:.0f}.")
     return speed
@@ -63,7 +61,7 @@ class _AdminEndpoints:
 
     async def list_jobs(self, _request: Request) -> Response:
         now = self._service.clock.now()
-        jobs: list[dict[str, Any]] = [
+        jobs = [
             to_resource(job, now) | {"rules": job.rules, "deleted": job.deleted}
             for job in self._service.registry.list_jobs()
         ]

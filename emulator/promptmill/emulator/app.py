@@ -1,8 +1,7 @@
-"""The HTTP routes: Google's REST paths on v1 and v1beta1, and the emulator's own under /admin."""
+"""The HTTP application: Google's REST paths on v1 and v1beta1, and `/admin`."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,17 +13,21 @@ from . import admin
 from .errors import ApiError
 from .job_spec import JobSpec, read_spec
 from .json_response import json_response
+from .json_types import JsonObject
 from .paging import ListQuery
 from .service import JobService
 
 _PARENT_PATH = "/{version}/projects/{project}/locations/{location}"
 _JOBS_PATH = _PARENT_PATH + "/batchPredictionJobs"
 _VERSIONS = frozenset({"v1", "v1beta1"})
-Operation = Callable[[], dict[str, Any]]
+Operation = Callable[[], JsonObject]
 
 
 def make_app(service: JobService) -> Starlette:
-    """The application. Serve it with `server.DroppableProtocol` so that answers can be lost."""
+    """Return the application.
+
+    Serve it with `server.DroppableProtocol`, so that faults can drop responses.
+    """
     endpoints = _JobEndpoints(service)
     routes = [
         Route(_JOBS_PATH, endpoints.create_job, methods=["POST"]),
@@ -45,7 +48,7 @@ def make_app(service: JobService) -> Starlette:
 
 
 class _JobEndpoints:
-    """The five calls of the batch job service."""
+    """The five methods of the batch job service."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
@@ -72,7 +75,7 @@ class _JobEndpoints:
         return await self._call_on_job(request, "delete", self._service.delete_job)
 
     async def _call_on_job(
-        self, request: Request, method_name: str, operation: Callable[[str], dict[str, Any]]
+        self, request: Request, method_name: str, operation: Callable[[str], JsonObject]
     ) -> Response:
         name = f"{_read_parent(request)}/batchPredictionJobs/{request.path_params['id']}"
         job = self._service.find_job(name)
@@ -83,7 +86,7 @@ class _JobEndpoints:
     async def _call_with_faults(
         self, request: Request, method_name: str, spec: JobSpec | None, operation: Operation
     ) -> Response:
-        """Do it, with the faults that befall it: before, after, or instead."""
+        """Run the operation with the injected faults of this call."""
         rules = self._service.faults.take_call_rules(method_name, spec)
         for rule in rules:
             if rule.fault == "delay":
@@ -122,7 +125,7 @@ def _read_query(request: Request) -> ListQuery:
 
 
 def _try_read_spec(body: bytes) -> JobSpec | None:
-    """For matching faults only: what is wrong with the body is said by the call itself."""
+    """Return the spec for fault matching; None if the call itself will reject it."""
     try:
         return read_spec(body)
     except ApiError:

@@ -1,13 +1,16 @@
-"""What Google would have charged for: jobs created and requests answered."""
+"""The bill: what Google would have charged for."""
 
 from collections import Counter
-from typing import Any
 
 from .jobs import Job, state_at
+from .json_types import JsonObject
 
 
-def compute_bill(jobs: list[Job], now: float) -> dict[str, Any]:
-    """The bill of all jobs, deleted ones too; requests that failed cost nothing, rows lost on the way out do."""
+def compute_bill(jobs: list[Job], now: float) -> JsonObject:
+    """Return the bill of all jobs, deleted ones included.
+
+    Failed requests are free. Rows that an output fault drops are billed.
+    """
     by_label: Counter[str] = Counter()
     for job in jobs:
         for key, value in job.spec.labels.items():
@@ -21,15 +24,16 @@ def compute_bill(jobs: list[Job], now: float) -> dict[str, Any]:
 
 
 def summarize_bill(jobs: list[Job]) -> str:
-    """The bill in a line."""
-    return f"promptmill emulator: {len(jobs)} jobs created, {sum(_count_billed(job) for job in jobs)} requests billed"
+    """Return the bill as one line of text."""
+    billed = sum(_count_billed(job) for job in jobs)
+    return f"promptmill emulator: {len(jobs)} jobs created, {billed} requests billed"
 
 
 def _count_billed(job: Job) -> int:
     return job.outcome.billed if job.outcome else 0
 
 
-def _describe_job(job: Job, now: float) -> dict[str, Any]:
+def _describe_job(job: Job, now: float) -> JsonObject:
     return {
         "id": job.id,
         "name": job.name,

@@ -1,4 +1,4 @@
-"""The emulated clock: seconds since the epoch, running at any speed."""
+"""The emulated clock."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import msgspec
 
 
 class ClockState(msgspec.Struct, frozen=True):
-    """A clock as it is kept over a restart: what it showed at which wall time, and its speed."""
+    """A saved clock: its emulated time at a wall time, and its speed."""
 
     emulated: float
     wall: float
@@ -16,7 +16,7 @@ class ClockState(msgspec.Struct, frozen=True):
 
 
 class Clock:
-    """Emulated time; a speed of 60 makes a minute of it pass in each second."""
+    """Emulated time. At speed 60 a minute passes in each real second."""
 
     def __init__(self, speed: float = 1.0, start: float | None = None) -> None:
         self._speed = speed
@@ -25,7 +25,7 @@ class Clock:
 
     @classmethod
     def from_state(cls, state: ClockState) -> "Clock":
-        """The clock of a process that ended, as if it had run on: Google's service does not stop with ours."""
+        """Restore a saved clock, advanced by the time since it was saved."""
         seconds_away = max(0.0, time.time() - state.wall)
         return cls(state.speed, state.emulated + seconds_away * state.speed)
 
@@ -35,26 +35,26 @@ class Clock:
         return self._speed
 
     def now(self) -> float:
-        """Emulated seconds since the epoch."""
+        """Return the emulated seconds since the epoch."""
         return self._emulated + (time.monotonic() - self._measured_at) * self._speed
 
     def set_speed(self, speed: float) -> None:
-        """Go on from now at another speed."""
+        """Continue from now at another speed."""
         self._emulated, self._measured_at = self.now(), time.monotonic()
         self._speed = speed
 
     def wait_until(self, moment: float) -> None:
-        """Block the calling thread until the emulated moment has come, whatever happens to the speed meanwhile."""
+        """Block until the emulated time reaches `moment`, even if the speed changes."""
         while (seconds_left := moment - self.now()) > 0:
             threading.Event().wait(min(seconds_left / self._speed, 0.2))
 
     def to_state(self) -> ClockState:
-        """What `from_state` needs."""
+        """Return the state that `from_state` restores."""
         return ClockState(self.now(), time.time(), self._speed)
 
 
 def format_timestamp(moment: float) -> str:
-    """RFC 3339 with microseconds and Z, as Google prints a `Timestamp`."""
+    """Return RFC 3339 with microseconds and Z, Google's format of a `Timestamp`."""
     return (
         datetime.fromtimestamp(moment, UTC)
         .isoformat(timespec="microseconds")

@@ -1,14 +1,15 @@
-"""Errors in Google's shapes.
+"""Errors in Google's formats.
 
-`ApiError`   a call is refused (HTTP code and canonical status)
-`JobFailed`  a job ends FAILED (google.rpc code)
-`RowRefused` one request of a job fails (HTTP code and canonical status)
+`ApiError`: a call is rejected, with an HTTP code and a canonical status.
+`JobFailed`: a job ends FAILED, with a google.rpc code.
+`RowRefused`: one request of a job fails, with an HTTP code and a canonical status.
 """
 
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
+
+from .json_types import JsonObject
 
 STATUS_NAMES = {
     400: "INVALID_ARGUMENT",
@@ -27,11 +28,11 @@ STATUS_NAMES = {
 }
 
 INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, INTERNAL = 3, 5, 7, 9, 13
-"""Codes of google.rpc.Code that jobs end with."""
+"""Values of google.rpc.Code that jobs end with."""
 
 
 class ApiError(Exception):
-    """A call that the service refuses; `code` is the HTTP status code."""
+    """A call that the service rejects; `code` is the HTTP status code."""
 
     def __init__(self, code: int, message: str, status: str | None = None) -> None:
         super().__init__(message)
@@ -39,8 +40,8 @@ class ApiError(Exception):
         self.message = message
         self.status = status or STATUS_NAMES.get(code, "UNKNOWN")
 
-    def response_body(self) -> dict[str, Any]:
-        """The JSON body of the answer."""
+    def response_body(self) -> JsonObject:
+        """Return the JSON body of the response."""
         return {
             "error": {
                 "code": self.code,
@@ -61,7 +62,7 @@ class JobFailed(Exception):
 
 
 class RowRefused(Exception):
-    """One request that Gemini refuses; `code` is the HTTP status code."""
+    """One request that Gemini rejects; `code` is the HTTP status code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -69,7 +70,7 @@ class RowRefused(Exception):
         self.message = message
 
     def status_text(self) -> str:
-        """The `status` of the output line: the reason phrase, then the error as JSON."""
+        """Return the `status` of the output line: a phrase and the error as JSON."""
         name = STATUS_NAMES.get(self.code, "UNKNOWN")
         error = {"error": {"code": self.code, "message": self.message, "status": name}}
         return f"{_reason_phrase(self.code)}: {msgspec.json.encode(error).decode()}"

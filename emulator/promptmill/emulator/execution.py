@@ -1,4 +1,7 @@
-"""The work of one job: import, answer, publish. It runs in a thread beside the calls, ahead of the job's end."""
+"""Executes a job: imports its input, answers the rows, publishes the output.
+
+This happens in a thread, before the emulated end of the job.
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -22,24 +25,24 @@ from .tables import GoogleTables, Tables
 
 
 class JobAbandoned(Exception):
-    """The job was cancelled while its work was under way; another piece of work takes over."""
+    """The job was cancelled during execution. Another execution takes over."""
 
 
 class JobControl(Protocol):
-    """How the work of a job talks to the service."""
+    """The interface from an execution to the service."""
 
     def is_abandoned(self) -> bool:
-        """Whether the job was cancelled since the work began."""
+        """Return whether the job was cancelled since the execution began."""
         ...
 
     def record_outcome(self, outcome: Outcome) -> None:
-        """Take the outcome; the job ends when its time has come."""
+        """Record the outcome. The job ends at its scheduled time."""
         ...
 
 
 @dataclass(frozen=True)
 class JobExecutor:
-    """What the work of jobs needs of the world."""
+    """Executes jobs with one storage, responder and clock."""
 
     storage: Storage
     responder: Responder
@@ -48,14 +51,14 @@ class JobExecutor:
     tables: Tables = field(default_factory=GoogleTables)
 
     def run_job(self, job: Job, control: JobControl) -> None:
-        """Do all the work of a job; an error is part of its outcome. Raises JobAbandoned."""
+        """Execute a job and record its outcome or error. Raises JobAbandoned."""
         try:
             with closing(OutputSpool()) as spool:
                 self._process_job(job, control, spool)
         except JobFailed as error:
             self._fail_job(control, error.code, error.message, early=True)
         except PermissionError as error:
-            # After all rows were answered, as Google does: the service agent lacks storage.objects.create.
+            # Google too reports a missing write permission only after all rows.
             self._fail_job(
                 control,
                 PERMISSION_DENIED,
@@ -159,7 +162,7 @@ def _spool_answers(
     spool: OutputSpool,
     control: JobControl,
 ) -> int:
-    """Spool the lines of all wanted rows; returns how many succeeded."""
+    """Write the lines of these rows to the spool; return how many succeeded."""
     successful, output_faults = 0, answerer.output_faults
     spool.open_file(output_faults.first_file_name)
     for output_position, answered_row in enumerate(answerer.answer_rows(imported, row_indexes)):

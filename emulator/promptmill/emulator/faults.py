@@ -1,4 +1,4 @@
-"""Faults on demand: rules, how they are read, and which of them a call or a job meets."""
+"""Fault injection: rules, and which of them apply to a call or a job."""
 
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -37,32 +37,44 @@ FAULTS = {
         }
     ),
 }
-"""What can go wrong where; README-level words for each are in `FaultRule`."""
+"""The faults of each target. `FaultRule` describes them."""
 
 
 class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One fault.
+    """One fault, and when it applies.
 
-    Calls (`create`, `get`, `list`, `cancel`, `delete`):
-      `status`      answer the HTTP code `status` (503 if none is named) without doing anything
-      `after`       do it, then close the connection; with `status`, answer that code instead
+    Faults on calls (`create`, `get`, `list`, `cancel`, `delete`):
+      `status`      answer the HTTP code `status` (default 503) without any effect
+      `after`       apply the call, then drop the connection or answer `status`
       `delay`       wait `seconds` first
-      `stale-list`  (on `list`) a job created from now on is not listed for `seconds`
-    Jobs (`job`):
-      `queued`      stays QUEUED for `seconds` more, without them until it expires
-      `PARTIALLY_SUCCEEDED`, `EXPIRED`, `CANCELLED`, `FAILED`  ends so, `share` of its rows answered, with `code`
+      `stale-list`  on `list`: hide a job created from now on for `seconds`
+    Faults on jobs (`job`):
+      `queued`      stay QUEUED for `seconds` more; without them, until it expires
+      `PARTIALLY_SUCCEEDED`, `EXPIRED`, `CANCELLED`, `FAILED`
+                    end in this state, with `share` of the rows answered, `code`
                     (google.rpc) and `message`
-    Output (`output`); rows are chosen by `count` (exact), `share` (0 to 1, by hash of the key) or `keys`:
-      `missing`, `duplicated` (`where`: `same` or `other` file), `unknown` (rows nobody sent), `invalid` (no JSON):
-                    one row unless told otherwise
-      `keyless` (extra fields not echoed), `nulls` (request echoed with added nulls), `error` (failed row with HTTP
-      `code`), `blocked` (promptFeedback with `reason`), `finish` (finishReason `reason`), `no-candidates`, `off-schema`
-      (JSON of other types than the response schema's): all rows unless told otherwise
-      `files`       `count` files instead of one         `truncated`    the last line is cut in the middle
-      `incremental` a copy of half the rows in `incremental_predictions/`
-      `empty`       a file without lines                 `late`         published `seconds` after the job's end
-    `match` limits it to jobs with `label.KEY`, `displayName` or `model` (shell patterns); `times` is how many calls or
-    jobs meet it (without it: all).
+    Faults on output (`output`), for rows chosen by `count`, by `share` (0 to 1, by a
+    hash of the key) or by `keys`. One row by default:
+      `missing`     leave the row out
+      `duplicated`  repeat the row in the `same` or `other` file (`where`)
+      `unknown`     add a row that was never sent
+      `invalid`     cut the line, so that it is not JSON
+    All rows by default:
+      `keyless`     do not echo extra fields
+      `nulls`       echo the request with added nulls
+      `error`       fail the row with HTTP `code`
+      `blocked`     answer promptFeedback with `reason`
+      `finish`      answer finishReason `reason`
+      `no-candidates`  answer without candidates
+      `off-schema`  answer JSON that violates the response schema
+      `incremental` copy half of the rows to `incremental_predictions/`
+    Whole output:
+      `files`       write `count` files
+      `truncated`   cut the last line
+      `empty`       write a file without lines
+      `late`        publish the output `seconds` after the job's end
+    `match` limits a rule to jobs by `label.KEY`, `displayName` or `model`, with shell
+    patterns. `times` limits it to so many calls or jobs.
     """
 
     on: Literal["create", "get", "list", "cancel", "delete", "job", "output"]
@@ -82,44 +94,50 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 def read_rules(body: bytes) -> list[FaultRule]:
-    """Rules from JSON: one object or a list of them. Raises ApiError 400 for a fault that does not exist."""
+    """Return the rules in JSON: one object or a list.
+
+    Raises ApiError 400 for an unknown fault or match.
+    """
     try:
         decoded = msgspec.json.decode(body, type=list[FaultRule] | FaultRule)
     except msgspec.MsgspecError as error:
-        raise ApiError(400, f"Not a fault: {error}") from error
+        raise ApiError(400, f"Invalid fault rule: {error}") from error
     rules = decoded if isinstance(decoded, list) else [decoded]
     for rule in rules:
         if rule.fault not in FAULTS[rule.on]:
             raise ApiError(
                 400,
-                f"No fault {rule.fault!r} on {rule.on!r}: {', '.join(sorted(FAULTS[rule.on]))}.",
+                f"Unknown fault {rule.fault!r} on {rule.on!r}. Faults: "
+                f"{', '.join(sorted(FAULTS[rule.on]))}.",
             )
         for name in rule.match:
             if name not in {"displayName", "model"} and not name.startswith(("label.", "labels.")):
-                raise ApiError(400, f"No match by {name!r}: label.KEY, displayName or model.")
+                raise ApiError(
+                    400, f"Cannot match by {name!r}: use label.KEY, displayName or model."
+                )
     return rules
 
 
 class Faults:
-    """The rules in force. Not thread-safe: it lives on the event loop."""
+    """The active rules. Not thread-safe: used on the event loop only."""
 
     def __init__(self, rules: list[FaultRule] | None = None) -> None:
         self._rules = list(rules or [])
 
     def list_rules(self) -> list[FaultRule]:
-        """Those that are not used up, with the `times` that they are still good for."""
+        """Return the rules that still apply, with their remaining `times`."""
         return list(self._rules)
 
     def add_rules(self, rules: list[FaultRule]) -> None:
-        """Put rules after those in force."""
+        """Append rules."""
         self._rules += rules
 
     def clear(self) -> None:
-        """Drop all."""
+        """Remove all rules."""
         self._rules = []
 
     def take_call_rules(self, on: str, spec: JobSpec | None) -> list[FaultRule]:
-        """What befalls a call: all its delays, then the first other fault. Each counts as met."""
+        """Consume the rules of a call: all its delays, then the first other fault."""
         matching = [
             rule
             for rule in self._rules
@@ -130,7 +148,7 @@ class Faults:
         return self._consume_rules(delays + others[:1])
 
     def take_job_rules(self, spec: JobSpec) -> list[FaultRule]:
-        """What befalls a new job: every fault on `job`, `output` and lists that is meant for it. Each counts as met."""
+        """Consume the rules of a new job: `job`, `output` and `stale-list` faults."""
         scopes = ("job", "output")
         return self._consume_rules(
             [

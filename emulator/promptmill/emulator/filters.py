@@ -1,6 +1,6 @@
-"""The filter language of list calls: the part of AIP-160 that the batch job service documents.
+"""The filter language of list calls: the part of AIP-160 that Vertex AI documents.
 
-filter     = sequence {"AND" sequence}        AND binds more loosely than OR, as AIP-160 has it
+filter     = sequence {"AND" sequence}        OR binds tighter than AND (AIP-160)
 sequence   = factor {"OR" factor}
 factor     = ["NOT"] ("(" filter ")" | field comparator value | "labels" ":" key)
 comparator = "=" | "!=" | ":" | "<" | "<=" | ">" | ">="
@@ -15,7 +15,7 @@ from .errors import ApiError
 from .jobs import STATES, Job, state_at
 
 Predicate = Callable[[Job, float], bool]
-"""Whether a job, looked at at a time, is meant."""
+"""Whether a job matches at a given time."""
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
@@ -29,7 +29,10 @@ _MAX_DEPTH = 40
 
 
 def parse_filter(text: str) -> Predicate:
-    """The predicate of a filter; the empty filter means every job. Raises ApiError 400 for what it does not understand."""
+    """Return the predicate of a filter; an empty filter matches every job.
+
+    Raises ApiError 400 for an invalid filter.
+    """
     if len(text) > _MAX_LENGTH:
         raise _invalid_filter("it is too long")
     tokens = _split_tokens(text)
@@ -141,10 +144,10 @@ def _create_time_predicate(comparator: str, value: str) -> Predicate:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:
-        raise _invalid_filter(f"{value!r} is no RFC 3339 time") from error
+        raise _invalid_filter(f"{value!r} is not an RFC 3339 time") from error
     if moment.tzinfo is None or comparator == ":":
         raise _invalid_filter("create_time needs a time with a zone and one of = != < <= > >=")
-    # Compared in microseconds, the precision of the times that the service shows.
+    # Compare in microseconds, the precision of the times in responses.
     limit = round(moment.timestamp() * 1e6)
     compare = _COMPARISONS[comparator]
     return lambda job, _now: compare(round(job.created * 1e6) - limit)

@@ -1,4 +1,4 @@
-"""Gemini's side of one request: what it refuses, how it counts tokens, what a response looks like."""
+"""Gemini's behaviour for one request: validation, token counts and responses."""
 
 import hashlib
 from functools import lru_cache
@@ -8,6 +8,7 @@ import msgspec
 
 from .clock import format_timestamp
 from .errors import RowRefused
+from .json_types import JsonObject
 from .schemas import find_unknown_fields
 
 REQUEST_FIELDS = frozenset(
@@ -38,18 +39,18 @@ PART_DATA = frozenset(
 MAX_CANDIDATES = 8
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_FILE = 258
-"""What Gemini counts for a small image."""
+"""Gemini's token count for a small image."""
 
 
-def get_field(message: Any, name: str) -> Any:
-    """A field by its camelCase name, which a request may also spell in snake_case."""
+def get_field(message: object, name: str) -> Any:
+    """Return a field by its camelCase name; requests may also use snake_case."""
     if not isinstance(message, dict):
         return None
     return message[name] if name in message else message.get(_to_snake_case(name))
 
 
-def check_request(request: dict[str, Any]) -> None:
-    """Raises RowRefused (400) for a request that Gemini would not answer."""
+def check_request(request: JsonObject) -> None:
+    """Raise RowRefused (400) for a request that Gemini rejects."""
     for name in request:
         if _to_camel_case(name) not in REQUEST_FIELDS:
             raise _invalid_request(
@@ -68,14 +69,14 @@ def check_request(request: dict[str, Any]) -> None:
     _check_config(get_field(request, "generationConfig") or {})
 
 
-def prompt_text(request: dict[str, Any]) -> str:
-    """The text of the last turn of the user."""
+def prompt_text(request: JsonObject) -> str:
+    """Return the text of the last user turn."""
     contents = [content for content in request["contents"] if content.get("role", "user") == "user"]
     return "\n".join(text for content in contents[-1:] for text in _text_parts(content))
 
 
-def count_prompt_tokens(request: dict[str, Any]) -> int:
-    """An estimate of the tokens of contents and system instruction: a quarter of the characters, 258 for each file."""
+def count_prompt_tokens(request: JsonObject) -> int:
+    """Estimate the prompt tokens: one per 4 characters, and 258 per file."""
     messages = [*request["contents"], get_field(request, "systemInstruction") or {}]
     characters = sum(len(text) for message in messages for text in _text_parts(message))
     return max(1, -(-characters // CHARACTERS_PER_TOKEN)) + TOKENS_PER_FILE * len(
@@ -84,21 +85,21 @@ def count_prompt_tokens(request: dict[str, Any]) -> int:
 
 
 def count_text_tokens(text: str) -> int:
-    """An estimate of the tokens of a text."""
+    """Estimate the tokens of a text."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
-def list_mime_types(request: dict[str, Any]) -> list[str]:
-    """The MIME types of all files in the contents."""
+def list_mime_types(request: JsonObject) -> list[str]:
+    """Return the MIME types of all files in the contents."""
     parts = [part for content in request["contents"] for part in content["parts"]]
     data = [get_field(part, "fileData") or get_field(part, "inlineData") for part in parts]
     return [str(get_field(file, "mimeType") or "?") for file in data if file]
 
 
 def make_response(
-    request: dict[str, Any], model: str, texts: list[str], finish_reason: str, moment: float
-) -> dict[str, Any]:
-    """A GenerateContentResponse with one candidate for each text."""
+    request: JsonObject, model: str, texts: list[str], finish_reason: str, moment: float
+) -> JsonObject:
+    """Return a GenerateContentResponse with one candidate for each text."""
     prompt_count, candidate_count = (
         count_prompt_tokens(request),
         sum(count_text_tokens(text) for text in texts),
@@ -119,29 +120,29 @@ def make_response(
     }
 
 
-def hash_message(message: Any) -> str:
-    """A hash that only the content decides."""
+def hash_message(message: object) -> str:
+    """Return a hash of the content, independent of the order of fields."""
     return hashlib.blake2b(
         msgspec.json.encode(message, order="deterministic"), digest_size=16
     ).hexdigest()
 
 
-def _make_candidate(text: str, finish_reason: str, index: int) -> dict[str, Any]:
-    candidate: dict[str, Any] = {
+def _make_candidate(text: str, finish_reason: str, index: int) -> JsonObject:
+    candidate: JsonObject = {
         "content": {"role": "model", "parts": [{"text": text}]},
         "finishReason": finish_reason,
     }
     return candidate | ({"index": index} if index else {})
 
 
-def _check_content(content: Any, path: str) -> None:
+def _check_content(content: object, path: str) -> None:
     role = get_field(content, "role")
     if role is not None and role not in ROLES:
         raise _invalid_request("Please use a valid role: user, model.")
     _check_parts(get_field(content, "parts"), path)
 
 
-def _check_parts(parts: Any, path: str) -> None:
+def _check_parts(parts: object, path: str) -> None:
     if not isinstance(parts, list) or not parts:
         raise _invalid_request(
             f"Unable to submit request because it must include at least one parts field: {path}."
@@ -154,15 +155,17 @@ def _check_parts(parts: Any, path: str) -> None:
         )
         if len(data) != 1:
             raise _invalid_request(
-                f"{path}.parts[{index}].data: required oneof field 'data' must have one initialized field"
+                f"{path}.parts[{index}].data: required oneof field 'data' "
+                "must have one initialized field"
             )
         if data == ["text"] and (not isinstance(part["text"], str) or not part["text"]):
             raise _invalid_request(
-                f"Unable to submit request because it has an empty text parameter: {path}.parts[{index}].text"
+                "Unable to submit request because it has an empty text parameter: "
+                f"{path}.parts[{index}].text"
             )
 
 
-def _check_config(config: Any) -> None:
+def _check_config(config: object) -> None:
     if not isinstance(config, dict):
         raise _invalid_request("Invalid value at 'generation_config'.")
     for location in find_unknown_fields(
@@ -170,7 +173,8 @@ def _check_config(config: Any) -> None:
     ):
         path, _, name = location.rpartition(": ")
         raise _invalid_request(
-            f"Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field."
+            f"Invalid JSON payload received. Unknown name \"{name}\" at '{path}': "
+            "Cannot find field."
         )
     temperature, limit, count = (
         get_field(config, name) for name in ("temperature", "maxOutputTokens", "candidateCount")
@@ -179,7 +183,8 @@ def _check_config(config: Any) -> None:
         isinstance(temperature, int | float) and 0 <= temperature <= 2
     ):
         raise _invalid_request(
-            f"Unable to submit request because it has a temperature value of {temperature}: from 0 to 2."
+            f"Unable to submit request because it has a temperature value of {temperature}: "
+            "from 0 to 2."
         )
     if limit is not None and not (isinstance(limit, int) and limit > 0):
         raise _invalid_request(
@@ -191,7 +196,7 @@ def _check_config(config: Any) -> None:
         )
 
 
-def _text_parts(message: Any) -> list[str]:
+def _text_parts(message: object) -> list[str]:
     parts = message.get("parts") or [] if isinstance(message, dict) else []
     return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
@@ -207,5 +212,5 @@ def _to_snake_case(name: str) -> str:
 
 @lru_cache(1024)
 def _to_camel_case(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

@@ -1,7 +1,8 @@
-"""The importer: reads the input of a job and refuses the whole file where Google's does.
+"""Imports the input of a job and rejects the files that Google rejects.
 
-Google's importer behaves like a BigQuery load with one inferred type per JSON key over the whole file (seen in the field,
-not documented), so one bad line fails the job before anything is answered.
+Google's importer works like a BigQuery load: it infers one type per JSON key over the
+whole file. This was observed, it is not documented. One bad line therefore fails the
+job before any row is answered.
 """
 
 import re
@@ -9,18 +10,19 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
 from .errors import INVALID_ARGUMENT, JobFailed
+from .json_types import JsonObject
 from .storage import Storage
 
 MAX_REQUESTS = 200_000
 MAX_FILE_BYTES = 1_000_000_000
 MAX_DEPTH = 15
 MAX_COLUMNS = 10_000
-"""BigQuery's limit of columns in a table."""
+"""BigQuery's limit on the columns of a table."""
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -28,17 +30,17 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class ImportLimits:
-    """What one job may bring."""
+    """Limits on the input of one job."""
 
     requests: int = MAX_REQUESTS
     file_bytes: int = MAX_FILE_BYTES
 
 
 class ImportedRows:
-    """The accepted lines of a job, in a temporary file, with the offset of each."""
+    """The imported lines of a job, in a temporary file, with their offsets."""
 
     def __init__(self, lines: IO[bytes], *, from_table: bool = False) -> None:
-        """With `from_table`, lines are rows of a table, whose columns have types of their own."""
+        """With `from_table`, the lines are rows of a table with typed columns."""
         self._lines = lines
         self._from_table = from_table
         self._offsets = array("Q")
@@ -47,29 +49,32 @@ class ImportedRows:
         return len(self._offsets)
 
     def append_line(self, line: bytes) -> None:
-        """Keep one line, which ends with a newline."""
+        """Append one line, which ends with a newline."""
         self._offsets.append(self._lines.tell())
         self._lines.write(line)
 
-    def read_row(self, index: int) -> dict[str, Any]:
-        """The decoded line, numbers made of what looks like them."""
+    def read_row(self, index: int) -> JsonObject:
+        """Return the decoded row, with numeric top-level strings as numbers."""
         self._lines.seek(self._offsets[index])
-        row: dict[str, Any] = msgspec.json.decode(self._lines.readline())
+        row: JsonObject = msgspec.json.decode(self._lines.readline())
         return (
             row if self._from_table else {name: coerce_number(value) for name, value in row.items()}
         )
 
     def shuffle_indexes(self, seed: str) -> "array[int]":
-        """All indexes, in an order that only the seed decides: Google's output keeps no order."""
+        """Return all row indexes, shuffled by `seed`: Google's output has no order."""
         order = array("I", range(len(self)))
-        Random(seed).shuffle(order)  # noqa: S311 - an order, no secret
+        Random(seed).shuffle(order)  # noqa: S311 - not a secret
         return order
 
 
 def import_objects(
     storage: Storage, uris: Iterable[str], lines: IO[bytes], limits: ImportLimits
 ) -> ImportedRows:
-    """Read every input object as a stream into `lines`. Raises JobFailed for what Google's importer refuses."""
+    """Stream every input object into `lines`.
+
+    Raises JobFailed for input that Google's importer rejects.
+    """
     imported, types = ImportedRows(lines), ColumnTypes()
     for uri in _find_objects(storage, uris):
         with storage.open_object(uri) as stream:
@@ -82,7 +87,7 @@ def import_objects(
 def import_table_rows(
     rows: Iterable[bytes], lines: IO[bytes], limits: ImportLimits
 ) -> ImportedRows:
-    """Take the rows of a table in, whose request is JSON of any shape. Raises JobFailed for none, or too many."""
+    """Import the rows of a table. Raises JobFailed for no rows or too many."""
     imported = ImportedRows(lines, from_table=True)
     for row in rows:
         if len(imported) >= limits.requests:
@@ -94,36 +99,36 @@ def import_table_rows(
 
 
 def import_failure(reason: str, line: int | None = None) -> JobFailed:
-    """The error of a file that cannot be imported; `line` counts from 1."""
+    """Return the error of a file that cannot be imported; `line` counts from 1."""
     location = f" in line {line}" if line else ""
     return JobFailed(
         INVALID_ARGUMENT, f"Failed to import data. Error while reading data{location}: {reason}."
     )
 
 
-def coerce_number(value: Any) -> Any:
-    """A top-level text that looks like a number becomes one, as seen in the field: "000000" comes back as 0."""
+def coerce_number(value: object) -> object:
+    """Convert a numeric string to a number, as observed: "000000" becomes 0."""
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value
     return int(value) if value.lstrip("+-").isdecimal() else float(value)
 
 
 class ColumnTypes:
-    """The one type of every JSON key over the whole file."""
+    """The inferred type of every JSON key, the same over the whole file."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, str] = {}
 
-    def check_row(self, row: Any) -> None:
-        """Take one line in. Raises ValueError with the reason if it does not fit a table."""
+    def check_row(self, row: object) -> None:
+        """Infer types from one row. Raises ValueError if the row does not fit them."""
         if not isinstance(row, dict):
             raise ValueError("a line must be a JSON object")
         if not isinstance(row.get("request"), dict):
-            raise ValueError("the field request is missing or no object")
+            raise ValueError("the field request is missing or not an object")
         for name, value in row.items():
             self._check_field(name, value, name, 1)
 
-    def _check_field(self, name: str, value: Any, path: str, depth: int) -> None:
+    def _check_field(self, name: str, value: object, path: str, depth: int) -> None:
         if not _COLUMN.fullmatch(name):
             raise ValueError(
                 f"invalid field name {name!r} at {path}: no BigQuery column can have it"
@@ -137,7 +142,7 @@ class ColumnTypes:
         elif value is not None:
             self._record_kind(path, "scalar")
 
-    def _check_record(self, record: dict[str, Any], path: str, depth: int) -> None:
+    def _check_record(self, record: JsonObject, path: str, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise ValueError(f"nesting of more than {MAX_DEPTH} levels at {path}")
         if not record:
@@ -145,7 +150,7 @@ class ColumnTypes:
         for name, value in record.items():
             self._check_field(name, value, f"{path}.{name}", depth + 1)
 
-    def _check_array(self, items: list[Any], path: str, depth: int) -> None:
+    def _check_array(self, items: list[object], path: str, depth: int) -> None:
         for item in items:
             if item is None or isinstance(item, list):
                 raise ValueError(

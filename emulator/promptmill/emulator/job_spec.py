@@ -1,11 +1,11 @@
-"""What a caller asks for: the body of batchPredictionJobs.create, checked as Google checks it."""
+"""The body of batchPredictionJobs.create, with Google's validation."""
 
 import re
-from typing import Any
 
 import msgspec
 
 from .errors import ApiError
+from .json_types import JsonObject
 
 MAX_DISPLAY_NAME = 128
 MAX_LABELS = 64
@@ -19,11 +19,11 @@ _TABLE_URI = re.compile(r"bq://[^./]+\.\w+\.[\w-]+", re.ASCII)
 class GoogleMessage(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True
 ):
-    """A message in Google's JSON: camelCase names, no unknown ones."""
+    """A message in Google's JSON: camelCase, unknown fields forbidden."""
 
 
 class GcsSource(GoogleMessage, frozen=True):
-    """JSONL objects; a uri may end in a wildcard."""
+    """JSONL objects; a URI may end in a wildcard."""
 
     uris: list[str] = []
 
@@ -41,33 +41,34 @@ class BigQueryDestination(GoogleMessage, frozen=True):
 
 
 class InputConfig(GoogleMessage, frozen=True):
-    """Where the requests are."""
+    """The source of the requests."""
 
     instances_format: str = ""
     gcs_source: GcsSource | None = None
     bigquery_source: BigQuerySource | None = None
-    vertex_multimodal_dataset_source: dict[str, Any] | None = None
+    vertex_multimodal_dataset_source: JsonObject | None = None
 
 
 class GcsDestination(GoogleMessage, frozen=True):
-    """The folder under which the job makes its own."""
+    """The folder under which the job creates its own."""
 
     output_uri_prefix: str = ""
 
 
 class OutputConfig(GoogleMessage, frozen=True):
-    """Where the answers go."""
+    """The destination of the answers."""
 
     predictions_format: str = ""
     gcs_destination: GcsDestination | None = None
     bigquery_destination: BigQueryDestination | None = None
-    vertex_multimodal_dataset_destination: dict[str, Any] | None = None
+    vertex_multimodal_dataset_destination: JsonObject | None = None
 
 
 class JobSpec(GoogleMessage, frozen=True):
     """A batch prediction job as its creator describes it.
 
-    Fields that only the server sets (`name`, `state`, times) are taken and ignored, as in Google's APIs.
+    Fields set by the server (`name`, `state`, times) are accepted and ignored, as in
+    Google's APIs.
     """
 
     display_name: str = ""
@@ -75,14 +76,14 @@ class JobSpec(GoogleMessage, frozen=True):
     input_config: InputConfig = InputConfig()
     output_config: OutputConfig = OutputConfig()
     labels: dict[str, str] = {}
-    instance_config: dict[str, Any] = {}
-    model_parameters: Any = None
+    instance_config: JsonObject = {}
+    model_parameters: object = None
     name: str = ""
     state: str | int = 0
     create_time: str = ""
     update_time: str = ""
     service_account: str = ""
-    encryption_spec: dict[str, Any] = {}
+    encryption_spec: JsonObject = {}
     generate_explanation: bool = False
     disable_container_logging: bool = False
 
@@ -93,25 +94,25 @@ class JobSpec(GoogleMessage, frozen=True):
 
     @property
     def input_table(self) -> str:
-        """The input table, if that is where the requests are."""
+        """The input table, or ""."""
         source = self.input_config.bigquery_source
         return source.input_uri if source else ""
 
     @property
     def output_table(self) -> str:
-        """The table for the answers, if that is where they go."""
+        """The output table, or ""."""
         destination = self.output_config.bigquery_destination
         return destination.output_uri if destination else ""
 
     @property
     def output_prefix(self) -> str:
-        """The output folder without its last slash."""
+        """The output folder without a trailing slash."""
         destination = self.output_config.gcs_destination
         return destination.output_uri_prefix.rstrip("/") if destination else ""
 
 
 def read_spec(body: bytes) -> JobSpec:
-    """The job in the body of a create call. Raises ApiError 400 (501 for what is not emulated)."""
+    """Decode and validate a create call. Raises ApiError 400 or 501."""
     try:
         spec = msgspec.json.decode(body, type=JobSpec)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -120,7 +121,7 @@ def read_spec(body: bytes) -> JobSpec:
     _check_input(spec.input_config)
     _check_output(spec.output_config)
     if spec.output_table and not spec.input_table:
-        raise ApiError(501, "This emulator writes a table only of what it read in one.")
+        raise ApiError(501, "This emulator writes to a table only if it reads from one.")
     _check_labels(spec.labels)
     return spec
 
@@ -174,7 +175,7 @@ def _check_table(kind: str, field: str, uri: str) -> None:
         raise ApiError(400, f"Unsupported {field} {kind!r}: must be 'bigquery'.")
     if not _TABLE_URI.fullmatch(uri):
         raise ApiError(
-            400, f"Invalid BigQuery table {uri!r}: must look like bq://project.dataset.table."
+            400, f"Invalid BigQuery table {uri!r}: must have the form bq://project.dataset.table."
         )
 
 

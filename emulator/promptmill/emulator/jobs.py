@@ -1,13 +1,13 @@
-"""A job and its states over time. Pure: the time is always an argument."""
+"""A job, its states over time and its ending. Pure: the time is an argument."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from .clock import format_timestamp
 from .faults import FaultRule
 from .job_spec import JobSpec
+from .json_types import JsonObject
 
 QUEUED = "JOB_STATE_QUEUED"
 PENDING = "JOB_STATE_PENDING"
@@ -43,8 +43,9 @@ _ERROR_STATUSES = {
 class Schedule(msgspec.Struct, frozen=True):
     """When a job changes its state, in seconds since the epoch.
 
-    QUEUED until `pending`, PENDING until `starts`, RUNNING until `ends` (or until its work is done, if that is later).
-    Without `starts` it stays QUEUED until it expires at `ends`.
+    QUEUED until `pending`, PENDING until `starts`, RUNNING until `ends`. RUNNING lasts
+    longer if the execution does. Without `starts` the job stays QUEUED until it expires
+    at `ends`.
     """
 
     pending: float
@@ -53,7 +54,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What the work of a job came to, known before the job ends."""
+    """The result of executing a job, recorded before the job ends."""
 
     ready: float
     state: str
@@ -82,19 +83,20 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """The number that the server gave it."""
+        """The number that the server assigned."""
         return self.name.rsplit("/", 1)[-1]
 
     @property
     def output_directory(self) -> str:
-        """The output folder of its own."""
+        """The job's own output folder."""
         return f"{self.spec.output_prefix}/prediction-model-{format_timestamp(self.created)}"
 
 
 def plan_schedule(created: float, latency: float, queue_seconds: float) -> Schedule:
-    """The schedule of a job that ends `latency` seconds after its creation, of which it is queued `queue_seconds`.
+    """Return the schedule of a job that ends `latency` seconds after its creation.
 
-    It is PENDING for a tenth of the time, a second at most, and always for the moment of its creation.
+    It stays QUEUED for `queue_seconds` of them. It is PENDING for a tenth of `latency`,
+    between 1 ms and 1 s.
     """
     pending = created + queue_seconds
     starts = pending + max(0.001, min(1.0, latency / 10))
@@ -102,7 +104,7 @@ def plan_schedule(created: float, latency: float, queue_seconds: float) -> Sched
 
 
 def state_at(job: Job, now: float) -> str:
-    """The state that a look at `now` sees."""
+    """Return the state at `now`."""
     end = end_time(job)
     if job.outcome is not None and end is not None and now >= end:
         return job.outcome.state
@@ -116,7 +118,7 @@ def state_at(job: Job, now: float) -> str:
 
 
 def end_time(job: Job) -> float | None:
-    """When the job ends, as far as it is known; None while its work is under way."""
+    """Return when the job ends; None while its execution is running."""
     if job.schedule.starts is None and job.cancelled is None:
         return job.schedule.ends
     if job.outcome is None:
@@ -128,13 +130,13 @@ def end_time(job: Job) -> float | None:
 
 
 def has_started(job: Job, now: float) -> bool:
-    """Whether it has been RUNNING at or before `now`."""
+    """Return whether the job was RUNNING at or before `now`."""
     until = now if job.cancelled is None else min(now, job.cancelled)
     return job.schedule.starts is not None and until >= job.schedule.starts
 
 
 def progress_at(job: Job, now: float) -> float:
-    """The share of its running time that is over, 0 to 1."""
+    """Return the elapsed share of the running time, 0 to 1."""
     if job.schedule.starts is None or now <= job.schedule.starts:
         return 0.0
     return min(
@@ -142,10 +144,10 @@ def progress_at(job: Job, now: float) -> float:
     )
 
 
-def to_resource(job: Job, now: float) -> dict[str, Any]:
-    """The job in Google's JSON."""
+def to_resource(job: Job, now: float) -> JsonObject:
+    """Return the job in Google's JSON."""
     state = state_at(job, now)
-    spec: dict[str, Any] = msgspec.to_builtins(job.spec)
+    spec: JsonObject = msgspec.to_builtins(job.spec)
     resource = spec | {"name": job.name, "state": state} | _time_fields(job, now, state)
     if stats := completion_stats(job, now):
         resource["completionStats"] = {name: str(count) for name, count in stats.items() if count}
@@ -155,7 +157,10 @@ def to_resource(job: Job, now: float) -> dict[str, Any]:
 
 
 def completion_stats(job: Job, now: float) -> dict[str, int]:
-    """Counts of requests; empty before the start. While RUNNING they grow with the time that is over."""
+    """Return the counts of requests; empty before the start.
+
+    While RUNNING they grow with the elapsed time.
+    """
     if not has_started(job, now):
         return {}
     if job.outcome is None:
@@ -179,8 +184,8 @@ def _time_fields(job: Job, now: float, state: str) -> dict[str, str]:
     return {name: format_timestamp(moment) for name, moment in moments.items()}
 
 
-def _ending_fields(job: Job, outcome: Outcome, state: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+def _ending_fields(job: Job, outcome: Outcome, state: str) -> JsonObject:
+    fields: JsonObject = {}
     if outcome.published and job.spec.output_table:
         dataset, _, table = job.spec.output_table.rpartition(".")
         fields["outputInfo"] = {"bigqueryOutputDataset": dataset, "bigqueryOutputTable": table}
@@ -196,7 +201,7 @@ def _ending_fields(job: Job, outcome: Outcome, state: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class JobEnding:
-    """The last state of a job, and the share of its rows (0 to 1) that are answered before."""
+    """The last state of a job, and the share of its rows (0 to 1) that it answers."""
 
     state: str
     share: float = 1.0
@@ -205,7 +210,10 @@ class JobEnding:
 
 
 def decide_ending(job: Job) -> JobEnding:
-    """A job that was cancelled has answered as much as its time allowed; what is complete is returned and charged."""
+    """Return how a job ends: SUCCEEDED, unless it was cancelled or has a job fault.
+
+    A cancelled job answers rows in proportion to its running time. They are billed.
+    """
     if job.cancelled is not None:
         return JobEnding(CANCELLED, progress_at(job, job.cancelled), *_ERROR_STATUSES["CANCELLED"])
     for rule in job.rules:

@@ -1,4 +1,4 @@
-"""Cloud Storage in memory: for trying the emulator, or testing it, without a server."""
+"""Cloud Storage in memory, for tests without a server."""
 
 import io
 from fnmatch import fnmatchcase
@@ -8,7 +8,7 @@ from .storage import split_uri
 
 
 class MemoryStorage:
-    """Objects by uri in `objects`; `buckets` exist, the rest does not. Those in `read_only` refuse writes."""
+    """Objects by URI. Only `buckets` exist; `read_only` ones reject writes."""
 
     def __init__(self, *buckets: str) -> None:
         self.buckets = set(buckets)

@@ -1,4 +1,4 @@
-"""The models that exist: those of Google's batch inference page (2026-09-03), and what the operator adds."""
+"""The accepted models: Google's batch inference page (2026-09-03) and extra ones."""
 
 import re
 from collections.abc import Iterable
@@ -31,11 +31,12 @@ _PUBLISHER_MODEL = re.compile(
 
 
 def require_model(resource: str, extra_models: Iterable[str] = ()) -> str:
-    """The short name of a publisher model.
+    """Return the short name of a publisher model.
 
-    `resource` is `publishers/google/models/NAME`, with or without a project and location before it. `extra_models` holds shell
-    patterns of short names (or of whole resources, for tuned models) that exist besides `GEMINI_MODELS`.
-    Raises ApiError: 404 for a model that does not exist, 400 for what is no model resource.
+    `resource` is `publishers/google/models/NAME`, optionally after a project and
+    location. `extra_models` holds shell patterns of additional short names, or of whole
+    resources for tuned models. Raises ApiError 404 for an unknown model, and 400 if
+    `resource` is not a model resource.
     """
     extra_models = tuple(extra_models)
     if any(fnmatchcase(resource, pattern) for pattern in extra_models):

@@ -1,15 +1,16 @@
-"""The responder that asks a model for real: any server with an OpenAI-compatible /v1/chat/completions."""
+"""A responder that asks a real model on an OpenAI-compatible server."""
 
 import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from . import gemini
 from .errors import RowRefused
+from .json_types import JsonObject
 
 CONCURRENCY = 8
 _TIMEOUT_SECONDS = 300
@@ -26,7 +27,7 @@ _GENERATION_OPTIONS = {
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What the model said."""
+    """The message of a choice."""
 
     content: str | None = None
 
@@ -39,7 +40,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens, as far as the server counts them."""
+    """The token counts that the server reports."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -47,23 +48,24 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """The part of a chat completion that matters here."""
+    """The fields of a chat completion that the emulator uses."""
 
     choices: Annotated[list[Choice], msgspec.Meta(min_length=1)]
     usage: Usage | None = None
 
 
 class OpenAIResponder:
-    """Forwards text requests; `url` is the server's base with or without `/v1`, `model` the name it knows."""
+    """Forwards text requests to `model` at `url`, with or without `/v1`."""
 
     concurrency = CONCURRENCY
 
     def __init__(self, url: str, model: str) -> None:
-        self._url = f"{url.rstrip('/').removesuffix('/chat/completions').removesuffix('/v1')}/v1/chat/completions"
+        base_url = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
+        self._url = f"{base_url}/v1/chat/completions"
         self._model = model
 
-    def answer_request(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
-        """See Responder. `modelVersion` names the model that really answered."""
+    def answer_request(self, request: JsonObject, model: str, moment: float) -> JsonObject:
+        """See Responder. `modelVersion` names the model that answered."""
         gemini.check_request(request)
         completion = self._request_completion(make_chat_body(request, self._model))
         texts = [choice.message.content or "" for choice in completion.choices]
@@ -75,14 +77,15 @@ class OpenAIResponder:
             "usageMetadata": response["usageMetadata"] | _usage_counts(completion.usage)
         }
 
-    def _request_completion(self, body: dict[str, Any]) -> Completion:
+    def _request_completion(self, body: JsonObject) -> Completion:
         http_request = urllib.request.Request(  # noqa: S310 - the operator's own URL
             self._url,
             msgspec.json.encode(body),
             {"Content-Type": "application/json", "Authorization": "Bearer none"},
         )
         try:
-            with urllib.request.urlopen(http_request, timeout=_TIMEOUT_SECONDS) as http_response:  # noqa: S310
+            opened = urllib.request.urlopen(http_request, timeout=_TIMEOUT_SECONDS)  # noqa: S310
+            with opened as http_response:
                 return msgspec.json.decode(http_response.read(), type=Completion)
         except urllib.error.HTTPError as error:
             with error:
@@ -92,11 +95,11 @@ class OpenAIResponder:
         except (OSError, http.client.HTTPException) as error:
             raise RowRefused(503, f"The model server cannot be reached: {error}") from error
         except ValueError as error:
-            raise RowRefused(500, f"The model server's answer is not readable: {error}") from error
+            raise RowRefused(500, f"The model server sent an invalid response: {error}") from error
 
 
-def make_chat_body(request: dict[str, Any], model: str) -> dict[str, Any]:
-    """The body of a chat completion that asks the same."""
+def make_chat_body(request: JsonObject, model: str) -> JsonObject:
+    """Return the body of the equivalent chat completion request."""
     config = gemini.get_field(request, "generationConfig") or {}
     options = {
         name: gemini.get_field(config, gemini_name)
@@ -107,13 +110,13 @@ def make_chat_body(request: dict[str, Any], model: str) -> dict[str, Any]:
     return body | _response_format(config)
 
 
-def to_json_schema(schema: Any) -> Any:
-    """Google's OpenAPI dialect as JSON Schema: lower-case types, `nullable` as a type."""
+def to_json_schema(schema: object) -> object:
+    """Convert Google's OpenAPI dialect to JSON Schema."""
     if isinstance(schema, list):
         return [to_json_schema(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    json_schema = {
+    json_schema: JsonObject = {
         name: {key: to_json_schema(value) for key, value in subschema.items()}
         if name == "properties"
         else to_json_schema(subschema)
@@ -128,7 +131,7 @@ def to_json_schema(schema: Any) -> Any:
     return json_schema
 
 
-def _chat_messages(request: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _chat_messages(request: JsonObject) -> Iterator[dict[str, str]]:
     instruction = gemini.get_field(request, "systemInstruction")
     if instruction:
         yield {"role": "system", "content": _content_text(instruction)}
@@ -139,14 +142,14 @@ def _chat_messages(request: dict[str, Any]) -> Iterator[dict[str, str]]:
         }
 
 
-def _content_text(content: dict[str, Any]) -> str:
+def _content_text(content: JsonObject) -> str:
     parts = content["parts"]
     if any("text" not in part for part in parts):
         raise RowRefused(400, "This responder forwards text only.")
     return "\n".join(part["text"] for part in parts)
 
 
-def _response_format(config: dict[str, Any]) -> dict[str, Any]:
+def _response_format(config: JsonObject) -> JsonObject:
     schema = gemini.get_field(config, "responseSchema") or gemini.get_field(
         config, "responseJsonSchema"
     )

@@ -1,21 +1,20 @@
-"""Lines of the output in Google's format, spooled to temporary files."""
+"""Output lines in Google's format, written to temporary files."""
 
 import tempfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
 from .errors import RowRefused
+from .json_types import JsonObject
 
 FINAL_FILE = "predictions.jsonl"
 
 
-def make_answered_line(
-    row: dict[str, Any], response: dict[str, Any], moment: float
-) -> dict[str, Any]:
-    """The line of a request that was answered; extra top-level fields of the row come back."""
+def make_answered_line(row: JsonObject, response: JsonObject, moment: float) -> JsonObject:
+    """Return the line of an answered request. It echoes extra fields of the row."""
     return {
         "status": "",
         "processed_time": _processed_time(moment),
@@ -24,8 +23,8 @@ def make_answered_line(
     } | _extra_fields(row)
 
 
-def make_failed_line(row: dict[str, Any], error: RowRefused, moment: float) -> dict[str, Any]:
-    """The line of a request that failed: the reason is in `status`, the response is empty."""
+def make_failed_line(row: JsonObject, error: RowRefused, moment: float) -> JsonObject:
+    """Return the line of a failed request: `status` is set, the response is empty."""
     status = error.status_text()
     return {
         "status": status,
@@ -35,13 +34,13 @@ def make_failed_line(row: dict[str, Any], error: RowRefused, moment: float) -> d
     } | _extra_fields(row)
 
 
-def encode_line(line: dict[str, Any]) -> bytes:
-    """One line of JSON with its newline."""
+def encode_line(line: object) -> bytes:
+    """Return one line of JSON, with a newline."""
     return msgspec.json.encode(line) + b"\n"
 
 
 class OutputSpool:
-    """The output files of one job by name, each in a temporary file until it is published."""
+    """The output files of one job by name, as temporary files until published."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -49,24 +48,25 @@ class OutputSpool:
         self._last_line_starts: dict[str, int] = {}
 
     def write_line(self, name: str, line: bytes) -> None:
-        """Append a line to a file, which comes into being with it."""
+        """Append a line to a file; the first line creates the file."""
         file = self.open_file(name)
         self._last_line_starts[name] = file.tell()
         file.write(line)
 
     def open_file(self, name: str) -> IO[bytes]:
-        """The file of that name."""
+        """Return the file, created if necessary."""
         if name not in self._files:
-            self._files[name] = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by close()
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
+            self._files[name] = self._stack.enter_context(file)
             self._last_line_starts[name] = 0
         return self._files[name]
 
     def items(self) -> list[tuple[str, IO[bytes]]]:
-        """All files with their names."""
+        """Return all names and files."""
         return list(self._files.items())
 
     def cut_last_lines(self) -> None:
-        """Cut the last line of every file in its middle."""
+        """Cut the last line of every file in half."""
         for name, file in self._files.items():
             end, start = file.seek(0, 2), self._last_line_starts[name]
             file.truncate(start + (end - start) // 2)
@@ -80,5 +80,5 @@ def _processed_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
 
 
-def _extra_fields(row: dict[str, Any]) -> dict[str, Any]:
+def _extra_fields(row: JsonObject) -> JsonObject:
     return {name: value for name, value in row.items() if name != "request"}

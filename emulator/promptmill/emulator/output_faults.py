@@ -1,15 +1,15 @@
-"""What the output faults do to a job's rows. Pure: rules and rows in, lines out."""
+"""Applies output faults to the rows of a job. Pure: rules and rows in, lines out."""
 
 import hashlib
 from collections.abc import Iterator
 from random import Random
-from typing import Any
 
 import msgspec
 
 from . import output
 from .errors import RowRefused
 from .faults import FaultRule
+from .json_types import JsonObject
 
 _ONE_ROW_BY_DEFAULT = frozenset({"missing", "duplicated", "unknown", "invalid"})
 _REQUEST_FAULTS = frozenset({"error"})
@@ -17,7 +17,7 @@ _RESPONSE_FAULTS = frozenset({"blocked", "finish", "no-candidates", "off-schema"
 
 
 class OutputFaults:
-    """The output faults of one job of `row_count` rows: which row meets which."""
+    """The output faults of one job with `row_count` rows."""
 
     def __init__(self, rules: list[FaultRule], row_count: int) -> None:
         self._rules = [rule for rule in rules if rule.on == "output"]
@@ -27,11 +27,11 @@ class OutputFaults:
         )
 
     def has_fault(self, fault: str) -> bool:
-        """Whether the job meets a fault of that name."""
+        """Return whether the job has this fault."""
         return self.find_rule(fault) is not None
 
     def find_rule(self, fault: str) -> FaultRule | None:
-        """The first rule of that name."""
+        """Return the first rule for this fault."""
         return next((rule for rule in self._rules if rule.fault == fault), None)
 
     @property
@@ -39,23 +39,24 @@ class OutputFaults:
         """The name of the first output file."""
         return self._file_name(0)
 
-    def raise_for_row(self, row_index: int, row: dict[str, Any]) -> None:
-        """Raises RowRefused for a row that is to fail."""
+    def raise_for_row(self, row_index: int, row: JsonObject) -> None:
+        """Raise RowRefused if a rule makes this row fail."""
         for rule in self._matching_rules(row_index, row, _REQUEST_FAULTS):
             raise RowRefused(rule.code or 500, rule.message or "Emulated failure of this request.")
 
-    def alter_response(
-        self, row_index: int, row: dict[str, Any], response: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The response after safety blocks, other finish reasons, lost candidates and answers that fit no schema."""
+    def alter_response(self, row_index: int, row: JsonObject, response: JsonObject) -> JsonObject:
+        """Return the response as changed by the rules that match the row."""
         for rule in self._matching_rules(row_index, row, _RESPONSE_FAULTS):
             response = _alter_response(rule, response)
         return response
 
     def output_lines(
-        self, row_index: int, output_position: int, row: dict[str, Any], line: dict[str, Any]
+        self, row_index: int, output_position: int, row: JsonObject, line: JsonObject
     ) -> Iterator[tuple[str, bytes]]:
-        """File names and lines that the output has for one row; `output_position` is its place in the order of the output."""
+        """Yield the file names and lines that the output has for one row.
+
+        `output_position` is the index of the row in output order.
+        """
         rules_by_fault = {
             rule.fault: rule
             for rule in self._matching_rules(
@@ -78,19 +79,13 @@ class OutputFaults:
                 encoded[: len(encoded) // 2] + b"\n" if "invalid" in rules_by_fault else encoded,
             )
         if (duplicate_rule := rules_by_fault.get("duplicated")) is not None:
-            yield (
-                (
-                    self._file_name(output_position)
-                    if duplicate_rule.where == "same"
-                    else self._extra_file_name()
-                ),
-                encoded,
-            )
+            same_file = duplicate_rule.where == "same"
+            yield (file_name if same_file else self._extra_file_name()), encoded
         if "incremental" in rules_by_fault and output_position % 2 == 0:
             yield f"incremental_predictions/{output.FINAL_FILE}", encoded
 
     def _matching_rules(
-        self, row_index: int, row: dict[str, Any], faults: frozenset[str]
+        self, row_index: int, row: JsonObject, faults: frozenset[str]
     ) -> Iterator[FaultRule]:
         for rule, sampled_rows in zip(self._rules, self._sampled_rows, strict=True):
             if rule.fault in faults and _is_chosen(rule, sampled_rows, row_index, row):
@@ -108,7 +103,7 @@ class OutputFaults:
 
 
 def hash_to_share(rule: FaultRule, key: str) -> float:
-    """A number from 0 to 1 that only the key and the rule's seed decide."""
+    """Return a number from 0 to 1, derived from the key and the rule's seed."""
     digest = hashlib.blake2b(f"{rule.seed}/{rule.fault}/{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
@@ -125,7 +120,7 @@ def _sample_rows(rule: FaultRule, row_count: int) -> frozenset[int] | None:
 
 
 def _is_chosen(
-    rule: FaultRule, sampled_rows: frozenset[int] | None, row_index: int, row: dict[str, Any]
+    rule: FaultRule, sampled_rows: frozenset[int] | None, row_index: int, row: JsonObject
 ) -> bool:
     if sampled_rows is not None:
         return row_index in sampled_rows
@@ -135,7 +130,7 @@ def _is_chosen(
     return key in rule.keys or (rule.share is not None and hash_to_share(rule, key) < rule.share)
 
 
-def _alter_response(rule: FaultRule, response: dict[str, Any]) -> dict[str, Any]:
+def _alter_response(rule: FaultRule, response: JsonObject) -> JsonObject:
     without_candidates = {name: value for name, value in response.items() if name != "candidates"}
     if rule.fault == "no-candidates":
         return without_candidates
@@ -155,8 +150,8 @@ def _alter_response(rule: FaultRule, response: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _set_finish_reason(candidate: dict[str, Any], reason: str) -> dict[str, Any]:
-    """MAX_TOKENS keeps the first half of the text; a candidate that ends for any other reason has no content."""
+def _set_finish_reason(candidate: JsonObject, reason: str) -> JsonObject:
+    """Keep half of the text for MAX_TOKENS, and no content for other reasons."""
     if reason != "MAX_TOKENS":
         return {name: value for name, value in candidate.items() if name != "content"} | {
             "finishReason": reason
@@ -166,8 +161,8 @@ def _set_finish_reason(candidate: dict[str, Any], reason: str) -> dict[str, Any]
     return candidate | {"content": first_half, "finishReason": reason}
 
 
-def _break_schema(candidate: dict[str, Any]) -> dict[str, Any]:
-    """An answer in JSON with a value of another type in each place of its first level; any other stays as it is."""
+def _break_schema(candidate: JsonObject) -> JsonObject:
+    """Replace every top-level value of a JSON answer by one of another type."""
     text = candidate["content"]["parts"][0]["text"]
     try:
         value = msgspec.json.decode(text)
@@ -186,19 +181,19 @@ def _break_schema(candidate: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _change_type(value: Any) -> Any:
+def _change_type(value: object) -> object:
     return 7 if isinstance(value, str) else "off schema"
 
 
-def _make_foreign_line(line: dict[str, Any], row_index: int) -> dict[str, Any]:
+def _make_foreign_line(line: JsonObject, row_index: int) -> JsonObject:
     request = {
         "contents": [{"role": "user", "parts": [{"text": f"nobody asked this {row_index}"}]}]
     }
     return line | {"key": f"foreign-{row_index}", "request": request}
 
 
-def _add_nulls(request: dict[str, Any]) -> dict[str, Any]:
-    """As in Google's documentation, where an echoed part has `"fileData": null`."""
+def _add_nulls(request: JsonObject) -> JsonObject:
+    """Add nulls as in Google's documentation: `"fileData": null` in echoed parts."""
     contents = request.get("contents")
     if not isinstance(contents, list):
         return request
@@ -208,7 +203,7 @@ def _add_nulls(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _add_nulls_to_content(content: Any) -> Any:
+def _add_nulls_to_content(content: object) -> object:
     if not isinstance(content, dict) or not isinstance(content.get("parts"), list):
         return content
     parts = [

@@ -1,15 +1,15 @@
-"""Pages of a list call: a cursor that stays right while jobs come and go."""
+"""Pages of a list call. The cursor stays valid while jobs are added or deleted."""
 
 import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from .errors import ApiError
 from .jobs import Job
+from .json_types import JsonObject
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -17,7 +17,7 @@ MAX_PAGE_SIZE = 1000
 
 @dataclass(frozen=True)
 class ListQuery:
-    """What a list call asks for."""
+    """The parameters of a list call."""
 
     filter: str = ""
     page_size: int = 0
@@ -26,9 +26,10 @@ class ListQuery:
 
 
 def cut_page(jobs: list[Job], query: ListQuery) -> tuple[list[Job], str]:
-    """The page after the query's token, newest job first, and the token of the next page or "".
+    """Return a page of jobs, newest first, and the token of the next page or "".
 
-    Raises ApiError 400 for a token that is not one of ours or belongs to another filter, and for a negative size.
+    Raises ApiError 400 for a negative size, and for a token that is invalid or belongs
+    to another filter.
     """
     if query.page_size < 0:
         raise ApiError(400, "page_size must not be negative.")
@@ -41,8 +42,8 @@ def cut_page(jobs: list[Job], query: ListQuery) -> tuple[list[Job], str]:
     return page, _make_token(page[-1], query) if len(ordered) > size else ""
 
 
-def apply_read_mask(resource: dict[str, Any], read_mask: str) -> dict[str, Any]:
-    """The top-level fields that the mask names, in either spelling; all for an empty mask or `*`."""
+def apply_read_mask(resource: JsonObject, read_mask: str) -> JsonObject:
+    """Return the top-level fields in the mask; an empty mask or `*` means all."""
     if read_mask in {"", "*"}:
         return resource
     mask_names = {_normalize_name(path.split(".")[0]) for path in read_mask.split(",")}

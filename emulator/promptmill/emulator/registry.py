@@ -1,4 +1,4 @@
-"""All jobs, kept in memory and, given a folder, as one small JSON file each."""
+"""Stores all jobs in memory, and optionally as JSON files in a folder."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from .jobs import Job
 
 
 class JobRegistry:
-    """Jobs by name. Thread-safe: calls and the work of jobs meet here."""
+    """Jobs by name. Thread-safe: used by calls and by executions."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._lock = threading.Lock()
@@ -21,21 +21,21 @@ class JobRegistry:
             self._load_jobs(folder)
 
     def find_job(self, name: str) -> Job | None:
-        """The job of that resource name, deleted or not."""
+        """Return the job with this resource name, deleted or not."""
         return self._jobs.get(name)
 
     def list_jobs(self) -> list[Job]:
-        """Every job that ever was, deleted ones too."""
+        """Return all jobs, deleted ones included."""
         with self._lock:
             return list(self._jobs.values())
 
     def add_job(self, job: Job) -> None:
-        """Take in a new job."""
+        """Add a new job."""
         with self._lock:
             self._store_job(job)
 
     def update_job(self, name: str, change: Callable[[Job], Job]) -> Job:
-        """Change a job in one step; returns the changed one."""
+        """Change a job atomically and return it."""
         with self._lock:
             job = change(self._jobs[name])
             self._store_job(job)

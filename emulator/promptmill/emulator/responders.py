@@ -1,13 +1,14 @@
-"""Who answers the requests: the protocol, and the default responder, which makes its answers up."""
+"""Responders: the protocol, and the default one, which invents its answers."""
 
 import re
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from . import gemini, schemas
 from .errors import RowRefused
+from .json_types import JsonObject
 
 _TRANSLATION_PROMPT = re.compile(
     r"\s*translate\b.{0,80}?\b(?:to|into)\s+([\w -]{1,40}?)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL
@@ -19,19 +20,19 @@ class Responder(Protocol):
     """Answers one request."""
 
     concurrency: int
-    """How many requests may be asked at once."""
+    """The maximum number of concurrent requests."""
 
-    def answer_request(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
-        """A GenerateContentResponse; `moment` is its createTime in seconds. Raises RowRefused."""
+    def answer_request(self, request: JsonObject, model: str, moment: float) -> JsonObject:
+        """Return a GenerateContentResponse created at `moment`. Raises RowRefused."""
         ...
 
 
 class EchoResponder:
-    """Deterministic: says that it is emulated and repeats the prompt, or obeys the response schema."""
+    """Repeats the prompt, or invents values for the response schema. Deterministic."""
 
     concurrency = 1
 
-    def answer_request(self, request: dict[str, Any], model: str, moment: float) -> dict[str, Any]:
+    def answer_request(self, request: JsonObject, model: str, moment: float) -> JsonObject:
         """See Responder."""
         gemini.check_request(request)
         config = gemini.get_field(request, "generationConfig") or {}
@@ -46,9 +47,7 @@ class EchoResponder:
         return gemini.make_response(request, model, cut_texts, "MAX_TOKENS", moment)
 
 
-def _make_text(
-    request: dict[str, Any], model: str, config: dict[str, Any], candidate_index: int
-) -> str:
+def _make_text(request: JsonObject, model: str, config: JsonObject, candidate_index: int) -> str:
     schema = next(
         (field_value for name in _SCHEMA_FIELDS if (field_value := gemini.get_field(config, name))),
         None,
@@ -68,9 +67,9 @@ _SCHEMA_FIELDS = ("responseSchema", "responseJsonSchema")
 
 
 def _make_structured_text(
-    request: dict[str, Any], schema: Any, mime_type: str | None, candidate_index: int
+    request: JsonObject, schema: JsonObject, mime_type: str | None, candidate_index: int
 ) -> str:
-    random = Random(f"{gemini.hash_message(request)}{candidate_index}")  # noqa: S311 - made-up values, no secret
+    random = Random(f"{gemini.hash_message(request)}{candidate_index}")  # noqa: S311 - not a secret
     try:
         value = schemas.make_instance(schema, random)
     except (ValueError, TypeError, AttributeError) as error:
@@ -78,7 +77,7 @@ def _make_structured_text(
     return str(value) if mime_type == "text/x.enum" else msgspec.json.encode(value).decode()
 
 
-def _echo_prompt(request: dict[str, Any], model: str) -> str:
+def _echo_prompt(request: JsonObject, model: str) -> str:
     prompt = gemini.prompt_text(request)
     files = gemini.list_mime_types(request)
     files_note = (

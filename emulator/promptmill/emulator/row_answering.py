@@ -1,36 +1,36 @@
-"""Answers every row of a job, in the order of the output, several at once where the responder likes it."""
+"""Answers the rows of a job in output order, if possible concurrently."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from . import output
 from .clock import Clock
 from .errors import RowRefused
 from .importer import ImportedRows
+from .json_types import JsonObject
 from .output_faults import OutputFaults
 from .responders import Responder
 
 
 @dataclass(frozen=True)
 class AnsweredRow:
-    """One row with the line that answers it."""
+    """One row and its output line."""
 
     row_index: int
-    row: dict[str, Any]
-    line: dict[str, Any]
+    row: JsonObject
+    line: JsonObject
 
     @property
     def is_successful(self) -> bool:
-        """Whether it is charged."""
+        """Whether the row succeeded, and is therefore billed."""
         return not self.line["status"]
 
 
 @dataclass(frozen=True)
 class RowAnswerer:
-    """Who answers, as which model, with which faults."""
+    """Answers rows as one model, with the faults of one job."""
 
     responder: Responder
     clock: Clock
@@ -40,13 +40,13 @@ class RowAnswerer:
     def answer_rows(
         self, imported: ImportedRows, row_indexes: Iterable[int]
     ) -> Iterator[AnsweredRow]:
-        """The answers to the rows with these indexes, in their order; memory does not grow with their number."""
+        """Yield the answers to these rows, in order. Memory use is constant."""
         rows = ((row_index, imported.read_row(row_index)) for row_index in row_indexes)
         if self.responder.concurrency == 1:
             return (self._answer_row(index, row) for index, row in rows)
         return _map_in_order(self._answer_row, rows, self.responder.concurrency)
 
-    def _answer_row(self, row_index: int, row: dict[str, Any]) -> AnsweredRow:
+    def _answer_row(self, row_index: int, row: JsonObject) -> AnsweredRow:
         try:
             self.output_faults.raise_for_row(row_index, row)
             response = self.responder.answer_request(row["request"], self.model, self.clock.now())
@@ -61,8 +61,8 @@ class RowAnswerer:
 
 
 def _map_in_order(
-    answer_row: Callable[[int, dict[str, Any]], AnsweredRow],
-    rows: Iterable[tuple[int, dict[str, Any]]],
+    answer_row: Callable[[int, JsonObject], AnsweredRow],
+    rows: Iterable[tuple[int, JsonObject]],
     concurrency: int,
 ) -> Iterator[AnsweredRow]:
     pending: deque[Future[AnsweredRow]] = deque()

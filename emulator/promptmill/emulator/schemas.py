@@ -1,11 +1,12 @@
-"""Values that obey a schema: Google's OpenAPI dialect (upper-case types) and JSON Schema.
+"""Makes values that are valid against a schema, in Google's dialect or JSON Schema.
 
 Deterministic: the same schema and random source give the same value.
 """
 
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+
+from .json_types import JsonObject
 
 _FORMATS = {
     "date-time": "2026-01-02T03:04:05Z",
@@ -21,31 +22,31 @@ _FORMATS = {
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
 _MAX_DEPTH = 24
-Schema = dict[str, Any]
+Schema = JsonObject
 
 
-def make_instance(schema: Schema, random: Random) -> Any:
-    """A value that is valid against `schema`.
+def make_instance(schema: Schema, random: Random) -> object:
+    """Return a value that is valid against `schema`.
 
-    Understands type (one or several, either case), nullable, enum, const, anyOf, oneOf, allOf, $ref and ref into $defs or
-    defs, properties, required, items, prefixItems, minItems, maxItems, uniqueItems, the limits of numbers and texts, and
-    the usual formats. `pattern` is not looked at. Raises ValueError for a reference that leads nowhere.
+    Supports types, enums, composition, references, objects, arrays, limits and common
+    formats. Ignores `pattern`. Raises ValueError for an unresolved reference.
     """
     return _InstanceMaker(schema, random).make_value(schema, 0)
 
 
 SCHEMA_FIELDS = frozenset(
     {
-        "type", "format", "title", "description", "nullable", "default", "items", "minItems", "maxItems", "enum",
-        "properties", "propertyOrdering", "required", "minProperties", "maxProperties", "minimum", "maximum", "minLength",
-        "maxLength", "pattern", "example", "anyOf", "additionalProperties", "ref", "defs",
+        "type", "format", "title", "description", "nullable", "default", "items", "minItems",
+        "maxItems", "enum", "properties", "propertyOrdering", "required", "minProperties",
+        "maxProperties", "minimum", "maximum", "minLength", "maxLength", "pattern", "example",
+        "anyOf", "additionalProperties", "ref", "defs",
     }
 )  # fmt: skip
-"""What Google's Schema has (google-cloud-aiplatform 2.7.0, types/openapi.py); JSON Schema has more."""
+"""The fields of Google's Schema (google-cloud-aiplatform 2.7.0, types/openapi.py)."""
 
 
-def find_unknown_fields(schema: Any, path: str) -> Iterator[str]:
-    """The places in a schema in Google's dialect of names that it does not have: `PATH: NAME`."""
+def find_unknown_fields(schema: object, path: str) -> Iterator[str]:
+    """Yield each field that Google's dialect does not have, as `PATH: NAME`."""
     if not isinstance(schema, dict):
         return
     for name, value in schema.items():
@@ -61,8 +62,8 @@ def find_unknown_fields(schema: Any, path: str) -> Iterator[str]:
 
 
 def _to_camel_case(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() or "_" for word in rest)
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() or "_" for word in others)
 
 
 class _InstanceMaker:
@@ -70,7 +71,7 @@ class _InstanceMaker:
         self._root = root
         self._random = random
 
-    def make_value(self, schema: Any, depth: int) -> Any:
+    def make_value(self, schema: object, depth: int) -> object:
         if not isinstance(schema, dict):
             return "emulated"
         schema = self._resolve_references(schema)
@@ -83,11 +84,11 @@ class _InstanceMaker:
                 return self.make_value(self._choose_branch(schema, name, depth), depth + 1)
         return self._make_typed(_type_of(schema), schema, depth)
 
-    def _choose_enum_value(self, schema: Schema) -> Any:
+    def _choose_enum_value(self, schema: Schema) -> object:
         kind = schema.get("type", "")
         choices = [choice for choice in schema["enum"] if choice is not None] or schema["enum"]
         choice_value = self._random.choice(choices)
-        # Google's dialect writes the values of an integer enum as texts.
+        # Google's dialect writes the values of an integer enum as strings.
         if isinstance(kind, str) and kind == "INTEGER" and isinstance(choice_value, str):
             return int(choice_value)
         return choice_value
@@ -103,7 +104,7 @@ class _InstanceMaker:
         other_fields = {key: value for key, value in schema.items() if key != name}
         return merge_schemas(other_fields, chosen_branch)
 
-    def _make_typed(self, kind: str, schema: Schema, depth: int) -> Any:
+    def _make_typed(self, kind: str, schema: Schema, depth: int) -> object:
         match kind:
             case "object":
                 return self._make_object(schema, depth)
@@ -120,8 +121,8 @@ class _InstanceMaker:
             case _:
                 return self._make_text(schema)
 
-    def _make_object(self, schema: Schema, depth: int) -> dict[str, Any]:
-        properties: dict[str, Any] = schema.get("properties") or {}
+    def _make_object(self, schema: Schema, depth: int) -> JsonObject:
+        properties: JsonObject = schema.get("properties") or {}
         required = schema.get("required") or []
         names = (
             required
@@ -133,13 +134,13 @@ class _InstanceMaker:
         ordered = sorted(names, key=lambda name: positions.get(name, len(positions)))
         return {name: self.make_value(properties.get(name, {}), depth + 1) for name in ordered}
 
-    def _make_array(self, schema: Schema, depth: int) -> list[Any]:
+    def _make_array(self, schema: Schema, depth: int) -> list[object]:
         prefix_items = schema.get("prefixItems") or schema.get("prefix_items") or []
-        low = int(_get_either(schema, "minItems", "min_items", 0))
-        high = int(_get_either(schema, "maxItems", "max_items", max(low, 3)))
+        low = _get_either(schema, "minItems", "min_items", 0)
+        high = _get_either(schema, "maxItems", "max_items", max(low, 3))
         length = max(low, len(prefix_items), min(high, 1 if depth < _MAX_DEPTH // 2 else 0))
         items = schema.get("items", {})
-        values: list[Any] = []
+        values: list[object] = []
         for index in range(min(length, max(high, low))):
             values.append(
                 self._make_item(
@@ -151,7 +152,9 @@ class _InstanceMaker:
             )
         return values
 
-    def _make_item(self, schema: Any, earlier_values: list[Any], array: Schema, depth: int) -> Any:
+    def _make_item(
+        self, schema: object, earlier_values: list[object], array: Schema, depth: int
+    ) -> object:
         item = self.make_value(schema, depth + 1)
         if array.get("uniqueItems"):
             for _ in range(200):
@@ -181,8 +184,8 @@ class _InstanceMaker:
         example = _FORMATS.get(str(schema.get("format", "")))
         if example:
             return example
-        low = int(_get_either(schema, "minLength", "min_length", 0))
-        high = int(_get_either(schema, "maxLength", "max_length", max(low, 40)))
+        low = _get_either(schema, "minLength", "min_length", 0)
+        high = _get_either(schema, "maxLength", "max_length", max(low, 40))
         text = f"emulated {self._random.randrange(10**6):06d}"
         return text.ljust(low, ".")[:high]
 
@@ -203,7 +206,7 @@ class _InstanceMaker:
         return schema
 
     def _find_target(self, reference: str) -> Schema:
-        node: Any = self._root
+        node: JsonObject = self._root
         for step in reference.removeprefix("#").strip("/").split("/"):
             if step and (not isinstance(node, dict) or step not in node):
                 raise ValueError(f"the schema has no {reference}")
@@ -212,7 +215,7 @@ class _InstanceMaker:
 
 
 def merge_schemas(first: Schema, second: Schema) -> Schema:
-    """Both schemas at once: properties and required of both, otherwise the second wins."""
+    """Merge two schemas: properties and required are combined, else the second wins."""
     combined = first | second
     if "properties" in first and "properties" in second:
         combined["properties"] = first["properties"] | second["properties"]
@@ -236,7 +239,7 @@ def _type_of(schema: Schema) -> str:
 
 
 def _number_limits(schema: Schema, inset: float) -> tuple[float, float]:
-    """Lowest and highest value; what is exclusive is moved in by `inset`, or for 0 by the open interval of `_make_number`."""
+    """Return the lowest and highest value; exclusive limits move inwards by `inset`."""
     low, high = schema.get("minimum"), schema.get("maximum")
     if (edge := schema.get("exclusiveMinimum")) is not None and not isinstance(edge, bool):
         low = max(edge + inset, edge + inset if low is None else low)
@@ -247,5 +250,5 @@ def _number_limits(schema: Schema, inset: float) -> tuple[float, float]:
     return low, max(low, low + 100 if high is None else high)
 
 
-def _get_either(schema: Schema, name: str, alternative: str, default: int) -> Any:
-    return schema.get(name, schema.get(alternative, default))
+def _get_either(schema: Schema, name: str, alternative: str, default: int) -> int:
+    return int(schema[name] if name in schema else schema.get(alternative, default))

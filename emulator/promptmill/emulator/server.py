@@ -1,4 +1,4 @@
-"""Serving an application: uvicorn, with a port of its own choice, and a line when ready."""
+"""Serves an application with uvicorn and announces its address."""
 
 import asyncio
 import signal
@@ -14,10 +14,10 @@ _SHUTDOWN_SECONDS = 2
 
 
 class DroppableProtocol(H11Protocol):
-    """HTTP whose connection a handler can drop, through `request.state.transport`: an answer that never arrives."""
+    """HTTP whose handlers can drop the connection through `request.state.transport`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Hand the transport to the application's state."""
+        """Add the transport to the application's state."""
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
 
@@ -31,7 +31,8 @@ class _AnnouncingServer(uvicorn.Server):
         await super().startup(sockets)
         if sockets and self.started:
             host, port = sockets[0].getsockname()[:2]
-            print(f"promptmill {self.name} (not Google): http://{host}:{port}", flush=True)  # noqa: T201 - the line that starters wait for
+            announcement = f"promptmill {self.name} (not Google): http://{host}:{port}"
+            print(announcement, flush=True)  # noqa: T201 - starters wait for it
 
 
 def serve_app(
@@ -42,11 +43,12 @@ def serve_app(
     http: type[asyncio.Protocol] | HTTPProtocolType = DroppableProtocol,
     keep_alive: int = 5,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; port 0 takes a free one. Raises OSError if the port is taken.
+    """Serve until SIGTERM or SIGINT. Raises OSError if the port is in use.
 
-    A connection that is idle for `keep_alive` seconds is closed.
+    Port 0 picks a free one. Connections close after `keep_alive` idle seconds.
     """
-    # uvicorn raises the signal anew once it has stopped; with these handlers that ends in a return, not a death.
+    # uvicorn raises the signal again after it has stopped. These handlers ignore it,
+    # so that the function returns.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore_signal)
     config = uvicorn.Config(
@@ -54,7 +56,8 @@ def serve_app(
         timeout_keep_alive=keep_alive, timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )  # fmt: skip
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only where the protocol is named; otherwise every answer takes 40 ms.
+    # asyncio disables Nagle's algorithm only if the protocol is named. With it every
+    # response takes 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

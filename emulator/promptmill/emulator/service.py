@@ -1,11 +1,10 @@
-"""The batch job service: what each call does, free of HTTP."""
+"""The batch job service, independent of HTTP."""
 
 import contextlib
 import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -29,6 +28,7 @@ from .jobs import (
     state_at,
     to_resource,
 )
+from .json_types import JsonObject
 from .models import require_model
 from .registry import JobRegistry
 from .workers import Workers
@@ -36,7 +36,7 @@ from .workers import Workers
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """How long jobs take, in emulated seconds, and which models exist besides Gemini's."""
+    """Durations of jobs in emulated seconds, and extra models."""
 
     latency: float = 5.0
     queue_seconds: float = 0.0
@@ -45,7 +45,7 @@ class ServiceOptions:
 
 @dataclass
 class JobService:
-    """Jobs and everything that happens to them. Calls come from one thread, work is done in others."""
+    """The service. Calls run in one thread, executions in others."""
 
     clock: Clock
     registry: JobRegistry
@@ -56,13 +56,13 @@ class JobService:
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def resume_jobs(self) -> None:
-        """Take up the work of all jobs that have none to show, after a restart."""
+        """Execute all jobs that have no outcome, after a restart."""
         for job in self.registry.list_jobs():
             if job.outcome is None and not job.deleted:
                 self._submit_job(job)
 
-    def create_job(self, parent: str, body: bytes) -> dict[str, Any]:
-        """Make a job under `projects/P/locations/L`. Raises ApiError."""
+    def create_job(self, parent: str, body: bytes) -> JsonObject:
+        """Create a job under `projects/P/locations/L`. Raises ApiError."""
         spec = read_spec(body)
         require_model(spec.model, self.options.models)
         now = round(self.clock.now(), 6)
@@ -82,16 +82,16 @@ class JobService:
         return to_resource(job, now)
 
     def find_job(self, name: str) -> Job | None:
-        """The job of that name, if a call can see it."""
+        """Return the job with this name, unless it was deleted."""
         job = self.registry.find_job(name)
         return None if job is None or job.deleted else job
 
-    def get_job(self, name: str) -> dict[str, Any]:
-        """One job. Raises ApiError 404."""
+    def get_job(self, name: str) -> JsonObject:
+        """Return a job. Raises ApiError 404."""
         return to_resource(self._require_job(name), self.clock.now())
 
-    def list_jobs(self, parent: str, query: paging.ListQuery) -> dict[str, Any]:
-        """One page of the jobs under a parent, newest first. Raises ApiError 400."""
+    def list_jobs(self, parent: str, query: paging.ListQuery) -> JsonObject:
+        """Return one page of jobs, newest first. Raises ApiError 400."""
         now, matches = self.clock.now(), filters.parse_filter(query.filter)
         visible = [
             job
@@ -102,8 +102,8 @@ class JobService:
         resources = [paging.apply_read_mask(to_resource(job, now), query.read_mask) for job in page]
         return {"batchPredictionJobs": resources} | ({"nextPageToken": token} if token else {})
 
-    def cancel_job(self, name: str) -> dict[str, Any]:
-        """Ask for a job's end. Raises ApiError 400 for one that has ended."""
+    def cancel_job(self, name: str) -> JsonObject:
+        """Cancel a job. Raises ApiError 400 if it has ended."""
         now = self.clock.now()
         state = state_at(self._require_job(name), now)
         if state in END_STATES:
@@ -115,8 +115,11 @@ class JobService:
             )
         return {}
 
-    def delete_job(self, name: str) -> dict[str, Any]:
-        """Forget a job that has ended; answers a finished operation. Raises ApiError 400 for one that has not."""
+    def delete_job(self, name: str) -> JsonObject:
+        """Delete a job and return a finished operation.
+
+        Raises ApiError 400 if the job has not ended.
+        """
         if state_at(self._require_job(name), self.clock.now()) not in END_STATES:
             raise ApiError(
                 400,
@@ -152,7 +155,7 @@ class JobService:
                 self.executor.run_job(job, control)
             except JobAbandoned:
                 raise
-            except Exception as error:  # noqa: BLE001 - a job must end, and say why, whatever happened
+            except Exception as error:  # noqa: BLE001 - the job must end
                 message = f"System error. Please try this operation again. (emulator: {error!r})"
                 control.record_outcome(
                     Outcome(self.clock.now(), FAILED, code=INTERNAL, message=message)
@@ -188,7 +191,7 @@ def _is_listed(job: Job, parent: str, now: float) -> bool:
 
 
 def _with_cancellation(job: Job, now: float) -> Job:
-    """A job that has not started ends at once; the work of any other is done anew, up to where it had come."""
+    """Cancel a job. One that has started is executed again, up to its progress."""
     outcome = None if has_started(job, now) else Outcome(now, CANCELLED, code=1, message="CANCELED")
     return msgspec.structs.replace(job, cancelled=now, outcome=outcome)
 

@@ -1,4 +1,4 @@
-"""Cloud Storage, as far as a job needs it: streamed reads and writes of whole objects."""
+"""Access to Cloud Storage: streamed reads and writes of whole objects."""
 
 import io
 import os
@@ -11,68 +11,72 @@ from typing import IO, Any, Protocol
 READ_CHUNK_BYTES = 2 * 1024 * 1024
 WRITE_CHUNK_BYTES = 8 * 1024 * 1024
 BUFFER_BYTES = 256 * 1024
-"""Bytes. The client holds a whole piece while it sends it."""
+"""Sizes in bytes. The client holds a whole chunk while it sends it."""
 
 
 class StorageFailed(Exception):
-    """Cloud Storage cannot be reached, or answers with an error that nobody expects."""
+    """Cloud Storage is unreachable or returned an unexpected error."""
 
 
 class Storage(Protocol):
-    """The seam to Cloud Storage; uris are `gs://bucket/name`. Every call may raise StorageFailed."""
+    """The port to Cloud Storage; URIs are `gs://bucket/name`.
+
+    Every method may raise StorageFailed.
+    """
 
     def has_bucket(self, bucket: str) -> bool:
-        """Whether the bucket exists and can be seen."""
+        """Return whether the bucket exists and is accessible."""
         ...
 
     def expand_uri(self, uri: str) -> list[str]:
-        """The existing objects that a uri, perhaps with `*`, means."""
+        """Return the existing objects that match a URI, which may contain `*`."""
         ...
 
     def open_object(self, uri: str) -> IO[bytes]:
-        """A buffered stream over an object. Raises FileNotFoundError."""
+        """Open an object as a buffered stream. Raises FileNotFoundError."""
         ...
 
     def write_object(self, uri: str, content: IO[bytes]) -> None:
-        """Make an object of a file. Raises FileNotFoundError (no bucket) or PermissionError."""
+        """Write a file to an object. Raises FileNotFoundError or PermissionError."""
         ...
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and name of a `gs://` uri."""
+    """Return the bucket and object name of a `gs://` URI."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     return bucket, name
 
 
 class GoogleStorage:
-    """The real client with anonymous credentials, for the local server that STORAGE_EMULATOR_HOST names (with its scheme).
+    """Google's client, for the local server at STORAGE_EMULATOR_HOST (a URL).
 
-    Without that variable every call fails: the emulator never talks to Google.
+    Without that variable every call fails: the emulator never connects to Google.
     """
 
     def connect(self) -> None:
-        """Make the client, which would otherwise cost the first job a second."""
+        """Create the client, which takes a second."""
         _ = self._client
 
     @cached_property
     def _client(self) -> Any:
         if not os.environ.get("STORAGE_EMULATOR_HOST"):
             raise StorageFailed(
-                "STORAGE_EMULATOR_HOST is not set, and the emulator does not talk to Google"
+                "STORAGE_EMULATOR_HOST is not set; set it to the URL of `promptmill storage`"
             )
-        # Here, not at the top: the import costs 50 MB and most of a second, and unit tests need none of it.
+        # This import takes 50 MB and most of a second. Unit tests do not need it.
         from google.auth.credentials import AnonymousCredentials
         from google.cloud.storage import Client
 
-        return Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return Client(project="emulator", credentials=credentials)
 
     def has_bucket(self, bucket: str) -> bool:
-        """One look at the bucket."""
+        """See Storage."""
         with translate_errors(bucket):
             return bool(self._client.bucket(bucket).exists())
 
     def expand_uri(self, uri: str) -> list[str]:
-        """Lists by prefix for a wildcard; otherwise looks for the object."""
+        """See Storage."""
         bucket, name = split_uri(uri)
         with translate_errors(uri):
             if "*" in name:
@@ -80,18 +84,19 @@ class GoogleStorage:
             return [uri] if self._client.bucket(bucket).blob(name).exists() else []
 
     def open_object(self, uri: str) -> IO[bytes]:
-        """Reads ranges of `READ_CHUNK_BYTES`; buffered, because the client's own reader has no fast readline."""
+        """See Storage. Reads ranges of `READ_CHUNK_BYTES`."""
         bucket, name = split_uri(uri)
         with translate_errors(uri):
             blob = self._client.bucket(bucket).get_blob(name)
         if blob is None:
             raise FileNotFoundError(uri)
+        # The client's reader has no fast readline, so it is buffered here.
         return io.BufferedReader(
             _ErrorTranslatingStream(blob.open("rb", chunk_size=READ_CHUNK_BYTES), uri), BUFFER_BYTES
         )
 
     def write_object(self, uri: str, content: IO[bytes]) -> None:
-        """Uploads in pieces of `WRITE_CHUNK_BYTES`."""
+        """See Storage. Uploads chunks of `WRITE_CHUNK_BYTES`."""
         bucket, name = split_uri(uri)
         content.seek(0)
         with translate_errors(uri):
@@ -105,9 +110,9 @@ class GoogleStorage:
 
 
 class _ErrorTranslatingStream(io.RawIOBase):
-    """A stream over an object, with this module's errors."""
+    """A stream over an object that raises this module's errors."""
 
-    def __init__(self, stream: Any, uri: str) -> None:
+    def __init__(self, stream: IO[bytes], uri: str) -> None:
         self._stream = stream
         self._uri = uri
 
@@ -123,7 +128,7 @@ class _ErrorTranslatingStream(io.RawIOBase):
 
 @contextmanager
 def translate_errors(resource_name: str) -> Iterator[None]:
-    """Turn the errors of Google's clients, of storage and of BigQuery, into those of the seams."""
+    """Translate errors of Google's clients into those of the ports."""
     from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
     from requests.exceptions import RequestException

@@ -1,4 +1,4 @@
-"""BigQuery, as far as a job needs it: the rows of one table in, another table out."""
+"""Access to BigQuery: reads one table, appends to another."""
 
 import os
 from collections.abc import Iterator
@@ -8,40 +8,47 @@ from typing import IO, Any, Protocol
 import msgspec
 
 from .errors import INVALID_ARGUMENT, JobFailed
+from .json_types import JsonObject
 from .storage import StorageFailed, translate_errors
 
 RESERVED_COLUMNS = ("response", "status")
 _DROPPED_TYPES = frozenset({"RECORD", "STRUCT", "RANGE", "DATETIME", "GEOGRAPHY"})
-"""Types of columns that do not come back, and those of arrays (Google's batch inference page)."""
+"""Column types that the output omits, like arrays (Google's batch inference page)."""
 
 
 class Tables(Protocol):
-    """The seam to BigQuery; uris are `bq://project.dataset.table`. Every call may raise StorageFailed."""
+    """The port to BigQuery; URIs are `bq://project.dataset.table`.
+
+    Every method may raise StorageFailed.
+    """
 
     def has_dataset(self, uri: str) -> bool:
-        """Whether the dataset of a table exists."""
+        """Return whether the dataset of a table exists."""
         ...
 
     def read_rows(self, uri: str) -> Iterator[bytes]:
-        """The rows of a table as lines of JSON. Raises JobFailed where it is no table of requests."""
+        """Yield the rows as JSON lines. Raises JobFailed without a column `request`."""
         ...
 
     def append_rows(self, source: str, uri: str, lines: IO[bytes]) -> None:
-        """Append lines to a table, made if need be: the columns of `source` that come back, and those of the answer."""
+        """Append lines to a table, created if missing.
+
+        It gets the echoed columns of `source` and the columns of the answer.
+        """
         ...
 
 
 class GoogleTables:
-    """The real client with anonymous credentials, for the local server that BIGQUERY_EMULATOR_HOST names.
+    """Google's client, for the local server at BIGQUERY_EMULATOR_HOST.
 
-    Without that variable every call fails: the emulator never talks to Google.
+    Without that variable every call fails: the emulator never connects to Google.
     """
 
     @cached_property
     def _bigquery(self) -> Any:
         if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
             raise StorageFailed(
-                "BIGQUERY_EMULATOR_HOST is not set, and the emulator does not talk to Google"
+                "BIGQUERY_EMULATOR_HOST is not set; set it to the URL of a BigQuery emulator"
             )
         from google.cloud import bigquery
 
@@ -51,10 +58,11 @@ class GoogleTables:
     def _client(self) -> Any:
         from google.auth.credentials import AnonymousCredentials
 
-        return self._bigquery.Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return self._bigquery.Client(project="emulator", credentials=credentials)
 
     def has_dataset(self, uri: str) -> bool:
-        """One look at the dataset."""
+        """See Tables."""
         from google.api_core.exceptions import NotFound
 
         with translate_errors(uri):
@@ -65,7 +73,7 @@ class GoogleTables:
             return True
 
     def read_rows(self, uri: str) -> Iterator[bytes]:
-        """Reads pages of a thousand."""
+        """See Tables. Reads pages of 1,000 rows."""
         with translate_errors(uri):
             table = self._client.get_table(_table_name(uri))
             _check_columns([(field.name, field.field_type) for field in table.schema])
@@ -76,7 +84,7 @@ class GoogleTables:
                 )
 
     def append_rows(self, source: str, uri: str, lines: IO[bytes]) -> None:
-        """One load job."""
+        """See Tables. Runs one load job."""
         lines.seek(0)
         with translate_errors(uri):
             returned_fields = [
@@ -116,7 +124,7 @@ def _check_columns(columns: list[tuple[str, str]]) -> None:
             )
 
 
-def _decode_request(uri: str, row: dict[str, Any]) -> dict[str, Any]:
+def _decode_request(uri: str, row: JsonObject) -> JsonObject:
     if not isinstance(row["request"], str):
         return row
     try:

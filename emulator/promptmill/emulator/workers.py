@@ -1,4 +1,4 @@
-"""Threads that do the work of jobs, in the order in which the jobs were created."""
+"""Threads that execute jobs, in order of creation."""
 
 import queue
 import threading
@@ -9,7 +9,7 @@ WORKER_COUNT = 4
 
 
 class Workers:
-    """A few daemon threads: the process may end at any time, the work is done anew after a restart."""
+    """Daemon threads. If the process ends, a restart repeats their work."""
 
     def __init__(self, size: int = WORKER_COUNT) -> None:
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -17,12 +17,12 @@ class Workers:
             threading.Thread(target=self._run_loop, name=f"job-{number}", daemon=True).start()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do it as soon as a thread is free; an error of it is printed and forgotten."""
+        """Run `work` when a thread is free. Errors are printed."""
         self._queue.put(work)
 
     def _run_loop(self) -> None:
         while True:
             try:
                 self._queue.get()()
-            except Exception:  # noqa: BLE001 - the thread is needed for the next job
+            except Exception:  # noqa: BLE001 - the thread must survive
                 traceback.print_exc()

@@ -1,5 +1,5 @@
-"""A stand-in for Cloud Storage, for development and tests: its JSON API, as far as Google's own client uses it.
+"""An emulator of Cloud Storage, for development and tests.
 
-Objects are files in a directory, and outlive the process however it ends. Memory depends neither on their number nor on
-their size.
+It implements the part of the JSON API that Google's client uses. Objects are files in a
+directory and survive a crash. Memory depends neither on their number nor on their size.
 """

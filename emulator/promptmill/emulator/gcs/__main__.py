@@ -11,7 +11,7 @@ from .app import StorageApp
 from .store import ObjectStore
 
 _KEEP_ALIVE_SECONDS = 600
-"""Google's are as patient: a client that found its connection closed would have to send its request again."""
+"""As at Google. A client whose connection is closed must repeat its request."""
 _cli = typer.Typer(add_completion=False)
 
 
@@ -19,12 +19,15 @@ _cli = typer.Typer(add_completion=False)
 def storage(
     directory: Annotated[Path, typer.Option(help="Folder that keeps the objects.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one and prints it.")] = 4443,
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one and prints it.")] = 4443,
     bucket: Annotated[
-        list[str] | None, typer.Option(help="A bucket that is there from the start.")
+        list[str] | None, typer.Option(help="Bucket to create at the start; repeatable.")
     ] = None,
 ) -> None:
-    """Stand in for Cloud Storage. Clients find it by STORAGE_EMULATOR_HOST=http://HOST:PORT."""
+    """Emulate Cloud Storage.
+
+    Clients use it if STORAGE_EMULATOR_HOST is set to http://HOST:PORT.
+    """
     try:
         store = ObjectStore(directory)
     except OSError as error:
@@ -43,7 +46,7 @@ def storage(
                 keep_alive=_KEEP_ALIVE_SECONDS,
             )
     except OSError as error:
-        typer.echo(f"cannot listen on {host}:{port}: {error}", err=True)
+        typer.echo(f"cannot listen on {host}:{port}: {error}; choose another --port", err=True)
         raise typer.Exit(1) from error
 
 

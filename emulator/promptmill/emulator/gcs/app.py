@@ -1,12 +1,16 @@
-"""The calls of the JSON API that exist here. Plain ASGI: a router of any kind would take longer than most calls."""
+"""The emulated calls of the JSON API.
+
+This is plain ASGI: a router would take longer than most calls.
+"""
 
 import contextlib
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from ..json_types import JsonObject
 from . import conditions, listing, resources
 from .downloads import MediaResponse, download_object
 from .errors import RequestRefused
@@ -22,7 +26,7 @@ _UNSUPPORTED_LIST_PARAMETERS = (
     "includeFoldersAsPrefixes",
     "includeTrailingDelimiter",
 )
-"""Parameters of a list call that change what is listed, and that nobody here knows."""
+"""Parameters of a list call that change its result and are not emulated."""
 
 
 class _Sendable(Protocol):
@@ -52,7 +56,7 @@ class StorageApp:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         with contextlib.suppress(ClientDisconnected):
             response = await self._handle_request(scope, RequestBody(receive))
             await response.send(send)
@@ -65,7 +69,7 @@ class StorageApp:
             return await _refusal_response(refusal, body)
         except ClientDisconnected:
             raise
-        except Exception as error:  # noqa: BLE001 - the next call may do better
+        except Exception as error:  # noqa: BLE001 - serve the next call
             traceback.print_exc()
             return await _refusal_response(
                 RequestRefused(500, f"Internal error of the emulator: {error!r}"), body
@@ -110,7 +114,7 @@ class StorageApp:
                 raise RequestRefused(501, f"Listing by {name} is not emulated.")
         self._store.require_bucket(request.bucket)
         page = listing.list_page(self._store.index, request.bucket, request.query)
-        result: dict[str, Any] = {"kind": "storage#objects"}
+        result: JsonObject = {"kind": "storage#objects"}
         if page.objects:
             result["items"] = [
                 resources.object_resource(stored, request.base_url) for stored in page.objects
@@ -143,7 +147,7 @@ class StorageApp:
 
 
 async def _refusal_response(refusal: RequestRefused, body: RequestBody) -> GcsResponse:
-    """The answer, once all of the body has come in: a caller that is still sending would not hear it."""
+    """Read the whole body first: a client that is sending ignores responses."""
     async for _ in body:
         pass
     if refusal.code == 304:

@@ -1,4 +1,4 @@
-"""Preconditions: what a call demands of the object that is there."""
+"""Preconditions of a call on the stored object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from .errors import RequestRefused
 from .index import StoredObject
 
 METAGENERATION = 1
-"""That of every object: its metadata cannot be changed."""
+"""The metageneration of every object: metadata cannot be changed."""
 _UNMET_MESSAGE = "At least one of the pre-conditions you specified did not hold."
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Those of one call. 0 stands for an object that is not there."""
+    """The preconditions of one call. 0 stands for a missing object."""
 
     generation: int | None = None
     generation_match: int | None = None
@@ -22,7 +22,7 @@ class Conditions:
     metageneration_not_match: int | None = None
 
     def check_object(self, stored: StoredObject | None) -> None:
-        """Raise RequestRefused unless they hold: 412, or 304 for what must *not* be there."""
+        """Raise RequestRefused 412, or 304 for `not_match`, unless they hold."""
         generation, metageneration = (stored.generation, METAGENERATION) if stored else (0, 0)
         if self.generation_match not in {None, generation} or self.metageneration_match not in {
             None,
@@ -37,7 +37,7 @@ class Conditions:
 
 
 def from_query(query: Mapping[str, str]) -> Conditions:
-    """The conditions among the parameters of a call. Raises RequestRefused 400."""
+    """Return the conditions in the query of a call. Raises RequestRefused 400."""
     if not any(name in query for name in _PARAMETERS):
         return NO_CONDITIONS
     return Conditions(*(_parse_number(name, query.get(name)) for name in _PARAMETERS))

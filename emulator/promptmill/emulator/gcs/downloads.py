@@ -1,4 +1,4 @@
-"""The bytes of an object, or a range of them, sent in pieces."""
+"""Downloads: the bytes of an object or of a range."""
 
 import os
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from .response import response_start
 from .store import ObjectStore
 
 CHUNK_BYTES = 256 * 1024
-"""Bytes that are read at a time, which is all that a download takes of memory."""
+"""Bytes read at a time, and the memory of a download."""
 
 
 @dataclass(frozen=True)
 class MediaResponse:
-    """An answer whose body comes out of a file, which it closes."""
+    """A response whose body is a file, which it closes."""
 
     descriptor: int
     start: int
@@ -26,7 +26,7 @@ class MediaResponse:
     headers_only: bool = False
 
     async def send(self, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         try:
             await send(response_start(self.status, self.headers, self.end - self.start))
             offset = self.start
@@ -43,7 +43,7 @@ class MediaResponse:
 def download_object(
     store: ObjectStore, request: GcsRequest, *, headers_only: bool = False
 ) -> MediaResponse:
-    """What `alt=media` asks for; `headers_only`: all but the bytes. Raises RequestRefused 404, 412, 304 or 416."""
+    """Return the object's bytes. Raises RequestRefused 404, 412, 304 or 416."""
     stored = store.require_object(
         request.bucket, request.name, conditions.from_query(request.query)
     )

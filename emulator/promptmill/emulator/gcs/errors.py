@@ -1,6 +1,6 @@
-"""Refusals in Cloud Storage's shape."""
+"""Errors in Cloud Storage's format."""
 
-from typing import Any
+from ..json_types import JsonObject
 
 _REASONS = {
     304: "notModified",
@@ -16,7 +16,7 @@ _REASONS = {
 
 
 class RequestRefused(Exception):
-    """A call that Cloud Storage would refuse; `code` is the HTTP status code."""
+    """A call that Cloud Storage rejects; `code` is the HTTP status code."""
 
     def __init__(self, code: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -24,8 +24,8 @@ class RequestRefused(Exception):
         self.message = message
         self.headers = headers or {}
 
-    def response_body(self) -> dict[str, Any]:
-        """The JSON body of the answer."""
+    def response_body(self) -> JsonObject:
+        """Return the JSON body of the response."""
         detail = {
             "message": self.message,
             "domain": "global",

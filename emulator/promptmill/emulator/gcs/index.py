@@ -1,31 +1,39 @@
-"""What is known of every object, in SQLite: one commit publishes an object, and a listing reads only its page.
+"""The index of all objects, in SQLite.
 
-With 100,000 objects a page of 1,000 takes 10 ms and no memory that grows; a walk over a directory would read all of it.
+One commit publishes an object. A listing reads only its page: with 100,000 objects, a
+page of 1,000 takes 10 ms.
 """
 
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
+
+from ..json_types import JsonObject
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
-    bucket TEXT NOT NULL, name BLOB NOT NULL, generation INTEGER NOT NULL, file INTEGER NOT NULL, size INTEGER NOT NULL,
-    crc32c TEXT NOT NULL, md5 TEXT NOT NULL, about BLOB NOT NULL, PRIMARY KEY (bucket, name)
+    bucket TEXT NOT NULL, name BLOB NOT NULL, generation INTEGER NOT NULL,
+    file INTEGER NOT NULL, size INTEGER NOT NULL, crc32c TEXT NOT NULL, md5 TEXT NOT NULL,
+    about BLOB NOT NULL, PRIMARY KEY (bucket, name)
 ) WITHOUT ROWID;
 """
 _COLUMNS = "bucket, name, generation, file, size, crc32c, md5, about"
+_PAGE_CLAUSE = "WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?"
 _PREFIX_END = b"\xff"
-"""No byte of UTF-8 is as large, so this ends a prefix after every name that begins with it."""
+"""Sorts after every name with a given prefix: UTF-8 has no such byte."""
+
+_Row = tuple[str, bytes, int, int, int, str, str, bytes]
+"""One row of the table `objects`."""
 
 
 class StoredObject(msgspec.Struct, frozen=True):
-    """One object; `metadata` is what its writer said of it, in the words of Google's metadata.
+    """One object.
 
-    `generation` is when it was written, in microseconds since the epoch; `file` is the number of its file.
+    `metadata` holds the fields that its writer set. `generation` is the time of the
+    write, in microseconds since the epoch. `file` is the number of its file.
     """
 
     bucket: str
@@ -35,50 +43,51 @@ class StoredObject(msgspec.Struct, frozen=True):
     size: int
     crc32c: str
     md5: str
-    metadata: dict[str, Any]
+    metadata: JsonObject
 
 
 class ObjectIndex:
-    """Buckets and objects. One process has it at a time; what was put is there after its death, however it dies."""
+    """Buckets and objects. One process opens it at a time; it survives a crash."""
 
     def __init__(self, file: Path) -> None:
-        """Open or make it. Raises BlockingIOError if another process has it."""
+        """Open or create the index. Raises BlockingIOError if it is in use."""
         self._database = sqlite3.connect(file, isolation_level=None, timeout=0)
         try:
             self._database.executescript(
-                # Without fsync nothing is lost but with the machine.
-                f"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {_SCHEMA}"
+                # Without fsync only a crash of the machine loses data.
+                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; "
+                f"PRAGMA synchronous = OFF; {_SCHEMA}"
             )
         except sqlite3.OperationalError as error:
             raise BlockingIOError(f"{file} is in use: {error}") from error
 
     def list_buckets(self) -> dict[str, int]:
-        """When each bucket was made, in microseconds since the epoch, by name."""
+        """Return the creation time of each bucket, in microseconds since the epoch."""
         return dict(self._database.execute("SELECT name, created FROM buckets ORDER BY name"))
 
     def find_bucket(self, name: str) -> int | None:
-        """When the bucket was made; None if it does not exist."""
+        """Return the creation time of a bucket; None if it does not exist."""
         row = self._database.execute(
             "SELECT created FROM buckets WHERE name = ?", (name,)
         ).fetchone()
         return None if row is None else int(row[0])
 
     def add_bucket(self, name: str, created: int) -> None:
-        """Make a bucket."""
+        """Add a bucket."""
         self._database.execute("INSERT INTO buckets VALUES (?, ?)", (name, created))
 
     def remove_bucket(self, name: str) -> None:
-        """Forget a bucket."""
+        """Remove a bucket."""
         self._database.execute("DELETE FROM buckets WHERE name = ?", (name,))
 
     def find_object(self, bucket: str, name: str) -> StoredObject | None:
-        """The object of that name."""
+        """Return the object; None if it does not exist."""
         query = f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND name = ?"  # noqa: S608
         row = self._database.execute(query, (bucket, name.encode())).fetchone()
         return None if row is None else _decode_row(row)
 
     def put_object(self, stored: StoredObject) -> None:
-        """Publish an object in place of what had its name."""
+        """Publish an object, replacing one with the same name."""
         row = msgspec.structs.astuple(stored)
         row = (row[0], stored.name.encode(), *row[2:-1], msgspec.json.encode(stored.metadata))
         self._database.execute(
@@ -86,42 +95,45 @@ class ObjectIndex:
         )
 
     def remove_object(self, stored: StoredObject) -> None:
-        """Forget an object."""
+        """Remove an object."""
         where = (stored.bucket, stored.name.encode())
         self._database.execute("DELETE FROM objects WHERE bucket = ? AND name = ?", where)
 
     def list_objects(
         self, bucket: str, prefix: bytes, start: bytes, end: bytes, limit: int
     ) -> Iterator[StoredObject]:
-        """At most so many objects by name: those with the prefix, from `start` on, before `end` if there is one."""
-        query = f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?"  # noqa: S608
+        """Yield at most `limit` objects with a prefix, in order of name.
+
+        Names start at `start` and stop before `end`, unless `end` is empty.
+        """
+        query = f"SELECT {_COLUMNS} FROM objects {_PAGE_CLAUSE}"  # noqa: S608
         last = min(end_of_prefix(prefix), end) if end else end_of_prefix(prefix)
         return map(
             _decode_row, self._database.execute(query, (bucket, max(prefix, start), last, limit))
         )
 
     def list_file_numbers(self) -> Iterator[int]:
-        """The number of every file that is an object's."""
+        """Yield the file number of every object."""
         return (int(row[0]) for row in self._database.execute("SELECT file FROM objects"))
 
     def newest_number(self) -> int:
-        """The largest generation or number of a file; 0 without objects."""
+        """Return the largest generation or file number; 0 without objects."""
         row = self._database.execute(
             "SELECT max(max(generation), max(file)) FROM objects"
         ).fetchone()
         return int(row[0] or 0)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the index."""
         self._database.close()
 
 
 def end_of_prefix(prefix: bytes) -> bytes:
-    """What comes after every name with this prefix."""
+    """Return a name that sorts after every name with this prefix."""
     return prefix + _PREFIX_END
 
 
-def _decode_row(row: tuple[Any, ...]) -> StoredObject:
+def _decode_row(row: _Row) -> StoredObject:
     bucket, name, generation, file, size, crc32c, md5, metadata = row
     return StoredObject(
         bucket, name.decode(), generation, file, size, crc32c, md5, msgspec.json.decode(metadata)

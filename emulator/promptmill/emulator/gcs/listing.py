@@ -1,4 +1,4 @@
-"""One page of a bucket's objects."""
+"""Lists the objects of a bucket, page by page."""
 
 import base64
 import binascii
@@ -9,12 +9,12 @@ from .errors import RequestRefused
 from .index import ObjectIndex, StoredObject, end_of_prefix
 
 MAX_RESULTS = 1000
-"""Items of a page, prefixes included."""
+"""Maximum items of a page, prefixes included."""
 
 
 @dataclass
 class ObjectPage:
-    """Objects, what stands for others below a delimiter, and where the next page begins, if there is one."""
+    """One page: objects, common prefixes, and the first name of the next page."""
 
     objects: list[StoredObject] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
@@ -22,12 +22,12 @@ class ObjectPage:
 
     @property
     def next_page_token(self) -> str:
-        """The name of the next page."""
+        """The token of the next page."""
         return base64.urlsafe_b64encode(self.next_name).decode()
 
 
 def list_page(index: ObjectIndex, bucket: str, query: Mapping[str, str]) -> ObjectPage:
-    """The page that the parameters of a list call ask for. Raises RequestRefused 400."""
+    """Return the page that a list call selects. Raises RequestRefused 400."""
     prefix, delimiter = query.get("prefix", "").encode(), query.get("delimiter", "").encode()
     start = max(query.get("startOffset", "").encode(), _read_token(query.get("pageToken", "")))
     end, remaining = query.get("endOffset", "").encode(), _page_size(query.get("maxResults"))
@@ -49,7 +49,7 @@ def list_page(index: ObjectIndex, bucket: str, query: Mapping[str, str]) -> Obje
 
 
 def _common_prefix(name: bytes, prefix: bytes, delimiter: bytes) -> bytes:
-    """What a name has in common with all that are listed as one prefix; b"" if it is listed itself."""
+    """Return the prefix that stands for a name; b"" if the name is listed itself."""
     position = name.find(delimiter, len(prefix)) if delimiter else -1
     return name[: position + len(delimiter)] if position >= 0 else b""
 

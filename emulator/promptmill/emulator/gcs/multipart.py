@@ -1,4 +1,4 @@
-"""The body of a multipart upload: metadata and content, parted while they stream by."""
+"""The streamed body of a multipart upload: metadata and content."""
 
 import re
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ _BLANK_LINE = b"\r\n\r\n"
 
 
 class MultipartBody:
-    """First `read_metadata`, then `read_content`, each once."""
+    """Call `read_metadata` first, then `read_content`, each once."""
 
     def __init__(self, body: AsyncIterator[bytes], content_type: str) -> None:
         """Raises RequestRefused 400 unless the content type names a boundary."""
@@ -25,10 +25,10 @@ class MultipartBody:
         self._delimiter = b"\r\n--" + (match[1] or match[2]).encode("latin-1")
         self._buffer = b"\r\n"
         self.content_type = ""
-        """That of the content, once the metadata are read."""
+        """The content's type, set by `read_metadata`."""
 
     async def read_metadata(self) -> bytes:
-        """The JSON of the first part. Raises RequestRefused 400."""
+        """Return the JSON of the first part. Raises RequestRefused 400."""
         while (parts := self._split_parts()) is None:
             chunk = await anext(self._body, None)
             if chunk is None or len(self._buffer) > _MAX_METADATA_BYTES:
@@ -40,7 +40,10 @@ class MultipartBody:
         return metadata
 
     async def read_content(self) -> AsyncIterator[bytes]:
-        """The bytes of the second part, in pieces. Raises RequestRefused 400 at its end if the last boundary is missing."""
+        """Yield the bytes of the second part.
+
+        Raises RequestRefused 400 at its end if the last boundary is missing.
+        """
         closing_delimiter = self._delimiter + b"--"
         tail_length = len(closing_delimiter) + len(b"\r\n")
         async for chunk in self._body:
@@ -53,7 +56,7 @@ class MultipartBody:
         yield last_chunk
 
     def _split_parts(self) -> tuple[bytes, bytes, bytes] | None:
-        """The first part's content, the second one's headers, and what follows; None until they are there."""
+        """Return metadata, content headers and content; None if incomplete."""
         _, _, first = self._buffer.partition(self._delimiter)
         _, _, content = first.partition(_BLANK_LINE)
         metadata, delimiter, second = content.partition(self._delimiter)

@@ -1,4 +1,4 @@
-"""The two headers that speak of ranges: `Range` of a download, `Content-Range` of a piece of an upload."""
+"""The headers `Range` of a download and `Content-Range` of an upload."""
 
 import re
 from dataclasses import dataclass
@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from .errors import RequestRefused
 
 CHUNK_MULTIPLE = 256 * 1024
-"""Bytes. Of a piece that is not the last, Google keeps a multiple of it; see its page on resumable uploads."""
+"""Bytes. Google keeps a multiple of it from every chunk but the last.
+
+Source: Google's page on resumable uploads.
+"""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(?:(\d+)|\*)")
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Start and end (exclusive) of the range that is asked for; None for the whole object.
+    """Return start and end (exclusive) of a range; None for the whole object.
 
-    A header that makes no sense asks for nothing, as HTTP has it. Raises RequestRefused 416 for a range past the end.
+    An invalid header is ignored, as HTTP requires. Raises RequestRefused 416 for a
+    range past the end.
     """
     match = _RANGE.fullmatch(header) if header else None
     if (
@@ -36,9 +40,10 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class ContentRange:
-    """Which bytes of an object a request carries: from `start` to `end` (exclusive), of `total` if that is known.
+    """The bytes that a request carries: from `start` to `end` (exclusive) of `total`.
 
-    Both None ask how far the upload has come; `end` None is the rest, whatever its length.
+    If `start` and `end` are None, the request asks for the progress of the upload. If
+    only `end` is None, it carries all remaining bytes.
     """
 
     start: int | None
@@ -46,16 +51,17 @@ class ContentRange:
     total: int | None
 
     def skip_and_take(self, size: int) -> tuple[int, int | None]:
-        """How many of its bytes to skip, as they are there already, and how many to take after that; None for all.
+        """Return how many bytes to skip as already stored, and how many to take then.
 
-        Raises RequestRefused 503, as Google does, if bytes are missing between the first `size` and this piece.
+        None takes all. Raises RequestRefused 503, as Google does, if bytes between
+        `size` and `start` are missing.
         """
         start = self.start or 0
         if start > size:
             raise RequestRefused(
                 503,
-                f"Invalid request.  According to the Content-Range header, the upload offset is {start} byte(s), which "
-                f"exceeds already uploaded size of {size} byte(s).",
+                "Invalid request.  According to the Content-Range header, the upload offset "
+                f"is {start} byte(s), which exceeds already uploaded size of {size} byte(s).",
             )
         if self.end is None or self.end == self.total:
             return size - start, None
@@ -66,7 +72,10 @@ WHOLE_OBJECT = ContentRange(0, None, None)
 
 
 def parse_content_range(header: str | None) -> ContentRange:
-    """What a `Content-Range` says; without one, the request is the whole object. Raises RequestRefused 400."""
+    """Parse `Content-Range`; without it the request carries the whole object.
+
+    Raises RequestRefused 400.
+    """
     if header is None:
         return WHOLE_OBJECT
     match = _CONTENT_RANGE.fullmatch(header)
@@ -77,5 +86,5 @@ def parse_content_range(header: str | None) -> ContentRange:
 
 
 def range_header(size: int) -> dict[str, str]:
-    """The header that says how much of an upload is there; none before its first byte."""
+    """Return the header for the stored bytes of an upload, if any."""
     return {"Range": f"bytes=0-{size - 1}"} if size else {}

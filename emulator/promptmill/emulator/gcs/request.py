@@ -1,25 +1,26 @@
 """One HTTP request to the storage emulator."""
 
 import re
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from starlette.types import Receive, Scope
 
+from ..json_types import JsonObject
 from .errors import RequestRefused
 
 _PATH = re.compile(r"(?:/(upload|download))?/storage/v1/b(?:/([^/]+)(?:/(o)(?:/(.+))?)?)?/?")
 _XML_PATH = re.compile(r"/(?!storage/|upload/|download/)([^/]+)/(.+)")
-"""The path of an object in the XML API, by which DuckDB reads, and through it BigQuery's stand-in."""
+"""The path of an object in the XML API, which DuckDB and the BigQuery emulator use."""
 
 
 class ClientDisconnected(Exception):
-    """The caller is gone."""
+    """The client closed the connection."""
 
 
 class RequestBody:
-    """A request's body, in pieces; whoever iterates again goes on where the last one stopped."""
+    """The body of a request, in chunks. A second iteration continues the first."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -41,10 +42,14 @@ class RequestBody:
 
 
 class GcsRequest:
-    """A request; `target` says what it is about: `buckets`, `bucket`, `objects`, `object`, with `upload` or so before."""
+    """A request to `target`.
+
+    Targets are `buckets`, `bucket`, `objects` and `object`, optionally after `upload`,
+    `download` or `xml`.
+    """
 
     def __init__(self, scope: Scope, body: RequestBody) -> None:
-        """Raises RequestRefused 404 for a path that is none of Cloud Storage's."""
+        """Raises RequestRefused 404 for an unknown path."""
         path = scope["raw_path"].decode("latin-1")
         if match := _PATH.fullmatch(path):
             family, bucket, objects, name = match.groups()
@@ -65,24 +70,24 @@ class GcsRequest:
 
     @property
     def base_url(self) -> str:
-        """The URL at which the caller reaches this server."""
+        """The URL at which the client reaches this server."""
         return f"http://{self.get_header(b'host')}"
 
     def get_header(self, name: bytes) -> str | None:
-        """The value of a header, which is named in lower case."""
+        """Return the value of a header, by its lower-case name."""
         return next(
             (value.decode("latin-1") for header_name, value in self.headers if header_name == name),
             None,
         )
 
-    async def read_json(self) -> dict[str, Any]:
-        """The body as a JSON object; {} without a body. Raises RequestRefused 400."""
+    async def read_json(self) -> JsonObject:
+        """Return the body as JSON; {} without a body. Raises RequestRefused 400."""
         return decode_json_object(b"".join([chunk async for chunk in self.body]))
 
 
-def decode_json_object(body: bytes) -> dict[str, Any]:
-    """A JSON object; {} for nothing at all. Raises RequestRefused 400."""
+def decode_json_object(body: bytes) -> JsonObject:
+    """Decode a JSON object; {} for an empty body. Raises RequestRefused 400."""
     try:
-        return msgspec.json.decode(body, type=dict[str, Any]) if body.strip() else {}
+        return msgspec.json.decode(body, type=JsonObject) if body.strip() else {}
     except msgspec.MsgspecError as error:
         raise RequestRefused(400, f"Parse error: {error}") from None

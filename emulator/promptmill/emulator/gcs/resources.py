@@ -1,9 +1,9 @@
 """Buckets and objects in Google's JSON."""
 
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 
+from ..json_types import JsonObject
 from .conditions import METAGENERATION
 from .index import StoredObject
 
@@ -16,11 +16,11 @@ WRITABLE_FIELDS = (
     "customTime",
     "metadata",
 )
-"""What the writer of an object may say of it."""
+"""Metadata fields that the writer of an object may set."""
 
 
-def bucket_resource(name: str, created: int, base_url: str) -> dict[str, Any]:
-    """A bucket; `base_url` is the URL at which the caller reaches this server."""
+def bucket_resource(name: str, created: int, base_url: str) -> JsonObject:
+    """Return a bucket's JSON; `base_url` is the URL of this server."""
     created_time = format_timestamp(created)
     return {
         "kind": "storage#bucket",
@@ -38,8 +38,8 @@ def bucket_resource(name: str, created: int, base_url: str) -> dict[str, Any]:
     }
 
 
-def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
-    """An object; `base_url` is the URL at which the caller reaches this server."""
+def object_resource(stored: StoredObject, base_url: str) -> JsonObject:
+    """Return an object's JSON; `base_url` is the URL of this server."""
     generation, created_time = str(stored.generation), format_timestamp(stored.generation)
     path = f"storage/v1/b/{stored.bucket}/o/{quote(stored.name, safe='')}"
     return {
@@ -63,7 +63,7 @@ def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
 
 
 def media_headers(stored: StoredObject) -> dict[str, str]:
-    """What a download tells of its object."""
+    """Return the headers of a download."""
     metadata = stored.metadata
     optional = {
         "Content-Encoding": metadata.get("contentEncoding"),
@@ -84,10 +84,10 @@ def media_headers(stored: StoredObject) -> dict[str, str]:
 
 
 def object_etag(stored: StoredObject) -> str:
-    """A word that changes with the object."""
+    """Return an identifier that changes with the object."""
     return f"{stored.generation:x}/{METAGENERATION}"
 
 
 def format_timestamp(moment: int) -> str:
-    """A moment in microseconds since the epoch in RFC 3339, to the millisecond, as Google writes it."""
+    """Format microseconds since the epoch as RFC 3339 with milliseconds."""
     return datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

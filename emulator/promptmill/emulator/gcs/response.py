@@ -8,7 +8,7 @@ _BODYLESS_STATUSES = (204, 304)
 
 
 class GcsResponse:
-    """An answer with a whole body."""
+    """A response with its whole body."""
 
     def __init__(
         self, body: bytes = b"", status: int = 200, headers: dict[str, str] | None = None
@@ -18,7 +18,7 @@ class GcsResponse:
         self.headers = headers or {}
 
     async def send(self, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         await send(
             response_start(
                 self.status,
@@ -32,13 +32,13 @@ class GcsResponse:
 def json_response(
     content: object, status: int = 200, headers: dict[str, str] | None = None
 ) -> GcsResponse:
-    """An answer as Google's servers send it."""
+    """Return a response with Google's JSON content type."""
     content_type = {"Content-Type": "application/json; charset=UTF-8"}
     return GcsResponse(msgspec.json.encode(content), status, content_type | (headers or {}))
 
 
 def response_start(status: int, headers: dict[str, str], length: int | None) -> Message:
-    """The message with which an answer of so many bytes begins; None where it may have no body."""
+    """Return the ASGI message that starts a response; `length` None means no body."""
     encoded = [
         (name.lower().encode(), value.encode("latin-1", "replace"))
         for name, value in headers.items()

@@ -1,9 +1,9 @@
-"""Resumable uploads under way. They end with the process: a caller is told so and starts anew."""
+"""Resumable uploads in progress. A restart discards them; clients then start again."""
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
 
+from ..json_types import JsonObject
 from .checksums import DeclaredChecksums
 from .conditions import Conditions
 from .errors import RequestRefused
@@ -11,16 +11,16 @@ from .index import StoredObject
 from .store import Draft
 
 MAX_SESSIONS = 1000
-"""Uploads that are remembered, finished ones too; the oldest are given up for new ones, so that memory stays flat."""
+"""Maximum sessions, finished ones included. New ones replace the oldest."""
 
 
 @dataclass
 class UploadSession:
-    """One upload: what it is to become, and how far it is. `stored` is what it became."""
+    """One upload. `stored` is the resulting object, if complete."""
 
     bucket: str
     name: str
-    metadata: dict[str, Any]
+    metadata: JsonObject
     conditions: Conditions
     declared: DeclaredChecksums
     draft: Draft
@@ -29,30 +29,30 @@ class UploadSession:
     request_count: int = 0
 
     def discard_draft(self) -> None:
-        """Remove what has arrived, unless it became an object."""
+        """Delete the received bytes, unless they became an object."""
         if self.stored is None:
             self.draft.discard()
 
 
 class UploadSessions:
-    """The uploads by their ids."""
+    """The uploads by id."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, UploadSession] = {}
 
     def add_session(self, session: UploadSession) -> None:
-        """Remember an upload."""
+        """Add an upload."""
         self._sessions[session.id] = session
         if len(self._sessions) > MAX_SESSIONS:
             self.remove_session(next(iter(self._sessions)))
 
     def require_session(self, session_id: str) -> UploadSession:
-        """The upload of that id. Raises RequestRefused 410 if it is cancelled, refused, or of an earlier process."""
+        """Return an upload. Raises RequestRefused 410 if it no longer exists."""
         if session_id not in self._sessions:
             raise RequestRefused(410, "The upload session is gone; start a new one.")
         return self._sessions[session_id]
 
     def remove_session(self, session_id: str) -> None:
-        """Forget an upload, and what has arrived of it."""
+        """Remove an upload and its received bytes."""
         if session := self._sessions.pop(session_id, None):
             session.discard_draft()

@@ -1,12 +1,13 @@
-"""Objects on disk: their bodies in files, everything else in the index."""
+"""Stores objects: their bodies in files, everything else in the index."""
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from ..json_types import JsonObject
 from .checksums import Checksums, DeclaredChecksums
 from .conditions import Conditions
 from .errors import RequestRefused
@@ -14,7 +15,7 @@ from .index import ObjectIndex, StoredObject
 
 
 class Draft:
-    """A body that is being written: nobody sees it before it is published."""
+    """A body that is being written; invisible until published."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
@@ -24,7 +25,7 @@ class Draft:
 
     @contextmanager
     def open_for_append(self) -> Iterator[Self]:
-        """Have its file open for `append_chunk`."""
+        """Keep the file open for `append_chunk`."""
         with self.path.open("ab") as self._open_file:
             yield self
 
@@ -35,15 +36,18 @@ class Draft:
         self.size += len(chunk)
 
     def discard(self) -> None:
-        """Remove it."""
+        """Delete the file."""
         self.path.unlink(missing_ok=True)
 
 
 class ObjectStore:
-    """The objects of one directory. Each call is done before another begins, so that of many creators one wins."""
+    """The objects of one directory. Calls never overlap: of many creators one wins."""
 
     def __init__(self, directory: Path) -> None:
-        """Open or make it, without what an earlier process left unfinished. Raises BlockingIOError if it is in use."""
+        """Open or create the store, and delete unfinished drafts.
+
+        Raises BlockingIOError if another process uses it.
+        """
         self._bodies = directory / "bodies"
         self._bodies.mkdir(parents=True, exist_ok=True)
         self.index = ObjectIndex(directory / "index.sqlite3")
@@ -51,16 +55,17 @@ class ObjectStore:
         self._remove_drafts()
 
     def add_bucket(self, name: str) -> None:
-        """Make a bucket. Raises RequestRefused 409 if it exists."""
+        """Create a bucket. Raises RequestRefused 409 if it exists."""
         if self.index.find_bucket(name) is not None:
             raise RequestRefused(
                 409,
-                "Your previous request to create the named bucket succeeded and you already own it.",
+                "Your previous request to create the named bucket succeeded "
+                "and you already own it.",
             )
         self.index.add_bucket(name, self._next_number())
 
     def require_bucket(self, name: str) -> int:
-        """When a bucket was made. Raises RequestRefused 404."""
+        """Return the creation time of a bucket. Raises RequestRefused 404."""
         created = self.index.find_bucket(name)
         if created is None:
             raise RequestRefused(404, "The specified bucket does not exist.")
@@ -74,7 +79,7 @@ class ObjectStore:
         self.index.remove_bucket(name)
 
     def require_object(self, bucket: str, name: str, conditions: Conditions) -> StoredObject:
-        """The object that a call means. Raises RequestRefused 404, 412 or 304."""
+        """Return the object of a call. Raises RequestRefused 404, 412 or 304."""
         stored = self.index.find_object(bucket, name)
         if stored is None or conditions.generation not in {None, stored.generation}:
             self.require_bucket(bucket)
@@ -85,14 +90,17 @@ class ObjectStore:
     def require_writable(
         self, bucket: str, name: str, conditions: Conditions
     ) -> StoredObject | None:
-        """The object that a new one is to replace, if any. Raises RequestRefused 404 without the bucket, or 412."""
+        """Return the object that a write replaces, if any.
+
+        Raises RequestRefused 404 without the bucket, or 412.
+        """
         self.require_bucket(bucket)
         stored = self.index.find_object(bucket, name)
         conditions.check_object(stored)
         return stored
 
     def create_draft(self) -> Draft:
-        """A new, empty body."""
+        """Return a new, empty body."""
         number = self._next_number()
         return Draft(self._body_path(number), number)
 
@@ -101,11 +109,14 @@ class ObjectStore:
         draft: Draft,
         bucket: str,
         name: str,
-        metadata: dict[str, Any],
+        metadata: JsonObject,
         conditions: Conditions,
         declared: DeclaredChecksums,
     ) -> StoredObject:
-        """Make a draft an object, in place of what has its name. Raises RequestRefused 404, 412, or 400 by its checksums."""
+        """Publish a draft as an object, replacing one with the same name.
+
+        Raises RequestRefused 404, 412, or 400 for a wrong checksum.
+        """
         draft.checksums.require_match(declared)
         replaced_object = self.require_writable(bucket, name, conditions)
         checksums = draft.checksums
@@ -131,15 +142,15 @@ class ObjectStore:
         self._body_path(stored.file).unlink()
 
     def open_object(self, stored: StoredObject) -> int:
-        """A descriptor of an object's body, which stays readable when the object is replaced."""
+        """Open an object's body; it stays readable if the object is replaced."""
         return os.open(self._body_path(stored.file), os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the store."""
         self.index.close()
 
     def _next_number(self) -> int:
-        """A number that no object or file had before: the time in microseconds, as Google's generations are."""
+        """Return a unique number: the time in microseconds, as in generations."""
         self._last_number = max(self._last_number + 1, time.time_ns() // 1000)
         return self._last_number
 

@@ -1,8 +1,8 @@
-"""The three ways of bringing an object in: its bytes alone, together with its metadata, or piece by piece."""
+"""Uploads: media only, multipart with metadata, or resumable in chunks."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
+from ..json_types import JsonObject
 from . import checksums, conditions, ranges, resources
 from .errors import RequestRefused
 from .index import StoredObject
@@ -14,7 +14,7 @@ from .sessions import UploadSession, UploadSessions
 from .store import ObjectStore
 
 CANCELLED_STATUS = 499
-"""What Google answers to a cancelled upload."""
+"""Google's response to a cancelled upload."""
 
 
 class Uploads:
@@ -25,7 +25,10 @@ class Uploads:
         self._sessions = UploadSessions()
 
     async def begin_upload(self, request: GcsRequest) -> GcsResponse:
-        """POST: a whole object, or the start of a resumable upload. Raises RequestRefused 400, 404 or 412."""
+        """POST: upload an object or start a resumable upload.
+
+        Raises RequestRefused 400, 404 or 412.
+        """
         match request.query.get("uploadType"):
             case "multipart":
                 return await self._upload_multipart(request)
@@ -36,7 +39,10 @@ class Uploads:
         raise RequestRefused(400, f"Invalid upload type: {request.query.get('uploadType')!r}.")
 
     async def continue_upload(self, request: GcsRequest) -> GcsResponse:
-        """PUT: a piece of a resumable upload, or the question how far it is. Raises RequestRefused 400, 404, 410, 412 or 503."""
+        """PUT: upload a chunk, or ask for the progress of a resumable upload.
+
+        Raises RequestRefused 400, 404, 410, 412 or 503.
+        """
         session = self._sessions.require_session(request.query.get("upload_id", ""))
         if session.stored is None:
             await self._receive_chunk(session, request)
@@ -45,7 +51,7 @@ class Uploads:
         return _object_response(session.stored, request)
 
     async def cancel_upload(self, request: GcsRequest) -> GcsResponse:
-        """DELETE: nothing of a resumable upload is left. Raises RequestRefused 410."""
+        """DELETE: cancel a resumable upload. Raises RequestRefused 410."""
         session = self._sessions.require_session(request.query.get("upload_id", ""))
         self._sessions.remove_session(session.id)
         return GcsResponse(status=CANCELLED_STATUS)
@@ -73,8 +79,8 @@ class Uploads:
         self,
         request: GcsRequest,
         name: str,
-        object_metadata: dict[str, Any],
-        posted_metadata: Mapping[str, Any],
+        object_metadata: JsonObject,
+        posted_metadata: Mapping[str, object],
         content: AsyncIterator[bytes],
     ) -> GcsResponse:
         preconditions = conditions.from_query(request.query)
@@ -119,11 +125,14 @@ class Uploads:
             self._store.create_draft(),
         )
         self._sessions.add_session(session)
-        session_url = f"{request.base_url}/upload/storage/v1/b/{request.bucket}/o?uploadType=resumable&upload_id={session.id}"
+        session_url = (
+            f"{request.base_url}/upload/storage/v1/b/{request.bucket}/o"
+            f"?uploadType=resumable&upload_id={session.id}"
+        )
         return GcsResponse(headers={"Location": session_url, "X-GUploader-UploadID": session.id})
 
     async def _receive_chunk(self, session: UploadSession, request: GcsRequest) -> None:
-        """Append what the request carries, and publish the object when that was all."""
+        """Append the bytes of a request; publish the object when it is complete."""
         content_range = ranges.parse_content_range(request.get_header(b"content-range"))
         await _append_new_bytes(session, content_range, request)
         is_complete = (
@@ -154,14 +163,17 @@ class Uploads:
 async def _append_new_bytes(
     session: UploadSession, content_range: ContentRange, request: GcsRequest
 ) -> None:
-    """Append what is new in the request. A later request for the same upload ends this one, which its caller gave up."""
+    """Append the new bytes of a request.
+
+    A later request for the same upload ends this one: the client abandoned it.
+    """
     skip, remaining = content_range.skip_and_take(session.draft.size)
     session.request_count += 1
     request_number = session.request_count
     with session.draft.open_for_append():
         async for chunk in request.body:
             if session.request_count != request_number or session.stored:
-                raise RequestRefused(409, "Another request goes on with this upload.")
+                raise RequestRefused(409, "Another request continues this upload.")
             new_bytes = chunk[skip:] if skip else chunk
             skip = max(0, skip - len(chunk))
             new_bytes = new_bytes if remaining is None else new_bytes[:remaining]
@@ -169,16 +181,14 @@ async def _append_new_bytes(
             session.draft.append_chunk(new_bytes)
 
 
-def _object_name(request: GcsRequest, posted_metadata: Mapping[str, Any]) -> str:
+def _object_name(request: GcsRequest, posted_metadata: Mapping[str, object]) -> str:
     name = request.query.get("name") or posted_metadata.get("name")
     if not isinstance(name, str) or not name:
         raise RequestRefused(400, "Required parameter: name")
     return name
 
 
-def _object_metadata(
-    posted_metadata: Mapping[str, Any], content_type: str | None
-) -> dict[str, Any]:
+def _object_metadata(posted_metadata: Mapping[str, object], content_type: str | None) -> JsonObject:
     object_metadata = {
         name: posted_metadata[name]
         for name in resources.WRITABLE_FIELDS
