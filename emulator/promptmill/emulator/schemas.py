@@ -5,6 +5,7 @@ Deterministic: the same schema and random source give the same value.
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 from .json_types import JsonObject
 
@@ -25,7 +26,7 @@ _MAX_DEPTH = 24
 Schema = JsonObject
 
 
-def make_instance(schema: Schema, random: Random) -> object:
+def make_instance(schema: Schema, random: Random) -> Any:
     """Return a value that is valid against `schema`.
 
     Supports types, enums, composition, references, objects, arrays, limits and common
