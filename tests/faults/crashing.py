@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import redis
 
@@ -23,9 +23,16 @@ from faults.effects import kind_of_object
 from promptmill.config import queues
 from promptmill.config.settings import Settings, load_settings
 from promptmill.producers.contract.messages import SinkSpec
+from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.pools import PoolQueue
 from promptmill.workers import services
 from promptmill.workers.app import make_app
+from promptmill.workers.coordination.alarm_counts import AlarmCounts
+from promptmill.workers.coordination.claims import Claims
+from promptmill.workers.coordination.joins import Joins
+from promptmill.workers.coordination.open_jobs import OpenJobs
+from promptmill.workers.coordination.pool_sizes import PoolSizes
+from promptmill.workers.coordination.step_leases import StepLeases
 from promptmill.workers.ports.database import Database
 from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
@@ -270,10 +277,53 @@ def _set_clock(fast: float) -> None:
         time.time = lambda: right() + fast
 
 
+Notes = TypeVar("Notes")
+
+
 class _Watched(Services):
     """The services of a worker, with every effect noted."""
 
     journal: Journal
+
+    @cached_property
+    def index(self) -> RunIndex:
+        """What users see of runs, watched."""
+        watched: Any = _Effects(super().index, self.journal, lambda *_: "index")
+        return watched  # type: ignore[no-any-return]
+
+    @cached_property
+    def leases(self) -> StepLeases:
+        """The leases, watched."""
+        return self._watch_notes(super().leases)
+
+    @cached_property
+    def open_jobs(self) -> OpenJobs:
+        """The open jobs, watched."""
+        return self._watch_notes(super().open_jobs)
+
+    @cached_property
+    def joins(self) -> Joins:
+        """The joins, watched."""
+        return self._watch_notes(super().joins)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """The claims, watched."""
+        return self._watch_notes(super().claims)
+
+    @cached_property
+    def pool_sizes(self) -> PoolSizes:
+        """The sizes of batches, watched."""
+        return self._watch_notes(super().pool_sizes)
+
+    @cached_property
+    def alarm_counts(self) -> AlarmCounts:
+        """The counts of alarms, watched."""
+        return self._watch_notes(super().alarm_counts)
+
+    def _watch_notes(self, real: Notes) -> Notes:
+        watched: Any = _Effects(real, self.journal, lambda *_: "note")
+        return watched  # type: ignore[no-any-return]
 
     @cached_property
     def pending_calls(self) -> PoolQueue:
@@ -297,7 +347,7 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         return bucket  # type: ignore[no-any-return]
 
     def open_jobs() -> BatchJobs:
-        jobs: Any = _Effects(real.open_jobs(), journal, lambda *_: "job")
+        jobs: Any = _Effects(real.open_batch_jobs(), journal, lambda *_: "job")
         return jobs  # type: ignore[no-any-return]
 
     def open_database(url: str, name: str) -> Database:
@@ -314,9 +364,6 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         warehouse: Any = _Effects(real.connectors.open_warehouse(), journal, lambda *_: "table")
         return warehouse  # type: ignore[no-any-return]
 
-    index: Any = _Effects(real.index, journal, lambda *_: "index")
-    notes: Any = _Effects(real.notes, journal, lambda *_: "note")
-
     def open_caller() -> CallbackBroker:
         caller: Any = _Effects(
             real.connectors.open_callback_broker(), journal, lambda *_: "callback"
@@ -324,7 +371,7 @@ def _watched(settings: Settings, journal: Journal) -> Services:
         return caller  # type: ignore[no-any-return]
 
     ways = Connectors(open_database, open_web, open_warehouse, open_caller)
-    watched = _Watched(real.settings, index, notes, open_bucket, open_jobs, ways)
+    watched = _Watched(real.settings, real.connection, open_bucket, open_jobs, ways)
     object.__setattr__(watched, "journal", journal)
     return watched
 

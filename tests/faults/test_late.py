@@ -7,7 +7,7 @@ import pytest
 from faults.mills import Mills
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.connection import Connection
-from promptmill.workers.coordination.notes import Notes
+from promptmill.workers.coordination.alarm_counts import AlarmCounts
 from support.waiting import until
 
 LIFE = 60.0
@@ -58,4 +58,4 @@ def half() -> Iterator[str]:
 
 def alarms(client: Promptmill) -> dict[str, int]:
     """How often people were told of what."""
-    return Notes(Connection(client.settings.index_url)).alarm_counts()
+    return AlarmCounts(Connection(client.settings.index_url)).load_counts()

@@ -8,10 +8,8 @@ from typing import Any
 from faults.simulation.memory import Redis
 from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
-from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.contract.status import RunStatus
 from promptmill.workers.coordination import progress
-from promptmill.workers.coordination.notes import Notes
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import snapshot
 from promptmill.workers.services import Services
@@ -36,13 +34,12 @@ class Station:
         )
         self.services = Services(
             settings,
-            RunIndex(connection),
-            Notes(connection),
+            connection,
             lambda _: mill.bucket,
             lambda: mill.jobs,
             Connectors(open_callback_broker=lambda: mill.caller),
         )
-        self.flow = Dispatcher(self, self.services.notes, takeover_times(settings))
+        self.flow = Dispatcher(self, self.services.leases, takeover_times(settings))
 
     @property
     def parent(self) -> str:

@@ -170,7 +170,7 @@ class Redis:
         return _Pipeline(self)
 
     def eval(self, script: str, keys: int, *rest: Any) -> Any:
-        """Do what one of the scripts of ``promptmill.workers.coordination.notes`` does, known by a word that only it has."""
+        """Do what one of the scripts of ``promptmill.workers.coordination`` does, known by a word that only it has."""
         for mark, does in _SCRIPTS.items():
             if mark in script:
                 return does(self, *rest)

@@ -262,20 +262,20 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a start that ended in order is no death",
-        "workers.coordination.notes:Notes._flush_releases",
+        "workers.coordination.step_leases:StepLeases._flush_releases",
         "pipe.zrem(_executions_key(step), execution)",
         "pass",
     ),
     Mutation(
         "an end of which Redis did not hear is told with the next",
-        "workers.coordination.notes:Notes.release",
+        "workers.coordination.step_leases:StepLeases.release",
         "self._flush_releases(pipe)",
         "pipe.zrem(_executions_key(step), execution), pipe.execute()",
         "unit/workers/test_dispatch.py::test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step",
     ),
     Mutation(
         "an end of which Redis did not hear is told again",
-        "workers.coordination.notes:Notes.acquire",
+        "workers.coordination.step_leases:StepLeases.acquire",
         "if self._pending_releases:",
         "if False:",
         "unit/workers/test_dispatch.py::test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again",
@@ -288,10 +288,10 @@ SAFEGUARDS = [
     ),
     Mutation(
         "no start of a step begins while another is at work",
-        "workers.coordination.notes:Notes.acquire",
+        "workers.coordination.step_leases:StepLeases.acquire",
         "if busy == 0 and deaths",
         "if deaths",
-        "contract/test_notes.py::test_copies_that_would_have_died_together_are_one_death",
+        "contract/test_step_leases.py::test_copies_that_would_have_died_together_are_one_death",
     ),
 ]
 

@@ -149,10 +149,10 @@ class FaultyConnection:
 
     def __init__(self, redis: Redis, seam: Seam) -> None:
         self._redis = redis
-        self._seam = seam
+        self.seam = seam
 
     @contextmanager
     def use_client(self) -> Iterator[Any]:
-        fault = self._seam.enter("redis", "")
+        fault = self.seam.enter("redis", "")
         yield self._redis
-        self._seam.leave("redis", fault)
+        self.seam.leave("redis", fault)

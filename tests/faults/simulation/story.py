@@ -166,7 +166,7 @@ class Story:
         for stored in list(world.bucket.list(names.DEAD)):
             letter = records.get_fact(world.bucket, stored.name, dead_letters.DeadLetter)
             world.wrong.append(f"{letter.step} was parked: {letter.reason}")
-            world.services.notes.reset_failures(letter.step)
+            world.services.leases.reset_failures(letter.step)
             world.bucket.delete(stored.name)
             world.put(Message(letter.task, dead_letters.decode_arguments(letter), letter.step), 0.0)
         if not self.ended:
@@ -175,7 +175,7 @@ class Story:
     def _look_after_lost_jobs(self) -> None:
         """Say what is to become of jobs that are lost, one way or the other."""
         world = self._world
-        flow = Dispatcher(self._app, world.services.notes, takeover_times(world.services.settings))
+        flow = Dispatcher(self._app, world.services.leases, takeover_times(world.services.settings))
         for job in lost_jobs.find_lost_jobs(world.services):
             again = world.rng.random() < 0.5
             world.faults.note(f"job: lost, and {'tried again' if again else 'ended'}")

@@ -5,7 +5,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import kombu.exceptions
@@ -19,9 +19,8 @@ from faults.simulation.ports import FaultyBucket, FaultyCallbackBroker, FaultyCo
 from faults.simulation.shape import START, shape
 from faults.simulation.vertex import Vertex
 from promptmill.config.errors import OutcomeUnknown, PromptmillError, Transient
-from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.pools import PoolQueue
-from promptmill.workers.coordination.notes import LeaseState, Notes
+from promptmill.workers.coordination.step_leases import LeaseState, StepLeases
 from promptmill.workers.fakes import FakeCallbackBroker, MemoryBucket
 from promptmill.workers.services import Services
 from promptmill.workers.sinks.opening import Connectors
@@ -105,10 +104,9 @@ class World:
         ways = Connectors(open_callback_broker=lambda: caller)
         jobs = FaultyJobs(self.vertex, self, shape.in_flight)
         self.services, self._others = (
-            Services(
+            _WorldServices(
                 settings,
-                RunIndex(connection),
-                _Notes(connection, self),
+                connection,
                 open_bucket,
                 lambda: jobs,
                 ways,
@@ -260,7 +258,7 @@ class World:
         if actor.dead or actor.done:
             return
         if actor.start and not actor.frozen:
-            self.services.notes.renew(actor.name, actor.start, _LIFE)
+            self.services.leases.renew(actor.name, actor.start, _LIFE)
         self.later(_RENEWAL, partial(self._renew, actor))
 
     def _write_late(self, write: Callable[[], None]) -> None:
@@ -382,8 +380,17 @@ class World:
             self.wrong.append(f"{message.id} failed: {error!r}")
 
 
-class _Notes(Notes):
-    """Notes that know which start of its step the current actor is, from its beginning to its end."""
+class _WorldServices(Services):
+    """Services whose leases tell the world who is alive."""
+
+    @cached_property
+    def leases(self) -> StepLeases:
+        connection: Any = self.connection
+        return _Leases(connection, connection.seam)
+
+
+class _Leases(StepLeases):
+    """Leases that know which start of its step the current actor is, from its beginning to its end."""
 
     def __init__(self, connection: Any, world: World) -> None:
         super().__init__(connection)

@@ -11,7 +11,7 @@ from faults.simulation.memory import Redis
 from promptmill.config.errors import Transient
 from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
-from promptmill.workers.coordination.notes import LeaseState, Notes
+from promptmill.workers.coordination.step_leases import LeaseState, StepLeases
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts.step import Step
 
@@ -27,8 +27,8 @@ class Place:
         self.sent: list[str] = []
         self.is_down = False
         self.is_deaf = False
-        self.notes = Notes(self)  # type: ignore[arg-type]
-        self.flow = Dispatcher(self, self.notes, TIMES)
+        self.leases = StepLeases(self)  # type: ignore[arg-type]
+        self.flow = Dispatcher(self, self.leases, TIMES)
         self._redis = Redis(lambda: self.now)
 
     @contextmanager
@@ -120,5 +120,5 @@ def test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step(pl
     with other.keep_alive():
         pass
 
-    elsewhere = Notes(place)  # type: ignore[arg-type]
+    elsewhere = StepLeases(place)  # type: ignore[arg-type]
     assert elsewhere.acquire(FINISH.id, "start", 60, 3) == LeaseState(crashes=0, live=0)

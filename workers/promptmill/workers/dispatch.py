@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.config.queues import TakeoverTimes
-from promptmill.workers.coordination.notes import LeaseState, Notes
+from promptmill.workers.coordination.step_leases import LeaseState, StepLeases
 from promptmill.workers.facts.step import Step
 from promptmill.workers.runtime import heartbeat
 
@@ -28,9 +28,9 @@ def queue_of(step: Step) -> str:
 class Dispatcher:
     """Enqueues steps of the pipeline."""
 
-    def __init__(self, app: Any, notes: Notes, takeover: TakeoverTimes) -> None:
+    def __init__(self, app: Any, leases: StepLeases, takeover: TakeoverTimes) -> None:
         self._app = app
-        self._notes = notes
+        self._leases = leases
         self._takeover = takeover
 
     def enqueue_steps(self, steps: Iterable[Step]) -> None:
@@ -40,7 +40,9 @@ class Dispatcher:
         Should that have been needed, because the step began too soon or its message was lost, a sweep sends it.
         """
         for step in steps:
-            if self._notes.mark_queued_once(step.id, _QUEUED_SECONDS, self._takeover.start_timeout):
+            if self._leases.mark_queued_once(
+                step.id, _QUEUED_SECONDS, self._takeover.start_timeout
+            ):
                 self._send_step(step)
 
     def enqueue_poll(self, chain: str) -> None:
@@ -49,7 +51,7 @@ class Dispatcher:
 
     def enqueue_pool(self) -> None:
         """Have what was collected stored, and runs cut, unless somebody was sent to do so and has not begun."""
-        if self._notes.try_claim("pool", _POOL_QUEUED_SECONDS):
+        if self._leases.try_queue("pool", _POOL_QUEUED_SECONDS):
             self._send_task("promptmill.pool", [], f"pool-{secrets.token_hex(8)}", queues.INGEST)
 
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
@@ -57,10 +59,10 @@ class Dispatcher:
         stalled = [
             step
             for step in steps
-            if self._notes.try_claim(step.id, _QUEUED_SECONDS) or self._is_message_lost(step)
+            if self._leases.try_queue(step.id, _QUEUED_SECONDS) or self._is_message_lost(step)
         ]
         for step in stalled:
-            self._notes.mark_queued(step.id, _QUEUED_SECONDS, self._takeover.start_timeout)
+            self._leases.mark_queued(step.id, _QUEUED_SECONDS, self._takeover.start_timeout)
             self._send_step(step)
         return stalled
 
@@ -71,7 +73,7 @@ class Dispatcher:
             )
         except Transient:
             with suppress(Transient):
-                self._notes.release_claim(step.id)
+                self._leases.unmark_queued(step.id)
             raise
 
     def _send_task(self, task: str, args: list[Any], task_id: str, queue: str) -> None:
@@ -82,7 +84,7 @@ class Dispatcher:
 
     def _is_message_lost(self, step: Step) -> bool:
         """Whether a step should be in a queue, but the queue is empty: its message was lost, or its worker died."""
-        seconds_left = self._notes.queued_seconds_left(step.id)
+        seconds_left = self._leases.queued_seconds_left(step.id)
         return (
             seconds_left is not None
             and seconds_left < _QUEUED_SECONDS - self._takeover.start_timeout
@@ -102,14 +104,14 @@ class Dispatcher:
 
     def create_lease(self, step: str) -> "Lease":
         """Return a note of a start of a step, which is not written yet."""
-        return Lease(self._notes, step, self._takeover)
+        return Lease(self._leases, step, self._takeover)
 
 
 class Lease:
     """That a step is being worked on, and that this start of it lives."""
 
-    def __init__(self, notes: Notes, step: str, takeover: TakeoverTimes) -> None:
-        self._notes = notes
+    def __init__(self, leases: StepLeases, step: str, takeover: TakeoverTimes) -> None:
+        self._leases = leases
         self._step = step
         self._lifetime = takeover.step_lease
         self._execution = secrets.token_hex(8)
@@ -122,7 +124,7 @@ class Lease:
         Returns those, if they are known.
         """
         try:
-            return self._notes.acquire(self._step, self._execution, self._lifetime, limit)
+            return self._leases.acquire(self._step, self._execution, self._lifetime, limit)
         except Transient:
             return LeaseState()
 
@@ -136,7 +138,7 @@ class Lease:
             succeeded = True
         finally:
             with suppress(Transient):
-                self._notes.release(
+                self._leases.release(
                     self._step, self._execution, succeeded=succeeded, retention=self._retention
                 )
 
@@ -146,4 +148,4 @@ class Lease:
 
     def _renew_lease(self) -> None:
         with suppress(Transient):
-            self._notes.renew(self._step, self._execution, self._lifetime)
+            self._leases.renew(self._step, self._execution, self._lifetime)

@@ -12,7 +12,12 @@ from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.messages import Signature, SinkSpec
 from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.pools import PoolQueue, open_pool_queue
-from promptmill.workers.coordination.notes import Notes
+from promptmill.workers.coordination.alarm_counts import AlarmCounts
+from promptmill.workers.coordination.claims import Claims
+from promptmill.workers.coordination.joins import Joins
+from promptmill.workers.coordination.open_jobs import OpenJobs
+from promptmill.workers.coordination.pool_sizes import PoolSizes
+from promptmill.workers.coordination.step_leases import StepLeases
 from promptmill.workers.facts import snapshot
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot, SnapshotReader
@@ -27,15 +32,49 @@ from promptmill.workers.sinks.opening import Connectors
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, what is kept in Redis, and the ways to reach the bucket, Vertex and the callers' own workers."""
+    """Settings, Redis, and the connections to the bucket, Vertex, sinks and callers."""
 
     settings: Settings
-    index: RunIndex
-    notes: Notes
+    connection: Connection
     open_bucket: Callable[[str], Bucket]
-    open_jobs: Callable[[], BatchJobs]
+    open_batch_jobs: Callable[[], BatchJobs]
     connectors: Connectors = field(default_factory=Connectors)
     open_pending_calls: Callable[[], PoolQueue] | None = None
+
+    @cached_property
+    def index(self) -> RunIndex:
+        """What users see of runs."""
+        return RunIndex(self.connection)
+
+    @cached_property
+    def leases(self) -> StepLeases:
+        """Who queues and runs which step."""
+        return StepLeases(self.connection)
+
+    @cached_property
+    def open_jobs(self) -> OpenJobs:
+        """The jobs to be polled. Raises ConfigurationError without a project."""
+        return OpenJobs(self.connection, self.settings.parent)
+
+    @cached_property
+    def joins(self) -> Joins:
+        """Sets of finished tasks."""
+        return Joins(self.connection)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Rights to do something once in a while."""
+        return Claims(self.connection)
+
+    @cached_property
+    def pool_sizes(self) -> PoolSizes:
+        """The sizes of batches in pools."""
+        return PoolSizes(self.connection)
+
+    @cached_property
+    def alarm_counts(self) -> AlarmCounts:
+        """How often operators were warned."""
+        return AlarmCounts(self.connection)
 
     @cached_property
     def bucket(self) -> Bucket:
@@ -68,7 +107,7 @@ class Services:
     @cached_property
     def jobs(self) -> BatchJobs:
         """Vertex's jobs; the client is the largest import, so only tasks that need it pay for it."""
-        return self.open_jobs()
+        return self.open_batch_jobs()
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -107,7 +146,7 @@ def build_services(settings: Settings) -> Services:
         setting = variable_name("bucket") if url == settings.bucket else ""
         return storage.open_bucket(url, setting=setting, client=storage_client())
 
-    def open_jobs() -> BatchJobs:
+    def open_batch_jobs() -> BatchJobs:
         from promptmill.workers.adapters import vertex
 
         return vertex.open_jobs(settings)
@@ -136,10 +175,9 @@ def build_services(settings: Settings) -> Services:
 
         return CeleryCallbackBroker(settings)
 
-    connection = Connection(settings.index_url)
     connectors = Connectors(open_database, open_web, open_warehouse, open_caller)
     return Services(
-        settings, RunIndex(connection), Notes(connection), open_bucket, open_jobs, connectors
+        settings, Connection(settings.index_url), open_bucket, open_batch_jobs, connectors
     )
 
 

@@ -57,7 +57,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
     def dispatcher(self) -> Dispatcher:
         """Sends steps."""
         return Dispatcher(
-            self.app, self.services.notes, queues.takeover_times(self.services.settings)
+            self.app, self.services.leases, queues.takeover_times(self.services.settings)
         )
 
     @property
@@ -149,7 +149,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         """Count a failure; whether it is one too many, and the step is parked."""
         self._report_error(step, error)
         with suppress(PromptmillError):
-            if self.services.notes.count_failure(step) >= dead_letters.MAX_FAILURES:
+            if self.services.leases.count_failure(step) >= dead_letters.MAX_FAILURES:
                 self._park_step(step, args, _error_text(error))
                 return True
         return False

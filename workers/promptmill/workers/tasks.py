@@ -221,7 +221,7 @@ def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> 
     parts = steps.parse.load_parts(services.bucket, run, shard, attempt)
     if part not in parts.part_numbers:
         return
-    parsed_count = services.notes.add_member(
+    parsed_count = services.joins.add_member(
         run, f"parsed:{shard}.{attempt}.{parts.first}", str(part)
     )
     if parsed_count >= len(parts.part_numbers):
@@ -252,7 +252,7 @@ def deliver(self: PipelineTask, run: str, shard: int, attempt: int, part: int, s
     delivery_state = steps.deliver.deliver(
         services.bucket, services.open_sink, run, shard, attempt, part, sink
     )
-    delivered_count = services.notes.add_member(
+    delivered_count = services.joins.add_member(
         run, f"delivered:{shard}.{attempt}", f"{part}.{sink}"
     )
     if delivered_count >= delivery_state.deliveries and delivery_state.is_last:
@@ -337,7 +337,7 @@ def _uses_tables(self: PipelineTask, run: str) -> bool:
 def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
     """Note that a shard is through, and send ``finish`` if all are; it looks at the facts before it believes that."""
     services = self.services
-    complete_count = services.notes.add_member(run, "through", str(shard))
+    complete_count = services.joins.add_member(run, "through", str(shard))
     if complete_count >= len(
         records.get_fact(services.bucket, names.plan(run), records.Plan).shards
     ):

@@ -101,8 +101,8 @@ def test_a_run_ends_without_a_job_that_does_not_stop_and_says_where_its_answers_
         f"jobs given up: 1; answers that they may yet have come to gs://fake/mill/runs/{RUN}/late/"
         in report.error
     )
-    assert station.services.notes.list_jobs(station.parent) == []
-    assert station.services.notes.list_slots(station.parent) == set()
+    assert station.services.open_jobs.list_jobs() == []
+    assert station.services.open_jobs.list_slots() == set()
 
 
 def test_a_run_whose_deadline_has_passed_ends_without_its_job_too() -> None:
@@ -249,7 +249,7 @@ def test_after_a_week_nothing_is_expected_of_a_job_any_more(station: Station) ->
 def test_a_lost_job_that_turns_up_after_its_rows_have_failed_has_its_answers_kept() -> None:
     station = Station(Mill(duration=3 * HOUR))
     station.submit(station.mill.send(["a"]))
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     station.mill.jobs.forget_job(job.name)
     for _ in range(2):
         station.look()

@@ -84,10 +84,10 @@ def test_people_are_told_once_for_each_job_and_state(station: Station) -> None:
         after(station, QUEUED, 80 * HOUR)
     after(station, RUNNING, HOUR)
 
-    assert station.services.notes.alarm_counts() == {QUEUED: 1}
+    assert station.services.alarm_counts.load_counts() == {QUEUED: 1}
     for _ in range(5):
         after(station, "JOB_STATE_PAUSED", 1)
-    assert station.services.notes.alarm_counts() == {QUEUED: 1, "JOB_STATE_PAUSED": 1}
+    assert station.services.alarm_counts.load_counts() == {QUEUED: 1, "JOB_STATE_PAUSED": 1}
 
 
 def test_a_warning_is_taken_back_when_the_job_goes_on(station: Station) -> None:
@@ -98,8 +98,8 @@ def test_a_warning_is_taken_back_when_the_job_goes_on(station: Station) -> None:
 
 def test_a_wiped_redis_does_not_make_a_job_young_again(station: Station) -> None:
     after(station, QUEUED, 71 * HOUR)
-    (job,) = station.services.notes.list_jobs(station.parent)
-    station.services.notes.add_job(station.parent, job._replace(state="", since=0.0))
+    (job,) = station.services.open_jobs.list_jobs()
+    station.services.open_jobs.add_job(job._replace(state="", since=0.0))
 
     assert len(after(station, QUEUED, 2 * HOUR)) == 1
 
@@ -154,7 +154,7 @@ def test_people_are_told_of_a_run_that_waits_for_its_rest() -> None:
 
     words = "it was not sent in full within 60 min 00 s: send it again with its idempotency key, or cancel it"
     assert found == station.status.warnings == [words]
-    assert station.services.notes.alarm_counts() == {"open": 1}
+    assert station.services.alarm_counts.load_counts() == {"open": 1}
 
 
 def test_a_run_that_waits_is_told_of_once_and_whenever_a_person_asks() -> None:
@@ -164,7 +164,7 @@ def test_a_run_that_waits_is_told_of_once_and_whenever_a_person_asks() -> None:
         assert sweep(station, thorough=False) == []
 
     assert len(sweep(station, thorough=True)) == 1
-    assert station.services.notes.alarm_counts() == {"open": 1}
+    assert station.services.alarm_counts.load_counts() == {"open": 1}
 
 
 def test_a_run_whose_rest_came_is_no_longer_told_of() -> None:

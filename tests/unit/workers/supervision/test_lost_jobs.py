@@ -24,7 +24,7 @@ def station() -> Station:
 
 def missing(station: Station, seconds: float) -> str:
     """Let Vertex not know the job for so long, with a look at the beginning, in the middle and at the end."""
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     station.mill.jobs.forget_job(job.name)
     for _ in range(3):
         station.look()
@@ -45,7 +45,7 @@ def test_a_job_that_vertex_does_not_know_for_a_while_is_looked_for_until_it_does
 
 
 def test_a_job_that_only_the_list_knows_is_not_missing(station: Station) -> None:
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     station.mill.clock.now += 61
     station.mill.jobs.forget_job(job.name, listed=True)
 
@@ -101,8 +101,8 @@ def test_the_rows_of_a_lost_job_fail_when_a_person_says_so(station: Station) -> 
     assert report.error.startswith(
         "Vertex does not know the job any more; jobs given up: 1; answers that they may yet have"
     )
-    assert station.services.notes.list_jobs(station.parent) == []
-    assert station.services.notes.list_slots(station.parent) == set()
+    assert station.services.open_jobs.list_jobs() == []
+    assert station.services.open_jobs.list_slots() == set()
     assert station.status.warnings == []
 
 
@@ -119,7 +119,7 @@ def test_the_rows_of_a_lost_job_are_tried_again_when_a_person_says_so_though_it_
 
 def test_answers_that_a_lost_job_left_in_the_bucket_are_kept(station: Station) -> None:
     station.mill.clock.now += 61
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     assert station.mill.jobs.get(job.name).has_ended
     missing(station, 3700)
 
@@ -142,15 +142,15 @@ def test_a_job_that_vertex_knows_is_not_ended_by_a_persons_word(station: Station
 def test_what_a_crash_left_noted_of_a_job_that_was_ended_by_hand_is_let_go(
     station: Station,
 ) -> None:
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     missing(station, 3700)
     lost_jobs.end_lost_job(station.services, station.flow, PLACE, again=False)
     polling.track_job(station.services, station.flow, RUN, 0, 1, Created(job.name, 0.0))
 
     list(sweep.sweep_runs(station.services, station.flow, thorough=True))
 
-    assert station.services.notes.list_jobs(station.parent) == []
-    assert station.services.notes.list_slots(station.parent) == set()
+    assert station.services.open_jobs.list_jobs() == []
+    assert station.services.open_jobs.list_slots() == set()
 
 
 def test_a_status_without_a_warning_has_none() -> None:

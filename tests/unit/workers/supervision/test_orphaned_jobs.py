@@ -35,7 +35,7 @@ def twin(station: Station) -> str:
 
 
 def test_a_duplicate_at_work_is_stopped_and_the_job_itself_is_not(station: Station) -> None:
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     other = twin(station)
 
     assert f"would cancel {other}, a duplicate of {job.name}" in found(station, dry_run=True)
@@ -46,7 +46,7 @@ def test_a_duplicate_at_work_is_stopped_and_the_job_itself_is_not(station: Stati
 
 
 def test_a_duplicate_that_has_ended_is_told_of_as_it_is_paid_for(station: Station) -> None:
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     other = twin(station)
     station.mill.clock.now += 61
 
@@ -54,7 +54,7 @@ def test_a_duplicate_that_has_ended_is_told_of_as_it_is_paid_for(station: Statio
 
 
 def test_a_job_that_turns_up_after_its_creation_was_given_up_is_stopped(station: Station) -> None:
-    (job,) = station.services.notes.list_jobs(station.parent)
+    (job,) = station.services.open_jobs.list_jobs()
     fact = names.shard(RUN, 0, 1) + "job.json"
     station.mill.bucket.write(
         fact, records.encode_fact(Created("", records.current_time(), "the run was cancelled"))

@@ -19,7 +19,7 @@ def replay_letter(settings: Settings, step: str) -> DeadLetter:
     """Send a parked task again and reset its failure count. Raises NotFound if it is not parked."""
     services = build_services(settings)
     letter = records.get_fact(services.bucket, names.dead_letter(step), DeadLetter)
-    services.notes.reset_failures(step)
+    services.leases.reset_failures(step)
     make_app(settings, build_services).send_task(
         letter.task,
         args=dead_letters.decode_arguments(letter),

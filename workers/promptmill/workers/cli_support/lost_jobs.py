@@ -7,7 +7,7 @@ import msgspec
 from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
 from promptmill.workers.app import make_app
-from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.services import build_services
 from promptmill.workers.supervision import lost_jobs
@@ -30,7 +30,7 @@ def release_lost_job(settings: Settings, attempt_path: str, *, again: bool) -> N
     """End a lost job on an operator's decision. Raises ValueError if it is not lost."""
     services = build_services(settings)
     dispatcher = Dispatcher(
-        make_app(settings, build_services), services.notes, takeover_times(settings)
+        make_app(settings, build_services), services.leases, takeover_times(settings)
     )
     lost_jobs.end_lost_job(services, dispatcher, attempt_path, again=again)
 

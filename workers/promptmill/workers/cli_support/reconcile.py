@@ -18,7 +18,7 @@ def reconcile_runs(settings: Settings, *, dry_run: bool = False) -> Iterator[Fin
         None
         if dry_run
         else Dispatcher(
-            make_app(settings, build_services), services.notes, takeover_times(settings)
+            make_app(settings, build_services), services.leases, takeover_times(settings)
         )
     )
     yield from sweep.sweep_runs(services, dispatcher, thorough=True)

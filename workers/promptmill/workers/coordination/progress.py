@@ -6,7 +6,7 @@ from promptmill.config import names
 from promptmill.producers.contract.messages import Chunk, Seal
 from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.contract.status import ShardStatus
-from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.costs import usage
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended, Harvested, Input, Plan, Settled

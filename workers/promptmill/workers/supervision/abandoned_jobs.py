@@ -11,7 +11,7 @@ import structlog
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.workers import steps
-from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended

@@ -7,7 +7,7 @@ import structlog
 from promptmill.config import names, spans
 from promptmill.config.settings import Settings
 from promptmill.workers.coordination import progress
-from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.facts import records
 from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.ports.google import Job
@@ -61,7 +61,7 @@ def check_run(services: Services, snapshot: RunSnapshot) -> str:
     ):
         return ""
     message = f"it was not sent in full within {spans.format_duration(limit)}: send it again with its idempotency key, or cancel it"
-    if services.notes.try_claim(f"{snapshot.run}.late", _REPORT_ONCE_SECONDS):
+    if services.claims.try_claim(f"{snapshot.run}.late", _REPORT_ONCE_SECONDS):
         services.index.set_run_warning(snapshot.run, message)
         _log.warning(
             "a run was not sent in full",
@@ -69,7 +69,7 @@ def check_run(services: Services, snapshot: RunSnapshot) -> str:
             chunks=len(snapshot.chunks),
             sealed=snapshot.sealed,
         )
-        services.notes.count_alarm("open")
+        services.alarm_counts.count_alarm("open")
     return message
 
 
@@ -119,7 +119,7 @@ def _late_alarm(seconds: float, phrase: str) -> Alarm:
 
 def _record_change(services: Services, open_job: OpenJob, job: Job, now: float) -> OpenJob:
     changed = open_job._replace(state=job.state, since=now, is_reported=False)
-    services.notes.add_job(services.settings.parent, changed)
+    services.open_jobs.add_job(changed)
     clear_alarm(services, open_job)
     if job.state == MISSING:
         _log.warning(
@@ -132,8 +132,8 @@ def _record_change(services: Services, open_job: OpenJob, job: Job, now: float) 
 
 def _raise_alarm(services: Services, open_job: OpenJob, alarm: Alarm) -> None:
     services.index.set_shard_warning(open_job.run, open_job.shard, open_job.attempt, alarm.message)
-    services.notes.add_job(services.settings.parent, open_job._replace(is_reported=True))
-    services.notes.count_alarm(open_job.state)
+    services.open_jobs.add_job(open_job._replace(is_reported=True))
+    services.alarm_counts.count_alarm(open_job.state)
     _log.warning(
         alarm.message,
         run=open_job.run,

@@ -4,7 +4,7 @@ Nothing is created again by itself: a job that only seems to be gone would be pa
 """
 
 from promptmill.producers.contract.failure_reasons import FailureReason
-from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Ended
@@ -15,9 +15,7 @@ from promptmill.workers.supervision import abandoned_jobs, alarms, polling
 
 def find_lost_jobs(services: Services) -> list[OpenJob]:
     """Return the open jobs that are lost."""
-    return [
-        job for job in services.notes.list_jobs(services.settings.parent) if alarms.is_lost(job)
-    ]
+    return [job for job in services.open_jobs.list_jobs() if alarms.is_lost(job)]
 
 
 def end_lost_job(

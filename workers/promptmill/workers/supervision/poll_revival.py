@@ -25,7 +25,7 @@ class PollRevival(PeriodicStep):
         """Look, and start a chain."""
         services = parent.app.services()
         dispatcher = Dispatcher(
-            parent.app, services.notes, queues.takeover_times(services.settings)
+            parent.app, services.leases, queues.takeover_times(services.settings)
         )
         with suppress(Transient):
             polling.revive_chain(services, dispatcher)

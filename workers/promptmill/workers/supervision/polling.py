@@ -11,7 +11,7 @@ import structlog
 from promptmill.config import names
 from promptmill.config.errors import Transient
 from promptmill.workers.coordination import progress
-from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended
@@ -39,16 +39,16 @@ def reserve_creation(services: Services, run: str, shard: int, attempt: int) -> 
 
     A step without a slot is left to a later sweep: waiting in a queue, thousands would fill one worker's memory.
     """
-    settings, notes = services.settings, services.notes
-    if not notes.take_slot(settings.parent, _slot_id(run, shard, attempt), settings.max_open_jobs):
+    settings, open_jobs = services.settings, services.open_jobs
+    if not open_jobs.take_slot(_slot_id(run, shard, attempt), settings.max_open_jobs):
         return False
-    seconds = notes.take_creation_turn(settings.parent, settings.max_creates_per_minute)
+    seconds = open_jobs.take_creation_turn(settings.max_creates_per_minute)
     return Wait(min(seconds, 60.0)) if seconds else True
 
 
 def select_with_slot(services: Services, submit_steps: list[Step]) -> list[Step]:
     """Return those of the ``submit`` steps that have a slot, or for which there is one."""
-    slots = services.notes.list_slots(services.settings.parent)
+    slots = services.open_jobs.list_slots()
     free_count = services.settings.max_open_jobs - len(slots)
     with_slot = [step for step in submit_steps if _slot_id(step.run, *step.indices) in slots]
     return (
@@ -65,9 +65,9 @@ class Reservations(NamedTuple):
 
 def load_reservations(services: Services) -> Reservations:
     """Return what is noted now."""
-    open_jobs = services.notes.list_jobs(services.settings.parent)
+    open_jobs = services.open_jobs.list_jobs()
     by_slot = {_slot_id(job.run, job.shard, job.attempt): job for job in open_jobs}
-    return Reservations(services.notes.list_slots(services.settings.parent), by_slot)
+    return Reservations(services.open_jobs.list_slots(), by_slot)
 
 
 def release_ended_jobs(
@@ -90,9 +90,9 @@ def release_closed_runs(
 
 def _release_slot(services: Services, reservations: Reservations, slot: str) -> None:
     if slot in reservations.slots:
-        services.notes.free_slot(services.settings.parent, slot)
+        services.open_jobs.free_slot(slot)
     if job := reservations.jobs.get(slot):
-        services.notes.remove_job(services.settings.parent, job.name)
+        services.open_jobs.remove_job(job.name)
 
 
 def _slot_id(run: str, shard: int, attempt: int) -> str:
@@ -103,13 +103,12 @@ def track_job(
     services: Services, dispatcher: Dispatcher, run: str, shard: int, attempt: int, created: Created
 ) -> list[Step]:
     """See that a job is polled; one that was never created has ended already, and is to be collected."""
-    parent = services.settings.parent
     if not created.name:
-        services.notes.free_slot(parent, _slot_id(run, shard, attempt))
+        services.open_jobs.free_slot(_slot_id(run, shard, attempt))
         return [Step("collect", run, (shard, attempt))]
     # In this order: a look that finds the job ended gives back a slot that was taken before the job could be seen.
-    services.notes.take_slot(parent, _slot_id(run, shard, attempt), sys.maxsize)
-    services.notes.add_job(parent, OpenJob(created.name, run, shard, attempt))
+    services.open_jobs.take_slot(_slot_id(run, shard, attempt), sys.maxsize)
+    services.open_jobs.add_job(OpenJob(created.name, run, shard, attempt))
     start_chain(services, dispatcher)
     return []
 
@@ -117,7 +116,7 @@ def track_job(
 def start_chain(services: Services, dispatcher: Dispatcher) -> bool:
     """Start a chain, unless one is alive."""
     chain = secrets.token_hex(4)
-    if not services.notes.take_poll_turn(services.settings.parent, chain, 0, _FIRST_POLL_SECONDS):
+    if not services.open_jobs.take_poll_turn(chain, 0, _FIRST_POLL_SECONDS):
         return False
     dispatcher.enqueue_poll(chain)
     return True
@@ -125,7 +124,7 @@ def start_chain(services: Services, dispatcher: Dispatcher) -> bool:
 
 def revive_chain(services: Services, dispatcher: Dispatcher) -> None:
     """Start a chain if jobs are open and none is alive."""
-    if services.notes.is_stalled(services.settings.parent) and start_chain(services, dispatcher):
+    if services.open_jobs.is_stalled() and start_chain(services, dispatcher):
         _log.warning("nobody looked at the open jobs any more: polling goes on")
 
 
@@ -135,7 +134,7 @@ def resume_polling(services: Services, dispatcher: Dispatcher, step: Step) -> li
     created = records.get_fact(
         services.bucket, names.shard(step.run, shard, attempt) + "job.json", Created
     )
-    open_names = {job.name for job in services.notes.list_jobs(services.settings.parent)}
+    open_names = {job.name for job in services.open_jobs.list_jobs()}
     if created.name not in open_names:
         return track_job(services, dispatcher, step.run, shard, attempt, created) or [step]
     return [step] if start_chain(services, dispatcher) else []
@@ -143,9 +142,7 @@ def resume_polling(services: Services, dispatcher: Dispatcher, step: Step) -> li
 
 def claim_turn(services: Services, chain: str, poll_number: int) -> bool:
     """Whether it is this look's turn; any other that turns up late, or again, ends here."""
-    return services.notes.take_poll_turn(
-        services.settings.parent, chain, poll_number, _TURN_SECONDS
-    )
+    return services.open_jobs.take_poll_turn(chain, poll_number, _TURN_SECONDS)
 
 
 def keep_turn(services: Services, chain: str, poll_number: int) -> AbstractContextManager[None]:
@@ -167,8 +164,7 @@ class PollOutcome(NamedTuple):
 
 def poll_open_jobs(services: Services) -> PollOutcome:
     """Look at all open jobs; write down those that ended, and take them off the list."""
-    parent = services.settings.parent
-    open_jobs = {job.name: job for job in services.notes.list_jobs(parent)}
+    open_jobs = {job.name: job for job in services.open_jobs.list_jobs()}
     poll_result = poll.check_jobs(
         services.jobs, names.deployment_id(services.bucket.url), open_jobs
     )
@@ -176,7 +172,7 @@ def poll_open_jobs(services: Services) -> PollOutcome:
         _log.warning(
             "an open job could not be looked at", job=name, run=open_jobs[name].run, error=error
         )
-    now = services.notes.server_time()
+    now = services.open_jobs.server_time()
     listed_jobs = [
         find_job(services, open_jobs[name]) or _missing_job(open_jobs[name], now)
         for name in poll_result.lost
@@ -215,10 +211,8 @@ def record_end(services: Services, open_job: OpenJob, ended: Ended) -> list[Step
     is_new = records.create_fact(services.bucket, folder + "ended.json", ended)
     progress.record_job_state(services.index, open_job, ended.job)
     alarms.clear_alarm(services, open_job)
-    services.notes.free_slot(
-        services.settings.parent, _slot_id(open_job.run, open_job.shard, open_job.attempt)
-    )
-    services.notes.remove_job(services.settings.parent, open_job.name)
+    services.open_jobs.free_slot(_slot_id(open_job.run, open_job.shard, open_job.attempt))
+    services.open_jobs.remove_job(open_job.name)
     if not is_new:
         return []
     _log.info(
@@ -241,13 +235,11 @@ def plan_next_poll(
     )
     return (
         Wait(seconds)
-        if services.notes.pass_poll_turn(
-            settings.parent, chain, poll_number, seconds + _OVERDUE_SECONDS
-        )
+        if services.open_jobs.pass_poll_turn(chain, poll_number, seconds + _OVERDUE_SECONDS)
         else None
     )
 
 
 def stop_if_idle(services: Services) -> bool:
     """End the chain when no job is open."""
-    return services.notes.end_polling(services.settings.parent)
+    return services.open_jobs.end_polling()

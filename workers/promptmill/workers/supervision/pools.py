@@ -44,13 +44,13 @@ def store_calls(services: Services) -> None:
     started = time.monotonic()
     services.pending_calls.reset_wakeup()
     while services.pending_calls.count_calls() and time.monotonic() - started < _MAX_STORE_SECONDS:
-        if not services.notes.try_claim("pooling", _CLAIM_SECONDS):
+        if not services.claims.try_claim("pooling", _CLAIM_SECONDS):
             return
         try:
             if not _store_batches(services):
                 return
         finally:
-            services.notes.release_claim("pooling")
+            services.claims.release_claim("pooling")
 
 
 def _store_batches(services: Services) -> bool:
@@ -60,7 +60,7 @@ def _store_batches(services: Services) -> bool:
         steps.pool.store_calls(services.bucket, _limit_calls(_decode_calls(services, refused)))
     )
     for batch in batches:
-        services.notes.set_batch_size(batch.id, *batch.size)
+        services.pool_sizes.set_batch_size(batch.id, *batch.size)
         services.pending_calls.remove_calls(batch.stream_ids)
     if refused:
         _log.error("what was collected cannot be read, and is thrown away", calls=len(refused))
@@ -99,7 +99,7 @@ def sweep_pools(services: Services) -> list[Step]:
         for pool in steps.pool.load_pools(services.bucket)
         for cut in _cut_pool(services, pool)
     ]
-    if services.notes.try_claim("old-cuts", 3600):
+    if services.claims.try_claim("old-cuts", 3600):
         steps.pool.delete_old_cuts(services.bucket, _KEEP_CUTS, records.current_time())
     return [step for step in cut_steps if step.id not in parked]
 
@@ -127,13 +127,13 @@ def _cut_pool(services: Services, pool: Pool) -> Iterator[Cut]:
 def _load_sizes(services: Services, pool: Pool) -> dict[str, BatchSize]:
     """Return the sizes of the batches that are not cut; those that Redis has lost are read."""
     ids = [stored.name.rpartition("/")[2] for stored in pool.free_batches]
-    sizes = dict(zip(ids, services.notes.get_batch_sizes(ids), strict=True))
+    sizes = dict(zip(ids, services.pool_sizes.get_batch_sizes(ids), strict=True))
     for batch in ids:
         if sizes[batch] is None:
             size = steps.pool.batch_size(
                 steps.pool.read_batch(services.bucket, names.batch(pool.pool, pool.options, batch))
             )
-            services.notes.set_batch_size(batch, *size)
+            services.pool_sizes.set_batch_size(batch, *size)
             sizes[batch] = size
     return {batch: BatchSize(*size) for batch, size in sizes.items() if size is not None}
 

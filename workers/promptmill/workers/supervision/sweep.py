@@ -8,7 +8,7 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound, Permanent
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
-from promptmill.workers.coordination.notes import OpenJob
+from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import dead_letters, next_steps, records
 from promptmill.workers.facts.records import Created
@@ -42,7 +42,7 @@ def sweep_runs(
         stored.name.removeprefix(names.OPEN) for stored in services.bucket.list(names.OPEN)
     ]
     for run in open_runs:
-        if thorough or services.notes.try_claim(
+        if thorough or services.claims.try_claim(
             f"{run}.sweep", services.settings.reconcile_interval / 2
         ):
             yield from _sweep_run(
@@ -54,7 +54,7 @@ def sweep_runs(
         yield from (
             Finding(job.run, _lost_job_text(job)) for job in lost_jobs.find_lost_jobs(services)
         )
-    if thorough or services.notes.try_claim("strays", _ORPHAN_CHECK_SECONDS):
+    if thorough or services.claims.try_claim("strays", _ORPHAN_CHECK_SECONDS):
         yield from _reconcile_orphans(services, dispatcher)
         if dispatcher:
             yield from map(Finding._make, abandoned_jobs.check_abandoned(services, dispatcher))

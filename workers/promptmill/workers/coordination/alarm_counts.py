@@ -1,0 +1,22 @@
+"""How often operators were warned, by kind of alarm."""
+
+from promptmill.producers.contract.connection import KEY_PREFIX, Connection
+
+
+class AlarmCounts:
+    """Counters in Redis. Every method may raise Transient."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._open_redis = connection.use_client
+
+    def count_alarm(self, kind: str) -> None:
+        """Count one alarm. ``kind`` is a state of a job, or ``open`` for a run."""
+        with self._open_redis() as redis:
+            redis.hincrby(f"{KEY_PREFIX}alarms", kind, 1)
+
+    def load_counts(self) -> dict[str, int]:
+        """Return the count of each kind since Redis was last empty."""
+        with self._open_redis() as redis:
+            return {
+                kind: int(count) for kind, count in redis.hgetall(f"{KEY_PREFIX}alarms").items()
+            }
