@@ -1,13 +1,15 @@
-"""For Django: runs that are submitted when the transaction around them commits, and not if it is rolled back."""
+"""Django integration: submit a run when the current transaction commits."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
+from typing import Unpack
 
 from django.db import transaction
 
 from promptmill.producers.client import Promptmill
 from promptmill.producers.requests.encode import Prompt
 from promptmill.producers.run import Run
+from promptmill.producers.run_options import RowRunOptions, RunOptions
 
 
 def submit_on_commit(
@@ -16,14 +18,18 @@ def submit_on_commit(
     using: str | None = None,
     mill: Promptmill | None = None,
     on_run: Callable[[Run], object] | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> None:
-    """Have ``Promptmill.submit(prompts, **options)`` called once the transaction of database ``using`` commits.
+    """Call ``Promptmill.submit(prompts, **options)`` when the transaction commits.
 
-    ``prompts`` are read only then, one by one, so a generator over ``QuerySet.iterator()`` takes little memory. ``on_run``
-    is given the run, for example to save its id. With no transaction it is submitted at once. Errors of ``submit_run`` are
-    raised by the commit, when the rows are there already. A process that dies between the two has sent nothing: give an
-    ``idempotency_key``, with which the same call may be made again.
+    ``using`` names the database. A rollback submits nothing. Without a transaction the
+    run is submitted immediately. ``prompts`` are read at commit, one at a time, so a
+    generator over ``QuerySet.iterator()`` takes little memory. ``on_run`` receives the
+    run, for example to save its id.
+
+    The commit raises the errors of ``submit``, after the rows have been saved. A process
+    that dies in between has submitted nothing. With an ``idempotency_key`` the call can
+    be repeated safely.
     """
 
     def submit_run() -> None:
@@ -35,18 +41,21 @@ def submit_on_commit(
 
 
 def submit_rows_on_commit(
-    rows: Any,
+    rows: object,
     *,
+    template: str | Path,
     using: str | None = None,
     mill: Promptmill | None = None,
     on_run: Callable[[Run], object] | None = None,
-    **options: Any,
+    **options: Unpack[RowRunOptions],
 ) -> None:
-    """Have ``Promptmill.submit_rows(rows, **options)`` called once the transaction commits, as ``submit_on_commit`` does."""
+    """Call ``Promptmill.submit_rows(rows, **options)`` when the transaction commits.
+
+    See ``submit_on_commit``.
+    """
 
     def submit_run() -> None:
-        client: Any = mill or Promptmill()
-        run = client.submit_rows(rows, **options)
+        run = (mill or Promptmill()).submit_rows(rows, template=template, **options)
         if on_run:
             on_run(run)
 

@@ -1,67 +1,289 @@
-"""Checks the options of a run; each raises ConfigurationError that names the option."""
+"""The options of a run: their types, their checks and the manifest they make."""
 
 import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError
-from promptmill.producers.contract.messages import MAX_ATTEMPTS
+from promptmill.config.tables import parse_dataset
+from promptmill.producers.contract import callbacks
+from promptmill.producers.contract.messages import MAX_ATTEMPTS, Manifest, SinkSpec
 from promptmill.producers.pricing import prices
+from promptmill.producers.requests import schemas
+from promptmill.producers.requests.encode import RequestLine
+
+if TYPE_CHECKING:
+    from promptmill.config.settings import Settings
+    from promptmill.producers.rows.render import Media
 
 _MODEL = re.compile(
     r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?[\w.@-]+"
 )
 
 
+class PoolOptions(TypedDict, total=False):
+    """Options of a run that can also be given to each call of ``Promptmill.enqueue``."""
+
+    model: str | None
+    """Gemini model, for example ``gemini-3.8-flash``. Default: ``PROMPTMILL_MODEL``."""
+
+    name: str
+    """Name of the run, for ``Promptmill.find`` and for reports."""
+
+    labels: Mapping[str, str] | None
+    """Labels of the run. Costs can be grouped by label."""
+
+    sinks: Sequence[SinkSpec]
+    """Where the workers write results, besides the bucket. See ``promptmill.producers.sinks``."""
+
+    max_attempts: int
+    """How often a request is tried, from 1 to 9. Default: 3.
+
+    Only transient failures are retried. Each further attempt is a job of its own.
+    """
+
+    retry_max_tokens: int
+    """Output limit for the retry of an answer that was cut off. Default: 0, no retry.
+
+    It applies to answers that ended with MAX_TOKENS below this limit. The retry sends
+    it as ``maxOutputTokens``.
+    """
+
+    response_schema: object
+    """Schema that every answer must fit: a pydantic model, or a JSON schema as a dict.
+
+    Each request asks for JSON of this schema. Each answer is checked and decoded into
+    ``Result.parsed``. Other answers fail with reason SCHEMA_INVALID.
+    """
+
+    retry_schema_invalid: bool
+    """Request an answer that does not fit the schema once more. Default: False.
+
+    The prompt of the retry names the validation error.
+    """
+
+    deadline: str | float | None
+    """Time limit of the run: seconds, or a duration such as "90m", "36h" or "2d".
+
+    It starts when the first request is stored. Afterwards the run ends as by
+    ``Run.cancel``. Unanswered rows fail with reason DEADLINE_EXCEEDED. Default:
+    ``PROMPTMILL_RUN_DEADLINE``.
+    """
+
+    tables: str
+    """BigQuery dataset, as ``project.dataset``, for the input and output of the jobs.
+
+    Default: the jobs read and write files in the bucket.
+    """
+
+    link: callbacks.Signatures
+    """Celery signatures to send when the run has ended with results.
+
+    A chain, the dict form of a signature, or a list of these works too. Each is sent at
+    least once, always under the same task id. The queue is its ``queue`` option, or
+    "celery".
+    """
+
+    link_error: callbacks.Signatures
+    """Celery signatures to send when the run has ended without results. See ``link``."""
+
+    link_results: callbacks.Signatures
+    """Celery signatures that receive all results, in slices. See ``link``."""
+
+    max_cost_usd: float | None
+    """Upper limit of the run's cost in USD. Default: ``PROMPTMILL_MAX_COST_USD_PER_RUN``.
+
+    A run is refused if its first attempts could exceed the limit. The same holds if the
+    price of its model is unknown. A row whose next attempt could exceed the limit fails
+    with reason OVER_BUDGET.
+    """
+
+    repeat_identical: bool
+    """Send and pay for every one of several identical requests. Default: False.
+
+    By default identical requests are sent once. All their keys get that answer. Only
+    the first reports usage.
+    """
+
+    reuse_answers: bool
+    """Reuse answers of earlier runs to identical requests. Default: False.
+
+    Model and response schema must be the same. The newest 1,000 completed runs are
+    searched. A reused answer has no usage and attempt 0. Estimates and cost limits
+    ignore reuse.
+    """
+
+
+class RunOptions(PoolOptions, total=False):
+    """Options of a run, for ``Promptmill.submit`` and the methods based on it."""
+
+    idempotency_key: str | None
+    """Key that makes submission repeatable.
+
+    The same key and content return the same run. Only its missing requests are sent.
+    """
+
+    strict: bool
+    """Raise InvalidRequest for the first invalid row. Default: False.
+
+    By default an invalid row fails on its own, with reason INVALID_REQUEST.
+    """
+
+    on_refused: Callable[[RequestLine], None] | None
+    """Function to call with each invalid row."""
+
+    on_sent: Callable[[int], None] | None
+    """Function to call with the number of requests sent so far."""
+
+
+class RowOptions(TypedDict, total=False):
+    """Options that turn rows into requests. They need a template."""
+
+    key: str | None
+    """Template or column of the key. Default: the number of the row."""
+
+    metadata: Sequence[str]
+    """Columns to return with the answer."""
+
+    media: Sequence["Media"]
+    """Files of every prompt, by URI. Each URI is a template or a column.
+
+    Files precede the text. A missing MIME type is guessed from the URI.
+    """
+
+    system_instruction: str | Mapping[str, object] | None
+    """System instruction: a template, or Google's Content."""
+
+    generation_config: Mapping[str, object] | None
+    """Google's GenerationConfig, the same for all rows."""
+
+
+class RowRunOptions(RunOptions, RowOptions, total=False):
+    """Options of ``Promptmill.submit_rows``."""
+
+
+def refuse_unknown_options(options: Mapping[str, object], allowed: type) -> None:
+    """Raise TypeError for an option that the TypedDict ``allowed`` does not have."""
+    names: frozenset[str] = getattr(allowed, "__optional_keys__", frozenset())
+    if unknown := options.keys() - names:
+        raise TypeError(f"unexpected option {min(unknown)!r}; use {', '.join(sorted(names))}")
+
+
+def split_row_options(options: RowRunOptions) -> tuple[RowOptions, RunOptions]:
+    """Return the options for the rows, and those for the run."""
+    row_names = RowOptions.__optional_keys__
+    row_options = {name: value for name, value in options.items() if name in row_names}
+    run_options = {name: value for name, value in options.items() if name not in row_names}
+    return cast("RowOptions", row_options), cast("RunOptions", run_options)
+
+
+def build_manifest(
+    settings: "Settings",
+    run: str,
+    options: PoolOptions,
+    *,
+    idempotent: bool = False,
+    created: float | None = None,
+) -> tuple[Manifest, bytes]:
+    """Return the manifest of a run, and the encoded schema of its requests.
+
+    Raises ConfigurationError for an invalid option.
+    """
+    retry_schema = options.get("retry_schema_invalid", False)
+    repeat_identical = options.get("repeat_identical", False)
+    schema = schemas.resolve_schema(options.get("response_schema"), retry=retry_schema)
+    manifest = Manifest(
+        run=run,
+        model=normalize_model(options.get("model") or settings.get_required("model")),
+        created=time.time() if created is None else created,
+        name=options.get("name", ""),
+        labels=dict(options.get("labels") or {}),
+        sinks=_all_sinks(options),
+        idempotent=idempotent,
+        max_attempts=check_max_attempts(options.get("max_attempts", 3)),
+        retry_max_tokens=check_retry_tokens(options.get("retry_max_tokens", 0)),
+        response_schema=schema.json_schema,
+        retry_schema_invalid=retry_schema,
+        deadline=parse_deadline(options.get("deadline"), settings.run_deadline),
+        tables=parse_dataset(tables) if (tables := options.get("tables")) else "",
+        link=callbacks.parse_chains("link", options.get("link")),
+        link_error=callbacks.parse_chains("link_error", options.get("link_error")),
+        max_cost_usd=check_cost_limit(options.get("max_cost_usd"), settings.max_cost_usd_per_run),
+        repeat_identical=repeat_identical,
+        reuse_answers=check_reuse_answers(
+            options.get("reuse_answers", False), repeat_identical=repeat_identical
+        ),
+    )
+    return manifest.with_version(), schema.encoded
+
+
+def _all_sinks(options: PoolOptions) -> list[SinkSpec]:
+    result_sinks = callbacks.build_result_sinks(options.get("link_results"))
+    return [*options.get("sinks", ()), *result_sinks]
+
+
 def check_max_attempts(number: int) -> int:
-    """Check how often a request is tried."""
+    """Return the number of attempts; raises ConfigurationError if it is out of range."""
     if not 1 <= number <= MAX_ATTEMPTS:
-        raise ConfigurationError(f"max_attempts is a number from 1 to {MAX_ATTEMPTS}, not {number}")
+        raise ConfigurationError(
+            f"max_attempts must be a number from 1 to {MAX_ATTEMPTS}, not {number}"
+        )
     return number
 
 
 def check_retry_tokens(number: int) -> int:
-    """Check a budget of tokens; 0: none."""
+    """Return the output limit of a retry; raises ConfigurationError if it is invalid."""
     if not isinstance(number, int) or number < 0:
-        raise ConfigurationError(f"retry_max_tokens is a number of tokens, not {number!r}")
+        raise ConfigurationError(f"retry_max_tokens must be a number of tokens, not {number!r}")
     return number
 
 
-def parse_deadline(deadline: str | float) -> float:
-    """Return the seconds of a deadline."""
+def parse_deadline(deadline: str | float | None, default: float) -> float:
+    """Return the seconds of a deadline; raises ConfigurationError if it is invalid."""
+    if deadline is None:
+        return default
     try:
-        parsed = spans.parse_duration(str(deadline))
+        seconds = spans.parse_duration(str(deadline))
     except ValueError:
-        parsed = 0.0
-    if not parsed:
+        seconds = 0.0
+    if not seconds:
         raise ConfigurationError(
-            f"deadline is a span of time such as 90m, 36h or 2d, not {deadline!r}"
+            f"deadline must be a duration such as 90m, 36h or 2d, not {deadline!r}"
         )
-    return parsed
+    return seconds
 
 
 def check_cost_limit(requested: float | None, setting: float) -> float:
-    """Return the limit of costs: what is ``requested`` for, else the ``setting``; 0, for none, may only be a setting."""
+    """Return the cost limit in USD: the option, else the setting.
+
+    0 means no limit. Only the setting can be 0; as an option it raises
+    ConfigurationError.
+    """
     usd = setting if requested is None else requested
     try:
         amount = prices.to_picodollars(usd)
     except ValueError:
         amount = 0
     if not amount and (requested is not None or usd):
-        raise ConfigurationError(f"max_cost_usd is an amount of dollars above 0, not {usd!r}")
+        raise ConfigurationError(f"max_cost_usd must be an amount of USD above 0, not {usd!r}")
     return float(usd)
 
 
 def normalize_model(model: str) -> str:
-    """Return a model's name with its publisher."""
+    """Return the name of a model with its publisher; raises ConfigurationError."""
     if not _MODEL.fullmatch(model):
-        raise ConfigurationError(f"model {model!r} is not a model's name, such as gemini-3.8-flash")
+        raise ConfigurationError(
+            f"model {model!r} is not a model name; use a name such as gemini-3.8-flash"
+        )
     return model if "/" in model else f"publishers/google/models/{model}"
 
 
 def check_reuse_answers(reuse_answers: bool, *, repeat_identical: bool) -> bool:
-    """Check whether answers of earlier runs are wanted."""
+    """Return the option; raises ConfigurationError if both options are set."""
     if reuse_answers and repeat_identical:
         raise ConfigurationError(
-            "reuse_answers gives identical requests one answer, repeat_identical wants several: name one"
+            "reuse_answers and repeat_identical exclude each other; set only one of them"
         )
     return reuse_answers

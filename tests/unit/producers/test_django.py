@@ -1,6 +1,7 @@
 """Runs that are submitted when a transaction commits: with a real Django and a database in memory."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import django
@@ -56,7 +57,9 @@ def test_a_run_is_submitted_when_the_transaction_commits_and_its_rows_are_read_o
     assert runs == ["01jrun"]
 
 
-@pytest.mark.parametrize("submit", [submit_on_commit, submit_rows_on_commit])
+@pytest.mark.parametrize(
+    "submit", [submit_on_commit, partial(submit_rows_on_commit, template="{{ x }}")]
+)
 def test_a_run_is_not_submitted_when_the_transaction_is_rolled_back(mill: Any, submit: Any) -> None:
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         submit(["a"], mill=mill, model="m")

@@ -69,7 +69,7 @@ def test_a_deadline_that_is_no_span_is_refused_before_anything_is_sent(
     )
 
     with pytest.raises(
-        public.ConfigurationError, match="deadline is a span of time such as 90m, 36h or 2d, not"
+        public.ConfigurationError, match="deadline must be a duration such as 90m, 36h or 2d, not"
     ):
         mill.submit(["a"], deadline=deadline)
 
@@ -81,7 +81,7 @@ def test_a_budget_that_is_no_number_of_tokens_is_refused(tokens: Any) -> None:
     )
 
     with pytest.raises(
-        public.ConfigurationError, match="retry_max_tokens is a number of tokens, not"
+        public.ConfigurationError, match="retry_max_tokens must be a number of tokens, not"
     ):
         mill.submit(["a"], retry_max_tokens=tokens)
 

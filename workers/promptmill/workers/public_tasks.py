@@ -22,10 +22,10 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.producers import Promptmill
-from promptmill.producers.client import ROW_OPTIONS
 from promptmill.producers.contract import callbacks
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import Manifest, SinkSpec
+from promptmill.producers.run_options import RowOptions
 from promptmill.workers import steps
 from promptmill.workers.cli_support.open_object import open_allowed
 from promptmill.workers.facts import records
@@ -134,7 +134,7 @@ def submit_run(services: Services, submission: Submission) -> bool:
     options = msgspec.structs.asdict(submission)
     del options["v"]
     prompts, source = options.pop("prompts"), options.pop("source")
-    row_options = {name: options.pop(name) for name in ROW_OPTIONS}
+    row_options = {name: options.pop(name) for name in ("template", *RowOptions.__optional_keys__)}
     mill.submit(prompts if prompts is not None else mill.prompts(source, **row_options), **options)
     return mill.chunk_store.is_whole
 
