@@ -181,9 +181,9 @@ def test_a_service_that_keeps_dying_is_reported_with_the_end_of_its_log(tmp_path
         pass
 
     assert [event.kind for event in events].count("died") == 2
-    gave_up = next(event for event in events if event.kind == "gave_up")
-    assert gave_up.message == "ended with exit code 3, 3 times by now, and stays down"
-    assert gave_up.log == "no such bucket"
+    failed = next(event for event in events if event.kind == "failed")
+    assert failed.message == "exited with code 3, 3 times in all; not restarted"
+    assert failed.log == "no such bucket"
 
 
 def test_a_command_that_does_not_exist_is_reported_by_name(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from promptmill.producers import Run
 
 MODEL = "gemini-3.8-flash"
-SHOWN_EVENTS = {"moved", "ready", "died", "restarting", "gave_up"}
+SHOWN_EVENTS = {"moved", "ready", "died", "restarting", "failed"}
 
 
 def add_to(app: typer.Typer) -> None:

@@ -83,7 +83,7 @@ def convert_local_errors() -> Iterator[None]:
 def print_event(event: "Event") -> None:
     """Say on stderr what has happened to a service."""
     typer.echo(f"{event.service:<9} {event.message}", err=True)
-    if event.kind in {"died", "gave_up"} and event.log:
+    if event.kind in {"died", "failed"} and event.log:
         typer.echo(event.log, err=True)
 
 

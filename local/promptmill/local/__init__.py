@@ -1,9 +1,10 @@
-"""Promptmill on one machine: real servers and workers, started in order, kept running, and stopped without a trace.
+"""The local stack: starts, supervises and stops servers and workers on one machine.
 
     with Stack(StackOptions(services=("redis", "storage"))) as stack:
-        subprocess.run(["promptmill", "doctor"], env=os.environ | stack.client_environment())
+        environment = os.environ | stack.client_environment()
+        subprocess.run(["promptmill", "doctor"], env=environment)
 
-Everything is started as a command and listens on the loopback interface only.
+Every service is a command and listens on the loopback interface only.
 """
 
 from promptmill.local.errors import (

@@ -1,35 +1,35 @@
-"""What can go wrong with a stack on this machine.
+"""Errors of a local stack.
 
 LocalError
 ├── MissingServer    an embedded server is not installed
-├── AlreadyRunning   another supervisor has this directory
-├── ServiceFailed    a service died too often while the stack started; carries the end of its log
-└── Interrupted      the stack was told to stop before it was up
+├── AlreadyRunning   another supervisor uses this directory
+├── ServiceFailed    a service exited too often; has the end of its log
+└── Interrupted      the stack was stopped before it was ready
 """
 
 
 class LocalError(Exception):
-    """Anything that `promptmill.local` raises on purpose."""
+    """Base class of the errors of `promptmill.local`."""
 
 
 class MissingServer(LocalError):
-    """An embedded server is not installed; the text names the command that installs it."""
+    """An embedded server is not installed; the message has the install command."""
 
 
 class AlreadyRunning(LocalError):
-    """Another supervisor has this directory; the text names its pid."""
+    """Another supervisor uses this directory; the message has its pid."""
 
 
 class ServiceFailed(LocalError):
-    """A service does not stay up.
+    """A service exits again and again.
 
     `service` is its name, `log` the last lines of its output.
     """
 
     def __init__(self, service: str, reason: str, log: str):
-        super().__init__(f"{service} {reason}" + (f"; the end of its log:\n{log}" if log else ""))
+        super().__init__(f"{service} {reason}" + (f"; end of its log:\n{log}" if log else ""))
         self.service, self.log = service, log
 
 
 class Interrupted(LocalError):
-    """The stack was told to stop before it was up."""
+    """The stack was stopped before it was ready."""

@@ -1,17 +1,17 @@
-"""What a supervisor tells whoever started it."""
+"""Events that a supervisor reports to its caller."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 EventKind = Literal[
-    "moved", "starting", "ready", "died", "restarting", "gave_up", "stopping", "stopped"
+    "moved", "starting", "ready", "died", "restarting", "failed", "stopping", "stopped"
 ]
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to a service; `message` is a sentence for a person, `log` the end of its output."""
+    """An event of a service, with a readable message and the end of its log."""
 
     kind: EventKind
     service: str
@@ -26,4 +26,4 @@ OnEvent = Callable[[Event], None]
 
 
 def ignore_event(event: Event) -> None:
-    """Tell nobody."""
+    """Ignore the event."""

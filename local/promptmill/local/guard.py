@@ -1,15 +1,17 @@
-"""Runs one service and takes everything that it started down with it. A script of its own, run by path:
+"""Runs one service and kills all of its processes at the end. Run it by path:
 
-    python -I -S guard.py PARENT LINE GRACE COMMAND [ARGUMENT ...]
+    python -I -S guard.py PARENT SOCKET GRACE COMMAND [ARGUMENT ...]
 
-PARENT is the supervisor's pid and LINE the number of an inherited socket to it. The guard writes the service's pid on
-that line. The line's end (a supervisor that was killed closes its side too) or another parent than PARENT means that
-the supervisor is gone: the service is asked to end, as it is by SIGTERM, and killed GRACE seconds later, or at a second
-SIGTERM. A guard never ends before the last process below it: on Linux it adopts orphans, such as the pool of a killed
-Celery worker, and kills them; elsewhere it kills the process group.
+PARENT is the pid of the supervisor. SOCKET is the descriptor of an inherited socket to
+it. The guard writes the pid of the service there. The supervisor has ended if the
+socket closes or the guard has another parent. Then, or at SIGTERM, the service gets SIGTERM.
+It gets SIGKILL after GRACE seconds or at a second SIGTERM.
 
-Should the guard itself be killed, Linux kills the service with it (PR_SET_PDEATHSIG).
-It starts without `site` in 20 ms, hence only the standard library.
+The guard outlives all processes of the service. On Linux it adopts orphans, such as the
+pool of a killed Celery worker, and kills them. Elsewhere it kills the process group.
+If the guard is killed, Linux kills the service too (PR_SET_PDEATHSIG).
+
+Without `site` it starts in 20 ms; it therefore uses only the standard library.
 """
 
 import contextlib
@@ -25,13 +27,14 @@ from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
-ORPHAN_GRACE_PERIOD = 2.0  # with the supervisor gone nobody waits for a tidy end
-PARENT_CHECK_SECONDS = 1.0  # a child that the supervisor forked may hold its end of the line open, so the parent is looked at as well
+ORPHAN_GRACE_PERIOD = 2.0  # after the supervisor has ended
+# The parent is checked too: a child forked by the supervisor may keep the socket open.
+PARENT_CHECK_SECONDS = 1.0
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def main(parent_pid: int, control_fd: int, grace_period: float, command: list[str]) -> int:
-    """Run the command to its end and return its exit code; a signal's number is added to 128, as shells do."""
+    """Run the command and return its exit code, or 128 + signal as in shells."""
     wake_fd = _wake_on_signals()
     prctl = _load_prctl()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -46,7 +49,7 @@ def main(parent_pid: int, control_fd: int, grace_period: float, command: list[st
 
 
 class _ChildWatcher:
-    """Waits for the child, asking it to end when it should."""
+    """Waits for the child, and stops it on request."""
 
     def __init__(
         self, parent_pid: int, control_fd: int, wake_fd: int, child_pid: int, grace_period: float
@@ -94,7 +97,7 @@ class _ChildWatcher:
             self._request_stop(min(self.grace_period, ORPHAN_GRACE_PERIOD))
 
     def _request_stop(self, grace_period: float) -> None:
-        """Ask the child alone: a Celery worker that is asked to end looks after its pool itself."""
+        """Send SIGTERM to the child only: a Celery worker stops its pool itself."""
         deadline = time.monotonic() + grace_period
         self.deadline = deadline if self.deadline is None else min(self.deadline, deadline)
         _send_signal(os.kill, self.child_pid, signal.SIGTERM)
@@ -110,7 +113,7 @@ def _wake_on_signals() -> int:
 
 
 def _ignore_signal(number: int, frame: FrameType | None) -> None:
-    """Leave the work to the loop, which reads the number from the pipe."""
+    """Do nothing: the loop reads the signal from the pipe."""
 
 
 def _load_prctl() -> Callable[[int, int], object]:
@@ -128,7 +131,8 @@ def _start_child(command: list[str], prctl: Callable[[int, int], object]) -> int
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != guard_pid:  # it died before the line above, which then came too late
+        # The guard may have died before the prctl call.
+        if os.getppid() != guard_pid:
             os._exit(1)
         _limit_inheritance()
         os.execvp(command[0], command)  # noqa: S606 (the command is our own)
@@ -139,14 +143,14 @@ def _start_child(command: list[str], prctl: Callable[[int, int], object]) -> int
 
 
 def _limit_inheritance() -> None:
-    """Let the service inherit neither the line nor the lock of its stack."""
+    """Keep the service from inheriting the guard's socket and the stack's lock."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208
         with contextlib.suppress(OSError):
             os.set_inheritable(int(name), int(name) <= 2)
 
 
 def _reap_children(child_pid: int) -> int | None:
-    """Collect every process that ended, adopted ones too; the child's exit code when it was among them."""
+    """Reap all ended processes; return the child's exit code if it has ended."""
     code = None
     while True:
         try:
@@ -163,7 +167,7 @@ def _reap_children(child_pid: int) -> int | None:
 def _kill_all(child_pid: int) -> None:
     _send_signal(os.killpg, child_pid, signal.SIGKILL)
     _send_signal(os.kill, child_pid, signal.SIGKILL)
-    # Killing a process hands its children to us, so look again until there are none.
+    # The guard adopts the children of a killed process and kills them too.
     while _has_children():
         for pid in _list_children():
             _send_signal(os.kill, pid, signal.SIGKILL)
@@ -190,9 +194,8 @@ def _list_children() -> Iterator[int]:
 
 
 def _send_signal(kill: Callable[[int, int], None], pid: int, signal_number: int) -> None:
-    with contextlib.suppress(
-        ProcessLookupError, PermissionError
-    ):  # macOS answers EPERM for a group of zombies
+    # macOS answers EPERM for a group of zombies.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         kill(pid, signal_number)
 
 

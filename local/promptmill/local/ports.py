@@ -1,4 +1,4 @@
-"""Ports on the loopback interface: the preferred one, or a free one when that is taken."""
+"""Ports on the loopback interface: the preferred port, or a free one."""
 
 import contextlib
 import errno
@@ -12,9 +12,9 @@ MAX_TRIES = 100
 
 @contextlib.contextmanager
 def reserve_ports(preferred: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """Find a port for each name, all different; 0 prefers none.
+    """Reserve a different port for each name; a preference of 0 means any.
 
-    Nothing is listening on them yet, and no other stack chooses them until the end of the block.
+    The ports are free. No other stack chooses them until the end of the block.
     """
     with contextlib.ExitStack() as claims:
         yield {
@@ -27,17 +27,17 @@ def _claim_port(preferred_port: int) -> socket.socket:
     for port in (preferred_port, *[0] * MAX_TRIES):
         with contextlib.suppress(OSError):
             return _claim_exact_port(port)
-    raise OSError(errno.EADDRINUSE, f"no port of {HOST} is free")
+    raise OSError(errno.EADDRINUSE, f"no free port on {HOST}; stop other servers")
 
 
 def _claim_exact_port(port: int) -> socket.socket:
-    """Claim a port that nobody listens on by the UDP port of its number.
+    """Claim a free TCP port by binding the UDP port with the same number.
 
-    The port itself has to be free for the server, which may be seconds away from listening; the claim ends with this
-    process whatever happens to it.
+    The TCP port stays free for the server, which starts later. The claim ends with this
+    process.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
-        # The servers do the same, so that a port is not taken by connections that a stack before this one closed.
+        # As in the servers: closed connections of a previous stack do not matter.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((HOST, port))
         server.listen()

@@ -1,4 +1,4 @@
-"""One service as a process under its guard, see `guard.py`."""
+"""One service as a process under its guard; see `guard.py`."""
 
 import contextlib
 import os
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from promptmill.local import guard
 
-KILL_MARGIN = (
-    3.0  # seconds a guard has, after its service was to be killed, before both are killed from here
-)
+KILL_MARGIN = 3.0
+"""Seconds after the grace period until guard and service are killed."""
 POLL_SECONDS = 0.05
 
 
 class GuardedProcess:
-    """A started command with everything below it, and the line to its guard.
+    """A started command with its child processes and its guard.
 
-    It ends with this process, whatever way that goes. `grace_period` is how many seconds it has between being asked to end
-    and being killed. `lock_fd` is a descriptor that the guard keeps open until nothing is left of the command.
+    It ends with this process, even if this process is killed. `grace_period` is the
+    time in seconds between SIGTERM and SIGKILL. The guard keeps `lock_fd` open until
+    all processes of the command have ended.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class GuardedProcess:
 
     @property
     def pid(self) -> int | None:
-        """The service's own pid, None until its guard has started it."""
+        """The pid of the service; None until its guard has started it."""
         if self._pid is None:
             try:
                 self._pid = int(self._control_socket.recv(32) or 0) or None
@@ -62,17 +62,20 @@ class GuardedProcess:
         return self._pid
 
     def exit_code(self) -> int | None:
-        """None while anything of it runs, then its exit code, or 128 and the number of the signal that ended it."""
+        """Return the exit code, or 128 + signal; None while a process runs."""
         code = self._guard.poll()
         if code is None:
             return None
         if code < 0:
-            self._kill_once()  # the guard was killed: what it would have cleared away may be there
+            self._kill_once()  # the guard was killed and could not clean up
             return 128 - code
         return code
 
     def request_stop(self, *, force: bool = False) -> bool:
-        """Ask it to end, and see to it when called again; True once nothing of it runs. In a hurry it has no grace."""
+        """Send SIGTERM, and SIGKILL in a later call; True once it has ended.
+
+        `force` skips the grace period.
+        """
         if self.exit_code() is not None:
             return True
         if self._deadline is None:
@@ -85,14 +88,14 @@ class GuardedProcess:
         return False
 
     def close(self) -> None:
-        """Wait for its end, and let go of it."""
+        """Stop the service, wait for its end and close the socket."""
         while not self.request_stop():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._guard.wait(POLL_SECONDS)
         self._control_socket.close()
 
     def _kill_once(self) -> None:
-        """Kill what is left of both groups; not again, when their numbers may be those of others."""
+        """Kill both process groups once; later their ids may belong to others."""
         if self._is_killed:
             return
         self._is_killed = True

@@ -1,6 +1,6 @@
-"""Ways to see over the socket, or in its log, that a service is ready.
+"""Readiness checks of a service, over its socket or in its log.
 
-Each is a callable that takes what the service has logged since it was started and answers at once: True when ready.
+Each is a callable that takes the log since the start and returns True when ready.
 """
 
 import http.client
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from promptmill.local.ports import HOST
 
 ReadinessCheck = Callable[[str], bool]
-TIMEOUT_SECONDS = 1.0  # seconds that one look may take
+TIMEOUT_SECONDS = 1.0  # of one check
 
 
 @dataclass(frozen=True)
 class LogMatches:
-    """Ready when a line of its log matches a regular expression."""
+    """Ready when a line of the log matches a regular expression."""
 
     pattern: str
 
@@ -28,24 +28,24 @@ class LogMatches:
 
 @dataclass(frozen=True)
 class HttpResponds:
-    """Ready when a GET of this path is answered with 200."""
+    """Ready when a GET of this path returns 200."""
 
     port: int
     path: str
 
-    def __call__(self, log: str) -> bool:  # noqa: ARG002 (a Ready)
-        """Ask once."""
+    def __call__(self, log: str) -> bool:  # noqa: ARG002 (a ReadinessCheck)
+        """Send one request."""
         return _fetch_status(self.port, self.path) == http.HTTPStatus.OK
 
 
 @dataclass(frozen=True)
 class RedisResponds:
-    """Ready when a Redis server answers PING; it answers otherwise while it still loads its data."""
+    """Ready when Redis answers PONG. While it loads data it answers otherwise."""
 
     port: int
 
-    def __call__(self, log: str) -> bool:  # noqa: ARG002 (a Ready)
-        """Ask once."""
+    def __call__(self, log: str) -> bool:  # noqa: ARG002 (a ReadinessCheck)
+        """Send one request."""
         try:
             with socket.create_connection((HOST, self.port), timeout=TIMEOUT_SECONDS) as connection:
                 connection.sendall(b"PING\r\n")
@@ -55,7 +55,7 @@ class RedisResponds:
 
 
 def _fetch_status(port: int, path: str) -> int | None:
-    """Make one GET on this machine, past any proxy of the environment; the status, or None without an answer."""
+    """Return the status of one GET, or None without a response. Ignores proxies."""
     connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", path)

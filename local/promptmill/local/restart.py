@@ -1,4 +1,4 @@
-"""When to start a dead service again: pure, from the times at which it died."""
+"""Decides when to restart a service, from the times of its deaths. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,24 +6,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Restart:
-    """Start it again after so many seconds."""
+    """Restart the service after `delay` seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True)
-class GiveUp:
-    """It died too often: so many times in all."""
+class Abandon:
+    """Do not restart: the service died too often."""
 
     deaths: int
 
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How often a service may die: `max_deaths` within `window_seconds`, or `max_unready_deaths` at all before it was
-    ready for the first time, are too many; a mistake in its settings will not go away by waiting.
+    """How often a service may die, and the delay before each restart.
 
-    The pause before a new start is `first_delay` seconds, `backoff_factor` times longer at each death, up to `max_delay`.
+    It is abandoned after `max_deaths` within `window_seconds`. Before it was ready
+    once, `max_unready_deaths` are enough: its settings are probably wrong. The first
+    delay is `first_delay` seconds. Each death multiplies it by `backoff_factor`, up to
+    `max_delay`.
     """
 
     first_delay: float = 0.5
@@ -33,9 +35,9 @@ class RestartPolicy:
     max_deaths: int = 5
     max_unready_deaths: int = 3
 
-    def decide_restart(self, deaths: Sequence[float], *, was_ready: bool) -> Restart | GiveUp:
-        """Decide from the times of all deaths in seconds, the newest last; those before the window are forgotten."""
+    def decide_restart(self, deaths: Sequence[float], *, was_ready: bool) -> Restart | Abandon:
+        """Decide from the times of all deaths, in seconds, the newest last."""
         recent = sum(1 for death in deaths if deaths[-1] - death < self.window_seconds)
         if recent >= self.max_deaths or (not was_ready and len(deaths) >= self.max_unready_deaths):
-            return GiveUp(len(deaths))
+            return Abandon(len(deaths))
         return Restart(min(self.first_delay * self.backoff_factor ** (recent - 1), self.max_delay))

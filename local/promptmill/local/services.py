@@ -1,4 +1,4 @@
-"""The services of a stack, as data: which there are, in which order, and how each is started."""
+"""The services of a stack: their order and their start commands."""
 
 import os
 import sys
@@ -16,16 +16,16 @@ LOCATION = "us-central1"
 SERVERS = ("redis", "storage", "emulator")
 SERVICES = (*SERVERS, "worker", "poll", "beat", "flower")
 DEFAULT_DIRECTORY = Path(".promptmill")
-POLL_SLOTS = "3"  # one for `poll`, one for `reconcile`, one for a creation that takes long
+POLL_SLOTS = "3"  # for `poll`, `reconcile` and one slow job creation
 
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What a user may choose.
+    """Options of a stack.
 
-    `services` is any part of SERVICES; a client of one that is left out finds it by its own settings. `latency` is how
-    many seconds the emulator takes for a job. `fresh` forgets what an earlier stack left in `directory`. `ports` are
-    the preferred ones, 0 for any.
+    `services` is a subset of SERVICES. Clients find the others by their own settings.
+    `latency` is the duration of an emulated job, in seconds. `fresh` deletes the data
+    of an earlier stack in `directory`. `ports` are preferences; 0 means any.
     """
 
     directory: Path = DEFAULT_DIRECTORY
@@ -38,7 +38,7 @@ class StackOptions:
 
 @dataclass(frozen=True)
 class ServiceFactory:
-    """How each service is started."""
+    """Creates the services of a stack."""
 
     options: StackOptions
     directory: Path
@@ -46,7 +46,7 @@ class ServiceFactory:
     environment: Mapping[str, str]
 
     def create_service(self, name: str) -> Service:
-        """The service of this name: servers one after the other, then at once all that lean on them."""
+        """Create a service. Servers start in sequence, then all others at once."""
         builders: dict[str, Callable[[], Service]] = {
             "redis": self.redis_service,
             "storage": self.storage_service,
@@ -62,7 +62,7 @@ class ServiceFactory:
         )
 
     def redis_service(self) -> Service:
-        """The broker, and the index of runs."""
+        """Create the broker, which also holds the index of runs."""
         port = self.ports["redis"]
         command = servers.redis_command(port, self.directory / "redis")
         return self._server_service(
@@ -70,7 +70,7 @@ class ServiceFactory:
         )
 
     def storage_service(self) -> Service:
-        """Cloud Storage's stand-in, with the bucket."""
+        """Create the Cloud Storage emulator with its bucket."""
         port = self.ports["storage"]
         server_options = [
             "--host",
@@ -86,7 +86,7 @@ class ServiceFactory:
         )
 
     def emulator_service(self) -> Service:
-        """Vertex AI's stand-in."""
+        """Create the Vertex AI emulator."""
         port = self.ports["emulator"]
         server_options = [
             "--host",
@@ -107,20 +107,20 @@ class ServiceFactory:
         )
 
     def worker_service(self) -> Service:
-        """The Celery worker that does everything; but what needs Vertex is left to another, where there is one."""
+        """Create the main worker. The poll worker, if enabled, serves Vertex queues."""
         queues = ["--queues", "ingest,work"] if "poll" in self.options.services else []
         return self._celery_service(
             "worker", [*queues, "--concurrency", str(self.options.worker_processes)]
         )
 
     def poll_service(self) -> Service:
-        """The Celery worker that creates jobs and polls them: the only one that loads the Vertex client."""
+        """Create the worker for jobs and polls, the only one with a Vertex client."""
         return self._celery_service(
             "poll", ["--queues", "jobs,poll", "--name", "poll", "--concurrency", POLL_SLOTS]
         )
 
     def beat_service(self) -> Service:
-        """The clock that revives what has stopped."""
+        """Create beat, which schedules the sweep."""
         return Service(
             "beat",
             tuple(promptmill_command("beat")),
@@ -129,7 +129,7 @@ class ServiceFactory:
         )
 
     def flower_service(self) -> Service:
-        """The page for workers and tasks."""
+        """Create Flower, the web page for workers and tasks."""
         port = self.ports["flower"]
         command = promptmill_command("flower", "--port", str(port))
         return self._server_service(
@@ -156,7 +156,7 @@ class ServiceFactory:
 
 
 def client_environment(server_ports: Mapping[str, int]) -> dict[str, str]:
-    """What a client's environment needs to find the services on these ports."""
+    """Return the environment variables for clients of the services on these ports."""
     redis, storage, emulator = (server_ports.get(name) for name in ("redis", "storage", "emulator"))
     variables = {
         "CELERY_BROKER_URL": redis and f"redis://{HOST}:{redis}/0",
@@ -166,14 +166,14 @@ def client_environment(server_ports: Mapping[str, int]) -> dict[str, str]:
         "PROMPTMILL_VERTEX_ENDPOINT": emulator and http_url(emulator),
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "GOOGLE_CLOUD_LOCATION": LOCATION,
-        # Or else the storage client's first call also asks for the bucket's metadata, for traces that nobody makes.
+        # Otherwise the storage client requests the bucket's metadata, for tracing.
         "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1",
     }
     return {name: value for name, value in variables.items() if value} | _bypass_proxies(os.environ)
 
 
 def _bypass_proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Keep a proxy of the environment away from the loopback interface, which it cannot reach."""
+    """Return variables that exclude the loopback interface from a proxy."""
     if not any(
         name.lower() in {"http_proxy", "all_proxy"} and value for name, value in environ.items()
     ):
@@ -184,15 +184,15 @@ def _bypass_proxies(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def http_url(port: int) -> str:
-    """The base URL of a server on this machine."""
+    """Return the base URL of a local server."""
     return f"http://{HOST}:{port}"
 
 
 def module_command(name: str) -> list[str]:
-    """The command that runs a module with this Python."""
+    """Return the command that runs a module with this Python."""
     return [sys.executable, "-m", name]
 
 
 def promptmill_command(*arguments: str) -> list[str]:
-    """A command of Promptmill's own."""
+    """Return a Promptmill command."""
     return [*module_command("promptmill.cli"), *arguments]

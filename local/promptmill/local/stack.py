@@ -1,4 +1,4 @@
-"""The whole of Promptmill on this machine: started, watched and stopped as one."""
+"""The local stack: all services, started and stopped together."""
 
 import contextlib
 import os
@@ -21,18 +21,17 @@ from promptmill.local.state import (
 from promptmill.local.supervisor import Supervisor
 
 UNRESTRICTED_SINKS = {"PROMPTMILL_SINKS": "/,gs://,bq://,postgresql://,https://,http://"}
-"""Who reaches the broker is on this machine, so its runs may write everywhere; the user's own variable wins."""
-LOG_SETTINGS = {
-    "PYTHONUNBUFFERED": "1",
-    "PROMPTMILL_LOG_LEVEL": "INFO",
-}  # readiness is seen in the log
+"""Local runs may write to any sink. The user's own variable takes precedence."""
+LOG_SETTINGS = {"PYTHONUNBUFFERED": "1", "PROMPTMILL_LOG_LEVEL": "INFO"}
+"""Readiness checks read the log."""
 DATA_FOLDERS = ("redis", "storage", "emulator", "logs")
 
 
 class Stack:
-    """The services of the options, running between `start` and `stop`, or within a `with`.
+    """The services of `options`, running between `start` and `stop` or in a `with`.
 
-    Raises MissingPart, AlreadyRunning or ServiceFailed when it cannot start; then nothing of it is left running.
+    `start` raises MissingServer, AlreadyRunning or ServiceFailed, and then stops all
+    services.
     """
 
     def __init__(self, options: StackOptions | None = None, on_event: OnEvent = ignore_event):
@@ -54,7 +53,7 @@ class Stack:
         return self
 
     def stop(self) -> None:
-        """Stop all services, in the reverse order."""
+        """Stop all services in reverse order."""
         try:
             if self._supervisor:
                 self._supervisor.stop()
@@ -70,21 +69,24 @@ class Stack:
         self.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Return True once it was interrupted, False after so many seconds."""
+        """Return True once interrupted, False after `timeout` seconds."""
         return self._supervisor is None or self._supervisor.wait(timeout)
 
     def interrupt(self) -> None:
-        """Make `start` and `wait` return; a second time, kill what is being stopped. For signal handlers."""
+        """Make `start` and `wait` return. A second call kills services.
+
+        Safe in signal handlers.
+        """
         self._interrupt_count += 1
         if self._supervisor:
             self._supervisor.request_stop()
 
     def status(self) -> dict[str, ServiceState]:
-        """What is known of each service, in order."""
+        """Return the state of each service, in order."""
         return self._supervisor.status() if self._supervisor else {}
 
     def client_environment(self) -> dict[str, str]:
-        """What a client's environment needs to find this stack."""
+        """Return the environment variables with which a client finds this stack."""
         return client_environment(self._ports)
 
     def _start_services(self) -> None:
@@ -112,7 +114,7 @@ class Stack:
         for name, port in self._ports.items():
             if preferred[name] not in (0, port):
                 self._on_event(
-                    Event("moved", name, f"port {preferred[name]} is taken, so it is at {port}")
+                    Event("moved", name, f"port {preferred[name]} is in use; using {port}")
                 )
 
     def _build_services(self) -> list[Service]:

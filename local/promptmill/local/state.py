@@ -1,7 +1,7 @@
-"""What others can know about the stack of a directory: `stack.json`, and who holds `stack.lock`.
+"""The state of the stack in a directory: `stack.json` and `stack.lock`.
 
-The lock is held by the supervisor and by every guard, so it is free exactly when nothing of a stack is left. The file
-may be there without a supervisor: one that was killed could not remove it.
+The supervisor and all guards hold the lock. It is free once the whole stack has ended.
+The file may outlive its supervisor: a killed one cannot remove it.
 """
 
 import contextlib
@@ -17,12 +17,15 @@ import msgspec
 
 from promptmill.local.errors import AlreadyRunning
 
-LEFTOVER_SECONDS = 15.0  # seconds that the guards of a killed supervisor may need
+LEFTOVER_SECONDS = 15.0  # for the guards of a killed supervisor to end
 POLL_SECONDS = 0.05
 
 
 class ServiceState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One service: `state` is waiting, starting, ready, restarting, failed, stopping or stopped."""
+    """One service.
+
+    `state` is waiting, starting, ready, restarting, failed, stopping or stopped.
+    """
 
     state: str
     pid: int | None = None
@@ -32,7 +35,7 @@ class ServiceState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StackState(msgspec.Struct, frozen=True):
-    """A stack: its supervisor's pid and start, what a client's environment needs, and its services in order."""
+    """A stack: its supervisor, the client environment, and the services in order."""
 
     pid: int
     started: str
@@ -42,7 +45,7 @@ class StackState(msgspec.Struct, frozen=True):
 
 
 def read_state(directory: Path) -> StackState | None:
-    """The running stack of a directory, None when no supervisor runs there."""
+    """Return the running stack of a directory, or None."""
     try:
         state = msgspec.json.decode(_state_file(directory).read_bytes(), type=StackState)
     except (FileNotFoundError, msgspec.DecodeError):
@@ -51,19 +54,19 @@ def read_state(directory: Path) -> StackState | None:
 
 
 def write_state(directory: Path, state: StackState) -> None:
-    """Replace the file as a whole, so that a reader never sees half of it."""
+    """Replace the state file atomically."""
     temporary = _state_file(directory).with_suffix(".new")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
     temporary.replace(_state_file(directory))
 
 
 def remove_state(directory: Path) -> None:
-    """Take the file away, when the stack has ended."""
+    """Remove the state file."""
     _state_file(directory).unlink(missing_ok=True)
 
 
 def process_start_time(pid: int) -> str | None:
-    """When a process started, which tells it from another that got its pid later; None when there is none."""
+    """Return when a process started, or None; distinguishes processes with one pid."""
     if sys.platform != "linux":
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
         listing = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -72,14 +75,15 @@ def process_start_time(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
-    return None if fields[0] == b"Z" else fields[19].decode()  # proc(5): 22nd field, starttime
+    # proc(5): the 22nd field is starttime.
+    return None if fields[0] == b"Z" else fields[19].decode()
 
 
 @contextlib.contextmanager
 def lock_directory(directory: Path) -> Iterator[int]:
-    """Be the only stack of this directory; the descriptor of the lock, to be kept open by all that is part of it.
+    """Lock the directory for one stack; yields the descriptor of the lock.
 
-    Waits for the leftovers of a killed stack. Raises AlreadyRunning beside a live one.
+    Waits for the processes of a killed stack. Raises AlreadyRunning if one is live.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _open_lock(directory) as lock:
@@ -89,7 +93,7 @@ def lock_directory(directory: Path) -> Iterator[int]:
 
 
 def wait_until_free(directory: Path, timeout: float) -> bool:
-    """Wait until nothing of the directory's stack is left; False when that takes more than so many seconds."""
+    """Wait until the directory's stack has ended; False after `timeout` seconds."""
     with _open_lock(directory) as lock:
         return _wait_for_lock(lock, timeout, lambda: False)
 
@@ -122,8 +126,8 @@ def _try_lock(lock: int) -> bool:
 
 def _in_use_message(directory: Path) -> str:
     state = read_state(directory)
-    owner = f"process {state.pid}" if state else "what is left of a stack"
-    return f"{directory} is in use by {owner}; stop it, or name another directory"
+    owner = f"process {state.pid}" if state else "processes of a killed stack"
+    return f"{directory} is in use by {owner}; stop it, or choose another directory"
 
 
 def _state_file(directory: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A stack that runs until it is told to stop, and the way to tell it from another process."""
+"""Runs a stack until it is stopped, and stops one from another process."""
 
 import contextlib
 import os
@@ -21,9 +21,9 @@ def run_supervisor(
     on_event: OnEvent = ignore_event,
     on_ready: Callable[[Stack], None] = lambda _: None,
 ) -> None:
-    """Run a stack until Ctrl-C, SIGTERM or the end of the terminal; a second one kills what is slow to stop.
+    """Run a stack until Ctrl-C, SIGTERM or SIGHUP. A second signal kills slow services.
 
-    Must be called in the main thread. Raises what Stack raises when it cannot start.
+    Must be called in the main thread. Raises the errors of `Stack.start`.
     """
     stack = Stack(options, on_event)
     with _handle_signals(stack.interrupt), contextlib.suppress(Interrupted), stack:
@@ -32,9 +32,9 @@ def run_supervisor(
 
 
 def stop_running(directory: Path = DEFAULT_DIRECTORY, timeout: float = 60.0) -> bool:
-    """Stop the stack of a directory and return when nothing of it is left; False when none was running.
+    """Stop the stack of a directory and wait for its end; False if none was running.
 
-    Its supervisor is killed when it has not stopped everything after so many seconds.
+    Kills the supervisor after `timeout` seconds.
     """
     directory = directory.resolve()
     state = read_state(directory)
@@ -49,10 +49,10 @@ def stop_running(directory: Path = DEFAULT_DIRECTORY, timeout: float = 60.0) -> 
 
 @contextlib.contextmanager
 def _handle_signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    def handle_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)
+    def handle_signal(_number: int, _frame: FrameType | None) -> None:
         interrupt()
 
-    # nohup lets a program ignore the end of its terminal.
+    # Under nohup SIGHUP is ignored.
     handled_signals = [
         number
         for number in STOP_SIGNALS

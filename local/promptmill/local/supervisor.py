@@ -1,4 +1,4 @@
-"""Keeps services running: each is started when those that it needs are ready, and again when it dies."""
+"""Keeps services running: starts them in order of dependency and restarts them."""
 
 import threading
 import time
@@ -16,9 +16,9 @@ Payload = TypeVar("Payload")
 
 
 class Supervisor:
-    """Services in order, looked after by a thread; `on_change` is called after every change with what is known of each.
+    """Runs services in a thread; calls `on_change` with all states after every change.
 
-    The thread alone touches the processes until it ends; `stop` ends it and then does the rest itself.
+    Only the thread touches the processes. `stop` ends the thread, then stops them.
     """
 
     def __init__(
@@ -35,16 +35,15 @@ class Supervisor:
         ]
         self._on_event, self._on_change = on_event, on_change
         self._states = {service.name: ServiceState("waiting") for service in services}
-        self._stop_requests = (
-            0  # plain numbers and flags: a signal handler sets them, which must not take a lock
-        )
+        self._stop_requests = 0  # a signal handler writes it and must not take a lock
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run_loop, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Start all and return when each was ready; then some may be running even when it raises.
+        """Start all services and return when each was ready.
 
-        Raises ServiceFailed, Interrupted, or what the listener raised.
+        Raises ServiceFailed, Interrupted or the listener's error. Services may then be
+        running.
         """
         self._thread.start()
         while not all(runner.was_ready for runner in self._runners):
@@ -55,7 +54,10 @@ class Supervisor:
         self._raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Return True when it was asked to stop, False after so many seconds. Raises what the listener raised."""
+        """Return True once a stop is requested, False after `timeout` seconds.
+
+        Raises the listener's error.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._stop_requests:
             if self._error:
@@ -66,11 +68,14 @@ class Supervisor:
         return True
 
     def request_stop(self) -> None:
-        """Make `wait` and `start` return; asked again, what is being stopped is killed. For signal handlers."""
+        """Make `wait` and `start` return. A second request kills services.
+
+        Safe in signal handlers.
+        """
         self._stop_requests += 1
 
     def stop(self) -> None:
-        """Stop all, each after those that need it. May be called again, and without a start."""
+        """Stop all services, dependent ones first. May be called repeatedly."""
         self._stop_requests = max(self._stop_requests, 1)
         if self._thread.is_alive():
             self._thread.join()
@@ -79,7 +84,7 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
 
     def status(self) -> dict[str, ServiceState]:
-        """What is known of each service."""
+        """Return the state of each service."""
         return self._states
 
     def _run_loop(self) -> None:
@@ -123,7 +128,7 @@ class Supervisor:
         self._notify_listener(self._on_event, event)
 
     def _notify_listener(self, listener: Callable[[Payload], None], payload: Payload) -> None:
-        """Once a listener has raised none is told more, so that it cannot keep the services from being stopped."""
+        """Call a listener. After its first error no listener is called."""
         if self._error is None:
             try:
                 listener(payload)
@@ -135,4 +140,4 @@ class Supervisor:
             raise self._error
         for runner in self._runners:
             if runner.state == "failed":
-                raise ServiceFailed(runner.service.name, "does not stay up", runner.log.read_tail())
+                raise ServiceFailed(runner.service.name, "exits repeatedly", runner.log.read_tail())
