@@ -6,7 +6,7 @@ READY := .venv/.ready
 TIERS := unit contract integration acceptance faults
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-faults soak lint measure format lock bench simulate clean
+.PHONY: help setup demo test test-unit test-faults soak lint measure format docs lock bench simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,13 +50,14 @@ test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
 soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800
 	@cd tests && ../$(BIN)/python -m faults.soak --seconds $(or $(SECONDS),600)
 
-lint: $(READY)  ## ruff, mypy, pyright, the import rules and the limits of make measure
+lint: $(READY)  ## ruff, mypy, pyright, the import rules, the limits of make measure, the site
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright
 	@$(BIN)/python tools/measure_code.py --quiet
+	@$(BIN)/zensical build --clean --strict
 
 measure: $(READY)  ## print figures on names, functions, lines and prose, with their limits
 	@$(BIN)/python tools/measure_code.py --report
@@ -64,6 +65,10 @@ measure: $(READY)  ## print figures on names, functions, lines and prose, with t
 format: $(READY)  ## let ruff format and fix what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## write the generated pages and build the site into site/, offline
+	@$(BIN)/python tools/generate_reference.py
+	@$(BIN)/zensical build --clean --strict
 
 bench: $(READY)  ## time a run and its stages
 	@$(BIN)/python -m pytest -q tests/benchmarks --bench
@@ -76,4 +81,4 @@ lock: $(READY)  ## resolve pyproject.toml into a new requirements.lock
 		--no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .promptmill dist
+	rm -rf .venv .promptmill dist site

@@ -257,7 +257,7 @@ def test_what_the_page_on_bigquery_shows_runs(
         held, str(shown), job_config=_as_it_is(warehouse, shown)
     ).result()
 
-    page = (ROOT / "docs" / "bigquery.md").read_text()
+    page = (ROOT / "docs" / "guides" / "bigquery.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:

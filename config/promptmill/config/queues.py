@@ -12,7 +12,7 @@ POLL = "promptmill.poll"
 ALL_QUEUES = (INGEST, WORK, JOBS, POLL)
 
 PUBLIC_TASK_QUEUES = {"promptmill.submit_prompts": INGEST}
-"""Tasks that any Celery app may send, and callbacks too, and their queues: docs/celery.md has what they take."""
+"""Tasks that any Celery app may send, and callbacks too, and their queues: docs/guides/celery.md has what they take."""
 
 TASK_QUEUES = {
     "promptmill.ingest": INGEST,

@@ -297,7 +297,7 @@ def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_nam
 
 
 def test_the_page_for_those_who_send_it_has_every_field_of_the_payload() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "celery.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "celery.md").read_text()
     rows = page.partition("| field |")[2].partition("\n\n")[0].splitlines()[2:]
 
     told = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
@@ -305,7 +305,9 @@ def test_the_page_for_those_who_send_it_has_every_field_of_the_payload() -> None
 
 
 def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> None:
-    page = " ".join((Path(__file__).parents[3] / "docs" / "celery.md").read_text().split())
+    page = " ".join(
+        (Path(__file__).parents[3] / "docs" / "guides" / "celery.md").read_text().split()
+    )
     mill = Mill(link=[[Signature("shop.notify")]])
     mill.drive(mill.send(["a"]))
 

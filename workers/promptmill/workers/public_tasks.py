@@ -1,6 +1,6 @@
 """The way in for Celery apps that do not import Promptmill: a task whose name and payload are public.
 
-``docs/celery.md`` has the payload for those who send it. It has a version, and within one nothing is taken away.
+``docs/guides/celery.md`` has the payload for those who send it. It has a version, and within one nothing is taken away.
 """
 
 import hashlib
