@@ -36,6 +36,7 @@ from promptmill.workers import steps
 from promptmill.workers.cli_support import results
 from promptmill.workers.costs.plan_cost import FindPrices
 from promptmill.workers.facts import next_steps, records, snapshot
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import FakeCallbackBroker, FakeJobs, MemoryBucket, Script
 from promptmill.workers.sinks import Sink
@@ -148,7 +149,7 @@ class Mill:
         done: list[Step] = []
         due: list[Step] = []
         for _ in range(PATIENCE):
-            if self.bucket.find(names.open_marker(run)) is None:
+            if self.bucket.find(self.folder(run).open_marker) is None:
                 return self.report(run)
             due = self.due(run)
             for step in disorder(due, done, order) if order else due:
@@ -168,9 +169,13 @@ class Mill:
         except Transient as error:
             return error
 
+    def folder(self, run: str = RUN) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self.bucket, run)
+
     def report(self, run: str) -> Report:
         """Return the report."""
-        return records.get_fact(self.bucket, names.report(run), Report)
+        return self.folder(run).report.get()
 
     def results(self, run: str) -> list[Result]:
         """Return the results in the bucket, in order of rows."""
@@ -191,23 +196,19 @@ class Mill:
         )
 
     def _plan(self, run: str) -> None:
+        folder = self.folder(run)
         try:
-            steps.plan.plan(
-                self.bucket, run, self.max_requests, 1 << 24, find_prices=self.find_prices
-            )
+            steps.plan.plan(folder, self.max_requests, 1 << 24, find_prices=self.find_prices)
         except OverBudget as refusal:
-            steps.ingest.abort_run(self.bucket, run, str(refusal), "failed", over_budget=True)
+            steps.ingest.abort_run(folder, str(refusal), "failed", over_budget=True)
 
     def _shard(self, run: str, index: int, attempt: int) -> None:
-        steps.shard.shard(self.bucket, run, index, attempt)
+        steps.shard.shard(self.folder(run).attempt(index, attempt))
 
     def _submit(self, run: str, index: int, attempt: int) -> records.Created | Wait:
         made = steps.submit.submit(
-            self.bucket,
+            self.folder(run).attempt(index, attempt),
             self.jobs,
-            run,
-            index,
-            attempt,
             owner=secrets.token_hex(4),
             visibility_seconds=SETTLE,
         )
@@ -216,38 +217,32 @@ class Mill:
         return made
 
     def _poll(self, run: str, index: int, attempt: int) -> None:
-        folder = names.shard(run, index, attempt)
-        name = records.get_fact(self.bucket, folder + "job.json", records.Created).name
+        folder = self.folder(run).attempt(index, attempt)
+        name = folder.job.get().name
         for job in steps.poll.check_jobs(
             self.jobs, names.deployment_id(self.bucket.url), [name] if name else []
         ).ended:
-            records.create_fact(
-                self.bucket, folder + "ended.json", steps.cancel.build_ended(self.bucket, run, job)
-            )
+            folder.ended.create(steps.cancel.build_ended(folder.run, job))
 
     def _collect(self, run: str, index: int, attempt: int) -> None:
-        steps.collect.collect(self.bucket, run, index, attempt, self.part_bytes)
+        steps.collect.collect(self.folder(run).attempt(index, attempt), self.part_bytes)
 
     def _parse(self, run: str, index: int, attempt: int, part: int) -> None:
-        if steps.parse.parse(self.bucket, run, index, attempt, part) is None:
+        if steps.parse.parse(self.folder(run).attempt(index, attempt), part) is None:
             self._collect(run, index, attempt)
 
     def _settle(self, run: str, index: int, attempt: int) -> None:
-        steps.settle.settle(self.bucket, run, index, attempt)
+        steps.settle.settle(self.folder(run).attempt(index, attempt))
 
     def _deliver(self, run: str, index: int, attempt: int, part: int, sink: int) -> None:
-        steps.deliver.deliver(self.bucket, self.open_sink, run, index, attempt, part, sink)
+        steps.deliver.deliver(self.folder(run).attempt(index, attempt), self.open_sink, part, sink)
 
     def _finish(self, run: str) -> None:
-        steps.finish.finish(
-            self.bucket,
-            self.open_sink,
-            run,
-            sorted(snapshot.load_snapshot(self.bucket, run).attempts),
-        )
+        attempts = snapshot.load_snapshot(self.bucket, run).attempts
+        steps.finish.finish(self.folder(run), self.open_sink, sorted(attempts))
 
     def _callback(self, run: str) -> None:
-        steps.callback.callback(self.bucket, self.caller, run, self.check_callback)
+        steps.callback.callback(self.folder(run), self.caller, self.check_callback)
 
 
 def disorder(due: list[Step], done: list[Step], order: random.Random) -> list[Step]:

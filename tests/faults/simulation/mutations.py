@@ -29,8 +29,8 @@ SAFEGUARDS = [
     Mutation(
         "the intent is written once",
         "workers.steps.submit:submit",
-        "if not records.create_fact(bucket, folder + 'intent.json', intent):",
-        "if bucket.write(folder + 'intent.json', records.encode_fact(intent)):",
+        "if not attempt.intent.create(intent):",
+        "if attempt.bucket.write(attempt.intent.name, __import__('msgspec').json.encode(intent)):",
     ),
     Mutation(
         "a job is looked for before one is created",
@@ -48,7 +48,7 @@ SAFEGUARDS = [
         "a creation without an answer is never simply tried again",
         "workers.steps.submit:_create_job",
         "        return Wait(_RETRY_SECONDS)",
-        "        return _create_job(bucket, jobs, folder, request, intent)",
+        "        return _create_job(attempt, jobs, request, intent)",
     ),
     Mutation(
         "the age of an intent is told by the server's clock",
@@ -59,13 +59,13 @@ SAFEGUARDS = [
     Mutation(
         "nothing is created for a cancelled run",
         "workers.steps.submit:submit",
-        "if bucket.find(names.cancelled(run)):",
+        "if (cancelled := _record_cancelled(attempt)):",
         "if False:",
     ),
     Mutation(
         "who is about to create looks whether its intent was taken over",
         "workers.steps.submit:_is_fresh",
-        "if stored_intent is None or records.get_fact(bucket, folder + 'intent.json', Intent) != intent:",
+        "if stored_intent is None or attempt.intent.get() != intent:",
         "if stored_intent is None:",
         "unit/workers/steps/test_submit.py::test_an_owner_that_stood_still_and_was_overtaken_creates_nothing",
     ),
@@ -79,8 +79,8 @@ SAFEGUARDS = [
     Mutation(
         "an intent is taken over only as it was when it was looked at",
         "workers.steps.submit:_take_over",
-        "bucket.replace(folder + 'intent.json', records.encode_fact(intent), stored_intent.generation)",
-        "bucket.write(folder + 'intent.json', records.encode_fact(intent))",
+        "attempt.intent.replace(intent, stored_intent.generation)",
+        "attempt.bucket.write(attempt.intent.name, __import__('msgspec').json.encode(intent))",
         "unit/workers/steps/test_submit.py::test_who_loses_the_race_to_take_over_creates_nothing",
     ),
     Mutation(
@@ -122,14 +122,14 @@ SAFEGUARDS = [
     Mutation(
         "what is reused is not asked",
         "workers.attempts.rows:wanted_rows",
-        " & ~answer_reuse.load_reused(bucket, manifest, shard, attempt).row_bitmap",
+        " & ~reused.row_bitmap",
         "",
     ),
     Mutation(
         "which answers are reused is written down once",
         "workers.attempts.answer_reuse:reuse_answers",
-        "records.create_fact(bucket, names.reused(run, shard), reused)",
-        "bucket.write(names.reused(run, shard), records.encode_fact(reused))",
+        "attempt.reused.create(reused)",
+        "attempt.bucket.write(attempt.reused.name, __import__('msgspec').json.encode(reused))",
         "unit/workers/attempts/test_answer_reuse.py::test_of_twins_that_find_different_answers_the_first_counts",
     ),
     Mutation(
@@ -150,20 +150,20 @@ SAFEGUARDS = [
         "a callback is written down only when it is sent",
         "workers.steps.callback:callback",
         "        try:\n",
-        "        records.create_fact(bucket, fact_name, Called(records.current_time()))\n        try:\n",
+        "        called.create(Called(records.current_time()))\n        try:\n",
     ),
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "return records.create_or_get(bucket, names.plan(run), Plan(shards, records.current_time(), cost_plan, seal.deduplicated))",
-        "bucket.write(names.plan(run), records.encode_fact(Plan(shards, records.current_time(), cost_plan, seal.deduplicated)))",
+        "return run.plan.create_or_get(Plan(shards, now, cost_plan, seal.deduplicated))",
+        "run.bucket.write(run.plan.name, __import__('msgspec').json.encode(Plan(shards, now, cost_plan, seal.deduplicated)))",
         "unit/workers/steps/test_plan.py::test_of_two_plans_that_are_made_at_once_the_first_counts",
     ),
     Mutation(
         "the parts of an output are written down once",
         "workers.steps.collect:collect",
-        "if records.create_fact(bucket, folder + 'parts.json', parts):",
-        "if not bucket.write(folder + 'parts.json', records.encode_fact(parts)):",
+        "if attempt.parts.create(parts):",
+        "if not attempt.bucket.write(attempt.parts.name, __import__('msgspec').json.encode(parts)):",
         "unit/workers/steps/test_replaced_output.py::test_output_that_is_replaced_at_any_moment_leaves_every_row_once",
     ),
     Mutation(
@@ -187,7 +187,7 @@ SAFEGUARDS = [
     Mutation(
         "an attempt is for the rows that were put off, and no others",
         "workers.attempts.rows:wanted_rows",
-        "if attempt == FIRST_ATTEMPT:",
+        "if attempt.is_first:",
         "if True:",
     ),
     Mutation(
@@ -251,7 +251,7 @@ SAFEGUARDS = [
     Mutation(
         "an open run is marked before anything else of it is kept",
         "workers.steps.ingest:ingest",
-        "with mark_open(bucket, run):",
+        "with mark_open(run):",
         "if True:",
     ),
     Mutation(

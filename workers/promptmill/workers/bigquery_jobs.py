@@ -5,12 +5,9 @@ import itertools
 import time
 from collections.abc import Callable
 
-from promptmill.config import names
 from promptmill.config.errors import Permanent, Transient
 from promptmill.config.tables import Table
-from promptmill.producers.contract.messages import Manifest
-from promptmill.workers.facts import records
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Warehouse
 
 JOB_TIMEOUT = 20.0
@@ -29,13 +26,13 @@ _MAY_QUOTE_ROWS = frozenset({"invalid", "invalidQuery", "invalidUser"})
 """Reasons whose messages may show values of rows, which are not for logs."""
 
 
-def unique_run_name(bucket: Bucket, run: str) -> str:
-    """Return what tells this run's jobs and tables from those of every other, of other mills and other times too.
+def unique_run_name(run: RunFolder) -> str:
+    """Return the run's id, made unique among deployments and deleted runs.
 
-    An id that follows from an idempotency key is the same in another mill, and once more when the run was deleted.
+    The id alone is not: one that follows from an idempotency key repeats.
     """
-    created = records.get_fact(bucket, names.manifest(run), Manifest).created
-    return f"{run}-{hashlib.sha256(f'{bucket.url} {created}'.encode()).hexdigest()[:8]}"
+    created = run.manifest.get().created
+    return f"{run.id}-{hashlib.sha256(f'{run.bucket.url} {created}'.encode()).hexdigest()[:8]}"
 
 
 def run_job(

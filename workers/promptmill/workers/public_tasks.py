@@ -11,7 +11,6 @@ import msgspec
 import structlog
 from celery import shared_task
 
-from promptmill.config import names
 from promptmill.config.errors import (
     ConfigurationError,
     EmptyRun,
@@ -162,22 +161,22 @@ def _abort_run(
 
     One that is whole, or that the same idempotency key has begun with other content, is another's.
     """
-    bucket = services.bucket
-    has_manifest = bucket.find(names.manifest(run)) is not None
+    folder = services.run_folder(run)
+    has_manifest = folder.manifest.exists()
     if (
         isinstance(refusal, IdempotencyConflict)
         or (has_manifest and isinstance(refusal, EmptyRun))
-        or bucket.find(names.seal(run))
+        or folder.seal.exists()
     ):
         return False
     try:
         manifest = _minimal_manifest(services, submission, run)
     except ConfigurationError:
         return False
-    with steps.ingest.mark_open(bucket, run):
-        records.create_fact(bucket, names.manifest(run), manifest)
+    with steps.ingest.mark_open(folder):
+        folder.manifest.create(manifest)
         services.index.open_run(manifest)
-        steps.ingest.abort_run(bucket, run, str(refusal), "failed")
+        steps.ingest.abort_run(folder, str(refusal), "failed")
     return True
 
 

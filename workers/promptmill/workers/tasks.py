@@ -21,12 +21,12 @@ from promptmill.config.errors import (
     RunNotFound,
     Transient,
 )
-from promptmill.producers.contract.messages import Manifest, decode_ingest
+from promptmill.producers.contract.messages import decode_ingest
 from promptmill.producers.contract.status import Report
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
-from promptmill.workers.facts import next_steps, records
-from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
+from promptmill.workers.facts import next_steps
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, AttemptFolder
 from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.output import schema_validation
@@ -80,7 +80,7 @@ def cut(self: PipelineTask, run: str) -> None:
 def abort(self: PipelineTask, run: str, reason: str) -> None:
     """Write down that a run will never be whole."""
     _check_run_id(run)
-    steps.ingest.abort_run(self.services.bucket, run, reason, "cancelled")
+    steps.ingest.abort_run(self.services.run_folder(run), reason, "cancelled")
     self.send_steps([Step("finish", run)])
 
 
@@ -111,7 +111,8 @@ def _check_run_id(run: str) -> None:
 def plan(self: PipelineTask, run: str) -> None:
     """Check the response schema, callbacks, sinks and what the run may cost, then divide it into shards."""
     services, settings = self.services, self.services.settings
-    manifest = records.get_fact(services.bucket, names.manifest(run), Manifest)
+    folder = services.run_folder(run)
+    manifest = folder.manifest.get()
     try:
         schema_validation.make_validator(manifest)
         for chain in (*manifest.link, *manifest.link_error):
@@ -122,17 +123,14 @@ def plan(self: PipelineTask, run: str) -> None:
             allowlist.check_dataset(settings, manifest.tables)
             steps.tables.check_dataset(services.warehouse, manifest)
         run_plan = steps.plan.plan(
-            services.bucket,
-            run,
+            folder,
             settings.max_requests_per_job,
             settings.max_bytes_per_job,
             settings.max_cost_usd_per_run,
         )
     except (ConfigurationError, OverBudget) as refusal:
         over_budget = isinstance(refusal, OverBudget)
-        steps.ingest.abort_run(
-            services.bucket, run, str(refusal), "failed", over_budget=over_budget
-        )
+        steps.ingest.abort_run(folder, str(refusal), "failed", over_budget=over_budget)
         self.send_steps([Step("finish", run)])
         return
     progress.record_plan(services.index, run, run_plan)
@@ -144,8 +142,9 @@ def plan(self: PipelineTask, run: str) -> None:
 @shared_task(bind=True, base=PipelineTask, name="promptmill.shard")
 def shard(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Write the input file of one shard."""
-    shard_input = steps.shard.shard(self.services.bucket, run, shard, attempt)
-    progress.record_input(self.services.index, run, shard, attempt, shard_input)
+    folder = self.services.attempt_folder(run, shard, attempt)
+    shard_input = steps.shard.shard(folder)
+    progress.record_input(self.services.index, folder, shard_input)
     self.send_steps([Step("submit", run, (shard, attempt))])
 
 
@@ -158,21 +157,18 @@ def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
         self.retry_later(reservation)
     if not reservation:
         return
-    if _uses_tables(self, run):
-        steps.tables.load_input(services.warehouse, services.bucket, run, shard, attempt)
-    owner, visibility_seconds = secrets.token_hex(8), services.settings.creation_visibility_seconds
+    folder = services.attempt_folder(run, shard, attempt)
+    if _uses_tables(folder):
+        steps.tables.load_input(services.warehouse, folder)
     created = steps.submit.submit(
-        services.bucket,
+        folder,
         services.jobs,
-        run,
-        shard,
-        attempt,
-        owner=owner,
-        visibility_seconds=visibility_seconds,
+        owner=secrets.token_hex(8),
+        visibility_seconds=services.settings.creation_visibility_seconds,
     )
     if isinstance(created, Wait):
         self.retry_later(created)
-    progress.record_job(services.index, run, shard, attempt, created)
+    progress.record_job(services.index, folder, created)
     self.send_steps(polling.track_job(services, self.dispatcher, run, shard, attempt, created))
 
 
@@ -199,14 +195,13 @@ def poll(self: PipelineTask, chain: str, poll_number: int) -> None:
 def collect(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Divide the output of a job that ended into parts."""
     services = self.services
-    if _uses_tables(self, run):
-        steps.tables.extract_output(services.warehouse, services.bucket, run, shard, attempt)
-    parts = steps.collect.collect(
-        services.bucket, run, shard, attempt, services.settings.part_bytes
-    )
+    folder = services.attempt_folder(run, shard, attempt)
+    if _uses_tables(folder):
+        steps.tables.extract_output(services.warehouse, folder, folder.ended)
+    parts = steps.collect.collect(folder, services.settings.part_bytes)
     if isinstance(parts, Wait):
         self.retry_later(parts)
-    progress.record_collection(services.index, run, shard, attempt)
+    progress.record_collection(services.index, folder)
     parse_steps = [Step("parse", run, (shard, attempt, part)) for part in parts.part_numbers]
     self.send_steps(parse_steps or [Step("settle", run, (shard, attempt))])
 
@@ -215,10 +210,11 @@ def collect(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> None:
     """Make results of one part; the last one sends ``settle``."""
     services = self.services
-    if steps.parse.parse(services.bucket, run, shard, attempt, part) is None:
+    folder = services.attempt_folder(run, shard, attempt)
+    if steps.parse.parse(folder, part) is None:
         self.send_steps([Step("collect", run, (shard, attempt))])
         return
-    parts = steps.parse.load_parts(services.bucket, run, shard, attempt)
+    parts = folder.parts.get()
     if part not in parts.part_numbers:
         return
     parsed_count = services.joins.add_member(
@@ -232,9 +228,10 @@ def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> 
 def settle(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Give every row of a shard one final state, and have the results delivered."""
     services = self.services
-    settled = steps.settle.settle(services.bucket, run, shard, attempt)
-    progress.record_counts(services.index, run, shard, attempt, settled)
-    sinks = len(records.get_fact(services.bucket, names.manifest(run), Manifest).sinks)
+    folder = services.attempt_folder(run, shard, attempt)
+    settled = steps.settle.settle(folder)
+    progress.record_counts(services.index, folder, settled)
+    sinks = len(folder.run.manifest.get().sinks)
     deliveries = [
         (shard, attempt, part, sink) for part in range(len(settled.files)) for sink in range(sinks)
     ]
@@ -249,9 +246,8 @@ def settle(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 def deliver(self: PipelineTask, run: str, shard: int, attempt: int, part: int, sink: int) -> None:
     """Hand one file of results to one sink; the last one of the run sends ``finish``."""
     services = self.services
-    delivery_state = steps.deliver.deliver(
-        services.bucket, services.open_sink, run, shard, attempt, part, sink
-    )
+    folder = services.attempt_folder(run, shard, attempt)
+    delivery_state = steps.deliver.deliver(folder, services.open_sink, part, sink)
     delivered_count = services.joins.add_member(
         run, f"delivered:{shard}.{attempt}", f"{part}.{sink}"
     )
@@ -263,16 +259,13 @@ def deliver(self: PipelineTask, run: str, shard: int, attempt: int, part: int, s
 def harvest(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Keep the answers of a job that was given up and ended after all, beside the results of its run."""
     services = self.services
-    if _uses_tables(self, run):
-        steps.tables.extract_output(
-            services.warehouse, services.bucket, run, shard, attempt, "late.json"
-        )
-    harvested = steps.harvest.harvest(
-        services.bucket, run, shard, attempt, services.settings.part_bytes
-    )
+    folder = services.attempt_folder(run, shard, attempt)
+    if _uses_tables(folder):
+        steps.tables.extract_output(services.warehouse, folder, folder.late_end)
+    harvested = steps.harvest.harvest(folder, services.settings.part_bytes)
     if isinstance(harvested, Wait):
         self.retry_later(harvested)
-    progress.record_late_answers(services.index, run, shard, attempt, harvested)
+    progress.record_late_answers(services.index, folder, harvested)
     _log.info("late answers kept", run=run, shard=shard, attempt=attempt, answers=harvested.answers)
 
 
@@ -285,9 +278,8 @@ def finish(self: PipelineTask, run: str) -> None:
         return
 
     report = steps.finish.finish(
-        services.bucket,
+        services.run_folder(run),
         services.open_sink,
-        run,
         sorted(snapshot.attempts),
         lambda report: _report_end(services, snapshot, report),
     )
@@ -305,13 +297,10 @@ def callback(self: PipelineTask, run: str) -> None:
     snapshot = services.load_snapshot(run)
     if not snapshot.reported:
         return
+    folder = services.run_folder(run)
     if not _is_end_reported(services, run):
-        _report_end(
-            services, snapshot, records.get_fact(services.bucket, names.report(run), Report)
-        )
-    for task_id in steps.callback.callback(
-        services.bucket, services.caller, run, services.check_callback
-    ):
+        _report_end(services, snapshot, folder.report.get())
+    for task_id in steps.callback.callback(folder, services.caller, services.check_callback):
         _log.info("callback sent", run=run, id=task_id)
 
 
@@ -329,18 +318,16 @@ def _is_end_reported(services: Services, run: str) -> bool:
         return False
 
 
-def _uses_tables(self: PipelineTask, run: str) -> bool:
-    """Whether the jobs of a run read and write tables of BigQuery, whose client is loaded for no other."""
-    return bool(records.get_fact(self.services.bucket, names.manifest(run), Manifest).tables)
+def _uses_tables(folder: AttemptFolder) -> bool:
+    """Return whether jobs use BigQuery tables; its client is loaded only for these."""
+    return bool(folder.run.manifest.get().tables)
 
 
 def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
     """Note that a shard is through, and send ``finish`` if all are; it looks at the facts before it believes that."""
     services = self.services
     complete_count = services.joins.add_member(run, "through", str(shard))
-    if complete_count >= len(
-        records.get_fact(services.bucket, names.plan(run), records.Plan).shards
-    ):
+    if complete_count >= len(services.run_folder(run).plan.get().shards):
         self.send_steps([Step("finish", run)])
 
 

@@ -22,7 +22,7 @@ from promptmill.workers.attempts import answer_reuse, deduplication
 from promptmill.workers.cli_support import request_history
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import records, snapshot
-from promptmill.workers.facts.records import Input, Plan, Settled
+from promptmill.workers.facts.records import Input, Settled
 from promptmill.workers.facts.row_lists import ReusedRows
 from promptmill.workers.fakes import MemoryBucket, Script
 from promptmill.workers.output import result_files
@@ -344,9 +344,9 @@ def planned(mill: Mill) -> Callable[[], ReusedRows]:
     drive(mill, "01jtest-a", say([1]))
     mill.run, mill.reuse_answers = NEXT, True
     mill.do(mill.due(mill.send(say([1, 2])))[0])
-    manifest = records.get_fact(mill.bucket, names.manifest(NEXT), Manifest)
-    rows = records.get_fact(mill.bucket, names.plan(NEXT), Plan).shards[0]
-    return lambda: answer_reuse.reuse_answers(mill.bucket, manifest, 0, 1, rows)
+    folder = mill.folder(NEXT).attempt(0, 1)
+    manifest, rows = folder.run.manifest.get(), folder.run.plan.get().shards[0]
+    return lambda: answer_reuse.reuse_answers(folder, manifest, rows)
 
 
 def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> None:

@@ -88,7 +88,7 @@ def bound(prompts: list[dict[str, Any]], **options: Any) -> float:
     """What the first attempts could cost at most."""
     open_ = mill(10**6, **options)
     open_.send(prompts)
-    steps.plan.plan(open_.bucket, RUN, 10, 1 << 24, find_prices=known)
+    steps.plan.plan(open_.folder(), 10, 1 << 24, find_prices=known)
     money = records.get_fact(open_.bucket, names.plan(RUN), Plan).money
     assert money
     return to_dollars(sum(money.most))
@@ -252,9 +252,9 @@ def test_a_later_attempt_whose_input_was_not_counted_is_not_made() -> None:
 def test_a_plan_that_is_there_stands_whatever_the_limit_is_now() -> None:
     there = mill(0.0)
     there.send([prompt("a")])
-    made = steps.plan.plan(there.bucket, RUN, 10, 1 << 24, find_prices=known)
+    made = steps.plan.plan(there.folder(), 10, 1 << 24, find_prices=known)
 
-    assert steps.plan.plan(there.bucket, RUN, 10, 1 << 24, 1e-9, known) == made
+    assert steps.plan.plan(there.folder(), 10, 1 << 24, 1e-9, known) == made
 
 
 @settings(max_examples=60)

@@ -39,7 +39,7 @@ def done(script: Script, **options: Any) -> Mill:
 def test_only_what_has_failed_comes_back_as_it_was_given() -> None:
     mill = done(Script(missing=frozenset({0, 3})))
 
-    assert list(failed_requests.find_failed(mill.bucket, RUN, (), {}).prompts) == [
+    assert list(failed_requests.find_failed(mill.folder(), (), {}).prompts) == [
         {
             "key": "a",
             "request": {"contents": [{"role": "user", "parts": [{"text": "one"}]}]},
@@ -52,10 +52,10 @@ def test_only_what_has_failed_comes_back_as_it_was_given() -> None:
 def test_only_reasons_that_were_asked_for_come_back() -> None:
     mill = done(Script(missing=frozenset({0}), statuses={1: "Error: 400 INVALID_ARGUMENT: no"}))
 
-    found = failed_requests.find_failed(mill.bucket, RUN, ["MISSING_ROW"], {})
+    found = failed_requests.find_failed(mill.folder(), ["MISSING_ROW"], {})
 
     assert [prompt["key"] for prompt in found.prompts if isinstance(prompt, dict)] == ["a"]
-    assert list(failed_requests.find_failed(mill.bucket, RUN, ["SAFETY"], {}).prompts) == []
+    assert list(failed_requests.find_failed(mill.folder(), ["SAFETY"], {}).prompts) == []
 
 
 def test_a_config_is_laid_over_that_of_each_request_in_its_own_spelling() -> None:
@@ -63,7 +63,7 @@ def test_a_config_is_laid_over_that_of_each_request_in_its_own_spelling() -> Non
 
     requests = [
         one["request"]
-        for one in failed_requests.find_failed(mill.bucket, RUN, (), {"topK": 9}).prompts
+        for one in failed_requests.find_failed(mill.folder(), (), {"topK": 9}).prompts
         if isinstance(one, dict)
     ]
 
@@ -77,7 +77,7 @@ def test_a_request_that_succeeded_in_a_later_attempt_has_not_failed() -> None:
     mill = done(Script(missing=frozenset({1})), max_attempts=2)
 
     assert mill.report(RUN).succeeded == 4
-    assert list(failed_requests.find_failed(mill.bucket, RUN, (), {}).prompts) == []
+    assert list(failed_requests.find_failed(mill.folder(), (), {}).prompts) == []
 
 
 def test_a_run_that_is_not_done_is_not_tried_again() -> None:
@@ -85,4 +85,4 @@ def test_a_run_that_is_not_done_is_not_tried_again() -> None:
     mill.send(ROWS)
 
     with pytest.raises(PromptmillError, match="is not done"):
-        failed_requests.find_failed(mill.bucket, RUN, (), {})
+        failed_requests.find_failed(mill.folder(), (), {})

@@ -193,7 +193,7 @@ OUTPUT = names.shard(RUN, 0, 1) + "output/"
 
 
 def found(mill: Mill) -> Parts | Wait:
-    return collect.collect(mill.bucket, RUN, 0, 1, 1000)
+    return collect.collect(mill.folder().attempt(0, 1), 1000)
 
 
 def test_output_that_is_late_is_waited_for() -> None:
@@ -294,4 +294,4 @@ def test_the_output_is_divided_once() -> None:
     mill.bucket.write(OUTPUT + "prediction-model-1/predictions.jsonl", b"{}\n" * 100)
     parts = found(mill)
 
-    assert collect.collect(mill.bucket, RUN, 0, 1, 10) == parts
+    assert collect.collect(mill.folder().attempt(0, 1), 10) == parts

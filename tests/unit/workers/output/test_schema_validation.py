@@ -308,8 +308,8 @@ def test_a_schema_that_is_none_is_found_before_anything_is_paid_for(schema: dict
 def test_many_errors_are_kept_as_the_few_that_they_are_and_the_first_of_a_row_counts() -> None:
     made = mill()
 
-    write_feedback(made.bucket, RUN, 0, 1, [(3, "a"), (1, "b"), (2, "a"), (1, "a")])
-    write_feedback(made.bucket, RUN, 0, 1, [(1, "another time")])
+    write_feedback(made.folder().attempt(0, 1), [(3, "a"), (1, "b"), (2, "a"), (1, "a")])
+    write_feedback(made.folder().attempt(0, 1), [(1, "another time")])
 
     kept = records.get_fact(made.bucket, names.schema_feedback(RUN, 0, 1), FeedbackErrors)
     assert (kept.errors, kept.errors_by_row()) == (["a", "b"], {3: "a", 1: "b", 2: "a"})

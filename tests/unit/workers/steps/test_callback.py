@@ -37,10 +37,10 @@ def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same(
     made = mill()
     _, *others = made.messages(["a", "b" * 20_000])
 
-    with steps.ingest.mark_open(made.bucket, RUN):
+    with steps.ingest.mark_open(made.folder()):
         for message in others:
             steps.ingest.ingest(made.bucket, message)
-        steps.ingest.abort_run(made.bucket, RUN, "the producer gave up", "cancelled")
+        steps.ingest.abort_run(made.folder(), "the producer gave up", "cancelled")
         made.clock.now += 1.0
         made.do(Step("finish", RUN))
 
@@ -77,7 +77,7 @@ def test_a_run_that_ends_badly_calls_the_others_on_celerys_own_queue() -> None:
 def test_an_aborted_run_calls_too_and_says_why() -> None:
     made = mill()
     run = made.send(["a"])
-    steps.ingest.abort_run(made.bucket, run, "sink gs://x cannot be written", "failed")
+    steps.ingest.abort_run(made.folder(run), "sink gs://x cannot be written", "failed")
 
     made.drive(run)
 

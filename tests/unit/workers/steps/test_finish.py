@@ -59,7 +59,7 @@ def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> 
     report = mill.drive(mill.send(["a"]))
     mill.bucket.create(f"open/{RUN}", b"")
 
-    assert finish(mill.bucket, no_sink, RUN, []) == report
+    assert finish(mill.folder(), no_sink, []) == report
     assert mill.bucket.find(f"open/{RUN}") is None
 
 
@@ -86,7 +86,7 @@ def test_a_run_that_was_given_up_is_reported_with_the_reason() -> None:
     mill = Mill()
     (message, *_) = mill.messages(["a", "b"])
     steps.ingest.ingest(mill.bucket, message)
-    steps.ingest.abort_run(mill.bucket, RUN, "the producer gave up", "cancelled")
+    steps.ingest.abort_run(mill.folder(), "the producer gave up", "cancelled")
 
     report = mill.drive(RUN)
 

@@ -86,8 +86,8 @@ def test_of_two_plans_that_are_made_at_once_the_first_counts() -> None:
     first: list[Plan] = []
 
     def be_overtaken(model: str, at: datetime) -> Prices | None:
-        first.append(plan(mill.bucket, run, 4, 1 << 20))
+        first.append(plan(mill.folder(run), 4, 1 << 20))
         return prices.find_prices(model, at)
 
-    assert plan(mill.bucket, run, 2, 1 << 20, find_prices=be_overtaken) == first[0]
+    assert plan(mill.folder(run), 2, 1 << 20, find_prices=be_overtaken) == first[0]
     assert len(first[0].shards) == 1

@@ -9,6 +9,7 @@ from promptmill.config import names
 from promptmill.config.errors import Permanent, Transient
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended, Intent
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
 from promptmill.workers.ports.google import Job, JobRequest, ObjectInfo
@@ -29,7 +30,7 @@ def mill() -> Mill:
 
 
 def create(mill: Mill, owner: str) -> Created | Wait:
-    return submit(mill.bucket, mill.jobs, RUN, 0, 1, owner=owner, visibility_seconds=SETTLE)
+    return submit(mill.folder().attempt(0, 1), mill.jobs, owner=owner, visibility_seconds=SETTLE)
 
 
 def intent(mill: Mill) -> str:
@@ -336,7 +337,9 @@ def test_who_loses_the_race_to_take_over_creates_nothing(mill: Mill) -> None:
         bucket.write(stored.name, mill.bucket.read(stored.name))
     mill.clock.now += SETTLE + 1
 
-    made = submit(bucket, mill.jobs, RUN, 0, 1, owner="slow", visibility_seconds=SETTLE)
+    made = submit(
+        RunFolder(bucket, RUN).attempt(0, 1), mill.jobs, owner="slow", visibility_seconds=SETTLE
+    )
 
     assert isinstance(made, Wait)
     assert mill.jobs.requests == []

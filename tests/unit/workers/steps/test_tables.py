@@ -62,8 +62,8 @@ def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
     mill: Mill, warehouse: FakeWarehouse, run: str
 ) -> None:
     for _ in range(3):
-        tables.load_input(warehouse, mill.bucket, run, *PLACE)
-    source, _ = tables.job_uris(mill.bucket, manifest(mill, run), *PLACE)
+        tables.load_input(warehouse, mill.folder(run).attempt(*PLACE))
+    source, _ = tables.job_uris(mill.folder(run).attempt(*PLACE), manifest(mill, run))
 
     rows = warehouse.tables[parse_table(source)]
     assert [row["request"]["contents"][0]["parts"][0]["text"] for row in rows] == ["one", "two"]
@@ -75,8 +75,8 @@ def test_a_load_that_takes_long_or_fails_for_a_while_holds_the_job_back(
 ) -> None:
     warehouse.next_job_states = [BigQueryJobState(True, "backendError")]
     with pytest.raises(Transient):
-        tables.load_input(warehouse, mill.bucket, run, *PLACE)
-    tables.load_input(warehouse, mill.bucket, run, *PLACE)
+        tables.load_input(warehouse, mill.folder(run).attempt(*PLACE))
+    tables.load_input(warehouse, mill.folder(run).attempt(*PLACE))
 
     assert [len(rows) for rows in warehouse.tables.values()] == [2]
 
@@ -86,12 +86,11 @@ def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_th
 ) -> None:
     (step,) = mill.due(run)
     mill.do(step)
-    destination = parse_table(tables.job_uris(mill.bucket, manifest(mill, run), *PLACE)[1])
+    folder = mill.folder(run).attempt(*PLACE)
+    destination = parse_table(tables.job_uris(folder, manifest(mill, run))[1])
     job = Job("j", "JOB_STATE_SUCCEEDED", output_directory=destination.url, successful_count=1)
-    records.create_fact(
-        mill.bucket, names.shard(run, *PLACE) + "ended.json", Ended(job, records.current_time())
-    )
-    tables.extract_output(warehouse, mill.bucket, run, *PLACE)
+    folder.ended.create(Ended(job, records.current_time()))
+    tables.extract_output(warehouse, folder, folder.ended)
     assert warehouse.started_jobs == []
 
     warehouse.create_table(
@@ -101,20 +100,24 @@ def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_th
         {"key": f"{names.tag(run)}-1-1", "status": "", "response": {"candidates": []}}
     ]
     for _ in range(3):
-        tables.extract_output(warehouse, mill.bucket, run, *PLACE)
+        tables.extract_output(warehouse, folder, folder.ended)
     mill.clock.now += 60
-    found = steps.collect.collect(mill.bucket, run, *PLACE, 1 << 20)
+    found = steps.collect.collect(folder, 1 << 20)
 
     assert isinstance(found, records.Parts)
     assert [piece.name for piece in found.parts] == [
-        names.shard(run, *PLACE) + "output/predictions-000000000000.jsonl"
+        folder.output_folder + "predictions-000000000000.jsonl"
     ]
 
 
 def test_every_attempt_has_tables_of_its_own_and_another_run_others(mill: Mill, run: str) -> None:
     told = manifest(mill, run)
     places = [(index, attempt) for index in range(2) for attempt in (1, 2)]
-    found = [uri for place in places for uri in tables.job_uris(mill.bucket, told, *place)]
+    found = [
+        uri
+        for place in places
+        for uri in tables.job_uris(mill.folder(told.run).attempt(*place), told)
+    ]
 
     assert len(set(found)) == len(found)
     assert all(parse_table(uri)[:2] == ("acme", "reviews") for uri in found)

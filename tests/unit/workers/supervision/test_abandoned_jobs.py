@@ -56,7 +56,7 @@ def harvest(station: Station) -> Harvested:
     station.mill.clock.now += 2 * HOUR
     sweep(station)
     assert HARVEST.id in station.sent
-    found = steps.harvest.harvest(station.mill.bucket, RUN, 0, 1, station.mill.part_bytes)
+    found = steps.harvest.harvest(station.mill.folder().attempt(0, 1), station.mill.part_bytes)
     assert isinstance(found, Harvested)
     return found
 
@@ -138,7 +138,7 @@ def test_keeping_late_answers_twice_changes_nothing(station: Station) -> None:
     give_up(station)
     first, kept = harvest(station), late(station)
 
-    again = steps.harvest.harvest(station.mill.bucket, RUN, 0, 1, station.mill.part_bytes)
+    again = steps.harvest.harvest(station.mill.folder().attempt(0, 1), station.mill.part_bytes)
 
     assert (again, late(station)) == (first, kept)
 

@@ -44,7 +44,7 @@ def test_a_run_goes_on_until_its_deadline_has_passed(station: Station) -> None:
 
     sweep(station)
 
-    assert steps.cancel.find_cancellation(station.mill.bucket, RUN) is None
+    assert station.mill.folder().cancelled.find() is None
     assert station.status.state == "queued"
 
 
@@ -76,7 +76,7 @@ def test_what_vertex_finished_before_the_deadline_is_delivered_and_nothing_more_
     mill.do(Step("plan", run))
     for step in (Step("shard", run, (0, 1)), Step("submit", run, (0, 1))):
         mill.do(step)
-    steps.cancel.expire_run(mill.bucket, run)
+    steps.cancel.expire_run(mill.folder(run))
 
     report = mill.drive(run)
 
@@ -93,7 +93,7 @@ def test_rows_that_would_have_been_tried_again_are_lost_to_the_deadline_too() ->
     run = mill.send(["a", "b"])
     for step in (Step("plan", run), Step("shard", run, (0, 1)), Step("submit", run, (0, 1))):
         mill.do(step)
-    steps.cancel.expire_run(mill.bucket, run)
+    steps.cancel.expire_run(mill.folder(run))
 
     report = mill.drive(run)
 
@@ -105,7 +105,7 @@ def test_a_deadline_that_costs_no_row_changes_nothing() -> None:
     run = mill.send(["a", ""])
     for step in (Step("plan", run), Step("shard", run, (0, 1)), Step("submit", run, (0, 1))):
         mill.do(step)
-    steps.cancel.expire_run(mill.bucket, run)
+    steps.cancel.expire_run(mill.folder(run))
 
     report = mill.drive(run)
 
@@ -150,7 +150,7 @@ def test_only_the_clock_of_the_bucket_says_that_a_deadline_has_passed(
 
     sweep(station)
 
-    assert steps.cancel.find_cancellation(station.mill.bucket, RUN) is None
+    assert station.mill.folder().cancelled.find() is None
 
 
 def test_a_dry_run_only_says_that_a_deadline_has_passed(station: Station) -> None:
@@ -161,4 +161,4 @@ def test_a_dry_run_only_says_that_a_deadline_has_passed(station: Station) -> Non
     ]
 
     assert "would end it: its deadline has passed" in found
-    assert steps.cancel.find_cancellation(station.mill.bucket, RUN) is None
+    assert station.mill.folder().cancelled.find() is None

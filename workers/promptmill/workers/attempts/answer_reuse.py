@@ -25,10 +25,10 @@ from promptmill.workers.attempts.deduplication import (
     split_digests,
 )
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Plan, ShardPlan
+from promptmill.workers.facts.records import ShardPlan
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
 from promptmill.workers.facts.row_lists import DeduplicatedRows, ReusedRows, to_bitmap
-from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.output.effective_rows import shard_results
 from promptmill.workers.output.result_files import encode_files
 from promptmill.workers.ports.google import Bucket
@@ -43,32 +43,20 @@ _UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdErro
 """What a run that is damaged, or being deleted, may raise: what cannot be read of it is asked again."""
 
 
-def load_reused(bucket: Bucket, manifest: Manifest, shard: int, attempt: int) -> ReusedRows:
-    """Return what was reused by an attempt: something only by the first, in a run that wants it."""
-    if attempt != FIRST_ATTEMPT or not manifest.reuse_answers:
+def load_reused(attempt: AttemptFolder, manifest: Manifest) -> ReusedRows:
+    """Return the reused answers of an attempt: only the first one of a shard has any."""
+    if not manifest.reuse_answers or not attempt.is_first:
         return ReusedRows()
-    try:
-        return records.get_fact(bucket, names.reused(manifest.run, shard), ReusedRows)
-    except NotFound:
-        return ReusedRows()
+    return attempt.reused.find() or ReusedRows()
 
 
-def reuse_answers(
-    bucket: Bucket, manifest: Manifest, shard: int, attempt: int, shard_plan: ShardPlan
-) -> ReusedRows:
-    """Look for answers of earlier runs to the rows of an attempt, or return what was found before."""
-    run = manifest.run
-    if (
-        manifest.reuse_answers
-        and attempt == FIRST_ATTEMPT
-        and bucket.find(names.reused(run, shard)) is None
-    ):
-        is_cancelled = bucket.find(names.cancelled(run)) is not None
-        reused = (
-            ReusedRows() if is_cancelled else _find_answers(bucket, manifest, shard, shard_plan)
-        )
-        records.create_fact(bucket, names.reused(run, shard), reused)
-    return load_reused(bucket, manifest, shard, attempt)
+def reuse_answers(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardPlan) -> ReusedRows:
+    """Return the answers of earlier runs for an attempt; they are searched for once."""
+    if manifest.reuse_answers and attempt.is_first and not attempt.reused.exists():
+        is_cancelled = attempt.run.cancelled.exists()
+        reused = ReusedRows() if is_cancelled else _find_answers(attempt, manifest, shard_plan)
+        attempt.reused.create(reused)
+    return load_reused(attempt, manifest)
 
 
 def mark_done(bucket: Bucket, manifest: Manifest) -> None:
@@ -82,34 +70,25 @@ def _compatibility_key(manifest: Manifest) -> str:
     return hashlib.blake2b(encoded_key, digest_size=8).hexdigest()
 
 
-def _find_answers(
-    bucket: Bucket, manifest: Manifest, shard: int, shard_plan: ShardPlan
-) -> ReusedRows:
-    wanted = _WantedAnswers(read_lines(bucket, manifest.run, shard_plan), shard_plan)
+def _find_answers(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardPlan) -> ReusedRows:
+    wanted = _WantedAnswers(read_lines(attempt.run, shard_plan), shard_plan)
     with AnswerStore(wanted.deduplicated, shard_plan.first_row) as answers:
-        for earlier_run in _earlier_runs(bucket, manifest):
+        for earlier_run in _earlier_runs(attempt.bucket, manifest):
             if not wanted.remaining or wanted.scanned_requests >= MAX_REQUESTS:
                 break
             with suppress(*_UNREADABLE):  # what was read before holds
-                answers.add_results(
-                    _read_answers(bucket, earlier_run, wanted, shard_plan.first_row)
-                )
-        return _write_results(
-            bucket,
-            manifest.run,
-            shard,
-            shard_plan,
-            answers.results_for(read_lines(bucket, manifest.run, shard_plan)),
-        )
+                answers.add_results(_read_answers(earlier_run, wanted, shard_plan.first_row))
+        results = answers.results_for(read_lines(attempt.run, shard_plan))
+        return _write_results(attempt, shard_plan, results)
 
 
-def _earlier_runs(bucket: Bucket, manifest: Manifest) -> list[str]:
-    """Return the runs that are done and of the same kind, the newest first."""
+def _earlier_runs(bucket: Bucket, manifest: Manifest) -> Iterator[RunFolder]:
+    """Yield the runs of the same kind that are done, the newest first."""
     done_markers = bucket.list(names.all_done(_compatibility_key(manifest)))
     newest = heapq.nlargest(
         MAX_RUNS, done_markers, key=lambda marker: (marker.updated, marker.name)
     )
-    return [stored.name.rpartition("/")[2] for stored in newest]
+    return (RunFolder(bucket, stored.name.rpartition("/")[2]) for stored in newest)
 
 
 class _WantedAnswers:
@@ -149,30 +128,31 @@ class _WantedAnswers:
         return True
 
 
-def _read_answers(
-    bucket: Bucket, run: str, wanted: _WantedAnswers, first_row: int
-) -> Iterator[Result]:
-    """Yield the answers of a run that are wanted, each as that of the first row that wants it; raises ``_UNREADABLE``."""
-    for shard, shard_plan in enumerate(records.get_fact(bucket, names.plan(run), Plan).shards):
+def _read_answers(run: RunFolder, wanted: _WantedAnswers, first_row: int) -> Iterator[Result]:
+    """Yield the wanted answers of a run, each for the first row that wants it.
+
+    Raises ``_UNREADABLE``.
+    """
+    for shard, shard_plan in enumerate(run.plan.get().shards):
         if not wanted.remaining or wanted.scanned_requests >= MAX_REQUESTS:
             return
-        row_offsets = wanted.match_rows(_load_digests(bucket, run, shard, shard_plan, wanted))
+        row_offsets = wanted.match_rows(_load_digests(run, shard, shard_plan, wanted))
         if max(row_offsets) < 0:
             continue
-        for result in shard_results(bucket, run, shard, shard_plan.first_row):
+        for result in shard_results(run, shard, shard_plan.first_row):
             row_offset = row_offsets[result.row - shard_plan.first_row]
             if row_offset >= 0 and wanted.take_answer(row_offset):
                 yield msgspec.structs.replace(result, row=first_row + row_offset, attempt=0)
 
 
 def _load_digests(
-    bucket: Bucket, run: str, shard: int, shard_plan: ShardPlan, wanted: _WantedAnswers
+    run: RunFolder, shard: int, shard_plan: ShardPlan, wanted: _WantedAnswers
 ) -> bytes:
-    """Return the hashes of what the rows of a shard of a run that is done were answered, and zeros for those that were not.
+    """Return the hashes of the answered requests of a shard, zeros for failed ones.
 
-    They are kept for the runs that come after.
+    They are stored for later runs.
     """
-    name = names.answered(run, shard)
+    bucket, name = run.bucket, run.answered(shard)
     wanted.scanned_requests += shard_plan.requests
     with suppress(NotFound):
         if len(stored_digests := bucket.read(name)) == shard_plan.requests * DIGEST_BYTES:
@@ -180,21 +160,23 @@ def _load_digests(
     wanted.scanned_requests += shard_plan.requests * (_FIRST_READ_COST - 1)
     digests = bytearray(shard_plan.requests * DIGEST_BYTES)
     succeeded = bytearray(shard_plan.requests)
-    for result in shard_results(bucket, run, shard, shard_plan.first_row):
+    for result in shard_results(run, shard, shard_plan.first_row):
         succeeded[result.row - shard_plan.first_row] = result.succeeded
-    for row_offset, line in enumerate(read_lines(bucket, run, shard_plan)):
+    for row_offset, line in enumerate(read_lines(run, shard_plan)):
         if succeeded[row_offset]:
-            digests[row_offset * DIGEST_BYTES : (row_offset + 1) * DIGEST_BYTES] = request_digest(
-                line.data
-            )
+            start = row_offset * DIGEST_BYTES
+            digests[start : start + DIGEST_BYTES] = request_digest(line.data)
     bucket.write(name, bytes(digests))
     return bytes(digests)
 
 
 def _write_results(
-    bucket: Bucket, run: str, shard: int, shard_plan: ShardPlan, results: Iterator[Result]
+    attempt: AttemptFolder, shard_plan: ShardPlan, results: Iterator[Result]
 ) -> ReusedRows:
-    """Write results into files that have the names of their content: twins of this step may have found other answers."""
+    """Write results into files named by their content.
+
+    A duplicate delivery of this step may have found other answers.
+    """
     row_offsets, files = array("I"), []
 
     def record_rows() -> Iterator[Result]:
@@ -203,9 +185,8 @@ def _write_results(
             yield result
 
     for data in encode_files(record_rows()):
-        files.append(
-            names.reused_results(run, shard, hashlib.blake2b(data, digest_size=8).hexdigest())
-        )
-        bucket.write(files[-1], data)
+        content_hash = hashlib.blake2b(data, digest_size=8).hexdigest()
+        files.append(attempt.results(f"reused-{content_hash}"))
+        attempt.bucket.write(files[-1], data)
     row_bitmap = to_bitmap(row_offsets)
     return ReusedRows(records.pack_rows(row_bitmap), row_bitmap.bit_count(), files)

@@ -2,9 +2,6 @@
 
 import msgspec
 
-from promptmill.config import names
-from promptmill.config.errors import NotFound
-from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.pricing import estimate
 from promptmill.producers.pricing.prices import Prices
 from promptmill.producers.pricing.tokens import (
@@ -15,45 +12,42 @@ from promptmill.producers.pricing.tokens import (
 )
 from promptmill.workers.costs import usage
 from promptmill.workers.costs.plan_cost import format_usd
-from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Input, Plan, Settled
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.facts.records import Input
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
+
+_OLD_PLANNER = (
+    "a worker that does not know of max_cost_usd planned it: upgrade all workers, send it again"
+)
+_OLD_WRITER = "a worker that does not know of max_cost_usd wrote its input: upgrade all workers"
 
 
-def refusal_reason(bucket: Bucket, run: str, shard: int, attempt: int, attempt_input: Input) -> str:
-    """Return why an attempt with this input is not to be made; "" when it is, as first ones always are: see ``cost_plan``.
+def refusal_reason(attempt: AttemptFolder, attempt_input: Input) -> str:
+    """Return why the cost limit forbids an attempt with this input; "" if it does not.
 
-    Everything that it is told by is written once, so it is the same whoever asks, and however often.
+    First attempts are always allowed: see ``cost_plan``. The reason follows from facts,
+    so every worker finds the same.
     """
-    cost_plan = records.get_fact(bucket, names.plan(run), Plan).money
+    cost_plan = attempt.run.plan.get().money
     if cost_plan is None or not cost_plan.limit or cost_plan.prices is None:
-        requested_limit = records.get_fact(bucket, names.manifest(run), Manifest).max_cost_usd
-        return (
-            "a worker that does not know of max_cost_usd planned it: upgrade all workers, send it again"
-            if requested_limit
-            else ""
-        )
-    if attempt == 1:
+        if attempt.run.manifest.get().max_cost_usd:
+            return _OLD_PLANNER
+        return ""
+    if attempt.is_first:
         return ""
     if attempt_input.tokens is None:
-        return "a worker that does not know of max_cost_usd wrote its input: upgrade all workers"
-    remaining = cost_plan.shard_limit(shard) - _previous_cost(
-        bucket, run, shard, attempt, cost_plan.prices
-    )
+        return _OLD_WRITER
+    remaining = cost_plan.shard_limit(attempt.shard) - _previous_cost(attempt, cost_plan.prices)
     needed = estimate.max_cost(attempt_input.tokens, cost_plan.prices)
     if needed <= remaining:
         return ""
     remaining_text = f"{format_usd(max(remaining, 0))} of the shard's share of max_cost_usd is left"
-    return f"attempt {attempt} could cost {format_usd(needed)}, and {remaining_text}"
+    return f"attempt {attempt.number} could cost {format_usd(needed)}, and {remaining_text}"
 
 
-def has_cost_limit(bucket: Bucket, run: str) -> bool:
-    """Whether a run has a limit of costs."""
-    try:
-        cost_plan = records.get_fact(bucket, names.plan(run), Plan).money
-    except NotFound:
-        return False
-    return bool(cost_plan and cost_plan.limit)
+def has_cost_limit(run: RunFolder) -> bool:
+    """Return whether a run has a limit of costs."""
+    plan = run.plan.find()
+    return bool(plan and plan.money and plan.money.limit)
 
 
 class UsageBounds:
@@ -88,10 +82,7 @@ class _WireLine(msgspec.Struct):
 _decode = msgspec.json.Decoder(_WireLine).decode
 
 
-def _previous_cost(bucket: Bucket, run: str, shard: int, attempt: int, prices: Prices) -> int:
-    """Return what the attempts of a shard before this one cost; rows that came to nothing are not billed."""
-    previous = (
-        records.get_fact(bucket, names.shard(run, shard, number) + "settled.json", Settled)
-        for number in range(1, attempt)
-    )
-    return sum(usage.total_cost(settled.counts.billed, prices) for settled in previous)
+def _previous_cost(attempt: AttemptFolder, prices: Prices) -> int:
+    """Return the cost of the earlier attempts of a shard; Vertex bills no failed rows."""
+    earlier = (attempt.run.attempt(attempt.shard, number) for number in range(1, attempt.number))
+    return sum(usage.total_cost(folder.settled.get().counts.billed, prices) for folder in earlier)

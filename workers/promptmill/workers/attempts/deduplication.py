@@ -13,15 +13,13 @@ from typing import Any
 
 import msgspec
 
-from promptmill.config import names
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.deduplication import HashTable
 from promptmill.producers.requests.encode import WireKey, extract_request, split_wire_key
-from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Input, Plan
+from promptmill.workers.facts.records import Plan
 from promptmill.workers.facts.request_lines import RequestLine
 from promptmill.workers.facts.row_lists import DeduplicatedRows, has_row, to_bitmap, to_bytes
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.facts.run_folder import AttemptFolder
 
 _MAX_MEMORY_BYTES = 1 << 20
 _NO_MORE = (-1, -1)
@@ -32,16 +30,14 @@ _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def load_deduplicated(
-    bucket: Bucket, run: str, shard: int, attempt: int, plan: Plan
-) -> DeduplicatedRows:
-    """Return the copies of an attempt whose input is written; nothing is read for a run without any."""
-    if not plan.copies:
+def load_deduplicated(attempt: AttemptFolder, plan: Plan) -> DeduplicatedRows:
+    """Return the deduplicated rows of an attempt whose input is written.
+
+    Nothing is read for a run without any.
+    """
+    if not plan.copies or not attempt.input.get().copies:
         return DeduplicatedRows()
-    folder = names.shard(run, shard, attempt)
-    if not records.get_fact(bucket, folder + "input.json", Input).copies:
-        return DeduplicatedRows()
-    return records.get_fact(bucket, names.deduplicated_rows(run, shard, attempt), DeduplicatedRows)
+    return attempt.deduplicated.get()
 
 
 class RequestIndex:

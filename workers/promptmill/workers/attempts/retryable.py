@@ -2,16 +2,14 @@
 
 from typing import NamedTuple
 
-from promptmill.config import names
 from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Result
 from promptmill.workers.attempts import token_limit
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Settled
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output import schema_validation
 from promptmill.workers.output.schema_validation import Validator
-from promptmill.workers.ports.google import Bucket
 
 
 class RetryPolicy(NamedTuple):
@@ -44,14 +42,11 @@ class RetryPolicy(NamedTuple):
         return row_offset is None or not self.feedback_rows >> row_offset & 1
 
 
-def load_policy(bucket: Bucket, manifest: Manifest, shard: int, attempt: int) -> RetryPolicy:
-    """Return the chances of an attempt's rows."""
+def load_policy(attempt: AttemptFolder, manifest: Manifest) -> RetryPolicy:
+    """Return which failed rows of an attempt are worth another try."""
     feedback_rows = 0
-    if attempt > 1 and manifest.retry_schema_invalid:
-        previous_settled = names.shard(manifest.run, shard, attempt - 1) + "settled.json"
-        feedback_rows = records.unpack_rows(
-            records.get_fact(bucket, previous_settled, Settled).repaired
-        )
+    if manifest.retry_schema_invalid and not attempt.is_first:
+        feedback_rows = records.unpack_rows(attempt.previous.settled.get().repaired)
     return RetryPolicy(
         manifest.retry_max_tokens,
         schema_validation.make_validator(manifest),

@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from promptmill.config import names
-from promptmill.workers.facts import records
 from promptmill.workers.facts.row_lists import FeedbackErrors
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.facts.run_folder import AttemptFolder
 
 _FEEDBACK_TEXT = "\n\nYour last answer to this did not fit the response schema ({error}). Answer again, with JSON that fits it."
 _UNKNOWN_ERROR = "it is not what the schema says"
@@ -31,25 +29,18 @@ class SchemaFeedback(NamedTuple):
         )
 
 
-def load_feedback(bucket: Bucket, run: str, shard: int, attempt: int, rows: int) -> SchemaFeedback:
-    """Return the repair of an attempt, whose ``rows`` the attempt before has told."""
+def load_feedback(attempt: AttemptFolder, rows: int) -> SchemaFeedback:
+    """Return the feedback for the ``rows`` of an attempt that the one before chose."""
     if not rows:
         return SchemaFeedback()
-    return SchemaFeedback(
-        rows,
-        records.get_fact(
-            bucket, names.schema_feedback(run, shard, attempt - 1), FeedbackErrors
-        ).errors_by_row(),
-    )
+    return SchemaFeedback(rows, attempt.previous.repairs.get().errors_by_row())
 
 
-def write_feedback(
-    bucket: Bucket, run: str, shard: int, attempt: int, errors: Iterable[tuple[int, str]]
-) -> None:
-    """Write down, once, what was wrong in an attempt (and in those before) with rows that are tried again.
+def write_feedback(attempt: AttemptFolder, errors: Iterable[tuple[int, str]]) -> None:
+    """Write, once, the errors of the rows of an attempt that are tried again.
 
-    The requests of the next attempt have these words in them, so they may not change: another version of the validator,
-    in another worker, may say it otherwise. Where a row comes twice, its first error counts.
+    The requests of the next attempt quote them, so they never change: another version
+    of the validator may word them otherwise. The first error of a row counts.
     """
     error_numbers: dict[str, int] = {}
     number_by_row: dict[int, int] = {}
@@ -58,10 +49,8 @@ def write_feedback(
             error if error in error_numbers or len(error_numbers) < _MAX_ERRORS else _UNKNOWN_ERROR
         )
         number_by_row.setdefault(row_offset, error_numbers.setdefault(message, len(error_numbers)))
-    records.create_fact(
-        bucket,
-        names.schema_feedback(run, shard, attempt),
-        FeedbackErrors(list(error_numbers), list(number_by_row), list(number_by_row.values())),
+    attempt.repairs.create(
+        FeedbackErrors(list(error_numbers), list(number_by_row), list(number_by_row.values()))
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from promptmill.config import names
 from promptmill.producers.contract.failure_reasons import TRANSIENT, FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error, Result
@@ -15,13 +14,13 @@ from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts.records import Counts, Ended, Plan, ResultFile
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
 from promptmill.workers.facts.row_lists import DeduplicatedRows
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output import failure_reasons
 from promptmill.workers.output.counts import ResultCounter
 from promptmill.workers.output.effective_rows import effective_results
 from promptmill.workers.output.merge_parts import Resolution
 from promptmill.workers.output.result_files import encode_files
 from promptmill.workers.output.unkeyed import UnkeyedResult, UnmatchedRows, decode_unkeyed
-from promptmill.workers.ports.google import Bucket
 
 
 class UnansweredRows:
@@ -29,19 +28,16 @@ class UnansweredRows:
 
     def __init__(
         self,
-        bucket: Bucket,
+        attempt: AttemptFolder,
         manifest: Manifest,
-        shard: int,
-        attempt: int,
         plan: Plan,
         resolution: Resolution,
         ended: Ended,
         is_last: bool,
         deduplicated: DeduplicatedRows,
     ) -> None:
-        self._bucket = bucket
-        self._run, self._shard, self._attempt = manifest.run, shard, attempt
-        self._shard_plan = plan.shards[shard]
+        self._attempt = attempt
+        self._shard_plan = plan.shards[attempt.shard]
         self.first_row = self._shard_plan.first_row
         self._ended = ended
         self._is_last = is_last
@@ -50,10 +46,9 @@ class UnansweredRows:
         self._counter = ResultCounter(plan.price_thresholds)
         self.deduplicated = deduplicated.without_rows(self._resolved)
         self.wanted = (
-            wanted_rows(bucket, manifest, shard, attempt, self._shard_plan)
-            & ~self.deduplicated.row_bitmap
+            wanted_rows(attempt, manifest, self._shard_plan) & ~self.deduplicated.row_bitmap
         )
-        self.adjustments = adjustments.load_adjustments(bucket, manifest.run, shard, attempt)
+        self.adjustments = adjustments.load_adjustments(attempt)
         self.cut_off = 0
         self.invalid: dict[int, str] = {}
         self.retried_rows = resolution.retried
@@ -81,24 +76,20 @@ class UnansweredRows:
         if remaining:
             with AnswerStore(remaining, self.first_row) as answers:
                 for file in [*files, *self.files]:
-                    answers.add_results(effective_results(self._bucket, file, self.first_row))
+                    answers.add_results(
+                        effective_results(self._attempt.bucket, file, self.first_row)
+                    )
                 self._write_files(
-                    answers.results_for(read_lines(self._bucket, self._run, self._shard_plan)),
+                    answers.results_for(read_lines(self._attempt.run, self._shard_plan)),
                     parts,
                 )
         return len(remaining)
 
     def _write_files(self, results: Iterable[Result], parts: range) -> None:
         for data in encode_files(self._count_results(results)):
-            name = names.unanswered_results(
-                self._run,
-                self._shard,
-                self._attempt,
-                parts.start,
-                len(self.files),
-                is_last_attempt=self._is_last,
-            )
-            self._bucket.write(name, data)
+            kind = "last" if self._is_last else "rest"
+            name = self._attempt.results(f"{kind}-{parts.start}-{len(self.files)}")
+            self._attempt.bucket.write(name, data)
             self.files.append(ResultFile(name))
 
     def _count_results(self, results: Iterable[Result]) -> Iterator[Result]:
@@ -141,7 +132,7 @@ class UnansweredRows:
         open_rows = (self.wanted & ~self._resolved).to_bytes(
             (self._shard_plan.requests + 7) // 8, "little"
         )
-        for line in read_lines(self._bucket, self._run, self._shard_plan):
+        for line in read_lines(self._attempt.run, self._shard_plan):
             byte, bit = divmod(line.row - self._shard_plan.first_row, 8)
             if open_rows[byte] >> bit & 1:
                 yield line
@@ -164,7 +155,7 @@ class UnansweredRows:
 
     def _read_unkeyed(self, parts: Iterable[int]) -> Iterator[UnkeyedResult]:
         for part in parts:
-            data = self._bucket.read(names.unkeyed(self._run, self._shard, self._attempt, part))
+            data = self._attempt.bucket.read(self._attempt.unkeyed(part))
             yield from map(decode_unkeyed, data.split(b"\n")[:-1])
 
     def _assign_key(self, unkeyed: UnkeyedResult, key: WireKey, metadata: str | None) -> Result:
@@ -191,7 +182,7 @@ class UnansweredRows:
             key=key.key,
             row=line.row,
             state="failed",
-            attempt=self._attempt,
+            attempt=self._attempt.number,
             metadata=metadata,
             error=error,
         )

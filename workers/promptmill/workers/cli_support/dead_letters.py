@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from promptmill.config import names, queues
+from promptmill.config import queues
 from promptmill.config.settings import Settings
 from promptmill.workers.app import make_app
-from promptmill.workers.facts import dead_letters, records
+from promptmill.workers.facts import dead_letters
 from promptmill.workers.facts.dead_letters import DeadLetter
 from promptmill.workers.services import build_services
 
@@ -18,7 +18,8 @@ def list_dead_letters(settings: Settings) -> Iterator[DeadLetter]:
 def replay_letter(settings: Settings, step: str) -> DeadLetter:
     """Send a parked task again and reset its failure count. Raises NotFound if it is not parked."""
     services = build_services(settings)
-    letter = records.get_fact(services.bucket, names.dead_letter(step), DeadLetter)
+    fact = dead_letters.letter_fact(services.bucket, step)
+    letter = fact.get()
     services.leases.reset_failures(step)
     make_app(settings, build_services).send_task(
         letter.task,
@@ -28,5 +29,5 @@ def replay_letter(settings: Settings, step: str) -> DeadLetter:
         queue=queues.TASK_QUEUES[letter.task],
         argsrepr=f"({step})",
     )
-    services.bucket.delete(names.dead_letter(step))
+    services.bucket.delete(fact.name)
     return letter

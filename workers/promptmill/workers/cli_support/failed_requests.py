@@ -5,16 +5,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from promptmill.config import names
 from promptmill.config.errors import PromptmillError
 from promptmill.config.settings import Settings
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.requests.encode import Prompt, split_wire_key
-from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Plan, ShardPlan
+from promptmill.workers.facts.records import ShardPlan
 from promptmill.workers.facts.request_lines import read_lines
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.output.effective_rows import shard_results
-from promptmill.workers.ports.google import Bucket
 from promptmill.workers.services import build_services
 
 
@@ -29,42 +27,35 @@ def failed_requests(
     settings: Settings, run: str, only: Collection[str], config: Mapping[str, Any]
 ) -> FailedRequests:
     """Return the failed requests of a run: the entry point of producers."""
-    return find_failed(build_services(settings).bucket, run, only, config)
+    return find_failed(build_services(settings).run_folder(run), only, config)
 
 
-def find_failed(
-    bucket: Bucket, run: str, only: Collection[str], config: Mapping[str, Any]
-) -> FailedRequests:
+def find_failed(run: RunFolder, only: Collection[str], config: Mapping[str, Any]) -> FailedRequests:
     """Return the failed requests of a run, or ``only`` those with these reasons, with ``config`` laid over their own.
 
     Rows that lint refused are left out: there is no request to send. Raises PromptmillError while the run is not done.
     """
-    if bucket.find(names.report(run)) is None:
+    if not run.report.exists():
         raise PromptmillError(
-            f"run {run} is not done; which requests have failed is known when it is"
+            f"run {run.id} is not done; which requests have failed is known when it is"
         )
-    return FailedRequests(
-        records.get_fact(bucket, names.manifest(run), Manifest),
-        _failed_prompts(bucket, run, set(only), config),
-    )
+    return FailedRequests(run.manifest.get(), _failed_prompts(run, set(only), config))
 
 
-def _failed_prompts(
-    bucket: Bucket, run: str, only: set[str], config: Mapping[str, Any]
-) -> Iterator[Prompt]:
-    for shard, rows in enumerate(records.get_fact(bucket, names.plan(run), Plan).shards):
-        failed = _failed_rows(bucket, run, shard, rows, only)
+def _failed_prompts(run: RunFolder, only: set[str], config: Mapping[str, Any]) -> Iterator[Prompt]:
+    for shard, rows in enumerate(run.plan.get().shards):
+        failed = _failed_rows(run, shard, rows, only)
         if not failed:
             continue
-        for line in read_lines(bucket, run, rows):
+        for line in read_lines(run, rows):
             if failed >> (line.row - rows.first_row) & 1 and not line.refused:
                 yield prompt_of(line.data, config)
 
 
-def _failed_rows(bucket: Bucket, run: str, shard: int, rows: ShardPlan, only: set[str]) -> int:
+def _failed_rows(run: RunFolder, shard: int, rows: ShardPlan, only: set[str]) -> int:
     """Return the bitmap of the rows of a shard that ended as failures, for one of these reasons if there are any."""
     failed = 0
-    for result in shard_results(bucket, run, shard, rows.first_row):
+    for result in shard_results(run, shard, rows.first_row):
         if not result.succeeded and (not only or (result.error and result.error.reason in only)):
             failed |= 1 << (result.row - rows.first_row)
     return failed

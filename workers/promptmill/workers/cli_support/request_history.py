@@ -6,25 +6,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from promptmill.config import names
-from promptmill.config.errors import NotFound, PromptmillError, RunNotFound
+from promptmill.config.errors import PromptmillError, RunNotFound
 from promptmill.config.settings import Settings
 from promptmill.config.urls import mask_password
-from promptmill.producers.contract.messages import Manifest, Seal, SinkSpec, decode_chunk
+from promptmill.producers.contract.messages import decode_chunk
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import split_wire_key
 from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import (
-    Created,
-    Delivered,
-    Ended,
-    Parsed,
-    ResultFile,
-    Settled,
-    ShardPlan,
-)
-from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
+from promptmill.workers.facts.records import Created, Ended, ResultFile, Settled, ShardPlan
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot, load_snapshot
 from promptmill.workers.output.effective_rows import effective_results
 from promptmill.workers.ports.google import Bucket
@@ -45,7 +36,8 @@ def request_history(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
     snapshot = load_snapshot(bucket, run)
     if snapshot.manifest is None:
         raise RunNotFound(f"no run {run!r} is in the bucket")
-    location = _find_request(bucket, snapshot, key)
+    folder = RunFolder(bucket, run)
+    location = _find_request(folder, snapshot, key)
     if location is None:
         raise PromptmillError(
             f"run {run} has no request with key {key!r}, as far as its chunks are stored"
@@ -60,7 +52,7 @@ def request_history(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
     shard = _shard_of(snapshot, location.row)
     if shard is None:
         return history | {"state": "waiting", "attempts": []}
-    attempts = list(_attempt_history(bucket, snapshot, shard, location.row))
+    attempts = list(_attempt_history(folder, snapshot, shard, location.row))
     last = next(
         (
             attempt["result"]
@@ -82,10 +74,10 @@ class _RequestLocation(NamedTuple):
     line: bytes
 
 
-def _find_request(bucket: Bucket, snapshot: RunSnapshot, key: str) -> _RequestLocation | None:
+def _find_request(run: RunFolder, snapshot: RunSnapshot, key: str) -> _RequestLocation | None:
     needle = msgspec.json.encode(f"-{key}")[1:]
-    for chunk in _chunks_to_search(bucket, snapshot, key):
-        content = decode_chunk(bucket.read(names.chunk(snapshot.run, chunk)))
+    for chunk in _chunks_to_search(run, snapshot, key):
+        content = decode_chunk(run.bucket.read(run.chunk(chunk)))
         lines = content.decompress_lines()
         if needle not in lines:
             continue
@@ -95,14 +87,12 @@ def _find_request(bucket: Bucket, snapshot: RunSnapshot, key: str) -> _RequestLo
     return None
 
 
-def _chunks_to_search(bucket: Bucket, snapshot: RunSnapshot, key: str) -> list[int]:
+def _chunks_to_search(run: RunFolder, snapshot: RunSnapshot, key: str) -> list[int]:
     """Return the chunks to look into; that of the row whose number the key is comes first."""
     chunks = sorted(snapshot.chunks)
     if snapshot.sealed is None or not (key.isascii() and key.isdigit() and len(key) < 16):
         return chunks
-    ends = accumulate(
-        size.requests for size in records.get_fact(bucket, names.seal(snapshot.run), Seal).chunks
-    )
+    ends = accumulate(size.requests for size in run.seal.get().chunks)
     likely = next((chunk for chunk, end in enumerate(ends) if int(key) <= end), None)
     return sorted(chunks, key=lambda index: (index != likely, index))
 
@@ -142,52 +132,49 @@ def _shard_of(snapshot: RunSnapshot, row: int) -> int | None:
 
 
 def _attempt_history(
-    bucket: Bucket, snapshot: RunSnapshot, shard: int, row: int
+    run: RunFolder, snapshot: RunSnapshot, shard: int, row: int
 ) -> Iterator[dict[str, Any]]:
     assert snapshot.plan is not None and snapshot.manifest is not None  # noqa: S101
     rows = snapshot.plan.shards[shard]
-    for shard_number, attempt in sorted(
-        attempt_ref for attempt_ref in snapshot.attempts if attempt_ref[0] == shard
-    ):
-        is_asked = (
-            wanted_rows(bucket, snapshot.manifest, shard_number, attempt, rows)
-            >> (row - rows.first_row)
-            & 1
-        )
-        if not is_asked and attempt > FIRST_ATTEMPT:
-            continue
-        is_reused = not is_asked  # the first attempt is for all rows but these
-        folder = names.shard(snapshot.run, shard_number, attempt)
-        created = None if is_reused else _find_fact(bucket, folder + "job.json", Created)
-        ended = None if is_reused else _find_fact(bucket, folder + "ended.json", Ended)
-        settled = _find_fact(bucket, folder + "settled.json", Settled)
-        again = bool(settled and records.unpack_rows(settled.again) >> (row - rows.first_row) & 1)
-        row_result = (
-            _find_result(bucket, folder, settled, rows, row, again=again) if settled else None
-        )
-        yield {
-            "attempt": 0 if is_reused else attempt,
-            "job": created.name if created else "",
-            "created": created.at if created else 0.0,
-            "refusal": created.refusal if created else "",
-            "job_state": ended.job.state if ended else "",
-            "ended": ended.at if ended else 0.0,
-            "error": ended.job.error_message if ended else "",
-            "tried_again": again,
-            "result": msgspec.to_builtins(row_result.result) if row_result else None,
-            "delivered": list(
-                _delivery_history(bucket, snapshot, (shard_number, attempt), row_result.file)
-            )
-            if row_result and not again
-            else [],
-        }
+    sink_urls = [mask_password(sink.url) for sink in snapshot.manifest.sinks]
+    for attempt_ref in sorted(ref for ref in snapshot.attempts if ref[0] == shard):
+        attempt = run.attempt(*attempt_ref)
+        wanted = wanted_rows(attempt, snapshot.manifest, rows)
+        is_asked = wanted >> (row - rows.first_row) & 1
+        if is_asked:
+            created, ended = attempt.job.find(), attempt.ended.find()
+            history = {"attempt": attempt.number, **_describe_job(created, ended)}
+            yield history | _describe_outcome(attempt, rows, row, sink_urls)
+        elif attempt.is_first:  # it is for all rows but those with a reused answer
+            history = {"attempt": 0, **_describe_job(None, None)}
+            yield history | _describe_outcome(attempt, rows, row, sink_urls)
 
 
-def _find_fact(bucket: Bucket, name: str, fact_type: type[records.T]) -> records.T | None:
-    try:
-        return records.get_fact(bucket, name, fact_type)
-    except NotFound:
-        return None
+def _describe_job(created: Created | None, ended: Ended | None) -> dict[str, Any]:
+    return {
+        "job": created.name if created else "",
+        "created": created.at if created else 0.0,
+        "refusal": created.refusal if created else "",
+        "job_state": ended.job.state if ended else "",
+        "ended": ended.at if ended else 0.0,
+        "error": ended.job.error_message if ended else "",
+    }
+
+
+def _describe_outcome(
+    attempt: AttemptFolder, rows: ShardPlan, row: int, sink_urls: list[str]
+) -> dict[str, Any]:
+    """Return the result of a row and its deliveries, as far as the attempt is settled."""
+    settled = attempt.settled.find()
+    again = bool(settled and records.unpack_rows(settled.again) >> (row - rows.first_row) & 1)
+    found = _find_result(attempt, settled, rows, row, again=again) if settled else None
+    return {
+        "tried_again": again,
+        "result": msgspec.to_builtins(found.result) if found else None,
+        "delivered": list(_delivery_history(attempt, found.file, sink_urls))
+        if found and not again
+        else [],
+    }
 
 
 class _RowResult(NamedTuple):
@@ -196,37 +183,35 @@ class _RowResult(NamedTuple):
 
 
 def _find_result(
-    bucket: Bucket, folder: str, settled: Settled, rows: ShardPlan, row: int, *, again: bool
+    attempt: AttemptFolder, settled: Settled, rows: ShardPlan, row: int, *, again: bool
 ) -> _RowResult | None:
-    """Return a row's result and in which file of its attempt it is; files that cannot have it are not read.
+    """Return a row's result and the number of its file; only files that may have it are read.
 
-    That of a row that is tried ``again`` is passed over in its file, which tells all the same why it was.
+    The file drops the result of a row that is tried ``again``; it is returned all the same.
     """
     for number, file in enumerate(settled.files):
-        if _may_have_row(bucket, folder, file.name, row - rows.first_row):
+        if _may_have_row(attempt, file.name, row - rows.first_row):
             result_file = ResultFile(file.name) if again else file
-            for result in effective_results(bucket, result_file, rows.first_row):
+            for result in effective_results(attempt.bucket, result_file, rows.first_row):
                 if result.row == row:
                     return _RowResult(number, result)
     return None
 
 
-def _may_have_row(bucket: Bucket, folder: str, file: str, bit: int) -> bool:
-    """Whether a file may have a row, by the bitmaps of its part; files without any have rows that no part answered."""
-    part = file.rpartition("/")[2].removesuffix(".jsonl")
-    parsed = _find_fact(bucket, f"{folder}parsed/{part}.json", Parsed)
+def _may_have_row(attempt: AttemptFolder, file: str, bit: int) -> bool:
+    """Return whether a file may have a row, by the bitmaps of its part.
+
+    A file without bitmaps has rows that no part answers.
+    """
+    parsed = attempt.parsed(file.rpartition("/")[2].removesuffix(".jsonl")).find()
     return parsed is None or bool(
         (records.unpack_rows(parsed.succeeded) | records.unpack_rows(parsed.failed)) >> bit & 1
     )
 
 
 def _delivery_history(
-    bucket: Bucket, snapshot: RunSnapshot, attempt_ref: tuple[int, int], file: int
+    attempt: AttemptFolder, file: int, sink_urls: list[str]
 ) -> Iterator[dict[str, Any]]:
-    manifest: Manifest | None = snapshot.manifest
-    sinks: list[SinkSpec] = manifest.sinks if manifest else []
-    for number, sink in enumerate(sinks):
-        delivered = _find_fact(
-            bucket, names.delivered(snapshot.run, *attempt_ref, number, file), Delivered
-        )
-        yield {"sink": mask_password(sink.url), "at": delivered.at if delivered else 0.0}
+    for number, url in enumerate(sink_urls):
+        delivered = attempt.delivered(number, file).find()
+        yield {"sink": url, "at": delivered.at if delivered else 0.0}

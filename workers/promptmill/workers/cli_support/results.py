@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from itertools import tee
 
-from promptmill.config import names
 from promptmill.config.settings import Settings
-from promptmill.workers.facts import records, snapshot
-from promptmill.workers.facts.records import ResultFile, Settled
+from promptmill.workers.facts import snapshot
+from promptmill.workers.facts.fact import read_facts
+from promptmill.workers.facts.records import ResultFile
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.output.effective_rows import effective_lines
 from promptmill.workers.ports.google import Bucket
@@ -20,13 +21,15 @@ def read_results(settings: Settings, run: str) -> Iterator[bytes]:
 
 def read_report(settings: Settings, run: str) -> bytes:
     """Return the final report as JSON; raises NotFound while the run is not done."""
-    return build_services(settings).bucket.read(names.report(run))
+    folder = build_services(settings).run_folder(run)
+    return folder.bucket.read(folder.report.name)
 
 
 def read_late_results(settings: Settings, run: str) -> Iterator[bytes]:
     """Yield the answers of jobs of a run that were given up and ended after all, in the same form."""
-    bucket = build_services(settings).bucket
-    for data in bucket.read_each(stored.name for stored in bucket.list(names.late_folder(run))):
+    folder = build_services(settings).run_folder(run)
+    bucket = folder.bucket
+    for data in bucket.read_each(stored.name for stored in bucket.list(folder.late_folder)):
         yield from data.split(b"\n")[:-1]
 
 
@@ -42,16 +45,13 @@ def result_lines(bucket: Bucket, run: str) -> Iterator[bytes]:
 def _result_files(bucket: Bucket, snapshot: RunSnapshot) -> Iterator[tuple[ResultFile, int]]:
     """Yield the files of results of all attempts that are settled, and the first row of the shard of each."""
     shards = snapshot.plan.shards if snapshot.plan else []
-    attempt_refs = [
-        attempt_ref
+    run = RunFolder(bucket, snapshot.run)
+    attempts = [
+        run.attempt(*attempt_ref)
         for attempt_ref, attempt_facts in sorted(snapshot.attempts.items())
         if shards and attempt_facts.files is not None
     ]
-    settled_facts = (
-        (names.shard(snapshot.run, *place) + "settled.json", Settled) for place in attempt_refs
-    )
-    for (shard_number, _), settled in zip(
-        attempt_refs, records.get_facts(bucket, settled_facts), strict=True
-    ):
+    settled_facts = read_facts(bucket, (attempt.settled for attempt in attempts))
+    for attempt, settled in zip(attempts, settled_facts, strict=True):
         for file in settled.files:
-            yield file, shards[shard_number].first_row
+            yield file, shards[attempt.shard].first_row

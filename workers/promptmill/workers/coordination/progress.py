@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from promptmill.config import names
 from promptmill.producers.contract.messages import Chunk, Seal
 from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.contract.status import ShardStatus
 from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.costs import usage
-from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import ReadableFact, read_facts
 from promptmill.workers.facts.records import Created, Ended, Harvested, Input, Plan, Settled
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.ports.google import Bucket, Job
 
@@ -30,18 +30,20 @@ def record_plan(index: RunIndex, run: str, plan: Plan) -> None:
         index.set_shard(run, ShardStatus(shard, "planned", requests=rows.requests))
 
 
-def record_input(index: RunIndex, run: str, shard: int, attempt: int, shard_input: Input) -> None:
+def record_input(index: RunIndex, attempt: AttemptFolder, shard_input: Input) -> None:
     """Note that an attempt's input is there."""
     requests = shard_input.requests + shard_input.refused + shard_input.copies + shard_input.reused
-    index.set_shard(run, ShardStatus(shard, "sharded", attempt, requests=requests))
+    status = ShardStatus(attempt.shard, "sharded", attempt.number, requests=requests)
+    index.set_shard(attempt.run.id, status)
 
 
-def record_job(index: RunIndex, run: str, shard: int, attempt: int, created: Created) -> None:
+def record_job(index: RunIndex, attempt: AttemptFolder, created: Created) -> None:
     """Note the job of an attempt, or that Vertex refused it."""
     state = "JOB_STATE_PENDING" if created.name else "JOB_STATE_FAILED"
-    index.set_shard(
-        run, ShardStatus(shard, "submitted", attempt, job=created.name, job_state=state)
+    status = ShardStatus(
+        attempt.shard, "submitted", attempt.number, job=created.name, job_state=state
     )
+    index.set_shard(attempt.run.id, status)
 
 
 def record_job_state(index: RunIndex, open_job: OpenJob, polled_job: Job) -> None:
@@ -55,31 +57,30 @@ def record_job_state(index: RunIndex, open_job: OpenJob, polled_job: Job) -> Non
     )
 
 
-def record_collection(index: RunIndex, run: str, shard: int, attempt: int) -> None:
+def record_collection(index: RunIndex, attempt: AttemptFolder) -> None:
     """Note that a job's output is being worked on."""
-    index.set_shard(run, ShardStatus(shard, "delivering", attempt))
+    status = ShardStatus(attempt.shard, "delivering", attempt.number)
+    index.set_shard(attempt.run.id, status)
 
 
-def record_counts(index: RunIndex, run: str, shard: int, attempt: int, settled: Settled) -> None:
+def record_counts(index: RunIndex, attempt: AttemptFolder, settled: Settled) -> None:
     """Note the counts of an attempt."""
     counts = settled.counts
     status = ShardStatus(
-        shard,
+        attempt.shard,
         "settled",
-        attempt,
+        attempt.number,
         succeeded=counts.succeeded,
         failed=counts.failed,
         deduplicated=settled.copies,
         reused=settled.reused,
     )
-    index.set_shard(run, status)
+    index.set_shard(attempt.run.id, status)
 
 
-def record_late_answers(
-    index: RunIndex, run: str, shard: int, attempt: int, harvest: Harvested
-) -> None:
+def record_late_answers(index: RunIndex, attempt: AttemptFolder, harvest: Harvested) -> None:
     """Note how many answers of an attempt came after its job was given up."""
-    index.record_late_answers(run, shard, attempt, harvest.answers)
+    index.record_late_answers(attempt.run.id, attempt.shard, attempt.number, harvest.answers)
 
 
 def restore_if_lost(index: RunIndex, bucket: Bucket, snapshot: RunSnapshot) -> bool:
@@ -91,49 +92,49 @@ def restore_if_lost(index: RunIndex, bucket: Bucket, snapshot: RunSnapshot) -> b
 
 
 def restore_run(index: RunIndex, bucket: Bucket, snapshot: RunSnapshot) -> None:
-    """Write all that the index holds of a run whose manifest is known, by its facts."""
+    """Write the facts of a run, whose manifest is known, into the index."""
     assert snapshot.manifest is not None  # noqa: S101
+    run = RunFolder(bucket, snapshot.run)
     index.open_run(snapshot.manifest)
     if snapshot.sealed is not None:
-        index.record_seal(
-            snapshot.run,
-            records.get_fact(bucket, names.seal(snapshot.run), Seal).total_requests,
-            snapshot.sealed,
-        )
+        index.record_seal(run.id, run.seal.get().total_requests, snapshot.sealed)
     if snapshot.plan is not None:
-        record_plan(index, snapshot.run, snapshot.plan)
-    indexed_facts = [
-        (attempt_ref, fact)
-        for attempt_ref, shard in sorted(snapshot.attempts.items())
-        for fact in _indexed_facts(shard)
+        record_plan(index, run.id, snapshot.plan)
+    indexed = [
+        (attempt, fact)
+        for attempt_ref, attempt_facts in sorted(snapshot.attempts.items())
+        for attempt in [run.attempt(*attempt_ref)]
+        for fact in _indexed_facts(attempt, attempt_facts)
     ]
-    objects = (
-        (names.shard(snapshot.run, *place) + name, fact_type)
-        for place, (name, fact_type) in indexed_facts
-    )
-    for ((shard, attempt), _), fact in zip(
-        indexed_facts, records.get_facts(bucket, objects), strict=True
-    ):
-        match fact:
-            case Input():
-                record_input(index, snapshot.run, shard, attempt, fact)
-            case Ended(job):
-                record_job_state(index, OpenJob(job.name, snapshot.run, shard, attempt), job)
-            case Created():
-                record_job(index, snapshot.run, shard, attempt, fact)
-            case Settled():
-                record_counts(index, snapshot.run, shard, attempt, fact)
+    values = read_facts(bucket, (fact for _, fact in indexed))
+    for (attempt, _), value in zip(indexed, values, strict=True):
+        _record_fact(index, attempt, value)
+
+
+def _record_fact(
+    index: RunIndex, attempt: AttemptFolder, fact: Input | Ended | Created | Settled
+) -> None:
+    match fact:
+        case Input():
+            record_input(index, attempt, fact)
+        case Ended(job):
+            open_job = OpenJob(job.name, attempt.run.id, attempt.shard, attempt.number)
+            record_job_state(index, open_job, job)
+        case Created():
+            record_job(index, attempt, fact)
+        case Settled():
+            record_counts(index, attempt, fact)
 
 
 def _indexed_facts(
-    attempt_facts: AttemptFacts,
-) -> Iterator[tuple[str, type[Input | Ended | Created | Settled]]]:
-    """Yield the facts of an attempt that the index tells of, in the order in which they came to be."""
+    attempt: AttemptFolder, attempt_facts: AttemptFacts
+) -> Iterator[ReadableFact[Input | Ended | Created | Settled]]:
+    """Yield the facts of an attempt that the index shows, oldest first."""
     if attempt_facts.input:
-        yield "input.json", Input
+        yield attempt.input
     if attempt_facts.ended:
-        yield "ended.json", Ended
+        yield attempt.ended
     elif attempt_facts.job:
-        yield "job.json", Created
+        yield attempt.job
     if attempt_facts.files is not None:
-        yield "settled.json", Settled
+        yield attempt.settled

@@ -8,6 +8,7 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import Fact, read_facts
 from promptmill.workers.ports.google import Bucket
 
 MAX_CRASHES = 3
@@ -32,18 +33,18 @@ def park_task(bucket: Bucket, step: str, task: str, arguments: list[Any], reason
         {"bytes": base64.b64encode(argument).decode()} if isinstance(argument, bytes) else argument
         for argument in arguments
     ]
-    records.create_fact(
-        bucket,
-        names.dead_letter(step),
-        DeadLetter(step, task, encoded, reason, records.current_time()),
-    )
+    letter = DeadLetter(step, task, encoded, reason, records.current_time())
+    letter_fact(bucket, step).create(letter)
+
+
+def letter_fact(bucket: Bucket, step: str) -> Fact[DeadLetter]:
+    """Return the dead letter of a step; raises ValueError for what is not a step's id."""
+    return Fact(bucket, names.dead_letter(step), DeadLetter)
 
 
 def read_letters(bucket: Bucket) -> Iterator[DeadLetter]:
     """Yield all dead letters, by step."""
-    return records.get_facts(
-        bucket, ((names.dead_letter(step), DeadLetter) for step in sorted(parked_steps(bucket)))
-    )
+    return read_facts(bucket, (letter_fact(bucket, step) for step in sorted(parked_steps(bucket))))
 
 
 def parked_steps(bucket: Bucket) -> set[str]:

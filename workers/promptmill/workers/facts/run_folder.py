@@ -211,25 +211,28 @@ class AttemptFolder(_Folder):
         """Name of the marker of an abandoned job, which may yet end."""
         return names.ABANDONED_JOBS + str(self)
 
-    def parsed(self, part: int) -> Fact[Parsed]:
-        """Return the fact of the counts of one part."""
-        return Fact(self.bucket, f"{self.path}parsed/{names.check_number(part):05d}.json", Parsed)
+    def parsed(self, part: int | str) -> Fact[Parsed]:
+        """Return the fact of the counts of a part, by its number or its own name."""
+        return Fact(self.bucket, f"{self.path}parsed/{_part_name(part)}.json", Parsed)
 
     def delivered(self, sink: int, part: int) -> Fact[Delivered]:
         """Return the fact that one part is in one sink."""
-        delivery = f"{names.check_number(sink):02d}-{names.check_number(part):05d}"
+        delivery = f"{names.check_number(sink):02d}-{_part_name(part)}"
         return Fact(self.bucket, f"{self.path}delivered/{delivery}.json", Delivered)
 
     def results(self, part: int | str) -> str:
         """Return the name of the results of a part, by its number or its own name."""
-        part_name = part if isinstance(part, str) else f"{names.check_number(part):05d}"
-        return f"{self.path}results/{part_name}.jsonl"
+        return f"{self.path}results/{_part_name(part)}.jsonl"
 
     def unkeyed(self, part: int) -> str:
         """Return the name of one part's answers without a key."""
-        return f"{self.path}unkeyed/{names.check_number(part):05d}.jsonl"
+        return f"{self.path}unkeyed/{_part_name(part)}.jsonl"
 
     def late(self, part: int) -> str:
         """Return the name of one part of the answers of an abandoned job."""
-        part_name = f"{self.shard:04d}-{self.number}-{names.check_number(part):05d}"
-        return f"{self.run.late_folder}{part_name}.jsonl"
+        file_name = f"{self.shard:04d}-{self.number}-{_part_name(part)}"
+        return f"{self.run.late_folder}{file_name}.jsonl"
+
+
+def _part_name(part: int | str) -> str:
+    return part if isinstance(part, str) else f"{names.check_number(part):05d}"

@@ -7,13 +7,13 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from promptmill.config import names
 from promptmill.producers.contract.messages import Manifest, Seal
-from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import Fact, read_facts
 from promptmill.workers.facts.records import Parts, Plan, Settled
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket, ObjectInfo
 
-Fact = TypeVar("Fact", bound=msgspec.Struct)
+T = TypeVar("T", bound=msgspec.Struct)
 View = TypeVar("View")
 
 
@@ -74,11 +74,11 @@ class SnapshotReader:
         )
 
 
-class _FactCache(Generic[Fact, View]):
+class _FactCache(Generic[T, View]):
     """Reads one kind of fact, and keeps in mind what there is to be seen in the ``limit`` that were asked for last."""
 
     def __init__(
-        self, bucket: Bucket, fact_type: type[Fact], limit: int, view: Callable[[Fact], View]
+        self, bucket: Bucket, fact_type: type[T], limit: int, view: Callable[[T], View]
     ) -> None:
         self._bucket = bucket
         self._fact_type = fact_type
@@ -92,7 +92,9 @@ class _FactCache(Generic[Fact, View]):
         new_keys = [key for key in keys if key not in self._views]
         for key, fact in zip(
             new_keys,
-            records.get_facts(self._bucket, ((name, self._fact_type) for name, _ in new_keys)),
+            read_facts(
+                self._bucket, (Fact(self._bucket, name, self._fact_type) for name, _ in new_keys)
+            ),
             strict=True,
         ):
             self._views[key] = self._view(fact)
@@ -115,7 +117,7 @@ def load_snapshot(bucket: Bucket, run: str, reader: SnapshotReader | None = None
     A ``reader`` that looked at the run before spares reading most of them.
     """
     snapshot, reader = RunSnapshot(run), reader or SnapshotReader(bucket)
-    folder = names.folder(run)
+    folder = RunFolder(bucket, run).path
     with_parts: list[tuple[AttemptFacts, ObjectInfo]] = []
     with_settled: list[tuple[AttemptFacts, ObjectInfo]] = []
     for stored in bucket.list(folder):

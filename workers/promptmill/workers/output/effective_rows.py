@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from promptmill.config import names
 from promptmill.producers.contract.results import Result
-from promptmill.workers.facts import records
-from promptmill.workers.facts.records import ResultFile, Settled, unpack_rows
+from promptmill.workers.facts.records import ResultFile, unpack_rows
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, RunFolder
 from promptmill.workers.ports.google import Bucket
 
 _decode = msgspec.json.Decoder(Result).decode
@@ -25,16 +24,17 @@ def effective_results(bucket: Bucket, file: ResultFile, first_row: int) -> Itera
     return (result for _, result in _effective_rows(bucket.read(file.name), file, first_row))
 
 
-def shard_results(bucket: Bucket, run: str, shard: int, first_row: int) -> Iterator[Result]:
-    """Yield the results of a shard, which begins with ``first_row``, of all its attempts; raises NotFound before its end."""
-    attempt, has_next = 1, True
+def shard_results(run: RunFolder, shard: int, first_row: int) -> Iterator[Result]:
+    """Yield the final results of a shard that starts at ``first_row``, of all attempts.
+
+    Raises NotFound before the shard is settled.
+    """
+    number, has_next = FIRST_ATTEMPT, True
     while has_next:
-        settled = records.get_fact(
-            bucket, names.shard(run, shard, attempt) + "settled.json", Settled
-        )
+        settled = run.attempt(shard, number).settled.get()
         for file in settled.files:
-            yield from effective_results(bucket, file, first_row)
-        attempt, has_next = attempt + 1, settled.retried > 0
+            yield from effective_results(run.bucket, file, first_row)
+        number, has_next = number + 1, settled.retried > 0
 
 
 def _effective_rows(

@@ -10,12 +10,12 @@ from functools import cached_property, partial
 
 import msgspec
 
-from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.config.tables import Table
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers import bigquery_jobs
 from promptmill.workers.bigquery_jobs import JOB_TIMEOUT
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.ports.warehouse import MAX_SOURCE_URIS, BigQueryJob, Column, Warehouse
 
@@ -66,9 +66,8 @@ class BigQuerySink:
         patience: float = JOB_TIMEOUT,
     ) -> None:
         self._warehouse = warehouse
-        self._bucket = bucket
         self._table = table
-        self._run = run
+        self._run = RunFolder(bucket, run)
         merge = str(spec.options.get("merge") or "")
         if merge and merge not in _MERGE_KEYS:
             raise ConfigurationError(
@@ -103,9 +102,8 @@ class BigQuerySink:
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Keep one part for the load, with the run's id in each of its rows: the same bytes every time."""
-        self._bucket.write(
-            names.gathered(self._run, self._sink_id, part), b"".join(_encode_rows(lines, self._run))
-        )
+        rows = b"".join(_encode_rows(lines, self._run.id))
+        self._run.bucket.write(self._run.gathered(self._sink_id, part), rows)
 
     def finish(self, parts: list[str]) -> str:
         """Load all parts, and merge them if that is wanted; raises Transient while BigQuery is at it."""
@@ -148,10 +146,10 @@ class BigQuerySink:
 
     @cached_property
     def _unique_run_id(self) -> str:
-        return bigquery_jobs.unique_run_name(self._bucket, self._run)
+        return bigquery_jobs.unique_run_name(self._run)
 
     def _part_uri(self, part: str) -> str:
-        return f"{self._bucket.url}/{names.gathered(self._run, self._sink_id, part)}"
+        return f"{self._run.bucket.url}/{self._run.gathered(self._sink_id, part)}"
 
 
 def _encode_rows(lines: bytes, run: str) -> Iterator[bytes]:

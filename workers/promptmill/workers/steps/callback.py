@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.producers.contract.messages import Manifest, Signature
 from promptmill.producers.contract.status import Report
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Called
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports import callbacks
-from promptmill.workers.ports.google import Bucket, CallbackBroker
+from promptmill.workers.ports.google import CallbackBroker
 
 PAYLOAD_VERSION = 1
 SUCCESS_STATES = ("succeeded", "partially_succeeded")
@@ -18,34 +18,32 @@ SUCCESS_STATES = ("succeeded", "partially_succeeded")
 
 
 def callback(
-    bucket: Bucket, caller: CallbackBroker, run: str, check: Callable[[list[Signature]], None]
+    run: RunFolder, caller: CallbackBroker, check: Callable[[list[Signature]], None]
 ) -> list[str]:
-    """Send what is not known to be sent, then take the run off the list of open runs; returns the ids of what was sent.
+    """Send the callbacks of a run that are not recorded as sent; returns their task ids.
 
-    A crash between a task and the fact that it is sent repeats it under the same id. What ``check`` refuses is not sent,
-    which was said in the report; what can never be sent keeps none of the others back.
+    Then the run is removed from the open list. A crash between sending a task and
+    recording it repeats the task under the same id. Tasks that ``check`` refuses are
+    not sent. One that can never be sent does not hold up the others.
     """
-    manifest = records.get_fact(bucket, names.manifest(run), Manifest)
-    report = records.get_fact(bucket, names.report(run), Report)
+    manifest, report = run.manifest.get(), run.report.get()
     sent, last_error = [], None
     for name, chain in select_callbacks(manifest, report.state):
-        fact_name = names.callback(run, name)
-        if bucket.find(fact_name) is not None:
+        called = run.callback(name)
+        if called.exists():
             continue
         try:
             if not (refusal := _refusal_reason(check, chain)):
-                caller.send(
-                    callbacks.build_callback_task(
-                        chain, build_payload(bucket, manifest, report), f"{run}.{name}"
-                    )
-                )
-                sent.append(f"{run}.{name}")
-            records.create_fact(bucket, fact_name, Called(records.current_time(), refusal))
+                payload = build_payload(run, manifest, report)
+                task_id = f"{run.id}.{name}"
+                caller.send(callbacks.build_callback_task(chain, payload, task_id))
+                sent.append(task_id)
+            called.create(Called(records.current_time(), refusal))
         except Permanent as error:
             last_error = error
     if last_error:
         raise last_error
-    bucket.delete(names.open_marker(run))
+    run.bucket.delete(run.open_marker)
     return sent
 
 
@@ -58,7 +56,7 @@ def select_callbacks(manifest: Manifest, state: str) -> Iterator[tuple[str, list
         yield f"{kind}{number}", chain
 
 
-def build_payload(bucket: Bucket, manifest: Manifest, report: Report) -> dict[str, Any]:
+def build_payload(run: RunFolder, manifest: Manifest, report: Report) -> dict[str, Any]:
     """Return what a callback is told: JSON without any prompt or answer, small however large the run."""
     return {
         "v": PAYLOAD_VERSION,
@@ -74,7 +72,7 @@ def build_payload(bucket: Bucket, manifest: Manifest, report: Report) -> dict[st
         "error": report.error,
         "cost_usd": report.cost.usd if report.cost else None,
         "parent": manifest.parent,
-        "report": f"{bucket.url}/{names.report(report.run)}",
+        "report": f"{run.bucket.url}/{run.report.name}",
     }
 
 

@@ -4,13 +4,14 @@ import re
 from contextlib import suppress
 from itertools import pairwise
 
-from promptmill.config import names
 from promptmill.config.errors import Conflict
 from promptmill.config.tables import BIGQUERY_SCHEME
 from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import Fact
 from promptmill.workers.facts.records import Ended, PartRange, Parts
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.facts.step import Wait
-from promptmill.workers.ports.google import Bucket, Job, ObjectInfo
+from promptmill.workers.ports.google import Job, ObjectInfo
 
 _PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl(-\d+-of-\d+)?")
 """Several are numbered: before the ending, as the API documents it for other models, or after it, as some exporters do."""
@@ -25,27 +26,30 @@ _QUIET_SECONDS = 5.0
 _RETRY_SECONDS = 3.0
 
 
-def collect(bucket: Bucket, run: str, shard: int, attempt: int, part_bytes: int) -> Parts | Wait:
-    """Write down which ranges of the job's output are to be parsed; none when there is no output.
+def collect(attempt: AttemptFolder, part_bytes: int) -> Parts | Wait:
+    """Write down the ranges of the job's output that are to be parsed; none without output.
 
-    The final ``predictions*.jsonl`` are taken where there are any, else what was exported while the job ran. Output of
-    which a file was replaced since then is divided anew, into parts with further numbers: no two generations mix.
+    The final ``predictions*.jsonl`` count where there are any, else the files that were
+    exported while the job ran. If a file was replaced since, all output is divided again
+    into parts with further numbers: no two generations mix.
     """
-    folder = names.shard(run, shard, attempt)
-    ranges = list_ranges(bucket, folder, "ended.json", part_bytes)
+    ranges = list_ranges(attempt, attempt.ended, part_bytes)
     if isinstance(ranges, Wait):
         return ranges
     parts = Parts(ranges, records.current_time())
-    if records.create_fact(bucket, folder + "parts.json", parts):
+    if attempt.parts.create(parts):
         return parts
-    _divide_again(bucket, folder + "parts.json", ranges)
-    return records.get_fact(bucket, folder + "parts.json", Parts)
+    _divide_again(attempt.parts, ranges)
+    return attempt.parts.get()
 
 
-def _divide_again(bucket: Bucket, fact_name: str, ranges: list[PartRange]) -> None:
-    """Add the ``ranges`` to those written down, if any file of these was replaced; one that only went away may come back."""
-    stored_parts = bucket.find(fact_name)
-    recorded = records.get_fact(bucket, fact_name, Parts)
+def _divide_again(fact: Fact[Parts], ranges: list[PartRange]) -> None:
+    """Add the ``ranges`` to the recorded parts, if a file of these was replaced.
+
+    A file that only went away may come back.
+    """
+    stored_parts = fact.find_object()
+    recorded = fact.get()
     current_generations = {piece.name: piece.generation for piece in ranges}
     used_generations = {piece.name: piece.generation for piece in recorded.parts[recorded.first :]}
     if (
@@ -55,39 +59,41 @@ def _divide_again(bucket: Bucket, fact_name: str, ranges: list[PartRange]) -> No
             current_generations[name] != generation for name, generation in used_generations.items()
         )
     ):
-        updated_parts = Parts(
-            [*recorded.parts, *ranges], records.current_time(), first=len(recorded.parts)
-        )
+        all_ranges = [*recorded.parts, *ranges]
         with suppress(Conflict):
-            bucket.replace(fact_name, records.encode_fact(updated_parts), stored_parts.generation)
+            fact.replace(
+                Parts(all_ranges, records.current_time(), first=len(recorded.parts)),
+                stored_parts.generation,
+            )
 
 
 def list_ranges(
-    bucket: Bucket, folder: str, end_fact: str, part_bytes: int
+    attempt: AttemptFolder, end: Fact[Ended], part_bytes: int
 ) -> list[PartRange] | Wait:
-    """Return the ranges of the output of the job whose end is the fact ``end_fact`` of its attempt's folder."""
-    ended = records.get_fact(bucket, folder + end_fact, Ended)
-    files = _list_files(bucket, folder, ended)
+    """Return the ranges of the output of a job; ``end`` is the fact of its end."""
+    ended = end.get()
+    files = _list_files(attempt, ended)
     final_files = [stored for stored in files if "/incremental_predictions/" not in stored.name]
-    if _is_output_pending(bucket, folder, end_fact, ended.job, final_files):
+    if _is_output_pending(attempt, end, ended.job, final_files):
         return Wait(_RETRY_SECONDS)
     return [piece for file in final_files or files for piece in split_file(file, part_bytes)]
 
 
 def _is_output_pending(
-    bucket: Bucket, folder: str, end_fact: str, job: Job, final_files: list[ObjectInfo]
+    attempt: AttemptFolder, end: Fact[Ended], job: Job, final_files: list[ObjectInfo]
 ) -> bool:
-    """Whether output is still to come: none is there of a job that has answers, or one of several files is new."""
+    """Return whether more output is expected.
+
+    It is while a job that has answers has no output, or one of several files is new.
+    """
     if [stored.name.rpartition("/")[2] for stored in final_files] == ["predictions.jsonl"]:
         return False
     if final_files:
         newest = max(final_files, key=lambda stored: stored.updated)
-        return records.object_age(bucket, newest, folder + "clock") < _QUIET_SECONDS
+        return attempt.object_age(newest) < _QUIET_SECONDS
     grace = _grace_seconds(job)
-    stored_end = bucket.find(folder + end_fact) if grace else None
-    return (
-        stored_end is not None and records.object_age(bucket, stored_end, folder + "clock") < grace
-    )
+    stored_end = end.find_object() if grace else None
+    return stored_end is not None and attempt.object_age(stored_end) < grace
 
 
 def _grace_seconds(job: Job) -> float:
@@ -111,18 +117,21 @@ def split_file(file: ObjectInfo, part_bytes: int) -> list[PartRange]:
     ]
 
 
-def _list_files(bucket: Bucket, folder: str, ended: Ended) -> list[ObjectInfo]:
-    """The output's directory is what the job says; below our own prefix it is looked for when the job says nothing,
-    or wrote a table, which was extracted there."""
+def _list_files(attempt: AttemptFolder, ended: Ended) -> list[ObjectInfo]:
+    """List the output files in the directory that the job reports.
+
+    The output folder of the attempt is listed when the job reports none, or a table,
+    which was extracted there.
+    """
     reported = ended.job.output_directory
     directory = (
         ""
         if reported.startswith(BIGQUERY_SCHEME)
-        else reported.removeprefix(bucket.url + "/").rstrip("/")
+        else reported.removeprefix(attempt.bucket.url + "/").rstrip("/")
     )
-    directory = directory or folder + "output"
+    folder = f"{directory}/" if directory else attempt.output_folder
     return [
         stored
-        for stored in bucket.list(directory + "/")
+        for stored in attempt.bucket.list(folder)
         if _PREDICTIONS.fullmatch(stored.name.rpartition("/")[2])
     ]

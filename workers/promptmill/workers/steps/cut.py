@@ -16,8 +16,8 @@ from promptmill.producers.contract.messages import (
 )
 from promptmill.producers.requests import schemas
 from promptmill.producers.requests.encode import RequestLine, encode_lines, is_valid_key
-from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Cut
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.steps.pool import Batch, decode_batch, read_batch
 
@@ -96,7 +96,7 @@ class CutReader:
         """Store what has to wait for the next run, as a batch that is named by this one; then this one is done."""
         if self._deferred:
             self._store_deferred()
-        self._bucket.create(names.cut_done(self._cut.run), b"")
+        self._bucket.create(RunFolder(self._bucket, self._cut.run).cut_done, b"")
 
     def _store_deferred(self) -> None:
         calls: list[PooledCall] = []
@@ -120,12 +120,12 @@ class CutReader:
 
 def load_cut(bucket: Bucket, run: str) -> Cut:
     """Return what a run is made of; raises NotFound."""
-    return records.get_fact(bucket, names.cut_of(run), Cut)
+    return RunFolder(bucket, run).cut.get()
 
 
 def is_done(bucket: Bucket, cut: Cut) -> bool:
     """Whether the run is whole, and what has to wait for the next one is stored."""
-    name = names.cut_done(cut.run)
+    name = RunFolder(bucket, cut.run).cut_done
     if (bucket.url, name) not in _done_cuts and bucket.find(name) is not None:
         _done_cuts.add((bucket.url, name))
     return (bucket.url, name) in _done_cuts
@@ -139,4 +139,4 @@ def delete_batches(bucket: Bucket, cut: Cut) -> None:
     """Delete the batches of a run that is whole."""
     for batch in cut.batches:
         bucket.delete(names.batch(cut.pool, cut.options, batch))
-    _done_cuts.discard((bucket.url, names.cut_done(cut.run)))
+    _done_cuts.discard((bucket.url, RunFolder(bucket, cut.run).cut_done))

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from promptmill.config import names
-from promptmill.producers.contract.messages import Manifest, SinkSpec
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Delivered, Plan, ResultFile, Settled
+from promptmill.workers.facts.records import Delivered, ResultFile
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output.effective_rows import effective_lines
-from promptmill.workers.ports.google import Bucket
 from promptmill.workers.sinks.sink import Sink
 
 OpenSink = Callable[[SinkSpec, str], Sink]
@@ -22,28 +21,25 @@ class AttemptDeliveries(NamedTuple):
     is_last: bool
 
 
-def deliver(
-    bucket: Bucket, open_sink: OpenSink, run: str, shard: int, attempt: int, part: int, sink: int
-) -> AttemptDeliveries:
-    """Write the results that count to the sink, then the fact that they are there."""
-    sinks = records.get_fact(bucket, names.manifest(run), Manifest).sinks
-    settled = records.get_fact(bucket, names.shard(run, shard, attempt) + "settled.json", Settled)
-    fact_name = names.delivered(run, shard, attempt, sink, part)
-    if bucket.find(fact_name) is None:
-        lines = _read_lines(bucket, run, shard, settled.files[part])
-        open_sink(sinks[sink], run).deliver(part_name(shard, attempt, part), lines)
-        records.create_fact(bucket, fact_name, Delivered(records.current_time()))
+def deliver(attempt: AttemptFolder, open_sink: OpenSink, part: int, sink: int) -> AttemptDeliveries:
+    """Write the results of one file to a sink, then the fact that they are in it."""
+    sinks = attempt.run.manifest.get().sinks
+    settled = attempt.settled.get()
+    delivered = attempt.delivered(sink, part)
+    if not delivered.exists():
+        lines = _read_lines(attempt, settled.files[part])
+        sink_part = part_name(attempt.shard, attempt.number, part)
+        open_sink(sinks[sink], attempt.run.id).deliver(sink_part, lines)
+        delivered.create(Delivered(records.current_time()))
     return AttemptDeliveries(len(settled.files) * len(sinks), is_last=not settled.retried)
 
 
-def _read_lines(bucket: Bucket, run: str, shard: int, file: ResultFile) -> bytes:
-    """The lines that count; the plan, which may be large, says which rows are passed over, where there are any."""
-    first_row = (
-        records.get_fact(bucket, names.plan(run), Plan).shards[shard].first_row
-        if file.has_drops
-        else 0
-    )
-    return effective_lines(bucket.read(file.name), file, first_row)
+def _read_lines(attempt: AttemptFolder, file: ResultFile) -> bytes:
+    """Read the lines that count; the plan, which may be large, only for dropped rows."""
+    first_row = 0
+    if file.has_drops:
+        first_row = attempt.run.plan.get().shards[attempt.shard].first_row
+    return effective_lines(attempt.bucket.read(file.name), file, first_row)
 
 
 def part_name(shard: int, attempt: int, part: int) -> str:

@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from promptmill.config import names, spans
-from promptmill.config.errors import NotFound, Transient
+from promptmill.config import spans
+from promptmill.config.errors import Transient
 from promptmill.producers.contract.failure_reasons import TRANSIENT, FailureReason
 from promptmill.producers.contract.messages import Manifest, SinkSpec
 from promptmill.producers.contract.status import Report
@@ -16,67 +16,64 @@ from promptmill.producers.pricing.cost import Cost
 from promptmill.workers.attempts import answer_reuse
 from promptmill.workers.costs import usage
 from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import Fact, read_facts
 from promptmill.workers.facts.records import (
     Aborted,
     Cancelled,
     Counts,
     Created,
-    Delivered,
     Ended,
     Input,
     Parts,
     Plan,
     Settled,
 )
-from promptmill.workers.ports.google import Bucket
-from promptmill.workers.steps import cancel
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.steps.deliver import OpenSink, part_name
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def finish(
-    bucket: Bucket,
+    run: RunFolder,
     open_sink: OpenSink,
-    run: str,
     attempt_refs: list[tuple[int, int]],
     notify: Callable[[Report], object] = lambda _: None,
 ) -> Report:
-    """Write the report of a run of which all ``attempt_refs`` (shard, attempt) are settled and delivered.
+    """Write the report of a run whose attempts are all settled and delivered.
 
-    Whom to ``notify`` is told before the run leaves the list of open runs: nobody would look at it again after a crash. With
-    callbacks it leaves that list only when they are sent.
+    ``attempt_refs`` lists them as (shard, attempt). ``notify`` is called before the run
+    is removed from the open list, so that a crash in between is picked up by the sweep.
+    A run with callbacks stays on that list until they are sent.
     """
-    manifest = records.get_fact(bucket, names.manifest(run), Manifest)
+    manifest = run.manifest.get()
 
     def make_report() -> Report:
-        new_report = _build_report(bucket, open_sink, manifest, attempt_refs)
+        new_report = _build_report(run, open_sink, manifest, attempt_refs)
         if new_report.succeeded:
-            answer_reuse.mark_done(bucket, manifest)
+            answer_reuse.mark_done(run.bucket, manifest)
         return new_report
 
-    report = records.get_or_create(bucket, names.report(run), Report, make_report)
+    report = run.report.get_or_create(make_report)
     notify(report)
     if not manifest.has_callbacks:
-        bucket.delete(names.open_marker(run))
+        run.bucket.delete(run.open_marker)
     return report
 
 
 def _build_report(
-    bucket: Bucket, open_sink: OpenSink, manifest: Manifest, attempt_refs: list[tuple[int, int]]
+    run: RunFolder, open_sink: OpenSink, manifest: Manifest, attempt_refs: list[tuple[int, int]]
 ) -> Report:
-    run = manifest.run
-    if aborted := _find_abort(bucket, run):
-        return _report_unsubmitted(bucket, manifest, aborted)
-    plan = records.get_fact(bucket, names.plan(run), Plan)
+    if aborted := _find_abort(run):
+        return _report_unsubmitted(run, manifest, aborted)
+    plan = run.plan.get()
     if len({shard for shard, _ in attempt_refs}) < len(plan.shards):
         raise Transient("the run was divided into shards while it was about to be aborted")
-    attempt_facts = _load_attempts(bucket, run, attempt_refs, len(manifest.sinks))
-    sinks = [_finish_sink(open_sink, spec, run, attempt_facts) for spec in manifest.sinks]
-    report = _report_submitted(bucket, manifest, plan, attempt_facts, sinks)
-    return _note_abandoned_jobs(
-        _apply_cancellation(report, cancel.find_cancellation(bucket, run), manifest.deadline),
-        bucket,
-        attempt_facts,
-    )
+    attempt_facts = _load_attempts(run, attempt_refs, len(manifest.sinks))
+    sinks = [_finish_sink(open_sink, spec, run.id, attempt_facts) for spec in manifest.sinks]
+    report = _report_submitted(run, manifest, plan, attempt_facts, sinks)
+    report = _apply_cancellation(report, run.cancelled.find(), manifest.deadline)
+    return _note_abandoned_jobs(report, run, attempt_facts)
 
 
 def _apply_cancellation(report: Report, cancellation: Cancelled | None, deadline: float) -> Report:
@@ -90,27 +87,23 @@ def _apply_cancellation(report: Report, cancellation: Cancelled | None, deadline
 
 
 def _note_abandoned_jobs(
-    report: Report, bucket: Bucket, attempt_facts: list["_AttemptFacts"]
+    report: Report, run: RunFolder, attempt_facts: list["_AttemptFacts"]
 ) -> Report:
     """Say in the report where the answers of jobs that were given up would come to be, if they do."""
     abandoned_count = sum(attempt.ended.by_hand for attempt in attempt_facts)
     if not abandoned_count:
         return report
-    note = f"jobs given up: {abandoned_count}; answers that they may yet have come to {bucket.url}/{names.late_folder(report.run)}"
+    note = f"jobs given up: {abandoned_count}; answers that they may yet have come to {run.bucket.url}/{run.late_folder}"
     return msgspec.structs.replace(report, error="; ".join(filter(None, (report.error, note))))
 
 
-def _find_abort(bucket: Bucket, run: str) -> Aborted | None:
-    """Return why the run is not to be submitted; None when nobody wished that, or it had a plan by then."""
-    try:
-        aborted = records.get_fact(bucket, names.aborted(run), Aborted)
-    except NotFound:
+def _find_abort(run: RunFolder) -> Aborted | None:
+    """Return why the run is not to be submitted; None if it is, or had a plan by then."""
+    aborted = run.aborted.find()
+    if aborted is None:
         return None
-    return (
-        None
-        if records.create_or_get(bucket, names.plan(run), Plan([], records.current_time())).shards
-        else aborted
-    )
+    has_shards = run.plan.create_or_get(Plan([], records.current_time())).shards
+    return None if has_shards else aborted
 
 
 class _AttemptFacts(NamedTuple):
@@ -125,52 +118,46 @@ class _AttemptFacts(NamedTuple):
 
 
 def _load_attempts(
-    bucket: Bucket, run: str, attempt_refs: list[tuple[int, int]], sinks: int
+    run: RunFolder, attempt_refs: list[tuple[int, int]], sinks: int
 ) -> list[_AttemptFacts]:
     """Read the facts of all attempts, one kind after another."""
+    attempts = [run.attempt(*attempt_ref) for attempt_ref in attempt_refs]
 
-    def read_facts(fact: str, kind: type[records.T]) -> Iterator[records.T]:
-        return records.get_facts(
-            bucket, ((names.shard(run, *attempt_ref) + fact, kind) for attempt_ref in attempt_refs)
-        )
+    def read_each(select: Callable[[AttemptFolder], Fact[T]]) -> list[T]:
+        return list(read_facts(run.bucket, map(select, attempts)))
 
-    settled = list(read_facts("settled.json", Settled))
-    columns = (
-        read_facts("input.json", Input),
-        read_facts("job.json", Created),
-        read_facts("ended.json", Ended),
-        read_facts("parts.json", Parts),
+    settled = read_each(lambda attempt: attempt.settled)
+    rows = zip(
+        attempt_refs,
+        read_each(lambda attempt: attempt.input),
+        read_each(lambda attempt: attempt.job),
+        read_each(lambda attempt: attempt.ended),
+        read_each(lambda attempt: attempt.parts),
         settled,
-        _delivery_times(bucket, run, attempt_refs, settled, sinks),
+        _delivery_times(attempts, settled, sinks),
+        strict=True,
     )
-    rows = zip(attempt_refs, *map(list, columns), strict=True)
     return [_AttemptFacts(*attempt_ref, *fact_values) for attempt_ref, *fact_values in rows]
 
 
 def _delivery_times(
-    bucket: Bucket,
-    run: str,
-    attempt_refs: list[tuple[int, int]],
-    settled: list[Settled],
-    sinks: int,
+    attempts: list[AttemptFolder], settled: list[Settled], sinks: int
 ) -> Iterator[float]:
     """Yield when the last file of each attempt came to its last sink."""
-    fact_names = [
+    if not attempts:
+        return
+    delivered_facts = [
         [
-            names.delivered(run, *attempt_ref, sink, part)
+            attempt.delivered(sink, part)
             for sink in range(sinks)
             for part in range(len(settled_attempt.files))
         ]
-        for attempt_ref, settled_attempt in zip(attempt_refs, settled, strict=True)
+        for attempt, settled_attempt in zip(attempts, settled, strict=True)
     ]
-    deliveries = records.get_facts(
-        bucket, ((name, Delivered) for name in chain.from_iterable(fact_names))
-    )
-    for one, attempt_fact_names in zip(settled, fact_names, strict=True):
-        yield max(
-            (delivered.at for delivered in islice(deliveries, len(attempt_fact_names))),
-            default=one.at,
-        )
+    deliveries = read_facts(attempts[0].bucket, chain.from_iterable(delivered_facts))
+    for settled_attempt, facts in zip(settled, delivered_facts, strict=True):
+        times = (delivered.at for delivered in islice(deliveries, len(facts)))
+        yield max(times, default=settled_attempt.at)
 
 
 def _finish_sink(
@@ -185,7 +172,7 @@ def _finish_sink(
 
 
 def _report_submitted(
-    bucket: Bucket,
+    run: RunFolder,
     manifest: Manifest,
     plan: Plan,
     attempt_facts: list[_AttemptFacts],
@@ -213,7 +200,7 @@ def _report_submitted(
         seconds=seconds,
         vertex_seconds=busy_seconds,
         overhead_seconds=round(max(seconds["total"] - busy_seconds, 0.0), 3),
-        results=f"{bucket.url}/{names.folder(manifest.run)}",
+        results=run.url,
         sinks=sinks,
         cost=usage.run_cost(
             plan.money, counts.billed, over_budget=FailureReason.OVER_BUDGET in counts.failures
@@ -285,7 +272,7 @@ def _vertex_seconds(attempt_facts: list[_AttemptFacts]) -> float:
     return round(total, 3)
 
 
-def _report_unsubmitted(bucket: Bucket, manifest: Manifest, aborted: Aborted) -> Report:
+def _report_unsubmitted(run: RunFolder, manifest: Manifest, aborted: Aborted) -> Report:
     seconds = round(max(aborted.at - manifest.created, 0.0), 3)
     return Report(
         run=manifest.run,
@@ -305,7 +292,7 @@ def _report_unsubmitted(bucket: Bucket, manifest: Manifest, aborted: Aborted) ->
         seconds={"total": seconds},
         vertex_seconds=0.0,
         overhead_seconds=seconds,
-        results=f"{bucket.url}/{names.folder(manifest.run)}",
+        results=run.url,
         sinks=[],
         cost=Cost(
             usd=0.0, over_budget=aborted.over_budget, limit_usd=manifest.max_cost_usd or None

@@ -3,50 +3,54 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from promptmill.config import names
 from promptmill.config.errors import MessageRefused
 from promptmill.producers.contract.messages import Chunk, Ingest, decode_chunk
 from promptmill.workers.facts import records
+from promptmill.workers.facts.records import Aborted, Plan
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket
 
 
 def ingest(bucket: Bucket, message: Ingest) -> Chunk:
-    """Store the chunk of ``message`` and return it; a chunk that is there already must be the same.
+    """Store the chunk of ``message`` and return it; an existing chunk must be the same.
 
-    The marker of an open run is written first and the seal last: whatever a crash leaves behind is found again, and a
-    seal means that its sender sent everything. Raises MessageRefused.
+    The open marker is written first and the seal last: a sweep finds whatever a crash
+    leaves behind, and a seal means that its sender sent everything. Raises
+    MessageRefused.
     """
-    run = message.run.run
+    run = RunFolder(bucket, message.run.run)
     chunk = decode_chunk(message.chunk)
     chunk.decompress_lines()
-    with mark_open(bucket, run):
-        records.create_fact(bucket, names.manifest(run), message.run)
-        if not bucket.create(names.chunk(run, chunk.index), message.chunk):
-            _require_equal(chunk, decode_chunk(bucket.read(names.chunk(run, chunk.index))))
+    with mark_open(run):
+        run.manifest.create(message.run)
+        if not bucket.create(run.chunk(chunk.index), message.chunk):
+            _require_equal(chunk, decode_chunk(bucket.read(run.chunk(chunk.index))))
         if message.seal is not None:
-            records.create_fact(bucket, names.seal(run), message.seal)
+            run.seal.create(message.seal)
     return chunk
 
 
 @contextmanager
-def mark_open(bucket: Bucket, run: str) -> Iterator[None]:
-    """Mark a run as open before anything else of it is kept, so that a sweep finds what a crash leaves behind.
+def mark_open(run: RunFolder) -> Iterator[None]:
+    """Mark a run as open before anything else of it is stored, for a sweep to find.
 
-    What is kept by a late copy of a message leaves no marker of a run that has ended: nothing would take it away soon.
+    A late duplicate message leaves no marker of a run that has ended: nothing would
+    delete it soon.
     """
-    is_new = bucket.create(names.open_marker(run), b"")
+    is_new = run.bucket.create(run.open_marker, b"")
     yield
-    if is_new and _had_ended(bucket, run):
-        bucket.delete(names.open_marker(run))
+    if is_new and _had_ended(run):
+        run.bucket.delete(run.open_marker)
 
 
-def _had_ended(bucket: Bucket, run: str) -> bool:
-    """Whether a run ended before it was marked, by the bucket's clock.
+def _had_ended(run: RunFolder) -> bool:
+    """Return whether a run ended before it was marked, by the bucket's clock.
 
-    If it ended since then, while this step took its time, the marker is there for whoever is to be told or called.
+    If it ended later, while this step ran, the marker is still needed to notify the
+    caller and send callbacks.
     """
-    report = bucket.find(names.report(run))
-    marker = bucket.find(names.open_marker(run)) if report else None
+    report = run.report.find_object()
+    marker = run.bucket.find(run.open_marker) if report else None
     return bool(report and marker and report.updated <= marker.updated)
 
 
@@ -55,16 +59,10 @@ def _require_equal(chunk: Chunk, stored: Chunk) -> None:
         raise MessageRefused(f"chunk {chunk.index} is stored already, with other content")
 
 
-def abort_run(
-    bucket: Bucket, run: str, reason: str, state: str, *, over_budget: bool = False
-) -> None:
-    """Write down that a run is not to be submitted, unless it has been divided into shards already.
+def abort_run(run: RunFolder, reason: str, state: str, *, over_budget: bool = False) -> None:
+    """Record that a run is not to be submitted, unless it is divided into shards already.
 
-    An empty plan is what decides: two objects, a plan and a wish to have none, could both come to be.
+    The empty plan decides: with two objects, a plan and an abort could both exist.
     """
-    records.create_fact(
-        bucket,
-        names.aborted(run),
-        records.Aborted(reason, state, records.current_time(), over_budget),
-    )
-    records.create_fact(bucket, names.plan(run), records.Plan([], records.current_time()))
+    run.aborted.create(Aborted(reason, state, records.current_time(), over_budget))
+    run.plan.create(Plan([], records.current_time()))

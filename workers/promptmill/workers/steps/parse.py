@@ -12,7 +12,6 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.producers.contract.failure_reasons import TRANSIENT
-from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.attempts import deduplication, retryable
@@ -20,7 +19,8 @@ from promptmill.workers.attempts.retryable import RetryPolicy
 from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.costs.usage import UsageMeter
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Counts, Parsed, PartRange, Parts, Plan
+from promptmill.workers.facts.records import Counts, Parsed, PartRange
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output.answer_line import OutputLine, build_result, parse_line
 from promptmill.workers.output.counts import count_result
 from promptmill.workers.output.line_ranges import read_lines
@@ -33,22 +33,16 @@ _NO_RETRIES = RetryPolicy()
 _encode = msgspec.json.Encoder().encode
 
 
-def parse(bucket: Bucket, run: str, shard: int, attempt: int, part: int) -> Parsed | None:
-    """Write the results of one part, then the fact of what was counted; the same bytes every time.
+def parse(attempt: AttemptFolder, part: int) -> Parsed | None:
+    """Write the results of one part, then the fact of its counts; the same bytes every time.
 
-    None when the file was replaced since it was divided into parts: then the output has to be collected anew.
+    Returns None when the file was replaced since: the output must be collected again.
     """
-    part_range = load_parts(bucket, run, shard, attempt).parts[part]
+    part_range = attempt.parts.get().parts[part]
     try:
-        fact_name = names.parsed(run, shard, attempt, part)
-        return records.get_or_create(
-            bucket,
-            fact_name,
-            Parsed,
-            lambda: _parse_part(bucket, run, shard, attempt, part, part_range),
-        )
+        return attempt.parsed(part).get_or_create(lambda: _parse_part(attempt, part, part_range))
     except NotFound:
-        if _is_replaced(bucket, part_range):
+        if _is_replaced(attempt.bucket, part_range):
             return None
         raise
 
@@ -58,40 +52,24 @@ def _is_replaced(bucket: Bucket, part_range: PartRange) -> bool:
     return current is not None and current.generation != part_range.generation
 
 
-def _parse_part(
-    bucket: Bucket, run: str, shard: int, attempt: int, part: int, part_range: PartRange
-) -> Parsed:
-    manifest, plan = (
-        records.get_fact(bucket, names.manifest(run), Manifest),
-        records.get_fact(bucket, names.plan(run), Plan),
-    )
-    shard_plan = plan.shards[shard]
-    sent_rows = (
-        wanted_rows(bucket, manifest, shard, attempt, shard_plan)
-        & ~deduplication.load_deduplicated(bucket, run, shard, attempt, plan).row_bitmap
-    )
-    retry_policy = retryable.load_policy(bucket, manifest, shard, attempt)
+def _parse_part(attempt: AttemptFolder, part: int, part_range: PartRange) -> Parsed:
+    manifest, plan = attempt.run.manifest.get(), attempt.run.plan.get()
+    shard_plan = plan.shards[attempt.shard]
+    wanted = wanted_rows(attempt, manifest, shard_plan)
     reader = PartReader(
-        names.tag(run),
+        names.tag(attempt.run.id),
         shard_plan.first_row,
         shard_plan.requests,
-        attempt,
-        sent_rows,
-        retry_policy,
+        attempt.number,
+        wanted & ~deduplication.load_deduplicated(attempt, plan).row_bitmap,
+        retryable.load_policy(attempt, manifest),
         UsageMeter(plan.price_thresholds),
     )
-    bucket.write(
-        names.results(run, shard, attempt, part),
-        b"".join(reader.read_results(read_lines(bucket, part_range))),
-    )
+    results = b"".join(reader.read_results(read_lines(attempt.bucket, part_range)))
+    attempt.bucket.write(attempt.results(part), results)
     if reader.unkeyed:
-        bucket.write(names.unkeyed(run, shard, attempt, part), b"".join(reader.unkeyed))
+        attempt.bucket.write(attempt.unkeyed(part), b"".join(reader.unkeyed))
     return reader.build_parsed()
-
-
-def load_parts(bucket: Bucket, run: str, shard: int, attempt: int) -> Parts:
-    """Return the parts of the output of a job."""
-    return records.get_fact(bucket, names.shard(run, shard, attempt) + "parts.json", Parts)
 
 
 class PartReader:

@@ -2,33 +2,28 @@
 
 from collections.abc import Iterator
 
-from promptmill.config import names
 from promptmill.config.errors import OverBudget
-from promptmill.producers.contract.messages import ChunkSize, Manifest, Seal
+from promptmill.producers.contract.messages import ChunkSize
 from promptmill.producers.pricing import prices
 from promptmill.workers.costs import plan_cost
 from promptmill.workers.costs.plan_cost import FindPrices
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Plan, ShardPlan
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.facts.run_folder import RunFolder
 
 
 def plan(
-    bucket: Bucket,
-    run: str,
+    run: RunFolder,
     max_requests: int,
     max_bytes: int,
     max_cost_usd: float = 0.0,
     find_prices: FindPrices = prices.find_prices,
 ) -> Plan:
-    """Write the shard plan, or return the one that is there: limits and prices may have changed, the plan does not.
+    """Write the shard plan, or return the existing one, whatever limits and prices are now.
 
-    ``max_cost_usd`` is what this worker lets runs cost; 0: as much as they ask for. Raises OverBudget.
+    ``max_cost_usd`` is this worker's limit for a run; 0 means none. Raises OverBudget.
     """
-    seal, manifest = (
-        records.get_fact(bucket, names.seal(run), Seal),
-        records.get_fact(bucket, names.manifest(run), Manifest),
-    )
+    seal, manifest = run.seal.get(), run.manifest.get()
     shards = divide_chunks(seal.chunks, max_requests, max_bytes)
     limit = plan_cost.effective_limit(manifest.max_cost_usd, max_cost_usd)
     try:
@@ -36,15 +31,12 @@ def plan(
             manifest.model, seal, shards, limit, find_prices, records.current_time()
         )
     except OverBudget:
-        if bucket.find(names.plan(run)) is None:
+        if not run.plan.exists():
             raise
     else:
-        return records.create_or_get(
-            bucket,
-            names.plan(run),
-            Plan(shards, records.current_time(), cost_plan, seal.deduplicated),
-        )
-    return records.get_fact(bucket, names.plan(run), Plan)
+        now = records.current_time()
+        return run.plan.create_or_get(Plan(shards, now, cost_plan, seal.deduplicated))
+    return run.plan.get()
 
 
 def divide_chunks(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[ShardPlan]:

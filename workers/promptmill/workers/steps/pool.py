@@ -15,10 +15,11 @@ from typing import NamedTuple
 import msgspec
 
 from promptmill.config import names
-from promptmill.config.errors import NotFound
 from promptmill.producers.contract.messages import PooledCall, decode_pooled_call
 from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import Fact
 from promptmill.workers.facts.records import Cut
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket, ObjectInfo
 
 MAX_CALLS = 2000
@@ -151,7 +152,7 @@ def _load_cuts(bucket: Bucket, pool: str, options: str) -> dict[int, Cut]:
 @lru_cache(maxsize=1024)
 def _read_cut(bucket: Bucket, name: str) -> Cut:
     """Read a cut, which never changes, once in a process."""
-    return records.get_fact(bucket, name, Cut)
+    return Fact(bucket, name, Cut).get()
 
 
 def select_batches(
@@ -188,15 +189,15 @@ def pool_age(bucket: Bucket, free_batches: list[ObjectInfo]) -> float:
 def create_cut(bucket: Bucket, pool: Pool, new_cut: Cut) -> Cut:
     """Write the next cut of a pool, and return it, or the one that another worker made in its place."""
     number = max(pool.cuts, default=-1) + 1
-    name = names.cut(pool.pool, pool.options, number)
-    new_cut = records.create_or_get(bucket, name, new_cut)
+    fact = Fact(bucket, names.cut(pool.pool, pool.options, number), Cut)
+    new_cut = fact.create_or_get(new_cut)
     pool.cuts[number] = new_cut
     return new_cut
 
 
 def open_run(bucket: Bucket, cut: Cut) -> None:
     """Write down in the run's own folder what it is made of."""
-    records.create_fact(bucket, names.cut_of(cut.run), cut)
+    RunFolder(bucket, cut.run).cut.create(cut)
 
 
 def delete_old_cuts(bucket: Bucket, older_than: float, now: float) -> None:
@@ -213,10 +214,7 @@ def delete_old_cuts(bucket: Bucket, older_than: float, now: float) -> None:
 
 
 def _has_batches(bucket: Bucket, name: str) -> bool:
-    try:
-        old_cut = records.get_fact(bucket, name, Cut)
-    except NotFound:
-        return False
-    return any(
+    old_cut = Fact(bucket, name, Cut).find()
+    return old_cut is not None and any(
         bucket.find(names.batch(old_cut.pool, old_cut.options, batch)) for batch in old_cut.batches
     )

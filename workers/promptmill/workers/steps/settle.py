@@ -6,95 +6,51 @@ Rows whose failure may pass are put off to the next attempt, unless this was the
 that was asked in its place.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 
 import msgspec
 
-from promptmill.config import names
 from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error
 from promptmill.workers.attempts import answer_reuse, deduplication, schema_feedback
 from promptmill.workers.attempts.unanswered import UnansweredRows
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import (
-    Counts,
-    Ended,
-    Parsed,
-    Parts,
-    Plan,
-    ResultFile,
-    Settled,
-    ShardPlan,
-)
+from promptmill.workers.facts.fact import read_facts
+from promptmill.workers.facts.records import Counts, Ended, Parsed, Plan, ResultFile, Settled
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output.counts import ResultCounter
 from promptmill.workers.output.effective_rows import effective_results
-from promptmill.workers.output.merge_parts import DroppedRows, PartRows, resolve_rows, union_rows
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.output.merge_parts import (
+    DroppedRows,
+    PartRows,
+    Resolution,
+    resolve_rows,
+    union_rows,
+)
 
 
-def settle(bucket: Bucket, run: str, shard: int, attempt: int) -> Settled:
-    """Write down the files that hold one final state for every row of the shard, and what they add up to."""
-    name = names.shard(run, shard, attempt) + "settled.json"
-    return records.get_or_create(
-        bucket, name, Settled, lambda: _settle_attempt(bucket, run, shard, attempt)
-    )
+def settle(attempt: AttemptFolder) -> Settled:
+    """Write down the files that hold one final state for every row, and their counts."""
+    return attempt.settled.get_or_create(lambda: _settle_attempt(attempt))
 
 
-def _settle_attempt(bucket: Bucket, run: str, shard: int, attempt: int) -> Settled:
-    folder = names.shard(run, shard, attempt)
-    manifest, plan = (
-        records.get_fact(bucket, names.manifest(run), Manifest),
-        records.get_fact(bucket, names.plan(run), Plan),
-    )
-    shard_plan = plan.shards[shard]
-    ended = records.get_fact(bucket, folder + "ended.json", Ended)
-    is_last = _is_last_attempt(bucket, manifest, attempt, ended)
-    parts = records.get_fact(bucket, folder + "parts.json", Parts).part_numbers
-    parsed = list(
-        records.get_facts(
-            bucket, ((names.parsed(run, shard, attempt, part), Parsed) for part in parts)
-        )
-    )
-    resolution = resolve_rows(
-        [
-            PartRows(
-                *map(
-                    records.unpack_rows,
-                    (part_facts.succeeded, part_facts.failed, part_facts.passing),
-                )
-            )
-            for part_facts in parsed
-        ],
-        is_last,
-    )
-    files, counts, deferred = [], Counts(), resolution.retried
-    for part, parsed_part, drop in zip(parts, parsed, resolution.drops, strict=True):
-        packed_drops = records.pack_rows(drop.succeeded), records.pack_rows(drop.failed)
-        files.append(ResultFile(names.results(run, shard, attempt, part), *packed_drops))
-        if any(packed_drops):
-            billed_rows = deferred & records.unpack_rows(parsed_part.failed)
-            counts += _recount_part(
-                bucket,
-                files[-1],
-                shard_plan,
-                parsed_part.counts,
-                drop,
-                billed_rows,
-                plan.price_thresholds,
-            )
-            deferred &= ~billed_rows
-        else:
-            counts += parsed_part.counts
-    deduplicated = deduplication.load_deduplicated(bucket, run, shard, attempt, plan)
-    reused = answer_reuse.load_reused(bucket, manifest, shard, attempt)
+def _settle_attempt(attempt: AttemptFolder) -> Settled:
+    manifest, plan = attempt.run.manifest.get(), attempt.run.plan.get()
+    ended = attempt.ended.get()
+    is_last = _is_last_attempt(attempt, manifest, ended)
+    parts = attempt.parts.get().part_numbers
+    part_facts = read_facts(attempt.bucket, map(attempt.parsed, parts))
+    parsed = dict(zip(parts, part_facts, strict=True))
+    resolution = resolve_rows([_part_rows(one) for one in parsed.values()], is_last)
+    files, counts = _count_parts(attempt, plan, parsed, resolution)
+    deduplicated = deduplication.load_deduplicated(attempt, plan)
+    reused = answer_reuse.load_reused(attempt, manifest)
     unanswered_rows = UnansweredRows(
-        bucket, manifest, shard, attempt, plan, resolution, ended, is_last, deduplicated
+        attempt, manifest, plan, resolution, ended, is_last, deduplicated
     )
-    unanswered_rows.write_results(
-        [part for part, one in zip(parts, parsed, strict=True) if one.unkeyed], parts
-    )
+    unanswered_rows.write_results([part for part in parts if parsed[part].unkeyed], parts)
     deduplicated_count = unanswered_rows.write_deduplicated(files, parts)
     return Settled(
         files=files + unanswered_rows.files + [ResultFile(name) for name in reused.files],
@@ -106,38 +62,55 @@ def _settle_attempt(bucket: Bucket, run: str, shard: int, attempt: int) -> Settl
         again=records.pack_rows(unanswered_rows.retried_rows),
         retried=unanswered_rows.retried_rows.bit_count(),
         raised=records.pack_rows(_token_limit_rows(parsed, unanswered_rows)),
-        repaired=records.pack_rows(
-            _record_feedback(
-                bucket,
-                (run, shard, attempt),
-                dict(zip(parts, parsed, strict=True)),
-                unanswered_rows,
-            )
-        ),
+        repaired=records.pack_rows(_record_feedback(attempt, parsed, unanswered_rows)),
         copies=deduplicated_count,
         reused=reused.count,
     )
 
 
-def _token_limit_rows(parsed: list[Parsed], unanswered_rows: UnansweredRows) -> int:
-    """The rows of the next attempt that get more tokens: they were cut off in this one, or in one before."""
+def _part_rows(parsed: Parsed) -> PartRows:
+    return PartRows(*map(records.unpack_rows, (parsed.succeeded, parsed.failed, parsed.passing)))
+
+
+def _count_parts(
+    attempt: AttemptFolder, plan: Plan, parsed: dict[int, Parsed], resolution: Resolution
+) -> tuple[list[ResultFile], Counts]:
+    """Return the result files of all parts, and the counts of the rows that count."""
+    files, counts, deferred = [], Counts(), resolution.retried
+    for (part, parsed_part), drop in zip(parsed.items(), resolution.drops, strict=True):
+        packed_drops = records.pack_rows(drop.succeeded), records.pack_rows(drop.failed)
+        files.append(ResultFile(attempt.results(part), *packed_drops))
+        if any(packed_drops):
+            billed_rows = deferred & records.unpack_rows(parsed_part.failed)
+            counts += _recount_part(attempt, plan, files[-1], parsed_part.counts, drop, billed_rows)
+            deferred &= ~billed_rows
+        else:
+            counts += parsed_part.counts
+    return files, counts
+
+
+def _token_limit_rows(parsed: dict[int, Parsed], unanswered_rows: UnansweredRows) -> int:
+    """Return the rows of the next attempt that get more tokens.
+
+    They were cut off in this attempt or in an earlier one.
+    """
     rows = union_rows(
         [
             unanswered_rows.adjustments.token_limit.rows,
             unanswered_rows.cut_off,
-            *(records.unpack_rows(parsed_part.cut_off) for parsed_part in parsed),
+            *(records.unpack_rows(parsed_part.cut_off) for parsed_part in parsed.values()),
         ]
     )
     return unanswered_rows.deduplicated.expand_rows(rows) & unanswered_rows.retried_rows
 
 
 def _record_feedback(
-    bucket: Bucket,
-    attempt_ref: tuple[str, int, int],
-    parsed: dict[int, Parsed],
-    unanswered_rows: UnansweredRows,
+    attempt: AttemptFolder, parsed: dict[int, Parsed], unanswered_rows: UnansweredRows
 ) -> int:
-    """The rows of the next attempt that hear what was wrong with their answer, in this one or in one before."""
+    """Return the rows of the next attempt that get feedback, and write it down.
+
+    Their answer broke the schema in this attempt or in an earlier one.
+    """
     invalid = {
         part: records.unpack_rows(parsed_part.invalid) for part, parsed_part in parsed.items()
     }
@@ -158,12 +131,11 @@ def _record_feedback(
         parts = [part for part, one in invalid.items() if one & rows]
         schema_errors = chain(
             previous.errors.items(),
-            _read_schema_errors(bucket, attempt_ref, parts, unanswered_rows.first_row),
+            _read_schema_errors(attempt, parts, unanswered_rows.first_row),
             unanswered_rows.invalid.items(),
         )
         schema_feedback.write_feedback(
-            bucket,
-            *attempt_ref,
+            attempt,
             (
                 (row, error)
                 for row, error in unanswered_rows.deduplicated.expand_errors(schema_errors)
@@ -174,11 +146,11 @@ def _record_feedback(
 
 
 def _read_schema_errors(
-    bucket: Bucket, attempt_ref: tuple[str, int, int], parts: list[int], first_row: int
+    attempt: AttemptFolder, parts: list[int], first_row: int
 ) -> Iterator[tuple[int, str]]:
-    """What was wrong with the answers of some parts that do not fit the response schema, by their rows' places."""
+    """Yield the row offset and error of the answers of some parts that break the schema."""
     for part in parts:
-        for line in bucket.read(names.results(*attempt_ref, part)).split(b"\n")[:-1]:
+        for line in attempt.bucket.read(attempt.results(part)).split(b"\n")[:-1]:
             failed = _decode_failed(line)
             if failed.error and failed.error.reason == FailureReason.SCHEMA_INVALID:
                 yield failed.row - first_row, failed.error.message
@@ -192,34 +164,34 @@ class _FailedResult(msgspec.Struct):
 _decode_failed = msgspec.json.Decoder(_FailedResult).decode
 
 
-def _is_last_attempt(bucket: Bucket, manifest: Manifest, attempt: int, ended: Ended) -> bool:
-    is_exhausted = attempt >= manifest.max_attempts and not ended.again
-    return is_exhausted or bucket.find(names.cancelled(manifest.run)) is not None
+def _is_last_attempt(attempt: AttemptFolder, manifest: Manifest, ended: Ended) -> bool:
+    is_exhausted = attempt.number >= manifest.max_attempts and not ended.again
+    return is_exhausted or attempt.run.cancelled.exists()
 
 
 def _recount_part(
-    bucket: Bucket,
+    attempt: AttemptFolder,
+    plan: Plan,
     file: ResultFile,
-    shard_plan: ShardPlan,
     counts: Counts,
     drop: DroppedRows,
     billed_rows: int,
-    thresholds: Sequence[int],
 ) -> Counts:
-    """Count a part anew without the rows that are passed over.
+    """Count a part again without its dropped rows.
 
-    Of those, the ``billed_rows`` ones, which are put off, used tokens all the same; a row that is answered twice is paid for once.
+    The ``billed_rows`` of these go to the next attempt, but used tokens all the same. A
+    row that is answered twice is paid for once.
     """
-    counter, all_rows = ResultCounter(thresholds), (1 << shard_plan.requests) - 1
-    for result in effective_results(bucket, file, shard_plan.first_row):
+    shard_plan = plan.shards[attempt.shard]
+    counter, all_rows = ResultCounter(plan.price_thresholds), (1 << shard_plan.requests) - 1
+    for result in effective_results(attempt.bucket, file, shard_plan.first_row):
         counter.add_result(result)
-    billed_file = ResultFile(
-        file.name, records.pack_rows(all_rows), records.pack_rows(all_rows & ~billed_rows)
-    )
-    for result in (
-        effective_results(bucket, billed_file, shard_plan.first_row) if billed_rows else ()
-    ):
-        counter.meter.add_usage(result.usage)
+    if billed_rows:
+        billed_file = ResultFile(
+            file.name, records.pack_rows(all_rows), records.pack_rows(all_rows & ~billed_rows)
+        )
+        for result in effective_results(attempt.bucket, billed_file, shard_plan.first_row):
+            counter.meter.add_usage(result.usage)
     return msgspec.structs.replace(
         counter.to_counts(),
         duplicates=counts.duplicates + drop.duplicates,

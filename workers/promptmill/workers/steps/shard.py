@@ -2,68 +2,56 @@
 
 from collections.abc import Iterator
 
-from promptmill.config import names
-from promptmill.producers.contract.messages import Chunk, Manifest
+from promptmill.producers.contract.messages import Chunk
 from promptmill.workers.attempts import adjustments, answer_reuse, cost_limit
 from promptmill.workers.attempts.adjustments import Adjustments
 from promptmill.workers.attempts.cost_limit import UsageBounds
 from promptmill.workers.attempts.deduplication import Deduplicator
 from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Input, Plan, ShardPlan
+from promptmill.workers.facts.records import Input, ShardPlan
 from promptmill.workers.facts.request_lines import read_chunks
-from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 
 
-def shard(bucket: Bucket, run: str, shard_number: int, attempt: int) -> Input:
-    """Write the input file from the chunks, and then the fact that it is whole; the same bytes every time."""
-    folder = names.shard(run, shard_number, attempt)
-    return records.get_or_create(
-        bucket,
-        folder + "input.json",
-        Input,
-        lambda: _write_input(bucket, run, shard_number, attempt),
-    )
+def shard(attempt: AttemptFolder) -> Input:
+    """Write the input file from the chunks, then the fact that it is complete.
+
+    The bytes are the same every time.
+    """
+    return attempt.input.get_or_create(lambda: _write_input(attempt))
 
 
-def _write_input(bucket: Bucket, run: str, shard_number: int, attempt: int) -> Input:
+def _write_input(attempt: AttemptFolder) -> Input:
     totals = _InputTotals()
-    if attempt > FIRST_ATTEMPT and cost_limit.has_cost_limit(bucket, run):
-        totals.bounds = cost_limit.UsageBounds()
-    manifest, plan = (
-        records.get_fact(bucket, names.manifest(run), Manifest),
-        records.get_fact(bucket, names.plan(run), Plan),
-    )
+    if not attempt.is_first and cost_limit.has_cost_limit(attempt.run):
+        totals.bounds = UsageBounds()
+    manifest, plan = attempt.run.manifest.get(), attempt.run.plan.get()
     if plan.copies:
         totals.deduplicator = Deduplicator()
-    shard_plan = plan.shards[shard_number]
-    reused = answer_reuse.reuse_answers(bucket, manifest, shard_number, attempt, shard_plan)
-    wanted, row_adjustments = (
-        wanted_rows(bucket, manifest, shard_number, attempt, shard_plan),
-        adjustments.load_adjustments(bucket, run, shard_number, attempt),
-    )
-    name = names.shard(run, shard_number, attempt) + "input.jsonl"
-    size = bucket.write_stream(
-        name, _input_lines(bucket, run, shard_plan, wanted, row_adjustments, totals)
-    )
+    shard_plan = plan.shards[attempt.shard]
+    reused = answer_reuse.reuse_answers(attempt, manifest, shard_plan)
+    wanted = wanted_rows(attempt, manifest, shard_plan)
+    row_adjustments = adjustments.load_adjustments(attempt)
+    lines = _input_lines(attempt.run, shard_plan, wanted, row_adjustments, totals)
+    size = attempt.bucket.write_stream(attempt.input_file, lines)
     tokens = totals.bounds.total_tokens if totals.bounds else None
-    deduplicated_count = len(totals.deduplicator.deduplicated) if totals.deduplicator else 0
-    if totals.deduplicator and deduplicated_count:
-        records.create_fact(
-            bucket,
-            names.deduplicated_rows(run, shard_number, attempt),
-            totals.deduplicator.deduplicated,
-        )
     return Input(
         totals.requests,
         size,
         totals.refused,
         records.current_time(),
         tokens,
-        deduplicated_count,
-        reused.count,
+        copies=_record_deduplicated(attempt, totals.deduplicator),
+        reused=reused.count,
     )
+
+
+def _record_deduplicated(attempt: AttemptFolder, deduplicator: Deduplicator | None) -> int:
+    if deduplicator is None or not deduplicator.deduplicated:
+        return 0
+    attempt.deduplicated.create(deduplicator.deduplicated)
+    return len(deduplicator.deduplicated)
 
 
 class _InputTotals:
@@ -74,8 +62,7 @@ class _InputTotals:
 
 
 def _input_lines(
-    bucket: Bucket,
-    run: str,
+    run: RunFolder,
     shard_plan: ShardPlan,
     wanted: int,
     row_adjustments: Adjustments,
@@ -87,7 +74,7 @@ def _input_lines(
         and totals.bounds is None
         and totals.deduplicator is None
     )
-    for chunk in read_chunks(bucket, run, shard_plan):
+    for chunk in read_chunks(run, shard_plan):
         if is_unchanged and not chunk.refused and _lies_within(chunk, shard_plan):
             totals.requests += chunk.requests
             yield chunk.decompress_lines()

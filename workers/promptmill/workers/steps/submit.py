@@ -17,14 +17,14 @@ import time
 from contextlib import suppress
 
 from promptmill.config import names
-from promptmill.config.errors import Conflict, NotFound, OutcomeUnknown, Permanent, Transient
+from promptmill.config.errors import Conflict, OutcomeUnknown, Permanent, Transient
 from promptmill.producers.contract.failure_reasons import FailureReason
-from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.attempts import cost_limit
 from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Cancelled, Created, Ended, Input, Intent
+from promptmill.workers.facts.records import Created, Ended, Intent
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.facts.step import Wait
-from promptmill.workers.ports.google import BatchJobs, Bucket, Job, JobRequest
+from promptmill.workers.ports.google import BatchJobs, Job, JobRequest
 from promptmill.workers.steps import tables
 from promptmill.workers.steps.poll import attempt_filters
 
@@ -33,186 +33,163 @@ _RETRY_SECONDS = 10.0
 
 
 def submit(
-    bucket: Bucket,
-    jobs: BatchJobs,
-    run: str,
-    shard: int,
-    attempt: int,
-    *,
-    owner: str,
-    visibility_seconds: float,
+    attempt: AttemptFolder, jobs: BatchJobs, *, owner: str, visibility_seconds: float
 ) -> Created | Wait:
-    """Create the shard's job, or find the one that is there.
+    """Create the job of an attempt, or find the existing one.
 
-    ``owner`` is new for every call. A creation that was not answered turns up in Vertex's list within
-    ``visibility_seconds``, or it did not happen. Returns Wait while that is open.
+    ``owner`` is new for every call. A creation without an answer turns up in Vertex's
+    list within ``visibility_seconds``, or it did not happen. Returns Wait until then.
     """
-    folder = names.shard(run, shard, attempt)
-    if created := _find_created(bucket, folder):
+    if created := _find_created(attempt):
         return created
-    attempt_input = records.get_fact(bucket, folder + "input.json", Input)
+    attempt_input = attempt.input.get()
     if attempt_input.requests == 0:
-        return _record_job(bucket, folder, "", "no request of the shard can be sent")
-    if refusal := cost_limit.refusal_reason(bucket, run, shard, attempt, attempt_input):
-        return _record_job(bucket, folder, "", refusal, reason=FailureReason.OVER_BUDGET)
-    request = _build_request(bucket, run, shard, attempt)
+        return _record_job(attempt, "", "no request of the shard can be sent")
+    if refusal := cost_limit.refusal_reason(attempt, attempt_input):
+        return _record_job(attempt, "", refusal, reason=FailureReason.OVER_BUDGET)
+    request = _build_request(attempt)
     intent = Intent(owner)
-    if not records.create_fact(bucket, folder + "intent.json", intent):
+    if not attempt.intent.create(intent):
         if job := _find_job(jobs, request):
-            return _record_job(bucket, folder, job.name)
-        if wait := _take_over(bucket, jobs, folder, request, intent, visibility_seconds):
-            return _find_created(bucket, folder) or wait
-    if bucket.find(names.cancelled(run)):
-        cancellation = records.get_fact(bucket, names.cancelled(run), Cancelled)
-        return _record_job(
-            bucket,
-            folder,
-            "",
-            cancellation.error_message,
-            "JOB_STATE_CANCELLED",
-            cancellation.reason,
-        )
-    if created := _find_created(
-        bucket, folder
-    ):  # by others, while we stood still; their job may be gone from the list by now
+            return _record_job(attempt, job.name)
+        if wait := _take_over(attempt, jobs, request, intent, visibility_seconds):
+            return _find_created(attempt) or wait
+    if cancelled := _record_cancelled(attempt):
+        return cancelled
+    # Another worker may have created the job meanwhile, and Vertex may list it no more.
+    if created := _find_created(attempt):
         return created
-    if not _is_fresh(bucket, folder, intent, visibility_seconds):
-        _release_intent(bucket, folder, intent)
+    if not _is_fresh(attempt, intent, visibility_seconds):
+        _release_intent(attempt, intent)
         return Wait(_RETRY_SECONDS)
-    return _create_job(bucket, jobs, folder, request, intent)
+    return _create_job(attempt, jobs, request, intent)
 
 
-def job_labels(bucket: Bucket, run: str, shard: int, attempt: int) -> dict[str, str]:
-    """Return the labels by which a job is found again."""
+def job_labels(attempt: AttemptFolder) -> dict[str, str]:
+    """Return the labels that identify the job of an attempt."""
     return {
-        "promptmill": names.deployment_id(bucket.url),
-        "run": run,
-        "shard": str(shard),
-        "attempt": str(attempt),
+        "promptmill": names.deployment_id(attempt.bucket.url),
+        "run": attempt.run.id,
+        "shard": str(attempt.shard),
+        "attempt": str(attempt.number),
     }
 
 
-def _find_created(bucket: Bucket, folder: str) -> Created | None:
-    """Return what came of the creation, if that is known; a refusal is known by its end, when a crash left only that."""
-    try:
-        return records.get_fact(bucket, folder + "job.json", Created)
-    except NotFound:
-        pass
-    try:
-        refused_job = records.get_fact(bucket, folder + "ended.json", Ended).job
-    except NotFound:
+def _find_created(attempt: AttemptFolder) -> Created | None:
+    """Return the outcome of the creation, if it is known.
+
+    A crash may have left only the end of a refused job: then its job is written now.
+    """
+    if created := attempt.job.find():
+        return created
+    ended = attempt.ended.find()
+    if ended is None:
         return None
-    return records.create_or_get(
-        bucket,
-        folder + "job.json",
-        Created(refused_job.name, records.current_time(), refused_job.error_message),
+    job = ended.job
+    return attempt.job.create_or_get(Created(job.name, records.current_time(), job.error_message))
+
+
+def _record_cancelled(attempt: AttemptFolder) -> Created | None:
+    """End the attempt without a job if its run is cancelled."""
+    if not attempt.run.cancelled.exists():
+        return None
+    cancellation = attempt.run.cancelled.get()
+    return _record_job(
+        attempt, "", cancellation.error_message, "JOB_STATE_CANCELLED", cancellation.reason
     )
 
 
-def _build_request(bucket: Bucket, run: str, shard: int, attempt: int) -> JobRequest:
-    manifest = records.get_fact(bucket, names.manifest(run), Manifest)
-    input_uri, output_uri = tables.job_uris(bucket, manifest, shard, attempt)
+def _build_request(attempt: AttemptFolder) -> JobRequest:
+    manifest = attempt.run.manifest.get()
+    input_uri, output_uri = tables.job_uris(attempt, manifest)
     return JobRequest(
-        display_name=names.display_name(run, shard, attempt),
+        display_name=attempt.display_name,
         model=manifest.model,
         input_uri=input_uri,
         output_uri=output_uri,
-        labels=job_labels(bucket, run, shard, attempt),
+        labels=job_labels(attempt),
     )
 
 
-def _is_fresh(bucket: Bucket, folder: str, intent: Intent, visibility_seconds: float) -> bool:
-    """Whether the intent is still ours, and so young that a creation has time to turn up before others may take it over.
+def _is_fresh(attempt: AttemptFolder, intent: Intent, visibility_seconds: float) -> bool:
+    """Return whether the intent is still ours, and young enough to create the job.
 
-    Its age is told by the bucket's clock; how long it took to ask is added, as we may have stood still meanwhile.
+    A creation must turn up before others may take the intent over. The bucket's clock
+    gives the age of the intent; the time of asking is added, as this worker may have
+    been suspended meanwhile.
     """
     started = time.monotonic()
-    stored_intent = bucket.find(folder + "intent.json")
-    if stored_intent is None or records.get_fact(bucket, folder + "intent.json", Intent) != intent:
+    stored_intent = attempt.intent.find_object()
+    if stored_intent is None or attempt.intent.get() != intent:
         return False
-    age = records.object_age(bucket, stored_intent, folder + "clock")
+    age = attempt.object_age(stored_intent)
     return age + time.monotonic() - started < visibility_seconds / 2
 
 
 def _create_job(
-    bucket: Bucket, jobs: BatchJobs, folder: str, request: JobRequest, intent: Intent
+    attempt: AttemptFolder, jobs: BatchJobs, request: JobRequest, intent: Intent
 ) -> Created | Wait:
     try:
         job = jobs.create(request)
     except OutcomeUnknown:
         return Wait(_RETRY_SECONDS)
     except Transient:
-        _release_intent(bucket, folder, intent)
+        _release_intent(attempt, intent)
         raise
     except Permanent as refusal:
-        return _record_job(bucket, folder, "", str(refusal))
-    return _record_job(bucket, folder, job.name)
+        return _record_job(attempt, "", str(refusal))
+    return _record_job(attempt, job.name)
 
 
-def _release_intent(bucket: Bucket, folder: str, intent: Intent) -> None:
-    """Nothing was created, so nobody needs to wait for it to turn up; unless the intent is another's by now."""
-    stored_intent = bucket.find(folder + "intent.json")
-    if stored_intent and records.get_fact(bucket, folder + "intent.json", Intent) == intent:
+def _release_intent(attempt: AttemptFolder, intent: Intent) -> None:
+    """Free our intent, as nothing was created; unless another worker owns it by now."""
+    stored_intent = attempt.intent.find_object()
+    if stored_intent and attempt.intent.get() == intent:
         with suppress(Conflict):
-            bucket.replace(
-                folder + "intent.json", records.encode_fact(Intent("")), stored_intent.generation
-            )
+            attempt.intent.replace(Intent(""), stored_intent.generation)
 
 
 def _record_job(
-    bucket: Bucket,
-    folder: str,
+    attempt: AttemptFolder,
     name: str,
     refusal: str = "",
     state: str = "JOB_STATE_FAILED",
     reason: str = "",
 ) -> Created:
     if refusal:
-        records.create_fact(
-            bucket,
-            folder + "ended.json",
-            Ended(Job(name, state, error_message=refusal), records.current_time(), reason),
-        )
-    return records.create_or_get(
-        bucket, folder + "job.json", Created(name, records.current_time(), refusal)
-    )
+        job = Job(name, state, error_message=refusal)
+        attempt.ended.create(Ended(job, records.current_time(), reason))
+    return attempt.job.create_or_get(Created(name, records.current_time(), refusal))
 
 
 def _take_over(
-    bucket: Bucket,
+    attempt: AttemptFolder,
     jobs: BatchJobs,
-    folder: str,
     request: JobRequest,
     intent: Intent,
     visibility_seconds: float,
 ) -> Wait | None:
-    """Make the intent ours, if its owner is gone and no job of its turned up; None when it is."""
-    stored_intent = bucket.find(folder + "intent.json")
+    """Make the intent ours if its owner is gone and none of its jobs turned up.
+
+    Returns None when it is ours.
+    """
+    stored_intent = attempt.intent.find_object()
     if stored_intent is None:
         return Wait(_RETRY_SECONDS)
-    is_free = not records.get_fact(bucket, folder + "intent.json", Intent).owner
-    if (
-        not is_free
-        and (
-            remaining := visibility_seconds
-            - records.object_age(bucket, stored_intent, folder + "clock")
-        )
-        > 0
-    ):
+    is_free = not attempt.intent.get().owner
+    if not is_free and (remaining := visibility_seconds - attempt.object_age(stored_intent)) > 0:
         return Wait(min(remaining + 1, 60.0))
     if _find_job(jobs, request):
         return Wait(0.0)
     try:
-        bucket.replace(
-            folder + "intent.json", records.encode_fact(intent), stored_intent.generation
-        )
+        attempt.intent.replace(intent, stored_intent.generation)
     except Conflict:
         return Wait(_RETRY_SECONDS)
     return None
 
 
 def _find_job(jobs: BatchJobs, request: JobRequest) -> Job | None:
-    """Look for the job by its labels and by its name; the oldest, should there be several."""
+    """Find the job by its labels or its name; the oldest of several."""
     jobs_by_name = {
         job.name: job
         for query in attempt_filters(request.display_name, request.labels)

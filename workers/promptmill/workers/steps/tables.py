@@ -7,14 +7,13 @@ BigQuery's with ids that follow from the attempt, and run once. The tables go aw
 
 from functools import partial
 
-from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
 from promptmill.config.tables import BIGQUERY_SCHEME, Table, parse_table
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers import bigquery_jobs
-from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Ended, Input
-from promptmill.workers.ports.google import Bucket
+from promptmill.workers.facts.fact import Fact
+from promptmill.workers.facts.records import Ended
+from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.ports.warehouse import Column, Warehouse
 
 INPUT_COLUMNS = (Column("key", "STRING"), Column("metadata", "STRING"), Column("request", "JSON"))
@@ -31,73 +30,58 @@ def check_dataset(warehouse: Warehouse, manifest: Manifest) -> None:
         raise ConfigurationError(f"tables {manifest.tables}: {error}") from error
 
 
-def load_input(warehouse: Warehouse, bucket: Bucket, run: str, shard: int, attempt: int) -> None:
-    """Load an attempt's input file into its table, unless its job is there already; raises Transient until that is done."""
-    folder = names.shard(run, shard, attempt)
-    manifest = records.get_fact(bucket, names.manifest(run), Manifest)
-    if (
-        bucket.find(folder + "job.json")
-        or not records.get_fact(bucket, folder + "input.json", Input).requests
-    ):
-        return
-    table = _attempt_table(bucket, manifest, shard, attempt)
-    warehouse.create_table(table, INPUT_COLUMNS, _EXPIRY_DAYS)
-    load = partial(warehouse.start_load, uris=[f"{bucket.url}/{folder}input.jsonl"])
-    bigquery_jobs.run_job(warehouse, f"{_attempt_id(bucket, run, shard, attempt)}-in", table, load)
+def load_input(warehouse: Warehouse, attempt: AttemptFolder) -> None:
+    """Load the input file of an attempt into its table, unless its job exists.
 
-
-def extract_output(
-    warehouse: Warehouse,
-    bucket: Bucket,
-    run: str,
-    shard: int,
-    attempt: int,
-    end_fact: str = "ended.json",
-) -> None:
-    """Extract what a job wrote into its attempt's output folder; raises Transient until that is done.
-
-    A table that is not there is waited for like a file that is not. ``end_fact`` is the fact of the job's end.
+    Raises Transient until that is done.
     """
-    manifest = records.get_fact(bucket, names.manifest(run), Manifest)
-    folder = names.shard(run, shard, attempt)
-    reported_output = records.get_fact(bucket, folder + end_fact, Ended).job.output_directory
+    manifest = attempt.run.manifest.get()
+    if attempt.job.exists() or not attempt.input.get().requests:
+        return
+    table = _attempt_table(attempt, manifest)
+    warehouse.create_table(table, INPUT_COLUMNS, _EXPIRY_DAYS)
+    load = partial(warehouse.start_load, uris=[f"{attempt.bucket.url}/{attempt.input_file}"])
+    bigquery_jobs.run_job(warehouse, f"{_attempt_id(attempt)}-in", table, load)
+
+
+def extract_output(warehouse: Warehouse, attempt: AttemptFolder, end: Fact[Ended]) -> None:
+    """Extract the output table of a job into the output folder of its attempt.
+
+    ``end`` is the fact of the job's end. A missing table is waited for like a missing
+    file. Raises Transient until the extraction is done.
+    """
+    manifest = attempt.run.manifest.get()
+    reported_output = end.get().job.output_directory
     table = (
         parse_table(reported_output)
         if reported_output.startswith(BIGQUERY_SCHEME)
-        else _attempt_table(bucket, manifest, shard, attempt, "-out")
+        else _attempt_table(attempt, manifest, "-out")
     )
     if warehouse.get_columns(table) is None:
         return
-    extract = partial(
-        warehouse.start_extract, uri=f"{bucket.url}/{folder}output/predictions-*.jsonl"
-    )
-    bigquery_jobs.run_job(
-        warehouse, f"{_attempt_id(bucket, run, shard, attempt)}-out", table, extract
-    )
+    uri = f"{attempt.bucket.url}/{attempt.output_folder}predictions-*.jsonl"
+    extract = partial(warehouse.start_extract, uri=uri)
+    bigquery_jobs.run_job(warehouse, f"{_attempt_id(attempt)}-out", table, extract)
 
 
-def job_uris(bucket: Bucket, manifest: Manifest, shard: int, attempt: int) -> tuple[str, str]:
-    """Return where an attempt's job reads and where it writes: ``bq://`` tables, or a file and a folder of the bucket."""
+def job_uris(attempt: AttemptFolder, manifest: Manifest) -> tuple[str, str]:
+    """Return the input and output of a job: ``bq://`` tables, or a file and a folder."""
     if manifest.tables:
         source, destination = (
-            _attempt_table(bucket, manifest, shard, attempt, suffix).url for suffix in ("", "-out")
+            _attempt_table(attempt, manifest, suffix).url for suffix in ("", "-out")
         )
         return source, destination
-    folder = f"{bucket.url}/{names.shard(manifest.run, shard, attempt)}"
-    return f"{folder}input.jsonl", f"{folder}output"
+    return f"{attempt.url}input.jsonl", f"{attempt.url}output"
 
 
 def _parse_dataset(manifest: Manifest) -> Table:
     return parse_table(f"{manifest.tables}.all")
 
 
-def _attempt_table(
-    bucket: Bucket, manifest: Manifest, shard: int, attempt: int, suffix: str = ""
-) -> Table:
-    return _parse_dataset(manifest)._replace(
-        name=f"promptmill-{_attempt_id(bucket, manifest.run, shard, attempt)}{suffix}"
-    )
+def _attempt_table(attempt: AttemptFolder, manifest: Manifest, suffix: str = "") -> Table:
+    return _parse_dataset(manifest)._replace(name=f"promptmill-{_attempt_id(attempt)}{suffix}")
 
 
-def _attempt_id(bucket: Bucket, run: str, shard: int, attempt: int) -> str:
-    return f"{bigquery_jobs.unique_run_name(bucket, run)}-s{shard:04d}-a{attempt}"
+def _attempt_id(attempt: AttemptFolder) -> str:
+    unique_run = bigquery_jobs.unique_run_name(attempt.run)
+    return f"{unique_run}-s{attempt.shard:04d}-a{attempt.number}"

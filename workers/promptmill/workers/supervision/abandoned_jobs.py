@@ -42,7 +42,7 @@ def abandon_jobs(
             services.bucket, names.shard(snapshot.run, *attempt_ref) + "job.json", Created
         ).name
         if dispatcher:
-            ended = steps.cancel.build_abandoned(services.bucket, snapshot.run, name)
+            ended = steps.cancel.build_abandoned(services.run_folder(snapshot.run), name)
             dispatcher.enqueue_steps(
                 end_job(services, OpenJob(name, snapshot.run, *attempt_ref), ended)
             )

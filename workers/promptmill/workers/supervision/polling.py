@@ -189,10 +189,9 @@ def poll_open_jobs(services: Services) -> PollOutcome:
 
 def find_job(services: Services, open_job: OpenJob) -> Job | None:
     """Look in Vertex's list for a job that it does not know by its name."""
-    attempt_ref = open_job.run, open_job.shard, open_job.attempt
-    labels = submit.job_labels(services.bucket, *attempt_ref)
+    attempt = services.attempt_folder(open_job.run, open_job.shard, open_job.attempt)
     return poll.find_listed_job(
-        services.jobs, open_job.name, names.display_name(*attempt_ref), labels
+        services.jobs, open_job.name, attempt.display_name, submit.job_labels(attempt)
     )
 
 
@@ -202,7 +201,8 @@ def _missing_job(open_job: OpenJob, now: float) -> Job:
 
 
 def _record_polled_end(services: Services, open_job: OpenJob, job: Job) -> list[Step]:
-    return record_end(services, open_job, cancel.build_ended(services.bucket, open_job.run, job))
+    ended = cancel.build_ended(services.run_folder(open_job.run), job)
+    return record_end(services, open_job, ended)
 
 
 def record_end(services: Services, open_job: OpenJob, ended: Ended) -> list[Step]:

@@ -109,7 +109,7 @@ def _expire_run(
 ) -> Finding:
     if dispatcher is None:
         return Finding(snapshot.run, "would end it: its deadline has passed")
-    steps.cancel.expire_run(services.bucket, snapshot.run)
+    steps.cancel.expire_run(services.run_folder(snapshot.run))
     snapshot.cancelled = True
     services.index.record_cancelling(snapshot.run)
     services.index.record_error(snapshot.run, "the run's deadline passed")
