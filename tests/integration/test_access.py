@@ -50,7 +50,7 @@ def test_no_worker_starts_with_a_redis_that_lets_everybody_in(command: list[str]
 
     assert ended.returncode == 1
     assert (
-        f"error: CELERY_BROKER_URL: {ELSEWHERE} is on another machine and asks for no password"
+        f"error: CELERY_BROKER_URL: {ELSEWHERE} is on another machine and has no password"
         in ended.stderr
     )
     assert "PROMPTMILL_ALLOW_INSECURE_REDIS=1" in ended.stderr

@@ -505,7 +505,7 @@ def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: Site) -> None:
     assert [(one["step"], one["task"], one["reason"]) for one in listed] == [
         (parked, "promptmill.cancel", "its worker died 3 times")
     ]
-    assert (refused.returncode, "not a step's id" in refused.stderr) == (2, True)
+    assert (refused.returncode, "not a step id" in refused.stderr) == (2, True)
     assert (unknown.returncode, unknown.stderr.startswith("error: ")) == (1, True)
     assert (replayed.stdout, replayed.stderr) == (f"{parked}\n", "1 dead letter sent again\n")
     assert slow.cli("dead-letters").stderr == "there are no dead letters\n"

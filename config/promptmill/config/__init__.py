@@ -1,1 +1,1 @@
-"""What every Promptmill process agrees on: settings, queues, names of objects, errors, logging."""
+"""What all Promptmill processes share: settings, queues, object names, errors, logging."""

@@ -1,42 +1,43 @@
 """Every error that Promptmill raises on purpose.
 
 PromptmillError
-├── ConfigurationError      a setting is missing or wrong; the text names it
-├── NotInstalled            an extra is needed; the text names it
-├── InvalidRequest          one row of a run cannot be sent; has ``row`` and ``key``
-├── EmptyRun                there was nothing to send
+├── ConfigurationError      a setting or option is missing or invalid
+├── NotInstalled            an extra must be installed
+├── InvalidRequest          a row cannot be sent; has ``row`` and ``key``
+├── EmptyRun                the run has no request that can be sent
 ├── DuplicateKey            two rows of a run have the same key
-├── IdempotencyConflict     the idempotency key was used for other content
-├── OverBudget              the run could cost more than it may
+├── IdempotencyConflict     the idempotency key belongs to other content
+├── OverBudget              the run could exceed its cost limit
 ├── RunNotFound             no run has that id
 ├── WaitTimeout             the run was not done in time
 ├── MessageRefused          a message or stored object breaks the contract
-│   └── NewerVersion        … or it is of a contract that is not known here yet
-├── Transient               an outside system failed in a way that a later try can mend
-│   ├── Unanswered          … and whether it did what was asked is unknown
-│   └── Denied              … or did not let us in: nothing to give up for, somebody can mend that
-└── Permanent               an outside system refused; trying again changes nothing
-    ├── NotFound
-    └── Conflict            somebody else changed or created the object first
+│   └── NewerVersion        its contract version is newer than this process
+├── Transient               an external system failed; a retry can succeed
+│   ├── OutcomeUnknown      it did not answer; the operation may have happened
+│   └── Denied              it denied access; an operator can fix that
+└── Permanent               an external system refused; a retry cannot succeed
+    ├── NotFound            the object does not exist
+    └── Conflict            another process changed or created the object first
 """
 
 
 class PromptmillError(Exception):
-    """Any error raised by Promptmill on purpose; its text says what to do about it."""
+    """Base class of all errors. The message says what to do next."""
 
 
 class ConfigurationError(PromptmillError):
-    """A setting is missing or wrong."""
+    """A setting or option is missing or invalid. The message names it."""
 
 
 class NotInstalled(PromptmillError):
-    """The part of Promptmill that was asked for needs an extra that is not installed."""
+    """A feature needs an extra that is not installed. The message names it."""
 
 
 class InvalidRequest(PromptmillError):
     """A row cannot be sent to the model.
 
-    ``row`` counts from 1 in the order of submission; ``key`` is the caller's id, or None when it has none.
+    ``row`` counts from 1 in the order of submission. ``key`` is the caller's key of the
+    row, or None.
     """
 
     def __init__(self, message: str, *, row: int | None = None, key: str | None = None) -> None:
@@ -52,11 +53,11 @@ class InvalidRequest(PromptmillError):
 
 
 class EmptyRun(PromptmillError):
-    """There was not one request that can be sent."""
+    """The run has no request that can be sent."""
 
 
 class DuplicateKey(PromptmillError):
-    """Two rows of one run have the same key, so their answers could not be told apart."""
+    """Two rows of a run have the same key, so their answers would be ambiguous."""
 
 
 class IdempotencyConflict(PromptmillError):
@@ -64,7 +65,7 @@ class IdempotencyConflict(PromptmillError):
 
 
 class OverBudget(PromptmillError):
-    """The run could cost more than it may, or it is not known what it could cost."""
+    """The run could exceed its cost limit, or its cost is unknown."""
 
 
 class RunNotFound(PromptmillError):
@@ -72,38 +73,44 @@ class RunNotFound(PromptmillError):
 
 
 class WaitTimeout(PromptmillError):
-    """The run was not done in the time given; it goes on."""
+    """The run was not done in time. It continues."""
 
 
 class MessageRefused(PromptmillError):
-    """A message or stored object breaks the contract of ``promptmill.producers.contract.messages``."""
+    """A message or stored object breaks the contract of producers and workers.
+
+    See ``promptmill.producers.contract.messages``.
+    """
 
 
 class NewerVersion(MessageRefused):
-    """A message or stored object is of a later version of the contract; a newer worker understands it."""
+    """A message or stored object has a newer contract version than this process."""
 
 
 class Transient(PromptmillError):
-    """An outside system failed in a way that a later try can mend; ``retry_after`` so many seconds, if it said when."""
+    """An external system failed in a way that a retry can fix.
+
+    ``retry_after`` is the delay it asked for in seconds, or 0.
+    """
 
     retry_after = 0.0
 
 
 class OutcomeUnknown(Transient):
-    """An outside system did not answer: what it was asked to do may have been done, or may yet be."""
+    """An external system did not answer. The operation may have happened, or may yet."""
 
 
 class Denied(Transient):
-    """An outside system did not let us in: credentials have run out, or a permission is missing or was taken away."""
+    """An external system denied access: credentials expired or a permission is missing."""
 
 
 class Permanent(PromptmillError):
-    """An outside system refused; the same call again would be refused again."""
+    """An external system refused. The same call would be refused again."""
 
 
 class NotFound(Permanent):
-    """The thing that was asked for does not exist."""
+    """The requested object does not exist."""
 
 
 class Conflict(Permanent):
-    """Somebody else changed or created the object first."""
+    """Another process changed or created the object first."""

@@ -1,4 +1,4 @@
-"""Log lines: an event name and fields; never a word of a prompt or an answer."""
+"""Logging: event names and fields, never the text of a prompt or an answer."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from promptmill.config.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send structlog and the standard library's logging to stderr, as text or as one JSON object a line."""
+    """Send all log lines to stderr, as text or as one JSON object per line."""
     shared_processors: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -19,7 +19,7 @@ def configure_logging(settings: Settings) -> None:
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        # rich's tracebacks, the default, show the variables of each frame, and so prompts.
+        # rich's tracebacks, the default, show local variables, which contain prompts.
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )

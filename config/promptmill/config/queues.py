@@ -1,7 +1,7 @@
-"""Queues, task names and Celery's options, the same in every process on one broker."""
+"""Queues, task names and Celery options. All processes on a broker share them."""
 
 import ssl
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from promptmill.config.settings import Settings
 
@@ -12,7 +12,7 @@ POLL = "promptmill.poll"
 ALL_QUEUES = (INGEST, WORK, JOBS, POLL)
 
 PUBLIC_TASK_QUEUES = {"promptmill.submit_prompts": INGEST}
-"""Tasks that any Celery app may send, and callbacks too, and their queues: docs/guides/celery.md has what they take."""
+"""Public tasks and their queues. docs/guides/celery.md describes their arguments."""
 
 TASK_QUEUES = {
     "promptmill.ingest": INGEST,
@@ -34,30 +34,37 @@ TASK_QUEUES = {
     "promptmill.reconcile": POLL,
     **PUBLIC_TASK_QUEUES,
 }
-"""Queue of every task. ``submit`` and ``poll`` have queues of their own because only they need the Vertex client,
-the largest import; ``ingest`` because a large run must not keep finished work of others waiting; ``reconcile`` shares the
-queue of ``poll``, which is never busy for long, so that it comes when all other workers are."""
+"""Queue of every task.
+
+``submit`` and ``poll`` have their own queues because only they import the Vertex
+client, the largest import. ``ingest`` has its own queue so that a large run does not
+delay the results of other runs. ``reconcile`` shares the queue of ``poll``, which is
+never busy for long.
+"""
 
 TIME_LIMIT = 540
-"""Seconds after which a task that hangs is killed; ten times the longest step."""
+"""Seconds after which a task is killed: ten times the longest step."""
 
 
 class TakeoverTimes(NamedTuple):
-    """In seconds, how soon others take over what a dead worker was at."""
+    """Times, in seconds, that decide when the work of a dead worker is taken over."""
 
     visibility_timeout: float
-    """Until Redis hands its messages to another. A live worker renews what it holds (``workers.leases``), so this may be
-    shorter than a task or a countdown."""
+    """Time until Redis redelivers a message.
+
+    It can be shorter than a task: a live worker renews its messages. See
+    ``promptmill.workers.runtime.message_leases``.
+    """
     restore_interval: float
-    """Between two looks for such messages."""
+    """Time between two checks for such messages."""
     step_lease: float
-    """Until a step is taken for dead whose worker stopped to renew its note."""
+    """Time until a step counts as dead after its lease was last renewed."""
     start_timeout: float
-    """That a worker may take to begin a step that it has fetched."""
+    """Time in which a worker must start a step after fetching it."""
 
 
 def takeover_times(settings: Settings) -> TakeoverTimes:
-    """Derive all of them from the one setting: a message is found at the first look after its time."""
+    """Derive the times from the setting ``takeover_seconds``."""
     total_seconds = settings.takeover_seconds
     return TakeoverTimes(
         visibility_timeout=total_seconds * 4 / 5,
@@ -67,19 +74,20 @@ def takeover_times(settings: Settings) -> TakeoverTimes:
     )
 
 
-def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
-    """Return the Celery configuration of every app on the broker, or of one that sends to another.
+def celery_options(settings: Settings, broker: str = "") -> dict[str, object]:
+    """Return the Celery configuration of apps on Promptmill's broker, or on ``broker``.
 
-    kombu looks for lost messages each ``unacked_restore_interval`` × ``unacked_restore_throttle`` seconds, by default
-    only every 100; and the shortest visibility timeout of all that share one record of lost messages wins.
+    kombu checks for lost messages every ``unacked_restore_interval`` ×
+    ``unacked_restore_throttle`` seconds, by default every 100. Apps that share a record
+    of unacknowledged messages all get the shortest visibility timeout.
     """
     takeover = takeover_times(settings)
     transport_options = {
         "visibility_timeout": takeover.visibility_timeout,
         "unacked_restore_interval": takeover.restore_interval,
         "unacked_restore_throttle": 1,
-        # Other apps on this Redis look after messages of their own: our short time-out must not have theirs run twice, which
-        # nobody renews.
+        # Own keys: otherwise our short visibility timeout would redeliver messages of
+        # other Celery apps on this Redis, which nobody renews.
         "unacked_key": "promptmill.unacked",
         "unacked_index_key": "promptmill.unacked_index",
         "unacked_mutex_key": "promptmill.unacked_mutex",
@@ -92,10 +100,10 @@ def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
     broker = broker or settings.broker_url.get_secret_value()
     return {
         "broker_url": broker,
-        # Celery lets the variable CELERY_BROKER_URL win over broker_url, but over neither of these.
+        # In Celery, the variable CELERY_BROKER_URL overrides broker_url, but not these.
         "broker_read_url": broker,
         "broker_write_url": broker,
-        # kombu takes rediss:// without more for "encrypt, but talk to anybody".
+        # Without this, kombu does not verify the server's certificate.
         "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED}
         if broker.startswith("rediss://")
         else False,
@@ -116,8 +124,8 @@ def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
-        # A process that Celery kills in the middle of its step looks like one that the step has killed, and may have been
-        # creating a job. What it does is done twice instead, which every step bears.
+        # A process that Celery kills looks like one that its step has crashed, and may
+        # be creating a job. Steps are idempotent, so it is better to let them finish.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "beat_schedule": {
             "reconcile": {

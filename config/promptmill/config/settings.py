@@ -1,4 +1,4 @@
-"""The settings: one frozen object, validated at start, the only reader of the environment."""
+"""Settings: one frozen, validated object. Nothing else reads the environment."""
 
 import os
 import re
@@ -19,9 +19,10 @@ _SINK_PREFIXES = ("gs://", "/", "bq://", "postgresql://", "https://", "http://")
 
 
 class Settings(BaseSettings):
-    """What a process needs to know; read from the environment, explicit arguments win.
+    """Settings of a process, from the environment. Explicit arguments take precedence.
 
-    Google's, Celery's and Flower's own variable names where they exist, ``PROMPTMILL_…`` for the rest.
+    Variables of Google, Celery and Flower keep their names. All others start with
+    ``PROMPTMILL_``.
     """
 
     model_config = SettingsConfigDict(
@@ -35,101 +36,125 @@ class Settings(BaseSettings):
     broker_url: Annotated[SecretStr, Field(validation_alias="CELERY_BROKER_URL")] = SecretStr(
         "redis://127.0.0.1:6379/0"
     )
-    """Redis that carries Celery's messages."""
+    """URL of the Redis that carries Celery's messages."""
     redis_url: SecretStr | None = None
-    """Redis that holds the index of runs; the broker's when not set."""
+    """URL of the Redis that holds the run index."""
     allow_insecure_redis: bool = False
-    """Work with a Redis on another machine without password or TLS, on a network that is private."""
+    """Allow a Redis on another machine without password or TLS. Set it on private
+    networks only.
+    """
     bucket: str = ""
-    """Where everything about a run is kept: ``gs://bucket/prefix``."""
+    """Bucket folder for all data of all runs: ``gs://bucket/prefix``."""
     storage_emulator_host: Annotated[str, Field(validation_alias="STORAGE_EMULATOR_HOST")] = ""
-    """Cloud Storage emulator in place of Google's; read by the storage library itself too."""
+    """URL of a Cloud Storage emulator. Google's storage library reads this variable
+    too.
+    """
     bigquery_emulator_host: Annotated[str, Field(validation_alias="BIGQUERY_EMULATOR_HOST")] = ""
-    """BigQuery emulator in place of Google's; read by the BigQuery library itself too."""
+    """URL of a BigQuery emulator. Google's BigQuery library reads this variable too."""
     vertex_endpoint: str = ""
-    """``http://…`` base URL of a server that speaks the Vertex AI API, in place of Google's."""
+    """Base URL of a server to use in place of Vertex AI, ``http://…``."""
     model: str = ""
-    """Model of runs that name none."""
+    """Default model of runs, for example ``gemini-3.8-flash``."""
     run_deadline: Annotated[float, Field(ge=0)] = 0.0
-    """Seconds, or a span such as 36h, after which runs that name no deadline end with what they have; 0: never."""
+    """Default deadline of runs: seconds, or a duration such as 36h. 0 means no
+    deadline.
+    """
     max_cost_usd_per_run: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """USD that a run may cost; runs may ask for less. Workers heed their own, whatever a producer says; 0: no limit."""
+    """Upper limit of the cost of each run in USD. Workers apply their own value. 0
+    means no limit.
+    """
     sinks: str = ""
-    """Where runs may have results written, beside the mill's own bucket: ``gs://bucket/folder/``, ``/folder/``,
-    ``bq://project.dataset``, ``postgresql://host/database`` and ``https://host/path/``, with commas between; all below is
-    allowed. What the workers are told counts.
+    """Locations outside the bucket where runs can write results, separated by commas.
+    Everything below them is allowed. The value of the workers counts. Examples:
+    ``gs://bucket/folder/``, ``/folder/``, ``bq://project.dataset``,
+    ``postgresql://host/database``, ``https://host/path/``.
     """
     named_sinks: SecretStr = SecretStr("")
-    """Sinks that runs use by name, so that their secrets stay with the workers: a JSON object of URLs, or of objects with
-    ``url`` and ``secret`` (by which webhooks are signed).
+    """Sinks that runs use by name, so that secrets stay with the workers. A JSON
+    object: each value is a URL, or an object with ``url`` and ``secret`` (the signing
+    secret of a webhook).
     """
     webhook_secret: SecretStr = SecretStr("")
-    """By which webhooks are signed that have no secret of their own: ``whsec_`` and 24 to 64 bytes in base64."""
+    """Default signing secret of webhooks: ``whsec_`` and 24 to 64 bytes in base64."""
 
     sources: str = ""
-    """Where workers may read rows from for whoever sends them a source: ``gs://bucket/folder/``, with commas between; all
-    below is allowed. Empty: nowhere.
+    """Locations from which workers can read rows, separated by commas:
+    ``gs://bucket/folder/``. Everything below them is allowed. Default: none.
     """
 
     callback_tasks: str = ""
-    """Patterns of the names of tasks that runs may have called, such as ``shop.*``, with commas between. Empty: all on the
-    mill's own broker, to which whoever can send a run can send them too, and none on another.
+    """Patterns of task names that runs can use as callbacks, separated by commas, for
+    example ``shop.*``. Default: all tasks on Promptmill's own broker, none on another
+    broker.
     """
     callback_broker_url: SecretStr | None = None
-    """Redis to which callbacks are sent; the broker's when not set. Only workers need it."""
+    """URL of the Redis that receives callbacks. Only workers need it."""
 
     max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
-    """Vertex refuses jobs of more than 200,000 requests."""
+    """Maximum number of requests in a job. Vertex accepts at most 200,000."""
     max_bytes_per_job: Annotated[int, Field(ge=16 * MIB, le=1_000_000_000)] = 950_000_000
-    """Vertex refuses input files over 1 GB."""
+    """Maximum size of a job's input file in bytes. Vertex accepts at most 1 GB."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=15 * MIB)] = 10 * MIB
-    """A longer request is refused before anything is sent."""
+    """Maximum size of a request in bytes. A larger request is an invalid row."""
     chunk_bytes: Annotated[int, Field(ge=16 * 1024, le=4 * MIB)] = 512 * 1024
-    """A message is closed when its requests reach this size, before compression."""
+    """Size of the requests in one message, in bytes before compression."""
     max_queued_bytes: Annotated[int, Field(ge=MIB)] = 16 * MIB
-    """A producer waits while this much is queued for ingestion."""
+    """Size of the ingest queue, in bytes, at which producers wait."""
     pool_requests: Annotated[int, Field(ge=1, le=200_000)] = 100_000
-    """A run is cut from a pool when it holds this many requests."""
+    """Number of requests at which a pool becomes a run."""
     pool_bytes: Annotated[int, Field(ge=MIB, le=1_000_000_000)] = 500_000_000
-    """A run is cut from a pool when its requests take this many bytes."""
+    """Size of the requests, in bytes, at which a pool becomes a run."""
     pool_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60.0
-    """A run is cut from a pool when this long has passed since the oldest of its requests was stored."""
+    """Age of the oldest request, in seconds, at which a pool becomes a run."""
     part_bytes: Annotated[int, Field(ge=1024, le=64 * MIB)] = 4 * MIB
-    """How much of a job's output one task parses."""
+    """Size of the job output that one task parses, in bytes."""
 
     max_open_jobs: Annotated[int, Field(ge=1)] = 1000
-    """How many jobs may be open at once, over all workers."""
+    """Maximum number of open jobs, over all workers."""
     max_creates_per_minute: Annotated[int, Field(ge=1)] = 120
-    """How many jobs may be created in a minute, over all workers."""
+    """Maximum number of jobs created per minute, over all workers."""
 
     poll_interval: Annotated[float, Field(gt=0, le=60)] = 3.0
-    """Seconds between two looks at the open jobs while news is expected soon."""
+    """Shortest time between two polls of the open jobs, in seconds."""
     poll_max_interval: Annotated[float, Field(gt=0, le=60)] = 60.0
-    """Longest time between two looks."""
+    """Longest time between two polls of the open jobs, in seconds."""
     reconcile_interval: Annotated[float, Field(gt=0, le=600)] = 10.0
-    """Seconds between two sweeps for work that stands still."""
+    """Time between two sweeps for stalled work, in seconds."""
     takeover_seconds: Annotated[float, Field(ge=3, le=600)] = 30.0
-    """Seconds after which, at most, others take over what a dead worker was at; the same in all processes on a broker."""
+    """Longest time until the work of a dead worker is taken over, in seconds. All
+    processes on a broker need the same value.
+    """
     create_timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
-    """Seconds to wait for the answer to the creation of a job."""
+    """Timeout of a request that creates a job, in seconds."""
     creation_visibility_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
-    """How long after an unanswered creation its job may still turn up in Vertex's list. A creation begins in the first half
-    of that time or not at all, so it is to be twice ``create_timeout`` at least."""
+    """Time in which a job can still appear in Vertex's list after its creation was not
+    answered, in seconds. Use at least twice ``PROMPTMILL_CREATE_TIMEOUT``: with less, a
+    job can be paid twice.
+    """
     late_queued_seconds: Annotated[float, Field(ge=0)] = 72 * 3600.0
-    """How long a job may wait in Vertex's queue before people are told; Vertex lets none wait for longer."""
+    """Time in Vertex's queue after which a job gets a warning, in seconds. Vertex's
+    limit is 72 hours.
+    """
     late_running_seconds: Annotated[float, Field(ge=0)] = 24 * 3600.0
-    """How long a job may run before people are told; Vertex ends one after 24 hours."""
+    """Running time after which a job gets a warning, in seconds. Vertex's limit is 24
+    hours.
+    """
     late_cancelling_seconds: Annotated[float, Field(ge=0)] = 600.0
-    """How long a job may take to stop before people are told."""
+    """Time after its cancellation at which a job gets a warning, in seconds."""
     late_open_seconds: Annotated[float, Field(ge=0)] = 3600.0
-    """How long a run may take to be sent in full before people are told."""
+    """Age at which an incompletely submitted run gets a warning, in seconds."""
     give_up_seconds: Annotated[float, Field(ge=0)] = 3600.0
-    """How long after a run was to end its jobs may take to do so, before they are given up."""
+    """Time after a deadline or cancellation until open jobs are abandoned, in seconds.
+    """
     lost_seconds: Annotated[float, Field(ge=0)] = 3600.0
-    """How long Vertex may not know a job that it has created before the job is called lost."""
+    """Time that a created job can be missing in Vertex before it counts as lost, in
+    seconds.
+    """
 
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+    """Format of log lines: ``text`` or ``json``."""
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    """Lowest level that is logged: DEBUG, INFO, WARNING or ERROR."""
 
     @field_validator("run_deadline", mode="before")
     @classmethod
@@ -140,7 +165,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_bucket(cls, value: str) -> str:
         if value and not (value.startswith("gs://") and len(value) > len("gs://")):
-            raise ValueError("must look like gs://bucket or gs://bucket/prefix")
+            raise ValueError("must have the form gs://bucket or gs://bucket/prefix")
         return value.rstrip("/")
 
     @field_validator("sinks")
@@ -148,7 +173,8 @@ class Settings(BaseSettings):
     def _check_sinks(cls, value: str) -> str:
         if not all(sink.startswith(_SINK_PREFIXES) for sink in _split_list(value)):
             raise ValueError(
-                f"must be places that begin with {', '.join(_SINK_PREFIXES)}, with commas between"
+                f"must be locations that start with {', '.join(_SINK_PREFIXES)}, "
+                "separated by commas"
             )
         return value
 
@@ -162,7 +188,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_sources(cls, value: str) -> str:
         if not all(source.startswith("gs://") for source in _split_list(value)):
-            raise ValueError("must be places like gs://bucket/folder/, with commas between")
+            raise ValueError("must be locations such as gs://bucket/folder/, separated by commas")
         return value
 
     @field_validator("vertex_endpoint", "storage_emulator_host", "bigquery_emulator_host")
@@ -174,40 +200,42 @@ class Settings(BaseSettings):
 
     @property
     def sink_allowlist(self) -> tuple[str, ...]:
-        """Where runs may have results written, beside the mill's own bucket; each ends in a slash."""
+        """Locations outside the bucket for results, each with a final slash."""
         return tuple(
             prefix if prefix.endswith("/") else f"{prefix}/" for prefix in _split_list(self.sinks)
         )
 
     def get_named_sink(self, name: str) -> "NamedSink":
-        """Return the sink that the workers know by this name; raises ConfigurationError."""
+        """Return the named sink; raises ConfigurationError if it does not exist."""
         sinks_by_name = _parse_named_sinks(self.named_sinks)
         if name not in sinks_by_name:
             raise ConfigurationError(
-                f"sink {name[:80]}: {variable_name('named_sinks')} of the workers has none of this name"
+                f"sink {name[:80]!r} is not in {variable_name('named_sinks')} of the workers; "
+                "add it there"
             )
         return sinks_by_name[name]
 
     @property
     def source_allowlist(self) -> tuple[str, ...]:
-        """Where workers may read rows from; each ends in a slash."""
+        """Locations from which workers can read rows, each with a final slash."""
         return tuple(prefix.rstrip("/") + "/" for prefix in _split_list(self.sources))
 
     @property
     def callback_patterns(self) -> tuple[str, ...]:
-        """Patterns of the names of tasks that runs may have called."""
+        """Patterns of task names that runs can use as callbacks."""
         patterns = tuple(_split_list(self.callback_tasks))
         return patterns or (() if self.callback_broker_url else ("*",))
 
     @property
     def index_url(self) -> str:
-        """URL of the Redis that holds the index of runs, with its secret."""
+        """URL of the Redis that holds the run index, including its password."""
         return (self.redis_url or self.broker_url).get_secret_value()
 
     def refuse_insecure_redis(self) -> None:
-        """Raise ConfigurationError when Redis is on another machine and lets everybody in, unless that is allowed.
+        """Raise ConfigurationError for a remote Redis without password and TLS.
 
-        Whoever reaches it could read the prompts that wait there, and have jobs created.
+        Anyone who reaches such a Redis can read prompts and create jobs.
+        ``allow_insecure_redis`` turns the check off.
         """
         for name in ("broker_url", "redis_url", "callback_broker_url"):
             secret: SecretStr | None = getattr(self, name)
@@ -217,17 +245,18 @@ class Settings(BaseSettings):
                 and not self.allow_insecure_redis
             ):
                 raise ConfigurationError(
-                    f"{variable_name(name)}: {url} is on another machine and asks for no password; use "
-                    f"rediss://:PASSWORD@HOST, or set {variable_name('allow_insecure_redis')}=1 on a private network"
+                    f"{variable_name(name)}: {url} is on another machine and has no password; "
+                    "use rediss://:PASSWORD@HOST, or on a private network set "
+                    f"{variable_name('allow_insecure_redis')}=1"
                 )
 
     @property
     def parent(self) -> str:
-        """Vertex's name of the place where jobs live: ``projects/…/locations/…``."""
+        """Parent resource of the jobs in Vertex: ``projects/…/locations/…``."""
         return f"projects/{self.get_required('project')}/locations/{self.location}"
 
     def get_required(self, name: str) -> str:
-        """Return the value of setting ``name``; raises ConfigurationError that names its variable when it is empty."""
+        """Return a setting; raises ConfigurationError if it is empty."""
         value = str(getattr(self, name))
         if not value:
             raise ConfigurationError(f"{variable_name(name)} is not set")
@@ -235,7 +264,7 @@ class Settings(BaseSettings):
 
 
 class NamedSink(msgspec.Struct, frozen=True):
-    """A sink that the workers know by its name; both are secret."""
+    """URL and signing secret of a named sink. Both are secret."""
 
     url: str
     secret: str = ""
@@ -245,7 +274,7 @@ class NamedSink(msgspec.Struct, frozen=True):
 
 
 def _parse_named_sinks(value: SecretStr) -> dict[str, NamedSink]:
-    """Return the sinks by name; what is wrong with them is told without a word of what they hold."""
+    """Return the sinks by name. Errors never quote the value, which is secret."""
     try:
         sinks_by_name = msgspec.json.decode(
             value.get_secret_value() or "{}", type=dict[str, str | NamedSink]
@@ -265,12 +294,14 @@ def _split_list(value: str) -> list[str]:
 
 
 def load_settings(**explicit: object) -> Settings:
-    """Build the settings from the environment and ``explicit`` values (None counts as not given).
+    """Build the settings from the environment and ``explicit`` values.
 
-    Raises ConfigurationError naming every variable that is wrong.
+    None means that a value is not given. Raises ConfigurationError with every invalid
+    variable.
     """
     try:
-        return Settings(**{name: value for name, value in explicit.items() if value is not None})  # type: ignore[arg-type]
+        given = {name: value for name, value in explicit.items() if value is not None}
+        return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigurationError("; ".join(_error_messages(error))) from None
 
@@ -283,7 +314,7 @@ def _error_messages(error: ValidationError) -> list[str]:
 
 
 class SettingValue(NamedTuple):
-    """A setting as people may see it: its variable, its value with passwords masked, and where that comes from."""
+    """A setting for display: variable, value with masked passwords, and origin."""
 
     variable: str
     value: str
@@ -291,7 +322,7 @@ class SettingValue(NamedTuple):
 
 
 def list_settings(settings: Settings) -> Iterator[SettingValue]:
-    """Yield all settings; the origin is ``default``, ``environment`` or ``argument``."""
+    """Yield all settings; the origin is default, environment or argument."""
     environment = {name.upper() for name in os.environ}
     for name in Settings.model_fields:
         value = getattr(settings, name)
@@ -299,7 +330,7 @@ def list_settings(settings: Settings) -> Iterator[SettingValue]:
             value.get_secret_value() if isinstance(value, SecretStr) else value,
             isinstance(value, SecretStr),
         )
-        # pydantic-settings reads the second where the first is another's name, too.
+        # For a variable of Google's or Celery's, pydantic-settings reads both names.
         is_set = environment & {variable_name(name), f"PROMPTMILL_{name.upper()}"}
         origin = "environment" if is_set else "argument"
         yield SettingValue(

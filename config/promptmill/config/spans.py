@@ -1,4 +1,4 @@
-"""Spans of time as people write and read them: ``90s``, ``12h``, ``1h30m``."""
+"""Durations as text: ``90s``, ``12h``, ``1h30m``."""
 
 import re
 
@@ -8,16 +8,16 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a span; a number alone is seconds. Raises ValueError."""
+    """Return the seconds of a duration. A plain number is seconds. Raises ValueError."""
     if not _DURATION.fullmatch(text.strip()):
-        raise ValueError(f"{text!r} is not a span of time such as 90s, 30m, 12h or 1h30m")
+        raise ValueError(f"{text!r} is not a duration such as 90s, 30m, 12h or 1h30m")
     return sum(
         float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text.strip())
     )
 
 
 def format_duration(seconds: float) -> str:
-    """Return ``seconds`` for people to read."""
+    """Return ``seconds`` as text, for example ``5 min 20 s``."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s"
     if seconds < 120:

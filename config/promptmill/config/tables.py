@@ -7,12 +7,13 @@ from promptmill.config.errors import ConfigurationError
 
 BIGQUERY_SCHEME = "bq://"
 _TABLE_NAME = re.compile(
-    r"(?:bq://)?((?:[a-z0-9.-]{1,200}:)?[a-z0-9][a-z0-9-]{0,62})\.([A-Za-z0-9_]{1,1024})\.([A-Za-z0-9_-]{1,1024})"
+    r"(?:bq://)?((?:[a-z0-9.-]{1,200}:)?[a-z0-9][a-z0-9-]{0,62})"
+    r"\.([A-Za-z0-9_]{1,1024})\.([A-Za-z0-9_-]{1,1024})"
 )
 
 
 class Table(NamedTuple):
-    """A table of a dataset of a project; of no other letters than those that need no quoting inside backticks."""
+    """A BigQuery table. Its name needs no escaping inside backticks."""
 
     project: str
     dataset: str
@@ -28,24 +29,27 @@ class Table(NamedTuple):
 
 
 def parse_table(name: str) -> Table:
-    """Read ``project.dataset.table``, with or without ``bq://`` before it; raises ConfigurationError.
+    """Parse ``project.dataset.table``, with or without ``bq://``.
 
-    BigQuery allows more in the name of a table: spaces, letters of all scripts. They are left out, as the name is put
-    into SQL.
+    BigQuery also allows spaces and letters of all scripts in the name of a table. They
+    are refused here, because the name becomes part of SQL. Raises ConfigurationError.
     """
     match = _TABLE_NAME.fullmatch(name)
     if match is None:
         raise ConfigurationError(
-            f"{name[:200]!r} is no BigQuery table; it must look like project.dataset.table"
+            f"{name[:200]!r} is not a BigQuery table; use project.dataset.table"
         )
     return Table(*match.groups())
 
 
 def parse_dataset(name: str) -> str:
-    """Return ``project.dataset`` of a name that may have ``bq://`` before it; raises ConfigurationError."""
+    """Return ``project.dataset`` of a name with or without ``bq://``.
+
+    Raises ConfigurationError.
+    """
     try:
         return str(parse_table(f"{name.rstrip('/')}.all")).removesuffix(".all")
     except ConfigurationError:
         raise ConfigurationError(
-            f"{name[:200]!r} is no BigQuery dataset; it must look like project.dataset"
+            f"{name[:200]!r} is not a BigQuery dataset; use project.dataset"
         ) from None

@@ -239,7 +239,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["list"])
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: PROMPTMILL_BUCKET: must look like gs://")
+    assert result.stderr.startswith("error: PROMPTMILL_BUCKET: must have the form gs://")
 
 
 def test_doctor_finds_a_wrong_setting_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,18 +36,18 @@ def test_settings_come_from_the_environment_and_explicit_ones_win(
 
 
 WRONG = [
-    ("PROMPTMILL_BUCKET", "acme/mill", "must look like gs://"),
-    ("PROMPTMILL_BUCKET", "gs://", "must look like gs://"),
+    ("PROMPTMILL_BUCKET", "acme/mill", "must have the form gs://"),
+    ("PROMPTMILL_BUCKET", "gs://", "must have the form gs://"),
     ("PROMPTMILL_VERTEX_ENDPOINT", "127.0.0.1:80", "must start with http"),
     ("STORAGE_EMULATOR_HOST", "127.0.0.1:80", "must start with http"),
     ("PROMPTMILL_MAX_REQUESTS_PER_JOB", "200001", "less than or equal to 200000"),
     ("PROMPTMILL_POLL_INTERVAL", "soon", "valid number"),
     ("PROMPTMILL_POLL_MAX_INTERVAL", "61", "less than or equal to 60"),
     ("PROMPTMILL_LOG_FORMAT", "xml", "match pattern"),
-    ("PROMPTMILL_SINKS", "gs://acme,ftp://acme", "must be places that begin with gs://"),
+    ("PROMPTMILL_SINKS", "gs://acme,ftp://acme", "must be locations that start with gs://"),
     ("PROMPTMILL_NAMED_SINKS", "postgresql://me:secret@db/shop", "must be JSON such as"),
     ("PROMPTMILL_NAMED_SINKS", '{"crm": {"uri": "secret"}}', "must be JSON such as"),
-    ("PROMPTMILL_RUN_DEADLINE", "soon", "'soon' is not a span of time such as"),
+    ("PROMPTMILL_RUN_DEADLINE", "soon", "'soon' is not a duration such as"),
 ]
 
 

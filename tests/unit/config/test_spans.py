@@ -21,7 +21,7 @@ def test_a_span_is_read_in_seconds(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "5 parsecs", "-3s", "h", "1h30", "s5"])
 def test_what_is_no_span_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a span of time"):
+    with pytest.raises(ValueError, match="is not a duration"):
         spans.parse_duration(text)
 
 

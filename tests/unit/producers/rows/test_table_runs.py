@@ -58,7 +58,7 @@ def test_the_output_is_a_dataset_or_a_table_in_it() -> None:
 
 @pytest.mark.parametrize("name", ["acme", "bq://", "acme.a-b", "acme.a.b`c", "gs://acme/answers"])
 def test_what_is_no_dataset_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"must look like project\.dataset"):
+    with pytest.raises(ConfigurationError, match=r"use project\.dataset"):
         split_output(name)
     with pytest.raises(ConfigurationError):
         parse_dataset(name)
