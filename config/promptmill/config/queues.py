@@ -1,7 +1,7 @@
 """Queues, task names and Celery options. All processes on a broker share them."""
 
 import ssl
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from promptmill.config.settings import Settings
 
@@ -74,7 +74,7 @@ def takeover_times(settings: Settings) -> TakeoverTimes:
     )
 
 
-def celery_options(settings: Settings, broker: str = "") -> dict[str, object]:
+def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
     """Return the Celery configuration of apps on Promptmill's broker, or on ``broker``.
 
     kombu checks for lost messages every ``unacked_restore_interval`` ×
