@@ -1,10 +1,10 @@
-"""Run the requests of one BigQuery table into another, by jobs of Vertex AI that read and write tables themselves."""
+"""Answer the requests of a BigQuery table in another table: the jobs read and write both."""
 
 import sys
 
 from promptmill.producers import Promptmill
 
-# bq://acme.shop.requests, with the columns request and id, and bq://acme.shop.answers
+# bq://acme.shop.requests, with columns request and id, and bq://acme.shop.answers
 requests, answers = sys.argv[1:]
 
 run = Promptmill().submit_table(

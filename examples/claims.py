@@ -1,4 +1,4 @@
-"""Read claims out of letters: answers are objects of a pydantic model, and what does not fit is asked for once more."""
+"""Extract claims from letters: answers are objects of a pydantic model."""
 
 from typing import Literal
 

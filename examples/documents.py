@@ -1,4 +1,4 @@
-"""Summaries of PDF documents in a bucket: a generator of rows, read as they are sent."""
+"""Summarize PDF documents of a bucket: rows come from a generator."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ PAPERS = "gs://cloud-samples-data/generative-ai/pdf"
 
 
 def papers() -> Iterator[dict[str, object]]:
-    """Yield a row for each document; in earnest, list the bucket here."""
+    """Yield one row per document; a real program would list the bucket."""
     for number, name in enumerate(["2403.05530.pdf", "1706.03762v7.pdf"], 1):
         yield {
             "number": number,
@@ -24,7 +24,7 @@ run = Promptmill().submit_rows(
     media=["uri"],
     model="gemini-3.8-flash",
     name="summaries",
-    idempotency_key="summaries/2026-11-24",  # sending it all again makes no second run, and no second bill
+    idempotency_key="summaries/2026-11-24",  # repeating this makes no second run
 )
 print(run.wait().state)
 for result in sorted(run.results(), key=lambda result: result.row):

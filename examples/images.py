@@ -1,9 +1,8 @@
-"""Describe pictures that lie in a bucket: requests in Google's own shape, results as JSONL in the bucket."""
+"""Describe images of a bucket: requests in Google's format, results as JSONL in the bucket."""
 
 import sys
 
-from promptmill.producers import Promptmill
-from promptmill.producers.contract import sink_specs
+from promptmill.producers import Promptmill, sinks
 
 PHOTOS = {
     "sku-1": "gs://cloud-samples-data/generative-ai/image/scones.jpg",
@@ -31,11 +30,11 @@ run = mill.submit(
     ),
     model="gemini-3.8-flash",
     name="captions",
-    sinks=[sink_specs.jsonl(f"{mill.settings.bucket}/captions/")],
-    idempotency_key="captions/2026-11-22",  # sending it all again makes no second run, and no second bill
+    sinks=[sinks.jsonl(f"{mill.settings.bucket}/captions/")],
+    idempotency_key="captions/2026-11-22",  # repeating this makes no second run
 )
 if run.wait().state != "succeeded":
-    sys.exit(f"run {run.id} did not go all well: promptmill failures {run.id}")
+    sys.exit(f"run {run.id} did not succeed in full: promptmill failures {run.id}")
 for result in sorted(run.results(), key=lambda result: result.row):
     print(result.key, result.metadata, result.text)
 report = run.report()

@@ -1,4 +1,4 @@
-"""Every night a run: with Celery's beat, `celery --app nightly beat`, and a worker, `celery --app nightly worker`."""
+"""Submit a run every night, with `celery --app nightly beat` and `celery --app nightly worker`."""
 
 import os
 from datetime import UTC, datetime
@@ -14,14 +14,14 @@ app.conf.task_default_queue = "nightly"
 app.conf.beat_schedule = {
     "nightly": {"task": "nightly.submit", "schedule": crontab(hour=2, minute=0)}
 }
-# With celery-redbeat the schedule is in Redis, where it can be changed without a restart:
+# celery-redbeat keeps the schedule in Redis, so it can change without a restart:
 # celery --app nightly beat --scheduler redbeat.RedBeatScheduler
 app.conf.redbeat_key_prefix = "nightly:"
 
 
 @app.task(name="nightly.submit")
 def submit(day: str = "") -> None:
-    """Submit the run of a day; the same day again, from a second beat or a message that comes twice, is the same run."""
+    """Submit the run of a day. A second call for the day returns the same run."""
     day = day or datetime.now(UTC).date().isoformat()
     Promptmill().submit(
         (
@@ -38,10 +38,10 @@ def submit(day: str = "") -> None:
 
 @app.task(name="nightly.done")
 def done(summary: dict[str, Any], day: str) -> None:
-    """Hear of its end; at least once, so what is done here must bear to be done twice."""
+    """Handle the end of the run. It may be called twice, so keep it idempotent."""
     print(f"{day}: {summary['state']}, {summary['succeeded']} of {summary['requests']}", flush=True)
 
 
 def tickets(day: str) -> list[tuple[str, str]]:
-    """Stand in for a query of your database."""
+    """Replace this with a query of your database."""
     return [(f"{day}-1", "The parcel has not come."), (f"{day}-2", "The parcel has come twice.")]

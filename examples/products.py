@@ -1,4 +1,4 @@
-"""Descriptions of products from their pictures: rows of a database, of which one has no picture and fails alone."""
+"""Describe products by their images: database rows, of which one has no image and fails alone."""
 
 import sqlite3
 
@@ -21,7 +21,7 @@ run = Promptmill().submit_rows(
     shop.execute("SELECT sku, name, photo FROM products"),
     template="Write two sentences that sell this: {{ name }}.",
     key="sku",
-    media=["photo"],  # its type is told by its name
+    media=["photo"],  # the name decides its MIME type
     system_instruction="You write for a mail-order catalogue. Never mention a price.",
     model="gemini-3.8-flash",
     name="descriptions",

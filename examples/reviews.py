@@ -1,4 +1,4 @@
-"""The sentiment of reviews: each row of a CSV file becomes a prompt."""
+"""Classify reviews: each row of a CSV file becomes a prompt."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ rows = {
 }
 reviews = Path(__file__).with_name("reviews.csv")
 
-seen = mill.validate(reviews, **rows)  # looks at every row, and spends nothing
+seen = mill.validate(reviews, **rows)  # renders every row and sends nothing
 print(f"{seen.rows} rows, {seen.found} of them wrong")
 
 run = mill.submit_rows(reviews, **rows, model="gemini-3.8-flash", name="reviews", deadline="36h")

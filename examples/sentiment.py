@@ -1,12 +1,11 @@
-"""Have reviews judged, and the answers written into a table of PostgreSQL; the workers know the database as "warehouse"."""
+"""Classify reviews into a PostgreSQL table. Workers know the database as "warehouse"."""
 
 import sys
 from typing import Literal
 
 from pydantic import BaseModel
 
-from promptmill.producers import Promptmill
-from promptmill.producers.contract import sink_specs
+from promptmill.producers import Promptmill, sinks
 
 
 class Judgement(BaseModel):
@@ -29,10 +28,10 @@ run = Promptmill().submit(
     name="sentiment",
     response_schema=Judgement,
     sinks=[
-        sink_specs.postgres("warehouse", table="sentiment")
-    ],  # made if it is missing, with columns sentiment and reason
+        sinks.postgres("warehouse", table="sentiment")
+    ],  # created if missing, with columns sentiment and reason
     idempotency_key="sentiment/2026-11-24",
 )
 if run.wait().state != "succeeded":
-    sys.exit(f"run {run.id} did not go all well: promptmill describe {run.id}")
+    sys.exit(f"run {run.id} did not succeed in full: promptmill describe {run.id}")
 print(f"{run.status.succeeded} rows of run {run.id} are in", *run.report().sinks)

@@ -1,4 +1,4 @@
-"""Single prompts of many web requests, pooled into one run; and a run of what comes in while a feed is read."""
+"""Pool single prompts of many web requests into one run, and stream a feed into another."""
 
 import time
 
@@ -8,7 +8,7 @@ mill = Promptmill()
 
 
 def on_ticket(number: int, text: str) -> None:
-    """What a web request does: it takes a millisecond, and the worker puts what all of them sent into runs."""
+    """Send one prompt, as a web request would. It takes about a millisecond."""
     mill.enqueue(
         f"Classify this ticket: {text}",
         key=f"ticket-{number}",
@@ -20,7 +20,7 @@ def on_ticket(number: int, text: str) -> None:
 for number, text in enumerate(["It does not start.", "Where is my parcel?", "Thank you!"]):
     on_ticket(number, text)
 
-while True:  # until a run is cut: PROMPTMILL_POOL_SECONDS after the first of them
+while True:  # until a run is cut, PROMPTMILL_POOL_SECONDS after the first prompt
     try:
         run = mill.find_pooled("tickets", "ticket-2")
         break

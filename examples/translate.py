@@ -1,4 +1,4 @@
-"""Translate a few sentences: prompts are strings, answers are read back from the bucket."""
+"""Translate a few sentences: prompts are strings, results come from the bucket."""
 
 from promptmill.producers import Promptmill
 

@@ -1,4 +1,4 @@
-"""Tags for videos in a bucket: each URI is a row of any iterable, here of a DataFrame."""
+"""Tag videos of a bucket: each row of a DataFrame holds a URI."""
 
 import polars
 
@@ -15,7 +15,7 @@ run = Promptmill().submit_rows(
     videos,
     template="Five tags for this video, in {{ language }}, parted by commas.",
     key="{{ video.split('/') | last }}",
-    media=[{"uri": "{{ video }}", "mime_type": "video/mp4"}],  # the second name does not tell it
+    media=[{"uri": "{{ video }}", "mime_type": "video/mp4"}],  # one name has no extension
     metadata=["language"],
     generation_config={"temperature": 0, "maxOutputTokens": 64},
     model="gemini-3.8-flash",

@@ -1,4 +1,4 @@
-"""The least that Django needs; Promptmill reads its own settings from the environment."""
+"""A minimal Django configuration. Promptmill reads its settings from the environment."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Has reviews classified: one run for each batch, that exists if and only if the batch does."""
+"""Classify reviews: one run per batch, submitted only if the batch is committed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from shop.models import Batch, Review
 
 
 def classify() -> Batch:
-    """Make a batch of all reviews that are in none, and submit it once that is committed."""
+    """Put all new reviews into a batch and submit it when the batch is committed."""
     with transaction.atomic():
         batch = Batch.objects.create()
         Review.objects.filter(batch=None).update(batch=batch)
@@ -20,7 +20,7 @@ def classify() -> Batch:
 
 
 def submit(batch: Batch) -> None:
-    """Submit a batch; again after a crash, which changes nothing if it was submitted before."""
+    """Submit a batch. Repeating this after a crash sends only what is missing."""
 
     def note(run: Run) -> None:
         Batch.objects.filter(pk=batch.pk).update(run=run.id)
@@ -31,13 +31,13 @@ def submit(batch: Batch) -> None:
 
 
 def prompts(batch: Batch) -> Iterator[dict[str, Any]]:
-    """Read the rows one by one, however many there are."""
+    """Yield one prompt per review, without loading all of them."""
     for review in Review.objects.filter(batch=batch).iterator():
         yield {"key": str(review.pk), "prompt": f"Positive or negative? {review.text}"}
 
 
 def store(batch: Batch) -> int:
-    """Store the answers of a batch whose run is done; returns how many."""
+    """Store the answers of a finished batch; returns their number."""
     answers = [result for result in Promptmill().get(batch.run).results() if result.succeeded]
     for answer in answers:
         Review.objects.filter(pk=int(answer.key)).update(sentiment=answer.text)

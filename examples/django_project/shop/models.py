@@ -1,4 +1,4 @@
-"""Reviews, and the batches in which they are classified."""
+"""Reviews, and the batches that classify them."""
 
 from django.db import models
 
@@ -13,7 +13,7 @@ class Batch(models.Model):
 
 
 class Review(models.Model):
-    """What a customer wrote, and what the model makes of it."""
+    """A customer's text and its sentiment."""
 
     text = models.TextField()
     batch = models.ForeignKey(Batch, null=True, on_delete=models.SET_NULL)

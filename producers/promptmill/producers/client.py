@@ -97,8 +97,9 @@ class Promptmill:
     def stream(self, **options: Unpack[RunOptions]) -> Stream:
         """Open a run whose prompts are added one at a time, inside a ``with`` block.
 
-        >>> with Promptmill().stream(model="gemini-3.8-flash") as stream:  # doctest: +SKIP
-        ...     stream.add("Say hello", key="t-1")
+        Examples:
+            >>> with Promptmill().stream(model="gemini-3.8-flash") as stream:  # doctest: +SKIP
+            ...     stream.add("Say hello", key="t-1")
 
         ``options`` are those of ``submit``. The end of the block seals the run, which is
         ``stream.run``. An exception in the block ends the run, as in ``submit``.

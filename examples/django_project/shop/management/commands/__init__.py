@@ -1,1 +1,1 @@
-"""Of the shop."""
+"""Commands of the shop."""

@@ -10,16 +10,16 @@ from shop.models import Batch, Review
 
 
 class Command(BaseCommand):
-    """Has reviews classified, waits, and stores the answers."""
+    """Classifies reviews, waits, and stores the answers."""
 
     help = "Classify all reviews that are not classified yet."
 
     def add_arguments(self, parser: Any) -> None:
-        """Take new reviews."""
+        """Accept new reviews as arguments."""
         parser.add_argument("reviews", nargs="*", help="Reviews to add first.")
 
     def handle(self, *_: Any, reviews: list[str], **__: Any) -> None:
-        """Go on with what a crash left behind, then with what is new."""
+        """Resume unfinished batches, then classify new reviews."""
         for left in Batch.objects.filter(run=""):
             submit(left)
         Review.objects.bulk_create(Review(text=text) for text in reviews)
