@@ -60,7 +60,7 @@ def test_a_folder_refuses_what_is_no_run_id(run: str) -> None:
 
 @pytest.mark.parametrize(("shard", "number"), [(-1, 1), (0, -1), ("../0", 1), (None, 1)])
 def test_a_folder_refuses_what_is_no_number(shard: int, number: int) -> None:
-    with pytest.raises(ValueError, match="not a number"):
+    with pytest.raises(ValueError, match="not a row, shard, attempt or part number"):
         RUN.attempt(shard, number)
 
 
