@@ -10,6 +10,7 @@ from promptmill.cli.sample_prompts import translation_prompts
 from promptmill.config import names
 from promptmill.producers.requests.chunks import KeyRegistry
 from promptmill.producers.requests.encode import encode_lines
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.steps.parse import PartReader
 from support.chunking import cut
 from support.measurement import Tell
@@ -78,7 +79,7 @@ def output(prompts: list[str]) -> Iterator[bytes]:
 
 def reader() -> PartReader:
     """A reader of the only part of the run."""
-    return PartReader(names.tag(RUN), 1, LINES, 1, (1 << LINES) - 1)
+    return PartReader(names.tag(RUN), 1, 1, RowSet.first(LINES))
 
 
 def fastest(work: Callable[[], Iterable[object]], times: int = 3) -> float:

@@ -104,8 +104,8 @@ SAFEGUARDS = [
     Mutation(
         "a row that has another's answer is put off with it",
         "workers.attempts.unanswered:UnansweredRows.write_deduplicated",
-        "self.retried_rows = self.deduplicated.expand_rows(self.retried_rows)",
-        "pass",
+        "self.retried_rows = self.deduplicated.expand_rows(self._retried.build())",
+        "self.retried_rows = self._retried.build()",
     ),
     Mutation(
         "only an answer is reused, and no failure",
@@ -122,7 +122,7 @@ SAFEGUARDS = [
     Mutation(
         "what is reused is not asked",
         "workers.attempts.rows:wanted_rows",
-        " & ~reused.row_bitmap",
+        " - reused.row_set",
         "",
     ),
     Mutation(
@@ -175,8 +175,8 @@ SAFEGUARDS = [
     Mutation(
         "a row that is answered in two parts counts once",
         "workers.output.merge_parts:_repeated_rows",
-        "repeated.append(bitmap & seen)",
-        "repeated.append(0)",
+        "repeated.append(rows & seen)",
+        "repeated.append(RowSet())",
     ),
     Mutation(
         "a row that is answered twice in a part counts once",
@@ -199,33 +199,33 @@ SAFEGUARDS = [
     Mutation(
         "an answer counts only for a row that was asked",
         "workers.steps.parse:PartReader._is_ours",
-        "bool(self._wanted[byte] >> bit & 1)",
+        "key.row - self._first_row in self._wanted",
         "True",
     ),
     Mutation(
         "a row that is known by its request is not missing",
         "workers.attempts.unanswered:UnansweredRows._assign_key",
-        "self._resolved |= 1 << key.row - self._shard_plan.first_row",
+        "self._resolved.add(row_offset)",
         "pass",
     ),
     Mutation(
         "an answer that does not fit is asked for once more, and no oftener",
         "workers.attempts.retryable:RetryPolicy.can_send_feedback",
-        "not self.feedback_rows >> row_offset & 1",
+        "row_offset not in self.feedback_rows",
         "True",
     ),
     Mutation(
         "an answer without a key that does not fit is asked for once more, and no oftener",
         "workers.attempts.unanswered:UnansweredRows._assign_key",
-        " and (not self.adjustments.feedback.rows >> row_offset & 1)",
+        " and (not had_feedback)",
         "",
         "unit/workers/output/test_schema_validation.py::test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt",
     ),
     Mutation(
         "what was wrong is told in whatever is asked later",
         "workers.steps.settle:_record_feedback",
-        "union_rows([previous.rows, ",
-        "union_rows([",
+        "RowSet.union([previous.rows, ",
+        "RowSet.union([",
         "unit/workers/output/test_schema_validation.py::test_a_row_keeps_what_it_heard_when_it_fails_for_another_reason_in_between",
     ),
     Mutation(

@@ -54,6 +54,7 @@ from promptmill.workers.facts.records import (
     ShardPlan,
 )
 from promptmill.workers.facts.row_lists import FeedbackErrors
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.fakes import MemoryBucket, Script
 from support.driver import RUN, Mill
 
@@ -179,12 +180,16 @@ def test_the_counts_and_bitmaps_of_a_part_mean_what_they_meant() -> None:
         {"UNKNOWN": 1},
         {"candidatesTokenCount": 11, "promptTokenCount": 2, "totalTokenCount": 13},
     )
-    assert [records.unpack_rows(rows) for rows in (parsed.succeeded, parsed.failed)] == [
-        0b010001,
-        0b001000,
+    assert [RowSet.unpack(rows) for rows in (parsed.succeeded, parsed.failed)] == [
+        RowSet(0b010001),
+        RowSet(0b001000),
     ]
-    assert (records.unpack_rows(settled.again), settled.retried) == (0b001010, 2)
-    assert [records.unpack_rows(file.drop_failed) for file in settled.files] == [0b001000, 0, 0]
+    assert (RowSet.unpack(settled.again), settled.retried) == (RowSet(0b001010), 2)
+    assert [RowSet.unpack(file.drop_failed) for file in settled.files] == [
+        RowSet(0b001000),
+        RowSet(),
+        RowSet(),
+    ]
 
 
 def test_what_was_wrong_with_an_answer_means_what_it_meant() -> None:
@@ -194,13 +199,9 @@ def test_what_was_wrong_with_an_answer_means_what_it_meant() -> None:
     kept = records.get_fact(bucket(), place + "repairs.json", FeedbackErrors).errors_by_row()
 
     wrong = '/mood: the value is not one of "good", "bad" or "mixed"; /stars: the value is greater than the maximum of 5'
-    assert [
-        records.unpack_rows(rows) for rows in (parsed.invalid, settled.again, settled.repaired)
-    ] == [
-        0b10,
-        0b10,
-        0b10,
-    ]
+    assert [RowSet.unpack(rows) for rows in (parsed.invalid, settled.again, settled.repaired)] == [
+        RowSet(0b10)
+    ] * 3
     assert kept == {1: wrong}
 
 

@@ -21,6 +21,7 @@ from promptmill.workers.coordination import progress
 from promptmill.workers.facts import records, snapshot
 from promptmill.workers.facts.records import Input, Plan, Settled
 from promptmill.workers.facts.row_lists import DeduplicatedRows
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.fakes import Script
 from support.driver import RUN, Mill
 from support.station import Station
@@ -244,19 +245,16 @@ def test_many_requests_are_held_in_a_table_that_grows() -> None:
     st.sets(st.integers(0, 310)),
 )
 def test_copies_follow_their_first_row(pairs: dict[int, int], rows: set[int]) -> None:
-    bitmap = sum(1 << row for row in rows)
     found = DeduplicatedRows(list(pairs), list(pairs.values()))
 
-    along = found.expand_rows(bitmap)
-    left = found.without_rows(bitmap)
+    along = found.expand_rows(RowSet.of(rows))
+    left = found.without_rows(RowSet.of(rows))
 
-    assert {row for row in range(400) if along >> row & 1} == rows | {
-        p for p, first in pairs.items() if first in rows
-    }
+    assert set(along) == rows | {p for p, first in pairs.items() if first in rows}
     assert dict(zip(left.places, left.firsts, strict=True)) == {
         p: f for p, f in pairs.items() if p not in rows
     }
-    assert found.row_bitmap == sum(1 << place for place in pairs)
+    assert found.row_set == RowSet.of(pairs)
 
 
 def test_a_request_of_whose_hash_half_is_that_of_another_is_asked(

@@ -116,13 +116,6 @@ def test_the_state_of_a_run_follows_from_its_counts_and_jobs(
     assert final_state(counts, jobs) == state
 
 
-@pytest.mark.parametrize("size", [0, 1, 9, 1000])
-def test_a_bitmap_comes_out_as_it_was_packed(size: int) -> None:
-    rows = int("1" + "01" * size, 2) if size else 0
-
-    assert records.unpack_rows(records.pack_rows(rows)) == rows
-
-
 def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sent() -> None:
     mill = Mill(link=[[Signature("shop.tasks.done")]])
     messages = mill.messages(["a"])

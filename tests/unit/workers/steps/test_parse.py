@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptmill.producers.contract.results import Error, Result
-from promptmill.workers.facts.records import Parsed, unpack_rows
+from promptmill.workers.facts.records import Parsed
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.steps.parse import PartReader
 
 ROWS = 10
-ALL = (1 << ROWS) - 1
+ALL = RowSet.first(ROWS)
 
 
-def read(*data: bytes, wanted: int = ALL) -> tuple[list[Result], Parsed]:
-    reader = PartReader("rtag", 1, ROWS, 1, wanted)
+def read(*data: bytes, wanted: RowSet = ALL) -> tuple[list[Result], Parsed]:
+    reader = PartReader("rtag", 1, 1, wanted)
     results = [
         msgspec.json.decode(line, type=Result)
         for line in reader.read_results(iter(enumerate(data)))
@@ -159,7 +160,9 @@ def test_a_key_that_is_not_of_this_part_of_the_run_is_unknown(key: str) -> None:
 
 
 def test_a_row_of_an_earlier_attempt_is_unknown_to_a_later_one() -> None:
-    results, parsed = read(json.dumps(line(1)).encode(), json.dumps(line(2)).encode(), wanted=0b10)
+    results, parsed = read(
+        json.dumps(line(1)).encode(), json.dumps(line(2)).encode(), wanted=RowSet.of([1])
+    )
 
     assert ([result.row for result in results], parsed.counts.unknown) == ([2], 1)
 
@@ -191,17 +194,17 @@ def test_every_line_is_counted_as_exactly_one_thing(outcomes: list[tuple[int, st
         == len(data)
     )
     assert (
-        unpack_rows(parsed.succeeded).bit_count()
+        len(RowSet.unpack(parsed.succeeded))
         == counts.succeeded
         == sum(result.succeeded for result in results)
     )
     assert (
-        unpack_rows(parsed.failed).bit_count()
+        len(RowSet.unpack(parsed.failed))
         == counts.failed
         == sum(not result.succeeded for result in results)
     )
     good = {row for row, kind in outcomes if kind == "good"}
     assert {result.row for result in results if result.succeeded} == good
-    assert unpack_rows(parsed.passing) & ~unpack_rows(parsed.failed) == 0
+    assert not RowSet.unpack(parsed.passing) - RowSet.unpack(parsed.failed)
     assert counts.tokens.get("totalTokenCount", 0) == 3 * len(results)
     assert sum(counts.failures.values()) == counts.failed

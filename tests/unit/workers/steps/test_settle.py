@@ -12,13 +12,14 @@ from promptmill.config import names
 from promptmill.producers.contract.results import Error
 from promptmill.producers.requests.encode import join_wire_key
 from promptmill.workers.facts.records import Counts
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.output.merge_parts import PartRows, resolve_rows
 from support.driver import RUN, Mill
 
-BITS = st.integers(0, 0xFF)
-PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), BITS, BITS, BITS), max_size=5)
+ROWS = st.builds(RowSet, st.integers(0, 0xFF))
+PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), ROWS, ROWS, ROWS), max_size=5)
 
 
 @given(PARTS, st.booleans())
@@ -28,22 +29,20 @@ def test_every_answered_row_is_kept_in_exactly_one_place_or_tried_again(
     made = resolve_rows(parts, last)
 
     for row in range(8):
-        bit = 1 << row
         succeeded = sum(
-            bool(part.succeeded & ~drop.succeeded & bit)
+            row in part.succeeded - drop.succeeded
             for part, drop in zip(parts, made.drops, strict=True)
         )
         failed = sum(
-            bool(part.failed & ~drop.failed & bit)
-            for part, drop in zip(parts, made.drops, strict=True)
+            row in part.failed - drop.failed for part, drop in zip(parts, made.drops, strict=True)
         )
-        any_success = any(part.succeeded & bit for part in parts)
-        any_answer = any_success or any(part.failed & bit for part in parts)
+        any_success = any(row in part.succeeded for part in parts)
+        any_answer = any_success or any(row in part.failed for part in parts)
         assert succeeded == any_success
-        assert succeeded + failed + bool(made.retried & bit) == any_answer
-        assert bool(made.answered & bit) == bool(succeeded + failed)
+        assert succeeded + failed + (row in made.retried) == any_answer
+        assert (row in made.answered) == bool(succeeded + failed)
     if last:
-        assert made.retried == 0
+        assert not made.retried
 
 
 @given(PARTS)
@@ -51,10 +50,9 @@ def test_only_rows_all_of_whose_failures_may_pass_are_tried_again(parts: list[Pa
     again = resolve_rows(parts, is_last=False).retried
 
     for row in range(8):
-        bit = 1 << row
-        outcomes = [part for part in parts if (part.succeeded | part.failed) & bit]
-        passing = [part for part in outcomes if not part.succeeded & bit and part.transient & bit]
-        assert bool(again & bit) == bool(outcomes and len(passing) == len(outcomes))
+        outcomes = [part for part in parts if row in part.succeeded | part.failed]
+        passing = [part for part in outcomes if row in part.transient - part.succeeded]
+        assert (row in again) == bool(outcomes and len(passing) == len(outcomes))
 
 
 def states(script: Script, prompts: list[str], **limits: int) -> tuple[Mill, list[str]]:

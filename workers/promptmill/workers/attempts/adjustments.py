@@ -5,7 +5,7 @@ from typing import NamedTuple
 from promptmill.workers.attempts import schema_feedback
 from promptmill.workers.attempts.schema_feedback import SchemaFeedback
 from promptmill.workers.attempts.token_limit import TokenLimit
-from promptmill.workers.facts import records
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 
 
@@ -29,9 +29,9 @@ def load_adjustments(attempt: AttemptFolder) -> Adjustments:
     if attempt.is_first:
         return Adjustments()
     settled = attempt.previous.settled.get()
-    raised_rows = records.unpack_rows(settled.raised)
+    raised_rows = RowSet.unpack(settled.raised)
     tokens = attempt.run.manifest.get().retry_max_tokens if raised_rows else 0
-    feedback_rows = records.unpack_rows(settled.repaired)
+    feedback_rows = RowSet.unpack(settled.repaired)
     return Adjustments(
         TokenLimit(raised_rows, tokens), schema_feedback.load_feedback(attempt, feedback_rows)
     )

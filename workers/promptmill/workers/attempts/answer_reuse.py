@@ -24,10 +24,10 @@ from promptmill.workers.attempts.deduplication import (
     request_digest,
     split_digests,
 )
-from promptmill.workers.facts import records
 from promptmill.workers.facts.records import ShardPlan
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
-from promptmill.workers.facts.row_lists import DeduplicatedRows, ReusedRows, to_bitmap
+from promptmill.workers.facts.row_lists import DeduplicatedRows, ReusedRows
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.output.effective_rows import shard_results
 from promptmill.workers.output.result_files import encode_files
@@ -188,5 +188,5 @@ def _write_results(
         content_hash = hashlib.blake2b(data, digest_size=8).hexdigest()
         files.append(attempt.results(f"reused-{content_hash}"))
         attempt.bucket.write(files[-1], data)
-    row_bitmap = to_bitmap(row_offsets)
-    return ReusedRows(records.pack_rows(row_bitmap), row_bitmap.bit_count(), files)
+    rows = RowSet.of(row_offsets)
+    return ReusedRows(rows.pack(), len(rows), files)

@@ -18,7 +18,8 @@ from promptmill.producers.requests.deduplication import HashTable
 from promptmill.producers.requests.encode import WireKey, extract_request, split_wire_key
 from promptmill.workers.facts.records import Plan
 from promptmill.workers.facts.request_lines import RequestLine
-from promptmill.workers.facts.row_lists import DeduplicatedRows, has_row, to_bitmap, to_bytes
+from promptmill.workers.facts.row_lists import DeduplicatedRows
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 
 _MAX_MEMORY_BYTES = 1 << 20
@@ -106,10 +107,10 @@ class AnswerStore:
 
     def __init__(self, deduplicated: DeduplicatedRows, first_row: int) -> None:
         self._deduplicated = deduplicated
-        self._wanted = to_bytes(to_bitmap(deduplicated.firsts))
+        self._wanted = RowSet.of(deduplicated.firsts)
         self._first_row = first_row
         self._file: Any = SpooledTemporaryFile(_MAX_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
-        self._starts = array("Q", bytes(8 * 8 * len(self._wanted)))
+        self._starts = array("Q", bytes(8 * (max(deduplicated.firsts, default=-1) + 1)))
         self._last: tuple[int, Result | None] = -1, None
 
     def __enter__(self) -> "AnswerStore":
@@ -122,7 +123,7 @@ class AnswerStore:
         """Keep those of some results that a copy has."""
         for result in results:
             row_offset = result.row - self._first_row
-            if has_row(self._wanted, row_offset):
+            if row_offset in self._wanted:
                 self._starts[row_offset] = self._file.tell() + 1  # 0 is where there is none
                 self._file.write(_encode(result) + b"\n")
 

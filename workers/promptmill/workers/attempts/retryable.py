@@ -6,7 +6,7 @@ from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Result
 from promptmill.workers.attempts import token_limit
-from promptmill.workers.facts import records
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output import schema_validation
 from promptmill.workers.output.schema_validation import Validator
@@ -15,13 +15,13 @@ from promptmill.workers.output.schema_validation import Validator
 class RetryPolicy(NamedTuple):
     """What the run allows: ``max_tokens`` for rows that were cut off with less, and to ``schema_feedback`` what the ``validator`` refuses.
 
-    ``feedback_rows`` is the bitmap of the rows of the shard that heard what was wrong already: once is enough.
+    ``feedback_rows`` were already sent with feedback, which is done once only.
     """
 
     max_tokens: int = 0
     validator: Validator | None = None
     schema_feedback: bool = False
-    feedback_rows: int = 0
+    feedback_rows: RowSet = RowSet()
 
     def validate_result(self, result: Result) -> Result:
         """Return a result, checked by the run's response schema if it has one."""
@@ -39,14 +39,14 @@ class RetryPolicy(NamedTuple):
             or result.error.reason != FailureReason.SCHEMA_INVALID
         ):
             return False
-        return row_offset is None or not self.feedback_rows >> row_offset & 1
+        return row_offset is None or row_offset not in self.feedback_rows
 
 
 def load_policy(attempt: AttemptFolder, manifest: Manifest) -> RetryPolicy:
     """Return which failed rows of an attempt are worth another try."""
-    feedback_rows = 0
+    feedback_rows = RowSet()
     if manifest.retry_schema_invalid and not attempt.is_first:
-        feedback_rows = records.unpack_rows(attempt.previous.settled.get().repaired)
+        feedback_rows = RowSet.unpack(attempt.previous.settled.get().repaired)
     return RetryPolicy(
         manifest.retry_max_tokens,
         schema_validation.make_validator(manifest),

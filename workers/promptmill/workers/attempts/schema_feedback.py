@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from promptmill.workers.facts.row_lists import FeedbackErrors
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 
 _FEEDBACK_TEXT = "\n\nYour last answer to this did not fit the response schema ({error}). Answer again, with JSON that fits it."
@@ -15,21 +16,21 @@ _USER_ROLES = (b'"user"', b"null")
 
 
 class SchemaFeedback(NamedTuple):
-    """The rows of an attempt (a bitmap) that hear what was wrong with their last answer, by their places in the shard."""
+    """The rows of an attempt whose requests quote the schema error of their last answer."""
 
-    rows: int = 0
+    rows: RowSet = RowSet()
     errors: dict[int, str] = {}  # noqa: RUF012 - never changed
 
     def adjust_line(self, line: bytes, row_offset: int) -> bytes:
         """Return the wire line of the row at ``row_offset`` as this attempt asks it."""
         return (
             append_feedback(line, self.errors.get(row_offset, _UNKNOWN_ERROR))
-            if self.rows >> row_offset & 1
+            if row_offset in self.rows
             else line
         )
 
 
-def load_feedback(attempt: AttemptFolder, rows: int) -> SchemaFeedback:
+def load_feedback(attempt: AttemptFolder, rows: RowSet) -> SchemaFeedback:
     """Return the feedback for the ``rows`` of an attempt that the one before chose."""
     if not rows:
         return SchemaFeedback()

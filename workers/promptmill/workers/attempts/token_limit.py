@@ -6,17 +6,18 @@ import msgspec
 
 from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.results import Result
+from promptmill.workers.facts.row_set import RowSet
 
 
 class TokenLimit(NamedTuple):
-    """The rows of an attempt (a bitmap) that may answer with so many ``tokens``, as they were cut off in an earlier one."""
+    """The rows of an attempt that are sent with a limit of ``tokens``: they were cut off before."""
 
-    rows: int = 0
+    rows: RowSet = RowSet()
     tokens: int = 0
 
     def adjust_line(self, line: bytes, row_offset: int) -> bytes:
         """Return the wire line of the row at ``row_offset`` in its shard as this attempt asks it."""
-        return raise_limit(line, self.tokens) if self.rows >> row_offset & 1 else line
+        return raise_limit(line, self.tokens) if row_offset in self.rows else line
 
 
 def can_raise_limit(result: Result, line: bytes, tokens: int) -> bool:

@@ -14,6 +14,7 @@ from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts.records import Counts, Ended, Plan, ResultFile
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
 from promptmill.workers.facts.row_lists import DeduplicatedRows
+from promptmill.workers.facts.row_set import RowSet, RowSetBuilder
 from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output import failure_reasons
 from promptmill.workers.output.counts import ResultCounter
@@ -42,15 +43,14 @@ class UnansweredRows:
         self._ended = ended
         self._is_last = is_last
         self._transient = TRANSIENT | ({ended.reason} if ended.again else frozenset())
-        self._resolved = resolution.answered | resolution.retried
+        self._resolved = RowSetBuilder(resolution.answered | resolution.retried)
         self._counter = ResultCounter(plan.price_thresholds)
-        self.deduplicated = deduplicated.without_rows(self._resolved)
-        self.wanted = (
-            wanted_rows(attempt, manifest, self._shard_plan) & ~self.deduplicated.row_bitmap
-        )
+        self.deduplicated = deduplicated.without_rows(self._resolved.build())
+        self.wanted = wanted_rows(attempt, manifest, self._shard_plan) - self.deduplicated.row_set
         self.adjustments = adjustments.load_adjustments(attempt)
-        self.cut_off = 0
+        self.cut_off = RowSetBuilder()
         self.invalid: dict[int, str] = {}
+        self._retried = RowSetBuilder(resolution.retried)
         self.retried_rows = resolution.retried
         self.files: list[ResultFile] = []
 
@@ -71,7 +71,7 @@ class UnansweredRows:
 
         The copies of a row that is put off are put off with it.
         """
-        self.retried_rows = self.deduplicated.expand_rows(self.retried_rows)
+        self.retried_rows = self.deduplicated.expand_rows(self._retried.build())
         remaining = self.deduplicated.without_rows(self.retried_rows)
         if remaining:
             with AnswerStore(remaining, self.first_row) as answers:
@@ -107,16 +107,15 @@ class UnansweredRows:
     def _defer_row(self, result: Result) -> bool:
         """Leave a row to the next attempt, if it may do better there."""
         row_offset = self._row_offset(result.row)
-        row_bit = 1 << row_offset
         if self._is_last or result.error is None:
             return False
         if not (
             result.error.reason in self._transient
-            or self.cut_off & row_bit
+            or row_offset in self.cut_off
             or row_offset in self.invalid
         ):
             return False
-        self.retried_rows |= row_bit
+        self._retried.add(row_offset)
         return True
 
     def _row_offset(self, row: int) -> int:
@@ -125,17 +124,17 @@ class UnansweredRows:
     def _make_results(self, unkeyed_parts: list[int]) -> Iterator[Result]:
         if unkeyed_parts:
             yield from self._match_unkeyed(unkeyed_parts)
-        if self.wanted & ~self._resolved:
+        if self._open_rows():
             yield from map(self._unanswered_result, self._open_lines())
 
     def _open_lines(self) -> Iterator[RequestLine]:
-        open_rows = (self.wanted & ~self._resolved).to_bytes(
-            (self._shard_plan.requests + 7) // 8, "little"
-        )
+        open_rows = self._open_rows()
         for line in read_lines(self._attempt.run, self._shard_plan):
-            byte, bit = divmod(line.row - self._shard_plan.first_row, 8)
-            if open_rows[byte] >> bit & 1:
+            if self._row_offset(line.row) in open_rows:
                 yield line
+
+    def _open_rows(self) -> RowSet:
+        return self.wanted - self._resolved.build()
 
     def _match_unkeyed(self, parts: Iterable[int]) -> Iterator[Result]:
         sent_lines = (
@@ -159,15 +158,13 @@ class UnansweredRows:
             yield from map(decode_unkeyed, data.split(b"\n")[:-1])
 
     def _assign_key(self, unkeyed: UnkeyedResult, key: WireKey, metadata: str | None) -> Result:
-        self._resolved |= 1 << (key.row - self._shard_plan.first_row)
         row_offset = self._row_offset(key.row)
-        self.cut_off |= unkeyed.cut_off << row_offset
-        if (
-            unkeyed.invalid
-            and unkeyed.result.error
-            and not self.adjustments.feedback.rows >> row_offset & 1
-        ):
-            self.invalid[row_offset] = unkeyed.result.error.message
+        self._resolved.add(row_offset)
+        if unkeyed.cut_off:
+            self.cut_off.add(row_offset)
+        error, had_feedback = unkeyed.result.error, row_offset in self.adjustments.feedback.rows
+        if unkeyed.invalid and error and not had_feedback:
+            self.invalid[row_offset] = error.message
         return unkeyed.with_key(key, metadata)
 
     def _unanswered_result(self, line: RequestLine) -> Result:

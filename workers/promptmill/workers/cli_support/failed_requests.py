@@ -11,6 +11,7 @@ from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.requests.encode import Prompt, split_wire_key
 from promptmill.workers.facts.records import ShardPlan
 from promptmill.workers.facts.request_lines import read_lines
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.output.effective_rows import shard_results
 from promptmill.workers.services import build_services
@@ -48,17 +49,17 @@ def _failed_prompts(run: RunFolder, only: set[str], config: Mapping[str, Any]) -
         if not failed:
             continue
         for line in read_lines(run, rows):
-            if failed >> (line.row - rows.first_row) & 1 and not line.refused:
+            if line.row - rows.first_row in failed and not line.refused:
                 yield prompt_of(line.data, config)
 
 
-def _failed_rows(run: RunFolder, shard: int, rows: ShardPlan, only: set[str]) -> int:
-    """Return the bitmap of the rows of a shard that ended as failures, for one of these reasons if there are any."""
-    failed = 0
-    for result in shard_results(run, shard, rows.first_row):
-        if not result.succeeded and (not only or (result.error and result.error.reason in only)):
-            failed |= 1 << (result.row - rows.first_row)
-    return failed
+def _failed_rows(run: RunFolder, shard: int, rows: ShardPlan, only: set[str]) -> RowSet:
+    """Return the failed rows of a shard, of all reasons or ``only`` some."""
+    return RowSet.of(
+        result.row - rows.first_row
+        for result in shard_results(run, shard, rows.first_row)
+        if not result.succeeded and (not only or (result.error and result.error.reason in only))
+    )
 
 
 class _WireLine(msgspec.Struct):

@@ -13,8 +13,8 @@ from promptmill.producers.contract.messages import decode_chunk
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import split_wire_key
 from promptmill.workers.attempts.rows import wanted_rows
-from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created, Ended, ResultFile, Settled, ShardPlan
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot, load_snapshot
 from promptmill.workers.output.effective_rows import effective_results
@@ -140,7 +140,7 @@ def _attempt_history(
     for attempt_ref in sorted(ref for ref in snapshot.attempts if ref[0] == shard):
         attempt = run.attempt(*attempt_ref)
         wanted = wanted_rows(attempt, snapshot.manifest, rows)
-        is_asked = wanted >> (row - rows.first_row) & 1
+        is_asked = row - rows.first_row in wanted
         if is_asked:
             created, ended = attempt.job.find(), attempt.ended.find()
             history = {"attempt": attempt.number, **_describe_job(created, ended)}
@@ -166,7 +166,7 @@ def _describe_outcome(
 ) -> dict[str, Any]:
     """Return the result of a row and its deliveries, as far as the attempt is settled."""
     settled = attempt.settled.find()
-    again = bool(settled and records.unpack_rows(settled.again) >> (row - rows.first_row) & 1)
+    again = settled is not None and row - rows.first_row in RowSet.unpack(settled.again)
     found = _find_result(attempt, settled, rows, row, again=again) if settled else None
     return {
         "tried_again": again,
@@ -198,14 +198,14 @@ def _find_result(
     return None
 
 
-def _may_have_row(attempt: AttemptFolder, file: str, bit: int) -> bool:
+def _may_have_row(attempt: AttemptFolder, file: str, row_offset: int) -> bool:
     """Return whether a file may have a row, by the bitmaps of its part.
 
     A file without bitmaps has rows that no part answers.
     """
     parsed = attempt.parsed(file.rpartition("/")[2].removesuffix(".jsonl")).find()
-    return parsed is None or bool(
-        (records.unpack_rows(parsed.succeeded) | records.unpack_rows(parsed.failed)) >> bit & 1
+    return parsed is None or (
+        row_offset in RowSet.unpack(parsed.succeeded) | RowSet.unpack(parsed.failed)
     )
 
 

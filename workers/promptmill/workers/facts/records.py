@@ -6,7 +6,6 @@ from itertools import tee
 from typing import TypeVar
 
 import msgspec
-import zstandard
 
 from promptmill.config.errors import NotFound
 from promptmill.producers.pricing.tokens import TokenTotals
@@ -302,15 +301,3 @@ def get_facts(bucket: Bucket, names_and_types: Iterable[tuple[str, type[T]]]) ->
         to_decode, bucket.read_each(name for name, _ in to_read), strict=True
     ):
         yield msgspec.json.decode(data, type=fact_type)
-
-
-def pack_rows(rows: int) -> bytes:
-    """Pack a bitmap (an int whose bit ``i`` stands for row ``i``) for a fact."""
-    return (
-        zstandard.compress(rows.to_bytes((rows.bit_length() + 7) // 8, "little")) if rows else b""
-    )
-
-
-def unpack_rows(data: bytes) -> int:
-    """Unpack a bitmap."""
-    return int.from_bytes(zstandard.decompress(data), "little") if data else 0

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import msgspec
 
 from promptmill.producers.contract.results import Result
-from promptmill.workers.facts.records import ResultFile, unpack_rows
+from promptmill.workers.facts.records import ResultFile
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, RunFolder
 from promptmill.workers.ports.google import Bucket
 
@@ -40,9 +41,12 @@ def shard_results(run: RunFolder, shard: int, first_row: int) -> Iterator[Result
 def _effective_rows(
     data: bytes, file: ResultFile, first_row: int
 ) -> Iterator[tuple[bytes, Result]]:
-    drop_succeeded, drop_failed = unpack_rows(file.drop_succeeded), unpack_rows(file.drop_failed)
+    drop_succeeded, drop_failed = (
+        RowSet.unpack(file.drop_succeeded),
+        RowSet.unpack(file.drop_failed),
+    )
     for line in data.split(b"\n")[:-1]:
         result = _decode(line)
         drop = drop_succeeded if result.succeeded else drop_failed
-        if not drop >> (result.row - first_row) & 1:
+        if result.row - first_row not in drop:
             yield line, result

@@ -14,6 +14,7 @@ from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Harvested, PartRange, ShardPlan
 from promptmill.workers.facts.request_lines import read_lines as rows_of
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.facts.step import Wait
 from promptmill.workers.output import schema_validation
@@ -56,9 +57,7 @@ class _LateAnswers:
         deduplicated = deduplication.load_deduplicated(attempt, plan)
         self._deduplicated = deduplicated.without_rows(answered)
         self._wanted = (
-            wanted_rows(attempt, manifest, self._shard_plan)
-            & ~answered
-            & ~self._deduplicated.row_bitmap
+            wanted_rows(attempt, manifest, self._shard_plan) - answered - self._deduplicated.row_set
         )
         self._unkeyed_parts: list[int] = []
         self._retry_policy = RetryPolicy(validator=schema_validation.make_validator(manifest))
@@ -107,7 +106,6 @@ class _LateAnswers:
         return PartReader(
             names.tag(self._attempt.run.id),
             self._shard_plan.first_row,
-            self._shard_plan.requests,
             self._attempt.number,
             self._wanted,
             self._retry_policy,
@@ -118,7 +116,7 @@ class _LateAnswers:
         for line in reader.read_results(read_lines(self._attempt.bucket, self._part_ranges[part])):
             if (result := _decode(line)).succeeded:
                 yield result
-        self._wanted &= ~records.unpack_rows(reader.build_parsed().succeeded)
+        self._wanted -= RowSet.unpack(reader.build_parsed().succeeded)
         if reader.unkeyed:
             self._unkeyed_parts.append(part)
 
@@ -127,7 +125,7 @@ class _LateAnswers:
         row_adjustments = adjustments.load_adjustments(self._attempt)
         for line in rows_of(self._attempt.run, self._shard_plan):
             row_offset = line.row - self._shard_plan.first_row
-            if self._wanted >> row_offset & 1 and not line.refused:
+            if row_offset in self._wanted and not line.refused:
                 yield row_adjustments.adjust_line(line.data, row_offset)
 
     def _match_unkeyed(self, part: int, unmatched: UnmatchedRows) -> Iterator[Result]:
@@ -144,10 +142,11 @@ def _batch_results(results: Iterator[Result]) -> Iterator[list[Result]]:
         yield batch
 
 
-def _answered_rows(attempt: AttemptFolder, shard_plan: ShardPlan) -> int:
-    """Return the bitmap of the rows of the shard that the attempt answers."""
-    answered = 0
-    for file in attempt.settled.get().files:
-        for result in effective_results(attempt.bucket, file, shard_plan.first_row):
-            answered |= result.succeeded << (result.row - shard_plan.first_row)
-    return answered
+def _answered_rows(attempt: AttemptFolder, shard_plan: ShardPlan) -> RowSet:
+    """Return the rows of the shard that the attempt answers."""
+    return RowSet.of(
+        result.row - shard_plan.first_row
+        for file in attempt.settled.get().files
+        for result in effective_results(attempt.bucket, file, shard_plan.first_row)
+        if result.succeeded
+    )

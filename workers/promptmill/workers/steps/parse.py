@@ -20,6 +20,7 @@ from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.costs.usage import UsageMeter
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Counts, Parsed, PartRange
+from promptmill.workers.facts.row_set import RowSet, RowSetBuilder
 from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output.answer_line import OutputLine, build_result, parse_line
 from promptmill.workers.output.counts import count_result
@@ -59,9 +60,8 @@ def _parse_part(attempt: AttemptFolder, part: int, part_range: PartRange) -> Par
     reader = PartReader(
         names.tag(attempt.run.id),
         shard_plan.first_row,
-        shard_plan.requests,
         attempt.number,
-        wanted & ~deduplication.load_deduplicated(attempt, plan).row_bitmap,
+        wanted - deduplication.load_deduplicated(attempt, plan).row_set,
         retryable.load_policy(attempt, manifest),
         UsageMeter(plan.price_thresholds),
     )
@@ -82,9 +82,8 @@ class PartReader:
         self,
         tag: str,
         first_row: int,
-        requests: int,
         attempt: int,
-        wanted: int,
+        wanted: RowSet,
         retry_policy: RetryPolicy = _NO_RETRIES,
         meter: UsageMeter | None = None,
     ) -> None:
@@ -92,12 +91,12 @@ class PartReader:
         self._first_row = first_row
         self._attempt = attempt
         self._retry_policy = retry_policy
-        self._wanted = wanted.to_bytes((requests + 7) // 8, "little")
-        self._transient = bytearray((requests + 7) // 8)
-        self._cut_off = bytearray((requests + 7) // 8)
-        self._invalid = bytearray((requests + 7) // 8)
-        self._succeeded = bytearray((requests + 7) // 8)
-        self._failed = bytearray((requests + 7) // 8)
+        self._wanted = wanted
+        self._succeeded = RowSetBuilder()
+        self._failed = RowSetBuilder()
+        self._transient = RowSetBuilder()
+        self._cut_off = RowSetBuilder()
+        self._invalid = RowSetBuilder()
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._meter = meter or UsageMeter()
@@ -135,44 +134,48 @@ class PartReader:
                 unknown=self._counts["unknown"],
                 unreadable=self._counts["unreadable"],
             ),
-            succeeded=records.pack_rows(int.from_bytes(self._succeeded, "little")),
-            failed=records.pack_rows(int.from_bytes(self._failed, "little")),
-            passing=records.pack_rows(int.from_bytes(self._transient, "little")),
+            succeeded=self._succeeded.build().pack(),
+            failed=self._failed.build().pack(),
+            passing=self._transient.build().pack(),
             unkeyed=len(self.unkeyed),
             unreadable_at=self._unreadable_at,
             at=records.current_time(),
-            cut_off=records.pack_rows(int.from_bytes(self._cut_off, "little")),
-            invalid=records.pack_rows(int.from_bytes(self._invalid, "little")),
+            cut_off=self._cut_off.build().pack(),
+            invalid=self._invalid.build().pack(),
         )
 
     def _is_ours(self, key: WireKey) -> bool:
-        byte, bit = divmod(key.row - self._first_row, 8)
-        return (
-            key.tag == self._tag
-            and 0 <= byte < len(self._wanted)
-            and bool(self._wanted[byte] >> bit & 1)
-        )
+        return key.tag == self._tag and key.row - self._first_row in self._wanted
 
     def _make_result(self, line: OutputLine, data: bytes, key: WireKey) -> Result:
         return self._retry_policy.validate_result(build_result(line, data, key, self._attempt))
 
     def _accept_first(self, result: Result, data: bytes) -> Result | None:
-        """Pass the first success and the first failure of a row; a failure after a success says nothing new."""
-        byte, bit = divmod(result.row - self._first_row, 8)
-        mask = 1 << bit
-        answered = self._succeeded if result.succeeded else self._failed
-        if self._succeeded[byte] & mask or answered[byte] & mask:
+        """Return the first success and the first failure of a row; None for a duplicate.
+
+        A failure after a success is a duplicate.
+        """
+        row = result.row - self._first_row
+        if row in self._succeeded or (row in self._failed and not result.succeeded):
             self._counts["duplicates"] += 1
             return None
-        answered[byte] |= mask
-        cut_off = self._retry_policy.can_raise_tokens(result, data)
-        invalid = self._retry_policy.can_send_feedback(result, result.row - self._first_row)
-        if cut_off or invalid or (result.error and result.error.reason in TRANSIENT):
-            self._transient[byte] |= mask
-        self._cut_off[byte] |= mask * cut_off
-        self._invalid[byte] |= mask * invalid
+        if result.succeeded:
+            self._succeeded.add(row)
+        else:
+            self._failed.add(row)
+            self._note_retryable(result, data, row)
         count_result(result, self._counts, self._failures, self._meter)
         return result
+
+    def _note_retryable(self, failed: Result, data: bytes, row: int) -> None:
+        cut_off = self._retry_policy.can_raise_tokens(failed, data)
+        invalid = self._retry_policy.can_send_feedback(failed, row)
+        if cut_off:
+            self._cut_off.add(row)
+        if invalid:
+            self._invalid.add(row)
+        if cut_off or invalid or (failed.error and failed.error.reason in TRANSIENT):
+            self._transient.add(row)
 
     def _encode_unkeyed(self, line: OutputLine, data: bytes) -> bytes:
         """A result without its key, and the hash of the request that Vertex echoed, by which it may yet be known."""

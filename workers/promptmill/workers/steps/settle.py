@@ -19,6 +19,7 @@ from promptmill.workers.attempts.unanswered import UnansweredRows
 from promptmill.workers.facts import records
 from promptmill.workers.facts.fact import read_facts
 from promptmill.workers.facts.records import Counts, Ended, Parsed, Plan, ResultFile, Settled
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output.counts import ResultCounter
 from promptmill.workers.output.effective_rows import effective_results
@@ -27,7 +28,6 @@ from promptmill.workers.output.merge_parts import (
     PartRows,
     Resolution,
     resolve_rows,
-    union_rows,
 )
 
 
@@ -55,21 +55,19 @@ def _settle_attempt(attempt: AttemptFolder) -> Settled:
     return Settled(
         files=files + unanswered_rows.files + [ResultFile(name) for name in reused.files],
         counts=counts + unanswered_rows.to_counts() + Counts(succeeded=reused.count),
-        requests=unanswered_rows.wanted.bit_count()
-        + len(unanswered_rows.deduplicated)
-        + reused.count,
+        requests=len(unanswered_rows.wanted) + len(unanswered_rows.deduplicated) + reused.count,
         at=records.current_time(),
-        again=records.pack_rows(unanswered_rows.retried_rows),
-        retried=unanswered_rows.retried_rows.bit_count(),
-        raised=records.pack_rows(_token_limit_rows(parsed, unanswered_rows)),
-        repaired=records.pack_rows(_record_feedback(attempt, parsed, unanswered_rows)),
+        again=unanswered_rows.retried_rows.pack(),
+        retried=len(unanswered_rows.retried_rows),
+        raised=_token_limit_rows(parsed, unanswered_rows).pack(),
+        repaired=_record_feedback(attempt, parsed, unanswered_rows).pack(),
         copies=deduplicated_count,
         reused=reused.count,
     )
 
 
 def _part_rows(parsed: Parsed) -> PartRows:
-    return PartRows(*map(records.unpack_rows, (parsed.succeeded, parsed.failed, parsed.passing)))
+    return PartRows(*map(RowSet.unpack, (parsed.succeeded, parsed.failed, parsed.passing)))
 
 
 def _count_parts(
@@ -78,27 +76,27 @@ def _count_parts(
     """Return the result files of all parts, and the counts of the rows that count."""
     files, counts, deferred = [], Counts(), resolution.retried
     for (part, parsed_part), drop in zip(parsed.items(), resolution.drops, strict=True):
-        packed_drops = records.pack_rows(drop.succeeded), records.pack_rows(drop.failed)
+        packed_drops = drop.succeeded.pack(), drop.failed.pack()
         files.append(ResultFile(attempt.results(part), *packed_drops))
         if any(packed_drops):
-            billed_rows = deferred & records.unpack_rows(parsed_part.failed)
+            billed_rows = deferred & RowSet.unpack(parsed_part.failed)
             counts += _recount_part(attempt, plan, files[-1], parsed_part.counts, drop, billed_rows)
-            deferred &= ~billed_rows
+            deferred -= billed_rows
         else:
             counts += parsed_part.counts
     return files, counts
 
 
-def _token_limit_rows(parsed: dict[int, Parsed], unanswered_rows: UnansweredRows) -> int:
+def _token_limit_rows(parsed: dict[int, Parsed], unanswered_rows: UnansweredRows) -> RowSet:
     """Return the rows of the next attempt that get more tokens.
 
     They were cut off in this attempt or in an earlier one.
     """
-    rows = union_rows(
+    rows = RowSet.union(
         [
             unanswered_rows.adjustments.token_limit.rows,
-            unanswered_rows.cut_off,
-            *(records.unpack_rows(parsed_part.cut_off) for parsed_part in parsed.values()),
+            unanswered_rows.cut_off.build(),
+            *(RowSet.unpack(parsed_part.cut_off) for parsed_part in parsed.values()),
         ]
     )
     return unanswered_rows.deduplicated.expand_rows(rows) & unanswered_rows.retried_rows
@@ -106,21 +104,19 @@ def _token_limit_rows(parsed: dict[int, Parsed], unanswered_rows: UnansweredRows
 
 def _record_feedback(
     attempt: AttemptFolder, parsed: dict[int, Parsed], unanswered_rows: UnansweredRows
-) -> int:
+) -> RowSet:
     """Return the rows of the next attempt that get feedback, and write it down.
 
     Their answer broke the schema in this attempt or in an earlier one.
     """
-    invalid = {
-        part: records.unpack_rows(parsed_part.invalid) for part, parsed_part in parsed.items()
-    }
+    invalid = {part: RowSet.unpack(parsed_part.invalid) for part, parsed_part in parsed.items()}
     previous = unanswered_rows.adjustments.feedback
     rows = (
         unanswered_rows.deduplicated.expand_rows(
-            union_rows(
+            RowSet.union(
                 [
                     previous.rows,
-                    *(1 << row_offset for row_offset in unanswered_rows.invalid),
+                    RowSet.of(unanswered_rows.invalid),
                     *invalid.values(),
                 ]
             )
@@ -139,7 +135,7 @@ def _record_feedback(
             (
                 (row, error)
                 for row, error in unanswered_rows.deduplicated.expand_errors(schema_errors)
-                if rows >> row & 1
+                if row in rows
             ),
         )
     return rows
@@ -175,7 +171,7 @@ def _recount_part(
     file: ResultFile,
     counts: Counts,
     drop: DroppedRows,
-    billed_rows: int,
+    billed_rows: RowSet,
 ) -> Counts:
     """Count a part again without its dropped rows.
 
@@ -183,13 +179,11 @@ def _recount_part(
     row that is answered twice is paid for once.
     """
     shard_plan = plan.shards[attempt.shard]
-    counter, all_rows = ResultCounter(plan.price_thresholds), (1 << shard_plan.requests) - 1
+    counter, all_rows = ResultCounter(plan.price_thresholds), RowSet.first(shard_plan.requests)
     for result in effective_results(attempt.bucket, file, shard_plan.first_row):
         counter.add_result(result)
     if billed_rows:
-        billed_file = ResultFile(
-            file.name, records.pack_rows(all_rows), records.pack_rows(all_rows & ~billed_rows)
-        )
+        billed_file = ResultFile(file.name, all_rows.pack(), (all_rows - billed_rows).pack())
         for result in effective_results(attempt.bucket, billed_file, shard_plan.first_row):
             counter.meter.add_usage(result.usage)
     return msgspec.structs.replace(

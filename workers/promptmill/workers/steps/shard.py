@@ -11,6 +11,7 @@ from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Input, ShardPlan
 from promptmill.workers.facts.request_lines import read_chunks
+from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 
 
@@ -64,12 +65,12 @@ class _InputTotals:
 def _input_lines(
     run: RunFolder,
     shard_plan: ShardPlan,
-    wanted: int,
+    wanted: RowSet,
     row_adjustments: Adjustments,
     totals: _InputTotals,
 ) -> Iterator[bytes]:
     is_unchanged = (
-        wanted.bit_count() == shard_plan.requests
+        len(wanted) == shard_plan.requests
         and not row_adjustments
         and totals.bounds is None
         and totals.deduplicator is None
@@ -92,14 +93,14 @@ def _lies_within(chunk: Chunk, shard_plan: ShardPlan) -> bool:
 def _select_lines(
     chunk: Chunk,
     shard_plan: ShardPlan,
-    wanted: int,
+    wanted: RowSet,
     row_adjustments: Adjustments,
     totals: _InputTotals,
 ) -> bytes:
     refused = set(chunk.refused)
     selected = []
     for row, line in enumerate(chunk.decompress_lines().split(b"\n")[:-1], chunk.first_row):
-        if row < shard_plan.first_row or not wanted >> (row - shard_plan.first_row) & 1:
+        if row - shard_plan.first_row not in wanted:
             continue
         if row in refused:
             totals.refused += 1

@@ -1,0 +1,69 @@
+"""A ``RowSet`` behaves like a frozenset of row offsets."""
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptmill.workers.facts.row_set import RowSet, RowSetBuilder
+
+ROWS = st.frozensets(st.integers(0, 40) | st.integers(0, 5000))
+
+
+@given(ROWS, ROWS)
+def test_operators_are_those_of_frozenset(left: frozenset[int], right: frozenset[int]) -> None:
+    ours, other = RowSet.of(left), RowSet.of(right)
+
+    assert set(ours | other) == left | right
+    assert set(ours & other) == left & right
+    assert set(ours - other) == left - right
+    assert set(RowSet.union([ours, other, RowSet()])) == left | right
+    assert (ours == other) == (left == right)
+    assert (set(ours), set(other)) == (set(left), set(right))
+
+
+@given(ROWS)
+def test_rows_are_counted_found_and_listed_in_order(rows: frozenset[int]) -> None:
+    ours = RowSet.of(rows)
+
+    assert (list(ours), len(ours), bool(ours)) == (sorted(rows), len(rows), bool(rows))
+    assert {row for row in range(-10, 5010) if row in ours} == rows
+
+
+@given(ROWS)
+def test_equal_sets_have_equal_hashes_and_their_repr_makes_them(rows: frozenset[int]) -> None:
+    ours = RowSet.of(rows)
+
+    assert hash(ours) == hash(RowSet.of(sorted(rows, reverse=True)))
+    assert eval(repr(ours)) == ours  # noqa: S307
+    assert ours != rows
+
+
+@given(ROWS)
+def test_packing_keeps_the_rows_and_the_stored_form(rows: frozenset[int]) -> None:
+    packed = RowSet.of(rows).pack()
+
+    assert RowSet.unpack(packed) == RowSet.of(rows)
+    bitmap = sum(1 << row for row in rows)
+    stored = bitmap.to_bytes((bitmap.bit_length() + 7) // 8, "little")
+    assert packed == (zstandard.compress(stored) if rows else b"")
+
+
+@given(ROWS, st.lists(st.integers(0, 5000)))
+def test_a_builder_has_its_rows_and_leaves_the_first_set_as_it_is(
+    rows: frozenset[int], added: list[int]
+) -> None:
+    start = RowSet.of(rows)
+    builder = RowSetBuilder(start)
+    for row in added:
+        builder.add(row)
+
+    assert set(builder.build()) == rows | set(added)
+    assert {row for row in range(5010) if row in builder} == rows | set(added)
+    assert start == RowSet.of(rows)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 1000])
+def test_the_first_rows_of_a_shard(count: int) -> None:
+    assert list(RowSet.first(count)) == list(range(count))
+    assert count not in RowSet.first(count)

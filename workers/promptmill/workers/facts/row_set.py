@@ -1,0 +1,116 @@
+"""Sets of rows of one shard, as bitmaps: facts store them packed."""
+
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from operator import or_
+from typing import final
+
+import zstandard
+
+
+@final
+class RowSet:
+    """An immutable set of rows, each given by its offset in the shard.
+
+    Bit ``i`` of ``bitmap`` stands for the row at offset ``i``. Operators are those of
+    ``frozenset``. ``in`` takes constant time: the bitmap is kept as bytes once asked.
+    """
+
+    __slots__ = ("_bitmap", "_bytes")
+
+    def __init__(self, bitmap: int = 0) -> None:
+        self._bitmap = bitmap
+        self._bytes: bytes | None = None
+
+    @classmethod
+    def first(cls, count: int) -> "RowSet":
+        """Return the first ``count`` rows of a shard."""
+        return cls((1 << count) - 1)
+
+    @classmethod
+    def of(cls, rows: Iterable[int]) -> "RowSet":
+        """Return the set of some rows, given in any order."""
+        builder = RowSetBuilder()
+        for row in rows:
+            builder.add(row)
+        return builder.build()
+
+    @classmethod
+    def union(cls, row_sets: Iterable["RowSet"]) -> "RowSet":
+        """Return the rows that are in any of the sets."""
+        return reduce(or_, row_sets, cls())
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "RowSet":
+        """Return the set that ``pack`` packed."""
+        return cls(int.from_bytes(zstandard.decompress(data), "little")) if data else cls()
+
+    def pack(self) -> bytes:
+        """Return the set as facts store it: zstd of the little-endian bitmap, or b""."""
+        return zstandard.compress(self.to_bytes()) if self._bitmap else b""
+
+    def to_bytes(self) -> bytes:
+        """Return the little-endian bitmap, without trailing zeros."""
+        if self._bytes is None:
+            size = (self._bitmap.bit_length() + 7) // 8
+            self._bytes = self._bitmap.to_bytes(size, "little")
+        return self._bytes
+
+    def __contains__(self, row: int) -> bool:
+        data = self._bytes if self._bytes is not None else self.to_bytes()
+        byte = row >> 3
+        return 0 <= byte < len(data) and data[byte] >> (row & 7) & 1 == 1
+
+    def __len__(self) -> int:
+        return self._bitmap.bit_count()
+
+    def __bool__(self) -> bool:
+        return self._bitmap != 0
+
+    def __iter__(self) -> Iterator[int]:
+        for byte, bits in enumerate(self.to_bytes()):
+            if bits:
+                yield from (byte * 8 + bit for bit in range(8) if bits >> bit & 1)
+
+    def __or__(self, other: "RowSet") -> "RowSet":
+        return RowSet(self._bitmap | other._bitmap)
+
+    def __and__(self, other: "RowSet") -> "RowSet":
+        return RowSet(self._bitmap & other._bitmap)
+
+    def __sub__(self, other: "RowSet") -> "RowSet":
+        return RowSet(self._bitmap & ~other._bitmap)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowSet) and self._bitmap == other._bitmap
+
+    def __hash__(self) -> int:
+        return hash(self._bitmap)
+
+    def __repr__(self) -> str:
+        return f"RowSet.of({list(self)})"
+
+
+@final
+class RowSetBuilder:
+    """Collects rows one at a time; adding to a ``RowSet`` would copy its bitmap each time."""
+
+    __slots__ = ("_bits",)
+
+    def __init__(self, rows: RowSet | None = None) -> None:
+        self._bits = bytearray(rows.to_bytes() if rows else b"")
+
+    def add(self, row: int) -> None:
+        """Add the row at offset ``row``."""
+        byte = row >> 3
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits)))
+        self._bits[byte] |= 1 << (row & 7)
+
+    def __contains__(self, row: int) -> bool:
+        byte = row >> 3
+        return byte < len(self._bits) and self._bits[byte] >> (row & 7) & 1 == 1
+
+    def build(self) -> RowSet:
+        """Return the rows that were added so far."""
+        return RowSet(int.from_bytes(self._bits, "little"))
