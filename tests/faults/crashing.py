@@ -39,7 +39,7 @@ from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.ports.web import WebClient
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
-from promptmill.workers.sinks.opening import Connectors
+from promptmill.workers.sinks.context import Connectors
 from support.waiting import until
 
 When = Literal["before", "after"]

@@ -13,7 +13,7 @@ from promptmill.workers.coordination import progress
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import snapshot
 from promptmill.workers.services import Services
-from promptmill.workers.sinks.opening import Connectors
+from promptmill.workers.sinks.context import Connectors
 from promptmill.workers.supervision import polling
 from support.driver import Mill
 

@@ -23,7 +23,7 @@ from promptmill.producers.pools import PoolQueue
 from promptmill.workers.coordination.step_leases import LeaseState, StepLeases
 from promptmill.workers.fakes import FakeCallbackBroker, MemoryBucket
 from promptmill.workers.services import Services
-from promptmill.workers.sinks.opening import Connectors
+from promptmill.workers.sinks.context import Connectors
 
 T = TypeVar("T")
 Trace = Callable[[str], None]

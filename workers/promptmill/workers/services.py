@@ -27,7 +27,7 @@ from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.ports.web import WebClient
 from promptmill.workers.sinks import Sink, opening
-from promptmill.workers.sinks.opening import Connectors
+from promptmill.workers.sinks.context import Connectors, SinkContext
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ class Services:
         connectors = self.connectors._replace(
             open_warehouse=lambda: self.warehouse, open_callback_broker=lambda: self.caller
         )
-        return opening.open_sink(self.settings, self.open_bucket, connectors, spec, run, schema)
+        context = SinkContext(self.settings, self.open_bucket, connectors, run, schema)
+        return opening.open_sink(spec, context)
 
 
 def build_services(settings: Settings) -> Services:

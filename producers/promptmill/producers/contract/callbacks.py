@@ -1,8 +1,10 @@
-"""Celery signatures as a run carries them: whom its workers call when it ends, and who gets its results in slices."""
+"""Celery signatures that travel with a run.
+
+The workers call them when the run ends, or pass results to them.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -10,7 +12,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.producers.contract.messages import Signature, SinkSpec
 
 MAX_SIGNATURE_BYTES = 16 * 1024
-"""All signatures of a run together, as JSON: they travel with each of its chunks."""
+"""Maximum size of all signatures of an option, as JSON. They travel with each chunk."""
 SIGNATURE_OPTIONS = (
     "queue",
     "priority",
@@ -21,27 +23,29 @@ SIGNATURE_OPTIONS = (
     "ignore_result",
     "shadow",
 )
-"""What a callback's options may be; others would change how it is sent, or who it is."""
+"""The options that a callback may have. Others would change its identity or transport."""
 
-Signatures = Mapping[str, Any] | Iterable[Mapping[str, Any]] | None
-"""A signature or a chain of Celery's, its dict form, or several of them."""
+Signatures = Mapping[str, object] | Iterable[Mapping[str, object]] | None
+"""One or several Celery signatures or chains, or their dict forms."""
 
 
 def parse_chains(name: str, signatures: Signatures) -> list[list[Signature]]:
-    """Return what was given as the option ``name``, each signature as a chain of one task or more.
+    """Return the chains of the option ``name``. A single signature is a chain of one task.
 
-    Raises ConfigurationError for what is no signature, cannot be JSON, or is a group or a chord.
+    Raises ConfigurationError for anything but signatures and chains with JSON arguments,
+    such as groups and chords.
     """
     chains = [_parse_chain(name, signature, {}) for signature in _as_list(signatures)]
     if len(msgspec.json.encode(chains)) > MAX_SIGNATURE_BYTES:
         raise ConfigurationError(
-            f"{name}: signatures may take {MAX_SIGNATURE_BYTES:,} bytes; give your task an id to look things up by"
+            f"{name}: signatures are larger than {MAX_SIGNATURE_BYTES:,} bytes. "
+            "Pass your task an id instead of data"
         )
     return chains
 
 
 def build_result_sinks(signatures: Signatures) -> list[SinkSpec]:
-    """Return the sinks that hand slices of results to the signatures given as ``link_results``."""
+    """Return the sinks that pass results to the signatures given as ``link_results``."""
     return [
         SinkSpec(
             "celery",
@@ -62,28 +66,32 @@ def _as_list(signatures: Signatures) -> list[object]:
     )
 
 
-def _parse_chain(name: str, signature: object, outer_options: Mapping[str, Any]) -> list[Signature]:
+def _parse_chain(
+    name: str, signature: object, outer_options: Mapping[str, object]
+) -> list[Signature]:
     if (
         not isinstance(signature, Mapping)
         or not isinstance(task := signature.get("task"), str)
         or not task
     ):
         raise ConfigurationError(
-            f"{name} is a Celery signature such as notify.s(), or its dict, not {type(signature).__name__}"
+            f"{name}: must be a Celery signature such as notify.s(), or its dict, "
+            f"not {type(signature).__name__}"
         )
     options = {**outer_options, **(signature.get("options") or {})}
     if task == "celery.chain":
         tasks = (signature.get("kwargs") or {}).get("tasks") or ()
         if not tasks:
-            raise ConfigurationError(f"{name}: a chain has at least one task")
+            raise ConfigurationError(f"{name}: a chain needs at least one task")
         return [link for subtask in tasks for link in _parse_chain(name, subtask, options)]
     if task.startswith("celery."):
         raise ConfigurationError(
-            f"{name}: {task} cannot be called; give several signatures, or a task that starts it"
+            f"{name}: {task} cannot be called. Use several signatures, or a task that starts it"
         )
     if unknown_options := options.keys() - set(SIGNATURE_OPTIONS):
         raise ConfigurationError(
-            f"{name}: {task} has option {min(unknown_options)}; a callback may have {', '.join(SIGNATURE_OPTIONS)}"
+            f"{name}: {task} has the option {min(unknown_options)}. "
+            f"Allowed options: {', '.join(SIGNATURE_OPTIONS)}"
         )
     args, kwargs, options = _to_json_values(
         name, task, [list(signature.get("args") or ()), signature.get("kwargs") or {}, options]
@@ -91,11 +99,14 @@ def _parse_chain(name: str, signature: object, outer_options: Mapping[str, Any])
     return [Signature(task, args, kwargs, options, bool(signature.get("immutable")))]
 
 
-def _to_json_values(name: str, task: str, values: list[Any]) -> Any:
-    """Return the values as JSON has them; what JSON cannot hold is refused, not changed on its way."""
+def _to_json_values(
+    name: str, task: str, values: list[object]
+) -> tuple[list[object], dict[str, object], dict[str, object]]:
+    """Return the values as JSON has them. Raises ConfigurationError for other values."""
     try:
-        return json.loads(json.dumps(values, allow_nan=False))
+        args, kwargs, options = json.loads(json.dumps(values, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
             f"{name}: the arguments and options of {task} must be JSON values"
         ) from None
+    return args, kwargs, options

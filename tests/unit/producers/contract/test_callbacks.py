@@ -72,8 +72,8 @@ def test_the_queue_of_a_chain_is_that_of_its_tasks_unless_they_have_their_own() 
     [
         ("shop.notify", "not str"),
         (3, "not int"),
-        ({"args": []}, "is a Celery signature"),
-        ({"task": ""}, "is a Celery signature"),
+        ({"args": []}, "must be a Celery signature"),
+        ({"task": ""}, "must be a Celery signature"),
         ({"task": "celery.chain", "kwargs": {"tasks": []}}, "at least one task"),
         (group(notify.s(), store.s()), "celery.group cannot be called"),
         (notify.s(datetime.now(UTC)), "must be JSON"),

@@ -38,10 +38,10 @@ def warehouse(bucket: MemoryBucket) -> FakeWarehouse:
 
 @pytest.fixture
 def sink(bucket: MemoryBucket, warehouse: FakeWarehouse) -> Callable[..., BigQuerySink]:
-    def opened(run: str = "run", merge: str = "", patience: float = 0.05) -> BigQuerySink:
+    def opened(run: str = "run", merge: str = "", timeout: float = 0.05) -> BigQuerySink:
         records.create_fact(bucket, names.manifest(run), Manifest(run, "gemini", 7.0))
         spec = sink_specs.bigquery(str(TABLE), merge=merge)  # type: ignore[arg-type]
-        return BigQuerySink(warehouse, bucket, TABLE, spec, run, patience)
+        return BigQuerySink(warehouse, bucket, TABLE, spec, run, timeout)
 
     return opened
 
@@ -302,5 +302,5 @@ def test_merge_is_by_run_or_by_key() -> None:
     assert sink_specs.bigquery(str(TABLE), merge=True) == sink_specs.bigquery(
         str(TABLE), merge="run"
     )
-    with pytest.raises(ConfigurationError, match="merge is 'run' or 'key'"):
+    with pytest.raises(ConfigurationError, match="merge must be 'run' or 'key'"):
         sink_specs.bigquery(str(TABLE), merge="row")  # type: ignore[arg-type]

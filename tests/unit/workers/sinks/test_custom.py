@@ -11,7 +11,8 @@ from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.config.settings import Settings
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.sinks import Sink
-from promptmill.workers.sinks.opening import Connectors, open_sink
+from promptmill.workers.sinks.context import Connectors, SinkContext
+from promptmill.workers.sinks.opening import open_sink
 
 LINES = b'{"key":"a","row":1,"state":"succeeded","text":"good"}\n'
 MODULE = """
@@ -53,7 +54,8 @@ def custom(name: str, **options: Any) -> Sink:
     def no_bucket(url: str) -> Any:
         raise AssertionError(url)
 
-    return open_sink(Settings(), no_bucket, Connectors(), sink_specs.custom(name, **options), "run")
+    context = SinkContext(Settings(), no_bucket, Connectors(), "run")
+    return open_sink(sink_specs.custom(name, **options), context)
 
 
 def test_a_function_gets_the_results_of_every_part(got: list[Any]) -> None:

@@ -150,6 +150,6 @@ def test_no_other_file_is_read_through_a_link_in_place_of_a_part(
     part.unlink()
     part.symlink_to(secret)
 
-    with pytest.raises(OSError, match=r"(?i)too many.*links"):
+    with pytest.raises(Permanent, match=r"(?i)too many.*links"):
         sink.finish(list(PARTS))
     assert not file.exists()

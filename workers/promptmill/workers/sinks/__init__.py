@@ -1,4 +1,4 @@
-"""The code that writes results where a run wants them."""
+"""Sinks: the code that writes a run's results to other systems."""
 
 from promptmill.workers.sinks.sink import Sink
 

@@ -1,4 +1,8 @@
-"""Where runs may write: whoever can send a message can name any sink, so the workers' own settings say which are allowed."""
+"""Where runs may write.
+
+Anyone who can send a message can name any sink, so the workers' settings list what is
+allowed.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +17,10 @@ from promptmill.producers.contract.messages import SinkSpec
 
 
 def resolve_folder(settings: Settings, spec: SinkSpec, run: str) -> str:
-    """Return the ``gs://`` URL of a bucket's folder that a run may write to; raises ConfigurationError.
+    """Return the ``gs://`` URL of a folder that a run may write to.
 
-    It lies in the mill's own bucket, but not among what the mill keeps there, or below one of ``settings.sink_places``.
+    Allowed are the deployment's own bucket, except the folders that Promptmill uses, and
+    folders below an entry of ``settings.sink_allowlist``. Raises ConfigurationError.
     """
     url, run_folder = spec.url.rstrip("/"), f"{spec.url.rstrip('/')}/{run}/"
     if not url.startswith("gs://") or {"", ".", ".."} & set(url.removeprefix("gs://").split("/")):
@@ -25,7 +30,7 @@ def resolve_folder(settings: Settings, spec: SinkSpec, run: str) -> str:
         for reserved in names.RESERVED_FOLDERS
     ):
         raise ConfigurationError(
-            f"sink {spec.url}: this is where Promptmill itself keeps what it knows"
+            f"sink {spec.url}: Promptmill itself uses this folder. Choose another one"
         )
     own_bucket = "/".join(settings.bucket.split("/")[:3]) + "/"
     if not run_folder.startswith((own_bucket, *settings.sink_allowlist)):
@@ -34,9 +39,9 @@ def resolve_folder(settings: Settings, spec: SinkSpec, run: str) -> str:
 
 
 def resolve_file(settings: Settings, spec: SinkSpec) -> Path:
-    """Return the path of a file that runs may write, without any link in it; raises ConfigurationError.
+    """Return the path of a file that runs may write, with links and ``..`` resolved.
 
-    It lies below one of ``settings.sink_places``, wherever links and ``..`` lead.
+    It is below an entry of ``settings.sink_allowlist``. Raises ConfigurationError.
     """
     try:
         path = Path(spec.url).resolve()
@@ -46,16 +51,18 @@ def resolve_file(settings: Settings, spec: SinkSpec) -> Path:
             if allowed_path.startswith("/")
         ]
     except (OSError, ValueError, RuntimeError):
-        raise ConfigurationError(
-            f"sink {spec.url[:200]!r}: not a path that can be followed"
-        ) from None
+        raise ConfigurationError(f"sink {spec.url[:200]!r}: the path cannot be resolved") from None
     if not any(path.parent.is_relative_to(parent) for parent in allowed_folders):
         raise _not_allowed_error(spec)
     return path
 
 
 class SinkServer(NamedTuple):
-    """A server of others: ``name`` is what people may see of it; ``is_host_configured`` whether the workers' settings name its host."""
+    """A database or web server.
+
+    ``name`` is public; ``url`` and ``secret`` are not. ``is_host_configured`` tells
+    whether the workers' settings name its host.
+    """
 
     name: str
     url: str
@@ -67,16 +74,18 @@ class SinkServer(NamedTuple):
 
 
 def resolve_server(settings: Settings, spec: SinkSpec, *schemes: str) -> SinkServer:
-    """Return the database or web server that a run may write to; raises ConfigurationError.
+    """Return the database or web server that a run may write to.
 
-    Either the workers know it by a name; or it is a URL below one of ``settings.sink_places``, which holds nothing secret
-    and no options: passwords are the workers' own (for PostgreSQL, a PGPASSFILE).
+    The spec has a name from ``settings.named_sinks``, or a URL below an entry of
+    ``settings.sink_allowlist``. A URL has no password, query or fragment. Passwords are
+    in the workers' environment (for PostgreSQL, in PGPASSFILE). Raises ConfigurationError.
     """
     if "://" not in spec.url:
         named_sink = settings.get_named_sink(spec.url)
         if not named_sink.url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ConfigurationError(
-                f"sink {spec.url}: is no {schemes[0]}:// in {variable_name('named_sinks')} of the workers"
+                f"sink {spec.url}: not a {schemes[0]}:// URL in {variable_name('named_sinks')} "
+                "of the workers"
             )
         return SinkServer(spec.url, named_sink.url, named_sink.secret)
     try:
@@ -93,8 +102,8 @@ def resolve_server(settings: Settings, spec: SinkSpec, *schemes: str) -> SinkSer
         raise ConfigurationError("sink: not a URL") from None
     if url.scheme not in schemes or not url.hostname or url.password or url.query or url.fragment:
         raise ConfigurationError(
-            f"sink {url.scheme}://{url.hostname}: must be {schemes[0]}://host/… without password, ? and #; give it a name "
-            f"in {variable_name('named_sinks')} of the workers if it needs them"
+            f"sink {url.scheme}://{url.hostname}: must be {schemes[0]}://host/… without password, "
+            f"? and #. If it needs them, name it in {variable_name('named_sinks')} of the workers"
         )
     if allowed_url is None:
         raise _not_allowed_error(spec)
@@ -104,7 +113,10 @@ def resolve_server(settings: Settings, spec: SinkSpec, *schemes: str) -> SinkSer
 
 
 def _is_below(url: SplitResult, parent: SplitResult) -> bool:
-    """Whether a URL lies below a place; one that is a scheme alone is everywhere, ``http://`` only this machine."""
+    """Whether a URL is below another one.
+
+    Every URL is below its bare scheme, except that ``http://`` allows this machine only.
+    """
     if (
         url.scheme != parent.scheme
         or {".", ".."} & set(url.path.split("/"))
@@ -121,14 +133,15 @@ def _is_below(url: SplitResult, parent: SplitResult) -> bool:
 
 
 def check_dataset(settings: Settings, dataset_name: str) -> None:
-    """Raise ConfigurationError unless runs may have tables in the BigQuery dataset ``dataset_name``."""
+    """Raise ConfigurationError unless runs may create tables in a BigQuery dataset."""
     resolve_table(settings, SinkSpec("bigquery", f"{dataset_name}.all"))
 
 
 def resolve_table(settings: Settings, spec: SinkSpec) -> Table:
-    """Return the BigQuery table that runs may write to; raises ConfigurationError.
+    """Return the BigQuery table that runs may write to.
 
-    It is one of ``settings.sink_places``, or in a dataset or project that is; ``bq://`` alone stands for all.
+    ``settings.sink_allowlist`` has the table, its dataset or its project; ``bq://`` alone
+    allows all. Raises ConfigurationError.
     """
     requested = parse_table(spec.url)
     allowed_tables = [
@@ -136,13 +149,15 @@ def resolve_table(settings: Settings, spec: SinkSpec) -> Table:
         for prefix in settings.sink_allowlist
         if prefix.startswith("bq:")
     ]
-    if not any(not place or f"{requested}.".startswith(f"{place}.") for place in allowed_tables):
+    if not any(
+        not allowed or f"{requested}.".startswith(f"{allowed}.") for allowed in allowed_tables
+    ):
         raise _not_allowed_error(spec)
     return requested
 
 
 def _not_allowed_error(spec: SinkSpec) -> ConfigurationError:
     return ConfigurationError(
-        f"sink {spec.url}: the workers may not write there; {variable_name('sinks')} names the places where they may, "
-        "beside the mill's own bucket"
+        f"sink {spec.url}: not allowed. Workers write to their own bucket and to the locations "
+        f"in {variable_name('sinks')}. Add this one there"
     )

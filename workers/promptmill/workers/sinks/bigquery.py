@@ -1,7 +1,8 @@
-"""Results as rows of a BigQuery table: parts are gathered in the bucket, and loaded by one job when the run ends.
+"""Results as rows of a BigQuery table.
 
-One load job a run, as BigQuery allows a table so many changes a day and no more, and as its rows then appear at once. The
-job has an id that follows from the run, and BigQuery runs no id twice.
+Parts are stored in the bucket and loaded by one job when the run ends: BigQuery limits
+the changes of a table per day, and all rows then appear at once. The job's id follows
+from the run, and BigQuery never runs an id twice.
 """
 
 import hashlib
@@ -18,6 +19,9 @@ from promptmill.workers.bigquery_jobs import JOB_TIMEOUT
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.ports.warehouse import MAX_SOURCE_URIS, BigQueryJob, Column, Warehouse
+from promptmill.workers.sinks import allowlist
+from promptmill.workers.sinks.context import SinkContext
+from promptmill.workers.sinks.sink import Sink
 
 RESULT_COLUMNS = (
     Column("run", "STRING", "REQUIRED"),
@@ -34,7 +38,8 @@ RESULT_COLUMNS = (
     Column("metadata", "JSON"),
     Column("content", "JSON"),
 )
-"""What is known of a result; a table may have fewer of them, and others that take NULL."""
+"""The columns of a new table. An existing table may lack some, and may have others that
+are nullable."""
 
 _COMPATIBLE_TYPES = {
     "STRING": {"STRING"},
@@ -53,8 +58,20 @@ _MERGE_KEYS = {"run": ("run", "key"), "key": ("key",)}
 _STAGING_DAYS = 30
 
 
+def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
+    """Open a sink for one table. Raises ConfigurationError."""
+    bucket = context.open_bucket(context.settings.get_required("bucket"))
+    table = allowlist.resolve_table(context.settings, spec)
+    return BigQuerySink(context.connectors.open_warehouse(), bucket, table, spec, context.run)
+
+
 class BigQuerySink:
-    """One table; with ``merge`` rows are replaced by those of the same run and key, or of the same key, else appended."""
+    """Writes one table.
+
+    With the option ``merge``, rows replace those of the same key, or of the same run and
+    key. Otherwise they are appended. ``timeout`` is how many seconds one call waits for a
+    job of BigQuery.
+    """
 
     def __init__(
         self,
@@ -63,7 +80,7 @@ class BigQuerySink:
         table: Table,
         spec: SinkSpec,
         run: str,
-        patience: float = JOB_TIMEOUT,
+        timeout: float = JOB_TIMEOUT,
     ) -> None:
         self._warehouse = warehouse
         self._table = table
@@ -71,14 +88,14 @@ class BigQuerySink:
         merge = str(spec.options.get("merge") or "")
         if merge and merge not in _MERGE_KEYS:
             raise ConfigurationError(
-                f"sink {table.url}: merge is {' or '.join(_MERGE_KEYS)}, not {merge[:80]!r}"
+                f"sink {table.url}: merge must be {' or '.join(_MERGE_KEYS)}, not {merge[:80]!r}"
             )
         self._key_columns = _MERGE_KEYS.get(merge, ())
         self._sink_id = hashlib.sha256(f"{table} {merge}".encode()).hexdigest()[:8]
-        self._patience = patience
+        self._timeout = timeout
 
     def check(self) -> None:
-        """Look for the dataset, the right to run jobs and to write, and fitting columns; make the table if need be."""
+        """Check the dataset, permissions and columns. Creates a missing table."""
         try:
             self._warehouse.check_job_access(self._table)
             columns = self._warehouse.get_columns(self._table)
@@ -101,12 +118,12 @@ class BigQuerySink:
             )
 
     def deliver(self, part: str, lines: bytes) -> None:
-        """Keep one part for the load, with the run's id in each of its rows: the same bytes every time."""
+        """Store one part in the bucket, with the run's id in each row."""
         rows = b"".join(_encode_rows(lines, self._run.id))
         self._run.bucket.write(self._run.gathered(self._sink_id, part), rows)
 
     def finish(self, parts: list[str]) -> str:
-        """Load all parts, and merge them if that is wanted; raises Transient while BigQuery is at it."""
+        """Load all parts, and merge them if requested. Raises Transient while a job runs."""
         load_table = self._create_staging_table() if self._key_columns else self._table
         for offset in range(0, len(parts), MAX_SOURCE_URIS):
             uris = [self._part_uri(part) for part in parts[offset : offset + MAX_SOURCE_URIS]]
@@ -123,10 +140,10 @@ class BigQuerySink:
         return self._table.url
 
     def _create_staging_table(self) -> Table:
-        """Make the table that a run's rows are merged from, with the columns of the sink's."""
+        """Create the table that a run's rows are merged from."""
         columns = self._warehouse.get_columns(self._table)
         if columns is None:
-            raise Permanent(f"sink {self._table.url} is not there any more")
+            raise Permanent(f"sink {self._table.url} was deleted. Create the table again")
         staging_table = self._table._replace(
             name=f"promptmill-{self._unique_run_id}-{self._sink_id}"
         )
@@ -141,7 +158,7 @@ class BigQuerySink:
             f"{self._unique_run_id}-{self._sink_id}-{job_suffix}",
             table,
             start_job,
-            self._patience,
+            self._timeout,
         )
 
     @cached_property
@@ -153,7 +170,7 @@ class BigQuerySink:
 
 
 def _encode_rows(lines: bytes, run: str) -> Iterator[bytes]:
-    """Complete every line by the run, and the first attempt, which results do not name; values stay as they are."""
+    """Add the run to each line, and the attempt where results omit it, which is the first."""
     run_fields = {"run": msgspec.Raw(b'"%s"' % run.encode()), "attempt": msgspec.Raw(b"1")}
     for line in lines.split(b"\n")[:-1]:
         yield _encode_line(run_fields | _decode_line(line)) + b"\n"
@@ -172,9 +189,9 @@ def _find_column_problems(
     for name, column in table_columns.items():
         result_column = result_columns.get(name)
         if result_column is None and column.mode == "REQUIRED":
-            yield f"column {name} is REQUIRED, and nothing is known to put there"
+            yield f"column {name} is REQUIRED, but is no column of results"
         elif result_column and column.mode == "REQUIRED" and result_column.mode != "REQUIRED":
-            yield f"column {name} is REQUIRED, but not every result has it"
+            yield f"column {name} is REQUIRED, but not every result has a value"
         elif result_column and (
             column.mode == "REPEATED" or column.type not in _COMPATIBLE_TYPES[result_column.type]
         ):

@@ -1,4 +1,4 @@
-"""Results as arguments of the caller's own Celery task, a slice at a time."""
+"""Results as arguments of the caller's own Celery task, some at a time."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,17 +8,31 @@ from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.producers.contract.messages import Signature, SinkSpec
 from promptmill.workers.ports import callbacks
 from promptmill.workers.ports.google import CallbackBroker
+from promptmill.workers.sinks.context import SinkContext
+from promptmill.workers.sinks.sink import Sink
 
 MAX_TASK_RESULTS = 500
 MAX_TASK_BYTES = 256 * 1024
-"""Of the results of one task, as JSON; one that is longer travels alone."""
+"""Maximum size of the results of one task, as JSON. A single result may be larger."""
+
+
+def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
+    """Open the sink of a signature given as ``link_results``."""
+    settings = context.settings
+    return CallbackSink(
+        context.connectors.open_callback_broker,
+        spec,
+        context.run,
+        settings.max_queued_bytes // MAX_TASK_BYTES,
+        lambda chain: callbacks.check_callback_tasks(settings, chain),
+    )
 
 
 class CallbackSink:
-    """A task for each slice of a part, whose id says which: who gets it again can tell.
+    """Sends one task for each slice of a part. A slice sent again has the same task id.
 
-    ``max_waiting`` is how many of them may wait in their queue; ``check_chain`` raises ConfigurationError for tasks that runs may not
-    have called.
+    ``max_waiting`` limits the tasks waiting in their queue. ``check_chain`` raises
+    ConfigurationError for tasks that the workers' settings do not allow.
     """
 
     def __init__(
@@ -40,13 +54,13 @@ class CallbackSink:
             self._chain = []
 
     def check(self) -> None:
-        """Look whether the task may be called."""
+        """Check that the workers' settings allow the tasks."""
         if not self._chain:
-            raise ConfigurationError("link_results: not a chain of signatures")
+            raise ConfigurationError("link_results: not a chain of Celery signatures")
         self._check_chain(self._chain)
 
     def deliver(self, part: str, lines: bytes) -> None:
-        """Send one part, once there is room for it: its receivers may be slower than we are."""
+        """Send one part. Raises Transient while the receiver's queue is full."""
         self.check()
         broker = self._open_broker()
         for number, results in enumerate(split_results(lines)):
@@ -56,18 +70,16 @@ class CallbackSink:
                 f"{self._run}.results{self._callback_number}.{part}.{number:05d}",
             )
             if number == 0 and broker.count_waiting(task.queue) >= self._max_waiting:
-                raise Transient(
-                    f"queue {task.queue} is full: its workers are behind, or there are none"
-                )
+                raise Transient(f"queue {task.queue} is full. Start workers for it, or add more")
             broker.send(task)
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
-        """Return whose results they are; there is nothing to complete."""
+        """Return ``celery:`` and the name of the task."""
         return f"celery:{self._chain[0].task}"
 
 
 def split_results(lines: bytes) -> Iterator[list[dict[str, object]]]:
-    """Cut lines of results into lists of at most MAX_RESULTS and, but for a single one, MAX_BYTES."""
+    """Split lines into lists of at most MAX_TASK_RESULTS results and MAX_TASK_BYTES."""
     batch: list[dict[str, object]] = []
     size = 0
     for line in lines.split(b"\n"):

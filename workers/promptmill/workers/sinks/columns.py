@@ -1,7 +1,7 @@
-"""Which columns of a table are filled with what, and what must be mended before anything can be."""
+"""Which columns of a PostgreSQL table are written, and what keeps a table from being used."""
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from promptmill.workers.ports.database import Column, TableInfo
 from promptmill.workers.sinks.rows import RESULT_FIELDS, ColumnType, ResultRow
@@ -24,7 +24,7 @@ RESULT_COLUMNS = (
     ("nul_replaced", "boolean NOT NULL DEFAULT false"),
     ("delivered_at", "timestamp with time zone DEFAULT now()"),
 )
-"""The columns of a table that is made for a run. Of one that is there, those are filled that it has."""
+"""The columns of a new table. Of an existing table, those that it has are written."""
 REJECTED_COLUMNS = (
     ("run", "text"),
     ("key", "text"),
@@ -32,8 +32,8 @@ REJECTED_COLUMNS = (
     ("reason", "text"),
     ("result", "text"),
 )
-"""The columns of the table of rows that do not fit."""
-VALUE_GETTERS: dict[str, Callable[[ResultRow], Any]] = {
+"""The columns of the table of rejected rows."""
+VALUE_GETTERS: dict[str, Callable[[ResultRow], object]] = {
     field.name: field.get_value for field in RESULT_FIELDS
 }
 _COLUMN_TYPES: dict[str, ColumnType] = {
@@ -43,7 +43,7 @@ _COLUMN_TYPES: dict[str, ColumnType] = {
 }
 _KEY_COLUMNS = ("run", "key")
 _TYPE_CATEGORIES: dict[ColumnType, str] = {"text": "SE", "number": "N", "json": "S", "truth": "B"}
-"""PostgreSQL's categories of types that take a form: S strings, E enums, N numbers, B booleans."""
+"""PostgreSQL's type categories: S strings, E enums, N numbers, B booleans."""
 _TYPE_NAMES: dict[ColumnType, tuple[str, ...]] = {
     "text": ("uuid",),
     "number": (),
@@ -59,7 +59,7 @@ _SUGGESTED_TYPES: dict[ColumnType, str] = {
 
 
 class WritePlan(NamedTuple):
-    """What is written: the table's columns of ours, and those that are filled from properties of parsed answers."""
+    """The columns to write: those of results, and those of properties of parsed answers."""
 
     result_names: tuple[str, ...]
     property_columns: tuple[Column, ...]
@@ -68,12 +68,12 @@ class WritePlan(NamedTuple):
 
     @property
     def column_names(self) -> list[str]:
-        """The names of all columns that are filled, in the order of their values."""
+        """The names of all written columns, in the order of their values."""
         return [column.name for column in self.written_columns]
 
 
 def property_candidates(table: TableInfo) -> list[Column]:
-    """Return the columns that properties of parsed answers may fill, if they have their names."""
+    """Return the columns that properties of parsed answers may fill by their names."""
     return [
         column
         for column in table.columns
@@ -82,9 +82,10 @@ def property_candidates(table: TableInfo) -> list[Column]:
 
 
 def plan_write(table: TableInfo, properties: Collection[str]) -> WritePlan:
-    """Return what is written into a table when these are the properties of parsed answers.
+    """Return the columns to write when parsed answers have these properties.
 
-    A row is written again only when one of our columns differs, so that a delivery which is repeated changes nothing.
+    An existing row is written only if a result column differs, so a repeated delivery
+    changes nothing.
     """
     result_columns = [column for column in table.columns if column.name in _COLUMN_TYPES]
     property_columns = [
@@ -100,54 +101,68 @@ def plan_write(table: TableInfo, properties: Collection[str]) -> WritePlan:
 
 
 def find_problems(name: str, table: TableInfo) -> list[str]:
-    """Say what keeps rows from being written into a table, each with the SQL that mends it."""
+    """Return why rows cannot be written to a table, each with the SQL that fixes it."""
     if table.kind not in "rp":
-        return [f"{name} is no table, but a view or another relation"]
+        return [f"{name} is not a table, but a view or another relation"]
     return [*_find_key_problems(name, table), *_find_column_problems(name, table)]
 
 
 def rejected_table_name(table: str) -> str:
-    """Return the name of the table of rows that do not fit; names may have 63 bytes."""
+    """Return the name of the table of rejected rows. Names have at most 63 bytes."""
     schema, dot, name = table.rpartition(".")
     return f"{schema}{dot}{name[:54]}_rejected"
 
 
 def rejected_table_sql(table: str) -> str:
-    """Return the SQL that makes the table of rows that do not fit."""
+    """Return the SQL that creates the table of rejected rows."""
     definitions = ", ".join(f"{name} {type_name}" for name, type_name in REJECTED_COLUMNS)
-    return f"CREATE TABLE {_quote_name(rejected_table_name(table))} ({definitions}, PRIMARY KEY (run, key))"
+    name = _quote_name(rejected_table_name(table))
+    return f"CREATE TABLE {name} ({definitions}, PRIMARY KEY (run, key))"
 
 
 def _find_key_problems(name: str, table: TableInfo) -> Iterator[str]:
     existing_names = {column.name for column in table.columns}
     missing_names = [column for column in _KEY_COLUMNS if column not in existing_names]
+    quoted_name = _quote_name(name)
     for column in missing_names:
-        yield f"column {column} is missing: ALTER TABLE {_quote_name(name)} ADD COLUMN {column} text"
+        yield f"column {column} is missing: ALTER TABLE {quoted_name} ADD COLUMN {column} text"
     if missing_names or not table.has_unique_key:
-        yield f"(run, key) is not unique: CREATE UNIQUE INDEX ON {_quote_name(name)} (run, key)"
+        yield f"(run, key) is not unique: CREATE UNIQUE INDEX ON {quoted_name} (run, key)"
 
 
 def _find_column_problems(name: str, table: TableInfo) -> Iterator[str]:
     alter_table = f"ALTER TABLE {_quote_name(name)}"
     for column in table.columns:
-        column_type, quoted_column = _COLUMN_TYPES.get(column.name), _quote_name(column.name)
-        if column_type is None and column.required:
-            yield f"column {column.name} would stay empty in failed rows: {alter_table} ALTER COLUMN {quoted_column} DROP NOT NULL"
-        if column_type is None:
-            continue
-        if not _is_compatible(column, column_type):
-            change = f"TYPE {_SUGGESTED_TYPES[column_type]} USING {quoted_column}::text::{_SUGGESTED_TYPES[column_type]}"
-            yield f"column {column.name} is {column.type}: {alter_table} ALTER COLUMN {quoted_column} {change}"
-        if not column.writable:
-            yield f"column {column.name} is filled by the database: {alter_table} DROP COLUMN {quoted_column}"
-        if column.missing_privileges:
-            grant = f"GRANT {', '.join(column.missing_privileges)} ON {_quote_name(name)} TO {_quote_name(table.role)}"
-            yield f"column {column.name} may not be used: {grant}"
+        column_type = _COLUMN_TYPES.get(column.name)
+        if column_type is not None:
+            yield from _find_result_column_problems(name, table.role, column, column_type)
+        elif column.required:
+            yield (
+                f"column {column.name} would stay empty in failed rows: "
+                f"{alter_table} ALTER COLUMN {_quote_name(column.name)} DROP NOT NULL"
+            )
+
+
+def _find_result_column_problems(
+    table_name: str, role: str, column: Column, column_type: ColumnType
+) -> Iterator[str]:
+    alter_table = f"ALTER TABLE {_quote_name(table_name)}"
+    name, quoted_name = column.name, _quote_name(column.name)
+    if not _is_compatible(column, column_type):
+        new_type = _SUGGESTED_TYPES[column_type]
+        change = f"TYPE {new_type} USING {quoted_name}::text::{new_type}"
+        yield f"column {name} is {column.type}: {alter_table} ALTER COLUMN {quoted_name} {change}"
+    if not column.writable:
+        yield f"column {name} is generated: {alter_table} DROP COLUMN {quoted_name}"
+    if column.missing_privileges:
+        privileges = ", ".join(column.missing_privileges)
+        grant = f"GRANT {privileges} ON {_quote_name(table_name)} TO {_quote_name(role)}"
+        yield f"column {name} lacks privileges: {grant}"
 
 
 def _is_compatible(column: Column, column_type: ColumnType) -> bool:
     if column.name == "key" and column.type_category == "N":
-        return True  # keys may be numbers; those that are not are set apart
+        return True  # keys may be numbers; other keys become rejected rows
     return (
         column.type_category in _TYPE_CATEGORIES[column_type]
         or column.type_name in _TYPE_NAMES[column_type]

@@ -1,36 +1,45 @@
-"""Sinks of others: whatever an installed package offers as an entry point of the group ``promptmill.sinks``."""
+"""Sinks of other packages: entry points of the group ``promptmill.sinks``."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import Any
 
 import msgspec
 
 from promptmill.config.errors import ConfigurationError, Transient
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.producers.contract.results import Result
+from promptmill.workers.sinks.context import SinkContext
+from promptmill.workers.sinks.sink import Sink
 
 ENTRY_POINT_GROUP = "promptmill.sinks"
 _decode_result = msgspec.json.Decoder(Result).decode
 
 
-class CustomSink:
-    """A class that is made with (run, **options) and has ``deliver(part, lines)``, and ``check`` and ``finish`` if it wants.
+def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
+    """Open a sink of an installed package."""
+    return CustomSink(spec.url, context.run, spec.options)
 
-    Or a function that takes (run, part, results, **options). The same part comes again after a crash, and is to leave the
-    same rows. What cannot be reached now raises Transient, OSError's own kinds for connections, or TimeoutError.
+
+class CustomSink:
+    """Calls a class or a function of an installed package.
+
+    A class is constructed with ``(run, **options)``. It has ``deliver(part, lines)``,
+    and may have ``check()`` and ``finish(parts)``. A function is called for each part
+    with ``(run, part, results, **options)``. ConnectionError and TimeoutError become
+    Transient.
     """
 
-    def __init__(self, name: str, run: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, run: str, options: Mapping[str, object]) -> None:
         self._name = name
         self._run = run
         self._options = options
 
     def check(self) -> None:
-        """See that it is installed and takes the options, and let it look for itself."""
+        """Check that it is installed and accepts the options, then call its ``check``."""
         target = self._load_target()
-        arguments = (self._run,) if inspect.isclass(target) else (self._run, "", ())
+        arguments = (self._run,) if _is_class(target) else (self._run, "", ())
         try:
             inspect.signature(target).bind(*arguments, **self._options)
         except TypeError as error:
@@ -38,41 +47,35 @@ class CustomSink:
         self._call_method("check")
 
     def deliver(self, part: str, lines: bytes) -> None:
-        """Hand over one part."""
+        """Pass one part on."""
         target = self._load_target()
-        if inspect.isclass(target):
+        if _is_class(target):
             self._call_method("deliver", part, lines)
             return
+        results = (_decode_result(line) for line in lines.split(b"\n")[:-1])
         with self._translate_errors():
-            target(
-                self._run,
-                part,
-                (_decode_result(line) for line in lines.split(b"\n")[:-1]),
-                **self._options,
-            )
+            target(self._run, part, results, **self._options)
 
     def finish(self, parts: list[str]) -> str:
-        """Let it complete; returns where the results are, if it says so."""
+        """Call its ``finish``. Returns the location that this returns, or the sink's name."""
         return str(self._call_method("finish", parts) or self._name)
 
-    def _call_method(self, method: str, *arguments: Any) -> Any:
+    def _call_method(self, method: str, *arguments: object) -> object:
         target = self._load_target()
-        if not inspect.isclass(target):
+        if not _is_class(target):
             return None
         with self._translate_errors():
-            sink_class: Any = target
-            bound_method = getattr(sink_class(self._run, **self._options), method, None)
+            bound_method = getattr(target(self._run, **self._options), method, None)
             return bound_method(*arguments) if bound_method else None
 
-    def _load_target(self) -> Any:
-        matches = [
-            point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == self._name
-        ]
-        if not matches:
-            raise ConfigurationError(
-                f"sink {self._name}: no entry point {ENTRY_POINT_GROUP} of this name is installed with the workers"
-            )
-        return matches[0].load()
+    def _load_target(self) -> Callable[..., object]:
+        for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=self._name):
+            target: Callable[..., object] = entry_point.load()
+            return target
+        raise ConfigurationError(
+            f"sink {self._name}: no entry point {self._name!r} in the group {ENTRY_POINT_GROUP}. "
+            "Install the package that provides it with the workers"
+        )
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -80,3 +83,7 @@ class CustomSink:
             yield
         except (ConnectionError, TimeoutError) as error:
             raise Transient(f"sink {self._name}: {type(error).__name__}") from error
+
+
+def _is_class(target: object) -> bool:
+    return inspect.isclass(target)

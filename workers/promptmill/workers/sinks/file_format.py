@@ -1,4 +1,4 @@
-"""The form of a file of results."""
+"""How files of results are encoded and joined."""
 
 import shutil
 from collections.abc import Callable, Iterable
@@ -6,9 +6,10 @@ from typing import BinaryIO, NamedTuple
 
 
 class FileFormat(NamedTuple):
-    """How a file of results is written: the end of its name, its bytes for a run's lines, and how parts are joined.
+    """The format of a file of results.
 
-    The same lines have the same bytes every time.
+    ``encode`` turns a run's id and lines into bytes, always the same for the same lines.
+    ``join`` writes several files as one.
     """
 
     suffix: str
@@ -23,4 +24,4 @@ def _join_lines(parts: Iterable[BinaryIO], out: BinaryIO) -> None:
 
 
 JSONL = FileFormat(".jsonl", lambda _, lines: lines, _join_lines)
-"""Lines of JSON, as they are in the run's own folder."""
+"""JSON lines, as in the run's own folder."""

@@ -1,4 +1,4 @@
-"""Results as files, of JSON or Parquet: in a bucket, one object a part; or on disk, in one file."""
+"""Results as files: one object per part in a bucket, or one file on a shared disk."""
 
 import errno
 import glob
@@ -11,14 +11,33 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from promptmill.config.errors import ConfigurationError, Denied, Permanent, Transient
+from promptmill.producers.contract.messages import SinkSpec
+from promptmill.producers.contract.sink_kinds import is_local_file
 from promptmill.workers.ports.google import Bucket
+from promptmill.workers.sinks import allowlist
+from promptmill.workers.sinks.context import SinkContext
 from promptmill.workers.sinks.file_format import JSONL, FileFormat
+from promptmill.workers.sinks.sink import Sink
 
 _TRANSIENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO}
 
 
+def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
+    """Open a sink of JSON lines. Raises ConfigurationError."""
+    return open_file_sink(spec, context, JSONL)
+
+
+def open_file_sink(spec: SinkSpec, context: SinkContext, file_format: FileFormat) -> Sink:
+    """Open a local file or a bucket's folder, as the spec says. Raises ConfigurationError."""
+    if is_local_file(spec):
+        path = allowlist.resolve_file(context.settings, spec)
+        return FileSink(path, context.run, file_format)
+    folder = allowlist.resolve_folder(context.settings, spec, context.run)
+    return BucketSink(context.open_bucket(folder), context.run, file_format)
+
+
 class BucketSink:
-    """``gs://bucket/folder/<run>/<part>.jsonl``: a part has the same name and bytes every time."""
+    """Writes ``gs://bucket/folder/RUN/PART.jsonl``, always with the same bytes."""
 
     def __init__(self, bucket: Bucket, run: str, file_format: FileFormat = JSONL) -> None:
         self._bucket = bucket
@@ -47,12 +66,15 @@ class BucketSink:
             raise Permanent(f"sink {self._bucket.url} cannot be written: {error}") from error
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
-        """Return the folder; there is nothing to complete."""
+        """Return the folder."""
         return f"{self._bucket.url}/{self._run}/"
 
 
 class FileSink:
-    """One file on a disk that the workers share; it appears whole, in the order of the run's parts, when the run ends."""
+    """Writes one file on a disk that all workers share.
+
+    The file appears when the run ends: complete, with the parts in the run's order.
+    """
 
     def __init__(self, path: Path, run: str, file_format: FileFormat = JSONL) -> None:
         self._path = path
@@ -61,7 +83,7 @@ class FileSink:
         self._folder = self._path.with_name(f".{self._path.name}.{run}")
 
     def check(self) -> None:
-        """Make the folder for the parts."""
+        """Create the folder for the parts."""
         try:
             self._make_folder()
         except OSError as error:
@@ -70,7 +92,7 @@ class FileSink:
             ) from error
 
     def deliver(self, part: str, lines: bytes) -> None:
-        """Write one part beside its final name, then move it there: it is whole or not there."""
+        """Write one part under a temporary name, then rename it."""
         with self._translate_disk_errors():
             self._make_folder()
             _write_file(
@@ -79,20 +101,19 @@ class FileSink:
             )
 
     def finish(self, parts: list[str]) -> str:
-        """Join the parts under the final name, then clean up; two may do so at once.
+        """Join the parts under the final name, then remove them.
 
-        The folder of parts goes away in one move, and only after the whole file is there: who misses it has been
-        overtaken by a twin that finished, while a single part that is missing from it is an error.
+        Two workers may do this concurrently. The folder of parts disappears in one
+        rename, after the file is complete. So a missing folder means that another worker
+        has finished, while a single missing part is an error.
         """
-        try:
-            with self._translate_disk_errors():
+        with self._translate_disk_errors():
+            try:
                 self._join_parts(parts)
-            self._folder.rename(
-                self._folder.with_name(f"{self._folder.name}.done-{secrets.token_hex(4)}")
-            )
-        except FileNotFoundError as error:
-            if self._folder.is_dir():
-                raise Permanent(f"{error.filename} is missing from sink {self._path}") from error
+                self._retire_folder()
+            except FileNotFoundError as error:
+                if self._folder.is_dir():
+                    raise Permanent(f"sink {self._path}: {error.filename} is missing") from error
         for finished_folder in self._folder.parent.glob(f"{glob.escape(self._folder.name)}.done-*"):
             shutil.rmtree(finished_folder, ignore_errors=True)
         return str(self._path)
@@ -101,7 +122,8 @@ class FileSink:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._folder.is_symlink():
             raise ConfigurationError(
-                f"sink {self._path}: {self._folder} is a link, perhaps to where nobody may write"
+                f"sink {self._path}: {self._folder} is a link, which could lead to any folder. "
+                "Remove it"
             )
 
     def _join_parts(self, parts: list[str]) -> None:
@@ -111,9 +133,13 @@ class FileSink:
     def _open_part(self, part: str) -> BinaryIO:
         return _open_no_follow(self._folder / f"{part}{self._file_format.suffix}", "rb")
 
+    def _retire_folder(self) -> None:
+        retired_name = f"{self._folder.name}.done-{secrets.token_hex(4)}"
+        self._folder.rename(self._folder.with_name(retired_name))
+
     @contextmanager
     def _translate_disk_errors(self) -> Iterator[None]:
-        """Take a disk that is full, or a want of file descriptors, for what it is: something that passes."""
+        """Raise Transient for a full disk or too many open files, Permanent otherwise."""
         try:
             yield
         except OSError as error:
@@ -121,11 +147,11 @@ class FileSink:
                 raise Transient(
                     f"sink {self._path} cannot be written now: {error.strerror}"
                 ) from error
-            raise
+            raise Permanent(f"sink {self._path} cannot be written: {error.strerror}") from error
 
 
 def _open_no_follow(path: Path, mode: Literal["rb", "xb"]) -> BinaryIO:
-    """Open a file that is not a link: a sink is checked by its path, and a link would lead elsewhere."""
+    """Open a file that is not a link: the allowlist checks the path, not its target."""
     return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
 
 
@@ -136,7 +162,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _write_atomically(path: Path, draft: Path) -> Iterator[BinaryIO]:
-    """Write a file beside its final name, and move it there when it is whole; nothing stays of one that is not."""
+    """Write a file under a temporary name, and rename it when it is complete."""
     try:
         with _open_no_follow(draft, "xb") as out:
             yield out

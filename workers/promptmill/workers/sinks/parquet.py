@@ -1,14 +1,21 @@
-"""Results as Parquet: the columns are the same for every run; what is JSON in a result is a column of JSON text."""
+"""Results as Parquet files, with the same columns for every run.
+
+JSON values of a result are columns of JSON text.
+"""
 
 import io
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal, TypedDict
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from promptmill.producers.contract.messages import SinkSpec
+from promptmill.workers.sinks.context import SinkContext
 from promptmill.workers.sinks.file_format import FileFormat
+from promptmill.workers.sinks.files import open_file_sink
 from promptmill.workers.sinks.rows import RESULT_FIELDS, parse_lines
+from promptmill.workers.sinks.sink import Sink
 
 _ARROW_TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.int64()}
 SCHEMA = pa.schema(
@@ -17,7 +24,19 @@ SCHEMA = pa.schema(
         *((field.name, _ARROW_TYPES[field.column_type]) for field in RESULT_FIELDS),
     ]
 )
-_WRITER_OPTIONS: dict[str, Any] = {"compression": "zstd", "version": "2.6"}
+
+
+class _WriterOptions(TypedDict):
+    compression: str
+    version: Literal["2.6"]
+
+
+_WRITER_OPTIONS: _WriterOptions = {"compression": "zstd", "version": "2.6"}
+
+
+def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
+    """Open a sink of Parquet files. Raises ConfigurationError."""
+    return open_file_sink(spec, context, PARQUET)
 
 
 def encode_results(run: str, lines: bytes) -> bytes:
@@ -32,7 +51,7 @@ def encode_results(run: str, lines: bytes) -> bytes:
 
 
 def join_parts(parts: Iterable[BinaryIO], out: BinaryIO) -> None:
-    """Write parts as row groups of one file, one part in memory at a time."""
+    """Write parts as row groups of one file. One part at a time is in memory."""
     with parquet.ParquetWriter(out, SCHEMA, **_WRITER_OPTIONS) as writer:
         for part in parts:
             with part:

@@ -1,13 +1,20 @@
-"""Results as rows of a PostgreSQL table: COPY beside it, then one upsert by run and key; a part is there whole or not."""
+"""Results as rows of a PostgreSQL table.
+
+One transaction writes a part: COPY into a temporary table, then one upsert by run and key.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+
+import msgspec
 
 from promptmill.config.errors import ConfigurationError, Denied, Permanent
+from promptmill.producers.contract.messages import SinkSpec
+from promptmill.producers.contract.sink_specs import check_table
 from promptmill.workers.ports.database import Column, Database, RowsRejected, TableInfo
-from promptmill.workers.sinks import columns, schema_columns
+from promptmill.workers.sinks import allowlist, columns, schema_columns
 from promptmill.workers.sinks.columns import WritePlan
+from promptmill.workers.sinks.context import SinkContext
 from promptmill.workers.sinks.rows import (
     ResultLine,
     array_value,
@@ -15,15 +22,29 @@ from promptmill.workers.sinks.rows import (
     read_properties,
     text_value,
 )
+from promptmill.workers.sinks.sink import Sink
 
 MAX_REJECTED_ROWS = 100
-"""More rows of one part than this do not fail to fit by chance: the part waits for a person to look at the table."""
+"""Maximum rejected rows of one part. With more, the table itself is wrong, and the part
+waits until an operator has fixed it."""
+
+
+def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
+    """Open a sink for one table. Raises ConfigurationError."""
+    server = allowlist.resolve_server(context.settings, spec, "postgresql")
+    table = check_table(str(spec.options.get("table", "")))
+    return PostgresSink(
+        lambda: context.connectors.open_database(server.url, server.name),
+        table,
+        context.run,
+        context.schema,
+    )
 
 
 class PostgresSink:
-    """Rows of one table; ``connect`` opens a connection, which is closed after each call.
+    """Writes one table. Each call opens a connection and closes it.
 
-    Rows that do not fit into the table are set apart, with the reason, in a table of its name with ``_rejected``.
+    Rows that the table rejects go to the table ``NAME_rejected``, with the reason.
     """
 
     def __init__(
@@ -31,7 +52,7 @@ class PostgresSink:
         connect: Callable[[], Database],
         table: str,
         run: str,
-        schema: Mapping[str, Any] | None = None,
+        schema: Mapping[str, object] | None = None,
     ) -> None:
         self._connect = connect
         self._table = table
@@ -40,7 +61,7 @@ class PostgresSink:
         self._schema = schema
 
     def check(self) -> None:
-        """Look at the table, which is made if it is missing; the error names what is wrong and the SQL that mends it."""
+        """Check the table. Creates a missing one. Errors name the SQL that fixes them."""
         try:
             with closing(self._connect()) as database:
                 self._check_table(database)
@@ -63,7 +84,7 @@ class PostgresSink:
             database.commit()
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
-        """Return where the rows are, and how many of them are set apart."""
+        """Return the database and table, and the number of rejected rows."""
         with closing(self._connect()) as database:
             location = f"{database.name} {self._table}"
             rejected_count = (
@@ -80,7 +101,8 @@ class PostgresSink:
     def _check_table(self, database: Database) -> None:
         if not database.can_create_temp_tables():
             raise Permanent(
-                f"temporary tables may not be made: GRANT TEMPORARY ON DATABASE … TO …, at {database.name}"
+                f"temporary tables cannot be created at {database.name}. "
+                "Run: GRANT TEMPORARY ON DATABASE … TO …"
             )
         if database.describe_table(self._table) is None:
             property_columns = schema_columns.columns_for_schema(
@@ -94,7 +116,7 @@ class PostgresSink:
             raise Permanent(f"table at {database.name}: {'; '.join(problems)}")
 
     def _create_rejected_table(self, database: Database) -> None:
-        """Make the table of rows that do not fit; who may not make tables does without until there is such a row."""
+        """Create the table of rejected rows. Without permission, wait for such a row."""
         if database.describe_table(self._rejected_table) is None:
             try:
                 database.create_table(
@@ -107,7 +129,7 @@ class PostgresSink:
         table_info = database.describe_table(self._table)
         if table_info is None:
             raise Permanent(
-                f"sink {self._table}: there is no such table at {database.name} any more"
+                f"sink {self._table}: the table was deleted at {database.name}. Create it again"
             )
         return table_info
 
@@ -120,7 +142,10 @@ class PostgresSink:
     def _upsert_rows(
         self, database: Database, plan: WritePlan, batch: Sequence[ResultLine]
     ) -> Iterator[tuple[ResultLine, str]]:
-        """Upsert rows; halve those that do not fit until each that is to blame is alone, and yield it with the reason."""
+        """Upsert rows, and yield each rejected row with the reason.
+
+        A rejected batch is halved until the rejected row is alone.
+        """
         database.set_savepoint()
         try:
             database.copy_rows(
@@ -135,8 +160,8 @@ class PostgresSink:
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 yield from self._upsert_rows(database, plan, half)
 
-    def _row_values(self, plan: WritePlan, line: ResultLine) -> list[Any]:
-        sink_values = {"run": self._run, "nul_replaced": line.had_nul}
+    def _row_values(self, plan: WritePlan, line: ResultLine) -> list[object]:
+        sink_values: dict[str, object] = {"run": self._run, "nul_replaced": line.had_nul}
         values = [
             sink_values[name] if name in sink_values else columns.VALUE_GETTERS[name](line.row)
             for name in plan.result_names
@@ -158,12 +183,13 @@ class PostgresSink:
         _, reason = rejected_lines[0]
         if len(rejected_lines) > MAX_REJECTED_ROWS or not has_rejected_table:
             remedy = (
-                "mend the table"
+                "Fix the table"
                 if has_rejected_table
-                else f"mend the table, or make {columns.rejected_table_sql(self._table)}"
+                else f"Fix the table, or run: {columns.rejected_table_sql(self._table)}"
             )
             raise Permanent(
-                f"sink {self._table}: {len(rejected_lines)} rows of part {part} do not fit ({reason}): {remedy}"
+                f"sink {self._table}: {len(rejected_lines)} rows of part {part} do not fit "
+                f"({reason}). {remedy}"
             )
         for line, line_reason in rejected_lines:
             rejected_row = [
@@ -176,7 +202,7 @@ class PostgresSink:
             database.insert_row(self._rejected_table, rejected_row)
 
 
-def _property_value(column: Column, property_values: dict[str, Any]) -> Any:
+def _property_value(column: Column, property_values: dict[str, msgspec.Raw]) -> object:
     value = property_values.get(column.name)
     if value is None:
         return None

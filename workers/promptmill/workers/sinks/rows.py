@@ -1,8 +1,8 @@
-"""Results as rows of columns, for sinks that have such; what is JSON in a result stays the bytes that it is."""
+"""Results as rows with columns. JSON values keep their bytes."""
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,7 @@ _REPLACEMENT_CHARACTER = "�".encode()
 
 
 class ResultRow(msgspec.Struct, frozen=True):
-    """A result, as far as it is columns; see ``promptmill.producers.Result``."""
+    """The fields of a result that become columns; see ``promptmill.producers.Result``."""
 
     key: str
     row: int
@@ -32,11 +32,11 @@ class ResultRow(msgspec.Struct, frozen=True):
 
 
 class ResultField(NamedTuple):
-    """A column that every sink with columns may have: its name, its form, and how a row fills it."""
+    """A column that every sink may have: its name, type, and value for a row."""
 
     name: str
     column_type: ColumnType
-    get_value: Callable[[ResultRow], Any]
+    get_value: Callable[[ResultRow], object]
 
 
 def _json_text(raw: msgspec.Raw) -> str | None:
@@ -63,7 +63,7 @@ _decode_properties = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class ResultLine(NamedTuple):
-    """A line of a part, what it holds, and whether a NUL in it was replaced."""
+    """A line of a part, its row, and whether a NUL in it was replaced."""
 
     line: bytes
     row: ResultRow
@@ -71,14 +71,14 @@ class ResultLine(NamedTuple):
 
 
 def parse_lines(lines: bytes, *, keep_nul: bool = True) -> Iterator[ResultLine]:
-    """Yield the lines of a part, without any NUL unless the sink can keep one."""
+    """Yield the lines of a part. Without ``keep_nul``, every NUL is replaced."""
     for line in lines.split(b"\n")[:-1]:
         clean_line = line if keep_nul else replace_nul(line)
         yield ResultLine(clean_line, _decode_row(clean_line), clean_line is not line)
 
 
 def replace_nul(line: bytes) -> bytes:
-    """Replace every NUL in a line of JSON by U+FFFD, the replacement character."""
+    """Replace every NUL in a JSON line by U+FFFD, the replacement character."""
     if b"\\u0000" not in line:
         return line
     clean_line, replacement_count = _NUL.subn(rb"\1" + _REPLACEMENT_CHARACTER, line)
@@ -86,13 +86,16 @@ def replace_nul(line: bytes) -> bytes:
 
 
 def read_properties(row: ResultRow) -> dict[str, msgspec.Raw]:
-    """Return the top-level properties of a parsed answer, as JSON; none when it is no object."""
+    """Return the top-level properties of a parsed answer, as JSON.
+
+    Empty if the answer is not an object.
+    """
     data = bytes(row.parsed)
     return _decode_properties(data) if data[:1] == b"{" else {}
 
 
 def text_value(value: msgspec.Raw) -> str | None:
-    """Return a property as a column takes it that is not of JSON: a text bare, everything else as it is in JSON."""
+    """Return the value for a column that is not JSON: a bare string, or else JSON text."""
     data = bytes(value)
     if data == b"null":
         return None
@@ -100,7 +103,7 @@ def text_value(value: msgspec.Raw) -> str | None:
 
 
 def array_value(value: msgspec.Raw) -> list[str | None] | str | None:
-    """Return a property as a column of arrays takes it."""
+    """Return the value for an array column."""
     if bytes(value)[:1] != b"[":
         return text_value(value)
     return [text_value(item) for item in msgspec.json.decode(value, type=list[msgspec.Raw])]

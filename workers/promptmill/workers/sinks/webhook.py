@@ -1,4 +1,7 @@
-"""Results by webhook: signed as Standard Webhooks says (standardwebhooks.com), in messages of bounded size."""
+"""Results as webhook messages, signed as Standard Webhooks defines.
+
+The specification is at https://www.standardwebhooks.com.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,15 +12,27 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.config.settings import variable_name
+from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.ports.web import Endpoint, WebClient
+from promptmill.workers.sinks import allowlist
+from promptmill.workers.sinks.context import SinkContext
+from promptmill.workers.sinks.sink import Sink
 
 MAX_MESSAGE_BYTES = 1 << 20
-"""Of the results in one message, unless one result alone is larger."""
+"""Maximum size of the results of one message. A single result may be larger."""
 _TRANSIENT_STATUSES = {408, 409, 425, 429}
 
 
+def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
+    """Open a sink for a named server or an allowed URL. Raises ConfigurationError."""
+    server = allowlist.resolve_server(context.settings, spec, "https", "http")
+    secret = server.secret or context.settings.webhook_secret.get_secret_value()
+    endpoint = Endpoint(server.name, server.url, secret, server.is_host_configured)
+    return WebhookSink(context.connectors.open_web(), endpoint, context.run)
+
+
 class WebhookSink:
-    """Messages of one run; each has an id that is the same whenever it comes, so that a receiver can tell it is known."""
+    """Sends the messages of one run. A message sent again has the same id."""
 
     def __init__(self, web: WebClient, endpoint: Endpoint, run: str) -> None:
         self._web = web
@@ -25,7 +40,7 @@ class WebhookSink:
         self._run = run
 
     def check(self) -> None:
-        """See that there is a secret to sign with, and that the host can be connected to."""
+        """Check that there is a signing secret, and connect to the host."""
         self._make_signer()
         try:
             self._web.connect(self._endpoint)
@@ -33,14 +48,14 @@ class WebhookSink:
             raise ConfigurationError(f"sink {self._endpoint.name}: {error}") from error
 
     def deliver(self, part: str, lines: bytes) -> None:
-        """Send one part, in as many messages as it takes."""
+        """Send one part, in one or more messages."""
         for number, results in enumerate(_split_results(lines)):
             self._send_message(
                 f"{self._run}.{part}.{number}", self._message_body(part, number, results)
             )
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
-        """Return where the results went."""
+        """Return the public name of the server."""
         return self._endpoint.name
 
     def _message_body(self, part: str, number: int, results: list[bytes]) -> bytes:
@@ -72,13 +87,14 @@ class WebhookSink:
             return Webhook(self._endpoint.secret)
         except (ValueError, EmptyWebhookSecretError):
             raise ConfigurationError(
-                f"sink {self._endpoint.name}: the workers have no secret of the form whsec_BASE64 to sign with; set "
-                f"{variable_name('webhook_secret')}, or one for it in {variable_name('named_sinks')}"
+                f"sink {self._endpoint.name}: the workers have no signing secret (whsec_BASE64). "
+                f"Set {variable_name('webhook_secret')}, or its secret in "
+                f"{variable_name('named_sinks')}"
             ) from None
 
 
 def _split_results(lines: bytes) -> Iterator[list[bytes]]:
-    """Divide lines into lists of at most MOST_BYTES, the same every time."""
+    """Split lines into lists of at most MAX_MESSAGE_BYTES."""
     batch: list[bytes] = []
     size = 0
     for line in lines.split(b"\n")[:-1]:
