@@ -88,6 +88,15 @@ def test_every_decision_is_in_their_index() -> None:
         assert headings == ["Context", "Decision", "Consequence"]
 
 
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_page_is_up_to_date(name: str) -> None:
+    expected = generate_pages()[name]
+
+    assert (DOCS / "reference" / name).read_text() == expected, (
+        "run `make docs` and commit the result"
+    )
+
+
 def test_no_other_page_claims_to_be_generated() -> None:
     pages = {path.name for path in DOCUMENTS if path.read_text().startswith("<!-- Generated")}
 
