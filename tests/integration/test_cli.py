@@ -480,7 +480,7 @@ def test_a_sweep_brings_back_what_redis_has_lost_and_a_dry_one_only_says_so(slow
     again = slow.cli("describe", run)
 
     assert {"run": run, "finding": f"would send {run}.s000.a1.poll"} in dry
-    assert {"run": run, "finding": "written into Redis anew"} in wet
+    assert {"run": run, "finding": "restored the run in Redis"} in wet
     assert again.stdout.startswith("1 job with 2 requests in Vertex AI's queue")
     assert slow.cli("cancel", run, "--wait").returncode == 5
 

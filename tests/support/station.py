@@ -14,7 +14,9 @@ from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import snapshot
 from promptmill.workers.services import Services
 from promptmill.workers.sinks.context import Connectors
-from promptmill.workers.supervision import polling
+from promptmill.workers.supervision import sweep, wiring
+from promptmill.workers.supervision.poll_chain import PollChain
+from promptmill.workers.supervision.polling import PollOutcome
 from support.driver import Mill
 
 
@@ -42,6 +44,22 @@ class Station:
         self.flow = Dispatcher(self, self.services.leases, takeover_times(settings))
 
     @property
+    def chain(self) -> PollChain:
+        """The chain of polls."""
+        return wiring.make_chain(self.services, self.flow)
+
+    def sweep(self, *, thorough: bool = True) -> list[str]:
+        """Sweep, and return what was found and done."""
+        return [
+            found.message
+            for found in sweep.repair_runs(self.services, self.flow, thorough=thorough)
+        ]
+
+    def plan(self) -> list[str]:
+        """Return what a dry run says."""
+        return [found.message for found in sweep.plan_repairs(self.services)]
+
+    @property
     def parent(self) -> str:
         """Where the jobs are."""
         return self.services.settings.parent
@@ -60,15 +78,15 @@ class Station:
                 assert step.task == task
                 if task == "submit":
                     index, attempt = step.indices
-                    polling.track_job(self.services, self.flow, run, index, attempt, made)
-        progress.restore_if_lost(
+                    self.chain.track_job(run, index, attempt, made)
+        progress.restore_run(
             self.services.index, self.mill.bucket, snapshot.load_snapshot(self.mill.bucket, run)
         )
         self.sent.clear()
 
-    def look(self) -> polling.PollOutcome:
+    def look(self) -> PollOutcome:
         """Look at the open jobs once."""
-        return polling.poll_open_jobs(self.services)
+        return wiring.make_polling(self.services).poll_open_jobs()
 
     def send_task(self, task: str, *, task_id: str, **_: Any) -> None:
         """Take a message, in place of a Celery app."""

@@ -53,8 +53,8 @@ SAFEGUARDS = [
     Mutation(
         "the age of an intent is told by the server's clock",
         "workers.facts.records:object_age",
-        "return probe.updated - stored.updated if probe else 0.0",
-        "return current_time() - stored.updated",
+        "now = read_clock(bucket, clock)",
+        "now = current_time()",
     ),
     Mutation(
         "nothing is created for a cancelled run",
@@ -85,9 +85,9 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a sweep writes into the index what Redis has lost",
-        "workers.coordination.progress:restore_if_lost",
-        "if snapshot.manifest is None or index.find_manifest(snapshot.run) is not None:",
-        "if True:",
+        "workers.supervision.decisions:_restore_run",
+        "if view.snapshot.manifest is not None and (not view.is_indexed):",
+        "if False:",
     ),
     Mutation(
         "a row has the answer of another only if both ask the same",
@@ -256,7 +256,7 @@ SAFEGUARDS = [
     ),
     Mutation(
         "a sweep sees that every open job is polled",
-        "workers.supervision.polling:resume_polling",
+        "workers.supervision.poll_chain:PollChain.resume_polling",
         "if created.name not in open_names:",
         "if False:",
     ),

@@ -176,7 +176,7 @@ class Story:
         """Say what is to become of jobs that are lost, one way or the other."""
         world = self._world
         flow = Dispatcher(self._app, world.services.leases, takeover_times(world.services.settings))
-        for job in lost_jobs.find_lost_jobs(world.services):
+        for job in lost_jobs.find_lost_jobs(world.services.open_jobs):
             again = world.rng.random() < 0.5
             world.faults.note(f"job: lost, and {'tried again' if again else 'ended'}")
             with suppress(ValueError):  # it has turned up

@@ -33,7 +33,7 @@ from promptmill.workers.output import schema_validation
 from promptmill.workers.ports.google import Job
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import allowlist
-from promptmill.workers.supervision import polling, pools, sweep
+from promptmill.workers.supervision import job_slots, pools, sweep, wiring
 from promptmill.workers.task import PipelineTask
 
 _log = structlog.get_logger(__name__)
@@ -152,7 +152,9 @@ def shard(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Create the shard's job, and see that it is polled."""
     services = self.services
-    reservation = polling.reserve_creation(services, run, shard, attempt)
+    reservation = job_slots.reserve_creation(
+        services.open_jobs, services.settings, run, shard, attempt
+    )
     if isinstance(reservation, Wait):
         self.retry_later(reservation)
     if not reservation:
@@ -169,24 +171,25 @@ def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     if isinstance(created, Wait):
         self.retry_later(created)
     progress.record_job(services.index, folder, created)
-    self.send_steps(polling.track_job(services, self.dispatcher, run, shard, attempt, created))
+    chain = wiring.make_chain(services, self.dispatcher)
+    self.send_steps(chain.track_job(run, shard, attempt, created))
 
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.poll")
 def poll(self: PipelineTask, chain: str, poll_number: int) -> None:
     """Look at all open jobs, send ``collect`` for those that ended, and look again; one chain at a time does so."""
-    services = self.services
-    if not polling.claim_turn(services, chain, poll_number):
+    poll_chain = wiring.make_chain(self.services, self.dispatcher)
+    if not poll_chain.claim_turn(chain, poll_number):
         return
     waiting: list[Job] = []
     try:
-        with polling.keep_turn(services, chain, poll_number):
-            ended, waiting = polling.poll_open_jobs(services)
+        with poll_chain.keep_turn(chain, poll_number):
+            ended, waiting = wiring.make_polling(self.services).poll_open_jobs()
             self.send_steps(ended)
     except (Transient, Permanent) as error:
-        _log.warning("the open jobs could not be looked at", error=str(error))
-    if not polling.stop_if_idle(services) and (
-        pause := polling.plan_next_poll(services, chain, poll_number, waiting)
+        _log.warning("poll_failed", error=str(error))
+    if not poll_chain.stop_if_idle() and (
+        pause := poll_chain.plan_next_poll(chain, poll_number, waiting)
     ):
         self.retry_later(pause, (chain, poll_number + 1))
 
@@ -334,7 +337,5 @@ def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
 @shared_task(bind=True, base=PipelineTask, name="promptmill.reconcile")
 def reconcile(self: PipelineTask) -> None:
     """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
-    for finding in sweep.sweep_runs(self.services, self.dispatcher):
-        _log.info("reconciled", run=finding.run, finding=finding.message)
-    if pools.is_due(self.services):
-        self.dispatcher.enqueue_pool()
+    for finding in sweep.repair_runs(self.services, self.dispatcher):
+        _log.info("sweep_finding", run=finding.run, finding=finding.message)

@@ -11,7 +11,6 @@ from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
 from promptmill.workers.fakes.output import make_response
 from promptmill.workers.supervision import lost_jobs
-from promptmill.workers.supervision import sweep as sweep_module
 from support.driver import RUN, Mill
 from support.station import Station
 
@@ -38,10 +37,7 @@ def station() -> Station:
 
 def sweep(station: Station) -> list[str]:
     """Let a sweep that looks for strays come by; returns what it found."""
-    return [
-        found.message
-        for found in sweep_module.sweep_runs(station.services, station.flow, thorough=True)
-    ]
+    return station.sweep()
 
 
 def give_up(station: Station) -> None:
@@ -91,10 +87,10 @@ def test_a_run_ends_without_a_job_that_does_not_stop_and_says_where_its_answers_
 ) -> None:
     station.mill.clock.now += HOUR + 1
 
-    (words,) = [words for words in sweep(station) if "gave up" in words]
+    (words,) = [words for words in sweep(station) if "abandoned" in words]
     report = station.mill.drive(RUN)
 
-    assert "which does not end" in words
+    assert words == "abandoned the job of shard 0, attempt 1, which does not stop"
     assert Step("collect", RUN, (0, 1)).id in station.sent
     assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 3})
     assert (

@@ -10,7 +10,6 @@ from promptmill.cli.output import stdout_console
 from promptmill.workers import steps
 from promptmill.workers.fakes import FakeJobs
 from promptmill.workers.ports.google import Job
-from promptmill.workers.supervision import sweep as sweep_module
 from support.driver import RUN, Mill
 from support.station import Station
 
@@ -58,7 +57,7 @@ TOO_LONG = [
     (
         "JOB_STATE_CANCELLING",
         600,
-        "its job was asked to stop, and has not done so, for more than 10 min 00 s",
+        "its job is being cancelled for more than 10 min 00 s",
     ),
 ]
 
@@ -75,7 +74,7 @@ def test_people_are_told_of_a_job_that_takes_too_long_and_not_before(
 @pytest.mark.parametrize("state", ["JOB_STATE_PAUSED", "JOB_STATE_99"])
 def test_people_are_told_at_once_of_a_state_that_nobody_knows(station: Station, state: str) -> None:
     assert after(station, state, 0) == [
-        f"shard 0, attempt 1: its job is in state {state}, of which nothing is known: it is looked at further"
+        f"shard 0, attempt 1: its job is in the unknown state {state}; polling continues"
     ]
 
 
@@ -137,10 +136,7 @@ def unsealed() -> Station:
 
 
 def sweep(station: Station, *, thorough: bool) -> list[str]:
-    return [
-        found.message
-        for found in sweep_module.sweep_runs(station.services, station.flow, thorough=thorough)
-    ]
+    return station.sweep(thorough=thorough)
 
 
 def test_people_are_told_of_a_run_that_waits_for_its_rest() -> None:

@@ -9,7 +9,6 @@ from promptmill.workers.facts import records, snapshot
 from promptmill.workers.facts.records import Aborted
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
-from promptmill.workers.supervision import sweep as sweep_module
 from support.driver import RUN, Mill
 from support.station import Station
 
@@ -26,10 +25,7 @@ def station() -> Station:
 
 
 def sweep(station: Station) -> list[str]:
-    return [
-        found.message
-        for found in sweep_module.sweep_runs(station.services, station.flow, thorough=True)
-    ]
+    return station.sweep()
 
 
 def cancel(station: Station) -> None:
@@ -51,7 +47,7 @@ def test_a_run_goes_on_until_its_deadline_has_passed(station: Station) -> None:
 def test_a_run_past_its_deadline_is_cancelled_and_its_rows_say_why(station: Station) -> None:
     station.mill.clock.now += HOUR + 1
 
-    assert "ends, as its deadline has passed" in sweep(station)
+    assert "ended the run: its deadline has passed" in sweep(station)
     assert f"{RUN}.cancel" in station.sent
     assert (station.status.state, station.status.error) == (
         "cancelling",
@@ -156,9 +152,7 @@ def test_only_the_clock_of_the_bucket_says_that_a_deadline_has_passed(
 def test_a_dry_run_only_says_that_a_deadline_has_passed(station: Station) -> None:
     station.mill.clock.now += HOUR + 1
 
-    found = [
-        found.message for found in sweep_module.sweep_runs(station.services, None, thorough=True)
-    ]
+    found = station.plan()
 
-    assert "would end it: its deadline has passed" in found
+    assert "would end the run: its deadline has passed" in found
     assert station.mill.folder().cancelled.find() is None

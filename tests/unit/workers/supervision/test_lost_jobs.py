@@ -6,7 +6,7 @@ from promptmill.config import names
 from promptmill.producers.contract.status import ShardStatus
 from promptmill.workers.facts.records import Created
 from promptmill.workers.facts.step import Step
-from promptmill.workers.supervision import lost_jobs, polling, sweep
+from promptmill.workers.supervision import lost_jobs
 from support.driver import RUN, Mill
 from support.station import Station
 
@@ -37,7 +37,7 @@ def test_a_job_that_vertex_does_not_know_for_a_while_is_looked_for_until_it_does
 ) -> None:
     name = missing(station, 600)
 
-    assert lost_jobs.find_lost_jobs(station.services) == []
+    assert lost_jobs.find_lost_jobs(station.services.open_jobs) == []
     assert station.status.warnings == []
     station.mill.jobs.recall_job(name)
     assert station.look().next_steps == [Step("collect", RUN, (0, 1))]
@@ -57,13 +57,11 @@ def test_a_job_that_is_missing_for_long_is_told_of_and_nothing_else_is_done(
 ) -> None:
     name = missing(station, 3700)
 
-    assert [job.name for job in lost_jobs.find_lost_jobs(station.services)] == [name]
+    assert [job.name for job in lost_jobs.find_lost_jobs(station.services.open_jobs)] == [name]
     assert station.status.warnings == [
         "shard 0, attempt 1: Vertex does not know its job any more: see promptmill lost-jobs"
     ]
-    assert f"does not know job {name} any more" in str(
-        list(sweep.sweep_runs(station.services, None, thorough=True))
-    )
+    assert f"does not know job {name} any more" in str(station.plan())
     assert station.mill.due(RUN) == [Step("poll", RUN, (0, 1))]
     assert len(station.mill.jobs.requests) == 1
 
@@ -75,7 +73,7 @@ def test_how_long_a_job_is_missing_is_told_by_no_workers_clock(
 
     missing(station, 600)
 
-    assert lost_jobs.find_lost_jobs(station.services) == []
+    assert lost_jobs.find_lost_jobs(station.services.open_jobs) == []
 
 
 def test_a_lost_job_that_turns_up_goes_on_and_the_warning_is_taken_back(station: Station) -> None:
@@ -84,7 +82,7 @@ def test_a_lost_job_that_turns_up_goes_on_and_the_warning_is_taken_back(station:
 
     station.look()
 
-    assert lost_jobs.find_lost_jobs(station.services) == []
+    assert lost_jobs.find_lost_jobs(station.services.open_jobs) == []
     assert station.status.warnings == []
     with pytest.raises(ValueError, match="no job at '01jtest/0/1' is lost"):
         lost_jobs.end_lost_job(station.services, station.flow, PLACE, again=True)
@@ -145,9 +143,9 @@ def test_what_a_crash_left_noted_of_a_job_that_was_ended_by_hand_is_let_go(
     (job,) = station.services.open_jobs.list_jobs()
     missing(station, 3700)
     lost_jobs.end_lost_job(station.services, station.flow, PLACE, again=False)
-    polling.track_job(station.services, station.flow, RUN, 0, 1, Created(job.name, 0.0))
+    station.chain.track_job(RUN, 0, 1, Created(job.name, 0.0))
 
-    list(sweep.sweep_runs(station.services, station.flow, thorough=True))
+    station.sweep()
 
     assert station.services.open_jobs.list_jobs() == []
     assert station.services.open_jobs.list_slots() == set()

@@ -5,7 +5,6 @@ import pytest
 from promptmill.config import names
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Created
-from promptmill.workers.supervision import sweep
 from support.driver import RUN, Mill
 from support.station import Station
 
@@ -21,12 +20,7 @@ def station() -> Station:
 
 def found(station: Station, *, dry_run: bool = False) -> list[str]:
     """What a sweep for strays says of the run."""
-    return [
-        words
-        for _, words in sweep.sweep_runs(
-            station.services, None if dry_run else station.flow, thorough=True
-        )
-    ]
+    return station.plan() if dry_run else station.sweep()
 
 
 def twin(station: Station) -> str:
@@ -50,7 +44,7 @@ def test_a_duplicate_that_has_ended_is_told_of_as_it_is_paid_for(station: Statio
     other = twin(station)
     station.mill.clock.now += 61
 
-    assert f"{other}, a duplicate of {job.name}, has ended and is paid for" in found(station)
+    assert f"{other}, a duplicate of {job.name}, has ended and is billed" in found(station)
 
 
 def test_a_job_that_turns_up_after_its_creation_was_given_up_is_stopped(station: Station) -> None:
@@ -60,5 +54,5 @@ def test_a_job_that_turns_up_after_its_creation_was_given_up_is_stopped(station:
         fact, records.encode_fact(Created("", records.current_time(), "the run was cancelled"))
     )
 
-    assert f"cancelled {job.name}, which nobody waits for" in found(station)
+    assert f"cancelled {job.name}, which no run waits for" in found(station)
     assert station.mill.jobs.get(job.name).state == "JOB_STATE_CANCELLED"

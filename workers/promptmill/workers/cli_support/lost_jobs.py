@@ -4,13 +4,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
 from promptmill.workers.app import make_app
 from promptmill.workers.coordination.open_jobs import OpenJob
-from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.services import build_services
-from promptmill.workers.supervision import lost_jobs
+from promptmill.workers.supervision import lost_jobs, wiring
 
 
 class LostJob(msgspec.Struct, frozen=True):
@@ -23,17 +21,15 @@ class LostJob(msgspec.Struct, frozen=True):
 
 def list_lost_jobs(settings: Settings) -> Iterator[LostJob]:
     """Yield all lost jobs."""
-    return map(_describe_job, lost_jobs.find_lost_jobs(build_services(settings)))
+    return map(_describe_job, lost_jobs.find_lost_jobs(build_services(settings).open_jobs))
 
 
 def release_lost_job(settings: Settings, attempt_path: str, *, again: bool) -> None:
     """End a lost job on an operator's decision. Raises ValueError if it is not lost."""
     services = build_services(settings)
-    dispatcher = Dispatcher(
-        make_app(settings, build_services), services.leases, takeover_times(settings)
-    )
+    dispatcher = wiring.make_dispatcher(make_app(settings, build_services), services)
     lost_jobs.end_lost_job(services, dispatcher, attempt_path, again=again)
 
 
 def _describe_job(job: OpenJob) -> LostJob:
-    return LostJob(lost_jobs.attempt_path_of(job), job.name, job.since)
+    return LostJob(job.slot, job.name, job.since)

@@ -20,6 +20,11 @@ class OpenJob(NamedTuple):
     since: float = 0.0
     is_reported: bool = False
 
+    @property
+    def slot(self) -> str:
+        """The slot that it takes."""
+        return slot_of(self.run, self.shard, self.attempt)
+
 
 class OpenJobs:
     """The open jobs of one ``parent`` (``projects/…/locations/…``).
@@ -140,6 +145,11 @@ class OpenJobs:
         with self._open_redis() as redis:
             seconds, micros = redis.time()
         return float(seconds + micros / 1e6)
+
+
+def slot_of(run: str, shard: int, attempt: int) -> str:
+    """Return the slot of an attempt's job: ``run/shard/attempt``."""
+    return f"{run}/{shard}/{attempt}"
 
 
 def _encode_job(job: OpenJob) -> str:

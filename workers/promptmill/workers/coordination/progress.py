@@ -83,14 +83,6 @@ def record_late_answers(index: RunIndex, attempt: AttemptFolder, harvest: Harves
     index.record_late_answers(attempt.run.id, attempt.shard, attempt.number, harvest.answers)
 
 
-def restore_if_lost(index: RunIndex, bucket: Bucket, snapshot: RunSnapshot) -> bool:
-    """Write a run into the index anew, when Redis has lost it; returns whether it had."""
-    if snapshot.manifest is None or index.find_manifest(snapshot.run) is not None:
-        return False
-    restore_run(index, bucket, snapshot)
-    return True
-
-
 def restore_run(index: RunIndex, bucket: Bucket, snapshot: RunSnapshot) -> None:
     """Write the facts of a run, whose manifest is known, into the index."""
     assert snapshot.manifest is not None  # noqa: S101

@@ -256,13 +256,19 @@ def current_time() -> float:
 
 
 def object_age(bucket: Bucket, stored: ObjectInfo, clock: str) -> float:
-    """Return how old an object is by the server that wrote it, whose time ``clock``, an empty object, is written to tell.
+    """Return the age of an object in seconds, by the bucket's clock.
 
-    For what costs money or answers when it is wrong: no worker's own clock is trusted with those.
+    For decisions that could cost money or answers: a worker's clock may be wrong.
     """
+    now = read_clock(bucket, clock)
+    return now - stored.updated if now else 0.0
+
+
+def read_clock(bucket: Bucket, clock: str) -> float:
+    """Return the time by the bucket's clock: when the object ``clock`` is written; or 0."""
     bucket.write(clock, b"")
     probe = bucket.find(clock)
-    return probe.updated - stored.updated if probe else 0.0
+    return probe.updated if probe else 0.0
 
 
 def encode_fact(fact: msgspec.Struct) -> bytes:

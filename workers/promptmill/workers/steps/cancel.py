@@ -47,26 +47,6 @@ def open_attempts(snapshot: RunSnapshot) -> list[tuple[int, int]]:
     ]
 
 
-def has_stuck_jobs(bucket: Bucket, snapshot: RunSnapshot, seconds: float) -> bool:
-    """Return whether jobs are still open so many seconds after the cancellation."""
-    if not snapshot.cancelled or not open_attempts(snapshot):
-        return False
-    run = RunFolder(bucket, snapshot.run)
-    cancelled = run.cancelled.find_object()
-    return cancelled is not None and run.object_age(cancelled) > seconds
-
-
-def is_past_deadline(bucket: Bucket, snapshot: RunSnapshot) -> bool:
-    """Return whether a run that is not ended yet has been open for longer than it may."""
-    if snapshot.manifest is None or not snapshot.manifest.deadline:
-        return False
-    if snapshot.cancelled or snapshot.reported:
-        return False
-    run = RunFolder(bucket, snapshot.run)
-    opened = run.manifest.find_object()
-    return opened is not None and run.object_age(opened) > snapshot.manifest.deadline
-
-
 def expire_run(run: RunFolder) -> None:
     """Record that the deadline of a run has passed; ``cancel`` does the rest."""
     run.cancelled.create(Cancelled(records.current_time(), FailureReason.DEADLINE_EXCEEDED))

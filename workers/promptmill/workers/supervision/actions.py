@@ -1,0 +1,228 @@
+"""What a sweep may do: every action names what it would do, and what it has done."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from promptmill.workers.facts.snapshot import RunSnapshot
+from promptmill.workers.facts.step import Step
+from promptmill.workers.ports.google import Job
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something to do about a run, or about the whole deployment if ``run`` is empty."""
+
+    run: str
+    verbs: ClassVar[tuple[str, str]] = ("", "")
+
+    @property
+    def target(self) -> str:
+        """What it is done to, and why."""
+        raise NotImplementedError
+
+    @property
+    def planned(self) -> str:
+        """Text for a dry run."""
+        return f"would {self.verbs[0]} {self.target}"
+
+    @property
+    def done(self) -> str:
+        """Text once it is done."""
+        return f"{self.verbs[1]} {self.target}"
+
+
+@dataclass(frozen=True)
+class Report(Action):
+    """Report what only a user or operator can change."""
+
+    message: str
+
+    @property
+    def planned(self) -> str:
+        """The message."""
+        return self.message
+
+    done = planned
+
+
+@dataclass(frozen=True)
+class ReleaseSlot(Action):
+    """Release what Redis still holds for a job that has ended: a crash may have kept it."""
+
+    slot: str
+    is_taken: bool
+    job_name: str
+    verbs = ("release", "released")
+
+    @property
+    def target(self) -> str:
+        """The slot."""
+        return f"the slot of job {self.slot}, which has ended"
+
+
+@dataclass(frozen=True)
+class WarnIncomplete(Action):
+    """Warn users of a run that its producer has not sent in full."""
+
+    message: str
+    chunks: int
+    sealed: int | None
+    verbs = ("warn:", "warned:")
+
+    @property
+    def target(self) -> str:
+        """The warning."""
+        return self.message
+
+
+@dataclass(frozen=True)
+class RestoreRun(Action):
+    """Write a run that Redis has lost into the index."""
+
+    snapshot: RunSnapshot
+    verbs = ("restore", "restored")
+
+    @property
+    def target(self) -> str:
+        """The run."""
+        return "the run in Redis"
+
+
+@dataclass(frozen=True)
+class ExpireRun(Action):
+    """End a run whose deadline has passed."""
+
+    verbs = ("end", "ended")
+
+    @property
+    def target(self) -> str:
+        """The run."""
+        return "the run: its deadline has passed"
+
+
+@dataclass(frozen=True)
+class AbandonJob(Action):
+    """End the attempt of a job that does not stop, so that its run can end."""
+
+    shard: int
+    attempt: int
+    verbs = ("abandon", "abandoned")
+
+    @property
+    def target(self) -> str:
+        """The job."""
+        return f"the job of shard {self.shard}, attempt {self.attempt}, which does not stop"
+
+
+@dataclass(frozen=True)
+class SendStep(Action):
+    """Send a step that no worker is known to queue or run."""
+
+    step: Step
+    verbs = ("send", "sent")
+
+    @property
+    def target(self) -> str:
+        """The step."""
+        return self.step.id
+
+
+@dataclass(frozen=True)
+class ResumePolling(Action):
+    """Have the job of a ``poll`` step polled."""
+
+    step: Step
+    verbs = ("send", "sent")
+
+    @property
+    def target(self) -> str:
+        """The step."""
+        return self.step.id
+
+
+@dataclass(frozen=True)
+class AdoptJob(Action):
+    """Record a job that a crash kept from being recorded."""
+
+    shard: int
+    attempt: int
+    job_name: str
+    verbs = ("adopt", "adopted")
+
+    @property
+    def target(self) -> str:
+        """The job."""
+        return f"job {self.job_name}"
+
+
+@dataclass(frozen=True)
+class CancelOrphan(Action):
+    """Cancel a job whose answers no run waits for."""
+
+    job_name: str
+    recorded_name: str
+    verbs = ("cancel", "cancelled")
+
+    @property
+    def target(self) -> str:
+        """The job."""
+        return describe_orphan(self.job_name, self.recorded_name)
+
+
+@dataclass(frozen=True)
+class ForgetJob(Action):
+    """Stop checking an abandoned job."""
+
+    marker: str
+    verbs = ("stop checking", "stopped checking")
+
+    @property
+    def target(self) -> str:
+        """The job."""
+        return f"abandoned job {self.marker}"
+
+
+@dataclass(frozen=True)
+class HarvestJob(Action):
+    """Keep the answers of an abandoned job that has ended after all."""
+
+    shard: int
+    attempt: int
+    job: Job
+    verbs = ("keep", "keeps")
+
+    @property
+    def target(self) -> str:
+        """The job."""
+        return f"the answers of abandoned job {self.job.name}, which ended as {self.job.state}"
+
+
+@dataclass(frozen=True)
+class CancelAbandoned(Action):
+    """Ask Vertex once more to cancel an abandoned job."""
+
+    job_name: str
+    verbs = ("cancel", "cancelled")
+
+    @property
+    def target(self) -> str:
+        """The job."""
+        return f"abandoned job {self.job_name} again"
+
+
+@dataclass(frozen=True)
+class SweepPools(Action):
+    """Have collected calls stored, and runs cut from pools."""
+
+    verbs = ("send", "sent")
+
+    @property
+    def target(self) -> str:
+        """The task."""
+        return "pool: it stores collected calls and cuts runs"
+
+
+def describe_orphan(job_name: str, recorded_name: str) -> str:
+    """Return a job and why no run waits for it."""
+    reason = f"a duplicate of {recorded_name}" if recorded_name else "which no run waits for"
+    return f"{job_name}, {reason}"

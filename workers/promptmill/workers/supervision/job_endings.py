@@ -1,0 +1,51 @@
+"""Records the end of jobs: the fact, and everything in Redis that is held for an open job."""
+
+import structlog
+
+from promptmill.producers.contract.run_index import RunIndex
+from promptmill.workers.coordination import progress
+from promptmill.workers.coordination.open_jobs import OpenJob, OpenJobs
+from promptmill.workers.facts.records import Ended
+from promptmill.workers.facts.run_folder import RunFolder
+from promptmill.workers.facts.step import Step
+from promptmill.workers.ports.google import Bucket
+from promptmill.workers.supervision.alarms import JobAlarms
+
+_log = structlog.get_logger(__name__)
+
+
+class JobEndings:
+    """Records how jobs ended."""
+
+    def __init__(
+        self, bucket: Bucket, index: RunIndex, open_jobs: OpenJobs, alarms: JobAlarms
+    ) -> None:
+        self._bucket = bucket
+        self._index = index
+        self._open_jobs = open_jobs
+        self._alarms = alarms
+
+    def record_end(self, open_job: OpenJob, ended: Ended) -> list[Step]:
+        """Record an end and close the job. Returns ``collect``, unless recorded before."""
+        folder = RunFolder(self._bucket, open_job.run).attempt(open_job.shard, open_job.attempt)
+        is_new = folder.ended.create(ended)
+        progress.record_job_state(self._index, open_job, ended.job)
+        self._alarms.clear_alarm(open_job)
+        self._open_jobs.free_slot(open_job.slot)
+        self._open_jobs.remove_job(open_job.name)
+        if not is_new:
+            return []
+        _log.info(
+            "job_ended",
+            run=open_job.run,
+            shard=open_job.shard,
+            job=open_job.name,
+            state=ended.job.state,
+        )
+        return [Step("collect", open_job.run, (open_job.shard, open_job.attempt))]
+
+    def abandon_job(self, open_job: OpenJob, ended: Ended) -> list[Step]:
+        """Record an end that Vertex did not report. The sweep still checks the job."""
+        folder = RunFolder(self._bucket, open_job.run).attempt(open_job.shard, open_job.attempt)
+        self._bucket.create(folder.abandoned_marker, b"")
+        return self.record_end(open_job, ended)
