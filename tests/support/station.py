@@ -9,6 +9,7 @@ from faults.simulation.memory import Redis
 from promptmill.config.queues import takeover_times
 from promptmill.config.settings import Settings
 from promptmill.producers.contract.status import RunStatus
+from promptmill.producers.pools import PoolQueue
 from promptmill.workers.coordination import progress
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import snapshot
@@ -40,6 +41,7 @@ class Station:
             lambda _: mill.bucket,
             lambda: mill.jobs,
             Connectors(open_callback_broker=lambda: mill.caller),
+            lambda: PoolQueue(connection),
         )
         self.flow = Dispatcher(self, self.services.leases, takeover_times(settings))
 

@@ -18,6 +18,8 @@ from promptmill.workers.facts import next_steps, snapshot
 from promptmill.workers.facts.next_steps import missing_chunks
 from promptmill.workers.fakes import MemoryBucket
 
+_ENDED_EARLY = ("JOB_CANCELLED", "DEADLINE_EXCEEDED")
+
 
 def check(world: World, submission: Submission) -> Iterator[str]:
     """Yield what is wrong with a run that is over."""
@@ -132,6 +134,8 @@ def _check_reused(world: World, submission: Submission, rows: list[Any]) -> Iter
         text_of(earlier.prompts[row["row"] - 1]) for row in answered if row["state"] == "succeeded"
     }
     for row in rows:
+        if row.get("error", {}).get("reason") in _ENDED_EARLY:
+            continue  # an input that is written after the end of the run reuses nothing
         if text_of(submission.prompts[row["row"] - 1]) in done and row.get("attempt") != 0:
             yield f"row {row['row']} was answered by an earlier run, and ended anew: {row}"
 
