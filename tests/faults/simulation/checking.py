@@ -134,7 +134,7 @@ def _check_reused(world: World, submission: Submission, rows: list[Any]) -> Iter
         text_of(earlier.prompts[row["row"] - 1]) for row in answered if row["state"] == "succeeded"
     }
     for row in rows:
-        if row.get("error", {}).get("reason") in _ENDED_EARLY:
+        if (row.get("error") or {}).get("reason") in _ENDED_EARLY:
             continue  # an input that is written after the end of the run reuses nothing
         if text_of(submission.prompts[row["row"] - 1]) in done and row.get("attempt") != 0:
             yield f"row {row['row']} was answered by an earlier run, and ended anew: {row}"
