@@ -270,5 +270,5 @@ def test_an_abandoned_job_is_harvested_or_cancelled_again(
 def test_an_action_names_what_it_would_do_and_what_it_has_done() -> None:
     action = CancelOrphan(RUN, "jobs/2", "jobs/1")
 
-    assert action.planned == "would cancel jobs/2, a duplicate of jobs/1"
-    assert action.done == "cancelled jobs/2, a duplicate of jobs/1"
+    assert action.plan_text == "would cancel jobs/2, a duplicate of jobs/1"
+    assert action.done_text == "cancelled jobs/2, a duplicate of jobs/1"

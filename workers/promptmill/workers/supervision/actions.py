@@ -21,12 +21,12 @@ class Action:
         raise NotImplementedError
 
     @property
-    def planned(self) -> str:
+    def plan_text(self) -> str:
         """Text for a dry run."""
         return f"would {self.verbs[0]} {self.target}"
 
     @property
-    def done(self) -> str:
+    def done_text(self) -> str:
         """Text once it is done."""
         return f"{self.verbs[1]} {self.target}"
 
@@ -38,11 +38,14 @@ class Report(Action):
     message: str
 
     @property
-    def planned(self) -> str:
+    def plan_text(self) -> str:
         """The message."""
         return self.message
 
-    done = planned
+    @property
+    def done_text(self) -> str:
+        """The message."""
+        return self.message
 
 
 @dataclass(frozen=True)

@@ -55,15 +55,15 @@ class ActionApplier:
             case AbandonJob():
                 self._abandon_job(action)
             case SendStep(step=step):
-                return action.done if self._dispatcher.enqueue_stalled([step]) else ""
+                return action.done_text if self._dispatcher.enqueue_stalled([step]) else ""
             case ResumePolling(step=step):
                 return self._resume_polling(action.run, step)
             case SweepPools():
                 self._dispatcher.enqueue_pool()
-                return action.done if self._thorough else ""
+                return action.done_text if self._thorough else ""
             case _:
                 return self._apply_to_orphan(action)
-        return action.done
+        return action.done_text
 
     def _apply_to_orphan(self, action: Action) -> str:
         services = self._services
@@ -81,7 +81,7 @@ class ActionApplier:
             case CancelAbandoned(job_name=name):
                 services.jobs.cancel(name)
                 return ""
-        return action.done
+        return action.done_text
 
     def _release_slot(self, action: ReleaseSlot) -> str:
         if action.is_taken:
@@ -123,7 +123,7 @@ class ActionApplier:
         late_end = _attempt_folder(self._services, action).late_end
         late_end.create(Ended(action.job, records.current_time()))
         step = Step("harvest", action.run, (action.shard, action.attempt))
-        return action.done if self._dispatcher.enqueue_stalled([step]) else ""
+        return action.done_text if self._dispatcher.enqueue_stalled([step]) else ""
 
 
 def _attempt_folder(

@@ -50,7 +50,7 @@ def repair_runs(
 
 def plan_repairs(services: Services) -> Iterator[Finding]:
     """Yield what a thorough sweep would do. Changes nothing."""
-    return Sweep(services, lambda action: action.planned, thorough=True).run_sweep()
+    return Sweep(services, lambda action: action.plan_text, thorough=True).run_sweep()
 
 
 class Sweep:
