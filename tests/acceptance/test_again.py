@@ -78,7 +78,7 @@ def test_old_runs_are_deleted_from_the_real_bucket_and_the_index_and_others_are_
 ) -> None:
     told = site.cli("gc", "--older-than", "1d", "--dry-run")
     assert (told.returncode, told.stdout) == (0, "")
-    assert "no run is that old" in told.stderr
+    assert "no run is old enough" in told.stderr
     assert site.cli("gc", "--older-than", "1h").returncode == 2
 
     settings = load_settings(bucket=f"{load_settings().bucket}-{uuid.uuid4().hex}")

@@ -208,7 +208,7 @@ def test_a_run_is_described_in_a_sentence_with_its_jobs(cli: Cli, index: RunInde
 
     text = cli("describe", "01kq1").stdout
 
-    assert text.startswith("Vertex AI is at work on 1 job: 0 of 1,500 done")
+    assert text.startswith("Vertex AI is running 1 job: 0 of 1,500 done")
     assert JOB in text
     assert "name of 01kq1" in text
     assert "\x1b" not in text
@@ -274,7 +274,7 @@ def test_ctrl_c_stops_the_waiting_and_not_the_run(site: Site, index: RunIndex, v
     with started(site.directory, site.environment, verb, "01kq1") as process:
         lines_until(process, "0 of 1,500 done")
         process.send_signal(signal.SIGINT)
-        lines_until(process, "the run goes on; follow it with: promptmill wait 01kq1")
+        lines_until(process, "the run continues; follow it with: promptmill wait 01kq1")
         assert process.wait(10) == 130
 
 
@@ -359,7 +359,7 @@ def test_a_run_is_described_with_its_labels(cli: Cli, index: RunIndex) -> None:
         "submit", "--prompt", "hi", "--label", "team=growth", "--label", "shop=7"
     ).stdout.strip()
 
-    assert "labels    team=growth, shop=7\n" in cli("describe", run).stdout
+    assert "labels       team=growth, shop=7\n" in cli("describe", run).stdout
     assert json.loads(cli("describe", run, "--format", "json").stdout)["labels"] == {
         "team": "growth",
         "shop": "7",
@@ -404,7 +404,7 @@ def test_what_has_ended_cannot_be_cancelled(
     told = cli("cancel", "01kq1")
 
     assert (told.exit_code, told.stdout) == (0, "")
-    assert told.stderr.startswith("nothing is left to cancel. All 1,500 requests succeeded")
+    assert told.stderr.startswith("the run has already ended. All 1,500 requests succeeded")
     assert server.llen("promptmill.jobs") == 0
 
 
@@ -461,7 +461,7 @@ def test_a_run_is_cancelled(slow: Site) -> None:
 
     assert (cancelled.returncode, cancelled.stdout) == (5, "")
     assert cancelled.stderr.startswith(
-        f"run {run} is being cancelled; what is finished is kept and delivered\n"
+        f"cancelling run {run}; completed rows are kept and delivered\n"
     )
     assert cancelled.stderr.splitlines()[-1].startswith("The run was cancelled")
     assert {row["reason"] for row in rows(slow.cli("failures", run, "--format", "jsonl"))} == {
@@ -507,8 +507,8 @@ def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: Site) -> None:
     ]
     assert (refused.returncode, "not a step id" in refused.stderr) == (2, True)
     assert (unknown.returncode, unknown.stderr.startswith("error: ")) == (1, True)
-    assert (replayed.stdout, replayed.stderr) == (f"{parked}\n", "1 dead letter sent again\n")
-    assert slow.cli("dead-letters").stderr == "there are no dead letters\n"
+    assert (replayed.stdout, replayed.stderr) == (f"{parked}\n", "1 dead letter queued again\n")
+    assert slow.cli("dead-letters").stderr == "no dead letters\n"
     assert slow.cli("wait", run).returncode == 5
 
 
@@ -570,7 +570,7 @@ def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -
         )
 
     with started(tmp_path, QUICK, "up", "--latency", "1s", "--workers", "1") as up:
-        said = lines_until(up, "everything is ready")
+        said = lines_until(up, "all services are ready")
         exports = dict(
             line.removeprefix("export ").strip().split("=", 1)
             for line in said
@@ -590,8 +590,8 @@ def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -
         0,
     )
     assert len(Path(report["answers"]).read_bytes().splitlines()) == 30
-    assert "nothing is paid for" in demo.stderr
+    assert "nothing is billed" in demo.stderr
     assert (healthy.returncode, healthy.stderr) == (0, "")
     assert "✗ bucket access" in lost.stdout
     assert "gcloud storage buckets create gs://nowhere" in lost.stdout
-    assert (down.returncode, down.stderr) == (0, "everything is stopped\n")
+    assert (down.returncode, down.stderr) == (0, "all services stopped\n")

@@ -12,8 +12,9 @@ import pytest
 import typer
 import yaml
 
-from promptmill.cli import processes
 from promptmill.cli.app import app
+from promptmill.cli.flower import require_flower_login
+from promptmill.cli.worker import parse_queues
 from promptmill.config import queues, settings
 from promptmill.config.errors import ConfigurationError
 from promptmill.emulator import __main__ as emulator
@@ -52,7 +53,7 @@ def test_the_workers_together_listen_to_every_queue_and_no_two_services_to_one(f
     listened = [
         queue
         for _, options in commands(file, "worker")
-        for queue in processes.parse_queues(options["queues"])
+        for queue in parse_queues(options["queues"])
     ]
 
     assert sorted(listened) == sorted(queues.ALL_QUEUES)
@@ -150,9 +151,9 @@ def test_flower_asks_for_a_login_and_would_not_start_without(file: str) -> None:
     flower = services(file)["flower"]
     address = parsed(flower["command"])["address"]
 
-    processes.require_flower_login(address, environment(flower))
+    require_flower_login(address, environment(flower))
     with pytest.raises(ConfigurationError, match="FLOWER_BASIC_AUTH"):
-        processes.require_flower_login(address, {})
+        require_flower_login(address, {})
 
 
 def test_the_bucket_is_there_from_the_start_and_outlives_its_server() -> None:

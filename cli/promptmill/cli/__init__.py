@@ -1,4 +1,4 @@
-"""The command line: a thin shell over ``promptmill.producers``."""
+"""The command line, a thin layer over ``promptmill.producers``."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``python -m promptmill.cli``, for where the command itself is not on the path."""
+"""``python -m promptmill.cli``: the command line without the installed script."""
 
 from promptmill.cli import main
 

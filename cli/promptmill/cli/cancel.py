@@ -1,34 +1,27 @@
 """``promptmill cancel``."""
 
 import time
-from typing import Annotated
 
 import typer
 
-from promptmill.cli import status_text
-from promptmill.cli.options import RunId
-from promptmill.cli.submit import wait_for_run
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(cancel)
+from promptmill.cli import progress, status_text
+from promptmill.cli.options import RunId, Wait
 
 
 def cancel(
     run_id: RunId,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")
-    ] = False,
+    wait: Wait = False,
 ) -> None:
-    """End a run with what it has.
+    """Cancel a run and keep its answers so far.
 
-    Nothing more is submitted, and jobs under way are asked to stop. Rows that Vertex has finished are paid for, so they
-    are kept and delivered; all others end as failures with the reason JOB_CANCELLED.
+    Submits nothing more and cancels the running jobs. Rows that Vertex has completed
+    are billed, so they are kept and delivered. All others fail with reason
+    JOB_CANCELLED.
 
     \b
-    promptmill cancel 01kq
-    promptmill cancel 01kq --wait
+    Examples:
+      promptmill cancel 01kq
+      promptmill cancel 01kq --wait
     """
     from promptmill.producers import Promptmill
 
@@ -36,14 +29,14 @@ def cancel(
     status = selected_run.status
     if status.done:
         typer.echo(
-            f"nothing is left to cancel. {status_text.describe_status(status, time.time())}",
+            f"the run has already ended. {status_text.describe_status(status, time.time())}",
             err=True,
         )
         return
     selected_run.cancel()
     typer.echo(
-        f"run {selected_run.id} is being cancelled; what is finished is kept and delivered",
+        f"cancelling run {selected_run.id}; completed rows are kept and delivered",
         err=True,
     )
     if wait:
-        wait_for_run(selected_run, None)
+        progress.wait_for_run(selected_run)

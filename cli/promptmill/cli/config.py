@@ -8,36 +8,35 @@ from promptmill.cli import output
 from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import RowFormat
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    config = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    config.callback()(_config_group)
-    config.command()(show)
-    app.add_typer(config, name="config")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+"""The command group ``promptmill config``."""
 
 
-def _config_group() -> None:
+@app.callback()
+def config() -> None:
     """Show the settings.
 
     \b
-    promptmill config show
+    Examples:
+      promptmill config show
     """
 
 
+@app.command()
 def show(
     origin: Annotated[
-        bool, typer.Option("--origin", help="Say where each value comes from, too.")
+        bool, typer.Option("--origin", help="Show the source of each value.")
     ] = False,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """Show the settings as a process started here would have them.
+    """Show the settings of a process started in this environment.
 
     Passwords are masked.
 
     \b
-    promptmill config show --origin
-    promptmill config show --format json
+    Examples:
+      promptmill config show --origin
+      promptmill config show --format json
     """
     from promptmill.config.settings import list_settings, load_settings
 

@@ -1,4 +1,4 @@
-"""Amounts of money for people: what is not known is said to be unknown, and nothing is rounded to nothing."""
+"""Costs and estimates as tables. An unknown amount is shown as unknown, never as 0."""
 
 from datetime import UTC, datetime
 
@@ -8,9 +8,9 @@ from promptmill.producers.pricing.estimate import Estimate
 
 
 def estimate_rows(estimate: Estimate) -> list[Record]:
-    """Return an estimate as rows for people."""
+    """Return an estimate as rows of a table."""
     rows = [
-        ("requests", f"{estimate.requests - estimate.refused:,}", "that can be sent"),
+        ("requests", f"{estimate.requests - estimate.refused:,}", "valid"),
         ("jobs", f"{estimate.jobs:,}", ""),
         ("input tokens", f"{estimate.input_tokens:,}", f"at most {estimate.input_tokens_most:,}"),
         (
@@ -29,7 +29,7 @@ def estimate_rows(estimate: Estimate) -> list[Record]:
 
 
 def cost_rows(cost: Cost) -> list[Record]:
-    """Return what a run cost beside what was expected, as rows for people."""
+    """Return the cost of a run and its estimate as rows of a table."""
     estimate = cost.estimate
     rows: list[Record] = [
         {
@@ -65,11 +65,11 @@ def _count_tokens(cost: Cost, *kinds: str) -> int:
 
 
 def describe_price_age(checked: str, table: str) -> str:
-    """Return how old prices are, in words."""
+    """Return a sentence about the age of prices."""
     if not checked:
-        return "the price is not known"
+        return "the price is unknown"
     days = (datetime.now(UTC).date() - datetime.fromisoformat(checked).date()).days
-    return f"prices of {table}, compared with Google's on {checked}, {days:,} days ago"
+    return f"prices of {table}, checked against Google's on {checked}, {days:,} days ago"
 
 
 __all__ = ["cost_rows", "describe_price_age", "estimate_rows", "format_usd"]

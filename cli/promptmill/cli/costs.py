@@ -14,13 +14,8 @@ from promptmill.config import spans
 from promptmill.producers.pricing.totals import GroupBy, Total
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(costs)
-
-
 def _parse_since(text: str | float) -> float:
-    """Parse a day, or a span of time before now, into seconds since the epoch."""
+    """Parse a day, or a duration before now, into seconds since the epoch."""
     try:
         return datetime.fromisoformat(str(text)).replace(tzinfo=UTC).timestamp()
     except ValueError:
@@ -29,37 +24,38 @@ def _parse_since(text: str | float) -> float:
         return time.time() - spans.parse_duration(str(text))
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is neither a day such as 2026-11-01 nor a span such as 7d"
+            f"{text!r} is not a time; write a day such as 2026-11-01 or a duration such as 7d"
         ) from None
 
 
 def costs(
-    by: Annotated[GroupBy, typer.Option(help="What runs are put together by.")] = GroupBy.day,
+    by: Annotated[GroupBy, typer.Option(help="How to group runs.")] = GroupBy.day,
     since: Annotated[
         float | None,
         typer.Option(
             metavar="DAY|SPAN",
             parser=_parse_since,
-            help="Runs since 2026-11-01 (UTC), or of the last 7d.",
+            help="Only runs since 2026-11-01 (UTC), or of the last 7d.",
         ),
     ] = None,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """Say what runs cost, by day, label or model.
+    """Sum the costs of runs by day, label or model.
 
-    Beside what was expected, and what online would have cost. Of the runs that the index knows, for 30 days after
-    their end. A run with several labels is in the row of each. Runs that go on, and those whose price is unknown, are
-    counted apart; no amount has them.
+    Compares them with the estimates and with online prices. Covers runs for 30 days
+    after their end. A run with several labels counts in each of their rows. Open runs
+    and runs of unknown price are counted separately and are in no amount.
 
     \b
-    promptmill costs --by label
-    promptmill costs --by model --since 7d --format csv
+    Examples:
+      promptmill costs --by label
+      promptmill costs --by model --since 7d --format csv
     """
     from promptmill.producers import Promptmill
 
     totals = Promptmill().costs(by, since=since or 0.0)
     if output_format is RowFormat.table and not totals:
-        typer.echo("no run is known here since then", err=True)
+        typer.echo("no runs in this period; use an earlier --since", err=True)
         return
     output.write_records([_total_row(total, by, output_format) for total in totals], output_format)
 
@@ -73,7 +69,7 @@ def _total_row(total: Total, by: GroupBy, output_format: RowFormat) -> Record:
 
 
 def _format_usd(total: Total, usd: object) -> str:
-    """A group of which no run has ended has no amount yet; one whose runs have no price has an unknown one."""
+    """Format an amount: "" if no run has ended, "unknown" without prices."""
     if usd is None and not total.unknown:
         return ""
     return cost_tables.format_usd(usd if isinstance(usd, float) else None)

@@ -1,4 +1,4 @@
-"""``promptmill demo``: a real run from start to end, with everything on this machine."""
+"""``promptmill demo``."""
 
 import os
 import signal
@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptmill.cli import exit_codes, output, progress, report
+from promptmill.cli.local_stack import (
+    EMULATED_NOTICE,
+    convert_local_errors,
+    print_event,
+    url_rows,
+)
 from promptmill.cli.options import (
     DEFAULT_DATA_DIRECTORY,
     DataDirectory,
@@ -19,7 +25,6 @@ from promptmill.cli.options import (
     parse_span,
 )
 from promptmill.cli.output import ObjectFormat
-from promptmill.cli.stack import EMULATED_NOTICE, convert_local_errors, print_event, url_rows
 from promptmill.config.errors import PromptmillError
 
 if TYPE_CHECKING:
@@ -30,49 +35,47 @@ MODEL = "gemini-3.8-flash"
 SHOWN_EVENTS = {"moved", "ready", "died", "restarting", "failed"}
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(demo)
-
-
 def demo(
-    requests: Annotated[int, typer.Option(min=1, help="How many sentences to translate.")] = 1500,
+    requests: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of sentences to translate.")
+    ] = 1500,
     latency: Annotated[
         float,
-        typer.Option(
-            metavar="SPAN", parser=parse_span, help="How long the emulator takes for a job."
-        ),
+        typer.Option(metavar="SPAN", parser=parse_span, help="Duration of an emulated job."),
     ] = "20s",  # type: ignore[assignment]  # Typer parses defaults too
-    model: Annotated[str, typer.Option(help="The model that is asked for.")] = MODEL,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="Model of the run.")] = MODEL,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything running at the end, until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep the stack running until Ctrl-C.")
     ] = False,
     answers: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Where the answers go; else DIR/answers/."),
+        typer.Option(
+            "--output", metavar="FILE", help="File for the answers. Default: in DIR/answers/."
+        ),
     ] = None,
     data: DataDirectory = DEFAULT_DATA_DIRECTORY,
     output_format: ObjectFormatOption = ObjectFormat.table,
 ) -> None:
-    """Do a whole run with everything on this machine.
+    """Run a complete example on this machine.
 
-    Translates sentences of Python's manual and reports where the time went. Real Redis, Celery workers, Flower and
-    Google client libraries; only Google itself is an emulator, which makes its answers up. Nothing is paid for.
-    Uses the stack that `promptmill up` runs in the same directory, if any.
+    Translates sentences of Python's manual and reports the time of each stage.
+    Everything in this run is real except Google: an emulator invents the answers, and
+    nothing is billed. If `promptmill up` runs in the same directory, its stack is used.
 
     \b
-    promptmill demo
-    promptmill demo --requests 5500 --latency 60s
-    promptmill demo --format json | tail -n 1
+    Examples:
+      promptmill demo
+      promptmill demo --requests 5500 --latency 60s
+      promptmill demo --format json | tail -n 1
     """
     from promptmill.local import StackOptions
 
     typer.echo(EMULATED_NOTICE, err=True)
-    options = StackOptions(directory=data, latency=latency)
+    stack_options = StackOptions(directory=data, latency=latency)
     with (
         _handle_stop_signals(),
         convert_local_errors(),
-        _ensure_stack(options, keep) as environment,
+        _ensure_stack(stack_options, keep) as environment,
     ):
         os.environ.update(environment)
         state = _run_translations(
@@ -84,34 +87,34 @@ def demo(
 
 @contextmanager
 def _handle_stop_signals() -> Iterator[None]:
-    """A stack must be stopped in order by SIGTERM too, which by itself ends a process on the spot."""
+    """Handle SIGTERM like Ctrl-C, so that the stack is stopped in order."""
     previous_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with exit_codes.exit_on_interrupt("stopped; nothing of it is left running"):
+        with exit_codes.exit_on_interrupt("interrupted; all services are stopped"):
             yield
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
 
 
 @contextmanager
-def _ensure_stack(options: "StackOptions", keep: bool) -> Iterator[Mapping[str, str]]:
-    """Yield the environment of a stack: the one that runs in the directory, or one that is started for this."""
+def _ensure_stack(stack_options: "StackOptions", keep: bool) -> Iterator[Mapping[str, str]]:
+    """Yield the environment of the directory's running stack, or of a new one."""
     from promptmill.local import Stack, read_state
 
-    if running_stack := read_state(options.directory):
+    if running_stack := read_state(stack_options.directory):
         typer.echo(
-            f"using the stack that runs in {options.directory}; --latency is that of `promptmill up`",
+            f"using the stack in {stack_options.directory}, with the --latency of `promptmill up`",
             err=True,
         )
         _print_urls(running_stack.services)
         yield running_stack.environment
         return
-    typer.echo("starting Redis, the emulators, the workers and Flower:", err=True)
-    with Stack(options, _print_main_events) as stack:
+    typer.echo("starting Redis, emulators, workers and Flower:", err=True)
+    with Stack(stack_options, _print_main_events) as stack:
         _print_urls(stack.status())
         yield stack.client_environment()
         if keep:
-            typer.echo("\neverything stays up until Ctrl-C", err=True)
+            typer.echo("\nall services keep running until Ctrl-C", err=True)
             with suppress(KeyboardInterrupt):
                 stack.wait()
 
@@ -122,7 +125,7 @@ def _print_main_events(event: "Event") -> None:
 
 
 def _print_urls(services: "Mapping[str, ServiceState]") -> None:
-    typer.echo("\nWhile it runs (Flower shows every task):\n", err=True)
+    typer.echo("\nURLs during the run (Flower shows every task):\n", err=True)
     output.stderr_console().print(output.build_table(url_rows(services)))
 
 
@@ -131,12 +134,12 @@ def _choose_answers_file(requested: Path | None, data: Path) -> Path:
     path = (requested or data / "answers" / f"demo-{timestamp}.jsonl").resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        raise PromptmillError(f"{path} is there already; name another file with --output")
+        raise PromptmillError(f"{path} already exists; choose another file with --output")
     return path
 
 
 def _run_translations(requests: int, model: str, answers: Path, output_format: ObjectFormat) -> str:
-    """Do the run and show its report; returns its state."""
+    """Run the translations, print the report and return the final state."""
     run = _submit_prompts(requests, model, answers)
     with progress.track_run(output.stderr_console()) as on_status:
         status = run.wait(on_status=on_status)

@@ -16,19 +16,16 @@ if TYPE_CHECKING:
 _MARKS = {True: "✓", False: "✗", None: "–"}
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(doctor)
-
-
 def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
-    """Look for what is wrong, and say what mends it.
+    """Check the installation and print a fix for each problem.
 
-    The exit code is 1 when something is wrong.
+    Checks settings, Redis, workers, bucket and Vertex. The exit code is 1 if a check
+    fails.
 
     \b
-    promptmill doctor
-    promptmill doctor --format json
+    Examples:
+      promptmill doctor
+      promptmill doctor --format json
     """
     checks = []
     for check in _run_checks():
@@ -42,8 +39,8 @@ def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
 
 
 def format_check(check: "Check") -> str:
-    """Return a check for people to read."""
-    remedy = f"\n  {'':<18} mend it with: {check.remedy}" if check.remedy else ""
+    """Return a check as text, with the fix if it failed."""
+    remedy = f"\n  {'':<18} fix: {check.remedy}" if check.remedy else ""
     return f"{_MARKS[check.ok]} {check.name:<18} {check.message}{remedy}"
 
 
@@ -54,7 +51,7 @@ def _run_checks() -> "Iterator[Check]":
     try:
         current_settings = settings.load_settings()
     except ConfigurationError as error:
-        yield checks.Check("settings", False, str(error), "set the variables that are named")
+        yield checks.Check("settings", False, str(error), "correct the variables in this message")
         return
     logs.configure_logging(current_settings)
     yield checks.Check("settings", True, "valid")

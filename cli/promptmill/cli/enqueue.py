@@ -1,4 +1,4 @@
-"""``promptmill enqueue`` and ``promptmill find-pooled``."""
+"""``promptmill enqueue``."""
 
 import sys
 from typing import Annotated
@@ -7,25 +7,16 @@ import typer
 
 from promptmill.cli import options, schema_option
 
-Pool = Annotated[
-    str, typer.Option(metavar="NAME", help="The pool: requests in one make runs together.")
-]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command()(enqueue)
-    app.command()(find_pooled)
-
 
 def enqueue(
     prompts: Annotated[
         list[str],
-        typer.Argument(metavar="PROMPT...", help="The prompts; - is all of stdin, as one."),
+        typer.Argument(metavar="PROMPT...", help="Prompts; - is all of stdin, as one prompt."),
     ],
-    pool: Pool,
+    pool: options.Pool,
     key: Annotated[
-        str | None, typer.Option(help="The key of the one prompt; else it is given one.")
+        str | None,
+        typer.Option(metavar="KEY", help="Key of a single prompt. Default: a generated key."),
     ] = None,
     model: options.Model = None,
     labels: options.Labels = None,
@@ -35,15 +26,17 @@ def enqueue(
     link_error: options.LinkError = None,
     link_results: options.LinkResults = None,
 ) -> None:
-    """Send single prompts to a pool, and print their keys.
+    """Add single prompts to a pool and print their keys.
 
-    For many small calls from many places: each run has a job of its own, and workers make few runs of a pool, when it
-    has PROMPTMILL_POOL_REQUESTS or as many bytes, or after PROMPTMILL_POOL_SECONDS. The same within an hour counts once,
-    if it has a --key. More than a few prompts are a file for `promptmill submit`.
+    Use it for many small calls from many processes. Workers combine the prompts of a
+    pool into runs: at PROMPTMILL_POOL_REQUESTS prompts, at PROMPTMILL_POOL_BYTES, or
+    after PROMPTMILL_POOL_SECONDS. With a --key, the same call within an hour counts
+    once. For many prompts at once use `promptmill submit`.
 
     \b
-    promptmill enqueue "Summarize: the printer is on fire" --pool tickets --key T-17
-    promptmill enqueue - --pool tickets --key T-18 --link shop.notify@shop < ticket.txt
+    Examples:
+      promptmill enqueue "Summarize: the printer is on fire" --pool tickets
+      promptmill enqueue - --pool tickets --key T-18 < ticket.txt
     """
     from promptmill.producers import Promptmill
     from promptmill.producers.contract.sink_kinds import parse_sink
@@ -61,22 +54,3 @@ def enqueue(
         link_results=link_results,
     )
     typer.echo("\n".join(ticket.keys))
-
-
-def find_pooled(
-    key: Annotated[
-        str, typer.Argument(metavar="KEY", help="The request's key, as enqueue printed it.")
-    ],
-    pool: Pool,
-) -> None:
-    """Print the id of the run that a pool's request is in.
-
-    It is in one when a worker has made one of the pool, and is found for two days.
-
-    \b
-    promptmill find-pooled T-17 --pool tickets
-    promptmill show $(promptmill find-pooled T-17 --pool tickets) T-17
-    """
-    from promptmill.producers import Promptmill
-
-    typer.echo(Promptmill().find_pooled(pool, key).id)

@@ -1,10 +1,13 @@
-"""Calls the installed part that can reach the bucket."""
+"""Calls functions of the workers, which have access to the bucket."""
 
 from typing import Any
 
 
-def call_entry_point(name: str, *arguments: Any, **options: Any) -> Any:
-    """Call the entry point ``name`` with the settings and these arguments; raises NotInstalled, ConfigurationError."""
+def call_entry_point(name: str, *arguments: object, **options: object) -> Any:
+    """Call an entry point with the settings and these arguments.
+
+    Raises NotInstalled, ConfigurationError.
+    """
     from promptmill.config import logs, settings
     from promptmill.producers.run import load_bucket_function
 

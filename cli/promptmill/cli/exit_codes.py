@@ -1,7 +1,7 @@
-"""What the exit code says.
+"""Exit codes of the command line.
 
-0 all succeeded · 1 error · 2 usage · 3 partly succeeded · 4 failed · 5 cancelled · 6 expired · 7 over budget · 124 wait
-timed out · 130 stopped with Ctrl-C
+0 all succeeded, 1 error, 2 wrong usage, 3 partly succeeded, 4 failed, 5 cancelled,
+6 expired, 7 over budget, 124 wait timed out, 130 interrupted with Ctrl-C.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ _STATE_CODES = {"succeeded": 0, "partially_succeeded": 3, "failed": 4, "cancelle
 
 
 def code_for_state(state: str) -> int:
-    """Return the exit code for a run in ``state``; 0 while it is not done, for then nothing has gone wrong."""
+    """Return the exit code for the state of a run; 0 for an open run."""
     return _STATE_CODES.get(state, 0)
 
 
 def code_for_status(status: RunStatus) -> int:
-    """Return the exit code for a run: one that its limit of costs has cut short was over budget, however else it went."""
+    """Return the exit code for a run. OVER_BUDGET takes precedence over its state."""
     return (
         OVER_BUDGET
         if status.done and status.cost and status.cost.over_budget
@@ -42,7 +42,7 @@ def code_for_error(error: PromptmillError) -> int:
 
 @contextmanager
 def exit_on_interrupt(message: str) -> Iterator[None]:
-    """Answer Ctrl-C with ``message`` on stderr and exit code 130."""
+    """On Ctrl-C, print ``message`` to stderr and exit with 130."""
     try:
         yield
     except KeyboardInterrupt:

@@ -10,12 +10,7 @@ from promptmill.cli.options import RowFormatOption, format_time, parse_span
 from promptmill.cli.output import Record, RowFormat
 
 MIN_AGE_SECONDS = 86_400.0
-"""Seconds; a copy of a message may come late, and would begin a run again that it does not find."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(gc)
+"""Minimum age of a deleted run: a late duplicate delivery would start the run again."""
 
 
 def gc(
@@ -24,38 +19,39 @@ def gc(
         typer.Option(
             metavar="SPAN",
             parser=parse_span,
-            help="Such as 30d: only runs that ended longer ago; 1d at least.",
+            help="Minimum time since the end of a run, such as 30d; at least 1d.",
         ),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+        bool, typer.Option("--dry-run", help="Only list what would be deleted.")
     ] = False,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """Delete what the bucket holds of runs that ended long ago.
+    """Delete the objects of old runs from the bucket.
 
-    Prompts, answers and reports; what sinks have is theirs. Open runs stay, and those that have a dead letter or a job
-    that may yet end. An idempotency key of a run that was deleted makes a new one.
+    Deletes prompts, answers and reports, but nothing in sinks. Keeps open runs, and
+    runs with a dead letter or an unfinished job. The idempotency key of a deleted run
+    creates a new run.
 
-    Needs access to the bucket, and leave to delete: pip install 'promptmill[worker]'.
+    Needs access to the bucket, with permission to delete: pip install
+    'promptmill[worker]'.
 
     \b
-    promptmill gc --older-than 30d --dry-run
-    promptmill gc --older-than 90d
+    Examples:
+      promptmill gc --older-than 30d --dry-run
+      promptmill gc --older-than 90d
     """
     if older_than < MIN_AGE_SECONDS:
-        raise typer.BadParameter("a run is kept for 1d at least", param_hint="--older-than")
+        raise typer.BadParameter("must be at least 1d", param_hint="--older-than")
     rows = _delete_runs(older_than, dry_run)
     if output_format is not RowFormat.table:
         output.write_records(rows, output_format)
     elif deleted_runs := list(rows):
         output.stdout_console().print(output.build_table(deleted_runs))
-        typer.echo(
-            f"{status_text.format_count(len(deleted_runs), 'run')} {'would be ' if dry_run else ''}deleted",
-            err=True,
-        )
+        runs = status_text.format_count(len(deleted_runs), "run")
+        typer.echo(f"{runs} {'would be ' if dry_run else ''}deleted", err=True)
     else:
-        typer.echo("no run is that old", err=True)
+        typer.echo("no run is old enough; use a shorter --older-than", err=True)
 
 
 def _delete_runs(older_than: float, dry_run: bool) -> Iterator[Record]:

@@ -10,38 +10,35 @@ from promptmill.cli.options import RowFormatOption, format_time
 from promptmill.cli.output import Record, RowFormat
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("lost-jobs")(lost_jobs)
-
-
 def lost_jobs(
     end: Annotated[
         str | None,
-        typer.Option(metavar="PLACE", help="Let this one's rows fail, with the reason JOB_LOST."),
+        typer.Option(metavar="ATTEMPT", help="Fail the job's rows with reason JOB_LOST."),
     ] = None,
     retry: Annotated[
         str | None,
         typer.Option(
-            metavar="PLACE", help="Try this one's rows again, in a job that is paid for anew."
+            metavar="ATTEMPT", help="Retry the job's rows in a new job, which is billed too."
         ),
     ] = None,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """List jobs that are lost, and decide about them.
+    """List lost jobs, and end or retry them.
 
-    A job that Vertex has not known for PROMPTMILL_LOST_SECONDS is lost. It is looked for all the time, and its run stays
-    open until you decide: nothing is paid for twice without your word. Answers that it left in the bucket are kept.
+    A job is lost when Vertex has answered 404 for it for PROMPTMILL_LOST_SECONDS.
+    Polling continues, and the run stays open until you decide, because a retry could be
+    billed twice. Answers in the bucket are kept.
 
     Needs access to the bucket: pip install 'promptmill[worker]'.
 
     \b
-    promptmill lost-jobs
-    promptmill lost-jobs --end 01kq/0/1
-    promptmill lost-jobs --retry 01kq/0/1
+    Examples:
+      promptmill lost-jobs
+      promptmill lost-jobs --end 01kq/0/1
+      promptmill lost-jobs --retry 01kq/0/1
     """
     if end and retry:
-        raise typer.BadParameter("give --end or --retry")
+        raise typer.BadParameter("give either --end or --retry")
     if attempt_ref := end or retry:
         _resolve_job(attempt_ref, retry=bool(retry))
     elif output_format is not RowFormat.table:
@@ -49,7 +46,7 @@ def lost_jobs(
     elif rows := list(_lost_job_rows()):
         output.stdout_console().print(output.build_table(rows))
     else:
-        typer.echo("no job is lost", err=True)
+        typer.echo("no lost jobs", err=True)
 
 
 def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
@@ -57,10 +54,8 @@ def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
         entry_points.call_entry_point("end_lost_job", attempt_ref, again=retry)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    typer.echo(
-        f"the rows of {attempt_ref} {'are tried again' if retry else 'fail with the reason JOB_LOST'}",
-        err=True,
-    )
+    effect = "are retried in a new job" if retry else "fail with reason JOB_LOST"
+    typer.echo(f"the rows of {attempt_ref} {effect}", err=True)
 
 
 def _lost_job_rows() -> Iterator[Record]:

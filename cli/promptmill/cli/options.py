@@ -1,8 +1,8 @@
-"""Arguments and options that several verbs have in common."""
+"""Options and arguments that several commands share."""
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -10,13 +10,25 @@ import typer
 from promptmill.cli.output import ObjectFormat, RowFormat
 from promptmill.config import spans
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or how it starts.")]
-RowFormatOption = Annotated[RowFormat, typer.Option("--format", help="How to show the rows.")]
-ObjectFormatOption = Annotated[ObjectFormat, typer.Option("--format", help="How to show it.")]
+if TYPE_CHECKING:
+    from promptmill.producers.run_options import RowOptions
+
+    class TemplateOptions(RowOptions, total=False):
+        """A template, and the options that turn rows into requests with it."""
+
+        template: str
+
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.")]
+RowFormatOption = Annotated[RowFormat, typer.Option("--format", help="Output format.")]
+ObjectFormatOption = Annotated[ObjectFormat, typer.Option("--format", help="Output format.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for the end; the exit code shows the result.")
+]
 DataDirectory = Annotated[
     Path,
     typer.Option(
-        "--data", metavar="DIR", help="Where the local stack keeps its data.", file_okay=False
+        "--data", metavar="DIR", help="Directory for the local stack's data.", file_okay=False
     ),
 ]
 DEFAULT_DATA_DIRECTORY = Path(".promptmill")
@@ -25,32 +37,39 @@ File = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="A .jsonl or .txt file of prompts, or - for stdin; with --template, of rows.",
+        help="File of prompts (.jsonl, .txt), or of rows with --template; - is stdin.",
     ),
+]
+Prompts = Annotated[
+    list[str] | None, typer.Option("--prompt", metavar="TEXT", help="Prompt; repeatable.")
 ]
 Template = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="Jinja that makes a prompt of a row; or @FILE, where it is."),
+    typer.Option(metavar="TEXT", help="Jinja template for the prompt of a row, or @FILE."),
 ]
 Key = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="The key of a row: a column, or Jinja; else its number."),
+    typer.Option(
+        metavar="COLUMN", help="Column or Jinja template for the key. Default: row number."
+    ),
 ]
 Metadata = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="COLUMN", help="A column that comes back with the answer; may be repeated."
-    ),
+    typer.Option(metavar="COLUMN", help="Column to return with the answer; repeatable."),
 ]
 Media = Annotated[
     list[str] | None,
-    typer.Option(metavar="URI", help="A column or Jinja with a file's URI; may be repeated."),
+    typer.Option(
+        metavar="URI", help="Column or Jinja template for the URI of a media file; repeatable."
+    ),
 ]
 MediaType = Annotated[
-    str | None, typer.Option(metavar="TYPE", help="Its MIME type; else its name tells.")
+    str | None,
+    typer.Option(metavar="TYPE", help="MIME type of the media. Default: by file name."),
 ]
 System = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="The system instruction, or @FILE; may be Jinja.")
+    str | None,
+    typer.Option(metavar="TEXT", help="System instruction, optionally a template, or @FILE."),
 ]
 Config = Annotated[
     str | None,
@@ -61,59 +80,77 @@ Config = Annotated[
 
 
 def check_label(text: str) -> str:
-    """Check an option that is ``name=value``."""
+    """Return ``text``; raises BadParameter unless it has the form ``name=value``."""
     if not text.partition("=")[0] or "=" not in text:
-        raise typer.BadParameter(f"{text!r} is not name=value")
+        raise typer.BadParameter(f"{text!r} is not a label; write NAME=VALUE")
     return text
 
 
 def labels_to_dict(labels: list[str] | None) -> dict[str, str]:
-    """Return options that are ``name=value`` as a mapping."""
+    """Return options ``name=value`` as a mapping."""
     return {name: value for name, _, value in (text.partition("=") for text in labels or ())}
 
 
 Model = Annotated[
-    str | None, typer.Option(help="For example gemini-3.8-flash; else PROMPTMILL_MODEL.")
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="Model, such as gemini-3.8-flash. Default: PROMPTMILL_MODEL."
+    ),
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="K=V", parser=check_label, help="A label; may be repeated."),
+    typer.Option(
+        "--label", metavar="NAME=VALUE", parser=check_label, help="Label of the run; repeatable."
+    ),
 ]
 Sinks = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="PLACE",
-        help="gs://bucket/folder/, a file, bq://project.dataset.table, postgres:NAME#table or webhook:NAME; repeatable.",
+        metavar="SINK",
+        help="Destination of the results: gs://bucket/folder/, a file, "
+        "bq://project.dataset.table, postgres:NAME#table or webhook:NAME; repeatable.",
     ),
+]
+Pool = Annotated[
+    str, typer.Option(metavar="NAME", help="Name of the pool. Prompts of one pool share runs.")
 ]
 ResponseSchema = Annotated[
     str,
     typer.Option(
         metavar="FILE.json|MODULE:MODEL",
-        help="What answers must fit: a JSON schema, or a pydantic model.",
+        help="JSON schema or pydantic model that every answer must match.",
     ),
 ]
 
 
-def parse_callback(text: str) -> dict[str, Any]:
+def parse_callback(text: str) -> dict[str, object]:
     """Parse an option ``task`` or ``task@queue`` into a signature."""
     task, separator, queue = text.partition("@")
     if not task or (separator and not queue):
-        raise typer.BadParameter(f"{text!r} is not TASK or TASK@QUEUE")
+        raise typer.BadParameter(f"{text!r} is not a task; write TASK or TASK@QUEUE")
     return {"task": task, "options": {"queue": queue} if queue else {}}
 
 
 def _callback_option(help_text: str) -> Any:
     return typer.Option(
-        metavar="TASK[@QUEUE]", parser=parse_callback, help=f"{help_text}; may be repeated."
+        metavar="TASK[@QUEUE]", parser=parse_callback, help=f"{help_text}; repeatable."
     )
 
 
-Link = Annotated[
-    list[Any] | None, _callback_option("A Celery task of yours to call if it ends well")
+Link = Annotated[list[Any] | None, _callback_option("Celery task to call if the run has results")]
+LinkError = Annotated[
+    list[Any] | None, _callback_option("Celery task to call if the run ends without results")
 ]
-LinkError = Annotated[list[Any] | None, _callback_option("One to call if it does not")]
-LinkResults = Annotated[list[Any] | None, _callback_option("One to hand all results to")]
+LinkResults = Annotated[list[Any] | None, _callback_option("Celery task that gets all results")]
+
+
+def choose_source(file: str, prompts: list[str] | None, rows: "TemplateOptions") -> str | list[str]:
+    """Return the file or the prompts; raises BadParameter unless one is given."""
+    if bool(file) == bool(prompts):
+        raise typer.BadParameter("give either FILE (or - for stdin) or --prompt TEXT")
+    if rows and not file:
+        raise typer.BadParameter("--template needs the rows of a FILE (or - for stdin)")
+    return file or prompts or []
 
 
 def row_options(
@@ -124,53 +161,57 @@ def row_options(
     media_type: str | None,
     system: str | None,
     config: str | None,
-) -> dict[str, Any]:
-    """Return the arguments of ``submit_rows`` that make requests of rows; none where there is no template."""
-    row_only_options = {
-        "--key": key,
-        "--metadata": metadata,
-        "--media": media,
-        "--media-type": media_type,
-    }
-    row_only_options |= {"--system": system, "--config": config}
+) -> "TemplateOptions":
+    """Return the options that turn rows into requests; none without a template."""
     if template is None:
-        if misplaced := next((name for name, value in row_only_options.items() if value), None):
-            raise typer.BadParameter(
-                f"{misplaced} says something about rows, which need a --template"
-            )
+        _refuse_row_options(
+            {
+                "--key": key,
+                "--metadata": metadata,
+                "--media": media,
+                "--media-type": media_type,
+                "--system": system,
+                "--config": config,
+            }
+        )
         return {}
-    media_files = [
-        {"uri": uri} | ({"mime_type": media_type} if media_type else {}) for uri in media or []
-    ]
     return {
         "template": _read_text(template),
         "key": key,
         "metadata": metadata or [],
-        "media": media_files,
+        "media": [
+            {"uri": uri, "mime_type": media_type} if media_type else {"uri": uri}
+            for uri in media or []
+        ],
         "system_instruction": _read_text(system) if system else None,
         "generation_config": _parse_json_object(_read_text(config)) if config else None,
     }
 
 
+def _refuse_row_options(given_options: dict[str, object]) -> None:
+    if name := next((name for name, value in given_options.items() if value), None):
+        raise typer.BadParameter(f"{name} applies to rows; add a --template")
+
+
 def _read_text(text: str) -> str:
-    """Read an option from the file that ``@FILE`` names."""
+    """Return ``text``, or the content of the file that ``@FILE`` names."""
     if not text.startswith("@"):
         return text
     try:
         return Path(text[1:]).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{text}: {error}") from None
+        raise typer.BadParameter(f"{text} cannot be read: {error}") from None
 
 
-def _parse_json_object(text: str) -> dict[str, Any]:
+def _parse_json_object(text: str) -> dict[str, object]:
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
+        return msgspec.json.decode(text, type=dict[str, object])
     except msgspec.DecodeError as error:
-        raise typer.BadParameter(f"--config is a JSON object: {error}") from None
+        raise typer.BadParameter(f"--config must be a JSON object: {error}") from None
 
 
 def parse_span(text: str | float) -> float:
-    """Parse an option that is a span of time into seconds."""
+    """Parse a duration such as ``90m`` into seconds."""
     try:
         return spans.parse_duration(str(text))
     except ValueError as error:
@@ -178,5 +219,5 @@ def parse_span(text: str | float) -> float:
 
 
 def format_time(seconds: float) -> str:
-    """Return a time (seconds since the epoch) as ISO 8601 in UTC, "" for 0."""
+    """Return seconds since the epoch as ISO 8601 in UTC; "" for 0."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""

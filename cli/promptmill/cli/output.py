@@ -1,4 +1,4 @@
-"""Data on stdout, in the format that was asked for."""
+"""Writes data to stdout in the requested format."""
 
 import csv
 import json
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 Record = Mapping[str, object]
 FILE_WIDTH = 200
 MAX_UNFOLDED_WIDTH = 26
-"""Characters: a run's id stays in one piece."""
+"""Characters. Columns up to this width are not folded, so run ids stay whole."""
 
 
 class RowFormat(StrEnum):
-    """How rows of data are shown."""
+    """Formats of rows."""
 
     table = "table"
     json = "json"
@@ -29,19 +29,19 @@ class RowFormat(StrEnum):
 
 
 class ObjectFormat(StrEnum):
-    """How one thing is shown."""
+    """Formats of a single object."""
 
     table = "table"
     json = "json"
 
 
 def stdout_console() -> "Console":
-    """Return a console for data: wide where it is not a terminal, so that nothing is cut."""
+    """Return a console for data. It is wide unless stdout is a terminal."""
     return _create_console(sys.stdout.isatty(), stderr=False)
 
 
 def stderr_console() -> "Console":
-    """Return a console for talk."""
+    """Return a console for messages."""
     return _create_console(sys.stderr.isatty(), stderr=True)
 
 
@@ -60,7 +60,7 @@ def _create_console(is_terminal: bool, stderr: bool) -> "Console":
 
 
 def write_records(records: Iterable[Record], output_format: RowFormat) -> None:
-    """Write records, which all have the same names; only a table needs them all at once."""
+    """Write records with equal fields. Only a table holds all of them in memory."""
     match output_format:
         case RowFormat.table:
             stdout_console().print(build_table(list(records)))
@@ -74,12 +74,12 @@ def write_records(records: Iterable[Record], output_format: RowFormat) -> None:
 
 
 def write_json(value: object) -> None:
-    """Write a value as JSON for people and programs to read."""
+    """Write a value as indented JSON."""
     print(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))  # noqa: T201
 
 
 def write_line(line: bytes) -> None:
-    """Write one line of bytes as it is."""
+    """Write one line of bytes unchanged."""
     sys.stdout.buffer.write(line.rstrip(b"\n") + b"\n")
 
 
@@ -104,7 +104,7 @@ def _flatten_value(value: object) -> object:
 
 
 def build_table(records: list[Record], title: str = "") -> "Table":
-    """Return records as a table, numbers to the right; where it is narrow, only long text is folded."""
+    """Return records as a table with numbers on the right. Only long text is folded."""
     from rich import box
     from rich.table import Table
 

@@ -1,11 +1,13 @@
-"""The progress of a run on stderr: a bar in a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar in a terminal, or else lines of text."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from promptmill.cli import status_text
+import typer
+
+from promptmill.cli import exit_codes, output, status_text
 from promptmill.config import spans
 from promptmill.producers.contract.status import END_STATES, RunStatus
 
@@ -13,15 +15,33 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from promptmill.producers import Run
+
 OnStatus = Callable[[RunStatus], None]
 OnSent = Callable[[int], None]
 UPDATE_SECONDS = 3.0
 KEEPALIVE_SECONDS = 30.0
 
 
+def wait_for_run(run: "Run", timeout: float | None = None) -> None:
+    """Wait with a progress display and print the final status.
+
+    Exits with the code of that status unless all requests succeeded.
+    """
+    message = f"the run continues; follow it with: promptmill wait {run.id}"
+    with (
+        exit_codes.exit_on_interrupt(message),
+        track_run(output.stderr_console()) as on_status,
+    ):
+        status = run.wait(timeout, on_status)
+    typer.echo(status_text.describe_status(status, time.time()), err=True)
+    if code := exit_codes.code_for_status(status):
+        raise typer.Exit(code)
+
+
 @contextmanager
 def track_run(console: "Console") -> Iterator[OnStatus]:
-    """Show every status that is passed to the function that this yields."""
+    """Yield a function that shows each status it gets."""
     if not console.is_terminal:
         yield StatusLines(console.print).update_status
         return
@@ -38,12 +58,12 @@ def track_run(console: "Console") -> Iterator[OnStatus]:
 
 @contextmanager
 def track_sending(console: "Console", total: int | None = None) -> Iterator[OnSent]:
-    """Show how many requests were sent, as told to the function that this yields."""
+    """Yield a function that shows the number of sent requests it gets."""
     if not console.is_terminal:
         throttle = _Throttle()
         yield (
-            lambda sent: (
-                console.print(f"sent {sent:,} requests")
+            lambda count: (
+                console.print(f"sent {count:,} requests")
                 if throttle.is_due(UPDATE_SECONDS)
                 else None
             )
@@ -51,8 +71,8 @@ def track_sending(console: "Console", total: int | None = None) -> Iterator[OnSe
         return
     with _open_bar(console, transient=True) as bar:
         task = bar.add_task("", total=total, state="sending", counts="")
-        yield lambda sent: bar.update(
-            task, completed=sent, counts=status_text.format_count(sent, "request") + " sent"
+        yield lambda count: bar.update(
+            task, completed=count, counts=status_text.format_count(count, "request") + " sent"
         )
 
 
@@ -72,7 +92,7 @@ def _open_bar(console: "Console", transient: bool = False) -> "Iterator[Progress
 
 
 class _Throttle:
-    """Tells whether enough time has passed since it last said so."""
+    """Limits how often something is done."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -86,7 +106,10 @@ class _Throttle:
 
 
 class StatusLines:
-    """Passes lines of text to ``write``: a new state at once, other news seldom, a sign of life more seldom."""
+    """Writes status lines.
+
+    A new state is written at once, new counts every 3 s, and others every 30 s.
+    """
 
     def __init__(
         self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic
@@ -99,11 +122,11 @@ class StatusLines:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last line spoke of the end of the run."""
+        """Whether the last line showed the end of the run."""
         return self._last_shown[0] in END_STATES
 
     def update_status(self, run: RunStatus) -> None:
-        """Take notice of a status, and write a line when it is time for one."""
+        """Write a line for this status if one is due."""
         current = (run.state, status_text.format_progress(run))
         silent_seconds = self._clock() - self._last_written
         min_interval = (
@@ -115,7 +138,6 @@ class StatusLines:
         )
         if silent_seconds >= min_interval:
             state = run.state.replace("_", " ")
-            self._write(
-                f"{spans.format_duration(self._clock() - self._started):>9}  {state:<10}  {current[1]}"
-            )
+            elapsed = spans.format_duration(self._clock() - self._started)
+            self._write(f"{elapsed:>9}  {state:<10}  {current[1]}")
             self._last_written, self._last_shown = self._clock(), current

@@ -1,4 +1,4 @@
-"""The final report of a run that went through the emulator, for people or programs."""
+"""The final report of the demo."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -22,7 +22,7 @@ _TOTAL_STAGES = ("total", "vertex", "overhead")
 
 
 def show_report(report: Report, answers: Path, output_format: ObjectFormat) -> None:
-    """Write the report to stdout: as one line of JSON, or as tables with a few of the answers."""
+    """Write the report to stdout: one line of JSON, or tables and sample answers."""
     if output_format is ObjectFormat.json:
         record = msgspec.structs.asdict(report) | {"emulated": True, "answers": str(answers)}
         typer.echo(msgspec.json.encode(record))
@@ -35,7 +35,7 @@ def show_report(report: Report, answers: Path, output_format: ObjectFormat) -> N
     if report.cost:
         console.print()
         console.print(
-            output.build_table(cost_tables.cost_rows(report.cost), "Cost, had this been Google")
+            output.build_table(cost_tables.cost_rows(report.cost), "Cost, at Google's prices")
         )
         console.print(cost_tables.describe_price_age(report.cost.checked, report.cost.table))
     if report.failures:
@@ -48,14 +48,14 @@ def show_report(report: Report, answers: Path, output_format: ObjectFormat) -> N
 
 
 def _show_answers(console: "Console", answers: Path) -> None:
-    console.print("\nSome answers, which are emulated: no model has seen the questions")
+    console.print("\nSample answers (emulated: no model was called)")
     for question, answer in sample_answers(answers):
         console.print(f"  {_shorten_text(question)}\n  → {_shorten_text(answer)}\n")
     console.print(f"All answers: {answers}")
 
 
 def stage_rows(report: Report) -> list[Record]:
-    """Return the seconds of each stage as rows: ours, with Vertex's in one row."""
+    """Return the seconds of each stage as rows, with Vertex AI as one stage."""
     own_stages: list[Record] = [
         {"stage": name, "seconds": seconds}
         for name, seconds in report.seconds.items()
@@ -65,16 +65,17 @@ def stage_rows(report: Report) -> list[Record]:
 
 
 def time_summary(report: Report) -> str:
-    """Return how long it all took, Vertex's time and ours apart."""
+    """Return the total time, split into Vertex AI and Promptmill."""
     total = report.seconds.get("total", report.vertex_seconds + report.overhead_seconds)
     return (
-        f"{spans.format_duration(total)} in all: vertex_seconds {report.vertex_seconds:.2f} (the emulator's), "
+        f"{spans.format_duration(total)} in total: "
+        f"vertex_seconds {report.vertex_seconds:.2f} (the emulator's), "
         f"overhead_seconds {report.overhead_seconds:.2f} (Promptmill's)\n"
     )
 
 
 def count_rows(report: Report) -> list[Record]:
-    """Return everything that is counted as rows."""
+    """Return all counts as rows."""
     names = (
         "requests",
         "succeeded",
@@ -96,7 +97,7 @@ def count_rows(report: Report) -> list[Record]:
 
 
 def sample_answers(answers: Path) -> Iterator[tuple[str, str]]:
-    """Yield the first questions of the demo with their answers."""
+    """Yield the first questions of the demo and their answers."""
     from promptmill.cli.sample_prompts import translation_prompts
 
     questions = dict(enumerate(translation_prompts(SHOWN_ANSWERS), 1))

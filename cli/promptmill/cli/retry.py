@@ -1,24 +1,19 @@
 """``promptmill retry``."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from promptmill.cli.options import RunId
-from promptmill.cli.submit import wait_for_run
+from promptmill.cli import progress
+from promptmill.cli.options import RunId, Wait
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(retry)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Parse an option ``name=value`` whose value is JSON, or a string as it stands."""
+def parse_override(text: str) -> tuple[str, object]:
+    """Parse an option ``name=value``. The value is JSON, or else a string."""
     name, separator, value = text.partition("=")
     if not (name and separator):
-        raise typer.BadParameter(f"{text!r} is not name=value")
+        raise typer.BadParameter(f"{text!r} is not an override; write NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -29,30 +24,30 @@ def retry(
     run_id: RunId,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="REASON", help="Only what failed for this reason; may be repeated."),
+        typer.Option(metavar="REASON", help="Retry only failures with this reason; repeatable."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Lay this over each generationConfig; may be repeated.",
+            help="Override a field of generationConfig; repeatable.",
         ),
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")
-    ] = False,
+    wait: Wait = False,
 ) -> None:
-    """Send the failed requests of a run again, as a run of its own.
+    """Retry the failed requests of a run in a new run.
 
-    Prints the new run's id. It has the model, options, callbacks and sinks of the first, but for a local file, which it
-    would overwrite. The same command again gives the same run. `promptmill failures` shows the reasons.
+    Prints the id of the new run. It has the model, options, callbacks and sinks of the
+    first, except local files, which it would overwrite. Repeating the command returns
+    the same run. `promptmill failures` lists the reasons.
 
     Needs access to the bucket: pip install 'promptmill[worker]'.
 
     \b
-    promptmill retry 01kq
-    promptmill retry 01kq --only MAX_TOKENS --set maxOutputTokens=4096 --wait
+    Examples:
+      promptmill retry 01kq
+      promptmill retry 01kq --only MAX_TOKENS --set maxOutputTokens=4096 --wait
     """
     from promptmill.producers import Promptmill
 
@@ -60,4 +55,4 @@ def retry(
     new_run = Promptmill().get(run_id).retry(only or (), config)
     typer.echo(new_run.id)
     if wait:
-        wait_for_run(new_run, None)
+        progress.wait_for_run(new_run)

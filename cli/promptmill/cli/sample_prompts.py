@@ -1,6 +1,7 @@
-"""English sentences that every machine with Python has: its manual, and the documentation of its library.
+"""Sample prompts: English sentences from Python's manual and standard library.
 
-The manual (``pydoc_data.topics``) has some 2,500 different ones; the docstrings of the library bring it to some 7,000.
+The manual (``pydoc_data.topics``) has some 2,500 sentences. With the docstrings of the
+library there are some 7,000.
 """
 
 import ast
@@ -14,7 +15,7 @@ _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[\"“(*]?[A-Z])")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _LONGEST_SOURCE = 100_000
-"""Bytes; the tree of a longer module takes more memory than the few sentences in it are worth."""
+"""Bytes. Parsing a longer module would take too much memory."""
 
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -34,9 +35,10 @@ LANGUAGES = (
 
 
 def translation_prompts(count: int) -> Iterator[str]:
-    """Return ``count`` prompts, each a sentence to be translated; all sentences go into one language after the other.
+    """Return ``count`` prompts, each a sentence to translate into one of ten languages.
 
-    Splits the text, which takes a second or two, before it returns: that is not to be counted as a run's own time.
+    Splits the text before it returns. That takes a second or two, which is not part of
+    the run's time.
     """
     to_translate = list(islice(unique_sentences(), count))
     prompts = (
@@ -48,7 +50,7 @@ def translation_prompts(count: int) -> Iterator[str]:
 
 
 def unique_sentences() -> Iterator[str]:
-    """Yield different sentences, the same ones in the same order on one version of Python; at least 5,500."""
+    """Yield at least 5,500 different sentences. Their order depends on Python only."""
     seen_hashes: set[int] = set()
     for text in _manual_texts():
         for sentence in _split_sentences(text):
@@ -81,7 +83,7 @@ def _split_sentences(text: str) -> Iterator[str]:
 
 
 def _is_prose(sentence: str) -> bool:
-    """Tell a sentence from a heading, a table, a grammar rule or a piece of code."""
+    """Return whether the text is a sentence, not a heading, table, grammar or code."""
     return (
         20 <= len(sentence) <= 400
         and sentence[0].isupper()

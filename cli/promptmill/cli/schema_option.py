@@ -1,9 +1,8 @@
-"""The option ``--response-schema``: a file, or a model that can be imported."""
+"""The option ``--response-schema``: a file, or a model to import."""
 
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import typer
@@ -11,10 +10,10 @@ import typer
 _OPTION_NAME = "'--response-schema'"
 
 
-def load_schema(text: str) -> Any:
-    """Return the JSON schema in the file ``text``, or what ``module:Model`` names; None for "".
+def load_schema(text: str) -> object:
+    """Return the JSON schema in a file, or the model at ``module:Model``; None for "".
 
-    Modules are also looked for in the folder that the command is called in.
+    Modules are imported from the current directory too. Raises BadParameter.
     """
     if not text:
         return None
@@ -24,9 +23,9 @@ def load_schema(text: str) -> Any:
     return _import_model(module, name)
 
 
-def _read_schema(path: str) -> Any:
+def _read_schema(path: str) -> object:
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, object])
     except OSError as error:
         raise typer.BadParameter(
             f"{path} cannot be read: {error.strerror}", param_hint=_OPTION_NAME
@@ -37,12 +36,12 @@ def _read_schema(path: str) -> Any:
         ) from None
 
 
-def _import_model(module: str, name: str) -> Any:
+def _import_model(module: str, name: str) -> object:
     current_folder = str(Path.cwd())
     if current_folder not in sys.path:
         sys.path.insert(0, current_folder)
     try:
-        target = importlib.import_module(module)
+        target: object = importlib.import_module(module)
         for attribute in name.split("."):
             target = getattr(target, attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -14,30 +14,27 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(show)
-
-
 def show(
     run_id: RunId,
     key: Annotated[
         str,
         typer.Argument(
-            metavar="KEY", help="The request's key; its row, counted from 1, if it has none."
+            metavar="KEY", help="Key of the request, or its row number, which counts from 1."
         ),
     ],
     output_format: ObjectFormatOption = ObjectFormat.table,
 ) -> None:
-    """Show one request's whole story.
+    """Show the history of one request.
 
-    The request as it was sent, each attempt with its job and what came of it, and which sinks have the result.
+    Shows the request as sent, each attempt with its job and result, and the sinks that
+    have the result.
 
     Needs access to the bucket: pip install 'promptmill[worker]'.
 
     \b
-    promptmill show 01kq sku-1
-    promptmill show 01kq 17 --format json
+    Examples:
+      promptmill show 01kq sku-1
+      promptmill show 01kq 17 --format json
     """
     from promptmill.producers import Promptmill
 
@@ -63,7 +60,7 @@ def _format_times(history: dict[str, Any]) -> dict[str, Any]:
 
 
 def render_history(history: dict[str, Any]) -> "RenderableType":
-    """Return a story for people to read."""
+    """Return the history as text."""
     from rich.console import Group
 
     parts = [
@@ -90,7 +87,7 @@ def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "run", history["run"]
     yield "state", history["state"]
     yield (
-        "place",
+        "location",
         f"row {history['row']}, chunk {history['chunk']}"
         + (f", shard {history['shard']}" if "shard" in history else ""),
     )
@@ -108,7 +105,7 @@ def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _attempt_lines(attempt: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     result = attempt["result"] or {}
     error = result.get("error") or {}
-    yield "attempt", f"{attempt['attempt']}" + (", tried again" if attempt["tried_again"] else "")
+    yield "attempt", f"{attempt['attempt']}" + ("; retried" if attempt["tried_again"] else "")
     yield "job", attempt["job"]
     yield "created", attempt["created"]
     yield "refusal", attempt["refusal"]
@@ -122,4 +119,4 @@ def _attempt_lines(attempt: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "tokens", json.dumps(result["usage"]) if result.get("usage") else ""
     yield "text", result.get("text", "")
     for delivery in attempt["delivered"]:
-        yield "sink", f"{delivery['sink']} {delivery['at'] or 'not yet'}"
+        yield "sink", f"{delivery['sink']} {delivery['at'] or 'pending'}"

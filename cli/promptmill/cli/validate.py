@@ -12,12 +12,7 @@ if TYPE_CHECKING:
     from promptmill.producers import Validation
 
 SOME_INVALID, ALL_INVALID = 3, 4
-"""Exit codes, as of a run that would succeed partly, or not at all."""
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(validate)
+"""Exit codes, as of a run that would succeed partly or not at all."""
 
 
 def validate(
@@ -31,14 +26,20 @@ def validate(
     config: options.Config = None,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """List the rows of a file that cannot be sent, and why.
+    """List the invalid rows of a file with the reasons.
 
-    Looks at every row as submit would, but spends nothing, and needs no Redis.
-    Exit codes: 0 every row can be sent, 3 some cannot, 4 the run would be refused as a whole.
+    Checks every row as submit does. It sends nothing and needs no Redis.
 
     \b
-    promptmill validate prompts.jsonl
-    promptmill validate reviews.csv --template @prompt.txt --key review_id --format jsonl
+    Exit codes:
+      0  all rows are valid
+      3  some rows are invalid
+      4  submit would refuse the whole run
+
+    \b
+    Examples:
+      promptmill validate prompts.jsonl
+      promptmill validate reviews.csv --template @prompt.txt --key id
     """
     from promptmill.producers import Promptmill
 
@@ -59,16 +60,14 @@ def validate(
 
 def _print_summary(validation: "Validation") -> None:
     if validation.found > len(validation.findings):
-        typer.echo(
-            f"{validation.found - len(validation.findings):,} more findings are not shown", err=True
-        )
+        hidden_count = validation.found - len(validation.findings)
+        typer.echo(f"{hidden_count:,} more problems are not shown", err=True)
     rows = status_text.format_count(validation.rows, "row")
     if validation.stops:
-        summary = f"{status_text.format_count(validation.found, 'finding')} in {rows}; the run would be refused as a whole"
+        problems = status_text.format_count(validation.found, "problem")
+        summary = f"{problems} in {rows}; submit would refuse the whole run"
     elif validation.found:
-        summary = (
-            f"{validation.found:,} of {rows} would not be sent; the rest of the run would go on"
-        )
+        summary = f"{validation.found:,} of {rows} invalid; submit would send the others"
     else:
-        summary = f"{rows}, and all can be sent"
+        summary = f"{rows}, all valid"
     typer.echo(summary, err=True)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptmill.cli import exit_codes, output, progress, runs
-from promptmill.cli.submit import wait_for_run
+from promptmill.cli import exit_codes, output, progress, run_views
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -18,38 +17,37 @@ SHOWN_RUNS = 20
 REFRESH_SECONDS = 1.0
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(watch)
-
-
 def watch(
     run_id: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="The run's id, or how it starts; else all runs.")
+        str,
+        typer.Argument(
+            metavar="[RUN]", help="Run id, or a unique prefix of it. Default: the newest runs."
+        ),
     ] = "",
 ) -> None:
-    """Show a run as it goes on.
+    """Show the progress of one run or of the newest runs.
 
-    One run until it is done, or the newest runs until Ctrl-C.
+    Ends with the run, or at Ctrl-C.
 
     \b
-    promptmill watch
-    promptmill watch 01kq
+    Examples:
+      promptmill watch
+      promptmill watch 01kq
     """
     from promptmill.producers import Promptmill
 
     console = output.stdout_console()
     if not run_id:
-        with exit_codes.exit_on_interrupt("the runs go on"):
+        with exit_codes.exit_on_interrupt("the runs continue"):
             _watch_newest(console)
     selected_run = Promptmill().get(run_id)
     if console.is_terminal:
         with exit_codes.exit_on_interrupt(
-            f"the run goes on; follow it with: promptmill watch {selected_run.id}"
+            f"the run continues; follow it with: promptmill watch {selected_run.id}"
         ):
             _watch_run(console, selected_run)
     else:
-        wait_for_run(selected_run, None)
+        progress.wait_for_run(selected_run)
 
 
 def _watch_run(console: "Console", run: "Run") -> None:
@@ -57,7 +55,7 @@ def _watch_run(console: "Console", run: "Run") -> None:
 
     with Live(console=console, auto_refresh=False) as live:
         final_status = run.wait(
-            on_status=lambda status: live.update(runs.render_status(status), refresh=True)
+            on_status=lambda status: live.update(run_views.render_status(status), refresh=True)
         )
     if code := exit_codes.code_for_status(final_status):
         raise typer.Exit(code)
@@ -75,8 +73,8 @@ def _watch_newest(console: "Console") -> None:
 
 
 def _newest_table() -> "RenderableType":
-    rows = runs.overview_rows(SHOWN_RUNS)
-    return output.build_table(rows) if rows else "no run is known here"
+    rows = run_views.overview_rows(SHOWN_RUNS)
+    return output.build_table(rows) if rows else "no runs yet"
 
 
 def _print_changes(console: "Console") -> None:

@@ -62,7 +62,7 @@ def test_a_check_is_a_line_with_its_remedy_below(ok: bool | None, mark: str) -> 
 
     first, second = text.splitlines()
     assert first.split() == [mark, "broker", "is", "away"]
-    assert second.strip() == "mend it with: start it"
+    assert second.strip() == "fix: start it"
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_report_for_people_says_that_google_was_not_asked(
     assert "Run 01kq partially succeeded." in text
     assert "SAFETY" in text
     assert "1,234" in text
-    assert "emulated: no model has seen the questions" in text
+    assert "emulated: no model was called" in text
     assert str(answers) in text
 
 

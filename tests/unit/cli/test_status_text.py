@@ -24,7 +24,7 @@ def test_every_state_has_a_sentence(state: str) -> None:
 
 def test_a_run_that_goes_on_says_since_when() -> None:
     assert at("running", shards=[JOB]) == (
-        "Vertex AI is at work on 1 job: 0 of 1,500 done, 1 job, 12 s after the run was opened."
+        "Vertex AI is running 1 job: 0 of 1,500 done, 1 job, 12 s after the start of the run."
     )
 
 

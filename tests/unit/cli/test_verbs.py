@@ -82,7 +82,7 @@ def test_the_help_names_every_verb_without_cutting_its_purpose() -> None:
     result = CliRunner().invoke(app, ["--help"])
 
     assert all(f"\n  {verb} " in result.stdout for verb in [*VERBS, "emulator", "storage"])
-    assert "..." not in result.stdout.partition("Commands:")[2]
+    assert "..." not in result.stdout.partition("Try it:")[2]
 
 
 @pytest.mark.parametrize("verb", ["submit", "estimate"])
@@ -92,7 +92,7 @@ def test_a_template_is_for_the_rows_of_a_file(verb: str) -> None:
     )
 
     assert result.exit_code == 2
-    assert "rows of a FILE" in result.output
+    assert "needs the rows of a FILE" in " ".join(result.output.split())
 
 
 def test_the_help_imports_nothing_that_takes_time() -> None:
@@ -199,15 +199,15 @@ def test_the_rows_that_cannot_be_sent_are_listed_and_nobody_has_to_be_there(revi
         result.stdout
         == "row,key,reason\n2,2,the prompt is empty\n3,3,reviews.csv line 4: there are 4 values for 3 columns\n"
     )
-    assert result.stderr == "2 of 3 rows would not be sent; the rest of the run would go on\n"
+    assert result.stderr == "2 of 3 rows invalid; submit would send the others\n"
 
 
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["--template", "Is this {{ text }} good?"], 3, "1 of 3 rows would not be sent"),
-        (["--template", "{{ txt }}"], 4, "1 finding in 1 row; the run would be refused"),
-        (["--template", "{{ text }}", "--key", "shop"], 4, "the run would be refused as a whole"),
+        (["--template", "Is this {{ text }} good?"], 3, "1 of 3 rows invalid"),
+        (["--template", "{{ txt }}"], 4, "1 problem in 1 row; submit would refuse the whole run"),
+        (["--template", "{{ text }}", "--key", "shop"], 4, "submit would refuse the whole run"),
         (["--template", "{{ text"], 1, "error: the template, line 1"),
         ([], 1, "rows need a template"),
     ],
@@ -229,7 +229,7 @@ def test_a_file_of_prompts_of_which_all_can_be_sent_is_valid(tmp_path: Path) -> 
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
         "",
-        "2 rows, and all can be sent\n",
+        "2 rows, all valid\n",
     )
 
 
@@ -262,7 +262,7 @@ def test_down_where_nothing_runs_says_so(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["down", "--data", str(tmp_path)])
 
     assert result.exit_code == 0
-    assert "nothing is running" in result.stderr
+    assert "no stack runs in" in result.stderr
 
 
 def test_settings_are_shown_with_their_origin_and_without_passwords(
@@ -288,11 +288,11 @@ def test_settings_are_shown_with_their_origin_and_without_passwords(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--system", "Be brief"], "--system says something about rows"),
-        (["--config", '{"maxOutputTokens": 10}'], "--config says something about rows"),
-        (["--template", "{{ text }}"], "--output is for requests that are ready"),
-        (["--tables", "acme.shop"], "--output is for requests that are ready"),
-        (["--prompt", "Hello"], "--output is for requests that are ready"),
+        (["--system", "Be brief"], "--system applies to rows; add a --template"),
+        (["--config", '{"maxOutputTokens": 10}'], "--config applies to rows; add a --template"),
+        (["--template", "{{ text }}"], "--output is for complete requests in a table"),
+        (["--tables", "acme.shop"], "--output is for complete requests in a table"),
+        (["--prompt", "Hello"], "--output is for complete requests in a table"),
     ],
 )
 def test_what_a_table_of_requests_would_not_heed_is_refused(options: list[str], words: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from promptmill.cli.runs import render_status
+from promptmill.cli.run_views import render_status
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.producers import run_options
@@ -460,7 +460,7 @@ def test_people_are_told_how_many_rows_have_the_answer_of_an_earlier_run(
 
     assert (station.status.requests, station.status.succeeded, station.status.reused) == (3, 3, 2)
     Console().print(render_status(station.status))
-    assert "reused    2 have the answer of an earlier run" in capsys.readouterr().out
+    assert "reused       2 have the answer of an earlier run" in capsys.readouterr().out
 
 
 def test_only_a_run_that_wants_it_is_left_to_workers_that_know_of_it() -> None:

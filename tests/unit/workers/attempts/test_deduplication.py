@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from promptmill.cli.runs import render_status
+from promptmill.cli.run_views import render_status
 from promptmill.config import names
 from promptmill.producers.contract.messages import DEDUPLICATED_CHUNK_VERSION, VERSION, decode_chunk
 from promptmill.producers.requests.deduplication import RequestDeduplicator
@@ -290,7 +290,7 @@ def test_people_are_told_how_many_rows_have_the_answer_of_another(
         1,
     )
     Console().print(render_status(station.status))
-    assert "deduplicated 1 have the answer of another" in capsys.readouterr().out
+    assert "deduplicated 1 share the answer of an identical request" in capsys.readouterr().out
 
 
 def test_many_answers_are_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:

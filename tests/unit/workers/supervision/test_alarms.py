@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from promptmill.cli import runs
+from promptmill.cli import run_views
 from promptmill.cli.output import stdout_console
 from promptmill.workers import steps
 from promptmill.workers.fakes import FakeJobs
@@ -116,13 +116,13 @@ def test_describe_shows_what_people_are_told(
 ) -> None:
     after(station, QUEUED, 80 * HOUR)
 
-    stdout_console().print(runs.render_status(station.status))
+    stdout_console().print(run_views.render_status(station.status))
 
     assert (
-        "warning   shard 0, attempt 1: its job has waited in Vertex's queue"
+        "warning      shard 0, attempt 1: its job has waited in Vertex's queue"
         in capsys.readouterr().out
     )
-    assert runs.status_record(station.status)["warnings"] == station.status.warnings
+    assert run_views.status_record(station.status)["warnings"] == station.status.warnings
 
 
 def unsealed() -> Station:

@@ -1,110 +1,51 @@
-"""``promptmill list``, ``describe`` and ``wait``."""
+"""Runs as text, tables and records."""
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
 
 from promptmill.cli import cost_tables, output, status_text
-from promptmill.cli.options import (
-    ObjectFormatOption,
-    RowFormatOption,
-    RunId,
-    format_time,
-    parse_span,
-)
-from promptmill.cli.output import ObjectFormat, Record, RowFormat
-from promptmill.cli.submit import wait_for_run
+from promptmill.cli.options import format_time
+from promptmill.cli.output import Record
 from promptmill.config import spans
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from promptmill.producers import RunStatus, ShardStatus
+    from promptmill.producers import Run, RunStatus, ShardStatus
+
+_RUN_FIELDS = frozenset({"warning", "late", "deduplicated", "reused"})
+"""Fields of shards that are shown for the whole run."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("list")(list_runs)
-    app.command()(describe)
-    app.command()(wait)
+def open_run(run_id: str) -> "Run":
+    """Return a run, and print its progress if it has not ended."""
+    from promptmill.producers import Promptmill
 
-
-def list_runs(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """List the newest runs.
-
-    \b
-    promptmill list
-    promptmill list --limit 1000 --format csv
-    """
-    if output_format is not RowFormat.table:
-        output.write_records(map(_summary_record, _newest_statuses(limit)), output_format)
-    elif rows := overview_rows(limit):
-        output.stdout_console().print(output.build_table(rows))
-    else:
-        typer.echo("no run is known here; make one with: promptmill submit FILE", err=True)
+    run = Promptmill().get(run_id)
+    status = run.status
+    if not status.done:
+        counts = status_text.format_progress(status)
+        typer.echo(f"the run is still {status.state}: {counts}", err=True)
+    return run
 
 
 def overview_rows(limit: int) -> list[Record]:
-    """Return what a table of the newest runs has of each, which is as much as fits in a terminal."""
+    """Return the newest runs as rows of a table that fits into a terminal."""
     now = time.time()
     return [_overview_row(status, now) for status in _newest_statuses(limit)]
 
 
-def _newest_statuses(limit: int) -> "Iterator[RunStatus]":
-    from promptmill.producers import Promptmill, RunNotFound
-
-    for run in Promptmill().runs(limit):
-        try:
-            yield run.status
-        except RunNotFound:  # it was forgotten between the two looks
-            continue
+def summary_records(limit: int) -> Iterator[Record]:
+    """Yield the newest runs as records for programs."""
+    return map(_summary_record, _newest_statuses(limit))
 
 
-def describe(run_id: RunId, output_format: ObjectFormatOption = ObjectFormat.table) -> None:
-    """Say where a run stands: counts, shards, jobs, times.
-
-    \b
-    promptmill describe 01kq
-    promptmill describe 01kq --format json
-    """
-    from promptmill.producers import Promptmill
-
-    status = Promptmill().get(run_id).status
-    if output_format is ObjectFormat.json:
-        output.write_json(status_record(status))
-    else:
-        output.stdout_console().print(render_status(status))
-
-
-def wait(
-    run_id: RunId,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SPAN", parser=parse_span, help="Such as 90s, 30m or 12h; else for ever."
-        ),
-    ] = None,
-) -> None:
-    """Wait until a run is done.
-
-    The exit code says how it went.
-
-    \b
-    promptmill wait 01kq --timeout 12h
-    """
-    from promptmill.producers import Promptmill
-
-    wait_for_run(Promptmill().get(run_id), timeout)
-
-
-def status_record(status: "RunStatus") -> dict[str, Any]:
-    """Return a status as plain values, every field in it, times as text."""
+def status_record(status: "RunStatus") -> dict[str, object]:
+    """Return all fields of a status as plain values, with times as text."""
     return msgspec.structs.asdict(status) | {
         "created": format_time(status.created),
         "ended": format_time(status.ended),
@@ -121,13 +62,23 @@ def status_record(status: "RunStatus") -> dict[str, Any]:
 
 
 def render_status(status: "RunStatus") -> "RenderableType":
-    """Return a run for people to look at."""
+    """Return a status as text and a table of shards."""
     from rich.console import Group
 
     shards = [_shard_record(shard) for shard in status.shards]
-    details = "\n".join(f"{name:<9} {value}" for name, value in _status_lines(status) if value)
+    details = "\n".join(f"{name:<12} {value}" for name, value in _status_lines(status) if value)
     parts = [status_text.describe_status(status, time.time()), "", details]
     return Group(*parts, "", output.build_table(shards)) if shards else Group(*parts)
+
+
+def _newest_statuses(limit: int) -> "Iterator[RunStatus]":
+    from promptmill.producers import Promptmill, RunNotFound
+
+    for run in Promptmill().runs(limit):
+        try:
+            yield run.status
+        except RunNotFound:  # it expired after the list was read
+            continue
 
 
 def _status_lines(status: "RunStatus") -> list[tuple[str, str]]:
@@ -141,21 +92,9 @@ def _status_lines(status: "RunStatus") -> list[tuple[str, str]]:
             "requests",
             f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed",
         ),
-        (
-            "deduplicated",
-            f"{status.deduplicated:,} have the answer of another that asks the same"
-            if status.deduplicated
-            else "",
-        ),
-        ("reused", f"{status.reused:,} have the answer of an earlier run" if status.reused else ""),
+        *_reuse_lines(status),
         ("cost", str(status.cost or "")),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
-        (
-            "late",
-            f"{status.late:,} answers: promptmill results {status.run} --late"
-            if status.late
-            else "",
-        ),
         ("created", format_time(status.created)),
         ("deadline", format_time(status.created + status.deadline) if status.deadline else ""),
         ("ended", format_time(status.ended) + status_text.format_duration(status)),
@@ -164,8 +103,13 @@ def _status_lines(status: "RunStatus") -> list[tuple[str, str]]:
     ]
 
 
-_RUN_FIELDS = frozenset({"warning", "late", "deduplicated", "reused"})
-"""What is told of the run as a whole."""
+def _reuse_lines(status: "RunStatus") -> Iterator[tuple[str, str]]:
+    if status.deduplicated:
+        yield "deduplicated", f"{status.deduplicated:,} share the answer of an identical request"
+    if status.reused:
+        yield "reused", f"{status.reused:,} have the answer of an earlier run"
+    if status.late:
+        yield "late", f"{status.late:,} answers: promptmill results {status.run} --late"
 
 
 def _shard_record(shard: "ShardStatus") -> Record:
@@ -189,7 +133,7 @@ def _overview_row(status: "RunStatus", now: float) -> Record:
 
 
 def _format_cost(status: "RunStatus") -> str:
-    """What a run cost, or in brackets what is expected."""
+    """Return the cost of a run, or its estimate in parentheses."""
     cost = status.cost
     if cost is None:
         return ""

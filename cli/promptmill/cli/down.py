@@ -1,0 +1,21 @@
+"""``promptmill down``."""
+
+import typer
+
+from promptmill.cli import local_stack
+from promptmill.cli.options import DEFAULT_DATA_DIRECTORY, DataDirectory
+
+
+def down(data: DataDirectory = DEFAULT_DATA_DIRECTORY) -> None:
+    """Stop the stack that `promptmill up` started.
+
+    \b
+    Examples:
+      promptmill down
+      promptmill down --data /tmp/stack
+    """
+    from promptmill import local
+
+    with local_stack.convert_local_errors():
+        was_running = local.stop_running(data)
+    typer.echo("all services stopped" if was_running else f"no stack runs in {data}", err=True)

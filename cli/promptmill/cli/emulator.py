@@ -1,0 +1,17 @@
+"""``promptmill emulator``."""
+
+import typer
+
+from promptmill.cli import processes
+
+
+def emulator(ctx: typer.Context) -> None:
+    """Run the emulator of Vertex AI batch jobs.
+
+    \b
+    Examples:
+      promptmill emulator --help
+      promptmill emulator --port 8080 --latency 20s
+    """
+    processes.require_modules("local", "uvicorn", "starlette")
+    processes.replace_process(["-m", "promptmill.emulator", *ctx.args])

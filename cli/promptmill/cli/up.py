@@ -1,0 +1,55 @@
+"""``promptmill up``."""
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptmill.cli import local_stack, output
+from promptmill.cli.options import DEFAULT_DATA_DIRECTORY, DataDirectory, parse_span
+
+if TYPE_CHECKING:
+    from promptmill.local import Stack
+
+
+def up(
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Concurrent tasks of the worker.")
+    ] = 2,
+    latency: Annotated[
+        float,
+        typer.Option(metavar="SPAN", parser=parse_span, help="Duration of an emulated job."),
+    ] = "10s",  # type: ignore[assignment]  # Typer parses defaults too
+    data: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete the data of an earlier stack first.")
+    ] = False,
+) -> None:
+    """Run the whole stack on this machine until Ctrl-C.
+
+    Starts Redis, emulators of Cloud Storage and Vertex AI, workers, beat and Flower.
+    Prints environment variables; paste them into a second terminal.
+
+    \b
+    Examples:
+      promptmill up
+      promptmill up --workers 4 --latency 60s --fresh
+    """
+    from promptmill import local
+
+    stack_options = local.StackOptions(
+        directory=data, worker_processes=workers, latency=latency, fresh=fresh
+    )
+    typer.echo(local_stack.EMULATED_NOTICE, err=True)
+    with local_stack.convert_local_errors():
+        local.run_supervisor(stack_options, local_stack.print_event, on_ready=_print_environment)
+
+
+def _print_environment(stack: "Stack") -> None:
+    output.stdout_console().print(output.build_table(local_stack.url_rows(stack.status())))
+    for name, value in stack.client_environment().items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    typer.echo(
+        "\nall services are ready; paste the lines above into a second terminal; stop with Ctrl-C",
+        err=True,
+    )
