@@ -234,7 +234,10 @@ def test_an_id_may_be_shortened_while_it_fits_one_run_only(cli: Cli, index: RunI
     opened(index, "01kr2")
 
     assert "01kr2" in cli("describe", "01kr").stdout
-    assert cli("describe", "01k").stderr == "error: '01k' fits 2 runs\n"
+    assert (
+        cli("describe", "01k").stderr
+        == "error: 2 runs have an id that starts with '01k'; add more characters\n"
+    )
     assert cli("describe", "02").stderr == "error: no run has an id that starts with '02'\n"
     assert cli("describe", "02").exit_code == 1
 
