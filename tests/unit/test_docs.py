@@ -17,6 +17,7 @@ from promptmill.cli import exit_codes
 from promptmill.cli.app import app
 from promptmill.config import queues
 from promptmill.config.settings import Settings, load_settings, variable_name
+from promptmill.producers.contract.sink_kinds import SINK_KINDS, SinkKind
 from promptmill.producers.contract.status import END_STATES, OPEN_STATES
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,19 @@ def test_the_code_on_sinks_runs_with_the_settings_of_its_page(
     assert schemes == {"postgresql", "https"}
     for block in blocks(page, "python"):
         exec(compile(block, "sinks.md", "exec"), {})  # noqa: S102 - it is ours
+
+
+@pytest.mark.parametrize("kind", SINK_KINDS.values(), ids=lambda kind: kind.name)
+def test_every_kind_of_sink_has_a_section(kind: SinkKind) -> None:
+    page = (DOCS / "guides" / "sinks.md").read_text()
+    sections = [
+        section
+        for section in page.split("\n## ")[1:]
+        if re.search(rf"^Kinds?: .*`{kind.name}`", section, re.MULTILINE)
+    ]
+
+    assert len(sections) == 1
+    assert not kind.extra or f"promptmill[{kind.extra}]" in sections[0]
 
 
 @EACH_DOCUMENT
