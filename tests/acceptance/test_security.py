@@ -14,7 +14,7 @@ import pickle
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.serialization import loads
 
-from promptmill.config import names, queues
+from promptmill.config import queues
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.messages import (
     VERSION,
@@ -38,6 +38,8 @@ from promptmill.producers.contract.messages import (
     SinkSpec,
     encode_message,
 )
+from promptmill.workers.facts.run_folder import RunFolder
+from promptmill.workers.fakes import MemoryBucket
 from support.stack import QUICK, SERVERS, WORKERS, Site, ask, done, running, surroundings
 from support.waiting import until
 
@@ -247,12 +249,13 @@ def test_keys_that_look_like_paths_stay_words(site: Site, mill: Promptmill) -> N
     st.text(max_size=20) | st.integers() | st.none(),
 )
 def test_no_place_that_a_message_names_lies_outside_its_run(index: Any, attempt: Any) -> None:
-    for name in (names.shard, lambda run, *place: names.parsed(run, 0, *place)):
-        try:
-            made = name("01jrun", index, attempt)
-        except (ValueError, TypeError):
-            continue
-        assert re.fullmatch(r"runs/01jrun/shards/\d{4,}/\d+/(parsed/\d{5,}\.json)?", made)
+    run = RunFolder(MemoryBucket(), "01jrun")
+    with suppress(ValueError, TypeError):
+        made = run.attempt(index, attempt).path
+        assert re.fullmatch(r"runs/01jrun/shards/\d{4,}/\d+/", made)
+    with suppress(ValueError, TypeError):
+        made = run.attempt(0, 1).delivered(index, attempt).name
+        assert re.fullmatch(r"runs/01jrun/shards/0000/1/delivered/\d{2,}-\d{5,}\.json", made)
 
 
 @pytest.fixture(scope="module")

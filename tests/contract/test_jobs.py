@@ -21,7 +21,7 @@ PATIENCE = 20.0
 def request(bucket: Bucket, *, model: str = MODEL, **labels: str) -> JobRequest:
     run = uuid.uuid4().hex[:20]
     return JobRequest(
-        display_name=names.display_name(run, 0, 1),
+        display_name=f"promptmill-{run}-s0000-a1",
         model=model,
         input_uri=f"{bucket.url}/{run}/input.jsonl",
         output_uri=f"{bucket.url}/{run}/output",

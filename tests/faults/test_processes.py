@@ -18,7 +18,8 @@ from faults.invariants import observe, violations
 from faults.mills import Mill, Mills
 from promptmill.config.queues import TASK_QUEUES
 from promptmill.producers import Promptmill, Run
-from promptmill.workers.facts import dead_letters, records
+from promptmill.workers.facts import dead_letters
+from promptmill.workers.facts.fact import Fact
 from support.stack import QUICK, WORKERS, Site, done, running, surroundings
 from support.waiting import until
 
@@ -150,7 +151,7 @@ def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(mills: 
             deaths += not doomed.is_alive()
         mill.wait(neighbour, LIFE)
         [name] = mill.parked()
-        letter = records.get_fact(mill.bucket, name, dead_letters.DeadLetter)
+        letter = Fact(mill.bucket, name, dead_letters.DeadLetter).get()
 
         assert deaths == dead_letters.MAX_CRASHES == 3
         assert letter.reason == "poison: its worker died 3 times while it ran"

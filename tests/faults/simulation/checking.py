@@ -10,12 +10,12 @@ import msgspec
 from faults.simulation.expected import Expected, text_of
 from faults.simulation.story import Submission
 from faults.simulation.world import World
-from promptmill.config import names
 from promptmill.config.errors import RunNotFound
 from promptmill.producers.contract.status import END_STATES, Report
 from promptmill.workers.cli_support import results
 from promptmill.workers.facts import next_steps, snapshot
 from promptmill.workers.facts.next_steps import missing_chunks
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import MemoryBucket
 
 _ENDED_EARLY = ("JOB_CANCELLED", "DEADLINE_EXCEEDED")
@@ -24,10 +24,10 @@ _ENDED_EARLY = ("JOB_CANCELLED", "DEADLINE_EXCEEDED")
 def check(world: World, submission: Submission) -> Iterator[str]:
     """Yield what is wrong with a run that is over."""
     run, bucket = submission.run, world.bucket
-    report = msgspec.json.decode(bucket.read(names.report(run)), type=Report)
+    report = msgspec.json.decode(bucket.read(RunFolder(bucket, run).report.name), type=Report)
     rows = [json.loads(line) for line in results.result_lines(bucket, run)]
     yield from _check_calls(world, submission, report)
-    if bucket.find(names.aborted(run)) and not report.requests:
+    if RunFolder(bucket, run).aborted.find_object() and not report.requests:
         yield from _check_aborted(world, submission, rows)
         return
     expected = Expected(world, submission)
@@ -64,21 +64,21 @@ def check_always(world: World, wanted: list[Submission], *, swept: bool) -> Iter
         if swept:
             yield from _check_known(world, one)
         state = world.redis.hget(f"promptmill:run:{one.run}", "state")
-        if state in END_STATES and world.bucket.find(names.report(one.run)) is None:
+        if state in END_STATES and not RunFolder(world.bucket, one.run).report.exists():
             yield f"run {one.run} is said to be {state}, but is not reported"
 
 
 def _check_known(world: World, submission: Submission) -> Iterator[str]:
     """An open run of which Redis was wiped is written into the index by one of the next sweeps, once they come through."""
     quiet = max(world.flushed_at, world.shape.began + world.shape.faults_end)
-    marked = world.bucket.find(names.open_marker(submission.run))
+    marked = world.bucket.find(RunFolder(world.bucket, submission.run).open_marker)
     if (
         marked is None
         or world.now
         < max(quiet, marked.updated) + _SWEEPS * world.shape.settings.reconcile_interval
     ):
         return
-    if world.bucket.find(names.manifest(submission.run)) and not world.redis.exists(
+    if RunFolder(world.bucket, submission.run).manifest.find_object() and not world.redis.exists(
         f"promptmill:run:{submission.run}"
     ):
         yield f"the index has not known the open run {submission.run} for {_SWEEPS} sweeps"
@@ -147,7 +147,7 @@ def _check_bill(world: World, submission: Submission, report: Report) -> Iterato
         if request.labels["run"] == submission.run
     )
     yield from (f"{name} was created {times} times" for name, times in created.items() if times > 1)
-    cancelled = world.bucket.find(names.cancelled(submission.run))
+    cancelled = RunFolder(world.bucket, submission.run).cancelled.find_object()
     for job in world.vertex.list(f'labels.run="{submission.run}"') if cancelled else ():
         if cancelled and job.create_time > cancelled.updated + _UNDER_WAY:
             yield f"{job.display_name} was created after the run was cancelled"
@@ -183,7 +183,7 @@ def _check_report(report: Report, rows: list[Any], requests: int) -> Iterator[st
 
 
 def _check_index(world: World, report: Report) -> Iterator[str]:
-    reported = world.bucket.find(names.report(report.run))
+    reported = RunFolder(world.bucket, report.run).report.find_object()
     if reported is None or world.flushed_at > reported.updated:
         return
     try:

@@ -9,8 +9,8 @@ from faults.simulation import answers
 from faults.simulation.story import Submission
 from faults.simulation.vertex import Work
 from faults.simulation.world import World
-from promptmill.config import names
 from promptmill.workers.facts import records
+from promptmill.workers.facts.run_folder import RunFolder
 
 
 class Expected:
@@ -19,7 +19,7 @@ class Expected:
     def __init__(self, world: World, submission: Submission) -> None:
         self._submission = submission
         self.keys = {row: _key(prompt, row) for row, prompt in enumerate(submission.prompts, 1)}
-        self._plan = records.get_fact(world.bucket, names.plan(submission.run), records.Plan)
+        self._plan = RunFolder(world.bucket, submission.run).plan.get()
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row, prompt in enumerate(submission.prompts, 1):
             self._rows[text_of(prompt)].append(row)
@@ -34,8 +34,8 @@ class Expected:
 
     def _note(self, work: Work) -> None:
         shard, attempt = int(work.request.labels["shard"]), int(work.request.labels["attempt"])
-        place = names.shard(self._submission.run, shard, attempt)
-        ended = records.get_fact(self._bucket, place + "ended.json", records.Ended)
+        folder = RunFolder(self._bucket, self._submission.run).attempt(shard, attempt)
+        ended = folder.ended.get()
         for line in work.output:
             try:
                 read = json.loads(line)
@@ -72,7 +72,7 @@ class Expected:
         run = self._submission.run
         kept = [
             line
-            for stored in self._bucket.list(names.late_folder(run))
+            for stored in self._bucket.list(RunFolder(self._bucket, run).late_folder)
             for line in self._lines(stored.name)
         ]
         told = {row["row"] for row in [*rows, *kept] if row["state"] == "succeeded"}

@@ -16,7 +16,9 @@ from promptmill.producers import Promptmill
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.producers.sender import Sender
 from promptmill.workers.dispatch import Dispatcher
-from promptmill.workers.facts import dead_letters, records, snapshot
+from promptmill.workers.facts import dead_letters, snapshot
+from promptmill.workers.facts.fact import Fact
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.supervision import lost_jobs
 
 _AGAIN = 60.0
@@ -147,8 +149,8 @@ class Story:
         ]
 
     def _is_done(self, run: str) -> bool:
-        find = self._world.bucket.find
-        return find(names.report(run)) is not None and find(names.open_marker(run)) is None
+        folder = RunFolder(self._world.bucket, run)
+        return folder.report.exists() and self._world.bucket.find(folder.open_marker) is None
 
     def _calm(self) -> None:
         self._world.say("faults end")
@@ -164,7 +166,7 @@ class Story:
         """Replay what is parked, which nothing should be: no step of this world takes its worker with it three times."""
         world = self._world
         for stored in list(world.bucket.list(names.DEAD)):
-            letter = records.get_fact(world.bucket, stored.name, dead_letters.DeadLetter)
+            letter = Fact(world.bucket, stored.name, dead_letters.DeadLetter).get()
             world.wrong.append(f"{letter.step} was parked: {letter.reason}")
             world.services.leases.reset_failures(letter.step)
             world.bucket.delete(stored.name)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from faults.simulation import answers
 from faults.simulation.faults import Faults
 from promptmill.config import names
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.fakes.output import make_response
 from promptmill.workers.ports.google import Job, JobRequest
@@ -111,10 +112,9 @@ class Vertex(FakeJobs):
         chance = self._chance(job, "forgotten")
         if chance.random() > self._faults.rates.disturbed / 8:
             return False
-        folder = names.shard(
-            job.labels["run"], int(job.labels["shard"]), int(job.labels["attempt"])
-        )
-        written = self._facts.find(folder + "job.json")
+        run, *numbers = (job.labels[label] for label in ("run", "shard", "attempt"))
+        folder = RunFolder(self._facts, run).attempt(*map(int, numbers))
+        written = folder.job.find_object()
         began = written.updated + chance.uniform(30, 100) if written else float("inf")
         return began <= self._clock() < began + chance.uniform(10, 900)
 

@@ -5,7 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptmill.config import names
+from promptmill.workers.facts.run_folder import RunFolder
+from promptmill.workers.fakes import MemoryBucket
 
+BUCKET = MemoryBucket()
 IDS = st.from_regex(names.RUN_ID, fullmatch=True)
 
 
@@ -29,15 +32,16 @@ IDS = st.from_regex(names.RUN_ID, fullmatch=True)
     ],
 )
 def test_an_id_that_could_lead_elsewhere_is_refused(run: str) -> None:
-    for name in (names.folder, names.open_marker, names.report, names.manifest):
-        with pytest.raises(ValueError, match="not a run id"):
-            name(run)
+    with pytest.raises(ValueError, match="not a run id"):
+        names.check_run(run)
+    with pytest.raises(ValueError, match="not a run id"):
+        RunFolder(BUCKET, run)
 
 
 @given(st.text(max_size=80))
 def test_whatever_is_taken_for_an_id_stays_in_its_folder(run: str) -> None:
     try:
-        folder = names.folder(run)
+        folder = RunFolder(BUCKET, run).path
     except ValueError:
         return
     assert folder == f"runs/{run}/"
@@ -49,11 +53,12 @@ def test_whatever_is_taken_for_an_id_stays_in_its_folder(run: str) -> None:
 def test_no_two_objects_of_a_run_have_one_name_and_none_is_the_folder_of_another(
     run: str, shard: int, attempt: int, part: int, sink: int
 ) -> None:
-    place = (run, shard, attempt)
+    folder = RunFolder(BUCKET, run)
+    one = folder.attempt(shard, attempt)
     made = [
-        names.manifest(run), names.seal(run), names.plan(run), names.aborted(run), names.report(run),
-        names.chunk(run, part), names.results(*place, part), names.unkeyed(*place, part), names.parsed(*place, part),
-        names.delivered(*place, sink, part), names.shard(*place) + "input.json", names.open_marker(run),
+        folder.manifest.name, folder.seal.name, folder.plan.name, folder.aborted.name, folder.report.name,
+        folder.chunk(part), one.results(part), one.unkeyed(part), one.parsed(part).name,
+        one.delivered(sink, part).name, one.input.name, folder.open_marker,
     ]  # fmt: skip
 
     assert len(set(made)) == len(made)
@@ -72,4 +77,4 @@ def test_tags_and_labels_tell_runs_and_mills_apart(one: str, other: str) -> None
 
 @given(IDS, st.integers(0, 10**6), st.integers(1, 99))
 def test_a_display_name_is_within_googles_limit(run: str, shard: int, attempt: int) -> None:
-    assert len(names.display_name(run, shard, attempt)) <= 128
+    assert len(RunFolder(BUCKET, run).attempt(shard, attempt).display_name) <= 128

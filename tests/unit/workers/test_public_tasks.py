@@ -23,13 +23,11 @@ from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import (
     CHUNK_VERSION,
     RUN_VERSION,
-    Manifest,
-    Seal,
     Signature,
     decode_chunk,
 )
 from promptmill.workers import public_tasks
-from promptmill.workers.facts import dead_letters, records, snapshot
+from promptmill.workers.facts import dead_letters, snapshot
 from promptmill.workers.sinks.callback import MAX_TASK_BYTES, MAX_TASK_RESULTS
 from support.driver import Mill
 from support.station import Station
@@ -53,7 +51,7 @@ def test_a_recorded_payload_means_what_it_meant() -> None:
     assert public_tasks.submit_run(station.services, public_tasks.decode_submission(recorded()))
 
     run = make_run_id("greetings/2026-11-24")
-    manifest = records.get_fact(station.mill.bucket, names.manifest(run), Manifest)
+    manifest = station.mill.folder(run).manifest.get()
     assert (manifest.model, manifest.name) == (
         "publishers/google/models/gemini-3.8-flash",
         "greetings",
@@ -81,7 +79,7 @@ def test_a_payload_may_say_what_the_run_may_cost() -> None:
         station.services, public_tasks.decode_submission(SMALLEST | {"max_cost_usd": 2.5})
     )
 
-    manifest = records.get_fact(station.mill.bucket, names.manifest(make_run_id("k")), Manifest)
+    manifest = station.mill.folder(make_run_id("k")).manifest.get()
     assert (manifest.max_cost_usd, manifest.v) == (2.5, 2)
 
 
@@ -96,7 +94,7 @@ def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(
         public_tasks.decode_submission(SMALLEST | {"prompts": ["a", "a", "b", "a"]} | other),
     )
 
-    sealed = records.get_fact(station.mill.bucket, names.seal(make_run_id("k")), Seal)
+    sealed = station.mill.folder(make_run_id("k")).seal.get()
     assert (sealed.total_requests, sealed.deduplicated) == (4, copies)
 
 
@@ -107,8 +105,8 @@ def test_all_of_a_run_that_reuses_answers_is_left_to_workers_that_know_of_them()
         station.services, public_tasks.decode_submission(SMALLEST | {"skip_done": True})
     )
 
-    manifest = records.get_fact(station.mill.bucket, names.manifest(make_run_id("k")), Manifest)
-    chunk = decode_chunk(station.mill.bucket.read(names.chunk(make_run_id("k"), 0)))
+    manifest = station.mill.folder(make_run_id("k")).manifest.get()
+    chunk = decode_chunk(station.mill.bucket.read(station.mill.folder(make_run_id("k")).chunk(0)))
     assert (manifest.reuse_answers, manifest.v, chunk.v) == (True, RUN_VERSION, CHUNK_VERSION)
 
 
@@ -161,7 +159,7 @@ def test_rows_in_a_bucket_are_read_by_the_worker(reader: Station) -> None:
     assert public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS))
 
     chunk = decode_chunk(
-        reader.mill.bucket.read(names.chunk(make_run_id(ROWS["idempotency_key"]), 0))
+        reader.mill.bucket.read(reader.mill.folder(make_run_id(ROWS["idempotency_key"])).chunk(0))
     )
     first, *refused = map(json.loads, chunk.decompress_lines().splitlines())
     assert first["key"].endswith("-1-1")
@@ -357,10 +355,10 @@ def test_a_submission_that_cannot_be_sent_and_comes_again_does_not_open_its_run_
     run, refused = make_run_id("k"), SMALLEST | {"deadline": "soon"}
     tasks.bind(lambda: station.services, station.send_task, lambda _: 0)
     tasks.run("promptmill.submit_prompts", [refused], "again", 0)
-    assert station.mill.bucket.find(names.open_marker(run)) is not None
+    assert station.mill.bucket.find(station.mill.folder(run).open_marker) is not None
     station.mill.drive(run)
 
     tasks.run("promptmill.submit_prompts", [refused], "again", 0)
 
-    assert station.mill.bucket.find(names.open_marker(run)) is None
+    assert station.mill.bucket.find(station.mill.folder(run).open_marker) is None
     assert station.mill.report(run).state == "failed"

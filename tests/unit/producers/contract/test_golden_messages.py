@@ -37,7 +37,8 @@ from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing.tokens import TokenTotals
 from promptmill.workers import tasks
 from promptmill.workers.attempts.schema_feedback import append_feedback
-from promptmill.workers.facts import dead_letters, records
+from promptmill.workers.facts import dead_letters
+from promptmill.workers.facts.fact import Fact
 from promptmill.workers.facts.records import (
     Aborted,
     Cancelled,
@@ -55,6 +56,7 @@ from promptmill.workers.facts.records import (
 )
 from promptmill.workers.facts.row_lists import FeedbackErrors
 from promptmill.workers.facts.row_set import RowSet
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import MemoryBucket, Script
 from support.driver import RUN, Mill
 
@@ -146,18 +148,18 @@ def test_what_a_later_version_adds_to_a_fact_is_passed_over(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "fact"),
     [
-        (names.manifest(RUN), MANIFEST),
-        (names.seal(RUN), SEAL),
-        (names.plan(RUN), Plan([ShardPlan(1, 6, 0, 2)], AT)),
+        (f"runs/{RUN}/run.json", MANIFEST),
+        (f"runs/{RUN}/seal.json", SEAL),
+        (f"runs/{RUN}/plan.json", Plan([ShardPlan(1, 6, 0, 2)], AT)),
         (
-            names.aborted("01jabort"),
+            "runs/01jabort/aborted.json",
             Aborted("the producer gave up: KeyboardInterrupt", "cancelled", AT),
         ),
-        (names.cancelled("01jcancel"), Cancelled(AT)),
-        (names.shard(RUN, 0, 1) + "input.json", Input(5, 912, 1, AT)),
-        (names.shard(RUN, 0, 1) + "intent.json", Intent("63ddbc5d")),
-        (names.shard(RUN, 0, 1) + "job.json", Created(JOB, AT)),
-        (names.delivered(RUN, 0, 1, 0, 2), Delivered(AT)),
+        ("runs/01jcancel/cancelled.json", Cancelled(AT)),
+        (f"runs/{RUN}/shards/0000/1/input.json", Input(5, 912, 1, AT)),
+        (f"runs/{RUN}/shards/0000/1/intent.json", Intent("63ddbc5d")),
+        (f"runs/{RUN}/shards/0000/1/job.json", Created(JOB, AT)),
+        (f"runs/{RUN}/shards/0000/1/delivered/00-00002.json", Delivered(AT)),
         (
             names.dead_letter(f"{RUN}.s000.a1.p00000.parse"),
             dead_letters.DeadLetter(
@@ -167,12 +169,12 @@ def test_what_a_later_version_adds_to_a_fact_is_passed_over(name: str) -> None:
     ],
 )
 def test_a_fact_means_what_it_meant(name: str, fact: msgspec.Struct) -> None:
-    assert records.get_fact(bucket(), name, type(fact)) == fact
+    assert Fact(bucket(), name, type(fact)).get() == fact
 
 
 def test_the_counts_and_bitmaps_of_a_part_mean_what_they_meant() -> None:
-    parsed = records.get_fact(bucket(), names.parsed(RUN, 0, 1, 0), Parsed)
-    settled = records.get_fact(bucket(), names.shard(RUN, 0, 1) + "settled.json", Settled)
+    parsed = RunFolder(bucket(), RUN).attempt(0, 1).parsed(0).get()
+    settled = RunFolder(bucket(), RUN).attempt(0, 1).settled.get()
 
     assert parsed.counts == Counts(
         2,
@@ -193,10 +195,9 @@ def test_the_counts_and_bitmaps_of_a_part_mean_what_they_meant() -> None:
 
 
 def test_what_was_wrong_with_an_answer_means_what_it_meant() -> None:
-    place = names.shard("01jschema", 0, 1)
-    parsed = records.get_fact(bucket(), names.parsed("01jschema", 0, 1, 0), Parsed)
-    settled = records.get_fact(bucket(), place + "settled.json", Settled)
-    kept = records.get_fact(bucket(), place + "repairs.json", FeedbackErrors).errors_by_row()
+    attempt = RunFolder(bucket(), "01jschema").attempt(0, 1)
+    parsed, settled = attempt.parsed(0).get(), attempt.settled.get()
+    kept = attempt.repairs.get().errors_by_row()
 
     wrong = '/mood: the value is not one of "good", "bad" or "mixed"; /stars: the value is greater than the maximum of 5'
     assert [RowSet.unpack(rows) for rows in (parsed.invalid, settled.again, settled.repaired)] == [
@@ -207,10 +208,8 @@ def test_what_was_wrong_with_an_answer_means_what_it_meant() -> None:
 
 def test_a_row_that_is_asked_for_once_more_has_the_same_bytes_as_it_had() -> None:
     """Another version may be at the same attempt, and a job is joined by the hash of what it was asked."""
-    kept = records.get_fact(
-        bucket(), names.shard("01jschema", 0, 1) + "repairs.json", FeedbackErrors
-    ).errors_by_row()
-    (line,) = bucket().read(names.shard("01jschema", 0, 2) + "input.jsonl").splitlines()
+    kept = RunFolder(bucket(), "01jschema").attempt(0, 1).repairs.get().errors_by_row()
+    (line,) = bucket().read(RunFolder(bucket(), "01jschema").attempt(0, 2).input_file).splitlines()
     wire = json.loads(line)
     wire["request"]["contents"][0]["parts"].pop()
 
@@ -218,9 +217,9 @@ def test_a_row_that_is_asked_for_once_more_has_the_same_bytes_as_it_had() -> Non
 
 
 def test_a_dead_letter_gives_back_the_bytes_that_were_sent() -> None:
-    letter = records.get_fact(
+    letter = Fact(
         bucket(), names.dead_letter(f"{RUN}.c00000.ingest"), dead_letters.DeadLetter
-    )
+    ).get()
 
     assert dead_letters.decode_arguments(letter) == [b"\x00\x01"]
 
@@ -454,13 +453,13 @@ def test_a_task_still_takes_the_arguments_that_it_was_sent_with(
 def test_a_run_that_version_1_left_in_its_middle_is_carried_to_its_end(
     not_yet: tuple[str, ...],
 ) -> None:
-    report = records.get_fact(bucket(), names.report(RUN), Report)
+    report = RunFolder(bucket(), RUN).report.get()
     mill = Mill(
         script=Script(missing=frozenset({1}), statuses={2: "Error: 400 INVALID_ARGUMENT: refused"})
     )
     mill.bucket = bucket(without=not_yet)
     mill.jobs = type(mill.jobs)(mill.bucket, script=mill.script, clock=mill.clock)
-    mill.bucket.create(names.open_marker(RUN), b"")
+    mill.bucket.create(mill.folder().open_marker, b"")
 
     ended = mill.drive(RUN)
 

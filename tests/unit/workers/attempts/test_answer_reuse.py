@@ -22,7 +22,6 @@ from promptmill.workers.attempts import answer_reuse, deduplication
 from promptmill.workers.cli_support import request_history
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import records, snapshot
-from promptmill.workers.facts.records import Input, Settled
 from promptmill.workers.facts.row_lists import ReusedRows
 from promptmill.workers.fakes import MemoryBucket, Script
 from promptmill.workers.output import result_files
@@ -163,10 +162,10 @@ def test_what_is_deleted_is_asked_again() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        names.plan(NEXT),
-        names.chunk(NEXT, 0),
-        names.shard(NEXT, 0, 1) + "settled.json",
-        names.results(NEXT, 0, 1, 0),
+        f"runs/{NEXT}/plan.json",
+        f"runs/{NEXT}/chunks/00000000",
+        f"runs/{NEXT}/shards/0000/1/settled.json",
+        f"runs/{NEXT}/shards/0000/1/results/00000.jsonl",
     ],
 )
 @pytest.mark.parametrize("damage", [None, b"", b"not what it was\n"])
@@ -189,10 +188,10 @@ def test_a_run_that_is_being_deleted_or_damaged_is_passed_over(
 def test_hashes_that_are_not_those_of_the_run_are_made_anew(damage: bytes) -> None:
     mill = Mill()
     drive(mill, RUN, say([1, 2]))
-    mill.bucket.write(names.answered(RUN, 0), damage)
+    mill.bucket.write(mill.folder().answered(0), damage)
 
     assert drive(mill, NEXT, say([1, 2]), reuse_answers=True).reused == 2
-    assert len(mill.bucket.read(names.answered(RUN, 0))) == 32
+    assert len(mill.bucket.read(mill.folder().answered(0))) == 32
 
 
 def test_what_a_worker_wrote_of_a_run_that_was_deleted_meanwhile_is_deleted_too() -> None:
@@ -200,7 +199,7 @@ def test_what_a_worker_wrote_of_a_run_that_was_deleted_meanwhile_is_deleted_too(
     drive(mill, RUN, say([1]))
     (mark,) = mill.bucket.list(names.DONE)
     gc_all(mill, RUN)
-    mill.bucket.write(names.answered(RUN, 0), bytes(16))
+    mill.bucket.write(mill.folder().answered(0), bytes(16))
     mill.bucket.write(mark.name, b"")
     assert list(gc.delete_old_runs(mill.bucket, 5, dry_run=False)) == []
     assert mill.bucket.find(mark.name)
@@ -257,7 +256,7 @@ def test_a_run_that_is_cancelled_by_then_looks_for_nothing() -> None:
     mill.run, mill.reuse_answers = NEXT, True
     run = mill.send(say([1, 2]))
     mill.do(mill.due(run)[0])
-    records.create_fact(mill.bucket, names.cancelled(run), records.Cancelled(1.0))
+    mill.folder(run).cancelled.create(records.Cancelled(1.0))
 
     report = mill.drive(run)
 
@@ -359,8 +358,8 @@ def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> 
     assert look() == first
     report = mill.drive(NEXT)
     assert (report.reused, len(asked(mill, NEXT))) == (1, 1)
-    made = records.get_fact(mill.bucket, names.shard(NEXT, 0, 1) + "input.json", Input)
-    settled = records.get_fact(mill.bucket, names.shard(NEXT, 0, 1) + "settled.json", Settled)
+    made = mill.folder(NEXT).attempt(0, 1).input.get()
+    settled = mill.folder(NEXT).attempt(0, 1).settled.get()
     assert (made.reused, settled.reused, settled.requests) == (1, 1, 2)
 
 
@@ -392,7 +391,7 @@ def test_rows_that_are_tried_again_are_asked_and_answered_as_ever() -> None:
     mill.jobs.script = Script(missing=frozenset({0}))
     mill.run, mill.reuse_answers = NEXT, True
     run = mill.send(say([1, 2, 3]))
-    while mill.bucket.find(names.shard(run, 0, 1) + "settled.json") is None:
+    while not mill.folder(run).attempt(0, 1).settled.exists():
         for step in mill.due(run):
             mill.do(step)
     mill.jobs.script = Script()
@@ -400,9 +399,7 @@ def test_rows_that_are_tried_again_are_asked_and_answered_as_ever() -> None:
     report = mill.drive(run)
 
     assert (report.succeeded, report.unaccounted) == (3, 0)
-    assert (
-        records.get_fact(mill.bucket, names.shard(run, 0, 1) + "settled.json", Settled).retried == 1
-    )
+    assert mill.folder(run).attempt(0, 1).settled.get().retried == 1
 
 
 def test_two_requests_with_half_a_hash_in_common_are_not_the_same(
@@ -429,7 +426,7 @@ def test_many_answers_make_several_files(monkeypatch: pytest.MonkeyPatch) -> Non
     report = drive(mill, NEXT, say(list(range(8, 0, -1))), reuse_answers=True)
 
     assert (report.succeeded, report.reused) == (8, 8)
-    assert len(records.get_fact(mill.bucket, names.reused(NEXT, 0), ReusedRows).files) > 2
+    assert len(mill.folder(NEXT).attempt(0, 1).reused.get().files) > 2
 
 
 def test_one_request_s_story_says_that_no_job_of_its_run_answered_it() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptmill.config import names
 from promptmill.config.errors import OverBudget
 from promptmill.producers.contract.messages import ChunkSize, Seal, Signature
 from promptmill.producers.pricing.prices import (
@@ -89,7 +88,7 @@ def bound(prompts: list[dict[str, Any]], **options: Any) -> float:
     open_ = mill(10**6, **options)
     open_.send(prompts)
     steps.plan.plan(open_.folder(), 10, 1 << 24, find_prices=known)
-    money = records.get_fact(open_.bucket, names.plan(RUN), Plan).money
+    money = open_.folder().plan.get().money
     assert money
     return to_dollars(sum(money.most))
 
@@ -223,7 +222,7 @@ def test_what_a_worker_of_old_did_to_a_run_with_a_limit_is_not_paid_for() -> Non
     """It passes over the limit in the manifest; nothing holds a run to it that no plan has shared out."""
     old = mill(1000.0)
     run = old.send([prompt("a")])
-    records.create_fact(old.bucket, names.plan(run), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
+    old.folder(run).plan.create(Plan([ShardPlan(1, 1, 0, 0)], 0.0))
 
     report = old.drive(run)
 
@@ -238,10 +237,10 @@ def test_a_later_attempt_whose_input_was_not_counted_is_not_made() -> None:
     while not (due := failing.due(run)) or due[0].task != "submit" or due[0].indices[1] == 1:
         for step in due:
             failing.do(step)
-    place = names.shard(run, 0, 2) + "input.json"
-    counted = records.get_fact(failing.bucket, place, records.Input)
-    failing.bucket.delete(place)
-    records.create_fact(failing.bucket, place, msgspec.structs.replace(counted, tokens=None))
+    fact = failing.folder(run).attempt(0, 2).input
+    counted = fact.get()
+    failing.bucket.delete(fact.name)
+    fact.create(msgspec.structs.replace(counted, tokens=None))
 
     report = failing.drive(run)
 

@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from promptmill.cli.run_views import render_status
-from promptmill.config import names
 from promptmill.producers.contract.messages import DEDUPLICATED_CHUNK_VERSION, VERSION, decode_chunk
 from promptmill.producers.requests.deduplication import RequestDeduplicator
 from promptmill.producers.requests.encode import RequestLine, encode_lines, extract_request
 from promptmill.workers.attempts import deduplication
 from promptmill.workers.coordination import progress
-from promptmill.workers.facts import records, snapshot
-from promptmill.workers.facts.records import Input, Plan, Settled
+from promptmill.workers.facts import snapshot
 from promptmill.workers.facts.row_lists import DeduplicatedRows
 from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.fakes import Script
@@ -47,7 +45,7 @@ def some(rng: random.Random) -> frozenset[int]:
 
 
 def asked(mill: Mill, shard: int, attempt: int) -> list[bytes]:
-    return mill.bucket.read(names.shard(RUN, shard, attempt) + "input.jsonl").splitlines()
+    return mill.bucket.read(mill.folder().attempt(shard, attempt).input_file).splitlines()
 
 
 @settings(max_examples=60)
@@ -74,7 +72,7 @@ def test_every_key_has_one_result_and_no_job_is_asked_the_same_twice(
     report = mill.drive(mill.send(sent, order=rng), order=rng)
 
     found = mill.results(RUN)
-    plan = records.get_fact(mill.bucket, names.plan(RUN), Plan)
+    plan = mill.folder().plan.get()
     assert [result.row for result in found] == list(range(1, len(sent) + 1))
     assert [result.key for result in found] == [
         prompt.get("key", str(row)) if isinstance(prompt, dict) else str(row)
@@ -123,7 +121,7 @@ def test_the_tokens_of_an_answer_are_counted_once() -> None:
 def test_copies_are_put_off_with_the_row_that_was_asked_and_asked_by_one_again() -> None:
     mill = Mill(script=Script(missing=frozenset(range(9))), max_attempts=2)
     run = mill.send(["say a", "say b", "say a", "say a"])
-    while mill.bucket.find(names.shard(RUN, 0, 1) + "settled.json") is None:
+    while not mill.folder().attempt(0, 1).settled.exists():
         for step in mill.due(run):
             mill.do(step)
     mill.jobs.script = Script()
@@ -131,9 +129,7 @@ def test_copies_are_put_off_with_the_row_that_was_asked_and_asked_by_one_again()
     report = mill.drive(run)
 
     assert [len(asked(mill, 0, attempt)) for attempt in (1, 2)] == [2, 2]
-    assert (
-        records.get_fact(mill.bucket, names.shard(RUN, 0, 1) + "settled.json", Settled).retried == 4
-    )
+    assert mill.folder().attempt(0, 1).settled.get().retried == 4
     assert (report.succeeded, report.deduplicated) == (4, 2)
     assert {result.attempt for result in mill.results(RUN)} == {2}
 
@@ -178,10 +174,8 @@ def test_requests_differ_by_anything_but_key_and_metadata() -> None:
 
     mill.drive(mill.send(sent))
 
-    assert records.get_fact(
-        mill.bucket, names.deduplicated_rows(RUN, 0, 1), DeduplicatedRows
-    ) == DeduplicatedRows([2], [0])
-    assert records.get_fact(mill.bucket, names.shard(RUN, 0, 1) + "input.json", Input).copies == 1
+    assert mill.folder().attempt(0, 1).deduplicated.get() == DeduplicatedRows([2], [0])
+    assert mill.folder().attempt(0, 1).input.get().copies == 1
 
 
 def test_a_request_ends_where_no_key_or_metadata_can_reach() -> None:
@@ -206,7 +200,7 @@ def test_only_a_chunk_with_copies_is_left_to_workers_that_know_of_them() -> None
 
     mill.send(["a", "b", "a"])
 
-    chunks = [decode_chunk(mill.bucket.read(names.chunk(RUN, index))) for index in range(3)]
+    chunks = [decode_chunk(mill.bucket.read(mill.folder().chunk(index))) for index in range(3)]
     assert [(chunk.v, chunk.deduplicated) for chunk in chunks] == [
         (VERSION, 0),
         (VERSION, 0),
@@ -300,7 +294,7 @@ def test_many_answers_are_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     mill.drive(mill.send(["say a", "say b", "say a", "say b", "say a"]))
 
     assert [result.text[-1] for result in mill.results(RUN)] == ["a", "b", "a", "b", "a"]
-    assert msgspec.json.decode(mill.bucket.read(names.deduplicated_rows(RUN, 0, 1))) == {
+    assert msgspec.json.decode(mill.bucket.read(mill.folder().attempt(0, 1).deduplicated.name)) == {
         "places": [2, 3, 4],
         "firsts": [0, 1, 0],
     }
@@ -309,10 +303,12 @@ def test_many_answers_are_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_for_a_row_that_was_left_out_is_none() -> None:
     mill = Mill()
     run = mill.send(["say a", "say a"])
-    while mill.bucket.find(names.shard(RUN, 0, 1) + "ended.json") is None:
+    while not mill.folder().attempt(0, 1).ended.exists():
         for step in mill.due(run):
             mill.do(step)
-    output = next(stored.name for stored in mill.bucket.list(names.shard(RUN, 0, 1) + "output/"))
+    output = next(
+        stored.name for stored in mill.bucket.list(mill.folder().attempt(0, 1).output_folder)
+    )
     line = mill.bucket.read(output)
     mill.bucket.write(
         output, line.replace(b"-1-1", b"-2-2").replace(b"You said", b"Nobody said") + line

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.config import names
 from promptmill.producers.contract.results import Error, Result
 from promptmill.workers.attempts.token_limit import can_raise_limit, raise_limit
 from promptmill.workers.facts.step import Step
@@ -46,7 +45,7 @@ def mill(tokens: int = 64, max_attempts: int = 3, **script: Any) -> Mill:
 
 def asked(mill: Mill, attempt: int) -> list[Any]:
     """The requests of an attempt, as Vertex reads them."""
-    data = mill.bucket.read(names.shard(RUN, 0, attempt) + "input.jsonl")
+    data = mill.bucket.read(mill.folder().attempt(0, attempt).input_file)
     return [msgspec.json.decode(line) for line in data.splitlines()]
 
 
@@ -152,7 +151,7 @@ def test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt() -
 def test_the_input_of_an_attempt_has_the_same_bytes_however_often_it_is_written() -> None:
     made = mill()
     made.drive(made.send([prompt("a", maxOutputTokens=9)]))
-    folder = names.shard(RUN, 0, 2)
+    folder = made.folder().attempt(0, 2).path
     first = made.bucket.read(folder + "input.jsonl")
     made.bucket.delete(folder + "input.json")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.config import names
 from promptmill.producers.contract.messages import ChunkSize, Manifest, Seal
 from promptmill.workers.facts import records, snapshot
+from promptmill.workers.facts.fact import Fact, encode_fact
 from promptmill.workers.facts.records import (
     Counts,
     Parsed,
@@ -18,6 +18,7 @@ from promptmill.workers.facts.records import (
     Settled,
     ShardPlan,
 )
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import MemoryBucket
@@ -48,14 +49,14 @@ def test_shards_beyond_the_ten_thousandth_are_seen_too() -> None:
 
 def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> None:
     bucket = MemoryBucket()
-    folder = names.shard("r", shard, attempt)
-    for name in ("input", "job", "ended"):
-        bucket.create(f"{folder}{name}.json", b"{}")
-    records.create_fact(bucket, folder + "parts.json", Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
-    records.create_fact(bucket, names.parsed("r", shard, attempt, part), EMPTY)
-    records.create_fact(bucket, folder + "settled.json", Settled([], Counts(), 0, 0.0, retried=1))
-    bucket.create(names.delivered("r", shard, attempt, sink, part), b"{}")
-    bucket.create(names.chunk("r", chunk), b"")
+    folder = RunFolder(bucket, "r").attempt(shard, attempt)
+    for fact in (folder.input, folder.job, folder.ended):
+        bucket.create(fact.name, b"{}")
+    folder.parts.create(Parts([PartRange("o", 1, 0, 1)] * 3, 0.0))
+    folder.parsed(part).create(EMPTY)
+    folder.settled.create(Settled([], Counts(), 0, 0.0, retried=1))
+    bucket.create(folder.delivered(sink, part).name, b"{}")
+    bucket.create(folder.run.chunk(chunk), b"")
     for name in (
         "input.jsonl",
         "output/x/predictions.jsonl",
@@ -63,7 +64,7 @@ def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> N
         "clock",
         "intent.json",
     ):
-        bucket.create(folder + name, b"")
+        bucket.create(folder.path + name, b"")
 
     known = snapshot.load_snapshot(bucket, "r")
 
@@ -76,12 +77,12 @@ def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> N
 def test_the_facts_of_a_run_are_its_own() -> None:
     bucket = MemoryBucket()
     manifest = Manifest("r", "m", 1.0)
-    records.create_fact(bucket, names.manifest("r"), manifest)
-    records.create_fact(bucket, names.seal("r"), Seal([ChunkSize(1, 1)] * 4))
-    records.create_fact(bucket, names.plan("r"), Plan([ShardPlan(1, 1, 0, 0)], 0.0))
-    bucket.create(names.aborted("r"), b"{}")
-    bucket.create(names.report("r2"), b"{}")
-    bucket.create(names.chunk("r2", 0), b"")
+    RunFolder(bucket, "r").manifest.create(manifest)
+    RunFolder(bucket, "r").seal.create(Seal([ChunkSize(1, 1)] * 4))
+    RunFolder(bucket, "r").plan.create(Plan([ShardPlan(1, 1, 0, 0)], 0.0))
+    bucket.create(RunFolder(bucket, "r").aborted.name, b"{}")
+    bucket.create(RunFolder(bucket, "r2").report.name, b"{}")
+    bucket.create(RunFolder(bucket, "r2").chunk(0), b"")
 
     known = snapshot.load_snapshot(bucket, "r")
 
@@ -110,16 +111,16 @@ def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_a
     mill, bucket = Mill(), CountingBucket()
     mill.bucket = bucket
     services = Station(mill).services
-    folder = names.shard("r", 0, 1)
+    folder = "runs/r/shards/0000/1/"
     written = {
-        names.plan("r"): Plan([ShardPlan(1, 1, 0, 0)], 0.0),
-        names.manifest("r"): Manifest("r", "m", 1.0),
-        names.seal("r"): Seal([ChunkSize(1, 1)]),
+        "runs/r/plan.json": Plan([ShardPlan(1, 1, 0, 0)], 0.0),
+        "runs/r/run.json": Manifest("r", "m", 1.0),
+        "runs/r/seal.json": Seal([ChunkSize(1, 1)]),
         folder + "parts.json": Parts([PartRange("o", 1, 0, 1)] * 3, 0.0),
         folder + "settled.json": Settled([], Counts(), 0, 0.0, retried=1),
     }
     for name, fact in written.items():
-        records.create_fact(bucket, name, fact)
+        Fact(bucket, name, type(fact)).create(fact)
 
     first, again = (services.load_snapshot("r") for _ in range(2))
 
@@ -129,7 +130,7 @@ def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_a
         "once by the services, and once by whoever has no memory"
     )
 
-    bucket.write(folder + "parts.json", records.encode_fact(Parts([], 0.0)))
+    bucket.write(folder + "parts.json", encode_fact(Parts([], 0.0)))
 
     assert services.load_snapshot("r").attempts[0, 1].parts == range(0)
 
@@ -139,15 +140,15 @@ def test_workers_forget_the_facts_that_they_did_not_ask_for_longest(
 ) -> None:
     monkeypatch.setattr(snapshot.SnapshotReader, "_MAX_ATTEMPTS", 2)
     bucket = CountingBucket()
-    settled = [names.shard(run, 0, 1) + "settled.json" for run in "abc"]
-    for name in settled:
-        records.create_fact(bucket, name, Settled([], Counts(), 0, 0.0))
+    settled = [RunFolder(bucket, run).attempt(0, 1).settled for run in "abc"]
+    for fact in settled:
+        fact.create(Settled([], Counts(), 0, 0.0))
     reader = snapshot.SnapshotReader(bucket)
 
     for run in "abacab":
         snapshot.load_snapshot(bucket, run, reader)
 
-    a, b, c = settled
+    a, b, c = (fact.name for fact in settled)
     assert bucket.names_read == [a, b, c, b]
 
 
@@ -155,20 +156,20 @@ def test_of_two_who_make_a_fact_at_once_the_first_has_made_the_truth() -> None:
     bucket = MemoryBucket()
 
     def make_too_late() -> Plan:
-        records.create_fact(bucket, "plan", Plan([], 1.0))
+        Fact(bucket, "plan", Plan).create(Plan([], 1.0))
         return Plan([], 2.0)
 
-    assert records.get_or_create(bucket, "plan", Plan, make_too_late).at == 1.0
-    assert records.get_or_create(bucket, "plan", Plan, lambda: Plan([], 3.0)).at == 1.0
-    assert records.get_or_create(bucket, "another", Plan, lambda: Plan([], 3.0)).at == 3.0
+    assert Fact(bucket, "plan", Plan).get_or_create(make_too_late).at == 1.0
+    assert Fact(bucket, "plan", Plan).get_or_create(lambda: Plan([], 3.0)).at == 1.0
+    assert Fact(bucket, "another", Plan).get_or_create(lambda: Plan([], 3.0)).at == 3.0
 
 
 def test_a_fact_that_is_there_stands() -> None:
     bucket = MemoryBucket()
 
-    assert records.create_fact(bucket, "plan", Plan([], 1.0))
-    assert not records.create_fact(bucket, "plan", Plan([], 2.0))
-    assert records.get_fact(bucket, "plan", Plan).at == 1.0
+    assert Fact(bucket, "plan", Plan).create(Plan([], 1.0))
+    assert not Fact(bucket, "plan", Plan).create(Plan([], 2.0))
+    assert Fact(bucket, "plan", Plan).get().at == 1.0
 
 
 def ended(state: str = "JOB_STATE_SUCCEEDED") -> Mill:
@@ -182,14 +183,14 @@ def ended(state: str = "JOB_STATE_SUCCEEDED") -> Mill:
         mill.do(step)
     for stored in list(mill.bucket.list(OUTPUT)):
         mill.bucket.delete(stored.name)
-    folder = names.shard(run, 0, 1)
-    job = records.get_fact(mill.bucket, folder + "ended.json", records.Ended).job
+    ended = mill.folder(run).attempt(0, 1).ended
+    job = ended.get().job
     told = records.Ended(type(job)(job.name, state), records.current_time())
-    mill.bucket.write(folder + "ended.json", records.encode_fact(told))
+    mill.bucket.write(ended.name, encode_fact(told))
     return mill
 
 
-OUTPUT = names.shard(RUN, 0, 1) + "output/"
+OUTPUT = f"runs/{RUN}/shards/0000/1/output/"
 
 
 def found(mill: Mill) -> Parts | Wait:
@@ -278,8 +279,8 @@ def test_output_of_a_job_that_did_not_succeed_is_waited_for_as_long_as_it_may_ha
 ) -> None:
     mill = ended()
     mill.bucket.write(
-        names.shard(RUN, 0, 1) + "ended.json",
-        records.encode_fact(records.Ended(Job("job", **told), records.current_time())),
+        mill.folder().attempt(0, 1).ended.name,
+        encode_fact(records.Ended(Job("job", **told), records.current_time())),
     )
     if seconds:
         mill.clock.now += seconds - 1.0

@@ -42,7 +42,7 @@ def test_objects_of_an_attempt_have_stable_names() -> None:
         "repairs.json", "settled.json", "late.json", "harvested.json", "parsed/00005.json", "delivered/01-00005.json",
     ]  # fmt: skip
     assert [
-        ATTEMPT.path, ATTEMPT.input_file, ATTEMPT.output_folder, ATTEMPT.results(5), ATTEMPT.results("rest-0-1"),
+        ATTEMPT.path, ATTEMPT.input_file, ATTEMPT.output_folder, ATTEMPT.results(5), ATTEMPT.results_file("rest-0-1"),
         ATTEMPT.unkeyed(5), ATTEMPT.late(5), ATTEMPT.abandoned_marker, ATTEMPT.display_name, ATTEMPT.previous.path,
     ] == [
         "runs/01j/shards/0003/2/", "runs/01j/shards/0003/2/input.jsonl", "runs/01j/shards/0003/2/output/",

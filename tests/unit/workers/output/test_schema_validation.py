@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from promptmill.config import names
 from promptmill.config.errors import ConfigurationError
 from promptmill.producers.contract import parsed_models
 from promptmill.producers.contract.messages import Manifest
@@ -20,7 +19,6 @@ from promptmill.workers.attempts.schema_feedback import (
     write_feedback,
 )
 from promptmill.workers.facts import records
-from promptmill.workers.facts.row_lists import FeedbackErrors
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, Script
 from promptmill.workers.fakes.output import make_response
@@ -72,7 +70,7 @@ def mill(
 
 def asked(mill: Mill, attempt: int) -> list[Any]:
     """The requests of an attempt, as Vertex reads them."""
-    data = mill.bucket.read(names.shard(RUN, 0, attempt) + "input.jsonl")
+    data = mill.bucket.read(mill.folder().attempt(0, attempt).input_file)
     return [msgspec.json.decode(line) for line in data.splitlines()]
 
 
@@ -195,16 +193,16 @@ def test_the_input_of_an_attempt_has_the_same_bytes_whatever_a_later_validator_s
     run = made.send(["mends a"])
     drive_first_attempt(made, run)
     made.do(Step("shard", run, (0, 2)))
-    folder = names.shard(RUN, 0, 2)
-    first = made.bucket.read(folder + "input.jsonl")
+    folder = made.folder().attempt(0, 2)
+    first = made.bucket.read(folder.input_file)
     monkeypatch.setattr(
         "promptmill.workers.output.schema_validation._describe_errors",
         lambda errors: "said otherwise",
     )
     for gone in (
-        folder + "input.json",
-        names.parsed(RUN, 0, 1, 0),
-        names.shard(RUN, 0, 1) + "settled.json",
+        folder.input.name,
+        folder.previous.parsed(0).name,
+        folder.previous.settled.name,
     ):
         made.bucket.delete(gone)
 
@@ -212,8 +210,8 @@ def test_the_input_of_an_attempt_has_the_same_bytes_whatever_a_later_validator_s
     made.do(Step("settle", run, (0, 1)))
     made.do(Step("shard", run, (0, 2)))
 
-    assert b"said otherwise" in made.bucket.read(names.results(RUN, 0, 1, 0))
-    assert made.bucket.read(folder + "input.jsonl") == first
+    assert b"said otherwise" in made.bucket.read(made.folder().attempt(0, 1).results(0))
+    assert made.bucket.read(folder.input_file) == first
 
 
 def test_what_is_told_is_of_the_output_that_counts_when_it_was_replaced() -> None:
@@ -224,7 +222,7 @@ def test_what_is_told_is_of_the_output_that_counts_when_it_was_replaced() -> Non
         made.do(Step(step, run, (0, 1)))
     (output,) = [
         one.name
-        for one in made.bucket.list(names.shard(RUN, 0, 1))
+        for one in made.bucket.list(made.folder().attempt(0, 1).path)
         if one.name.endswith("predictions.jsonl")
     ]
     whole = made.bucket.read(output)
@@ -245,9 +243,7 @@ def test_nothing_is_asked_again_in_a_run_that_was_cancelled() -> None:
     made.do(Step("plan", run))
     for step in ("shard", "submit", "poll"):
         made.do(Step(step, run, (0, 1)))
-    records.create_fact(
-        made.bucket, names.cancelled(run), records.Cancelled(records.current_time())
-    )
+    made.folder(run).cancelled.create(records.Cancelled(records.current_time()))
 
     report = made.drive(run)
 
@@ -311,7 +307,7 @@ def test_many_errors_are_kept_as_the_few_that_they_are_and_the_first_of_a_row_co
     write_feedback(made.folder().attempt(0, 1), [(3, "a"), (1, "b"), (2, "a"), (1, "a")])
     write_feedback(made.folder().attempt(0, 1), [(1, "another time")])
 
-    kept = records.get_fact(made.bucket, names.schema_feedback(RUN, 0, 1), FeedbackErrors)
+    kept = made.folder().attempt(0, 1).repairs.get()
     assert (kept.errors, kept.errors_by_row()) == (["a", "b"], {3: "a", 1: "b", 2: "a"})
 
 

@@ -5,13 +5,12 @@ from itertools import permutations
 
 import pytest
 
-from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.config.settings import Settings
 from promptmill.config.tables import Table, parse_table
 from promptmill.producers.contract import sink_specs
 from promptmill.producers.contract.messages import Manifest
-from promptmill.workers.facts import records
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import FakeWarehouse, MemoryBucket
 from promptmill.workers.ports.warehouse import BigQueryJobState, Column
 from promptmill.workers.sinks import allowlist
@@ -39,7 +38,7 @@ def warehouse(bucket: MemoryBucket) -> FakeWarehouse:
 @pytest.fixture
 def sink(bucket: MemoryBucket, warehouse: FakeWarehouse) -> Callable[..., BigQuerySink]:
     def opened(run: str = "run", merge: str = "", timeout: float = 0.05) -> BigQuerySink:
-        records.create_fact(bucket, names.manifest(run), Manifest(run, "gemini", 7.0))
+        RunFolder(bucket, run).manifest.create(Manifest(run, "gemini", 7.0))
         spec = sink_specs.bigquery(str(TABLE), merge=merge)  # type: ignore[arg-type]
         return BigQuerySink(warehouse, bucket, TABLE, spec, run, timeout)
 
@@ -195,8 +194,8 @@ def test_the_same_id_in_another_mill_or_at_another_time_is_another_run(
 ) -> None:
     through(sink())
     elsewhere = MemoryBucket("gs://fake/other") if other == "another mill" else bucket
-    elsewhere.delete(names.manifest("run"))
-    records.create_fact(elsewhere, names.manifest("run"), Manifest("run", "gemini", 8.0))
+    elsewhere.delete(RunFolder(elsewhere, "run").manifest.name)
+    RunFolder(elsewhere, "run").manifest.create(Manifest("run", "gemini", 8.0))
     warehouse._read = lambda uri: elsewhere.read(uri.removeprefix(f"{elsewhere.url}/"))
 
     through(BigQuerySink(warehouse, elsewhere, TABLE, sink_specs.bigquery(str(TABLE)), "run", 0.05))

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Permanent, Transient
 from promptmill.config.settings import Settings
 from promptmill.producers.contract import callbacks
 from promptmill.producers.contract.messages import Signature
 from promptmill.workers import steps
-from promptmill.workers.facts import records
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeCallbackBroker, Script
 from promptmill.workers.ports import callbacks as callbacks_module
@@ -108,7 +106,7 @@ def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_a
     made.caller.rejected_tasks = set()
     made.drive(run)
     assert [call.task for call in made.caller.sent] == ["shop.page", "shop.notify"]
-    assert made.bucket.find(names.open_marker(run)) is None
+    assert made.bucket.find(made.folder(run).open_marker) is None
 
 
 def test_a_broker_that_is_down_is_waited_for() -> None:
@@ -128,8 +126,8 @@ def test_a_crash_between_a_call_and_its_fact_repeats_it_under_the_same_id() -> N
     made = mill()
     run = made.send(["a"])
     made.drive(run)
-    made.bucket.delete(names.callback(run, "link0"))
-    made.bucket.create(names.open_marker(run), b"")
+    made.bucket.delete(made.folder(run).callback("link0").name)
+    made.bucket.create(made.folder(run).open_marker, b"")
 
     made.drive(run)
 
@@ -160,10 +158,7 @@ def test_what_may_not_be_called_is_written_down_and_keeps_no_other_back() -> Non
     made.drive(run)
 
     assert [call.task for call in made.caller.sent] == ["shop.page"]
-    assert (
-        records.get_fact(made.bucket, names.callback(run, "link0"), records.Called).refusal
-        == "not that"
-    )
+    assert made.folder(run).callback("link0").get().refusal == "not that"
 
 
 def test_a_chain_takes_its_other_tasks_along_under_ids_of_their_own() -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from faults.simulation.celery_app import shared
-from promptmill.config import names
 from promptmill.producers.contract.messages import Signature, SinkSpec
 from promptmill.workers import steps
-from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import encode_fact
 from promptmill.workers.facts.records import Counts, Delivered
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
@@ -73,9 +72,9 @@ def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(
     while (due := mill.due(run))[0].task != "finish":
         for step in due:
             mill.do(step)
-    place = names.delivered(run, late, attempt=1, sink=1, part=0)
-    at = records.get_fact(mill.bucket, place, Delivered).at
-    mill.bucket.write(place, records.encode_fact(Delivered(at + 100.0)))
+    delivered = mill.folder(run).attempt(late, 1).delivered(sink=1, part=0)
+    at = delivered.get().at
+    mill.bucket.write(delivered.name, encode_fact(Delivered(at + 100.0)))
 
     report = mill.drive(run)
 

@@ -2,9 +2,7 @@
 
 import pytest
 
-from promptmill.config import names
 from promptmill.config.errors import NotFound
-from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Parts
 from promptmill.workers.facts.step import Step
 from support.driver import Mill
@@ -26,7 +24,7 @@ def collected() -> tuple[Mill, str, list[Step], str]:
 
 
 def written(mill: Mill, run: str) -> Parts:
-    return records.get_fact(mill.bucket, names.shard(run, 0, 1) + "parts.json", Parts)
+    return mill.folder(run).attempt(0, 1).parts.get()
 
 
 def in_reverse(data: bytes) -> bytes:

@@ -13,6 +13,7 @@ from promptmill.producers.contract.results import Error
 from promptmill.producers.requests.encode import join_wire_key
 from promptmill.workers.facts.records import Counts
 from promptmill.workers.facts.row_set import RowSet
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.output.merge_parts import PartRows, resolve_rows
@@ -119,7 +120,7 @@ class Cancelled(MemoryBucket):
     def write(self, name: str, data: bytes) -> None:
         if "/results/" in name and self.twin:
             twin, self.twin = self.twin, None
-            self.create(names.cancelled(RUN), b'{"at":0}')
+            self.create(RunFolder(self, RUN).cancelled.name, b'{"at":0}')
             twin()
         super().write(name, data)
 

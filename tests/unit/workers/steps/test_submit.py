@@ -7,8 +7,8 @@ import pytest
 
 from promptmill.config import names
 from promptmill.config.errors import Permanent, Transient
-from promptmill.workers.facts import records
-from promptmill.workers.facts.records import Created, Ended, Intent
+from promptmill.workers.facts.fact import encode_fact
+from promptmill.workers.facts.records import Created, Intent
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
@@ -16,7 +16,8 @@ from promptmill.workers.ports.google import Job, JobRequest, ObjectInfo
 from promptmill.workers.steps.submit import submit
 from support.driver import MODEL, RUN, SETTLE, Clock, Mill
 
-FOLDER = names.shard(RUN, 0, 1)
+FOLDER = f"runs/{RUN}/shards/0000/1/"
+CANCELLED = f"runs/{RUN}/cancelled.json"
 
 
 @pytest.fixture
@@ -34,14 +35,14 @@ def create(mill: Mill, owner: str) -> Created | Wait:
 
 
 def intent(mill: Mill) -> str:
-    return records.get_fact(mill.bucket, FOLDER + "intent.json", Intent).owner
+    return mill.folder().attempt(0, 1).intent.get().owner
 
 
 def test_the_job_is_created_with_what_is_needed_to_find_it_again(mill: Mill) -> None:
     made = create(mill, "me")
 
     (asked,) = mill.jobs.requests
-    assert made == records.get_fact(mill.bucket, FOLDER + "job.json", Created)
+    assert made == mill.folder().attempt(0, 1).job.get()
     assert asked.model == MODEL
     assert (asked.input_uri, asked.output_uri) == (
         f"gs://fake/mill/{FOLDER}input.jsonl",
@@ -53,7 +54,7 @@ def test_the_job_is_created_with_what_is_needed_to_find_it_again(mill: Mill) -> 
         "shard": "0",
         "attempt": "1",
     }
-    assert asked.display_name == names.display_name(RUN, 0, 1)
+    assert asked.display_name == f"promptmill-{RUN}-s0000-a1"
 
 
 def test_who_comes_again_finds_the_job_that_is_there(mill: Mill) -> None:
@@ -90,7 +91,7 @@ def test_a_job_that_is_listed_late_is_waited_for_and_adopted(mill: Mill) -> None
 
 
 def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("gone")))
+    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
 
     mill.clock.now += SETTLE - 1
     assert isinstance(create(mill, "me"), Wait)
@@ -106,7 +107,7 @@ def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(mill: Mil
 def test_only_the_clock_of_the_bucket_says_how_old_an_intent_is(
     mill: Mill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("gone")))
+    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
     monkeypatch.setattr("time.time", lambda: mill.clock.now + 1e6)
     monkeypatch.setattr("time.monotonic", lambda: 1e6)
 
@@ -132,7 +133,7 @@ def test_a_creation_that_is_refused_ends_the_attempt_without_a_job(mill: Mill) -
 
     assert isinstance(made, Created)
     assert (made.name, made.refusal) == ("", "Vertex: 404 no such model")
-    ended = records.get_fact(mill.bucket, FOLDER + "ended.json", Ended).job
+    ended = mill.folder().attempt(0, 1).ended.get().job
     assert (ended.state, ended.error_message) == ("JOB_STATE_FAILED", "Vertex: 404 no such model")
     assert create(mill, "you") == made
     assert mill.jobs.requests == []
@@ -165,12 +166,12 @@ def nothing(mill: Mill) -> None:
 
 
 def expired(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("gone")))
+    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
     mill.clock.now += SETTLE + 1
 
 
 def free(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", records.encode_fact(Intent("")))
+    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("")))
 
 
 def put_off(mill: Mill) -> None:
@@ -236,7 +237,7 @@ def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(mill: Mill)
         mill.jobs.lose_next_response()
         create(mill, "you")
 
-    StandsStill(mill, "find", names.cancelled(RUN), overtake)
+    StandsStill(mill, "find", CANCELLED, overtake)
 
     assert isinstance(create(mill, "me"), Wait)
     assert intent(mill) == "you"
@@ -258,11 +259,11 @@ def test_who_stood_still_while_others_were_through_creates_nothing_though_their_
 
     made = create(mill, "me")
 
-    assert made == records.get_fact(mill.bucket, FOLDER + "job.json", Created)
+    assert made == mill.folder().attempt(0, 1).job.get()
     assert len(mill.jobs.requests) == 1
 
 
-@pytest.mark.parametrize("place", [names.cancelled(RUN), FOLDER + "clock"])
+@pytest.mark.parametrize("place", [CANCELLED, FOLDER + "clock"])
 def test_an_owner_that_stood_still_for_long_begins_anew(
     mill: Mill, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from promptmill.producers.contract.messages import Manifest
 from promptmill.workers import steps
 from promptmill.workers.cli_support.bigquery_rows import read_from
 from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import encode_fact
 from promptmill.workers.facts.records import Ended
 from promptmill.workers.fakes import FakeWarehouse
 from promptmill.workers.ports.google import Job
@@ -44,9 +45,9 @@ def warehouse(mill: Mill) -> FakeWarehouse:
 def run(mill: Mill) -> str:
     """A run on tables whose first shard is to be submitted."""
     run = mill.send(["one", "two", {"prompt": ""}])
-    manifest = records.get_fact(mill.bucket, names.manifest(run), Manifest)
+    manifest = mill.folder(run).manifest.get()
     on_tables = msgspec.structs.replace(manifest, tables="acme.reviews", v=2)
-    mill.bucket.write(names.manifest(run), records.encode_fact(on_tables))
+    mill.bucket.write(mill.folder(run).manifest.name, encode_fact(on_tables))
     for task in ("plan", "shard"):
         (step,) = mill.due(run)
         assert step.task == task
@@ -55,7 +56,7 @@ def run(mill: Mill) -> str:
 
 
 def manifest(mill: Mill, run: str) -> Manifest:
-    return records.get_fact(mill.bucket, names.manifest(run), Manifest)
+    return mill.folder(run).manifest.get()
 
 
 def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(

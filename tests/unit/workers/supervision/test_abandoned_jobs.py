@@ -15,7 +15,7 @@ from support.driver import RUN, Mill
 from support.station import Station
 
 HOUR = 3600.0
-MARK = names.abandoned_job(RUN, 0, 1)
+MARK = f"given-up/{RUN}/0/1"
 HARVEST = Step("harvest", RUN, (0, 1))
 
 
@@ -60,7 +60,7 @@ def harvest(station: Station) -> Harvested:
 def late(station: Station) -> list[str]:
     return [
         station.mill.bucket.read(stored.name).decode()
-        for stored in station.mill.bucket.list(names.late_folder(RUN))
+        for stored in station.mill.bucket.list(station.mill.folder().late_folder)
     ]
 
 
@@ -125,7 +125,7 @@ def test_what_the_job_answers_after_all_is_kept_and_nothing_that_was_told_change
 
     assert [words.count('"text":"You said: ') for words in late(station)] == [3]
     assert (station.mill.report(RUN), station.mill.results(RUN)) == (report, before)
-    assert station.mill.bucket.find(names.open_marker(RUN)) is None
+    assert station.mill.bucket.find(station.mill.folder().open_marker) is None
     assert station.mill.bucket.find(MARK) is None
     assert len(station.mill.jobs.requests) == 1
 
@@ -202,7 +202,7 @@ def export(station: Station, request: object) -> None:
         "request": request,
         "response": make_response("early"),
     }
-    folder = names.shard(RUN, 0, 1) + "output/prediction-model-1/incremental_predictions/"
+    folder = f"runs/{RUN}/shards/0000/1/output/prediction-model-1/incremental_predictions/"
     station.mill.bucket.write(folder + "predictions.jsonl", msgspec.json.encode(line) + b"\n")
 
 

@@ -2,11 +2,9 @@
 
 import pytest
 
-from promptmill.config import names
 from promptmill.producers.contract.results import Error
 from promptmill.workers import steps
-from promptmill.workers.facts import records, snapshot
-from promptmill.workers.facts.records import Aborted
+from promptmill.workers.facts import snapshot
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
 from support.driver import RUN, Mill
@@ -124,7 +122,7 @@ def test_a_run_that_is_not_whole_by_its_deadline_ends_as_expired() -> None:
         "expired",
         "the run's deadline passed before it was submitted",
     )
-    assert records.get_fact(mill.bucket, names.aborted(RUN), Aborted).state == "expired"
+    assert mill.folder().aborted.get().state == "expired"
 
 
 def test_a_run_that_somebody_cancelled_before_its_deadline_stays_cancelled(

@@ -2,7 +2,6 @@
 
 import pytest
 
-from promptmill.config import names
 from promptmill.workers.facts import dead_letters
 from promptmill.workers.supervision import gc
 from support.driver import RUN, Mill
@@ -58,15 +57,15 @@ def test_a_run_that_somebody_may_need_is_kept_however_old(why: str) -> None:
     mill = done()
     match why:
         case "open":
-            mill.bucket.create(names.open_marker(RUN), b"")
+            mill.bucket.create(mill.folder().open_marker, b"")
         case "job given up":
-            mill.bucket.create(names.abandoned_job(RUN, 0, 1), b"")
+            mill.bucket.create(mill.folder().attempt(0, 1).abandoned_marker, b"")
         case "dead letter":
             dead_letters.park_task(
                 mill.bucket, f"{RUN}.callback", "promptmill.callback", [RUN], "no"
             )
         case _:
-            mill.bucket.delete(names.report(RUN))
+            mill.bucket.delete(mill.folder().report.name)
     before = held(mill)
     mill.clock.now += 365 * DAY
 

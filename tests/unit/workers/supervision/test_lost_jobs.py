@@ -2,7 +2,6 @@
 
 import pytest
 
-from promptmill.config import names
 from promptmill.producers.contract.status import ShardStatus
 from promptmill.workers.facts.records import Created
 from promptmill.workers.facts.step import Step
@@ -134,7 +133,7 @@ def test_a_job_that_vertex_knows_is_not_ended_by_a_persons_word(station: Station
     with pytest.raises(ValueError, match="is lost"):
         lost_jobs.end_lost_job(station.services, station.flow, PLACE, again=True)
 
-    assert station.mill.bucket.find(names.shard(RUN, 0, 1) + "ended.json") is None
+    assert not station.mill.folder().attempt(0, 1).ended.exists()
 
 
 def test_what_a_crash_left_noted_of_a_job_that_was_ended_by_hand_is_let_go(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from promptmill.config import names
 from promptmill.workers.facts import records
+from promptmill.workers.facts.fact import encode_fact
 from promptmill.workers.facts.records import Created
-from support.driver import RUN, Mill
+from support.driver import Mill
 from support.station import Station
 
 
@@ -49,9 +49,9 @@ def test_a_duplicate_that_has_ended_is_told_of_as_it_is_paid_for(station: Statio
 
 def test_a_job_that_turns_up_after_its_creation_was_given_up_is_stopped(station: Station) -> None:
     (job,) = station.services.open_jobs.list_jobs()
-    fact = names.shard(RUN, 0, 1) + "job.json"
+    fact = station.mill.folder().attempt(0, 1).job
     station.mill.bucket.write(
-        fact, records.encode_fact(Created("", records.current_time(), "the run was cancelled"))
+        fact.name, encode_fact(Created("", records.current_time(), "the run was cancelled"))
     )
 
     assert f"cancelled {job.name}, which no run waits for" in found(station)

@@ -186,7 +186,7 @@ def _write_results(
 
     for data in encode_files(record_rows()):
         content_hash = hashlib.blake2b(data, digest_size=8).hexdigest()
-        files.append(attempt.results(f"reused-{content_hash}"))
+        files.append(attempt.results_file(f"reused-{content_hash}"))
         attempt.bucket.write(files[-1], data)
     rows = RowSet.of(row_offsets)
     return ReusedRows(rows.pack(), len(rows), files)

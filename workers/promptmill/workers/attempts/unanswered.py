@@ -88,7 +88,7 @@ class UnansweredRows:
     def _write_files(self, results: Iterable[Result], parts: range) -> None:
         for data in encode_files(self._count_results(results)):
             kind = "last" if self._is_last else "rest"
-            name = self._attempt.results(f"{kind}-{parts.start}-{len(self.files)}")
+            name = self._attempt.results_file(f"{kind}-{parts.start}-{len(self.files)}")
             self._attempt.bucket.write(name, data)
             self.files.append(ResultFile(name))
 

@@ -203,7 +203,7 @@ def _may_have_row(attempt: AttemptFolder, file: str, row_offset: int) -> bool:
 
     A file without bitmaps has rows that no part answers.
     """
-    parsed = attempt.parsed(file.rpartition("/")[2].removesuffix(".jsonl")).find()
+    parsed = attempt.parsed_of(file).find()
     return parsed is None or (
         row_offset in RowSet.unpack(parsed.succeeded) | RowSet.unpack(parsed.failed)
     )

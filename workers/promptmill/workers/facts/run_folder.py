@@ -211,18 +211,27 @@ class AttemptFolder(_Folder):
         """Name of the marker of an abandoned job, which may yet end."""
         return names.ABANDONED_JOBS + str(self)
 
-    def parsed(self, part: int | str) -> Fact[Parsed]:
-        """Return the fact of the counts of a part, by its number or its own name."""
+    def parsed(self, part: int) -> Fact[Parsed]:
+        """Return the fact of the counts of one part."""
         return Fact(self.bucket, f"{self.path}parsed/{_part_name(part)}.json", Parsed)
+
+    def parsed_of(self, results_file: str) -> Fact[Parsed]:
+        """Return the fact of the counts of the part that wrote this file of results."""
+        part_name = results_file.rpartition("/")[2].removesuffix(".jsonl")
+        return Fact(self.bucket, f"{self.path}parsed/{part_name}.json", Parsed)
 
     def delivered(self, sink: int, part: int) -> Fact[Delivered]:
         """Return the fact that one part is in one sink."""
         delivery = f"{names.check_number(sink):02d}-{_part_name(part)}"
         return Fact(self.bucket, f"{self.path}delivered/{delivery}.json", Delivered)
 
-    def results(self, part: int | str) -> str:
-        """Return the name of the results of a part, by its number or its own name."""
-        return f"{self.path}results/{_part_name(part)}.jsonl"
+    def results(self, part: int) -> str:
+        """Return the name of the results of one part."""
+        return self.results_file(_part_name(part))
+
+    def results_file(self, file_name: str) -> str:
+        """Return the name of results that are no part's, such as ``rest-0-1``."""
+        return f"{self.path}results/{file_name}.jsonl"
 
     def unkeyed(self, part: int) -> str:
         """Return the name of one part's answers without a key."""
@@ -234,5 +243,5 @@ class AttemptFolder(_Folder):
         return f"{self.run.late_folder}{file_name}.jsonl"
 
 
-def _part_name(part: int | str) -> str:
-    return part if isinstance(part, str) else f"{names.check_number(part):05d}"
+def _part_name(part: int) -> str:
+    return f"{names.check_number(part):05d}"
