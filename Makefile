@@ -37,7 +37,7 @@ test: $(READY)  ## lint and all tests but those that take minutes; runs every ti
 	for tier in $(TIERS); do \
 		run "tests/$$tier" $(BIN)/pytest -q -rs -m "not slow and not alone" -n 3 --dist loadfile "tests/$$tier"; \
 	done; \
-	run "tests that run alone" $(BIN)/pytest -q -rs -m alone $(TIERS:%=tests/%); \
+	run "tests that run alone" $(BIN)/pytest -q -rs -m "alone and not slow" $(TIERS:%=tests/%); \
 	printf "\n$$table"; exit $$status
 
 test-unit: $(READY)  ## the tests that need no network and no Redis

@@ -21,8 +21,8 @@ from promptmill.workers.adapters.bigquery import BigQueryWarehouse, open_warehou
 from promptmill.workers.ports.warehouse import Column
 from support.bigquery_server import PROJECT, running_bigquery
 from support.stack import QUICK, Site, running, shows_its_price, surroundings
+from support.waiting import PATIENCE
 
-PATIENCE = 120.0
 """Seconds for a run: jobs of BigQuery's come before and after each of Vertex's."""
 ROOT = Path(__file__).parents[2]
 SMALL = {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "4", "PROMPTMILL_CHUNK_BYTES": "16384"}
@@ -263,7 +263,12 @@ def test_what_the_page_on_bigquery_shows_runs(
     for block in blocks:
         command = [sys.executable, "-c", f"{block}\nprint(run.wait(100).state)"]
         done = subprocess.run(
-            command, env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False
+            command,
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
         assert done.stdout.strip() in {"succeeded", "partially_succeeded"}, done.stderr
     assert len(rows(warehouse, Table(PROJECT, "reviews", "sentiment"))) == 1
@@ -281,7 +286,7 @@ def test_the_example_prints_what_became_of_the_table(
         answers.url,
     ]
     done = subprocess.run(
-        command, env=dict(os.environ), capture_output=True, text=True, timeout=180, check=False
+        command, env=dict(os.environ), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from celery import Celery, schedules
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.ids import make_run_id
 from support.stack import Site, done, shows_its_price
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -33,7 +33,7 @@ def celery(site: Site, folder: Path, *arguments: str) -> Iterator[Path]:
         yield log
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(
@@ -55,8 +55,8 @@ def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(
     ):
         for _ in range(2):
             sender.send_task("nightly.submit", args=["2026-11-24"], queue="nightly")
-        until(
-            lambda: "2026-11-24: succeeded, 2 of 2" in log.read_text(), 60, "word of the run's end"
+        wait_until(
+            lambda: "2026-11-24: succeeded, 2 of 2" in log.read_text(), "word of the run's end"
         )
 
     assert [run.id for run in mill.runs() if run.status.name == "nightly-2026-11-24"] == [
@@ -93,14 +93,13 @@ def test_two_beats_that_send_the_same_day_make_one_run(
         celery(site, tmp_path, *beat, *two, "--pidfile", "") as second,
     ):
         # A beat says that it sends before it does: what it said once before was sent.
-        until(
+        wait_until(
             lambda: all(log.read_text().count("nightly.submit") > 1 for log in (first, second)),
-            60,
             "both beats",
         )
     with celery(site, tmp_path, *worker) as log:
-        until(lambda: log.read_text().count("nightly.submit") >= 4, 60, "both messages")
-        until(lambda: make_run_id(key) in {run.id for run in mill.runs()}, 60, "the run")
+        wait_until(lambda: log.read_text().count("nightly.submit") >= 4, "both messages")
+        wait_until(lambda: make_run_id(key) in {run.id for run in mill.runs()}, "the run")
         done(mill.get(make_run_id(key)))
 
     assert len(site.jobs(make_run_id(key))) == 1
@@ -128,7 +127,7 @@ def test_a_django_site_has_its_rows_classified_once_they_are_committed(
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=PATIENCE,
         )
         assert made.returncode == 0, made.stderr
         return made.stdout

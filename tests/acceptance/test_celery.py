@@ -17,7 +17,7 @@ from promptmill.producers import Promptmill
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.workers.adapters.storage import open_bucket
 from support.stack import Site, ask, done, keys, once, surroundings
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 CANARY = "canary-9c1d"
 
@@ -65,7 +65,7 @@ def shop(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
     with Celery("sender", broker=broker["CELERY_BROKER_URL"], set_as_current=False) as app:
         yield Shop(app, folder / "book.jsonl")
     worker.terminate()
-    worker.wait(30)
+    worker.wait(PATIENCE)
 
 
 def test_a_run_that_ends_well_calls_a_chain_of_tasks_on_the_callers_queue(
@@ -78,7 +78,7 @@ def test_a_run_that_ends_well_calls_a_chain_of_tasks_on_the_callers_queue(
         link_error=shop.signature("shop.page"),
     )
 
-    until(lambda: shop.of("shop.follow", run.id), 60, "the last task of the chain")
+    wait_until(lambda: shop.of("shop.follow", run.id), "the last task of the chain")
 
     (called,) = shop.of("shop.notify", run.id)
     task_id, (summary, channel) = called
@@ -99,7 +99,7 @@ def test_a_run_that_fails_calls_whom_it_was_told_to(mill: Promptmill, shop: Shop
         link_error=shop.signature("shop.page"),
     )
 
-    (call,) = until(lambda: shop.of("shop.page", run.id), 60, "the page")
+    (call,) = wait_until(lambda: shop.of("shop.page", run.id), "the page")
 
     assert call[1][0]["state"] == "failed"
     assert call[1][0]["error"]
@@ -118,12 +118,12 @@ def test_whom_to_call_may_be_said_on_the_command_line(
     ]
     command = [sys.executable, "-m", "promptmill.cli", "submit", "--prompt", "Say hello", *links]
     sent = subprocess.run(
-        command, env=site.everything, capture_output=True, text=True, timeout=60, check=False
+        command, env=site.everything, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert sent.returncode == 0, sent.stderr
     run = mill.get(sent.stdout.strip())
 
-    until(lambda: shop.of("shop.notify", run.id), 60, "word of its end")
+    wait_until(lambda: shop.of("shop.notify", run.id), "word of its end")
 
     assert done(run).state == "succeeded"
     assert len(shop.of("shop.store", run.id)) == 1
@@ -139,7 +139,7 @@ def test_all_results_are_handed_over_and_flower_shows_none_of_them(
     )
     done(run)
 
-    calls = until(lambda: _slices(shop, run.id, 1200), 60, "all slices")
+    calls = wait_until(lambda: _slices(shop, run.id, 1200), "all slices")
 
     keys = {result["key"] for _, (results, _) in calls for result in results}
     assert keys == {str(number) for number in range(1, 1201)}
@@ -158,7 +158,7 @@ def test_one_run_may_be_chained_to_another_by_a_task_that_never_imports_promptmi
     first = mill.submit(["Say it once"], link=shop.signature("shop.next_run"))
     second = make_run_id(f"after/{first.id}")
 
-    until(lambda: shop.of("shop.follow", f"{second}.link0"), 60, "the end of the second run")
+    wait_until(lambda: shop.of("shop.follow", f"{second}.link0"), "the end of the second run")
 
     assert mill.get(second).status.succeeded == 1
 
@@ -187,12 +187,12 @@ def test_a_submission_that_is_sent_twice_is_one_run_and_shows_its_prompt_to_nobo
                 task_id=task_id,
             )
     known = make_run_id(task_id)
-    until(lambda: known in [run.id for run in mill.runs()], 30, "the run")
+    wait_until(lambda: known in [run.id for run in mill.runs()], "the run")
     run = mill.get(known)
 
     assert done(run).succeeded == 1
     assert len(site.jobs(run.id)) == 1
-    until(lambda: task_id in flower(site), 30, "the task in Flower")
+    wait_until(lambda: task_id in flower(site), "the task in Flower")
     assert CANARY not in flower(site)
     assert [
         log.name for log in (site.directory / "logs").glob("*.log") if CANARY in log.read_text()
@@ -216,7 +216,7 @@ def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(site: Site, mill: Prom
             | {"model": "gemini-3.8-flash", "idempotency_key": key},
             queue="promptmill.ingest",
         )
-    until(lambda: make_run_id(key) in [run.id for run in mill.runs()], 30, "the run")
+    wait_until(lambda: make_run_id(key) in [run.id for run in mill.runs()], "the run")
 
     run = mill.get(make_run_id(key))
     assert done(run).state == "succeeded"
@@ -250,7 +250,7 @@ def test_a_submission_that_cannot_be_sent_is_a_failed_run_of_which_its_caller_he
         queue="promptmill.ingest",
     )
 
-    until(lambda: shop.of("shop.page", f"{make_run_id(key)}.link_error0"), 60, "the page")
+    wait_until(lambda: shop.of("shop.page", f"{make_run_id(key)}.link_error0"), "the page")
 
     status = mill.get(make_run_id(key)).status
     assert status.state == "failed"

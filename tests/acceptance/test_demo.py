@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from support.stack import keys, once, read_results
+from support.waiting import PATIENCE
 
 MARK = "PROMPTMILL_DEMO_MARK"
 
@@ -39,7 +40,7 @@ def test_the_demo_reports_in_its_last_line_and_leaves_answers_and_no_process(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -20,6 +20,7 @@ from promptmill.local.stack import Stack
 from promptmill.producers import Promptmill
 from support.postgres import PostgresServer, postgres_server
 from support.stack import shows_its_price, surroundings
+from support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 ANY_PORTS = {"redis": 0, "storage": 0, "emulator": 0, "flower": 0}
@@ -203,7 +204,7 @@ def printed_by(arguments: list[str], environment: dict[str, str]) -> str:
     """Run Python to its end and return what it printed."""
     command = [sys.executable, *arguments]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=90, check=False
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -13,8 +13,8 @@ from promptmill.config.errors import (
     RunNotFound,
 )
 from promptmill.producers import Promptmill, Run
-from support.stack import MODEL, PATIENCE, QUICK, Site, done, running, surroundings
-from support.waiting import until
+from support.stack import MODEL, QUICK, Site, done, running, surroundings
+from support.waiting import wait_until
 
 SMALL_POOLS = {"PROMPTMILL_POOL_REQUESTS": "40", "PROMPTMILL_POOL_SECONDS": "3"}
 
@@ -49,7 +49,7 @@ def found(mill: Promptmill, pool: str, key: str) -> Run:
             return False
         return True
 
-    until(is_found, PATIENCE, f"a run with {key}")
+    wait_until(is_found, f"a run with {key}")
     return mill.find_pooled(pool, key)
 
 
@@ -97,7 +97,7 @@ def test_a_call_that_is_repeated_counts_once_and_other_content_with_its_key_goes
     mill.enqueue([{"key": "a", "prompt": "Say one"}, {"key": "b", "prompt": "Say b"}], pool="again")
     mill.enqueue("Say two", key="a", pool="again")
     found(mill, "again", "b")
-    until(lambda: len(runs_of(mill, "again")) == 2, PATIENCE, "the next run")
+    wait_until(lambda: len(runs_of(mill, "again")) == 2, "the next run")
 
     assert answered(runs_of(mill, "again")) == ["a", "a", "b"]
 

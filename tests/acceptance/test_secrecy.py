@@ -12,7 +12,7 @@ from celery import Celery
 
 from promptmill.producers import Promptmill, Run
 from support.stack import Site, ask, done
-from support.waiting import until
+from support.waiting import wait_until
 
 CANARY = "canary-7f3a"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -31,7 +31,7 @@ def run(site: Site, mill: Promptmill, broker: Any) -> Run:
     site.fault("output", "invalid", count=2)
     site.fault("output", "keyless", count=2, seed=1)
     run = mill.submit([*(f"Say {CANARY} {number}" for number in range(500)), ""], max_attempts=1)
-    until(lambda: site.jobs(run.id), 30, "the job")
+    wait_until(lambda: site.jobs(run.id), "the job")
     assert holders(broker) == []
     done(run)
     return run
@@ -45,7 +45,7 @@ def test_flower_shows_every_task_by_a_readable_id_and_no_prompt(site: Site, run:
         found = {name: task for name, task in shown.items() if name.startswith(run.id)}
         return found if any(name.endswith(".finish") for name in found) else {}
 
-    found = until(tasks, 30, "the end of the run in Flower")
+    found = wait_until(tasks, "the end of the run in Flower")
 
     stages = {name.removeprefix(run.id) for name in found}
     assert {
@@ -103,9 +103,8 @@ def test_a_task_that_crashes_logs_nothing_of_its_message(site: Site) -> None:
             queue="promptmill.ingest",
         )
 
-    until(
+    wait_until(
         lambda: re.search(r"promptmill\.ingest\[crash\.ingest\] raised", log.read_text()),
-        30,
         "the error in the log",
     )
     assert CANARY not in log.read_text()

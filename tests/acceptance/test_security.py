@@ -41,7 +41,7 @@ from promptmill.producers.contract.messages import (
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import MemoryBucket
 from support.stack import QUICK, SERVERS, WORKERS, Site, ask, done, running, surroundings
-from support.waiting import until
+from support.waiting import wait_until
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
 BOMB = 1 << 30
@@ -331,8 +331,8 @@ def test_a_message_of_a_later_version_is_put_back_with_an_alarm(
 
         heard.until(r"warning.*left to a newer worker.*step=later\.c00000\.ingest")
         with redis.Redis.from_url(site.environment["CELERY_BROKER_URL"]) as client:
-            waiting = until(
-                lambda: waits(client, "later.c00000.ingest"), 10, "the message in the broker"
+            waiting = wait_until(
+                lambda: waits(client, "later.c00000.ingest"), "the message in the broker"
             )
         app.control.revoke("later.c00000.ingest")
 
@@ -351,7 +351,7 @@ class Heard:
         return self._log.read_text()[self._from :]
 
     def until(self, pattern: str) -> None:
-        until(lambda: re.search(pattern, self.text()), 30, f"{pattern!r} in the log")
+        wait_until(lambda: re.search(pattern, self.text()), f"{pattern!r} in the log")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
 from support.measurement import Tell
 from support.stack import Site, ask, running, surroundings
+from support.waiting import PATIENCE
 
 REQUESTS = 5_500
 RUNS = 5
@@ -46,7 +47,7 @@ def measure(site: Site, answers: Path) -> dict[str, float]:
     run = Promptmill().submit(
         translation_prompts(REQUESTS), sinks=[sink_specs.jsonl(answers), sink_specs.jsonl(SINK)]
     )
-    run.wait(VERTEX_SECONDS + 120)
+    run.wait(PATIENCE)
 
     report = run.report()
     created, ended = job_times(site, run.id)

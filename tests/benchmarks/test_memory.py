@@ -12,7 +12,7 @@ import pytest
 from promptmill.cli.sample_prompts import translation_prompts
 from support.measurement import Tell
 from support.stack import EVERYTHING, Site, running
-from support.waiting import until
+from support.waiting import wait_until
 
 SMALL, LARGE = 5_500, 200_000
 MOST_GROWTH, MOST = 20, 200
@@ -111,7 +111,7 @@ def watched(command: list[str], environment: dict[str, str], seconds: float, wha
             seen = max(seen, peak(process.pid))
             return process.poll() is not None
 
-        until(ended, seconds, what)
+        wait_until(ended, what, seconds=seconds)
         assert process.returncode == 0
     return seen
 

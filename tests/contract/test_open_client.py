@@ -10,6 +10,7 @@ import pytest
 from promptmill.config.errors import NotFound
 from promptmill.workers.adapters.storage import open_bucket
 from support.proxy import HttpProxy
+from support.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(("no_proxy", "is_direct"), [("", False), ("127.0.0.1", True)])
@@ -41,7 +42,7 @@ class FiveAtOnce(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if int(urlsplit(self.path).path.rpartition("fact-")[2]) > FEW:
-            self.waiting.wait(10)
+            self.waiting.wait(PATIENCE)
         self.send_response(200)
         self.send_header("Content-Length", "4")
         self.end_headers()

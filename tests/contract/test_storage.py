@@ -18,6 +18,7 @@ from google.cloud.storage import Bucket, Client
 from google.cloud.storage.exceptions import InvalidResponse
 
 from promptmill.local.services import BUCKET
+from support.waiting import PATIENCE
 
 QUANTUM = 256 * 1024
 NAMES = ["a b+c", "ü/\u2028", "100%41", "?x=1#y", "x:y@z", "'\"\\", "😀", "o", "a/o/b"]
@@ -44,7 +45,7 @@ class Server:
 
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """Make one call; `a_header` is sent as `a-header`."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             connection.request(method, path.removeprefix(self.url), body, sent)

@@ -17,7 +17,7 @@ from google.cloud.storage import Client
 from contract.own import running_storage
 from contract.test_storage import QUANTUM, Server
 from promptmill.local.services import BUCKET
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 MIB = 1 << 20
 LARGE = 300 * MIB
@@ -85,12 +85,11 @@ def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path, kind: str) -> 
                 "Content-Type: multipart/related; boundary=B\r\n\r\n".encode()
             )
             line.sendall(head + b"x" * QUANTUM)
-            until(
+            wait_until(
                 lambda: any(file.stat().st_size for file in (tmp_path / "bodies").iterdir()),
-                10,
                 "bytes on disk",
             )
-        until(lambda: not list((tmp_path / "bodies").iterdir()), 10, "the end of the draft")
+        wait_until(lambda: not list((tmp_path / "bodies").iterdir()), "the end of the draft")
 
         assert not server.blob("a").exists()
 
@@ -140,7 +139,9 @@ def test_a_directory_belongs_to_one_server(tmp_path: Path) -> None:
             "--directory",
             str(tmp_path),
         ]
-        ended = subprocess.run(second, capture_output=True, text=True, timeout=20, check=False)
+        ended = subprocess.run(
+            second, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
 
         assert ended.returncode == 2
         assert "in use" in ended.stderr
@@ -151,4 +152,4 @@ def test_it_ends_cleanly_when_it_is_asked_to(tmp_path: Path, number: int) -> Non
     with running_storage(tmp_path) as storage:
         storage.process.send_signal(number)
 
-        assert storage.process.wait(timeout=10) == 0
+        assert storage.process.wait(timeout=PATIENCE) == 0

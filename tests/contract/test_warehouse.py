@@ -18,7 +18,7 @@ from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Wa
 from promptmill.workers.sinks.bigquery import RESULT_COLUMNS
 from support.bigquery_server import PROJECT, running_bigquery
 from support.stack import Site, surroundings
-from support.waiting import until
+from support.waiting import wait_until
 
 ROW = b'{"run":"r","key":"a","row":1,"state":"succeeded","text":"hola","usage":{"totalTokenCount":7},"later":1}\n'
 FAILED = (
@@ -86,7 +86,7 @@ def job(table: Table, name: str = "j") -> BigQueryJob:
 
 def through(warehouse: Warehouse, job: BigQueryJob) -> BigQueryJobState:
     """How a job ends."""
-    until(lambda: (state := warehouse.get_job_state(job)) is not None and state.done, 30, job.id)
+    wait_until(lambda: (state := warehouse.get_job_state(job)) is not None and state.done, job.id)
     state = warehouse.get_job_state(job)
     assert state is not None
     return state

@@ -40,7 +40,7 @@ from promptmill.workers.ports.web import WebClient
 from promptmill.workers.services import Services
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.context import Connectors
-from support.waiting import until
+from support.waiting import wait_until
 
 When = Literal["before", "after"]
 Pool = Literal["solo", "prefork"]
@@ -181,7 +181,7 @@ class Journal:
                     client.flushdb()
                 self._write(STRUCK)
             case "wait":
-                until(self.path.with_name("go on").exists, 600, "leave to go on")
+                wait_until(self.path.with_name("go on").exists, "leave to go on")
             case "stop":
                 self._write(STRUCK)
                 os.kill(self._worker(), signal.SIGTERM)

@@ -38,7 +38,7 @@ from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.adapters.storage import open_bucket
 from support.proxy import HttpProxy
 from support.stack import MODEL, Site, read_results, surroundings
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 DATABASES = 16
 BEAT = 2.0
@@ -65,7 +65,7 @@ QUICK = {
 _TESTS = Path(__file__).parents[1]
 _PRELOADED = [
     "faults.crashing",
-    *(f"promptmill.workers.{name}" for name in ("tasks", "public")),
+    *(f"promptmill.workers.{name}" for name in ("tasks", "public_tasks")),
     *(
         f"promptmill.workers.adapters.{name}"
         for name in ("storage", "vertex", "bigquery", "postgres", "web", "calls")
@@ -231,34 +231,34 @@ class Mill:
         command = [sys.executable, "-m", "promptmill.cli", *arguments]
         environment = os.environ | self.environment
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=180
+            command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
 
     def parked(self) -> list[str]:
         """The steps that are parked as dead letters."""
         return [stored.name for stored in self.bucket.list("dead/")]
 
-    def strikes(self, run: Run, seconds: float, what: str) -> bool:
+    def strikes(self, run: Run, what: str) -> bool:
         """Wait for the moment of a crash; False when the run ended without it.
 
         What depends on time need not be in every run. An AssertionError tells ``what`` did not come.
         """
-        until(lambda: self._has_struck() or self.ended(run), seconds, what)
+        wait_until(lambda: self._has_struck() or self.ended(run), what)
         with suppress(AssertionError):
-            until(self._has_struck, AT_THE_END, what)
+            wait_until(self._has_struck, what, seconds=AT_THE_END)
         return self._has_struck()
 
     def _has_struck(self) -> bool:
         return STRUCK in self.journal_lines()
 
-    def wait(self, run: Run, seconds: float, *, reviving: bool = False) -> None:
+    def wait(self, run: Run, *, reviving: bool = False) -> None:
         """Wait for the end of a run by the facts; an AssertionError tells its status, and the end of the workers' logs."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while not self.ended(run):
             if reviving:
                 self.revive()
             assert time.monotonic() < deadline, (
-                f"no end of {self.name} in {seconds:g} s: {self._story(run)}"
+                f"no end of {self.name} in {PATIENCE:g} s: {self._story(run)}"
             )
             time.sleep(LOOK)
 

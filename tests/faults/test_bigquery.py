@@ -18,8 +18,8 @@ from promptmill.workers.adapters.bigquery import BigQueryWarehouse, open_warehou
 from support.bigquery_server import PROJECT, running_bigquery
 from support.proxy import HttpProxy
 from support.stack import Site, read_results, running, surroundings
+from support.waiting import PATIENCE
 
-LIFE = 150.0
 DEATHS = [
     Crash("create_table table", "after"),
     Crash("deliver bigquery", "after"),
@@ -74,10 +74,10 @@ def test_a_worker_may_die_around_every_step_of_a_load_and_each_row_is_there_once
         with mills.mill(f"bigquery-{place}", {"BIGQUERY_EMULATOR_HOST": bigquery}) as mill:
             doomed = mill.work(DEATHS[place])
             run = mill.submit(sinks=[sink_specs.bigquery(str(table), merge="run")])
-            doomed.join(LIFE)
+            doomed.join(PATIENCE)
             assert not doomed.is_alive(), f"{DEATHS[place]} never came"
             mill.work()
-            mill.wait(run, LIFE)
+            mill.wait(run)
             return [
                 f"{DEATHS[place]}: {breach}" for breach in breaches(warehouse, table, run, servers)
             ]
@@ -109,10 +109,10 @@ def test_a_worker_may_die_around_every_table_of_a_job_and_nothing_is_lost_or_pai
         ) as mill:
             doomed = mill.work(crash)
             run = mill.submit(tables="acme.reviews")
-            doomed.join(LIFE)
+            doomed.join(PATIENCE)
             assert not doomed.is_alive(), f"{crash} never came"
             mill.work()
-            mill.wait(run, LIFE)
+            mill.wait(run)
             found = {"the file": read_results(mill.answers)}
             seen = observe(run, map(str, range(1, 11)), vertex.jobs, found)
             return [f"{crash}: {breach}" for breach in violations(seen)]
@@ -138,7 +138,7 @@ def test_answers_that_are_lost_and_calls_that_fail_leave_each_row_once(
         proxy.refuse("POST", jobs)
         proxy.replace_answer("POST", jobs, status=503)
         proxy.fail("GET", jobs, status=500)
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert len([call for call in proxy.calls if call.fault]) == 6
         assert breaches(warehouse, table, run, servers) == []

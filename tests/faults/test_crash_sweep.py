@@ -15,7 +15,7 @@ from faults.effects import depends_on_time, first_and_last
 from faults.mills import Mill, Mills
 from promptmill.producers import Run
 from support.stack import Site
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + [
     "create job"
@@ -45,9 +45,7 @@ ONE_OF_EACH_KIND = [
 ]
 """Deaths in a pool do not differ by what was under way; those of the whole worker are swept with the solo pool."""
 DEATHS: tuple[Deed, ...] = ("die", "die whole")
-RECOVERY = 120.0
 """Seconds from the death of a worker to the end of its run, at most; it is about 10 on a machine with nothing else to do."""
-LIFE = 120.0
 """Seconds that a run may take until the moment of death, with fifteen others on the same two processors."""
 
 CANCELLATION = "create runs/*/cancelled.json"
@@ -81,7 +79,7 @@ def effects(a_row_fails_once: None, mills: Mills) -> list[tuple[str, int]]:
     with mills.mill("nobody-dies") as mill:
         mill.work()
         run = submit(mill)
-        mill.wait(run, LIFE)
+        mill.wait(run)
         assert mill.violations(run) + uncalled(mill, run) == []
         assert len(mill.site.jobs(run.id)) == 3
         return first_and_last(mill.journal_lines())
@@ -174,7 +172,7 @@ def test_a_worker_may_die_around_each_effect_of_a_cancellation(mills: Mills, ser
     with mills.mill("cancelled") as mill:
         mill.work()
         run = submit_and_cancel(mill)
-        mill.wait(run, LIFE)
+        mill.wait(run)
         assert mill.violations(run) == []
         lines = mill.journal_lines()
         effects = first_and_last(lines[lines.index(CANCELLATION) :])
@@ -194,14 +192,14 @@ def test_a_worker_may_die_around_each_effect_of_a_cancellation(mills: Mills, ser
 def submit_and_cancel(mill: Mill) -> Run:
     """Submit a run, and cancel it when its jobs wait in the queue."""
     run = mill.submit(model=CANCELLED_MODEL)
-    until(lambda: len(mill.site.jobs(run.id)) == 2, LIFE, "two jobs")
+    wait_until(lambda: len(mill.site.jobs(run.id)) == 2, "two jobs")
     run.cancel()
     return run
 
 
 def submit_what_was_asked_before(mill: Mill) -> Run:
     """Submit a run, and when that is done another that asks the same three times, and twice the same itself."""
-    mill.wait(mill.submit(3, sinks=[]), LIFE)
+    mill.wait(mill.submit(3, sinks=[]))
     return mill.submit((1, 2, 3, 4, 4, 5, 6, 7, 7, 8), reuse_answers=True)
 
 
@@ -223,7 +221,7 @@ def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill]
         doomed = mill.work(crash, pool=pool)
         run = start(mill)
         try:
-            if not mill.strikes(run, LIFE, "the moment of death"):
+            if not mill.strikes(run, "the moment of death"):
                 missed = (
                     []
                     if depends_on_time(crash.effect)
@@ -232,11 +230,11 @@ def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill]
                 return Ending(crash, 0.0, mill.violations(run) + missed)
             death = time.monotonic()
             if (pool, crash.deed) != ("prefork", "die"):
-                doomed.join(LIFE)
+                doomed.join(PATIENCE)
                 mill.work(pool=pool)
-            mill.wait(run, RECOVERY)
+            mill.wait(run)
         except AssertionError as late:
-            return Ending(crash, RECOVERY, [str(late)])
+            return Ending(crash, PATIENCE, [str(late)])
         wrong = uncalled(mill, run) if start is submit else []
         if start is submit_what_was_asked_before:
             wrong = asked_again(run)

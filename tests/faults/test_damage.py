@@ -5,9 +5,8 @@ import pytest
 from faults.crashing import STRUCK, Crash
 from faults.mills import Mill, Mills, behind
 from support.proxy import HttpProxy
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
-LIFE = 60.0
 WRITES = r"/upload/.*"
 READS = r".*alt=media.*"
 DAMAGED = "0" * 26
@@ -43,8 +42,8 @@ def test_output_that_is_replaced_between_two_reads_is_divided_anew_and_no_genera
     with mills.mill("replaced") as mill:
         doomed = mill.work(Crash("create runs/*/shards/*/*/parts.json", "after"))
         run = mill.submit()
-        until(lambda: STRUCK in mill.journal_lines(), LIFE, "output that is divided into parts")
-        doomed.join(LIFE)
+        wait_until(lambda: STRUCK in mill.journal_lines(), "output that is divided into parts")
+        doomed.join(PATIENCE)
         for stored in mill.bucket.list(f"runs/{run.id}/shards/"):
             if stored.name.endswith("predictions.jsonl"):
                 lines = mill.bucket.read(stored.name).splitlines(keepends=True)
@@ -52,7 +51,7 @@ def test_output_that_is_replaced_between_two_reads_is_divided_anew_and_no_genera
                     stored.name, b"".join(line.replace(b"word", b"w") for line in reversed(lines))
                 )
         mill.work()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
         assert mill.parked() == []
@@ -68,9 +67,9 @@ def test_a_run_whose_facts_are_damaged_keeps_no_other_from_being_mended(mills: M
         mill.bucket.write(f"runs/{DAMAGED}/run.json", b"no run")
         mill.work()
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         mill.redis.flushdb()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
 
@@ -79,5 +78,5 @@ def through(mill: Mill) -> None:
     """Bring a run to its end."""
     mill.work()
     run = mill.submit()
-    mill.wait(run, LIFE)
+    mill.wait(run)
     assert mill.violations(run) == []

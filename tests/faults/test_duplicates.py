@@ -14,9 +14,8 @@ from faults.mills import Mill, Mills, behind
 from promptmill.config.queues import ALL_QUEUES, INGEST, TASK_QUEUES, WORK
 from promptmill.producers import Run
 from support.proxy import HttpProxy
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 EVERY = float("inf")
 READ_BY_FINISH = "/download/.*delivered.*"
 
@@ -27,7 +26,7 @@ def test_every_message_may_come_twice_and_to_two_workers(mills: Mills) -> None:
         again(mill, waiting(mill))
         for _ in range(2):
             mill.work(copies=2)
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
 
@@ -39,7 +38,7 @@ def test_every_message_may_come_five_times(mills: Mills) -> None:
         again(mill, waiting(mill) * 4)
         for _ in range(3):
             mill.work(copies=5)
-        mill.wait(run, 2 * LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
 
@@ -49,8 +48,8 @@ def test_copies_of_a_message_do_not_make_copies_of_all_that_comes_after_it(mills
         run = mill.submit()
         again(mill, waiting(mill) * 20)
         mill.work()
-        mill.wait(run, LIFE)
-        until(lambda: at_rest(mill), LIFE, "an end of the copies")
+        mill.wait(run)
+        wait_until(lambda: at_rest(mill), "an end of the copies")
 
         times = Counter(
             task for name, _, task in sent(mill.folder / "sent") if name != "promptmill.poll"
@@ -70,17 +69,16 @@ def test_copies_of_a_step_that_die_with_their_workers_are_one_death(
             before = len(storage.seen("GET", READ_BY_FINISH))
             for _ in range(3):
                 mill.work()
-            until(
+            wait_until(
                 lambda before=before: len(storage.seen("GET", READ_BY_FINISH)) > before,  # type: ignore[misc]
-                LIFE,
                 "a last step",
             )
             resend(mill, [finish] * 6)
-            until(lambda: mill.redis.llen(WORK) == 0, LIFE, "all copies in workers' hands")
+            wait_until(lambda: mill.redis.llen(WORK) == 0, "all copies in workers' hands")
             mill.kill()
         storage.clear()
         mill.work()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.parked() == []
         assert mill.violations(run) == []
@@ -93,13 +91,13 @@ def test_all_messages_of_a_run_once_more_after_its_end_and_in_any_order_change_n
         run = mill.submit()
         first = waiting(mill)
         mill.work()
-        mill.wait(run, LIFE)
+        mill.wait(run)
         before = traces(mill, run)
 
         again(mill, first)
         resend(mill, sent(mill.folder / "sent"))
 
-        until(lambda: at_rest(mill) and mill.ended(run), LIFE, "an end of the old messages")
+        wait_until(lambda: at_rest(mill) and mill.ended(run), "an end of the old messages")
         after = traces(mill, run)
         changed = {kind: len(set(after[kind]) ^ set(before[kind])) for kind in ("objects", "rows")}
         print(f"replayed: {changed['objects']} objects and {changed['rows']} rows changed")  # noqa: T201 - a measurement
@@ -116,7 +114,7 @@ def test_many_reconcilers_at_once_send_nothing_twice_that_costs(mills: Mills) ->
         with Celery(broker=mill.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
             for _ in range(30):
                 sender.send_task("promptmill.reconcile", queue=TASK_QUEUES["promptmill.reconcile"])
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 2

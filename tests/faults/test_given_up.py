@@ -8,9 +8,8 @@ from faults.mills import Mill, Mills
 from promptmill.producers import Run
 from support.proxy import HttpProxy
 from support.stack import Site
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 MODEL = "gemini-2.5-pro"
 SECONDS = {"PROMPTMILL_GIVE_UP_SECONDS": "2"}
 
@@ -34,9 +33,9 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
         )  # the emulator writes ahead of a job's end
         run = mill.submit(4, model=MODEL)
         mill.work()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the job")
+        wait_until(lambda: mill.site.jobs(run.id), "the job")
         run.cancel()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         report = run.report()
         assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 4})
@@ -47,7 +46,7 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
         assert mill.site.jobs(run.id)[0]["state"] == "JOB_STATE_QUEUED"
         assert list(run.results(late=True)) == []
 
-        until(lambda: answers_came(mill, run), LIFE, "late answers")
+        wait_until(lambda: answers_came(mill, run), "late answers")
 
         assert sorted(result.key for result in run.results(late=True) if result.succeeded) == [
             "1",

@@ -8,9 +8,8 @@ from faults.mills import Mills
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.connection import Connection
 from promptmill.workers.coordination.alarm_counts import AlarmCounts
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 MODEL = "gemini-3-flash"
 SECONDS = {"PROMPTMILL_LATE_QUEUED_SECONDS": "2", "PROMPTMILL_LATE_OPEN_SECONDS": "2"}
 
@@ -20,10 +19,10 @@ def test_a_job_that_waits_for_too_long_is_told_of_until_it_runs(mills: Mills) ->
         mill.site.fault("job", "queued", seconds=12, match={"model": f"*/{MODEL}"})
         mill.work()
         run = mill.submit(4, model=MODEL)
-        (warning,) = until(lambda: run.status.warnings, LIFE, "a warning")
+        (warning,) = wait_until(lambda: run.status.warnings, "a warning")
         described = mill.cli("describe", run.id).stdout
         listed = mill.cli("list", "--format", "csv").stdout
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert "has waited in Vertex's queue for more than 2.0 s" in warning
         assert warning in " ".join(described.split())
@@ -41,8 +40,8 @@ def test_a_run_that_is_not_sent_in_full_is_told_of(mills: Mills) -> None:
         mill.work()
         with pytest.raises(ValueError, match="no more"):
             mill.client.submit(half(), idempotency_key="half")
-        run = until(lambda: mill.client.runs(1), LIFE, "the run")[0]
-        (warning,) = until(lambda: run.status.warnings, LIFE, "a warning")
+        run = wait_until(lambda: mill.client.runs(1), "the run")[0]
+        (warning,) = wait_until(lambda: run.status.warnings, "a warning")
 
         assert "not sent in full within 2.0 s" in warning
         assert "idempotency key" in warning

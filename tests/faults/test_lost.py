@@ -10,9 +10,8 @@ from promptmill.producers import Run
 from promptmill.workers.ports.google import TERMINAL_STATES
 from support.proxy import HttpProxy
 from support.stack import Site
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 MODEL = "gemini-2.5-flash-lite"
 SECONDS = {"PROMPTMILL_LOST_SECONDS": "2"}
 
@@ -32,7 +31,7 @@ def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_per
 ) -> None:
     with mills.mill(f"lost{word}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
         run, job = lose(mill, vertex)
-        (warning,) = until(lambda: run.status.warnings, LIFE, "a warning")
+        (warning,) = wait_until(lambda: run.status.warnings, "a warning")
         listed = mill.cli("lost-jobs", "--format", "csv").stdout
         found = mill.cli("reconcile", "--dry-run").stdout
 
@@ -43,7 +42,7 @@ def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_per
         assert len(mill.site.jobs(run.id)) == 1
 
         assert mill.cli("lost-jobs", word, f"{run.id}/0/1").returncode == 0
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run, 4) == []
         assert (run.report().state, run.report().jobs) == (state, jobs)
@@ -59,7 +58,7 @@ def lose(mill: Mill, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
     mill.site.fault("list", "stale-list", seconds=3600, match=match)
     run = mill.submit(4, model=MODEL)
     mill.work()
-    (job,) = until(lambda: mill.site.jobs(run.id), LIFE, "the job")
+    (job,) = wait_until(lambda: mill.site.jobs(run.id), "the job")
     assert job["state"] not in TERMINAL_STATES
     vertex.fail("GET", f".*/{job['name']}.*", status=404, times=float("inf"))
     return run, job

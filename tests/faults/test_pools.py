@@ -12,7 +12,7 @@ from faults.crashing import STRUCK, Crash, When
 from faults.effects import first_and_last
 from faults.mills import LOOK, Mill, Mills
 from promptmill.producers import Result, Run
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 AROUND_A_CUT = [
     "create pools/*",
@@ -37,7 +37,6 @@ POOLS = {
 FIRST = Counter({"same": 2} | {f"t-{number}": 1 for number in CALLS})
 ALL = FIRST + Counter(f"t-{number}" for number in LATER_CALLS)
 """Two requests with one key and other content are both answered; one that came twice is once."""
-LIFE = 120.0
 
 numbers = count()
 
@@ -100,9 +99,9 @@ def strike_and_go_on(mills: Mills, crash: Crash) -> list[str]:
         collect(mill)
         worker = mill.work(crash)
         try:
-            until(lambda: STRUCK in mill.journal_lines(), LIFE, f"the moment {crash}")
+            wait_until(lambda: STRUCK in mill.journal_lines(), f"the moment {crash}")
             if crash.deed == "die":
-                worker.join(LIFE)
+                worker.join(PATIENCE)
             collect_more(mill)
             mill.revive()
             return wrong(mill, ALL)
@@ -132,7 +131,7 @@ def _collect(mill: Mill, calls: Iterable[int]) -> None:
 
 def wrong(mill: Mill, wanted: Counter[str]) -> list[str]:
     """Wait until all is done that was collected; returns what is wrong then."""
-    deadline = time.monotonic() + LIFE
+    deadline = time.monotonic() + PATIENCE
     while not is_through(mill) or wanted - (found := answered(mill)):
         assert time.monotonic() < deadline, (
             f"{mill.name} is not through: {[one.name for one in mill.bucket.list('')]}"

@@ -13,11 +13,11 @@ from faults.effects import depends_on_time, first_and_last
 from faults.mills import Mill, Mills
 from promptmill.config.errors import Transient
 from promptmill.producers import Run
+from support.calibration import stopwatch
 from support.stack import Site, running
 from support.tcp_proxy import HOST, TcpProxy
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 FEW = 5
 CONNECTED = "Connected to redis"
 SWEPT = "promptmill.reconcile["
@@ -42,7 +42,7 @@ def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None
     """What the broker held of a run that is not whole yet is sent again by its producer, with the same key."""
     with mills.mill("nobody-wipes") as mill:
         mill.work()
-        mill.wait(mill.submit(), LIFE)
+        mill.wait(mill.submit())
         effects = first_and_last(mill.journal_lines())
 
     def wiped(numbered: tuple[int, tuple[str, int]]) -> tuple[str, list[str]]:
@@ -52,13 +52,11 @@ def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None
             mill.work(crash)
             run = mill.submit(idempotency_key=str(crash))
             try:
-                if not mill.strikes(
-                    run, 2 * LIFE, "the moment of the wipe"
-                ) and not depends_on_time(effect):
+                if not mill.strikes(run, "the moment of the wipe") and not depends_on_time(effect):
                     return str(crash), ["the run ended without the moment of the wipe"]
                 if not mill.holds(f"runs/{run.id}/plan.json"):
                     mill.submit(idempotency_key=str(crash))
-                mill.wait(run, 2 * LIFE)
+                mill.wait(run)
             except AssertionError as late:
                 return str(crash), [str(late)]
             return str(crash), mill.violations(run)
@@ -67,6 +65,7 @@ def test_redis_may_be_wiped_after_every_effect_of_a_worker(mills: Mills) -> None
     assert {crash: wrong for crash, wrong in found.items() if wrong} == {}
 
 
+@pytest.mark.alone
 def test_a_redis_that_dies_with_tasks_in_flight_and_comes_back_empty_is_filled_again(
     mills: Mills, own_redis: Site
 ) -> None:
@@ -75,18 +74,17 @@ def test_a_redis_that_dies_with_tasks_in_flight_and_comes_back_empty_is_filled_a
         for _ in range(2):
             mill.work()
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         mill.redis.flushall()
         own_redis.kill("redis")
-        died = time.monotonic()
-        until(lambda: known(mill, run), LIFE, "the run in Redis again")
-        back = time.monotonic() - died
-        mill.wait(run, LIFE)
+        with stopwatch() as watch:
+            wait_until(lambda: known(mill, run), "the run in Redis again")
+        mill.wait(run)
 
         assert mill.violations(run) == []
         assert run.status.state == "succeeded"
-        print(f"known again {back:.1f} s after Redis died")  # noqa: T201 - a measurement
-        assert back < 15
+        print(f"known again {watch.seconds:.1f} s after Redis died")  # noqa: T201 - a measurement
+        watch.assert_below(15)
 
 
 def test_connections_that_break_again_and_again_cost_nothing(mills: Mills) -> None:
@@ -97,14 +95,13 @@ def test_connections_that_break_again_and_again_cost_nothing(mills: Mills) -> No
         while not mill.ended(run):
             connected = mill.log().count(CONNECTED)
             mill.redis.client_kill_filter(_type="normal", skipme=True)
-            until(
+            wait_until(
                 lambda connected=connected: (
                     mill.log().count(CONNECTED) > connected or mill.ended(run)
                 ),  # type: ignore[misc]
-                LIFE,
                 "a new connection",
             )
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
 
@@ -117,19 +114,18 @@ def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis:
     ):
         mill.work()
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         proxy.refusing = True
         proxy.break_all()
         with pytest.raises(Transient):
             mill.submit()
-        until(
+        wait_until(
             lambda: mill.log().count(CANNOT_CONNECT) >= 2,
-            LIFE,
             "a worker that tries again, and again",
         )
         proxy.refusing = False
         returned = time.monotonic()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         print(f"ended {time.monotonic() - returned:.1f} s after Redis was back")  # noqa: T201 - a measurement
         assert mill.violations(run) == []
@@ -139,9 +135,9 @@ def test_a_redis_that_is_away_for_a_while_is_waited_for(mills: Mills, own_redis:
 def test_a_worker_that_has_nothing_to_do_keeps_its_connection(mills: Mills) -> None:
     with mills.mill("idle") as mill:
         mill.work()
-        mill.wait(mill.submit(), LIFE)
+        mill.wait(mill.submit())
         swept = mill.log().count(SWEPT)
-        until(lambda: mill.log().count(SWEPT) > swept + 3, LIFE, "a few seconds without a run")
+        wait_until(lambda: mill.log().count(SWEPT) > swept + 3, "a few seconds without a run")
 
         assert mill.log().count(CONNECTED) == 1
 
@@ -157,20 +153,19 @@ def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(
     ):
         mill.work(Crash("create runs/*/shards/*/*/job.json", "after", deed="wait"))
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         proxy.refusing = True
         proxy.break_all()
-        until(
-            lambda: mill.log().count(NOT_RENEWED) >= 3, LIFE, "a worker that has missed a heartbeat"
+        wait_until(
+            lambda: mill.log().count(NOT_RENEWED) >= 3, "a worker that has missed a heartbeat"
         )
         (mill.folder / "go on").touch()
-        until(
+        wait_until(
             lambda: mill.log().count(CANNOT_CONNECT) >= 2,
-            LIFE,
             "a worker that tries again, and again",
         )
         proxy.refusing = False
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
         assert len(mill.site.jobs(run.id)) == 2
@@ -183,23 +178,22 @@ def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(
     with mills.mill("full", at(own_redis.environment["CELERY_BROKER_URL"])) as mill:
         mill.work()
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         mill.redis.config_set("maxmemory", "1")
         with pytest.raises(Transient):
             mill.submit()
-        until(lambda: refused(mill, "OOM") > FEW, LIFE, "writes that are refused as Redis is full")
+        wait_until(lambda: refused(mill, "OOM") > FEW, "writes that are refused as Redis is full")
         mill.redis.config_set("maxmemory", "0")
         mill.revive()
         mill.redis.replicaof(
             HOST, "9"
         )  # nobody is there: it keeps what it has, and takes no writes
-        until(
+        wait_until(
             lambda: refused(mill, "READONLY") > FEW,
-            LIFE,
             "writes that are refused as Redis is a replica",
         )
         mill.redis.replicaof("NO", "ONE")
-        mill.wait(run, LIFE, reviving=True)
+        mill.wait(run, reviving=True)
 
         assert mill.violations(run) == []
 
@@ -224,7 +218,7 @@ def test_nothing_that_redis_held_is_needed_to_tell_how_a_run_ended(
     with mills.mill("forgotten") as mill:
         mill.work()
         run = mill.submit()
-        mill.wait(run, LIFE)
+        mill.wait(run)
         mill.redis.flushdb()
 
         assert mill.violations(run) == []

@@ -14,9 +14,8 @@ from faults.mills import Mill, Mills
 from promptmill.producers import Run
 from promptmill.producers.contract import sink_specs
 from support.stack import read_results
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 SIZE = 256 * 1024
 
 
@@ -41,9 +40,9 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(
     with mills.mill("disk-full") as mill:
         mill.work()
         run = mill.submit(sinks=[sink_specs.jsonl(answers)])
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         filler = fill(small_disk)
-        until(lambda: delivery_waits(mill), LIFE, "a delivery that waits for room")
+        wait_until(lambda: delivery_waits(mill), "a delivery that waits for room")
         assert not answers.exists()
         filler.unlink()
         whole(mill, run, answers)
@@ -54,10 +53,10 @@ def test_file_descriptors_that_run_out_are_waited_for(mills: Mills) -> None:
     with mills.mill("no-descriptors") as mill:
         worker = psutil.Process(mill.work().pid)
         run = mill.submit(sinks=[sink_specs.jsonl(mill.answers)])
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         before = worker.rlimit(resource.RLIMIT_NOFILE)
         worker.rlimit(resource.RLIMIT_NOFILE, (lowest_free(worker.pid), before[1]))
-        until(lambda: delivery_waits(mill), LIFE, "a delivery that waits for a descriptor")
+        wait_until(lambda: delivery_waits(mill), "a delivery that waits for a descriptor")
         worker.rlimit(resource.RLIMIT_NOFILE, before)
         whole(mill, run, mill.answers)
 
@@ -87,7 +86,7 @@ def delivery_waits(mill: Mill) -> bool:
 
 def whole(mill: Mill, run: Run, answers: Path) -> None:
     """Wait for the end of a run, and judge it."""
-    mill.wait(run, LIFE)
+    mill.wait(run)
     rows = {"the file": read_results(answers)}
     assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, rows)) == []
     assert mill.parked() == []

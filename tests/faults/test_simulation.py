@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faults.simulation import Outcome, simulate
+from support.waiting import PATIENCE
 
 SEEDS = 300
 BLOCK = 25
@@ -107,5 +108,5 @@ def _replay(hash_seed: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     ).stdout

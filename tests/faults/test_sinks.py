@@ -14,10 +14,8 @@ from support.postgres import postgres_server
 from support.proxy import HttpProxy
 from support.receiver import receiving
 from support.stack import Site, ask
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
-LIFE = 60.0
-PATIENCE = 240.0
 """Seconds for a run among a dozen others, each of which is delivered to every sink."""
 REQUESTS = 5
 """Which are one shard, and two parts of it."""
@@ -42,11 +40,11 @@ def test_a_sink_that_dies_in_the_middle_of_its_rows_has_each_once_in_the_end(
     with mills.mill("sink-dies", behind(storage)) as mill:
         mill.work()
         run = mill.submit(sinks=[sink_specs.jsonl("gs://dying/answers")])
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         storage.drop_answer("POST", rows, times=2)
         storage.refuse("POST", rows, times=2)
         storage.replace_answer("POST", rows, times=2)
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert len([call for call in storage.seen("POST", rows) if call.fault]) == 6
         found = {"the folder": rows_in("gs://dying/answers", run)}
@@ -58,10 +56,10 @@ def test_a_webhook_that_says_when_to_come_back_is_left_alone_until_then(mills: M
         receiver.status, receiver.retry_after = 503, "5"
         mill.work()
         run = mill.submit(REQUESTS, sinks=[sink_specs.webhook(receiver.url)])
-        until(lambda: receiver.got, LIFE, "a first message")
+        wait_until(lambda: receiver.got, "a first message")
         refused = {headers["webhook-id"] for headers, _ in receiver.got}
         receiver.status, receiver.retry_after = 204, ""
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         came = [
             (headers["webhook-id"], int(headers["webhook-timestamp"]))
@@ -84,15 +82,14 @@ def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_
     with mills.mill("sink-away", behind(storage)) as mill:
         mill.work()
         run = mill.submit(sinks=[sink_specs.jsonl("gs://away/answers")])
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         storage.fail("POST", "/upload/storage/v1/b/away/.*", status=503, times=EVERY)
-        until(
+        wait_until(
             lambda: mill.tries_again("deliver", "503"),
-            LIFE,
             "a delivery that waits, as the client itself gave up",
         )
         storage.clear()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         found = {"the folder": rows_in("gs://away/answers", run)}
         assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, found)) == []
@@ -112,7 +109,7 @@ def test_a_worker_may_die_in_the_middle_of_every_sinks_write(mills: Mills, out: 
     with mills.mill("all-sinks", SETTINGS) as mill:
         mill.work()
         run = mill.submit(REQUESTS, sinks=out.specs(mill))
-        mill.wait(run, PATIENCE)
+        mill.wait(run)
         assert out.violations(mill, run, REQUESTS) == []
         effects = dict.fromkeys(filter(is_of_a_sink, mill.journal_lines()))
     crashes = [Crash(effect, when) for effect, when in product(effects, get_args(When))]
@@ -139,13 +136,13 @@ def die_and_go_on(mills: Mills, out: Outlets, crash: Crash) -> list[str]:
         doomed = mill.work(crash)
         run = mill.submit(REQUESTS, sinks=out.specs(mill))
         try:
-            until(lambda: STRUCK in mill.journal_lines(), PATIENCE, "the moment of death")
+            wait_until(lambda: STRUCK in mill.journal_lines(), "the moment of death")
             doomed.join(PATIENCE)
             there = out.in_table(mill, run) if crash.effect in AROUND_A_COMMIT else []
             if there and (crash.effect, crash.when) != ("commit database", "after"):
                 return [f"{len(there)} rows were there without a commit"]
             mill.work()
-            mill.wait(run, PATIENCE)
+            mill.wait(run)
         except AssertionError as late:
             return [str(late)]
         return out.violations(mill, run, REQUESTS)
@@ -157,17 +154,15 @@ def test_a_database_that_dies_while_rows_come_gets_them_later_and_other_runs_go_
     with postgres_server() as server, mills.mill("database-dies", SETTINGS) as mill:
         mill.work()
         run = mill.submit(sinks=[sink_specs.postgres(server.url(), table="answers")])
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         server.kill()
-        until(
-            lambda: mill.tries_again("deliver", "OperationalError"), LIFE, "a delivery that waits"
-        )
+        wait_until(lambda: mill.tries_again("deliver", "OperationalError"), "a delivery that waits")
 
         other = mill.submit()
-        mill.wait(other, LIFE)
+        mill.wait(other)
         assert not mill.ended(run)
         server.start()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         found = {"the table": rows_of(server, run, "answers")}
         assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, found)) == []

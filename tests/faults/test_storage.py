@@ -8,9 +8,8 @@ import pytest
 
 from faults.mills import Mill, Mills, behind
 from support.proxy import HttpProxy
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 EVERY = float("inf")
 WRITES = r"/upload/.*"
 STEP_OF_A_RUN = r"(?!reconcile)\w+"
@@ -22,16 +21,15 @@ def test_storage_that_refuses_everything_for_a_while_is_waited_for(
     with mills.mill("refused", behind(storage)) as mill:
         mill.work()
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         storage.fail(".*", ".*", status=503, times=EVERY)
-        until(
+        wait_until(
             lambda: mill.tries_again(STEP_OF_A_RUN, "503"),
-            LIFE,
             "a step that waits, as the client itself gave up",
         )
         storage.clear()
         better = time.monotonic()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         print(f"ended {time.monotonic() - better:.1f} s after storage was well again")  # noqa: T201 - a measurement
         assert [call for call in storage.calls if call.fault == "fail"]
@@ -48,13 +46,13 @@ def test_storage_that_lets_nobody_in_for_a_while_is_waited_for_and_the_run_says_
         mill.work()
         run = mill.submit()
         if moment == "after its first job":
-            until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+            wait_until(lambda: mill.site.jobs(run.id), "the first job")
             storage.fail(".*", ".*", status=403, times=EVERY)
-        until(lambda: "403" in run.status.error, LIFE, "word of it")
+        wait_until(lambda: "403" in run.status.error, "word of it")
         denied = len(storage.calls)
-        until(lambda: len(storage.calls) > denied + 5, LIFE, "further tries")
+        wait_until(lambda: len(storage.calls) > denied + 5, "further tries")
         storage.clear()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
         assert mill.parked() == []
@@ -69,9 +67,9 @@ def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
         getattr(storage, fault)("POST", WRITES, times=3)
         mill.work()
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         getattr(storage, fault)("POST", WRITES, times=3)
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
         assert len([call for call in storage.calls if call.fault == fault]) == 6
@@ -85,11 +83,9 @@ def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(
         storage.fail("POST", WRITES, status=503, times=EVERY)
         mill.work()
         run = mill.submit()
-        until(
-            lambda: mill.tries_again("ingest", "503"), LIFE, "a chunk that waits for its next try"
-        )
+        wait_until(lambda: mill.tries_again("ingest", "503"), "a chunk that waits for its next try")
         storage.clear()
-        mill.wait(run, 2 * LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
 
@@ -104,7 +100,7 @@ def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(
         for _ in range(4):
             mill.work()
         run = mill.submit()
-        mill.wait(run, 3 * LIFE)
+        mill.wait(run)
         storage.clear()
 
         assert mill.violations(run) == []

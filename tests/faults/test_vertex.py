@@ -9,9 +9,8 @@ from promptmill.config.settings import load_settings
 from promptmill.workers.cli_support.reconcile import reconcile_runs
 from support.proxy import HttpProxy
 from support.stack import Site, surroundings
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 60.0
 CREATIONS = r".*/batchPredictionJobs\?.*"
 LOOKS = r".*/batchPredictionJobs\?.*"
 
@@ -30,9 +29,9 @@ def test_looks_that_fail_for_a_while_are_made_again_and_no_job_is_given_up(
     with mills.mill(f"looks-{status}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
         mill.work()
         run = mill.submit()
-        until(lambda: mill.site.jobs(run.id), LIFE, "the first job")
+        wait_until(lambda: mill.site.jobs(run.id), "the first job")
         vertex.fail("GET", LOOKS, status=status, times=8)
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert mill.violations(run) == []
         assert len([call for call in vertex.calls if call.fault]) == 8
@@ -45,7 +44,7 @@ def test_a_creation_that_is_forbidden_ends_the_run_at_once_with_the_words_of_the
         vertex.fail("POST", CREATIONS, status=403, times=float("inf"))
         mill.work()
         run = mill.submit()
-        mill.wait(run, LIFE)
+        mill.wait(run)
 
         assert (run.report().state, run.report().failed, run.report().jobs) == ("failed", 10, 0)
         assert "403" in run.report().error
@@ -58,7 +57,7 @@ def test_a_creation_that_is_put_off_is_no_attempt(mills: Mills, vertex: HttpProx
         vertex.fail("POST", CREATIONS, status=429, times=6)
         mill.work()
         run = mill.submit(max_attempts=1)
-        mill.wait(run, 2 * LIFE)
+        mill.wait(run)
 
         assert len([call for call in vertex.calls if call.fault]) == 6
         assert mill.violations(run) == []
@@ -79,22 +78,20 @@ def test_a_job_that_turns_up_long_after_its_answer_was_lost_is_found_cancelled_a
         mill.site.fault("list", "stale-list", seconds=12)
         mill.work()
         run = mill.submit(model=model)
-        until(lambda: len(mill.site.jobs(run.id)) == 2, LIFE, "the second job")
+        wait_until(lambda: len(mill.site.jobs(run.id)) == 2, "the second job")
 
         with surroundings(mill.environment):
-            told = until(
+            told = wait_until(
                 lambda: [
                     found.message
                     for found in reconcile_runs(load_settings())
                     if "duplicate" in found.message
                 ],
-                LIFE,
                 "it",
             )
 
         assert len(told) == 1
-        until(
+        wait_until(
             lambda: "JOB_STATE_CANCELLED" in {job["state"] for job in mill.site.jobs(run.id)},
-            LIFE,
             "its end",
         )

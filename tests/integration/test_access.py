@@ -14,7 +14,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.producers import Promptmill, checks
 from promptmill.producers.contract.connection import Connection
 from support.stack import surroundings
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 ELSEWHERE = "redis://192.0.2.1:6379/0"
 """An address that is kept for documentation: nothing may ever be sent there."""
@@ -44,7 +44,7 @@ def test_no_worker_starts_with_a_redis_that_lets_everybody_in(command: list[str]
         env=environment | {"CELERY_BROKER_URL": ELSEWHERE},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -145,7 +145,7 @@ def test_no_worker_logs_a_password(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
         )
     try:
-        until(lambda: "Cannot connect to" in log.read_text(), 30, "the complaint")
+        wait_until(lambda: "Cannot connect to" in log.read_text(), "the complaint")
     finally:
         worker.kill()
         worker.wait()
@@ -180,6 +180,6 @@ def cli(*arguments: str) -> "subprocess.CompletedProcess[str]":
         env=os.environ | UNREACHABLE,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )

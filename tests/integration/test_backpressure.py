@@ -13,7 +13,7 @@ import redis
 from promptmill.config.queues import INGEST
 from promptmill.producers import Promptmill
 from support.stack import MODEL, running
-from support.waiting import until
+from support.waiting import wait_until
 
 MIB = 1 << 20
 PROMPTS = 96
@@ -36,7 +36,11 @@ def test_a_producer_waits_for_room_on_the_broker_and_loses_nothing(tmp_path: Pat
         with redis.Redis.from_url(url) as broker:
             producer.start()
             with pytest.raises(AssertionError):
-                until(lambda: not producer.is_alive(), 3, "the end of a producer that should wait")
+                wait_until(
+                    lambda: not producer.is_alive(),
+                    "the end of a producer that should wait",
+                    seconds=3,
+                )
             queued: Any = broker.memory_usage(INGEST)
             taken = []
             while producer.is_alive() or broker.llen(INGEST):

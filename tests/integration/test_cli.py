@@ -29,8 +29,8 @@ from promptmill.producers.pricing.cost import Cost
 from promptmill.producers.pricing.estimate import Estimate
 from promptmill.workers.facts import dead_letters
 from promptmill.workers.services import build_services
-from support.stack import PATIENCE, QUICK, SERVERS, Site, running, surroundings
-from support.waiting import until
+from support.stack import QUICK, SERVERS, Site, running, surroundings
+from support.waiting import PATIENCE, wait_until
 
 GUESS = Estimate(3, 0, 100, 400, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
 JOB = "projects/p/locations/l/batchPredictionJobs/42"
@@ -114,7 +114,7 @@ def started(
     try:
         yield process
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     finally:
         impatience.cancel()
         process.kill()
@@ -278,7 +278,7 @@ def test_ctrl_c_stops_the_waiting_and_not_the_run(site: Site, index: RunIndex, v
         lines_until(process, "0 of 1,500 done")
         process.send_signal(signal.SIGINT)
         lines_until(process, "the run continues; follow it with: promptmill wait 01kq1")
-        assert process.wait(10) == 130
+        assert process.wait(PATIENCE) == 130
 
 
 def test_all_runs_can_be_watched_where_there_is_no_terminal(site: Site, index: RunIndex) -> None:
@@ -449,9 +449,8 @@ def submitted(slow: Site) -> str:
         "submit", "--prompt", "good morning", "--prompt", "good night", "--max-attempts", "1"
     )
     run = sent.stdout.strip()
-    until(
+    wait_until(
         lambda: json.loads(slow.cli("describe", run, "--format", "json").stdout)["jobs"],
-        30,
         "the job",
     )
     return run
@@ -537,7 +536,7 @@ def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(
         assert any(f"eye-{worker.pid}@" in line for line in lines_until(worker, " ready."))
         lines_until(beat, "beat: Starting")
         lines_until(flower, f"Visit me at http://127.0.0.1:{port}")
-        assert until(lambda: status(port, "/healthcheck") == 200, 20, "Flower is healthy")
+        assert wait_until(lambda: status(port, "/healthcheck") == 200, "Flower is healthy")
         checks = {
             check["name"]: check for check in json.loads(cli("doctor", "--format", "json").stdout)
         }
@@ -548,7 +547,7 @@ def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(
 
 
 def status(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -568,7 +567,7 @@ def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -583,7 +582,7 @@ def test_up_runs_everything_the_demo_uses_it_and_down_stops_it(tmp_path: Path) -
         healthy = run("doctor", **exports)
         lost = run("doctor", **exports | {"PROMPTMILL_BUCKET": "gs://nowhere/at-all"})
         down = run("down")
-        assert up.wait(10) == 0
+        assert up.wait(PATIENCE) == 0
 
     report = json.loads(demo.stdout.splitlines()[-1])
     assert (demo.returncode, report["state"], report["succeeded"], report["unaccounted"]) == (

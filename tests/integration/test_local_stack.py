@@ -23,7 +23,8 @@ from promptmill.local import (
     stop_running,
 )
 from promptmill.local.readiness import HttpResponds, LogMatches
-from support.supervised import foreign_supervisor, marking, pids, script, wait_for
+from support.supervised import foreign_supervisor, marking, pids, script
+from support.waiting import PATIENCE, wait_until
 
 ANY_PORT = {"redis": 0, "storage": 0}
 
@@ -106,7 +107,7 @@ def test_a_killed_server_is_started_again_at_the_same_place(options: StackOption
         before = stack.status()["redis"]
         assert before.pid
         os.kill(before.pid, signal.SIGKILL)
-        wait_for(
+        wait_until(
             lambda: (
                 stack.status()["redis"].restarts == 1 and stack.status()["redis"].state == "ready"
             )
@@ -151,7 +152,7 @@ def test_a_supervisor_that_is_told_to_end_stops_everything(
         assert len(pids(mark)) == 5  # supervisor, and two guards with a server each
         supervisor.send_signal(number)
 
-        assert supervisor.wait(20) == 0
+        assert supervisor.wait(PATIENCE) == 0
         assert pids(mark) == set()
         assert read_state(tmp_path) is None
 
@@ -165,7 +166,7 @@ def test_a_supervisor_under_nohup_survives_its_terminal(tmp_path: Path) -> None:
 
         assert read_state(tmp_path) is not None
         assert stop_running(tmp_path)
-        assert supervisor.wait(20) == 0
+        assert supervisor.wait(PATIENCE) == 0
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(
@@ -174,20 +175,20 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(
     with up(tmp_path) as supervisor:
         old = pids(mark)
         supervisor.kill()
-        supervisor.wait(20)
+        supervisor.wait(PATIENCE)
 
         assert read_state(tmp_path) is None
         with up(tmp_path) as next_one:
-            wait_for(lambda: old.isdisjoint(pids(mark)))
+            wait_until(lambda: old.isdisjoint(pids(mark)))
             stop_running(tmp_path)
-            assert next_one.wait(20) == 0
+            assert next_one.wait(PATIENCE) == 0
 
 
 def test_a_running_stack_is_stopped_from_another_process(tmp_path: Path, mark: str) -> None:
     with up(tmp_path) as supervisor:
         assert stop_running(tmp_path)
 
-        assert supervisor.wait(20) == 0
+        assert supervisor.wait(PATIENCE) == 0
         assert pids(mark) == set()
     assert not stop_running(tmp_path)
 
@@ -198,8 +199,8 @@ def test_a_stack_file_whose_pid_went_to_another_process_harms_nobody(
     with up(tmp_path) as supervisor:
         written = (tmp_path / "stack.json").read_bytes()
         supervisor.kill()
-        supervisor.wait(20)
-        wait_for(lambda: pids(mark) == set())
+        supervisor.wait(PATIENCE)
+        wait_until(lambda: pids(mark) == set())
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
         (tmp_path / "stack.json").write_bytes(
             written.replace(str(supervisor.pid).encode(), str(bystander.pid).encode())
@@ -238,9 +239,9 @@ def test_a_celery_worker_and_its_pool_are_gone_with_a_killed_supervisor(
         with foreign_supervisor(other, worker) as supervisor:
             assert len(pids(mark) - before) == 5  # supervisor, guard, worker and its pool of two
             supervisor.kill()
-            supervisor.wait(20)
+            supervisor.wait(PATIENCE)
 
-            wait_for(lambda: pids(mark) == before)
+            wait_until(lambda: pids(mark) == before)
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ from support.supervised import (
     plain,
     stubborn,
     supervised,
-    wait_for,
 )
+from support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +58,13 @@ def test_services_that_need_each_other_wait_and_the_others_start_and_stop_at_onc
 
 
 def test_a_second_request_to_stop_kills_what_is_slow_to_end(tmp_path: Path) -> None:
-    slow = replace(stubborn(), grace_period=60.0)
+    slow = replace(stubborn(), grace_period=2 * PATIENCE)
     begin = time.monotonic()
     with supervised(tmp_path, slow) as supervisor:
         supervisor.request_stop()
         supervisor.request_stop()
 
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < PATIENCE
 
 
 def test_a_listener_that_raises_is_heard_of_and_everything_is_stopped(
@@ -84,7 +84,7 @@ def test_a_directory_is_free_only_when_nothing_of_a_killed_stack_is_left(
 ) -> None:
     with foreign_supervisor(tmp_path, stubborn()) as supervisor:
         supervisor.kill()
-        supervisor.wait(20)
+        supervisor.wait(PATIENCE)
 
         with lock_directory(tmp_path):
             assert pids(mark) == set()
@@ -94,26 +94,26 @@ def test_everything_that_a_service_forked_goes_with_a_killed_supervisor(
     tmp_path: Path, mark: str
 ) -> None:
     with foreign_supervisor(tmp_path, stubborn()) as supervisor:
-        wait_for(
+        wait_until(
             lambda: len(pids(mark)) == 6
         )  # supervisor, guard, service, child, and two in sessions of their own
         supervisor.kill()
-        supervisor.wait(20)
+        supervisor.wait(PATIENCE)
 
-        wait_for(lambda: pids(mark) == set())
+        wait_until(lambda: pids(mark) == set())
 
 
 def test_everything_that_a_service_forked_goes_with_a_killed_service_which_starts_again(
     tmp_path: Path, mark: str
 ) -> None:
     with supervised(tmp_path, stubborn()) as supervisor:
-        wait_for(lambda: len(pids(mark)) == 5)
+        wait_until(lambda: len(pids(mark)) == 5)
         old = pids(mark)
         pid = supervisor.status()["stubborn"].pid
         assert pid
         os.kill(pid, signal.SIGKILL)
 
-        wait_for(lambda: supervisor.status()["stubborn"].restarts == 1 and len(pids(mark)) == 5)
+        wait_until(lambda: supervisor.status()["stubborn"].restarts == 1 and len(pids(mark)) == 5)
         assert old.isdisjoint(pids(mark))
 
 
@@ -123,14 +123,14 @@ def test_a_killed_guard_takes_its_service_along_and_both_start_again(
     with supervised(
         tmp_path, plain("sleeper", "print('ready', flush=True); input_forever()")
     ) as supervisor:
-        wait_for(lambda: len(pids(mark)) == 2)
+        wait_until(lambda: len(pids(mark)) == 2)
         old = pids(mark)
         next(
             process for process in marked(mark) if "guard.py" in " ".join(process.cmdline())
         ).kill()
 
-        wait_for(lambda: supervisor.status()["sleeper"].restarts == 1)
-        wait_for(lambda: supervisor.status()["sleeper"].state == "ready" and len(pids(mark)) == 2)
+        wait_until(lambda: supervisor.status()["sleeper"].restarts == 1)
+        wait_until(lambda: supervisor.status()["sleeper"].state == "ready" and len(pids(mark)) == 2)
         assert old.isdisjoint(pids(mark))
 
 
@@ -145,9 +145,9 @@ def test_a_guard_that_is_killed_together_with_its_supervisor_takes_its_service_a
         )
         supervisor.kill()
         guard.kill()
-        supervisor.wait(20)
+        supervisor.wait(PATIENCE)
 
-        wait_for(lambda: pids(mark) == set())
+        wait_until(lambda: pids(mark) == set())
 
 
 def test_a_service_inherits_nothing_that_could_outlive_its_stack(tmp_path: Path) -> None:
@@ -160,10 +160,10 @@ def test_a_service_inherits_nothing_that_could_outlive_its_stack(tmp_path: Path)
 def test_a_service_that_will_not_end_is_killed_after_its_grace(tmp_path: Path, mark: str) -> None:
     begin = time.monotonic()
     with supervised(tmp_path, stubborn()):
-        wait_for(lambda: len(pids(mark)) == 5)
+        wait_until(lambda: len(pids(mark)) == 5)
 
     assert pids(mark) == set()
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < PATIENCE
 
 
 def test_a_service_that_keeps_dying_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ def test_a_service_that_is_never_ready_is_started_anew(tmp_path: Path) -> None:
 def test_a_start_that_takes_too_long_can_be_interrupted(tmp_path: Path, mark: str) -> None:
     never = plain("never", "input_forever()")
     with foreign_supervisor(tmp_path, never, wait=False) as supervisor:
-        wait_for(lambda: len(pids(mark)) == 3)
+        wait_until(lambda: len(pids(mark)) == 3)
         supervisor.send_signal(signal.SIGINT)
-        supervisor.wait(20)
+        supervisor.wait(PATIENCE)
 
-        wait_for(lambda: pids(mark) == set())
+        wait_until(lambda: pids(mark) == set())

@@ -18,7 +18,7 @@ from promptmill.local import servers
 from promptmill.local.ports import HOST, reserve_ports
 from promptmill.producers import Promptmill
 from support.certificates import certify
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 SECRET = "s3cret-4b1d"
 
@@ -91,11 +91,11 @@ def redis_server(directory: Path) -> Iterator[int]:
         command = [*servers.redis_command(port, directory / "redis"), "--requirepass", SECRET]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            until(lambda: answers(port), 10, "Redis")
+            wait_until(lambda: answers(port), "Redis")
             yield port
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def answers(port: int) -> bool:
@@ -119,7 +119,7 @@ def terminating(certificate: Path, key: Path, inner: int) -> Iterator[int]:
             yield int(listener.getsockname()[1])
         finally:
             ended.set()
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 async def serve(

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from support.waiting import until
+from support.waiting import PATIENCE, wait_until
 
 PROJECT = "acme"
 _LOCK = Path(__file__).parent / "bigquery.lock"
@@ -50,7 +50,7 @@ def running_bigquery(directory: Path, storage: str = "") -> Iterator[str]:
         )  # fmt: skip
         try:
             url = f"http://127.0.0.1:{port}"
-            until(lambda: server.poll() is not None or _answers(url), 60, "BigQuery's stand-in")
+            wait_until(lambda: server.poll() is not None or _answers(url), "BigQuery's stand-in")
             assert server.poll() is None, (directory / "bigquery.log").read_text()
             _meet_storage(url)
             yield url
@@ -113,14 +113,14 @@ def _meet_storage(url: str) -> None:
     asked = urllib.request.Request(
         f"{url}/bigquery/v2/projects/{PROJECT}/jobs", body, {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
+    with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
         assert answer.status == 200
     look = f"{url}/bigquery/v2/projects/{PROJECT}/jobs/first"
-    until(lambda: _ask(look)["status"]["state"] == "DONE", 60, "the first load")
+    wait_until(lambda: _ask(look)["status"]["state"] == "DONE", "the first load")
 
 
 def _ask(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
@@ -133,7 +133,7 @@ def _free_port() -> int:
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(
-            f"{url}/bigquery/v2/projects/{PROJECT}/datasets", timeout=20
+            f"{url}/bigquery/v2/projects/{PROJECT}/datasets", timeout=PATIENCE
         ) as answer:
             return bool(answer.status == 200)
     except OSError:

@@ -44,10 +44,11 @@ from promptmill.workers.sinks.callback import CallbackSink
 from promptmill.workers.sinks.files import BucketSink, FileSink
 from support.chunking import cut
 
+MOST_ROUNDS = 300
+
 RUN = "01jtest"
 MODEL = "publishers/google/models/gemini-fake"
 SETTLE = 120.0
-PATIENCE = 300
 """Rounds after which a run that is not done stands still."""
 
 
@@ -148,7 +149,7 @@ class Mill:
         """Do what is due until the run is closed. With ``order``: any part of it, in any order, some twice or late."""
         done: list[Step] = []
         due: list[Step] = []
-        for _ in range(PATIENCE):
+        for _ in range(MOST_ROUNDS):
             if self.bucket.find(self.folder(run).open_marker) is None:
                 return self.report(run)
             due = self.due(run)

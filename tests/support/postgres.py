@@ -17,9 +17,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from promptmill.local.ports import HOST, reserve_ports
-from support.waiting import until
-
-STARTING = 30.0
+from support.waiting import PATIENCE, wait_until
 
 
 @dataclass
@@ -52,7 +50,7 @@ class PostgresServer:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, **self.identity
             )
-        until(self._answers, STARTING, "PostgreSQL")
+        wait_until(self._answers, "PostgreSQL")
 
     def kill(self) -> None:
         """Kill it, with all that serves connections, as a machine that loses its power would."""
@@ -69,7 +67,7 @@ class PostgresServer:
 
     def _answers(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(self.url(), connect_timeout=2).close()
+            psycopg.connect(self.url(), connect_timeout=30).close()
             return True
         return False
 
@@ -131,5 +129,10 @@ def _initialize(server: PostgresServer) -> None:
     options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     command = [str(server.programs / "initdb"), *place, *options]
     subprocess.run(
-        command, check=True, capture_output=True, cwd=server.folder, timeout=60, **server.identity
+        command,
+        check=True,
+        capture_output=True,
+        cwd=server.folder,
+        timeout=PATIENCE,
+        **server.identity,
     )

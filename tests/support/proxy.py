@@ -19,8 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
+from support.waiting import PATIENCE
+
 HOST = "127.0.0.1"
-PATIENCE = 30.0
 HOP_BY_HOP = {
     "connection",
     "keep-alive",

@@ -21,6 +21,7 @@ import pytest
 from promptmill.local import Stack, StackOptions
 from promptmill.producers import Result, Run
 from promptmill.producers.contract.status import RunStatus
+from support.waiting import PATIENCE
 
 SERVERS = ("redis", "storage", "emulator")
 WORKERS = ("worker", "poll", "beat")
@@ -34,7 +35,6 @@ QUICK = {
     "PROMPTMILL_MAX_CREATES_PER_MINUTE": "60000",
 }
 """Settings with which nothing is waited for longer than a test can bear."""
-PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,12 @@ class Site:
         for process in doomed:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(doomed, timeout=10)
+        psutil.wait_procs(doomed, timeout=PATIENCE)
 
 
 def ask(url: str, method: str, path: str, body: bytes | None = None) -> Any:
     """Make a call and return the decoded answer."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()

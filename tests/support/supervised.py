@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from promptmill.local.readiness import LogMatches
 from promptmill.local.restart import RestartPolicy
 from promptmill.local.state import ServiceState, lock_directory
 from promptmill.local.supervisor import Supervisor
+from support.waiting import PATIENCE
 
 MARK = "PROMPTMILL_TEST_MARK"
 
@@ -62,7 +62,7 @@ def plain(
     name: str,
     code: str,
     *,
-    start_timeout: float = 30.0,
+    start_timeout: float = PATIENCE,
     restart_policy: RestartPolicy = _RESTART_POLICY,
 ) -> Service:
     command = (sys.executable, "-c", PRELUDE + textwrap.dedent(code))
@@ -156,10 +156,3 @@ def bears(process: psutil.Process, mark: str) -> bool:
         return marked and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
-
-
-def wait_for(condition: Callable[[], bool], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)

@@ -1,17 +1,25 @@
-"""Waiting in tests: for a condition, with a deadline, never for time to pass."""
+"""Wait in tests for a condition, never for time to pass."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-LOOK = 0.05
+PATIENCE = 300.0 * float(os.environ.get("TEST_PATIENCE", "1"))
+"""Seconds until a wait fails. It is long, as only a failing test waits for all of it.
+
+``TEST_PATIENCE=3 make test`` triples it, for a very slow machine.
+"""
+CHECK_INTERVAL = 0.05
 
 
-def until(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Return the first true value of `condition`; an AssertionError says `what` did not come in so many seconds."""
+def wait_until(
+    condition: Callable[[], T], what: str = "the condition", *, seconds: float = PATIENCE
+) -> T:
+    """Return the first true value of ``condition``, or fail and name ``what`` is missing."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(LOOK)
+        time.sleep(CHECK_INTERVAL)
     return value

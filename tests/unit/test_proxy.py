@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from support.proxy import HOST, HttpProxy
+from support.waiting import PATIENCE
 
 BODY = b"0123456789" * 100
 
@@ -79,7 +80,7 @@ def proxy(upstream: Upstream) -> Iterator[HttpProxy]:
 def call(
     proxy: HttpProxy, method: str = "GET", path: str = "/a?b=c", body: bytes | None = None
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=PATIENCE)
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()
@@ -109,7 +110,7 @@ def test_a_body_is_handed_on_and_addresses_in_the_answer_lead_back_through_the_p
 
 
 def test_a_chunked_body_is_handed_on_whole(proxy: HttpProxy) -> None:
-    connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=PATIENCE)
     connection.request(
         "POST",
         "/x",
@@ -124,7 +125,7 @@ def test_a_chunked_body_is_handed_on_whole(proxy: HttpProxy) -> None:
 
 
 def test_one_connection_carries_several_calls(proxy: HttpProxy) -> None:
-    connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=PATIENCE)
     connection.request("GET", "/1")
     connection.getresponse().read()
     opened = connection.sock

@@ -3,6 +3,7 @@
 import socket
 
 from support.tcp_proxy import HOST, TcpProxy
+from support.waiting import PATIENCE
 
 
 def test_a_connection_goes_through_until_it_is_broken() -> None:
@@ -30,7 +31,7 @@ def test_a_refusing_proxy_ends_new_connections_and_keeps_the_old_ones() -> None:
         old, far = connect(proxy, upstream)
         proxy.refusing = True
 
-        with socket.create_connection((HOST, proxy.port), timeout=10) as new:
+        with socket.create_connection((HOST, proxy.port), timeout=PATIENCE) as new:
             assert ends(new, close=False)
         old.sendall(b"ping")
         assert far.recv(4) == b"ping"
@@ -40,7 +41,7 @@ def test_a_refusing_proxy_ends_new_connections_and_keeps_the_old_ones() -> None:
 
 
 def connect(proxy: TcpProxy, upstream: socket.socket) -> tuple[socket.socket, socket.socket]:
-    near = socket.create_connection((HOST, proxy.port), timeout=10)
+    near = socket.create_connection((HOST, proxy.port), timeout=PATIENCE)
     far, _ = upstream.accept()
     far.settimeout(10)
     return near, far

@@ -197,11 +197,12 @@ def _submit_run(
         ),
         progress.track_sending(output.stderr_console()) as on_sent,
     ):
-        run = bind_submit(mill)(
+        complete: RunOptions = {
             **run_options,
-            sinks=[parse_sink(spec) for spec in sink_specs],
-            on_refused=refusals.record_line,
-            on_sent=on_sent,
-        )
+            "sinks": [parse_sink(spec) for spec in sink_specs],
+            "on_refused": refusals.record_line,
+            "on_sent": on_sent,
+        }
+        run = bind_submit(mill)(**complete)
     refusals.print_summary()
     return run

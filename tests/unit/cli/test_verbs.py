@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from promptmill.cli.app import app
+from support.waiting import PATIENCE
 
 PROCESSES = ["worker", "beat", "flower", "doctor"]
 VERBS = [
@@ -103,7 +104,11 @@ def test_the_help_imports_nothing_that_takes_time() -> None:
         f"finally: print(sorted({SLOW} & set(sys.modules)))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
     )
 
     assert result.stdout.splitlines()[-1] == "[]"

@@ -12,7 +12,7 @@ def test_a_fast_clock_runs_ahead_and_never_back() -> None:
     clock.set_speed(0.001)
 
     assert reached >= start + 36
-    assert time.monotonic() - real < 5
+    assert time.monotonic() - real < 36
     assert reached <= clock.now() < reached + 3600
 
 

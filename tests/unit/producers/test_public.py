@@ -10,6 +10,7 @@ import pytest
 
 import promptmill.producers as public
 from promptmill.config.errors import PromptmillError
+from support.calibration import NOMINAL_SECONDS, timed_import
 
 FOREIGN = (
     "celery",
@@ -23,19 +24,18 @@ FOREIGN = (
     "typer",
     "rich",
 )
-PROBE = """
-import json, sys, time
+PROBE = f"""
+import json, sys
 before = set(sys.modules)  # some packages have themselves imported when the interpreter starts
-started = time.perf_counter()
-import promptmill.producers
-print(json.dumps([time.perf_counter() - started, sorted({name.partition(".")[0] for name in set(sys.modules) - before})]))
+{timed_import("promptmill.producers")}
+print(json.dumps([imported / calibration, sorted({{name.partition(".")[0] for name in set(sys.modules) - before}})]))
 """
 
 
 def probe() -> tuple[float, list[str]]:
     ran = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
-    seconds, modules = json.loads(ran.stdout)
-    return seconds, modules
+    loops, modules = json.loads(ran.stdout)
+    return loops, modules
 
 
 def test_all_that_is_public_is_listed_and_nothing_else() -> None:
@@ -96,5 +96,7 @@ def test_importing_the_producer_brings_no_heavy_library() -> None:
     assert set(modules) & set(FOREIGN) == set()
 
 
+@pytest.mark.alone
 def test_importing_the_producer_takes_less_than_half_a_second() -> None:
-    assert min(probe()[0] for _ in range(3)) < 0.5
+    """Half a second of the processor on which a calibration loop takes its nominal time."""
+    assert min(probe()[0] for _ in range(3)) * NOMINAL_SECONDS < 0.5

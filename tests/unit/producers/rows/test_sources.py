@@ -26,6 +26,7 @@ from promptmill.config.errors import NotInstalled, PromptmillError
 from promptmill.producers.rows.sources import BATCH_ROWS, MalformedRow, open_rows
 from promptmill.workers.cli_support.open_object import read_object
 from promptmill.workers.fakes import MemoryBucket
+from support.waiting import PATIENCE
 
 ROWS = [{"id": "1", "text": "good"}, {"id": "2", "text": 'über,\n"quoted"'}]
 NAMES = st.text(
@@ -330,4 +331,4 @@ assert reviews._result_cache is None
 
 def test_a_queryset_of_django_gives_its_rows_without_keeping_them() -> None:
     """In a process of its own, as Django can be set up only once in one."""
-    subprocess.run([sys.executable, "-c", SITE], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SITE], check=True, timeout=PATIENCE)
