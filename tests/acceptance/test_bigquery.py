@@ -98,10 +98,10 @@ def new_table() -> Table:
 
 
 def rows(warehouse: BigQueryWarehouse, table: Table) -> dict[str, dict[str, Any]]:
-    found = list(warehouse.stream_rows(table))
-    told = {row["key"]: row for row in found}
-    assert len(told) == len(found)
-    return told
+    stored: list[dict[str, Any]] = list(warehouse.stream_rows(table))
+    by_key = {row["key"]: row for row in stored}
+    assert len(by_key) == len(stored)
+    return by_key
 
 
 def tables_of(warehouse: BigQueryWarehouse, run: str) -> list[str]:

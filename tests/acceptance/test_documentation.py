@@ -11,6 +11,7 @@ import pytest
 
 from promptmill.local.services import StackOptions
 from promptmill.local.stack import Stack
+from support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "examples" / "django_project"
@@ -115,7 +116,7 @@ def test_the_samples_of_a_page_run_in_order(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE,
         check=False,
     )
 

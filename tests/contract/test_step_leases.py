@@ -10,11 +10,13 @@ import pytest
 from faults.simulation.memory import Redis
 from promptmill.producers.contract.connection import Connection
 from promptmill.workers.coordination.step_leases import LeaseState, StepLeases
-from support.waiting import until
+from support.waiting import wait_until
 
-LIFE = 1.0
+LIFE = 2.0
+"""Seconds of a lease that a test lets expire."""
+LONG = 600.0
+"""Seconds of a lease that does not expire during a test."""
 MOST = 3
-PATIENCE = 10.0
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -35,7 +37,7 @@ def step(request: pytest.FixtureRequest) -> str:
 
 def begun(leases: StepLeases, step: str, start: str) -> LeaseState:
     """Begin as soon as no other start is at work, and return those that have not ended."""
-    until(lambda: not asked(leases, step).busy_seconds, PATIENCE, "an end of the one at work")
+    wait_until(lambda: not asked(leases, step).busy_seconds, "an end of the one at work")
     return leases.acquire(step, start, LIFE, MOST)
 
 
@@ -45,29 +47,29 @@ def asked(leases: StepLeases, step: str) -> LeaseState:
 
 
 def test_no_start_of_a_step_begins_while_another_is_at_work(leases: StepLeases, step: str) -> None:
-    assert leases.acquire(step, "first", LIFE, MOST) == LeaseState()
+    assert leases.acquire(step, "first", LONG, MOST) == LeaseState()
 
-    twin = leases.acquire(step, "twin", LIFE, MOST)
+    twin = leases.acquire(step, "twin", LONG, MOST)
 
     assert (twin.crashes, twin.live) == (0, 1)
-    assert 0 < twin.busy_seconds <= LIFE / 2
-    assert leases.acquire("another", "twin", LIFE, MOST) == LeaseState()
+    assert 0 < twin.busy_seconds <= LONG / 2
+    assert leases.acquire("another", "twin", LONG, MOST) == LeaseState()
 
 
 def test_a_start_that_goes_on_is_at_work_for_longer(leases: StepLeases, step: str) -> None:
     leases.acquire(step, "first", LIFE, MOST)
-    until(lambda: asked(leases, step).busy_seconds < LIFE / 4, PATIENCE, "half of the time")
+    wait_until(lambda: asked(leases, step).busy_seconds < LIFE / 4, "half of the time")
 
-    leases.renew(step, "first", LIFE)
+    leases.renew(step, "first", LONG)
 
-    assert asked(leases, step).busy_seconds > LIFE / 4
+    assert asked(leases, step).busy_seconds > LIFE
 
 
 def test_a_start_that_ended_is_not_at_work(leases: StepLeases, step: str) -> None:
-    leases.acquire(step, "first", LIFE, MOST)
+    leases.acquire(step, "first", LONG, MOST)
     leases.release(step, "first", succeeded=False, retention=0.0)
 
-    assert leases.acquire(step, "second", LIFE, MOST) == LeaseState()
+    assert leases.acquire(step, "second", LONG, MOST) == LeaseState()
 
 
 def test_one_that_says_nothing_for_half_its_time_may_be_dead_and_surely_is_after_all_of_it(
@@ -77,7 +79,7 @@ def test_one_that_says_nothing_for_half_its_time_may_be_dead_and_surely_is_after
 
     second = begun(leases, step, "second")
     leases.release(step, "second", succeeded=False, retention=0.0)
-    until(lambda: asked(leases, step).crashes == 1, PATIENCE, "a death")
+    wait_until(lambda: asked(leases, step).crashes == 1, "a death")
 
     assert second == LeaseState(crashes=0, live=1)
 
@@ -87,9 +89,8 @@ def test_copies_that_would_have_died_together_are_one_death(leases: StepLeases, 
         assert begun(leases, step, f"first {death}").crashes <= death
         for copy in range(5):
             assert leases.acquire(step, f"copy {death}.{copy}", LIFE, MOST).busy_seconds
-        until(
+        wait_until(
             lambda before=death: asked(leases, step).crashes == before + 1,  # type: ignore[misc]
-            PATIENCE,
             "one more death",
         )
 

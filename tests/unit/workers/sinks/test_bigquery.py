@@ -57,7 +57,7 @@ def through(sink: BigQuerySink) -> None:
 
 
 def keys(warehouse: FakeWarehouse) -> list[tuple[str, str]]:
-    return sorted((row["run"], row["key"]) for row in warehouse.tables[TABLE])
+    return sorted((str(row["run"]), str(row["key"])) for row in warehouse.tables[TABLE])
 
 
 ONCE = [("run", "a"), ("run", "b"), ("run", "c")]

@@ -1,6 +1,7 @@
 """Jobs on tables: what is loaded before a job and extracted after it, once, whatever is done twice or dies."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -66,7 +67,7 @@ def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
         tables.load_input(warehouse, mill.folder(run).attempt(*PLACE))
     source, _ = tables.job_uris(mill.folder(run).attempt(*PLACE), manifest(mill, run))
 
-    rows = warehouse.tables[parse_table(source)]
+    rows: list[dict[str, Any]] = warehouse.tables[parse_table(source)]
     assert [row["request"]["contents"][0]["parts"][0]["text"] for row in rows] == ["one", "two"]
     assert all(row["key"].startswith(names.tag(run)) for row in rows)
 

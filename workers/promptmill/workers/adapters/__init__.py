@@ -1,1 +1,1 @@
-"""The systems outside, each behind its port; Google's libraries are imported here and nowhere else."""
+"""Outside systems behind their ports. Only this package imports Google's libraries."""

@@ -3,11 +3,12 @@
 import base64
 import datetime
 import decimal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol, TypedDict
 
+from google.api_core.retry import Retry
 from google.auth import exceptions as auth_exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
@@ -27,42 +28,52 @@ from promptmill.workers.adapters import failures
 from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Column
 
 _TIMEOUT = 30.0
-_CALL_OPTIONS: dict[str, Any] = {"timeout": _TIMEOUT, "retry": DEFAULT_RETRY.with_timeout(20.0)}
+
+
+class _CallOptions(TypedDict):
+    timeout: float
+    retry: Retry
+
+
+_CALL_OPTIONS: _CallOptions = {"timeout": _TIMEOUT, "retry": DEFAULT_RETRY.with_timeout(20.0)}
 _PAGE_SIZE = 5_000
 _LIBRARY_ERRORS = (*failures.GOOGLE_ERRORS, ValueError, TypeError)
-"""The library also raises bare ValueError and TypeError, for answers and arguments that it cannot read."""
+"""The library also raises ValueError and TypeError for unreadable responses and arguments."""
 _TRANSIENT_REASONS = frozenset(
     {"backendError", "internalError", "jobRateLimitExceeded", "quotaExceeded", "rateLimitExceeded"}
 )
-"""Reasons that come with 403 or 400 and pass all the same (https://cloud.google.com/bigquery/docs/error-messages)."""
+"""Transient reasons that come with status 403 or 400.
+
+See https://cloud.google.com/bigquery/docs/error-messages."""
 
 
 def open_warehouse(settings: Settings) -> "BigQueryWarehouse":
-    """Connect to BigQuery; jobs belong to the project of ``settings``. Raises ConfigurationError."""
-    options: dict[str, Any] = {}
+    """Connect to BigQuery. Jobs belong to the project of ``settings``.
+
+    Raises ConfigurationError.
+    """
+    credentials = None
     if settings.bigquery_emulator_host:
         from google.auth.credentials import AnonymousCredentials
 
-        options["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
     try:
         return BigQueryWarehouse(
-            bigquery.Client(project=settings.get_required("project"), **options)
+            bigquery.Client(project=settings.get_required("project"), credentials=credentials)
         )
     except auth_exceptions.DefaultCredentialsError as error:
-        raise ConfigurationError(
-            "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
-        ) from error
+        raise ConfigurationError(failures.NO_CREDENTIALS) from error
 
 
 class BigQueryWarehouse:
-    """The tables that one account may use. Build one in each process: its sockets must not be shared over a fork."""
+    """The tables of one account. Build one per process: sockets must not survive a fork."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._locations: dict[tuple[str, str], str] = {}
 
     def check_job_access(self, table: Table) -> None:
-        """Have a query that reads nothing looked at, but not run."""
+        """Send a query that reads nothing, as a dry run."""
         config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
         location = self._dataset_location(table)
         with _translate_errors(f"queries in project {self._client.project}"):
@@ -80,7 +91,7 @@ class BigQueryWarehouse:
     def create_table(
         self, table: Table, columns: Sequence[Column], expiration_days: int = 0
     ) -> None:
-        """Create a table, if it is not there."""
+        """Create a table unless it exists."""
         new_table = bigquery.Table(
             str(table), schema=[_to_schema_field(column) for column in columns]
         )
@@ -92,7 +103,7 @@ class BigQueryWarehouse:
             self._client.create_table(new_table, exists_ok=True, **_CALL_OPTIONS)
 
     def test_permissions(self, table: Table, permissions: Sequence[str]) -> set[str]:
-        """Return those of ``permissions`` that we have on a table."""
+        """Return which of these permissions the account has on a table."""
         with _translate_errors(str(table)):
             response = self._client.test_iam_permissions(
                 str(table), list(permissions), **_CALL_OPTIONS
@@ -100,7 +111,7 @@ class BigQueryWarehouse:
             return set(response.get("permissions", ()))
 
     def get_job_state(self, job: BigQueryJob) -> BigQueryJobState | None:
-        """Return how far a job is; None when there is no such job."""
+        """Return the state of a job, or None if it does not exist."""
         location = self._dataset_location(job.table)
         try:
             with _translate_errors(f"job {job.id}"):
@@ -111,7 +122,7 @@ class BigQueryWarehouse:
             return None
 
     def start_load(self, job: BigQueryJob, uris: Sequence[str]) -> None:
-        """Begin to append files to a table, by its own columns; what it has no column for is left out."""
+        """Start to append files to a table. Values without a column are ignored."""
         config = bigquery.LoadJobConfig(
             source_format="NEWLINE_DELIMITED_JSON",
             schema=self._fetch_schema(job.table),
@@ -131,8 +142,8 @@ class BigQueryWarehouse:
             )
 
     def start_extract(self, job: BigQueryJob, uri: str) -> None:
-        """Begin to write a table to files."""
-        config: Any = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")  # type: ignore[no-untyped-call]
+        """Start to write a table to files."""
+        config = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")  # type: ignore[no-untyped-call]
         location = self._dataset_location(job.table)
         with _ignore_existing_job(job):
             self._client.extract_table(
@@ -145,7 +156,7 @@ class BigQueryWarehouse:
             )
 
     def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
-        """Begin a MERGE."""
+        """Start a MERGE."""
         sql = _merge_statement(
             job.table, source, on, [field.name for field in self._fetch_schema(job.table)]
         )
@@ -156,12 +167,12 @@ class BigQueryWarehouse:
             )
 
     def delete_table(self, table: Table) -> None:
-        """Delete a table, if it is there."""
+        """Delete a table if it exists."""
         with _translate_errors(str(table)):
             self._client.delete_table(str(table), not_found_ok=True, **_CALL_OPTIONS)
 
-    def stream_rows(self, source: Table | str) -> Iterator[dict[str, Any]]:
-        """Stream the rows of a table or of a query, in pages; values are such as JSON knows."""
+    def stream_rows(self, source: Table | str) -> Iterator[dict[str, object]]:
+        """Stream the rows of a table or a query, in pages. Values are JSON values."""
         with _translate_errors(str(source) if isinstance(source, Table) else "the query"):
             if isinstance(source, Table):
                 row_iterator = self._client.list_rows(
@@ -174,12 +185,12 @@ class BigQueryWarehouse:
             for row in row_iterator:
                 yield {name: _to_json_value(value) for name, value in row.items()}
 
-    def _fetch_schema(self, table: Table) -> list[Any]:
+    def _fetch_schema(self, table: Table) -> list[bigquery.SchemaField]:
         with _translate_errors(str(table)):
             return list(self._client.get_table(str(table), **_CALL_OPTIONS).schema)
 
     def _dataset_location(self, table: Table) -> str:
-        """Where a dataset lies: its jobs are found nowhere else."""
+        """Return the location of a dataset. Its jobs are found only there."""
         key = (table.project, table.dataset)
         if key not in self._locations:
             with _translate_errors(f"dataset {table.project}.{table.dataset}"):
@@ -192,24 +203,28 @@ class BigQueryWarehouse:
 def _merge_statement(
     table: Table, source: Table, key_columns: Sequence[str], columns: Sequence[str]
 ) -> str:
-    """Backticks are quotes enough: names of tables were checked, and no column's has one, as BigQuery named it."""
+    """Return a MERGE statement.
+
+    Backticks suffice: table names were checked, and BigQuery allows none in columns.
+    """
     join_condition = " AND ".join(f"old.`{name}` = new.`{name}`" for name in key_columns)
     assignments = ", ".join(f"`{name}` = new.`{name}`" for name in columns)
     names = ", ".join(f"`{name}`" for name in columns)
     values = ", ".join(f"new.`{name}`" for name in columns)
     return (
         f"MERGE `{table}` AS old USING `{source}` AS new ON {join_condition} "  # noqa: S608
-        f"WHEN MATCHED THEN UPDATE SET {assignments} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+        f"WHEN MATCHED THEN UPDATE SET {assignments} "
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
     )
 
 
-def _to_column(field: Any) -> Column:
+def _to_column(field: bigquery.SchemaField) -> Column:
     return Column(
         field.name, field.field_type, field.mode, tuple(_to_column(inner) for inner in field.fields)
     )
 
 
-def _to_schema_field(column: Column) -> Any:
+def _to_schema_field(column: Column) -> bigquery.SchemaField:
     return bigquery.SchemaField(
         column.name,
         column.type,
@@ -218,14 +233,22 @@ def _to_schema_field(column: Column) -> Any:
     )
 
 
-def _to_job_state(job: Any) -> BigQueryJobState:
+class _LibraryJob(Protocol):
+    @property
+    def state(self) -> object: ...
+
+    @property
+    def error_result(self) -> Mapping[str, object] | None: ...
+
+
+def _to_job_state(job: _LibraryJob) -> BigQueryJobState:
     error = job.error_result or {}
     return BigQueryJobState(
         job.state == "DONE", str(error.get("reason", "")), str(error.get("message", ""))
     )
 
 
-def _to_json_value(value: Any) -> Any:
+def _to_json_value(value: object) -> object:
     if isinstance(value, dict):
         return {name: _to_json_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -239,14 +262,14 @@ def _to_json_value(value: Any) -> Any:
 
 @contextmanager
 def _ignore_existing_job(job: BigQueryJob) -> Iterator[None]:
-    """A job whose id was used before is there already, and is the same."""
+    """Ignore a conflict: a job with the same id is the same job."""
     with suppress(Conflict), _translate_errors(f"job {job.id} on {job.table}"):
         yield
 
 
 @contextmanager
 def _translate_errors(subject: str) -> Iterator[None]:
-    """The one place where the library's errors become ours."""
+    """Translate the library's errors into Promptmill's. Nothing else does."""
     try:
         yield
     except PromptmillError:

@@ -1,4 +1,4 @@
-"""Sends tasks to the callers' own workers through Celery."""
+"""Sends tasks to the caller's own Celery workers."""
 
 from typing import Any
 
@@ -12,9 +12,11 @@ from promptmill.config.settings import Settings
 from promptmill.workers.ports import callbacks
 from promptmill.workers.ports.google import CallbackTask
 
+_CONNECTION_ERRORS = (OperationalError, RedisError, OSError)
+
 
 class CeleryCallbackBroker:
-    """An app that only sends: no route or default of the mill's own is meant for tasks of others."""
+    """A Celery app that only sends, without Promptmill's own routes and defaults."""
 
     def __init__(self, settings: Settings) -> None:
         url = (settings.callback_broker_url or settings.broker_url).get_secret_value()
@@ -25,7 +27,7 @@ class CeleryCallbackBroker:
         )
 
     def send(self, task: CallbackTask) -> None:
-        """Put a task into its queue; people see its id in place of the arguments, as those may be answers."""
+        """Enqueue a task. Monitoring shows its id, because the arguments may be answers."""
         try:
             self._app.send_task(
                 task.task,
@@ -37,24 +39,24 @@ class CeleryCallbackBroker:
                 kwargsrepr="{}",
                 **task.options,
             )
-        except (OperationalError, RedisError, OSError) as error:
-            raise Transient(
-                f"the broker of the callbacks cannot be reached: {type(error).__name__}"
-            ) from error
+        except _CONNECTION_ERRORS as error:
+            raise _unreachable_error(error) from error
         except (EncodeError, TypeError, ValueError) as error:
             raise Permanent(f"{task.task} cannot be sent: {type(error).__name__}") from error
 
     def count_waiting(self, queue: str) -> int:
-        """Return how many tasks wait in a queue."""
+        """Return the number of tasks that wait in a queue."""
         try:
             with self._app.connection_for_write() as connection:
                 try:
                     return int(
                         connection.default_channel.queue_declare(queue, passive=True).message_count
                     )
-                except connection.channel_errors:  # no such queue, as Redis sees an empty one
+                except connection.channel_errors:  # an empty queue does not exist in Redis
                     return 0
-        except (OperationalError, RedisError, OSError) as error:
-            raise Transient(
-                f"the broker of the callbacks cannot be reached: {type(error).__name__}"
-            ) from error
+        except _CONNECTION_ERRORS as error:
+            raise _unreachable_error(error) from error
+
+
+def _unreachable_error(error: Exception) -> Transient:
+    return Transient(f"the callback broker cannot be reached: {type(error).__name__}")

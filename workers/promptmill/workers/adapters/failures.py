@@ -1,7 +1,7 @@
-"""What the errors of Google's libraries mean, whichever of their layers raised them.
+"""What the errors of Google's libraries mean.
 
-google.api_core speaks for the service, google.auth for the credentials, requests and urllib3 for the connection; over REST
-the last two come through as they are.
+google.api_core reports errors of the service, google.auth those of credentials. Errors of
+requests and urllib3 are those of the connection; REST clients raise them unchanged.
 """
 
 import json
@@ -21,16 +21,20 @@ GOOGLE_ERRORS = (
     json.JSONDecodeError,
     OSError,  # requests' own errors too
 )
-"""Every error that a client of Google's raises on purpose, beside those of its own package."""
+"""Errors that every Google client raises. Each package adds its own."""
+NO_CREDENTIALS = (
+    "no Google credentials: run `gcloud auth application-default login`, "
+    "or set GOOGLE_APPLICATION_CREDENTIALS"
+)
 
 _REQUEST_PREFIX = re.compile(r"^[A-Z]+ https?://\S+: ")
-"""With which the REST clients begin a message, and which says nothing to a reader."""
+"""The start of REST clients' messages, which does not help a reader."""
 _TRANSIENT_STATUSES = frozenset({408, 409, 429, 499})
 _CONNECT_ERRORS = ("NewConnectionError", "NameResolutionError", "ConnectTimeout")
 
 
 def http_status(error: Exception) -> int:
-    """Return the HTTP status of a refusal; 0 when there was no answer, or a good one that came to harm."""
+    """Return the HTTP status of an error response; 0 without a response, or if it succeeded."""
     status = error.code if isinstance(error, exceptions.GoogleAPICallError) else None
     if status is None:
         status = getattr(getattr(error, "response", None), "status_code", None)
@@ -47,7 +51,7 @@ def is_transient(error: Exception) -> bool:
         )
     if isinstance(error, json.JSONDecodeError | requests.JSONDecodeError):
         return True
-    # What never reached the network: arguments that contradict each other, a URL that is none.
+    # These never reached the network: contradicting arguments, an invalid URL.
     return not isinstance(
         error,
         exceptions.DuplicateCredentialArgs
@@ -57,14 +61,14 @@ def is_transient(error: Exception) -> bool:
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether the service knows us, and did not let us do this, or does not know us (any more)."""
+    """Whether the service denied access, or did not accept the credentials."""
     if isinstance(error, auth_exceptions.GoogleAuthError):
         return not is_transient(error)
     return http_status(error) in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 
 def had_no_effect(error: Exception) -> bool:
-    """Whether a call that failed so surely changed nothing: it was refused, or never left this machine."""
+    """Whether the failed call certainly changed nothing: refused, or never sent."""
     if isinstance(error, auth_exceptions.GoogleAuthError):
         return True
     if status := http_status(error):
@@ -75,11 +79,12 @@ def had_no_effect(error: Exception) -> bool:
 
 
 def describe_error(error: Exception) -> str:
-    """Return what people should read of an error: what the service said (last, of many tries), else the kind of error."""
+    """Return the message of the service from its last response, or else the type of the error."""
     if isinstance(error, exceptions.RetryError) and isinstance(error.cause, Exception):
         return describe_error(error.cause)
     if isinstance(error, exceptions.GoogleAPICallError):
-        return f"{http_status(error) or type(error).__name__} {_REQUEST_PREFIX.sub('', str(error.message))}"
+        message = _REQUEST_PREFIX.sub("", str(error.message))
+        return f"{http_status(error) or type(error).__name__} {message}"
     if isinstance(error, auth_exceptions.GoogleAuthError):
         return f"no token: {error}"
     return f"{http_status(error)} {error}" if http_status(error) else type(error).__name__

@@ -16,10 +16,10 @@ _CONNECTION_OPTIONS: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,  # a server that is gone without a word is noticed while rows are sent, too
+    "tcp_user_timeout": 30_000,  # notices a vanished server while rows are sent
     "application_name": "promptmill",
     "autocommit": True,
-    "prepare_threshold": None,  # PgBouncer hands out another connection for every transaction
+    "prepare_threshold": None,  # PgBouncer may use another connection per transaction
 }
 _TIMEOUTS_QUERY = """
     SELECT set_config('statement_timeout', '60s', true), set_config('lock_timeout', '20s', true),
@@ -47,13 +47,16 @@ _UNIQUE_KEY_QUERY = """
 
 
 def open_database(url: str, name: str) -> "PostgresDatabase":
-    """Connect to ``postgresql://…``, which people are to see as ``name``; raises Transient, Permanent."""
+    """Connect to ``postgresql://…``. Messages show ``name``. Raises Transient, Permanent."""
     with translate_errors(name):
         return PostgresDatabase(psycopg.connect(url, **_CONNECTION_OPTIONS), name)
 
 
 class PostgresDatabase:
-    """A connection for one delivery. It is not kept: none can be shared over a fork, nor go stale between two runs."""
+    """A connection for one delivery.
+
+    It is not kept: it would not survive a fork, and could go stale between runs.
+    """
 
     def __init__(self, connection: Any, name: str) -> None:
         self._connection = connection
@@ -63,7 +66,7 @@ class PostgresDatabase:
         return f"PostgresDatabase({self.name!r})"
 
     def describe_table(self, table: str) -> TableInfo | None:
-        """Return what is known of a table."""
+        """Return a table's columns and privileges, or None if it does not exist."""
         quoted_table = _table_identifier(table).as_string(self._connection)
         table_rows = self._fetch_rows(
             "SELECT oid, relkind, current_user FROM pg_class WHERE oid = to_regclass(%s)",
@@ -81,7 +84,7 @@ class PostgresDatabase:
         )
 
     def can_create_temp_tables(self) -> bool:
-        """Whether temporary tables may be made."""
+        """Whether the role may create temporary tables."""
         return bool(
             self._fetch_rows("SELECT has_database_privilege(current_database(), 'TEMP')")[0][0]
         )
@@ -89,7 +92,10 @@ class PostgresDatabase:
     def create_table(
         self, table: str, columns: Sequence[tuple[str, str]], primary_key: Sequence[str]
     ) -> None:
-        """Make a table unless it exists; of two who do so at once, one may see the other's half."""
+        """Create a table unless it exists.
+
+        Concurrent creations conflict in PostgreSQL's catalog. The loser raises Transient.
+        """
         definitions = [
             sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_name))  # pyright: ignore[reportArgumentType]
             for name, type_name in columns
@@ -105,16 +111,18 @@ class PostgresDatabase:
         except RowsRejected:
             if self.describe_table(table) is None:
                 raise Transient(
-                    f"{self.name}: table {table} is being made by somebody else"
+                    f"{self.name}: another process is creating the table {table}"
                 ) from None
 
     def begin(self) -> None:
-        """Begin a transaction with limits of time."""
+        """Begin a transaction with timeouts."""
         self._execute("BEGIN")
         self._execute(_TIMEOUTS_QUERY)
 
-    def copy_rows(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """COPY into a temporary table with the same types, that goes with the transaction."""
+    def copy_rows(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """COPY into a temporary table with the same types, dropped at the end."""
         create_staging = sql.SQL(
             "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA"
         )
@@ -138,7 +146,7 @@ class PostgresDatabase:
     def upsert_rows(
         self, table: str, columns: Sequence[Column], compared_columns: Sequence[Column]
     ) -> int:
-        """Upsert what was copied, in one statement."""
+        """Upsert the copied rows in one statement."""
         names = [column.name for column in columns]
         assignments = [
             sql.SQL("{0} = excluded.{0}").format(_column_identifier(column))
@@ -167,7 +175,7 @@ class PostgresDatabase:
         self._execute("SAVEPOINT promptmill")
 
     def rollback_to_savepoint(self) -> None:
-        """Go back to the savepoint."""
+        """Roll back to the savepoint."""
         self._execute("ROLLBACK TO SAVEPOINT promptmill")
 
     def delete_part(self, table: str, run: str, part: str) -> None:
@@ -177,8 +185,8 @@ class PostgresDatabase:
         )
         self._execute(statement, [run, part])
 
-    def insert_row(self, table: str, row: Sequence[tuple[str, Any]]) -> None:
-        """Insert a row, unless its key is there."""
+    def insert_row(self, table: str, row: Sequence[tuple[str, object]]) -> None:
+        """Insert a row unless its key exists."""
         statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING")
         values = sql.SQL(", ").join([sql.Placeholder()] * len(row))
         self._execute(
@@ -189,7 +197,7 @@ class PostgresDatabase:
         )
 
     def count_rows(self, table: str, run: str) -> int:
-        """Return how many rows of a run a table has."""
+        """Return the number of rows of a run."""
         return int(
             self._fetch_rows(
                 sql.SQL("SELECT count(*) FROM {} WHERE run = %s").format(_table_identifier(table)),
@@ -198,19 +206,19 @@ class PostgresDatabase:
         )
 
     def commit(self) -> None:
-        """Commit. When the answer is lost, whether it was done is unknown, and does not matter: it may be done again."""
+        """Commit. If the response is lost, the part is delivered again, which is harmless."""
         self._execute("COMMIT")
 
     def close(self) -> None:
-        """Close the connection, which rolls back what was not committed."""
+        """Close the connection. Rolls back an open transaction."""
         with suppress(*POSTGRES_ERRORS):
             self._connection.close()
 
-    def _execute(self, query: Any, values: Sequence[Any] = ()) -> int:
+    def _execute(self, query: str | sql.Composed, values: Sequence[object] = ()) -> int:
         with self._translate_errors():
             return int(self._connection.execute(query, values).rowcount)
 
-    def _fetch_rows(self, query: Any, values: Sequence[Any] = ()) -> list[Any]:
+    def _fetch_rows(self, query: str | sql.Composed, values: Sequence[object] = ()) -> list[Any]:
         with self._translate_errors():
             return list(self._connection.execute(query, values).fetchall())
 
@@ -231,14 +239,14 @@ def _column_identifier(column: Column) -> sql.Identifier:
 
 
 def _staged_value(column: Column) -> sql.Composable:
-    """What a row gets: what was copied, or else the column's own default, which is the database's expression."""
+    """Return the copied value, or else the column's default."""
     if not column.default:
         return _column_identifier(column)
     return sql.SQL("coalesce({}, {})").format(_column_identifier(column), sql.SQL(column.default))  # pyright: ignore[reportArgumentType]
 
 
 def _comparable_columns(side: str, columns: Sequence[Column]) -> sql.Composed:
-    """Columns of one side of a comparison; the type json has none, so its text is compared."""
+    """Return the columns of one side of a comparison. The type json is compared as text."""
     as_text = {"json": sql.SQL("{}::text")}
     plain = sql.SQL("{}")
     identifiers = [

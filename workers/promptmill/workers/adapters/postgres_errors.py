@@ -1,8 +1,10 @@
-"""What the errors of psycopg mean, by their SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html)."""
+"""What the errors of psycopg mean, by SQLSTATE.
+
+See https://www.postgresql.org/docs/current/errcodes-appendix.html.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 
@@ -11,9 +13,9 @@ from promptmill.workers.ports.database import RowsRejected
 
 POSTGRES_ERRORS = (psycopg.Error, psycopg.Warning, OSError)
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
-"""Of SQLSTATEs: connection, rollback (deadlock, serialization), resources (disk full), operator (shutdown), system."""
+"""SQLSTATE classes: connection, rollback, resources, operator intervention, system."""
 _TRANSIENT_STATES = ("55P03", "25006", "25P03", "25P04")
-"""A lock that is held too long, a server that takes no writes just now, a session that was idle for too long."""
+"""Lock timeout, read-only server, idle session timeouts."""
 _ACCESS_DENIED_TEXTS = ("FATAL:", "no password supplied", "certificate")
 _SERVER_BUSY_TEXTS = (
     "the database system is",
@@ -21,16 +23,16 @@ _SERVER_BUSY_TEXTS = (
     "remaining connection slots",
     "cannot connect now",
 )
-"""How a server says that it starts, stops, or has no more room."""
+"""Parts of messages of a server that starts, stops, or has too many connections."""
 _AUTHORIZATION_CLASS = "28"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _DATA_ERROR_CLASSES = ("21", "22", "23", "44")
-"""Values that their columns or constraints do not take; the words of these quote the values."""
+"""Values that columns or constraints reject. Their messages quote the values."""
 
 
 @contextmanager
 def translate_errors(database_name: str) -> Iterator[None]:
-    """The one place where the library's errors become ours. They are not chained: a traceback would show what they quote."""
+    """Translate the library's errors. Not chained, as a traceback would quote values."""
     try:
         yield
     except POSTGRES_ERRORS as error:
@@ -57,7 +59,7 @@ def _classify_error(database_name: str, error: Exception) -> PromptmillError:
 
 
 def _is_access_denied(error: Exception) -> bool:
-    """Whether the server answered and let nobody in: psycopg tells no SQLSTATE of what fails while it connects."""
+    """Whether the server denied a connection. psycopg has no SQLSTATE for these errors."""
     message = str(error)
     return any(text in message for text in _ACCESS_DENIED_TEXTS) and not any(
         mark in message for mark in _SERVER_BUSY_TEXTS
@@ -65,15 +67,15 @@ def _is_access_denied(error: Exception) -> bool:
 
 
 def _error_message(error: Exception) -> str:
-    """Return what people should read of an error: the server's own words, or those of a connection that failed."""
+    """Return the server's message, or that of a failed connection."""
     message = getattr(getattr(error, "diag", None), "message_primary", None)
     if not message and isinstance(error, psycopg.OperationalError):
         message = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def _rejection_message(error: Any) -> str:
-    """Say what does not fit, by names alone."""
+def _rejection_message(error: Exception) -> str:
+    """Return which column, constraint or type rejected a value, without the value."""
     names = [
         f"{kind} {name}"
         for kind in ("column", "constraint", "datatype")
@@ -82,8 +84,13 @@ def _rejection_message(error: Any) -> str:
     return " ".join([type(error).__name__, *names])
 
 
-def _object_name(error: Any, kind: str) -> str:
-    """Return the name of a column, constraint or type. The context of a COPY names the column, then quotes the value."""
+def _object_name(error: Exception, kind: str) -> str:
+    """Return the name of a column, constraint or type.
+
+    The context of a COPY has the column's name, followed by the value.
+    """
+    if not isinstance(error, psycopg.Error):
+        return ""
     if name := getattr(error.diag, f"{kind}_name", None):
         return str(name)
     context = error.diag.context or ""

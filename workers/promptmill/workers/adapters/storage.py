@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import google_crc32c
+import requests
 from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -27,51 +28,62 @@ from promptmill.config.errors import (
 from promptmill.workers.adapters import failures
 from promptmill.workers.ports.google import ObjectInfo
 
+T = TypeVar("T")
 _TIMEOUT = (5, 60)
 _RETRY = DEFAULT_RETRY.with_timeout(20.0)
 _CHUNK_SIZE = 4 << 20
-"""Uploads of unknown size go up in requests of 4 MiB: the client holds three times as much, so this keeps memory flat, and
-is fast enough at 30 ms a request."""
+"""Size of the requests of a resumable upload, in bytes.
+
+The client holds three times as much, so memory stays flat. At 30 ms a request, it is
+fast enough."""
 _SEQUENTIAL_READS = 8
-"""Objects that are read one after another, through the socket that is open, before threads and further sockets pay."""
+"""Objects that are read one by one through the open socket, before threads pay off."""
 _PARALLEL_READS = 5
-"""Objects, of some megabytes at most, that are read at once. The client keeps ten sockets: one reading may feed another."""
+"""Objects of at most some megabytes that are read concurrently.
+
+The client keeps ten sockets, as one reading may feed another."""
 _LIBRARY_ERRORS = (*failures.GOOGLE_ERRORS, InvalidResponse, DataCorruption)
-"""The library's own two come out of streamed uploads, and where a checksum does not fit."""
+"""The library's own two come from resumable uploads and wrong checksums."""
 _CHECKSUM_MISMATCH = "doesn't match calculated"
-"""How the service refuses an upload whose bytes do not fit the checksum that the client declares: `Provided CRC32C "…"
+"""Part of the service's message for an upload with a wrong checksum: `Provided CRC32C "…"
 doesn't match calculated CRC32C "…".` (python-storage issue 1541)."""
 
 
 def open_bucket(
-    url: str, project: str = "", setting: str = "PROMPTMILL_BUCKET", client: Any = None
+    url: str, project: str = "", setting: str = "PROMPTMILL_BUCKET", client: Client | None = None
 ) -> "StorageBucket":
-    """Open ``gs://bucket/prefix``, which ``setting`` names, if any does, through a ``client`` of its own if none is given.
+    """Open ``gs://bucket/prefix``.
 
-    Raises ConfigurationError without credentials.
+    Errors name ``setting``. Without ``client``, one is opened for this bucket. Raises
+    ConfigurationError without credentials.
     """
     name, _, prefix = url.removeprefix("gs://").partition("/")
     return StorageBucket(client or open_client(project), name, prefix.strip("/"), setting)
 
 
-def open_client(project: str) -> Any:
-    """Return a client for buckets, with a token and sockets of its own; raises ConfigurationError without credentials."""
+def open_client(project: str) -> Client:
+    """Return a client with its own token and sockets.
+
+    Raises ConfigurationError without credentials.
+    """
     from google.auth.exceptions import DefaultCredentialsError
 
-    # The library would ask for the bucket's metadata in a thread of its own, for traces, and needs a permission for it.
+    # For traces, the library would fetch the bucket's metadata in a thread. That needs
+    # another permission.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     try:
-        client: Any = Client(project=project or None)
+        client = Client(project=project or None)
     except DefaultCredentialsError as error:
-        raise ConfigurationError(
-            "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
-        ) from error
+        raise ConfigurationError(failures.NO_CREDENTIALS) from error
     _apply_environment_once(client._http, client.api_endpoint)
     return client
 
 
-def _apply_environment_once(session: Any, url: str) -> None:
-    """Take proxies and certificates from the environment once: requests goes through all of it for every call."""
+def _apply_environment_once(session: requests.Session, url: str) -> None:
+    """Read proxies and certificates from the environment once.
+
+    requests would read all of it for every call.
+    """
     environment = session.merge_environment_settings(url, {}, None, None, None)
     session.proxies, session.verify, session.cert = (
         environment["proxies"],
@@ -82,7 +94,7 @@ def _apply_environment_once(session: Any, url: str) -> None:
 
 
 class StorageBucket:
-    """A folder of a Cloud Storage bucket. Build one in each process: its sockets must not be shared over a fork."""
+    """A folder of a bucket. Build one per process: sockets must not survive a fork."""
 
     def __init__(self, client: Any, bucket: str, prefix: str, setting: str = "") -> None:
         self._client = client
@@ -97,8 +109,8 @@ class StorageBucket:
     def create(self, name: str, data: bytes) -> bool:
         """Write an object unless it exists.
 
-        A retried request whose first answer was lost finds its own object; so False may mean "I did": what is there
-        decides, not who wrote it, except where the data itself says who.
+        A retried request may find its own object, if the first response was lost. So False
+        may mean that this call wrote it, unless the data names its owner.
         """
         try:
             self._upload(name, data, if_generation_match=0)
@@ -111,7 +123,7 @@ class StorageBucket:
         self._upload(name, data)
 
     def write_stream(self, name: str, pieces: Iterable[bytes]) -> int:
-        """Write an object of any size: in one request while it is small, else resumable in pieces of 4 MiB."""
+        """Write an object of any size. Large ones are uploaded in requests of 4 MiB."""
         head, rest = _read_head(iter(pieces), _CHUNK_SIZE)
         if rest is None:
             self._upload(name, head)
@@ -119,7 +131,10 @@ class StorageBucket:
         return self._upload_resumable(name, head, rest)
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
-        """Write an object if it is still of this generation; one whose answer was lost is recognized as in ``create``."""
+        """Write an object if it still has this generation.
+
+        A write whose response was lost is recognized, as in ``create``.
+        """
         try:
             self._upload(name, data, if_generation_match=generation)
         except Conflict:
@@ -133,7 +148,7 @@ class StorageBucket:
             return data
 
     def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
-        """Yield the bytes of objects in the order of their names; where there are many, some are read ahead."""
+        """Yield the bytes of objects in the given order. Of many, some are read ahead."""
         remaining = iter(names)
         yield from map(self.read, islice(remaining, _SEQUENTIAL_READS))
         pending: deque[Future[bytes]] = deque()
@@ -146,9 +161,9 @@ class StorageBucket:
                 yield pending.popleft().result()
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
-        """Return a range of this very generation; empty past the object's end.
+        """Return a range of this generation. Empty past the object's end.
 
-        The service has a checksum of the whole object only, so a range is checked when it is the whole.
+        The service only has a checksum of the whole object, so only that is verified.
         """
         blob = self._bucket.blob(self._prefix + name, generation=generation)
         try:
@@ -159,11 +174,11 @@ class StorageBucket:
         except _RangePastEnd:
             return b""
         if start == 0 and len(data) < end and blob.crc32c not in (None, _crc32c(data)):
-            raise Transient(f"{self.url}/{name} came corrupted")
+            raise Transient(f"{self.url}/{name} was corrupted in transit")
         return data
 
     def find(self, name: str) -> ObjectInfo | None:
-        """Return what is known of an object."""
+        """Return the metadata of an object, or None if it does not exist."""
         with self._translate_errors(name):
             blob = self._bucket.get_blob(self._prefix + name, timeout=_TIMEOUT, retry=_RETRY)
         return None if blob is None else self._to_object_info(blob)
@@ -181,7 +196,7 @@ class StorageBucket:
                 yield self._to_object_info(blob)
 
     def delete(self, name: str) -> None:
-        """Delete an object, if it is there."""
+        """Delete an object if it exists."""
         try:
             with self._translate_errors(name):
                 self._blob(name).delete(timeout=_TIMEOUT, retry=_RETRY)
@@ -189,7 +204,7 @@ class StorageBucket:
             pass
 
     def exists(self) -> bool:
-        """Whether the bucket itself exists; raises Permanent when even that may not be asked."""
+        """Whether the bucket exists. Raises Denied without permission to ask."""
         with self._translate_errors(""):
             return bool(self._bucket.exists(timeout=_TIMEOUT, retry=_RETRY))
 
@@ -222,7 +237,7 @@ class StorageBucket:
                     size += self._send_piece(writer.write, piece)
                 self._send_piece(writer.close)
             except BaseException:
-                # Closing, which its end does too, would make the half that is there the whole object.
+                # Closing would turn the incomplete upload into an object.
                 writer.terminate()
                 raise
         object_info = self.find(name)
@@ -230,18 +245,21 @@ class StorageBucket:
             raise self._incomplete_upload_error()
         return size
 
-    def _send_piece(self, send: Callable[..., Any], *piece: bytes) -> Any:
-        """Storage may keep less than a request brings: the library gives up then, or, at the last one, does not notice."""
+    def _send_piece(self, send: Callable[..., T], *piece: bytes) -> T:
+        """Send one request of an upload. Storage may persist less than it contains.
+
+        The library then raises ValueError, but not for the last request.
+        """
         try:
             return send(*piece)
         except ValueError as error:
             raise self._incomplete_upload_error() from error
 
     def _incomplete_upload_error(self) -> Transient:
-        return Transient(f"{self.url}: storage did not keep all of an upload")
+        return Transient(f"{self.url}: storage did not persist the whole upload")
 
     def _is_own_write(self, name: str, data: bytes) -> bool:
-        """Tell a lost answer from a lost race; data that cannot tell two writers apart counts as somebody else's."""
+        """Whether this client wrote the object. False for data that names no owner."""
         try:
             return b'"owner"' in data and self.read(name) == data
         except NotFound:
@@ -257,7 +275,10 @@ class StorageBucket:
 
     @contextmanager
     def _translate_errors(self, name: str, *, missing_bucket_only: bool = False) -> Iterator[None]:
-        """The one place where the library's errors become ours; what is ``missing_bucket_only`` can only lack its bucket."""
+        """Translate the library's errors into Promptmill's. Nothing else does.
+
+        With ``missing_bucket_only``, status 404 means that the bucket does not exist.
+        """
         try:
             yield
         except _LIBRARY_ERRORS as error:
@@ -273,9 +294,9 @@ class StorageBucket:
             case HTTPStatus.BAD_REQUEST if _CHECKSUM_MISMATCH in message:
                 return Transient(f"{location}: {message}")
             case HTTPStatus.GONE:
-                return Transient(f"{location}: the upload was forgotten, and has to begin anew")
+                return Transient(f"{location}: the upload expired and has to start again")
             case HTTPStatus.PRECONDITION_FAILED:
-                return Conflict(f"{location} was written by somebody else")
+                return Conflict(f"{location} was written by another process")
             case HTTPStatus.NOT_FOUND if missing_bucket_only:
                 return NotFound(f"bucket gs://{self._bucket.name} does not exist{self._setting}")
             case HTTPStatus.NOT_FOUND:
@@ -292,11 +313,11 @@ def _crc32c(data: bytes) -> str:
 
 
 class _RangePastEnd(Permanent):
-    """The range begins at or after the object's end."""
+    """The range starts at or after the object's end."""
 
 
 def _read_head(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes] | None]:
-    """Join pieces until they pass ``size``; the iterator is None when that was all."""
+    """Join pieces until they exceed ``size``. The iterator is None after the last piece."""
     head = bytearray()
     for piece in pieces:
         head += piece

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
+import requests
 from google.api_core.client_options import ClientOptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import aiplatform_v1
@@ -25,39 +26,45 @@ from promptmill.config.tables import BIGQUERY_SCHEME
 from promptmill.workers.adapters import failures
 from promptmill.workers.ports.google import Job, JobRequest
 
+if TYPE_CHECKING:
+    OutputInfo = aiplatform_v1.BatchPredictionJob.OutputInfo
+
 _TIMEOUT = 20.0
 _PAGE_SIZE = 100
 
 
 def open_jobs(settings: Settings) -> "VertexJobs":
-    """Connect to Vertex in the project and location of ``settings``; raises ConfigurationError."""
+    """Connect to Vertex in the project and location of ``settings``.
+
+    Raises ConfigurationError.
+    """
     return VertexJobs(_make_client(settings), settings.parent, settings.create_timeout)
 
 
 def _make_client(settings: Settings) -> Any:
     endpoint = settings.vertex_endpoint
-    options: dict[str, Any] = {
-        "client_options": ClientOptions(api_endpoint=endpoint or api_host(settings.location))
-    }
+    credentials = None
     if endpoint.startswith("http://"):
         from google.auth.credentials import AnonymousCredentials
 
-        options["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
     try:
-        client: Any = aiplatform_v1.JobServiceClient(transport="rest", **options)
+        client: Any = aiplatform_v1.JobServiceClient(
+            transport="rest",
+            client_options=ClientOptions(api_endpoint=endpoint or api_host(settings.location)),
+            credentials=credentials,
+        )
     except auth_exceptions.DefaultCredentialsError as error:
-        raise ConfigurationError(
-            "no Google credentials: run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
-        ) from error
+        raise ConfigurationError(failures.NO_CREDENTIALS) from error
     client.transport._session.hooks["response"].append(_strip_error_details)
     return client
 
 
-def _strip_error_details(response: Any, **_: object) -> None:
-    """Take the details out of the errors in an answer.
+def _strip_error_details(response: requests.Response, **_: object) -> None:
+    """Remove the details of errors from a response.
 
-    The client needs to know the type of each and cannot read an answer that has another one: a job that failed with such
-    an error would never be seen to end, nor would any that is looked at beside it.
+    The client cannot read a response with a detail of an unknown type. Without this, a
+    job with such an error would never be seen to end, nor the others of its page.
     """
     if response.ok and b'"details"' in response.content:
         with suppress(ValueError):
@@ -66,7 +73,7 @@ def _strip_error_details(response: Any, **_: object) -> None:
             ).encode()
 
 
-def _drop_details(json_object: dict[str, Any]) -> dict[str, Any]:
+def _drop_details(json_object: dict[str, object]) -> dict[str, object]:
     return {
         name: value
         for name, value in json_object.items()
@@ -75,7 +82,7 @@ def _drop_details(json_object: dict[str, Any]) -> dict[str, Any]:
 
 
 def api_host(location: str) -> str:
-    """Return the API host of a location; the global endpoint has no prefix."""
+    """Return the API host of a location. The global endpoint has no prefix."""
     return (
         "aiplatform.googleapis.com"
         if location == "global"
@@ -84,7 +91,10 @@ def api_host(location: str) -> str:
 
 
 class VertexJobs:
-    """The jobs of one project and location. Build one in each process: its sockets must not be shared over a fork."""
+    """The jobs of one project and location.
+
+    Build one per process: sockets must not survive a fork.
+    """
 
     def __init__(self, client: Any, parent: str, create_timeout: float) -> None:
         self._client = client
@@ -92,7 +102,7 @@ class VertexJobs:
         self._create_timeout = create_timeout
 
     def create(self, request: JobRequest) -> Job:
-        """Create a job in one try: the client retries nothing by default, and must not, as each creation is billed."""
+        """Create a job in one attempt. The client must not retry, as each job is billed."""
         job = aiplatform_v1.BatchPredictionJob(
             display_name=request.display_name,
             model=request.model,
@@ -114,7 +124,7 @@ class VertexJobs:
             return _to_job(self._client.get_batch_prediction_job(name=name, timeout=_TIMEOUT), name)
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
-        """Return the jobs that the filter admits, page by page."""
+        """Return the jobs that match the filter, page by page."""
         request = aiplatform_v1.ListBatchPredictionJobsRequest(
             parent=self._parent, filter=filter, page_size=_PAGE_SIZE
         )
@@ -123,7 +133,7 @@ class VertexJobs:
                 yield _to_job(job, self._job_name(job))
 
     def cancel(self, name: str) -> None:
-        """Ask for a job's cancellation; Vertex refuses it for a job that has ended, which is as good."""
+        """Request the cancellation of a job. Vertex refuses it after the end, which is fine."""
         try:
             with _translate_errors():
                 self._client.cancel_batch_prediction_job(name=name, timeout=_TIMEOUT)
@@ -131,13 +141,18 @@ class VertexJobs:
             if not self.get(name).has_ended:
                 raise
 
-    def _job_name(self, job: Any) -> str:
-        """A job has one name here, whether an answer calls the project by its id or, as Vertex does, by its number."""
+    def _job_name(self, job: aiplatform_v1.BatchPredictionJob) -> str:
+        """Return a job's name with the project's id. Vertex uses the project's number."""
         return f"{self._parent}/batchPredictionJobs/{job.name.rpartition('/')[2]}"
 
 
-def _job_config(request: JobRequest) -> dict[str, Any]:
-    """Where a job reads and writes, in Google's words."""
+class _JobConfig(TypedDict):
+    input_config: dict[str, object]
+    output_config: dict[str, object]
+
+
+def _job_config(request: JobRequest) -> _JobConfig:
+    """Return Google's fields for a job's input and output."""
     if request.input_uri.startswith(BIGQUERY_SCHEME):
         return {
             "input_config": {
@@ -158,15 +173,16 @@ def _job_config(request: JobRequest) -> dict[str, Any]:
     }
 
 
-def _output_location(output_info: Any) -> str:
-    """Where a job wrote: a folder, or a table as ``bq://project.dataset.table``."""
+def _output_location(output_info: "OutputInfo") -> str:
+    """Return a job's output: a folder, or a table as ``bq://project.dataset.table``."""
     if output_info.bigquery_output_table:
         table = output_info.bigquery_output_table.rpartition(".")[2]
-        return f"{BIGQUERY_SCHEME}{output_info.bigquery_output_dataset.removeprefix(BIGQUERY_SCHEME)}.{table}"
+        dataset = output_info.bigquery_output_dataset.removeprefix(BIGQUERY_SCHEME)
+        return f"{BIGQUERY_SCHEME}{dataset}.{table}"
     return str(output_info.gcs_output_directory)
 
 
-def _to_job(job: Any, name: str) -> Job:
+def _to_job(job: aiplatform_v1.BatchPredictionJob, name: str) -> Job:
     stats = job.completion_stats
     return Job(
         name=name,
@@ -184,8 +200,8 @@ def _to_job(job: Any, name: str) -> Job:
     )
 
 
-def _state_name(state: Any) -> str:
-    """The name of a state; one that this client does not know comes as a bare number, and is not an end."""
+def _state_name(state: int) -> str:
+    """Return the name of a state. A state unknown to the client is a bare number."""
     return str(getattr(state, "name", f"JOB_STATE_{int(state)}"))
 
 
@@ -195,7 +211,7 @@ def _to_epoch_seconds(timestamp: Any) -> float:
 
 @contextmanager
 def _translate_errors(*, creating: bool = False) -> Iterator[None]:
-    """The one place where the client's errors become ours; an answer that is no job at all comes as a ParseError."""
+    """Translate the client's errors. A response that is no job raises ParseError."""
     try:
         yield
     except (*failures.GOOGLE_ERRORS, json_format.Error) as error:
@@ -203,7 +219,7 @@ def _translate_errors(*, creating: bool = False) -> Iterator[None]:
 
 
 def _classify_error(error: Exception, creating: bool) -> PromptmillError:
-    """A creation that is forbidden is refused for good: the run is to end with the words of the service, not wait."""
+    """Return Promptmill's error. A forbidden creation is permanent, so that the run ends."""
     message = f"Vertex: {failures.describe_error(error)}"
     if failures.http_status(error) == HTTPStatus.NOT_FOUND:
         return NotFound(message)

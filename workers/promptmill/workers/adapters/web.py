@@ -1,11 +1,10 @@
-"""The way out to servers of others: to no address inside, unless the workers' settings name its host."""
+"""Posts to web servers. Refuses private addresses unless the settings name the host."""
 
 import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -16,21 +15,26 @@ from promptmill.workers.ports.web import Endpoint, WebClient, WebResponse
 _TIMEOUT = urllib3.Timeout(connect=10, read=30)
 _MAX_RESPONSE_BYTES = 64 << 10
 _MAX_RETRY_AFTER = 3600.0
-"""Seconds for which a server may put us off."""
+"""Maximum seconds that a server may request by Retry-After."""
 
 
 def open_web() -> WebClient:
-    """Return the way out; nothing is kept between two calls."""
+    """Return the client. It keeps nothing between calls."""
     return WebClient(post_body, check_connection)
 
 
 def post_body(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> WebResponse:
-    """Send a body in one try and return the answer; no redirect is followed."""
+    """Post a body in one attempt. Redirects are not followed."""
     with _translate_errors(), _open_pool(endpoint) as pool:
         response = pool.urlopen(
-            "POST", _request_path(endpoint), body, {**headers, "host": urlsplit(endpoint.url).netloc.rpartition("@")[2]},
-            retries=False, redirect=False, preload_content=False,
-        )  # fmt: skip
+            "POST",
+            _request_path(endpoint),
+            body,
+            {**headers, "host": urlsplit(endpoint.url).netloc.rpartition("@")[2]},
+            retries=False,
+            redirect=False,
+            preload_content=False,
+        )
         response.read(_MAX_RESPONSE_BYTES)
         response.close()
         return WebResponse(
@@ -39,7 +43,7 @@ def post_body(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> We
 
 
 def _parse_retry_after(text: str) -> float:
-    """Return the seconds of a header Retry-After, which may be a date; 0 when it is neither."""
+    """Return the seconds of a Retry-After header, also from a date. 0 if invalid."""
     try:
         return min(float(urllib3.Retry().parse_retry_after(text)), _MAX_RETRY_AFTER)
     except urllib3.exceptions.InvalidHeader:
@@ -47,17 +51,20 @@ def _parse_retry_after(text: str) -> float:
 
 
 def check_connection(endpoint: Endpoint) -> None:
-    """Connect, and over TLS see that the server is who it says."""
+    """Connect. Over TLS, verify the server's certificate."""
     with _translate_errors(), _open_pool(endpoint) as pool:
-        connection: Any = pool._new_conn()  # which makes the pool's own checks of the certificate
+        connection = pool._new_conn()  # verifies the certificate as the pool does
         try:
             connection.connect()
         finally:
             connection.close()
 
 
-def _open_pool(endpoint: Endpoint) -> Any:
-    """A pool of one connection to the very address that was looked at: a name may mean another one a moment later."""
+def _open_pool(endpoint: Endpoint) -> urllib3.HTTPConnectionPool:
+    """Return a pool of one connection to the checked address.
+
+    Resolving the name again could return another address.
+    """
     url = urlsplit(endpoint.url)
     host = url.hostname or ""
     address = _resolve_address(
@@ -76,7 +83,7 @@ def _open_pool(endpoint: Endpoint) -> Any:
 
 
 def _resolve_address(host: str, port: int, allow_private: bool) -> str:
-    """Return the host's address; raises Permanent when any of those that it has is not to be written to."""
+    """Return the host's address. Raises Permanent if one of its addresses is not allowed."""
     try:
         addresses = {
             str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -86,12 +93,13 @@ def _resolve_address(host: str, port: int, allow_private: bool) -> str:
     for address in addresses:
         if not _is_allowed_address(ipaddress.ip_address(address.partition("%")[0]), allow_private):
             raise Permanent(f"{host} is at {address}, which is not on the public internet")
-    return min(
-        addresses, key=lambda one: (":" in one, one)
-    )  # IPv4 first: many machines have no way out over IPv6
+    # IPv4 first: many machines have no route over IPv6.
+    return min(addresses, key=lambda address: (":" in address, address))
 
 
-def _is_allowed_address(address: Any, allow_private: bool) -> bool:
+def _is_allowed_address(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, allow_private: bool
+) -> bool:
     address = getattr(address, "ipv4_mapped", None) or address
     if (
         address.is_link_local
@@ -99,7 +107,7 @@ def _is_allowed_address(address: Any, allow_private: bool) -> bool:
         or address.is_unspecified
         or address.is_reserved
     ):
-        return False  # among them the metadata servers of clouds, which hand out credentials
+        return False  # among them clouds' metadata servers, which serve credentials
     return bool(allow_private or address.is_global)
 
 
@@ -110,10 +118,10 @@ def _request_path(endpoint: Endpoint) -> str:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """The one place where the library's errors become ours; whether a message was taken is unknown then."""
+    """Translate the library's errors. Whether the message was accepted is then unknown."""
     try:
         yield
     except (urllib3.exceptions.SSLError, ssl.SSLError):
-        raise Permanent("its certificate is not one that this machine trusts") from None
+        raise Permanent("its certificate is not trusted by this machine") from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise Transient(f"no answer: {type(error).__name__}") from None
+        raise Transient(f"no response: {type(error).__name__}") from None

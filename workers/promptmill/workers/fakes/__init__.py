@@ -1,10 +1,11 @@
-"""The bucket, Vertex's batch jobs and the callers' broker in memory: for tests without a cloud or a second process.
+"""The bucket, batch jobs, BigQuery and the callback broker in memory, for tests.
 
     bucket = MemoryBucket()
     jobs = FakeJobs(bucket, answer=lambda request: "hola")
 
-They keep the contract of ``promptmill.workers.ports``, and pass the same suite as the real adapters. What goes wrong is
-scripted: ``Script`` for the output of jobs, ``FakeJobs.refuse_next`` and ``lose_next_answer`` for their creation.
+They follow the protocols of ``promptmill.workers.ports`` and pass the same suite as the
+adapters. Faults are scripted: ``Script`` for the output of jobs, and
+``FakeJobs.refuse_next`` and ``lose_next_response`` for their creation.
 """
 
 from promptmill.workers.fakes.bucket import MemoryBucket

@@ -10,7 +10,7 @@ from promptmill.config.errors import Conflict, NotFound
 from promptmill.workers.ports.google import ObjectInfo
 
 Clock = Callable[[], float]
-"""Tells the time in seconds since the epoch."""
+"""Returns the time in epoch seconds."""
 
 
 class _Object(NamedTuple):
@@ -20,7 +20,7 @@ class _Object(NamedTuple):
 
 
 class MemoryBucket:
-    """A ``Bucket`` in memory, safe for threads; ``clock`` is the server's, which dates objects."""
+    """A thread-safe ``Bucket`` in memory. ``clock`` sets the time of objects."""
 
     def __init__(self, url: str = "gs://fake/mill", clock: Clock = time.time) -> None:
         self.url = url.rstrip("/")
@@ -46,36 +46,36 @@ class MemoryBucket:
             self._put_object(name, data)
 
     def write_stream(self, name: str, pieces: Iterable[bytes]) -> int:
-        """Write an object of any size, which must fit into memory here; returns its size."""
+        """Write an object. Returns its size."""
         data = b"".join(pieces)
         self.write(name, data)
         return len(data)
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
-        """Write an object if it is still of this generation; raises Conflict."""
+        """Write an object if it still has this generation. Raises Conflict."""
         with self._lock:
             current = self._objects.get(name)
             if current is None or current.generation != generation:
-                raise Conflict(f"{self.url}/{name} was written by somebody else")
+                raise Conflict(f"{self.url}/{name} was written by another process")
             self._put_object(name, data)
 
     def read(self, name: str) -> bytes:
-        """Return an object's bytes; raises NotFound."""
+        """Return an object's bytes. Raises NotFound."""
         return self._get_object(name).data
 
     def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
-        """Yield the bytes of objects in the order of their names."""
+        """Yield the bytes of objects in the given order."""
         return map(self.read, names)
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
-        """Return a range of this very generation; raises NotFound when it is gone."""
+        """Return a range of this generation. Raises NotFound."""
         current = self._get_object(name)
         if current.generation != generation:
             raise NotFound(f"{self.url}/{name} of generation {generation} does not exist")
         return current.data[start:end]
 
     def find(self, name: str) -> ObjectInfo | None:
-        """Return what is known of an object."""
+        """Return the metadata of an object."""
         current = self._objects.get(name)
         return (
             None
@@ -84,13 +84,13 @@ class MemoryBucket:
         )
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Return the objects whose names start with ``prefix``, in order of their names, as they are now."""
+        """Return the objects whose names start with ``prefix``, in order of names."""
         with self._lock:
             names = sorted(name for name in self._objects if name.startswith(prefix))
         return (object_info for object_info in map(self.find, names) if object_info)
 
     def delete(self, name: str) -> None:
-        """Delete an object, if it is there."""
+        """Delete an object if it exists."""
         with self._lock:
             self._objects.pop(name, None)
 

@@ -17,10 +17,10 @@ from promptmill.workers.ports.google import Bucket, Job, JobRequest
 
 
 class FakeJobs:
-    """``BatchJobs`` in memory, safe for threads: a job reads its input from ``bucket`` and writes its output there.
+    """Thread-safe ``BatchJobs`` in memory. Jobs read and write ``bucket``.
 
-    A job ends ``duration`` seconds after its creation by ``clock``, as ``script`` says. Models whose name does not start
-    with ``gemini`` do not exist.
+    A job ends ``duration`` seconds after its creation by ``clock``, as ``script`` says.
+    Models whose name does not start with ``gemini`` do not exist.
     """
 
     def __init__(
@@ -44,27 +44,27 @@ class FakeJobs:
         self._lock = threading.Lock()
 
     def refuse_next(self, error: PromptmillError) -> None:
-        """Let the next creation without another trouble create nothing, and raise ``error``."""
+        """Make the next creation fail with ``error``. No job is created."""
         self._next_errors.append(error)
 
     def lose_next_response(self) -> None:
-        """Let the next creation without another trouble create a job, and raise Unanswered."""
-        self._next_errors.append(_ResponseLost("Vertex: the answer was lost"))
+        """Make the next creation create a job, but raise OutcomeUnknown."""
+        self._next_errors.append(_ResponseLost("Vertex: the response was lost"))
 
     def hide_new_jobs(self, seconds: float) -> None:
-        """Let ``list`` know no job before it is so old."""
+        """Make ``list`` leave out jobs younger than this."""
         self._list_delay = seconds
 
     def ignore_cancellations(self, ignored: bool = True) -> None:
-        """Let jobs that are asked to stop go on, or stop again."""
+        """Make jobs ignore cancellations, or obey them again."""
         self._ignores_cancellations = ignored
 
     def forget_job(self, name: str, *, listed: bool = False) -> None:
-        """Let ``get``, and unless it is ``listed`` also ``list``, not know a job until it is recalled."""
+        """Make ``get`` raise NotFound for a job. ``list`` also leaves it out unless ``listed``."""
         self._forgotten_jobs[name] = listed
 
     def recall_job(self, name: str) -> None:
-        """Let a job that was forgotten be known again."""
+        """Undo ``forget_job``."""
         del self._forgotten_jobs[name]
 
     def create(self, request: JobRequest) -> Job:
@@ -88,7 +88,10 @@ class FakeJobs:
             return self._refresh_job(name)
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
-        """Return the jobs that pass the filter, newest first; raises Permanent for one that is not understood."""
+        """Return the jobs that match the filter, newest first.
+
+        Raises Permanent for an unknown filter.
+        """
         conditions = [_parse_filter_term(term) for term in filter.split(" AND ")] if filter else []
         newest_visible = self._clock() - self._list_delay
         with self._lock:
@@ -102,7 +105,7 @@ class FakeJobs:
         )
 
     def cancel(self, name: str) -> None:
-        """Cancel a job: it ends at once, without output, unless it has ended or cancellations are ignored."""
+        """End a job without output, unless it has ended or ignores cancellations."""
         job = self.get(name)
         if not (job.has_ended or self._ignores_cancellations):
             with self._lock:
@@ -118,7 +121,7 @@ class FakeJobs:
         return job
 
     def _refresh_job(self, name: str) -> Job:
-        """Return the job as it is by the clock, having done its work when its time has come."""
+        """Return the job's state by the clock. A job that is due runs first."""
         job, request = self._jobs[name]
         end = job.create_time + self._duration_of(job)
         if job.has_ended:
@@ -137,7 +140,7 @@ class FakeJobs:
     def _is_listed(self, name: str) -> bool:
         return self._forgotten_jobs.get(name, True)
 
-    def _duration_of(self, job: Job) -> float:  # noqa: ARG002 - others may know of jobs that last longer
+    def _duration_of(self, job: Job) -> float:  # noqa: ARG002 - for subclasses
         return self._duration
 
     def _end_job(self, name: str, **fields: Any) -> Job:
@@ -146,7 +149,7 @@ class FakeJobs:
         return self._jobs[name][0]
 
     def _run_job(self, job: Job, request: JobRequest) -> dict[str, Any]:
-        """Read, answer and write; returns how the job ended."""
+        """Read the input and write the output. Returns the fields of the end."""
         script = self.script
         outcome = {
             "state": script.state,
@@ -174,7 +177,7 @@ class FakeJobs:
             row_index < len(rows) and row_index not in script.missing
             for row_index in script.statuses
         )
-        missing = sum(place < len(rows) for place in script.missing)
+        missing = sum(row_index < len(rows) for row_index in script.missing)
         return outcome | {
             "output_directory": directory,
             "successful_count": len(rows) - missing - failed,
@@ -198,7 +201,10 @@ _FILTER_TERM = re.compile(r'(labels\.[\w-]+|display_name|state)(!?=)"([^"]*)"')
 
 
 def _parse_filter_term(term: str) -> Callable[[Job], bool]:
-    """Read one term of a filter: labels, display name and state, compared with = or !=; raises Permanent."""
+    """Parse a term of a filter: a label, display name or state, with = or !=.
+
+    Raises Permanent.
+    """
     match = _FILTER_TERM.fullmatch(term.strip())
     if match is None:
         raise Permanent(f"Vertex: 400 Invalid filter: {term}")

@@ -1,4 +1,4 @@
-"""The output that a fake job writes, in Vertex's layout, with whatever a test wants to be wrong with it."""
+"""The output of a fake job, in Vertex's layout, with scripted faults."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 Responder = Callable[[dict[str, Any]], str | dict[str, Any]]
-"""Answers a GenerateContentRequest with a text, or with a whole GenerateContentResponse."""
+"""Answers a GenerateContentRequest with a text or a GenerateContentResponse."""
 
 
 _PROCESSED_TIME = "2026-01-01T00:00:00.000000+00:00"
@@ -16,11 +16,12 @@ _PROCESSED_TIME = "2026-01-01T00:00:00.000000+00:00"
 
 @dataclass(frozen=True)
 class Script:
-    """How a job ends, and what its output has wrong; rows are places in the input file, from 0.
+    """How a job ends, and the faults of its output. Rows are indices of the input, from 0.
 
-    ``missing`` rows are left out, ``duplicated`` ones come twice, ``unkeyed`` ones without what was beside the request.
-    ``statuses`` has the status text of rows that fail. ``strange`` lines are written among the others as they are.
-    ``seed`` chooses the order, None keeps the input's. ``truncated`` cuts the last line of the last file in its middle.
+    ``missing`` rows are left out, ``duplicated`` rows occur twice, and ``unkeyed`` rows
+    have only their request. ``statuses`` has the status text of failed rows. ``strange``
+    lines are added unchanged. ``seed`` shuffles the lines; None keeps their order.
+    ``truncated`` cuts the last line in its middle.
     """
 
     state: str = "JOB_STATE_SUCCEEDED"
@@ -39,7 +40,7 @@ class Script:
 def output_files(
     rows: list[dict[str, Any]], answer: Responder, script: Script
 ) -> list[tuple[str, bytes]]:
-    """Return the names and bytes of the files that a job writes for the ``rows`` of its input."""
+    """Return the names and bytes of the files that a job writes for its input."""
     lines = [*_output_lines(rows, answer, script), *script.strange]
     if script.seed is not None:
         random.Random(script.seed).shuffle(lines)  # noqa: S311 - a repeatable choice, no secret
@@ -78,7 +79,7 @@ def _output_lines(rows: list[dict[str, Any]], answer: Responder, script: Script)
 
 
 def make_response(answer: str | dict[str, Any]) -> dict[str, Any]:
-    """Make a GenerateContentResponse of a text, four characters of which are a token."""
+    """Return a GenerateContentResponse with a text. Four characters are one token."""
     if not isinstance(answer, str):
         return answer
     tokens = len(answer) // 4 + 1
@@ -96,5 +97,5 @@ def make_response(answer: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def echo_prompt(request: dict[str, Any]) -> str:
-    """Answer with the text of the request's last part."""
+    """Return an answer that repeats the last part of the request."""
     return f"You said: {request['contents'][-1]['parts'][-1].get('text', '')}"

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 
@@ -10,11 +9,11 @@ from promptmill.config.errors import NotFound
 from promptmill.config.tables import Table
 from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Column
 
-Row = dict[str, Any]
+Row = dict[str, object]
 
 
 class FakeWarehouse:
-    """A ``Warehouse`` with ``datasets`` (project.dataset); files are read and written by their URI."""
+    """A ``Warehouse`` with some datasets. ``read`` and ``write`` take the URIs of files."""
 
     def __init__(
         self,
@@ -25,9 +24,9 @@ class FakeWarehouse:
         self.tables: dict[Table, list[Row]] = {}
         self.denied_permissions: set[str] = set()
         self.next_job_states: list[BigQueryJobState] = []
-        """How the next jobs end, instead of doing anything."""
+        """The states of the next jobs, which do nothing."""
         self.polls_until_done = 0
-        """How many looks at a job find it still under way."""
+        """The number of polls that find a job still running."""
         self.started_jobs: list[str] = []
         self._read = read
         self._write = write
@@ -38,7 +37,7 @@ class FakeWarehouse:
         self._lock = threading.RLock()
 
     def check_job_access(self, table: Table) -> None:
-        """Raise NotFound without the dataset."""
+        """Raise NotFound if the dataset does not exist."""
         if f"{table.project}.{table.dataset}" not in self._datasets:
             raise NotFound(f"dataset {table.project}.{table.dataset} does not exist")
 
@@ -52,19 +51,19 @@ class FakeWarehouse:
         columns: Sequence[Column],
         expiration_days: int = 0,  # noqa: ARG002
     ) -> None:
-        """Create a table, if it is not there."""
+        """Create a table unless it exists."""
         self.check_job_access(table)
         with self._lock:
             self._columns.setdefault(table, list(columns))
             self.tables.setdefault(table, [])
 
     def test_permissions(self, table: Table, permissions: Sequence[str]) -> set[str]:
-        """Return all permissions but those ``denied_permissions``."""
+        """Return the permissions except ``denied_permissions``."""
         self._require_table(table)
         return set(permissions) - self.denied_permissions
 
     def get_job_state(self, job: BigQueryJob) -> BigQueryJobState | None:
-        """Return how far a job is."""
+        """Return the state of a job."""
         self.check_job_access(job.table)
         with self._lock:
             if job.id not in self._jobs:
@@ -94,7 +93,7 @@ class FakeWarehouse:
         self._run_job(job, lambda: self._write(uri.replace("*", "000000000000"), lines))
 
     def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
-        """Replace the rows that are equal in the columns ``on``."""
+        """Replace the rows with equal values in the columns ``on``."""
         self._require_table(job.table)
 
         def replace_rows() -> None:
@@ -108,15 +107,15 @@ class FakeWarehouse:
         self._run_job(job, replace_rows)
 
     def delete_table(self, table: Table) -> None:
-        """Delete a table, if it is there."""
+        """Delete a table if it exists."""
         with self._lock:
             self._columns.pop(table, None)
             self.tables.pop(table, None)
 
     def stream_rows(self, source: Table | str) -> Iterator[Row]:
-        """Stream the rows of a table; a query is more than can be had here."""
+        """Stream the rows of a table. Queries raise NotFound."""
         if isinstance(source, str):
-            raise NotFound("queries are not faked")
+            raise NotFound("the fake runs no queries")
         self._require_table(source)
         return iter(list(self.tables[source]))
 
@@ -141,5 +140,5 @@ class FakeWarehouse:
                 self._jobs[job.id] = BigQueryJobState(True, "notFound", str(error))
 
 
-def _key_values(row: Row, on: Sequence[str]) -> tuple[Any, ...]:
+def _key_values(row: Row, on: Sequence[str]) -> tuple[object, ...]:
     return tuple(row[name] for name in on)

@@ -1,7 +1,6 @@
-"""From a signature that a run carries to the task that is sent, and whether it may be."""
+"""Turns the signatures of a run into tasks to send, and checks that they are allowed."""
 
 from fnmatch import fnmatchcase
-from typing import Any
 
 from promptmill.config import queues
 from promptmill.config.errors import ConfigurationError
@@ -13,16 +12,17 @@ DEFAULT_QUEUE = "celery"
 """Celery's own default."""
 
 
-def build_callback_task(chain: list[Signature], argument: Any, task_id: str) -> CallbackTask:
-    """Return the call of the first task of a chain, which takes the others along; all of their ids follow from one.
+def build_callback_task(chain: list[Signature], argument: object, task_id: str) -> CallbackTask:
+    """Return the first task of a chain. It carries the others; their ids follow from its own.
 
-    The first argument is ours, as Celery's own ``link`` gives the parent's result, unless the signature is immutable.
+    Unless the signature is immutable, ``argument`` comes first, like a parent's result in
+    Celery.
     """
     first_signature, *next_signatures = chain
     args = first_signature.args if first_signature.immutable else [argument, *first_signature.args]
     options = {"queue": DEFAULT_QUEUE, **first_signature.options}
     if next_signatures:
-        # As Celery's message protocol has it: each task takes the next one from the end.
+        # In Celery's message protocol, each task takes the next one from the end.
         options["chain"] = [
             _chain_entry(signature, f"{task_id}.{position}")
             for position, signature in enumerate(next_signatures, 1)
@@ -30,7 +30,7 @@ def build_callback_task(chain: list[Signature], argument: Any, task_id: str) -> 
     return CallbackTask(first_signature.task, args, first_signature.kwargs, task_id, options)
 
 
-def _chain_entry(signature: Signature, task_id: str) -> dict[str, Any]:
+def _chain_entry(signature: Signature, task_id: str) -> dict[str, object]:
     return {
         "task": signature.task,
         "args": signature.args,
@@ -42,10 +42,10 @@ def _chain_entry(signature: Signature, task_id: str) -> dict[str, Any]:
 
 
 def check_callback_tasks(settings: Settings, chain: list[Signature]) -> None:
-    """Raise ConfigurationError when runs may not have one of these tasks called.
+    """Raise ConfigurationError if a task of the chain is not allowed.
 
-    Whoever can send a run can name any task, so the workers' own settings say which are allowed. Promptmill's own never
-    are, but for those that are meant for everybody.
+    Anyone who can send a run can name any task, so the workers' settings list what is
+    allowed. Of Promptmill's own tasks, only public ones are.
     """
     for signature in chain:
         queue = str(signature.options.get("queue", DEFAULT_QUEUE))
@@ -53,9 +53,10 @@ def check_callback_tasks(settings: Settings, chain: list[Signature]) -> None:
             signature.task.startswith("promptmill.") or queue in queues.ALL_QUEUES
         ) and queues.PUBLIC_TASK_QUEUES.get(signature.task) != queue:
             raise ConfigurationError(
-                f"callback {signature.task}: neither tasks nor queues of Promptmill's own may be called"
+                f"callback {signature.task}: Promptmill's own tasks and queues cannot be called"
             )
         if not any(fnmatchcase(signature.task, pattern) for pattern in settings.callback_patterns):
             raise ConfigurationError(
-                f"callback {signature.task}: the workers may not call it; {variable_name('callback_tasks')} names what they may"
+                f"callback {signature.task}: not allowed. Add it to "
+                f"{variable_name('callback_tasks')} of the workers"
             )

@@ -1,20 +1,24 @@
-"""What a sink needs of a database: to know its table, and to put rows into it, all or none. There is no fake of SQL."""
+"""What a sink needs of a database: describe a table, and write rows in a transaction.
+
+There is no fake: tests use a real PostgreSQL.
+"""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from promptmill.config.errors import Permanent
 
 
 class RowsRejected(Permanent):
-    """Rows do not fit into their table. The words name column, type or constraint, and quote nothing of a row."""
+    """The table rejects rows. The message names column, type or constraint, and no value."""
 
 
 class Column(NamedTuple):
-    """A column as the database tells it.
+    """A column of a table.
 
-    ``type_category`` is PostgreSQL's ``typcategory``, ``type`` has length and precision. ``default`` is an expression in SQL,
-    empty when there is none. ``missing_privileges`` has the privileges that are missing.
+    ``type`` includes length and precision. ``type_category`` is PostgreSQL's
+    ``typcategory``. ``default`` is an SQL expression, or empty. ``missing_privileges``
+    are privileges that the role lacks.
     """
 
     name: str
@@ -28,7 +32,11 @@ class Column(NamedTuple):
 
 
 class TableInfo(NamedTuple):
-    """A table as ``role`` sees it; ``kind`` is PostgreSQL's ``relkind``, ``has_unique_key`` whether (run, key) is."""
+    """A table as ``role`` sees it.
+
+    ``kind`` is PostgreSQL's ``relkind``. ``has_unique_key`` tells whether (run, key) is
+    unique.
+    """
 
     kind: str
     role: str
@@ -37,71 +45,75 @@ class TableInfo(NamedTuple):
 
 
 class Database(Protocol):
-    """A connection to a database, for one delivery: opened for it, and closed after it. Names of tables may have a schema.
+    """A connection for one delivery. Table names may include a schema.
 
-    Every method may raise Transient, Denied among them, and Permanent; those that write rows raise Rejected.
+    Every method may raise Transient, Denied and Permanent. Methods that write rows may
+    raise RowsRejected.
     """
 
     @property
     def name(self) -> str:
-        """What people may see of where it is."""
+        """The public name of the database."""
         ...
 
     def describe_table(self, table: str) -> TableInfo | None:
-        """Return what is known of a table, or None when there is none."""
+        """Return a table's columns and privileges, or None if it does not exist."""
         ...
 
     def can_create_temp_tables(self) -> bool:
-        """Whether temporary tables may be made."""
+        """Whether the role may create temporary tables."""
         ...
 
     def create_table(
         self, table: str, columns: Sequence[tuple[str, str]], primary_key: Sequence[str]
     ) -> None:
-        """Make a table unless it exists, from names and types of columns in SQL, and its primary key."""
+        """Create a table unless it exists, from the SQL names and types of its columns."""
         ...
 
     def begin(self) -> None:
-        """Begin a transaction, in which no statement may take longer than a minute."""
+        """Begin a transaction. Its statements time out after a minute."""
         ...
 
-    def copy_rows(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """COPY rows, and nothing else, beside the table, where only this transaction sees them."""
+    def copy_rows(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """COPY rows to a staging table that only this transaction sees."""
         ...
 
     def upsert_rows(
         self, table: str, columns: Sequence[Column], compared_columns: Sequence[Column]
     ) -> int:
-        """Upsert by (run, key) what was copied; rows that differ in nothing that is ``compared_columns`` are left alone.
+        """Upsert the copied rows by (run, key).
 
-        Returns the number of rows that were changed.
+        Rows that are equal in all ``compared_columns`` stay unchanged. Returns the number
+        of changed rows.
         """
         ...
 
     def set_savepoint(self) -> None:
-        """Set a point in the transaction to which ``rollback_to_savepoint`` goes back."""
+        """Set a savepoint in the transaction."""
         ...
 
     def rollback_to_savepoint(self) -> None:
-        """Go back to the last ``set_savepoint``."""
+        """Roll back to the last savepoint."""
         ...
 
     def delete_part(self, table: str, run: str, part: str) -> None:
-        """Delete the rows of one part of a run, from a table that has columns ``run`` and ``part``."""
+        """Delete the rows of one part from a table with columns ``run`` and ``part``."""
         ...
 
-    def insert_row(self, table: str, row: Sequence[tuple[str, Any]]) -> None:
-        """Insert a row, given as columns and values, unless its key is there."""
+    def insert_row(self, table: str, row: Sequence[tuple[str, object]]) -> None:
+        """Insert a row, given as columns and values, unless its key exists."""
         ...
 
     def count_rows(self, table: str, run: str) -> int:
-        """Return how many rows of a run a table has that has a column ``run``."""
+        """Return the number of rows of a run, in a table with a column ``run``."""
         ...
 
     def commit(self) -> None:
-        """Make the transaction's rows visible, all at once."""
+        """Commit the transaction. Its rows become visible together."""
         ...
 
     def close(self) -> None:
-        """Give the connection back; a transaction that was not committed leaves nothing."""
+        """Close the connection. Rolls back an open transaction."""
         ...

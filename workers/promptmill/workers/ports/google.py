@@ -1,4 +1,7 @@
-"""What the steps need of the outside: a bucket and Vertex's batch jobs. Adapters and fakes pass one contract suite."""
+"""What steps need of Google: a bucket and batch jobs. And of Celery: the callback broker.
+
+Adapters and fakes pass one contract suite.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
@@ -14,12 +17,14 @@ TERMINAL_STATES = frozenset(
         "JOB_STATE_PARTIALLY_SUCCEEDED",
     }
 )
-"""States that a job never leaves. Google's own client leaves out EXPIRED and PARTIALLY_SUCCEEDED and would wait for ever
-(``aiplatform.jobs._JOB_COMPLETE_STATES``, 2.7.0); a state that is not listed here means "not ended"."""
+"""States that a job never leaves. Any other state, also an unknown one, means "not ended".
+
+Google's own client lacks EXPIRED and PARTIALLY_SUCCEEDED and would wait indefinitely
+(``aiplatform.jobs._JOB_COMPLETE_STATES``, 2.7.0)."""
 
 
 class ObjectInfo(NamedTuple):
-    """An object in a bucket; ``updated`` in seconds since the epoch by the server's clock."""
+    """An object in a bucket. ``updated``: epoch seconds by the server's clock."""
 
     name: str
     size: int
@@ -28,9 +33,10 @@ class ObjectInfo(NamedTuple):
 
 
 class Bucket(Protocol):
-    """A folder of an object store; names are relative to it.
+    """A folder of an object store. Object names are relative to it.
 
-    Every method may raise Transient; those that need the bucket to exist raise NotFound naming it.
+    Every method may raise Transient. Methods that need the bucket raise NotFound with its
+    name if it does not exist.
     """
 
     @property
@@ -39,54 +45,58 @@ class Bucket(Protocol):
         ...
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write an object unless it exists; False when it does, whatever it holds."""
+        """Write an object unless it exists. Returns False if it does."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """Write an object in one request, or again: only for names whose bytes are always the same."""
+        """Write an object in one request. Only for names whose bytes are always the same."""
         ...
 
     def write_stream(self, name: str, pieces: Iterable[bytes]) -> int:
-        """Write an object of any size, holding little of it; returns its size. Nothing is visible when it fails."""
+        """Write an object of any size in constant memory. Returns its size.
+
+        The object appears complete or not at all.
+        """
         ...
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
-        """Write an object if it is still of this generation; raises Conflict when it is not."""
+        """Write an object if it still has this generation. Raises Conflict otherwise."""
         ...
 
     def read(self, name: str) -> bytes:
-        """Return an object's bytes; raises NotFound."""
+        """Return an object's bytes. Raises NotFound."""
         ...
 
     def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
-        """Yield the bytes of objects in the order of their names, which may be read ahead of them a little.
+        """Yield the bytes of objects in the given order. Some may be read ahead.
 
-        Raises NotFound at the turn of the object that is not there.
+        Raises NotFound when it is the turn of a missing object.
         """
         ...
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
-        """Return bytes ``start`` to ``end`` (exclusive, cut at the object's end) of this very generation.
+        """Return bytes ``start`` to ``end`` of this generation.
 
-        Raises NotFound when that generation is gone.
+        ``end`` is exclusive, and may lie past the object's end. Raises NotFound if the
+        generation does not exist.
         """
         ...
 
     def find(self, name: str) -> ObjectInfo | None:
-        """Return what is known of an object, or None."""
+        """Return the metadata of an object, or None if it does not exist."""
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Return the objects whose names start with ``prefix``, in order of their names."""
+        """Return the objects whose names start with ``prefix``, in order of names."""
         ...
 
     def delete(self, name: str) -> None:
-        """Delete an object; one that is not there is fine."""
+        """Delete an object if it exists."""
         ...
 
 
 class JobRequest(NamedTuple):
-    """What a job is created with: Google's fields, ``input_uri`` and ``output_uri`` as ``gs://…`` or both as ``bq://…``."""
+    """Google's fields of a new job. The URIs are both ``gs://…`` or both ``bq://…``."""
 
     display_name: str
     model: str
@@ -96,7 +106,7 @@ class JobRequest(NamedTuple):
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A batch prediction job as Vertex tells it; times in seconds since the epoch, 0 when not yet."""
+    """A batch prediction job as Vertex returns it. Times: epoch seconds, 0 if not yet."""
 
     name: str
     state: str
@@ -113,12 +123,12 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the job has come to its end."""
+        """Whether the job is in a terminal state."""
         return self.state in TERMINAL_STATES
 
 
 class CallbackTask(NamedTuple):
-    """A task of the caller's that is to be sent: Celery's own words, and a ``task_id`` that is the same every time."""
+    """A task to send to the caller's workers, in Celery's terms. ``task_id`` is stable."""
 
     task: str
     args: list[Any]
@@ -128,7 +138,7 @@ class CallbackTask(NamedTuple):
 
     @property
     def queue(self) -> str:
-        """The queue that it waits in."""
+        """The queue of the task."""
         return str(self.options["queue"])
 
 
@@ -136,11 +146,11 @@ class CallbackBroker(Protocol):
     """The broker on which the callers' own workers listen."""
 
     def send(self, task: CallbackTask) -> None:
-        """Put a task into its queue; raises Transient when it may not be there, Permanent when it can never be."""
+        """Enqueue a task. Raises Transient if it may be lost, Permanent if it is invalid."""
         ...
 
     def count_waiting(self, queue: str) -> int:
-        """Return how many tasks wait in a queue; raises Transient."""
+        """Return the number of tasks that wait in a queue. Raises Transient."""
         ...
 
 
@@ -148,21 +158,21 @@ class BatchJobs(Protocol):
     """Vertex's batch prediction jobs of one project and location."""
 
     def create(self, request: JobRequest) -> Job:
-        """Create a job, in one try.
+        """Create a job in one attempt.
 
-        Raises Permanent when Vertex refused, Unanswered when a job may have been created all the same, and any other
-        Transient when none was.
+        Raises Permanent if Vertex refused, OutcomeUnknown if a job may have been created
+        anyway, and any other Transient if none was.
         """
         ...
 
     def get(self, name: str) -> Job:
-        """Return a job; raises NotFound, Transient."""
+        """Return a job. Raises NotFound, Transient."""
         ...
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
-        """Return the jobs that Google's ``filter`` admits, all pages; raises Transient."""
+        """Return all jobs that match Google's ``filter``. Raises Transient."""
         ...
 
     def cancel(self, name: str) -> None:
-        """Ask for a job's cancellation; one that has ended is fine. Raises NotFound, Transient."""
+        """Request the cancellation of a job, unless it has ended. Raises NotFound, Transient."""
         ...

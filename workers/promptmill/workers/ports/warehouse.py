@@ -1,16 +1,21 @@
-"""What sinks and sources need of BigQuery. The adapter and the fake pass one contract suite."""
+"""What sinks and sources need of BigQuery.
+
+The adapter and the fake pass one contract suite.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from promptmill.config.tables import Table
 
 MAX_SOURCE_URIS = 10_000
-"""Source URIs that one load job takes (https://cloud.google.com/bigquery/quotas#load_jobs)."""
+"""Maximum source URIs of a load job.
+
+See https://cloud.google.com/bigquery/quotas#load_jobs."""
 
 
 class Column(NamedTuple):
-    """A column by BigQuery's names; ``fields`` of a RECORD."""
+    """A column in BigQuery's terms. ``fields`` are those of a RECORD."""
 
     name: str
     type: str
@@ -19,14 +24,17 @@ class Column(NamedTuple):
 
 
 class BigQueryJob(NamedTuple):
-    """A job of BigQuery's by the id that we gave it: the same id is never run twice. It runs where ``table`` lies."""
+    """A BigQuery job with our id. BigQuery never runs an id twice.
+
+    It runs in the location of ``table``.
+    """
 
     id: str
     table: Table
 
 
 class BigQueryJobState(NamedTuple):
-    """How far a job is; ``reason`` is BigQuery's word for why it failed, and empty when it did not."""
+    """The state of a job. ``reason`` is BigQuery's error reason, empty without an error."""
 
     done: bool
     reason: str = ""
@@ -37,46 +45,56 @@ class Warehouse(Protocol):
     """BigQuery. Every method may raise Transient and Permanent."""
 
     def check_job_access(self, table: Table) -> None:
-        """Find out, at no cost, whether jobs may be run where ``table`` lies; raises NotFound without its dataset."""
+        """Check, free of charge, that jobs can run in the location of ``table``.
+
+        Raises NotFound if its dataset does not exist.
+        """
         ...
 
     def get_columns(self, table: Table) -> list[Column] | None:
-        """Return the columns of a table, or None when there is no such table."""
+        """Return the columns of a table, or None if it does not exist."""
         ...
 
     def create_table(
         self, table: Table, columns: Sequence[Column], expiration_days: int = 0
     ) -> None:
-        """Create a table, if it is not there; with ``expiration_days`` BigQuery deletes it after so many."""
+        """Create a table unless it exists. BigQuery deletes it after ``expiration_days``."""
         ...
 
     def test_permissions(self, table: Table, permissions: Sequence[str]) -> set[str]:
-        """Return those of ``permissions`` that we have on a table."""
+        """Return which of these permissions the account has on a table."""
         ...
 
     def get_job_state(self, job: BigQueryJob) -> BigQueryJobState | None:
-        """Return how far a job is; None when there is no such job."""
+        """Return the state of a job, or None if it does not exist."""
         ...
 
     def start_load(self, job: BigQueryJob, uris: Sequence[str]) -> None:
-        """Begin to append ``gs://`` files of JSON lines to ``job.table``, all or nothing; fine if the job is there."""
+        """Start to append ``gs://`` files of JSON lines to ``job.table``, all or nothing.
+
+        Does nothing if the job exists.
+        """
         ...
 
     def start_extract(self, job: BigQueryJob, uri: str) -> None:
-        """Begin to write ``job.table`` to ``gs://`` files of JSON lines, with numbers for the ``*``; fine if it is there."""
+        """Start to write ``job.table`` to ``gs://`` files of JSON lines.
+
+        Numbers replace the ``*``. Does nothing if the job exists.
+        """
         ...
 
     def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
-        """Begin to put the rows of ``source`` into ``job.table``, in place of those that are equal in the columns ``on``.
+        """Start to merge ``source`` into ``job.table``.
 
-        Both have the same columns. Fine if the job is there.
+        Rows replace those with equal values in the columns ``on``. Both tables have the
+        same columns. Does nothing if the job exists.
         """
         ...
 
     def delete_table(self, table: Table) -> None:
-        """Delete a table; one that is not there is fine."""
+        """Delete a table if it exists."""
         ...
 
-    def stream_rows(self, source: Table | str) -> Iterator[dict[str, Any]]:
-        """Stream the rows of a table or of a query, in pages."""
+    def stream_rows(self, source: Table | str) -> Iterator[dict[str, object]]:
+        """Stream the rows of a table or a query, in pages."""
         ...

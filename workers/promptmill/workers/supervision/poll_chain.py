@@ -68,7 +68,7 @@ class PollChain:
     def revive_chain(self) -> None:
         """Start a chain if jobs are open and none is alive."""
         if self._open_jobs.is_stalled() and self.start_chain():
-            _log.warning("poll_chain_restarted", reason="no poller was active")
+            _log.warning("poll_chain_restarted", cause="no poller was active")
 
     def claim_turn(self, chain: str, poll_number: int) -> bool:
         """Whether it is this poll's turn. A late or duplicate one ends here."""
