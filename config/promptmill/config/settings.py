@@ -144,8 +144,7 @@ class Settings(BaseSettings):
     late_open_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Age at which an incompletely submitted run gets a warning, in seconds."""
     give_up_seconds: Annotated[float, Field(ge=0)] = 3600.0
-    """Time after a deadline or cancellation until open jobs are abandoned, in seconds.
-    """
+    """Time after a deadline or cancellation until jobs are abandoned, in seconds."""
     lost_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Time that a created job can be missing in Vertex before it counts as lost, in
     seconds.

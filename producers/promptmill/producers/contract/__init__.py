@@ -1,1 +1,1 @@
-"""What producers and workers agree on: messages, results, statuses, sinks, and the keys of the run index."""
+"""The contract of producers and workers: messages, results, statuses, sinks, index."""

@@ -1,4 +1,4 @@
-"""The one way to Redis for what Promptmill itself keeps there."""
+"""Connections to the Redis that holds Promptmill's own keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from promptmill.config.errors import Transient
 from promptmill.config.urls import mask_password
 
 KEY_PREFIX = "promptmill:"
-"""How every key of ours begins; Celery's own do not."""
+"""Prefix of Promptmill's own keys. Celery's keys do not have it."""
 
 
 class Connection:
-    """A Redis, connected to at the first use; one that is ``binary`` answers in bytes."""
+    """A connection to Redis, opened at first use. A ``binary`` one returns bytes."""
 
     def __init__(self, url: str, *, binary: bool = False) -> None:
         self._url = url
@@ -32,7 +32,7 @@ class Connection:
 
     @contextmanager
     def use_client(self) -> Iterator[Any]:
-        """Yield the client; raises Transient when Redis does not answer within."""
+        """Yield the client; raises Transient if Redis does not answer."""
         import redis
 
         try:

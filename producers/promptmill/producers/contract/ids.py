@@ -1,4 +1,4 @@
-"""Ids of runs, and of what is to be told apart before it is in one."""
+"""Ids of runs and of enqueue calls."""
 
 import hashlib
 
@@ -6,14 +6,14 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def new_id() -> str:
-    """Return an id that nobody else has, and that sorts by time."""
+    """Return a unique id. Ids sort by time."""
     from ulid import ULID
 
     return str(ULID()).lower()
 
 
 def make_run_id(idempotency_key: str | None) -> str:
-    """Return a new id for a run, or the one that belongs to the idempotency key."""
+    """Return a new run id, or the id that belongs to the idempotency key."""
     if idempotency_key is None:
         return new_id()
     number = int.from_bytes(hashlib.sha256(idempotency_key.encode()).digest()[:16], "big")

@@ -1,11 +1,12 @@
-"""The contract between producers and workers: what a message and a run's own objects hold.
+"""Messages and stored objects of a run: the contract between producers and workers.
 
-Every struct has a version; unknown fields are ignored, so that a newer producer can talk to an older worker. What an
-older worker would misunderstand is of a higher version, and is left to newer workers. The ingest message is msgpack,
-everything else JSON.
+Every struct has a version. Unknown fields are ignored, so a newer producer works with
+an older worker. A message that an older worker would misunderstand has a higher
+version; only newer workers accept it. The ingest message is msgpack, everything else is
+JSON.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import zstandard
@@ -17,56 +18,60 @@ from promptmill.producers.pricing.tokens import TokenTotals
 
 VERSION = 1
 DEDUPLICATED_CHUNK_VERSION = 2
-"""Of a chunk with requests that occurred before in its run.
+"""Version of a chunk with duplicate requests.
 
-An older worker would take rows that are answered by another's answer for rows without one.
+An older worker would treat rows that share an answer as rows without one.
 """
 CHUNK_VERSION = 3
-"""Of a chunk of a run that reuses answers of earlier ones: an older worker would ask for them, or take them for missing."""
-RUN_VERSION = 3
-"""Of such a run.
+"""Version of a chunk of a run that reuses answers.
 
-2 is of a run with callbacks, with a limit of costs, or whose jobs read and write tables: of these an older worker would call
-nobody, pass the limit over, or find no answers.
+An older worker would send reused requests again, or treat them as unanswered.
+"""
+RUN_VERSION = 3
+"""Version of a run that reuses answers.
+
+Version 2 is for callbacks, cost limits and BigQuery tables. An older worker would
+ignore callbacks and limits, and find no answers in tables.
 """
 MAX_CHUNK_BYTES = 20 << 20
-"""No chunk is larger than this before compression; a decompressor that passes it is being attacked."""
+"""Maximum size of a chunk before compression. A larger one is an attack."""
 
 MAX_ATTEMPTS = 9
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 T = TypeVar("T", bound=msgspec.Struct)
-_prompt_decoder = msgspec.json.Decoder(dict[str, Any])
+_prompt_decoder = msgspec.json.Decoder(dict[str, object])
 
 
 class SinkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where results go: the ``kind`` of sink, its ``url``, and options of that kind."""
+    """A destination of results: the kind of sink, its URL, and options of that kind."""
 
     kind: str
     url: str
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
 
 
 class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A task of the caller's, as Celery's signature of it says; an ``immutable`` one is given its own ``args`` alone."""
+    """A Celery signature of the caller's task.
+
+    An ``immutable`` signature receives only its own ``args``.
+    """
 
     task: str
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    args: list[object] = []
+    kwargs: dict[str, object] = {}
+    options: dict[str, object] = {}
     immutable: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run as opened; ``created`` in seconds since the epoch.
+    """A run as submitted. ``promptmill.producers.run_options`` describes its options.
 
-    ``deadline``: so many seconds after it was opened, the run ends with what it has; 0: never. ``retry_max_tokens``: the
-    budget of rows that are tried again as they were cut off; 0: they are not. ``response_schema``: the JSON Schema that
-    answers must fit; ``retry_schema_invalid``: whether those that do not are asked for once more. ``tables``: the BigQuery
-    dataset, as ``project.dataset``, in which its jobs read and write tables; empty: none. ``link`` and ``link_error``: the
-    chains of tasks that are sent when the run has ended well, or badly. ``parent``: the run whose failed rows these are.
-    ``max_cost_usd``: what the run may cost; 0: no limit. ``repeat_identical``: each of several identical requests is sent.
-    ``reuse_answers``: those that an earlier run has an answer to are not.
+    ``created`` is in seconds since the epoch. ``deadline`` is in seconds after the
+    first request was stored; 0 means none. ``retry_max_tokens`` and ``max_cost_usd``
+    are 0 without a limit. ``tables`` is empty without a dataset. ``idempotent`` means
+    that the run has an idempotency key. ``parent`` is the run whose failed rows it
+    retries.
     """
 
     run: str
@@ -79,7 +84,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 3
     deadline: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     retry_max_tokens: Count = 0
-    response_schema: dict[str, Any] | None = None
+    response_schema: dict[str, object] | None = None
     retry_schema_invalid: bool = False
     tables: str = ""
     link: list[list[Signature]] = []
@@ -96,21 +101,22 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
         return bool(self.link or self.link_error)
 
     def with_version(self) -> "Manifest":
-        """Return it with the lowest version of which all workers understand it."""
+        """Return the manifest with the lowest version that describes it correctly."""
         needs_version_2 = self.link or self.link_error or self.tables or self.max_cost_usd
         version = RUN_VERSION if self.reuse_answers else 2 if needs_version_2 else VERSION
         return msgspec.structs.replace(self, v=version)
 
     def comparable_content(self) -> "Manifest":
-        """Return what must be equal when the same idempotency key comes again."""
+        """Return the content that the same idempotency key must repeat."""
         return msgspec.structs.replace(self, created=0.0)
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Requests ``first_row`` … ``first_row + requests - 1`` of a run, as compressed wire lines.
+    """Requests ``first_row`` … ``first_row + requests - 1`` of a run.
 
-    ``size`` and ``sha256`` are of the lines before compression; ``refused`` has the rows that are not to be sent,
-    ``deduplicated`` is how many requests occurred before in the run.
+    ``data`` holds the compressed wire lines. ``size`` and ``sha256`` are those of the
+    lines before compression. ``refused`` lists the invalid rows. ``deduplicated``
+    counts requests that repeat an earlier one of the run.
     """
 
     index: Annotated[int, msgspec.Meta(ge=0, le=99_999_999)]
@@ -125,7 +131,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int = VERSION
 
     def decompress_lines(self) -> bytes:
-        """Return the wire lines; raises MessageRefused when the data is not what the chunk says."""
+        """Return the wire lines; raises MessageRefused if they contradict the chunk."""
         if not 0 <= self.size <= MAX_CHUNK_BYTES:
             raise MessageRefused(f"chunk {self.index} declares {self.size:,} bytes")
         try:
@@ -133,26 +139,30 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
         except zstandard.ZstdError:
             raise MessageRefused(f"chunk {self.index} cannot be decompressed") from None
         if len(lines) != self.size or lines.count(b"\n") != self.requests:
-            raise MessageRefused(f"chunk {self.index} does not hold what it says")
+            raise MessageRefused(f"chunk {self.index} has other lines than it declares")
         return lines
 
 
 def _decompress_data(data: bytes, size: int) -> bytes:
-    """Decompress at most ``size`` bytes; zstandard heeds that only in a frame that does not tell its own size."""
+    """Decompress at most ``size`` bytes.
+
+    zstandard applies the limit only to a frame that does not declare its own size.
+    """
     if zstandard.get_frame_parameters(data).content_size not in (
         size,
         zstandard.CONTENTSIZE_UNKNOWN,
     ):
-        raise zstandard.ZstdError("the frame is of another size than the chunk")
+        raise zstandard.ZstdError("the frame has another size than the chunk")
     return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).decompress(
         data, max_output_size=size, allow_extra_data=False
     )
 
 
 class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The end of a run's input: the size of each chunk, and the tokens that each may use, if they were counted.
+    """The end of a run's input: the size and the token counts of each chunk.
 
-    ``deduplicated``: how many requests are the same as one before them; 0 also where each is to be sent.
+    ``tokens`` is empty if tokens were not counted. ``deduplicated`` counts requests
+    that repeat an earlier one. It is 0 if identical requests are repeated.
     """
 
     chunks: list[ChunkSize]
@@ -166,7 +176,10 @@ class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ingest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message of ``promptmill.ingest``: an encoded chunk, its run, and with the last one the seal."""
+    """The message of ``promptmill.ingest``: a run and an encoded chunk.
+
+    The last message of a run also has the seal.
+    """
 
     run: Manifest
     chunk: bytes
@@ -175,10 +188,12 @@ class Ingest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PooledCall(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one call of ``collect`` sends: compressed lines of JSON, a prompt with its ``key`` each, for a ``pool``.
+    """The prompts of one call of ``Promptmill.enqueue``.
 
-    ``run`` is the encoded Manifest of the run that they will be in, but for its id and its time. ``total_requests`` and ``size``
-    are of the lines before compression. ``id`` is that of the call, the same in each copy.
+    ``data`` holds compressed lines of JSON, each a prompt with its ``key``.
+    ``requests`` and ``size`` are those of the lines before compression. ``run`` is the
+    encoded Manifest of the future run, without id and time. ``id`` identifies the call,
+    also in a duplicate delivery.
     """
 
     id: str
@@ -189,18 +204,18 @@ class PooledCall(msgspec.Struct, frozen=True, omit_defaults=True):
     data: bytes
     v: int = VERSION
 
-    def decode_prompts(self) -> list[dict[str, Any]]:
-        """Return the prompts; raises MessageRefused when the data is not what the message says."""
+    def decode_prompts(self) -> list[dict[str, object]]:
+        """Return the prompts; raises MessageRefused if they contradict the message."""
         if self.size > MAX_CHUNK_BYTES:
-            raise MessageRefused(f"a call of collect declares {self.size:,} bytes")
+            raise MessageRefused(f"an enqueue call declares {self.size:,} bytes")
         try:
-            prompts: list[dict[str, Any]] = _prompt_decoder.decode_lines(
+            prompts: list[dict[str, object]] = _prompt_decoder.decode_lines(
                 _decompress_data(self.data, self.size)
             )
         except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MessageRefused("what a call of collect sent cannot be read") from None
+            raise MessageRefused("the prompts of an enqueue call cannot be decoded") from None
         if len(prompts) != self.requests:
-            raise MessageRefused("a call of collect does not hold what it says")
+            raise MessageRefused("an enqueue call has other prompts than it declares")
         return prompts
 
 
@@ -242,7 +257,7 @@ def decode_pooled_call(data: bytes) -> PooledCall:
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """Decode the run that a pool's requests will be in; raises MessageRefused, NewerVersion."""
+    """Decode the manifest of a pool's run; raises MessageRefused, NewerVersion."""
     return _decode_message(data, Manifest, RUN_VERSION)
 
 
@@ -256,11 +271,11 @@ def _decode_message(data: bytes, kind: type[T], max_version: int = VERSION) -> T
 
 
 class _VersionHeader(msgspec.Struct):
-    """As much of a message as every version has."""
+    """The fields that every version of a message has."""
 
     v: int = VERSION
 
 
 def _check_version(version: int, label: str, max_version: int = VERSION) -> None:
     if version > max_version:
-        raise NewerVersion(f"a {label} of a version newer than {max_version}")
+        raise NewerVersion(f"the {label} has a version newer than {max_version}")

@@ -1,4 +1,4 @@
-"""Makes objects of a caller's own type of the answers of a run with a response schema."""
+"""Converts answers into the caller's own type, by pydantic."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,12 @@ _MAX_MESSAGE_CHARS = 500
 
 
 def parse_results(results: Iterable[Result], model_type: Any) -> Iterator[Result]:
-    """Yield results whose ``parsed`` is of ``model_type``, as pydantic makes it; what it refuses becomes a failure."""
-    from pydantic import (
-        TypeAdapter,
-        ValidationError,
-    )  # takes longer to import than all of the producer
+    """Yield results whose ``parsed`` is of ``model_type``.
+
+    An answer that pydantic refuses becomes a failure with reason SCHEMA_INVALID.
+    """
+    # pydantic takes longer to import than the whole producer.
+    from pydantic import TypeAdapter, ValidationError
 
     adapter: TypeAdapter[Any] = TypeAdapter(model_type)
     for result in results:
@@ -35,7 +36,7 @@ def parse_results(results: Iterable[Result], model_type: Any) -> Iterator[Result
 
 
 def _describe_errors(error: "ValidationError") -> str:
-    """What is wrong at which place, without the values."""
+    """Return the errors with their location, without values."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     messages = [
         f"{'/'.join(map(str, detail['loc'])) or 'the answer'}: {detail['msg']}"

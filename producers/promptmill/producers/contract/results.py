@@ -1,4 +1,4 @@
-"""What is delivered for every request of a run."""
+"""Results: one for every request of a run."""
 
 from typing import Any
 
@@ -6,19 +6,20 @@ import msgspec
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a request has no answer: a ``FailureReason`` and a message for users."""
+    """Why a request failed: a ``FailureReason`` and a message."""
 
     reason: str
     message: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One request's final state; exactly one for each key of a run.
+    """The final state of one request. Every key of a run has exactly one result.
 
-    ``row`` is the request's place in the run, from 1. ``usage`` is Google's usageMetadata. ``text`` may be there on a
-    failure too: an answer cut off by MAX_TOKENS was paid for. ``content`` is the answer in Google's shape when it has
-    more than text (an image, a function call). ``parsed`` is the answer as JSON values in a run with a
-    response schema, which they fit.
+    ``row`` is the number of the request in the run, from 1. ``usage`` is Google's
+    usageMetadata. A failure can have ``text`` too: an answer cut off by MAX_TOKENS was
+    paid for. ``content`` is Google's Content if the answer is more than text, such as
+    an image or a function call. ``parsed`` is the decoded answer in a run with a
+    response schema.
     """
 
     key: str
@@ -36,5 +37,5 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the model answered in full."""
+        """Whether the model answered completely."""
         return self.state == "succeeded"

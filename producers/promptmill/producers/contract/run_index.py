@@ -1,7 +1,7 @@
-"""The index of runs in Redis: a memory of what the bucket knows, for cheap reads and for telling who is last.
+"""The run index in Redis: a cache of the bucket for cheap status reads.
 
-Nothing here is the truth. Everything can be wiped at any moment, and ``reconcile`` writes it again from the bucket; so
-every write is one that may happen twice, and nothing is decided by what is missing here.
+The bucket is the source of truth. Redis can be wiped at any time; ``reconcile``
+restores the index. So every write is idempotent, and a missing entry decides nothing.
 """
 
 import time
@@ -24,18 +24,20 @@ _BATCH_SIZE = 500
 
 
 class RunIndex:
-    """Reads and writes of the index; every method may raise Transient when Redis does not answer."""
+    """Reads and writes the index. Every method raises Transient if Redis does not
+    answer.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._use_client = connection.use_client
 
     def check_connection(self) -> None:
-        """Raise Transient when Redis cannot be reached."""
+        """Raise Transient if Redis cannot be reached."""
         with self._use_client() as r:
             r.ping()
 
     def open_run(self, manifest: Manifest) -> None:
-        """Note that a run exists."""
+        """Record that a run exists."""
         key = _run_key(manifest.run)
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
             pipe.zadd(_RUNS_KEY, {manifest.run: manifest.created})
@@ -46,12 +48,12 @@ class RunIndex:
             pipe.execute()
 
     def record_sent_requests(self, run: str, requests: int) -> None:
-        """Note that the producer sent all of the run's requests."""
+        """Record that the producer sent all requests of the run."""
         with self._use_client() as r:
             r.hset(_run_key(run), "sent", requests)
 
     def record_chunk(self, run: str, chunk_index: int, sha256: bytes) -> int:
-        """Note that a chunk is stored; returns how many are."""
+        """Record a stored chunk; return the number of stored chunks."""
         key = _run_key(run) + ":chunks"
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
             pipe.hset(key, str(chunk_index), sha256.hex())
@@ -59,7 +61,7 @@ class RunIndex:
             return int(pipe.execute()[1])
 
     def get_stored_chunks(self, run: str) -> dict[int, str]:
-        """Return the chunks known to be stored: index to sha256 in hex."""
+        """Return the stored chunks: index to SHA-256 in hex."""
         with self._use_client() as r:
             return {
                 int(chunk_index): sha256
@@ -67,28 +69,28 @@ class RunIndex:
             }
 
     def record_seal(self, run: str, requests: int, chunks: int) -> None:
-        """Note that the seal is stored."""
+        """Record that the seal is stored."""
         with self._use_client() as r:
             r.hset(_run_key(run), mapping={"requests": requests, "chunks": chunks})
 
     def count_sealed_chunks(self, run: str) -> int:
-        """Return how many chunks the seal speaks of; 0 when no seal is known."""
+        """Return the number of chunks in the seal; 0 without a seal."""
         with self._use_client() as r:
             return int(r.hget(_run_key(run), "chunks") or 0)
 
     def record_cancelling(self, run: str) -> None:
-        """Note that a run is being cancelled."""
+        """Record that a run is being cancelled."""
         with self._use_client() as r:
             r.hset(_run_key(run), "cancelling", 1)
 
     def record_error(self, run: str, error: str) -> None:
-        """Note what went wrong last in a run that is known here."""
+        """Record the last error of a run, if the run is in the index."""
         with self._use_client() as r:
             if r.exists(_run_key(run)):
                 r.hset(_run_key(run), "error", error)
 
     def set_shard(self, run: str, shard: ShardStatus) -> None:
-        """Note how far a shard is; fields that have their default are left as they are."""
+        """Record the status of a shard. Fields with a default value stay unchanged."""
         fields = msgspec.to_builtins(shard)
         attempt_ref = f"{fields.pop('shard')}/{fields.pop('attempt', 1)}"
         with self._use_client() as r:
@@ -98,32 +100,32 @@ class RunIndex:
             )
 
     def set_shard_warning(self, run: str, shard: int, attempt: int, message: str) -> None:
-        """Note what people should know of an attempt that goes on; nothing when ``message`` is empty."""
+        """Record a warning about an attempt. An empty ``message`` clears it."""
         with self._use_client() as r:
             r.hset(_run_key(run) + ":shards", f"{shard}/{attempt}.warning", message)
 
     def set_run_warning(self, run: str, message: str) -> None:
-        """Note what people should know of a run that is open, if it is known here."""
+        """Record a warning about an open run, if the run is in the index."""
         with self._use_client() as r:
             if r.exists(_run_key(run)):
                 r.hset(_run_key(run), "warning", message)
 
     def record_late_answers(self, run: str, shard: int, attempt: int, answers: int) -> None:
-        """Note how many answers of an attempt came too late for its run, if the run is known here."""
+        """Record an attempt's number of late answers, if the run is in the index."""
         key = _run_key(run) + ":shards"
         with self._use_client() as r:
             if r.exists(key):
                 r.hset(key, f"{shard}/{attempt}.late", answers)
 
     def record_estimate(self, run: str, cost: Cost) -> None:
-        """Note what is known of the cost of a run that goes on."""
+        """Record the estimated cost of a run in progress."""
         with self._use_client() as r:
             r.hset(_run_key(run), "expected", msgspec.json.encode(cost))
 
     def end_run(
         self, run: str, state: str, *, error: str = "", ended: float = 0.0, cost: Cost | None = None
     ) -> None:
-        """Note that a run is done, and what it cost."""
+        """Record that a run is done, and its cost."""
         key = _run_key(run)
         cost_field = {} if cost is None else {"cost": msgspec.json.encode(cost)}
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
@@ -141,7 +143,7 @@ class RunIndex:
             pipe.execute()
 
     def delete_run(self, run: str) -> None:
-        """Forget a run."""
+        """Remove a run from the index."""
         key = _run_key(run)
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
             pipe.zrem(_RUNS_KEY, run)
@@ -149,19 +151,19 @@ class RunIndex:
             pipe.execute()
 
     def find_manifest(self, run: str) -> Manifest | None:
-        """Return the run as opened, if it is known."""
+        """Return the manifest of a run, or None."""
         with self._use_client() as r:
             data = r.hget(_run_key(run), "manifest")
         return None if data is None else msgspec.json.decode(data, type=Manifest)
 
     def get_status(self, run: str) -> RunStatus:
-        """Return what is known about a run; raises RunNotFound."""
+        """Return the status of a run; raises RunNotFound."""
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
             pipe.hgetall(_run_key(run))
             pipe.hgetall(_run_key(run) + ":shards")
             fields, shards = pipe.execute()
         if "manifest" not in fields:
-            raise RunNotFound(f"no run {run!r} is known here")
+            raise RunNotFound(f"no run {run!r} is in the index")
         return _build_status(run, fields, _decode_shards(shards))
 
     def list_runs(self, limit: int) -> list[str]:
@@ -170,7 +172,7 @@ class RunIndex:
             return list(r.zrevrange(_RUNS_KEY, 0, limit - 1))
 
     def list_bills(self, since: float) -> Iterator[RunCost]:
-        """Yield what is known of the costs of the runs since a time (seconds since the epoch), a few hundred in one read."""
+        """Yield the costs of the runs created since a time (seconds since the epoch)."""
         with self._use_client() as r:
             runs = list(r.zrangebyscore(_RUNS_KEY, since, "+inf"))
         for start in range(0, len(runs), _BATCH_SIZE):
@@ -186,7 +188,7 @@ class RunIndex:
             )
 
     def record_pooled_keys(self, pool: str, run: str, keys: Sequence[str]) -> None:
-        """Note for a while which run the requests of a pool with these keys are in."""
+        """Record the run of these keys of a pool, for two days."""
         for start in range(0, len(keys), _BATCH_SIZE):
             with self._use_client() as r, r.pipeline(transaction=False) as pipe:
                 for key in keys[start : start + _BATCH_SIZE]:
@@ -194,7 +196,7 @@ class RunIndex:
                 pipe.execute()
 
     def find_pooled_run(self, pool: str, key: str) -> str | None:
-        """Return the run that the request of a pool with this key is in, if that is known."""
+        """Return the run of a key of a pool, or None."""
         with self._use_client() as r:
             run = r.get(_pooled_key(pool, key))
         return None if run is None else str(run)
@@ -220,7 +222,7 @@ def _decode_shards(fields: dict[str, str]) -> list[ShardStatus]:
 
 
 def _decode_shard(fields: dict[str, str]) -> ShardStatus | None:
-    """A shard as another version of Promptmill noted it may be unreadable; a sweep writes it anew."""
+    """Return a shard; None if another version wrote it. A sweep writes it again."""
     try:
         return msgspec.convert(fields, ShardStatus, strict=False)
     except msgspec.ValidationError:
@@ -243,7 +245,7 @@ def _build_bill(
 
 
 def _decode_cost(fields: dict[str, str]) -> Cost | None:
-    """What the run cost, or is expected to; what another version of Promptmill noted may be unreadable."""
+    """Return the cost, else the estimate; None if another version wrote it."""
     encoded_cost = fields.get("cost") or fields.get("expected")
     try:
         return msgspec.json.decode(encoded_cost, type=Cost) if encoded_cost else None

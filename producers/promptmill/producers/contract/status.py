@@ -1,4 +1,4 @@
-"""What is known about a run while it goes on, and when it is done."""
+"""The status of a run in progress, and the report of a completed run."""
 
 import msgspec
 
@@ -9,11 +9,13 @@ END_STATES = ("succeeded", "partially_succeeded", "failed", "cancelled", "expire
 
 
 class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One attempt of a shard: how far it is, its counts, and its job (Google's name and state).
+    """One attempt of a shard: its state, its counts, and Google's name and state of its
+    job.
 
-    ``requests`` are those of this attempt; those that are to be tried again count as neither succeeded nor failed.
-    ``warning`` says what people should know of it; ``late`` answers came after its job was given up.
-    ``deduplicated`` of the requests have the answer of another that asks the same, ``reused`` ones that of an earlier run.
+    A request that is retried counts as neither succeeded nor failed. ``late`` counts
+    answers that came after the job was abandoned. ``deduplicated`` requests share the
+    answer of an identical request. ``reused`` requests have an answer of an earlier
+    run.
     """
 
     shard: int
@@ -31,9 +33,11 @@ class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run: its state, counts and shards; times in seconds since the epoch, ``deadline`` in seconds since ``created``.
+    """The status of a run.
 
-    ``cost`` has the estimate once the run is divided into shards, and what it cost when it is done.
+    Times are in seconds since the epoch. ``deadline`` is in seconds after ``created``.
+    ``cost`` is known once the run is divided into shards. First it holds the estimate,
+    and at the end the cost.
     """
 
     run: str
@@ -54,12 +58,12 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def done(self) -> bool:
-        """Whether every request of the run has its final state and is delivered."""
+        """Whether every request has its final state and is delivered."""
         return self.state in END_STATES
 
     @property
     def warnings(self) -> list[str]:
-        """What people should know of the run, a sentence each."""
+        """Warnings for operators, one sentence each."""
         shard_warnings = [
             f"shard {shard.shard}, attempt {shard.attempt}: {shard.warning}"
             for shard in self.shards
@@ -69,17 +73,19 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def late(self) -> int:
-        """Number of answers that came too late for the results, and are kept beside them."""
+        """Number of answers that came too late for the results. They are stored
+        separately.
+        """
         return sum(shard.late for shard in self.shards)
 
     @property
     def deduplicated(self) -> int:
-        """Number of requests that have the answer of another that asks the same, as far as it is there."""
+        """Number of requests that share the answer of an identical request, so far."""
         return sum(shard.deduplicated for shard in self.shards)
 
     @property
     def reused(self) -> int:
-        """Number of requests that have the answer of an earlier run, as far as it is there."""
+        """Number of requests with an answer of an earlier run, so far."""
         return sum(shard.reused for shard in self.shards)
 
     @property
@@ -89,7 +95,7 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def derive_state(shards: list[ShardStatus], sealed: bool, cancelling: bool = False) -> str:
-    """Return the state of a run that is not done from the states of its shards."""
+    """Return the state of a run in progress from the states of its shards."""
     if cancelling:
         return "cancelling"
     if not sealed:
@@ -104,12 +110,13 @@ def derive_state(shards: list[ShardStatus], sealed: bool, cancelling: bool = Fal
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A finished run: counts that add up, tokens, failures by reason, and where the time went.
+    """The report of a completed run: counts, tokens, failures by reason, and times.
 
-    ``seconds`` has the whole (``total``), what Vertex took from the first creation to the last end (``vertex``), ours
-    (``overhead``, the rest), and ours by stage. ``unaccounted`` is 0 or something is wrong with Promptmill. ``cost`` is
-    what it cost, beside the estimate; None in reports of old. ``deduplicated`` requests have the answer of another that asks the
-    same, ``reused`` ones that of an earlier run.
+    ``seconds`` has ``total``, ``vertex``, ``overhead``, and the overhead by stage.
+    ``vertex`` is the time from the first job creation to the end of the last job.
+    ``overhead`` is the rest. ``unaccounted`` requests have no result: anything but 0 is
+    a bug. ``cost`` is None in reports of older versions. ``deduplicated`` and
+    ``reused`` are those of ``RunStatus``.
     """
 
     run: str

@@ -89,7 +89,7 @@ def test_a_field_that_a_newer_producer_added_is_passed_over() -> None:
 def test_a_message_of_a_newer_version_is_refused() -> None:
     with pytest.raises(MessageRefused, match=f"newer than {CHUNK_VERSION}"):
         decode_chunk(encode_message(chunk(v=CHUNK_VERSION + 1)))
-    with pytest.raises(MessageRefused, match="ingest message of a version newer"):
+    with pytest.raises(MessageRefused, match="ingest message has a version newer"):
         decode_ingest(encode_message(Ingest(Manifest("r", "m", 1.0), b"", None, VERSION + 1)))
 
 

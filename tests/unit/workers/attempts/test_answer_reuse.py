@@ -285,7 +285,7 @@ def test_a_run_is_not_reported_before_later_ones_find_its_answers(
 def test_another_model_or_response_schema_is_another_question(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    schema: dict[str, object] = {"type": "object", "properties": {"a": {"type": "string"}}}
     manifests = [
         Manifest("r", "m", 0.0),
         Manifest("r", "n", 0.0),
