@@ -12,7 +12,7 @@ def down(data: DataDirectory = DEFAULT_DATA_DIRECTORY) -> None:
     \b
     Examples:
       promptmill down
-      promptmill down --data /tmp/stack
+      promptmill down --data ./stack
     """
     from promptmill import local
 
