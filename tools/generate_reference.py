@@ -211,22 +211,29 @@ def _format_command(name: str, command: _Command) -> str:
         if not _HELP_OPTIONS & set(parameter.opts)
         and (record := parameter.get_help_record(context))
     ]
-    parts = [f"## {name}", *_format_help(command.help or ""), f"```text\n{usage}\n```"]
+    texts, examples = _format_help(command.help or "")
+    parts = [f"## {name}", *texts, f"```text\n{usage}\n```"]
     if records:
         rows = [(f"`{record[0]}`", _escape(record[1])) for record in records]
         parts.append(_format_table(("option", "purpose"), rows))
+    if examples:
+        parts += ["Examples:", *examples]
     return "\n\n".join(parts)
 
 
-def _format_help(text: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text; preformatted ones become code blocks."""
+def _format_help(text: str) -> tuple[list[str], list[str]]:
+    """Return the paragraphs of a help text, and its examples as code blocks."""
+    texts, examples = [], []
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         if not paragraph.startswith("\b"):
-            yield _escape(paragraph.replace("\n", " "))
+            texts.append(_escape(paragraph.replace("\n", " ")))
+            continue
+        title, _, lines = paragraph.removeprefix("\b\n").partition("\n")
+        if title == "Examples:":
+            examples.append(f"```bash\n{inspect.cleandoc(lines)}\n```")
         else:
-            lines = paragraph.removeprefix("\b\n")
-            language = "bash" if "promptmill " in lines else "text"
-            yield f"```{language}\n{lines}\n```"
+            texts.append(f"```text\n{title}\n{lines}\n```")
+    return texts, examples
 
 
 def _format_default(name: str, field: FieldInfo) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import typer
 
+from promptmill import producers
 from promptmill.cli import exit_codes
 from promptmill.cli.app import app
-from promptmill.config import queues
+from promptmill.config import errors, queues
 from promptmill.config.settings import Settings, load_settings, variable_name
 from promptmill.producers.contract.sink_kinds import SINK_KINDS, SinkKind
 from promptmill.producers.contract.status import END_STATES, OPEN_STATES
@@ -96,6 +97,17 @@ def test_a_generated_page_is_up_to_date(name: str) -> None:
     assert (DOCS / "reference" / name).read_text() == expected, (
         "run `make docs` and commit the result"
     )
+
+
+def test_every_public_name_of_producers_is_in_the_python_reference() -> None:
+    page = (DOCS / "reference" / "python.md").read_text()
+    documented = {
+        name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    }
+    modules = {"sinks"} | {name for name in producers.__all__ if hasattr(errors, name)}
+
+    assert {"sink_specs", "errors"} <= documented
+    assert set(producers.__all__) - modules <= documented
 
 
 def test_no_other_page_claims_to_be_generated() -> None:
