@@ -22,7 +22,6 @@ import pytest
 from pyarrow import parquet
 from standardwebhooks.webhooks import Webhook
 
-from promptmill.config import names
 from promptmill.config.errors import Transient
 from promptmill.config.settings import Settings
 from promptmill.config.tables import Table
@@ -33,7 +32,7 @@ from promptmill.producers.contract.sink_kinds import SINK_KINDS
 from promptmill.workers import bigquery_jobs
 from promptmill.workers.adapters import web
 from promptmill.workers.adapters.postgres import open_database
-from promptmill.workers.facts import records
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import FakeCallbackBroker, FakeWarehouse, MemoryBucket
 from promptmill.workers.sinks import Sink, custom
 from promptmill.workers.sinks.context import Connectors, SinkContext
@@ -243,7 +242,7 @@ class BigQuery(Harness):
         patch.setattr(bigquery_jobs, "_POLL_SECONDS", 0.001)
         self.spec = sink_specs.bigquery(str(TABLE), merge=self.merge)
         own = self.buckets[BUCKET] = MemoryBucket(BUCKET)
-        records.create_fact(own, names.manifest(RUN), Manifest(RUN, "gemini", 7.0))
+        RunFolder(own, RUN).manifest.create(Manifest(RUN, "gemini", 7.0))
         self.warehouse = FakeWarehouse(lambda uri: own.read(uri.removeprefix(f"{BUCKET}/")))
 
     def make_settings(self) -> dict[str, str]:

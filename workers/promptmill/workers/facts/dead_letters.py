@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeGuard
 
 import msgspec
 
@@ -12,23 +12,23 @@ from promptmill.workers.facts.fact import Fact, read_facts
 from promptmill.workers.ports.google import Bucket
 
 MAX_CRASHES = 3
-"""A step during which so many workers crashed is parked: it would crash the next one too."""
+"""A step that crashed this many workers is parked: it would crash the next one too."""
 MAX_FAILURES = 5
-"""A step that failed so often for a reason that is not transient is parked."""
+"""A step is parked after this many failures that are not transient."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A task that is not retried automatically: its arguments as sent, and the reason."""
+    """A task that is not retried automatically, with the reason."""
 
     step: str
     task: str
-    arguments: list[Any]
+    arguments: list[object]
     reason: str
     at: float
 
 
-def park_task(bucket: Bucket, step: str, task: str, arguments: list[Any], reason: str) -> None:
-    """Keep a task as a dead letter."""
+def park_task(bucket: Bucket, step: str, task: str, arguments: list[object], reason: str) -> None:
+    """Store a task as a dead letter."""
     encoded = [
         {"bytes": base64.b64encode(argument).decode()} if isinstance(argument, bytes) else argument
         for argument in arguments
@@ -38,7 +38,7 @@ def park_task(bucket: Bucket, step: str, task: str, arguments: list[Any], reason
 
 
 def letter_fact(bucket: Bucket, step: str) -> Fact[DeadLetter]:
-    """Return the dead letter of a step; raises ValueError for what is not a step's id."""
+    """Return the dead letter of a step; raises ValueError for an invalid step id."""
     return Fact(bucket, names.dead_letter(step), DeadLetter)
 
 
@@ -48,12 +48,12 @@ def read_letters(bucket: Bucket) -> Iterator[DeadLetter]:
 
 
 def parked_steps(bucket: Bucket) -> set[str]:
-    """Return the ids of all steps that are parked."""
+    """Return the ids of all parked steps."""
     step_ids = (stored.name.removeprefix(names.DEAD) for stored in bucket.list(names.DEAD))
     return {step for step in step_ids if names.STEP_ID.fullmatch(step)}
 
 
-def decode_arguments(letter: DeadLetter) -> list[Any]:
+def decode_arguments(letter: DeadLetter) -> list[object]:
     """Return a letter's arguments as they were sent."""
     return [
         base64.b64decode(argument["bytes"]) if _is_bytes(argument) else argument
@@ -62,9 +62,9 @@ def decode_arguments(letter: DeadLetter) -> list[Any]:
 
 
 def has_bytes(letter: DeadLetter) -> bool:
-    """Whether an argument is bytes, which JSON cannot carry."""
+    """Return whether an argument is bytes, which JSON cannot carry."""
     return any(map(_is_bytes, letter.arguments))
 
 
-def _is_bytes(argument: object) -> bool:
+def _is_bytes(argument: object) -> TypeGuard[dict[str, str]]:
     return isinstance(argument, dict) and argument.keys() == {"bytes"}

@@ -1,4 +1,4 @@
-"""A fact: one small object in the bucket that is written once, with its name and its type."""
+"""A fact: a small JSON object in the bucket that is written once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class Fact(Generic[T]):
     fact_type: type[T]
 
     def exists(self) -> bool:
-        """Return whether the fact is written."""
+        """Return whether the fact exists."""
         return self.bucket.find(self.name) is not None
 
     def find_object(self) -> ObjectInfo | None:
-        """Return size, generation and time of the object, or None."""
+        """Return size, generation and update time of the object, or None."""
         return self.bucket.find(self.name)
 
     def get(self) -> T:
@@ -48,14 +48,14 @@ class Fact(Generic[T]):
         return self.decode(self.bucket.read(self.name))
 
     def find(self) -> T | None:
-        """Read the fact; None when it is not written."""
+        """Read the fact; returns None if it does not exist."""
         try:
             return self.get()
         except NotFound:
             return None
 
     def create(self, value: T) -> bool:
-        """Write the fact; False when it exists, and then stays as it is."""
+        """Write the fact; returns False and changes nothing if it exists."""
         return self.bucket.create(self.name, encode_fact(value))
 
     def create_or_get(self, value: T) -> T:
@@ -63,12 +63,12 @@ class Fact(Generic[T]):
         return value if self.create(value) else self.get()
 
     def get_or_create(self, make: Callable[[], T]) -> T:
-        """Read the fact, or make and write it; the first writer decides what it is."""
+        """Read the fact, or make and write it; returns what the first writer wrote."""
         value = self.find()
         return self.create_or_get(make()) if value is None else value
 
     def replace(self, value: T, generation: int) -> None:
-        """Overwrite this generation of the fact; raises Conflict when it is another by now."""
+        """Overwrite this generation of the fact; raises Conflict if there is a newer one."""
         self.bucket.replace(self.name, encode_fact(value), generation)
 
     def decode(self, data: bytes) -> T:
@@ -77,12 +77,15 @@ class Fact(Generic[T]):
 
 
 def encode_fact(value: msgspec.Struct) -> bytes:
-    """Return a fact as it is stored."""
+    """Return the bytes of a fact."""
     return msgspec.json.encode(value)
 
 
 def read_facts(bucket: Bucket, facts: Iterable[ReadableFact[T]]) -> Iterator[T]:
-    """Yield facts in their order, a few read at once; raises NotFound at a missing one."""
+    """Yield facts in the given order; raises NotFound at a missing one.
+
+    A few are read at once.
+    """
     to_read, to_decode = tee(facts)
     contents = bucket.read_each(fact.name for fact in to_read)
     for fact, data in zip(to_decode, contents, strict=True):

@@ -1,4 +1,4 @@
-"""From the facts of a run to what is to be done next: the one function behind recovery and every join."""
+"""Maps the facts of a run to its next steps. All joins and all recovery use this function."""
 
 from promptmill.workers.facts.run_folder import FIRST_ATTEMPT
 from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
@@ -6,10 +6,10 @@ from promptmill.workers.facts.step import Step
 
 
 def next_steps(snapshot: RunSnapshot) -> list[Step]:
-    """Return every step whose turn it is; none while the producer has not sent everything.
+    """Return the steps that are due; none until the producer has sent everything.
 
-    A run that is reported is finished once more, or its callbacks are sent: it is still on the list of open runs, or it
-    would not be looked at.
+    A run with a report gets ``finish`` or ``callback`` again. Only open runs are swept, so
+    a crash must have left its open marker behind.
     """
     if snapshot.reported and snapshot.manifest and snapshot.manifest.has_callbacks:
         return [Step("callback", snapshot.run)]
@@ -22,11 +22,11 @@ def next_steps(snapshot: RunSnapshot) -> list[Step]:
     if snapshot.plan is None:
         return [Step("plan", snapshot.run)] if snapshot.is_whole else []
     attempt_refs = {
-        (shard_number, FIRST_ATTEMPT) for shard_number in range(len(snapshot.plan.shards))
+        (shard, FIRST_ATTEMPT) for shard in range(len(snapshot.plan.shards))
     } | snapshot.attempts.keys()
     attempt_refs |= {
-        (index, attempt + 1)
-        for (index, attempt), attempt_facts in snapshot.attempts.items()
+        (shard, attempt + 1)
+        for (shard, attempt), attempt_facts in snapshot.attempts.items()
         if attempt_facts.again
     }
     steps = [
@@ -38,7 +38,7 @@ def next_steps(snapshot: RunSnapshot) -> list[Step]:
 
 
 def missing_chunks(snapshot: RunSnapshot) -> list[int]:
-    """Return the chunks that the seal speaks of and the bucket does not hold."""
+    """Return the chunks that the seal counts but the bucket lacks."""
     return sorted(set(range(snapshot.sealed or 0)) - snapshot.chunks)
 
 

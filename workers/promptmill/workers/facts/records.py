@@ -1,22 +1,23 @@
-"""The facts of a run: small objects, written once, from which everything that comes next follows."""
+"""Types of the facts of a run.
+
+A fact is a small object that is written once. The facts that exist determine the next
+steps.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import tee
-from typing import TypeVar
 
 import msgspec
 
-from promptmill.config.errors import NotFound
 from promptmill.producers.pricing.tokens import TokenTotals
 from promptmill.workers.costs.plan_cost import PlanCost
 from promptmill.workers.ports.google import Bucket, Job, ObjectInfo
 
-T = TypeVar("T", bound=msgspec.Struct)
-
 
 class ShardPlan(msgspec.Struct, frozen=True):
-    """Rows ``first_row`` … ``first_row + requests - 1``, which lie in chunks ``first_chunk`` … ``last_chunk``."""
+    """The rows of one shard: ``requests`` rows from ``first_row`` on.
+
+    The chunks ``first_chunk`` to ``last_chunk``, both included, hold them.
+    """
 
     first_row: int
     requests: int
@@ -25,7 +26,10 @@ class ShardPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The shards of a run, and what it may cost; ``copies`` of its requests are the same as one before them."""
+    """The shards of a run and its cost plan.
+
+    ``copies`` is the number of requests that repeat an earlier request.
+    """
 
     shards: list[ShardPlan]
     at: float
@@ -34,15 +38,16 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def price_thresholds(self) -> list[int]:
-        """Input tokens above which a request has another price."""
+        """Numbers of input tokens above which a request has another price."""
         return self.money.prices.thresholds if self.money and self.money.prices else [0]
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A whole input file: its lines, its bytes, and how many rows of the shard were refused by lint.
+    """A complete input file: its lines, its bytes, and the rows that validation refused.
 
-    ``tokens``: what the lines of a later attempt may use, where the run has a limit of costs. ``copies`` rows are left out,
-    as another one asks the same, and ``reused`` ones as an earlier run has their answer.
+    ``tokens`` bounds the usage of a retry in a run with a cost limit. ``copies`` rows are
+    omitted because another row has the same request. ``reused`` rows are omitted because
+    an earlier run answered them.
     """
 
     requests: int
@@ -55,13 +60,16 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """Who is about to create the job; ``owner`` is empty when it surely was not created."""
+    """A lease on creating the job; ``owner`` is empty when certainly nothing was created."""
 
     owner: str
 
 
 class Created(msgspec.Struct, frozen=True):
-    """The job of an attempt; without a name when Vertex refused to create it, or there was nothing to send."""
+    """The job of an attempt.
+
+    The name is empty if Vertex refused to create the job or there was nothing to send.
+    """
 
     name: str
     at: float
@@ -69,10 +77,11 @@ class Created(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a job ended, and when that was seen.
+    """How a job ended, and when a worker saw it.
 
-    ``reason`` is that of rows without an answer, where the job's own state does not tell it; with ``again`` they are
-    tried once more, whatever the reason. ``by_hand``: Vertex did not say so, it was given up.
+    ``reason`` overrides the failure reason of rows without an answer. ``again`` retries
+    these rows regardless of the reason. ``by_hand`` marks an abandoned job: its end was
+    not reported by Vertex.
     """
 
     job: Job
@@ -83,7 +92,7 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Harvested(msgspec.Struct, frozen=True):
-    """How many answers of a job that was given up came after all."""
+    """The number of late answers of an abandoned job."""
 
     answers: int
     at: float
@@ -99,7 +108,10 @@ class PartRange(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The ranges of a job's output that are parsed side by side; those before ``first`` are of files that were replaced."""
+    """The ranges of a job's output, parsed concurrently.
+
+    Ranges before ``first`` are of files that were replaced since. They do not count.
+    """
 
     parts: list[PartRange]
     at: float
@@ -112,9 +124,9 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What was counted: rows by state, failures by reason, tokens by kind, and lines that are no answer to any row.
+    """Counts of rows by state, failures by reason, tokens by kind, and unusable lines.
 
-    ``tokens`` are by Google's names, ``billed`` by what is paid for them (see ``billing``).
+    ``tokens`` has Google's names as keys. ``billed`` has price classes: see ``costs.usage``.
     """
 
     succeeded: int = 0
@@ -136,10 +148,10 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """One part, parsed: its counts, and packed bitmaps of the rows of the shard that it answers.
+    """The counts of one parsed part, and packed sets of the rows that it answers.
 
-    ``passing`` are those of the failed rows that a second try can mend; ``cut_off`` those that need more tokens for it, and
-    ``invalid`` those that need to hear what was wrong.
+    ``passing`` has the failed rows that are worth a retry. Of these, ``cut_off`` need more
+    tokens, and ``invalid`` need feedback on their schema error.
     """
 
     counts: Counts
@@ -154,7 +166,7 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 class ResultFile(msgspec.Struct, frozen=True):
-    """A file of results; the rows of the packed bitmaps are answered elsewhere and are to be passed over."""
+    """A file of results, and packed sets of rows to skip: another file has their result."""
 
     name: str
     drop_succeeded: bytes = b""
@@ -162,16 +174,16 @@ class ResultFile(msgspec.Struct, frozen=True):
 
     @property
     def has_drops(self) -> bool:
-        """Whether there are any."""
+        """Whether any row is to be skipped."""
         return bool(self.drop_succeeded or self.drop_failed)
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What became of every row of an attempt: the files that hold final results, their counts, and who is tried again.
+    """The outcome of an attempt: its files of final results, their counts, and its retries.
 
-    ``again`` is the packed bitmap of the rows of the next attempt, ``retried`` their number; ``raised`` those of them that
-    get more tokens, ``repaired`` those that hear what was wrong with their answer. ``copies`` rows have another's answer,
-    ``reused`` ones that of an earlier run.
+    ``again`` is the packed set of the ``retried`` rows of the next attempt. Of these,
+    ``raised`` get more tokens and ``repaired`` get feedback on their schema error.
+    ``copies`` rows have the answer of another row, ``reused`` rows that of an earlier run.
     """
 
     files: list[ResultFile]
@@ -187,34 +199,37 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """That one file of results is in one sink."""
+    """One file of results is in one sink."""
 
     at: float
 
 
 class Called(msgspec.Struct, frozen=True, omit_defaults=True):
-    """That one callback is sent, or why it never will be."""
+    """One callback was sent, or was refused for good for the reason ``refusal``."""
 
     at: float
     refusal: str = ""
 
 
 class Cancelled(msgspec.Struct, frozen=True, omit_defaults=True):
-    """That the run is to end with what it has: somebody wants it, or for a ``reason`` that its rows then have."""
+    """The run ends early: a user cancelled it, or its deadline passed.
+
+    Rows without an answer fail with ``reason``; it is empty if a user cancelled.
+    """
 
     at: float
     reason: str = ""
 
     @property
     def error_message(self) -> str:
-        """What people are told."""
+        """The message that users see."""
         return "the run's deadline passed" if self.reason else "the run was cancelled"
 
 
 class Aborted(msgspec.Struct, frozen=True):
-    """Why a run will never be submitted, and its state: ``failed``, ``cancelled`` or ``expired``.
+    """Why a run is never submitted, and its state: ``failed``, ``cancelled`` or ``expired``.
 
-    ``over_budget``: it may cost too much.
+    ``over_budget`` is true if its estimated cost exceeds a limit.
     """
 
     reason: str
@@ -224,7 +239,7 @@ class Aborted(msgspec.Struct, frozen=True):
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """Which batches of a pool make a run, opened ``at``, and the limits that its chunks are made with."""
+    """The batches of a pool that make up the run opened ``at``, and the limits of its chunks."""
 
     run: str
     pool: str
@@ -251,7 +266,7 @@ def _add_values(left: int | dict[str, int], right: int | dict[str, int]) -> int 
 
 
 def current_time() -> float:
-    """Return the time by this worker's clock, for facts that say when; nothing is decided by it."""
+    """Return the time by this worker's clock, in seconds; no decision depends on it."""
     return time.time()
 
 
@@ -265,45 +280,10 @@ def object_age(bucket: Bucket, stored: ObjectInfo, clock: str) -> float:
 
 
 def read_clock(bucket: Bucket, clock: str) -> float:
-    """Return the time by the bucket's clock: when the object ``clock`` is written; or 0."""
+    """Return the time by the bucket's clock, in seconds, or 0 if it cannot be determined.
+
+    Writes the object ``clock`` and returns its update time.
+    """
     bucket.write(clock, b"")
     probe = bucket.find(clock)
     return probe.updated if probe else 0.0
-
-
-def encode_fact(fact: msgspec.Struct) -> bytes:
-    """Return a fact as it is stored."""
-    return msgspec.json.encode(fact)
-
-
-def create_fact(bucket: Bucket, name: str, fact: msgspec.Struct) -> bool:
-    """Write a fact; False when it is there already, which is then the truth."""
-    return bucket.create(name, encode_fact(fact))
-
-
-def create_or_get(bucket: Bucket, name: str, fact: T) -> T:
-    """Write a fact, and return the truth: it, or the one that was there first."""
-    return fact if create_fact(bucket, name, fact) else get_fact(bucket, name, type(fact))
-
-
-def get_or_create(bucket: Bucket, name: str, fact_type: type[T], create: Callable[[], T]) -> T:
-    """Return a fact, which is made if nobody has made it; of two who do so at once, the first has made the truth."""
-    try:
-        return get_fact(bucket, name, fact_type)
-    except NotFound:
-        pass
-    return create_or_get(bucket, name, create())
-
-
-def get_fact(bucket: Bucket, name: str, fact_type: type[T]) -> T:
-    """Read a fact; raises NotFound."""
-    return msgspec.json.decode(bucket.read(name), type=fact_type)
-
-
-def get_facts(bucket: Bucket, names_and_types: Iterable[tuple[str, type[T]]]) -> Iterator[T]:
-    """Yield facts, each by its name and kind, in the order in which they are wanted; raises NotFound at the turn of one."""
-    to_read, to_decode = tee(names_and_types)
-    for (_, fact_type), data in zip(
-        to_decode, bucket.read_each(name for name, _ in to_read), strict=True
-    ):
-        yield msgspec.json.decode(data, type=fact_type)

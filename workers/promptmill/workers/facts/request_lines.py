@@ -1,4 +1,4 @@
-"""The wire lines of a shard, read from the chunks of its run."""
+"""Reads the request lines of a shard from the chunks of its run."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from promptmill.workers.facts.run_folder import RunFolder
 
 
 class RequestLine(NamedTuple):
-    """A wire line of a shard, its row, and whether validation refused it."""
+    """One request of a shard as a line of JSON, its row, and whether validation refused it."""
 
     row: int
     data: bytes
@@ -17,7 +17,7 @@ class RequestLine(NamedTuple):
 
 
 def read_lines(run: RunFolder, rows: ShardPlan) -> Iterator[RequestLine]:
-    """Yield the wire lines of a shard in order, refused ones too."""
+    """Yield the request lines of a shard in order, including refused ones."""
     for chunk in read_chunks(run, rows):
         refused = set(chunk.refused)
         for row, line in enumerate(chunk.decompress_lines().split(b"\n")[:-1], chunk.first_row):

@@ -1,4 +1,4 @@
-"""Facts that list rows of a shard by their offsets in it: left out, reused or corrected."""
+"""Facts that list rows of a shard by offset: duplicates, reused rows and schema errors."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -9,32 +9,32 @@ from promptmill.workers.facts.row_set import RowSet
 
 
 class DeduplicatedRows(msgspec.Struct, frozen=True):
-    """Rows that are left out because an earlier row of the shard asks the same.
+    """Rows omitted from the input because an earlier row has the same request.
 
-    The row at ``places[i]`` has the answer of the row at ``firsts[i]``.
+    The row at offset ``places[i]`` gets the answer of the row at offset ``firsts[i]``.
     """
 
     places: list[int] = []
     firsts: list[int] = []
 
     def __len__(self) -> int:
-        """Return the number of rows that have another row's answer."""
+        """Return the number of omitted rows."""
         return len(self.places)
 
     @property
     def row_set(self) -> RowSet:
-        """The rows that have another row's answer."""
+        """The omitted rows."""
         return RowSet.of(self.places)
 
     def without_rows(self, rows: RowSet) -> "DeduplicatedRows":
-        """Return these without some rows."""
+        """Return a list without ``rows``."""
         if not self.places or not rows & self.row_set:
             return self
         kept = [pair for pair in self._pairs() if pair[0] not in rows]
         return DeduplicatedRows([row for row, _ in kept], [first for _, first in kept])
 
     def expand_rows(self, rows: RowSet) -> RowSet:
-        """Return some rows, and those that have the answer of one of them."""
+        """Return ``rows`` and all duplicates of these."""
         if not self.places or not rows:
             return rows
         return rows | RowSet.of(row for row, first in self._pairs() if first in rows)
@@ -53,7 +53,7 @@ class DeduplicatedRows(msgspec.Struct, frozen=True):
 
 
 class ReusedRows(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The ``count`` rows that have an answer of an earlier run, packed; results in ``files``."""
+    """The packed set of ``count`` rows that an earlier run answered, and the result files."""
 
     rows: bytes = b""
     count: int = 0
@@ -66,14 +66,14 @@ class ReusedRows(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FeedbackErrors(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Schema errors of answers: the row at ``places[i]`` has ``errors[which[i]]``."""
+    """Schema errors of answers: the row at offset ``places[i]`` has ``errors[which[i]]``."""
 
     errors: list[str] = []
     places: list[int] = []
     which: list[int] = []
 
     def errors_by_row(self) -> dict[int, str]:
-        """Return the error of each row; many rows have the same."""
+        """Return the error of each row, by the row's offset."""
         return {
             row_offset: self.errors[which]
             for row_offset, which in zip(self.places, self.which, strict=True)

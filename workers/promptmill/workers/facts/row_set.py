@@ -1,4 +1,4 @@
-"""Sets of rows of one shard, as bitmaps: facts store them packed."""
+"""Sets of rows of one shard, stored as bitmaps."""
 
 from collections.abc import Iterable, Iterator
 from functools import reduce
@@ -12,8 +12,8 @@ import zstandard
 class RowSet:
     """An immutable set of rows, each given by its offset in the shard.
 
-    Bit ``i`` of ``bitmap`` stands for the row at offset ``i``. Operators are those of
-    ``frozenset``. ``in`` takes constant time: the bitmap is kept as bytes once asked.
+    Bit ``i`` of ``bitmap`` is the row at offset ``i``. The operators are those of
+    ``frozenset``. ``in`` takes constant time: its first use caches the bitmap as bytes.
     """
 
     __slots__ = ("_bitmap", "_bytes")
@@ -29,7 +29,7 @@ class RowSet:
 
     @classmethod
     def of(cls, rows: Iterable[int]) -> "RowSet":
-        """Return the set of some rows, given in any order."""
+        """Return the set of ``rows``, which may be in any order."""
         builder = RowSetBuilder()
         for row in rows:
             builder.add(row)
@@ -42,11 +42,11 @@ class RowSet:
 
     @classmethod
     def unpack(cls, data: bytes) -> "RowSet":
-        """Return the set that ``pack`` packed."""
+        """Return the set from what ``pack`` returned."""
         return cls(int.from_bytes(zstandard.decompress(data), "little")) if data else cls()
 
     def pack(self) -> bytes:
-        """Return the set as facts store it: zstd of the little-endian bitmap, or b""."""
+        """Return the little-endian bitmap, compressed with zstd; b"" for an empty set."""
         return zstandard.compress(self.to_bytes()) if self._bitmap else b""
 
     def to_bytes(self) -> bytes:
@@ -93,7 +93,7 @@ class RowSet:
 
 @final
 class RowSetBuilder:
-    """Collects rows one at a time; adding to a ``RowSet`` would copy its bitmap each time."""
+    """Builds a ``RowSet`` row by row, without a copy of the bitmap for each row."""
 
     __slots__ = ("_bits",)
 
@@ -112,5 +112,5 @@ class RowSetBuilder:
         return byte < len(self._bits) and self._bits[byte] >> (row & 7) & 1 == 1
 
     def build(self) -> RowSet:
-        """Return the rows that were added so far."""
+        """Return the set of the rows added so far."""
         return RowSet(int.from_bytes(self._bits, "little"))

@@ -1,39 +1,39 @@
-"""The folder of a run and the folders of its attempts: every object in them, by name and type.
+"""The folder of a run and the folders of its attempts: the name and type of every object.
 
-runs/<run>/run.json                          the manifest: the run as opened
-runs/<run>/cut.json                          the batches of a pool that make the run
-runs/<run>/cut-done                          all of these are in the run
+runs/<run>/run.json                          the manifest of the run
+runs/<run>/cut.json                          the batches of a pool that make up the run
+runs/<run>/cut-done                          the run holds all of its batches
 runs/<run>/chunks/<chunk>                    the requests of one message
-runs/<run>/seal.json                         the number of chunks
-runs/<run>/answered/<shard>                  hashes of the answered requests, for later runs
+runs/<run>/seal.json                         the number of chunks: the input is complete
+runs/<run>/answered/<shard>                  hashes of answered requests, for later runs
 runs/<run>/plan.json                         the rows of each shard
-runs/<run>/aborted.json                      the run will not be submitted, and why
-runs/<run>/cancelled.json                    the run ends with what it has, and why
+runs/<run>/aborted.json                      the run is never submitted, and why
+runs/<run>/cancelled.json                    the run ends early, and why
 runs/<run>/shards/<shard>/<attempt>/
-    input.jsonl                              the input of the job
-    input.json                               the input is complete
-    copies.json                              rows left out: another row asks the same
-    reused.json                              rows left out: an earlier run has their answer
-    intent.json                              a worker is about to create the job (its lease)
+    input.jsonl                              the input file of the job
+    input.json                               the input file is complete
+    copies.json                              omitted rows: duplicates of other requests
+    reused.json                              omitted rows: answered by an earlier run
+    intent.json                              the lease on creating the job
     job.json                                 the name of the job
     ended.json                               how the job ended
-    parts.json                               the ranges of its output, parsed concurrently
-    results/<part>.jsonl                     the results of one part
-    results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers: of an
-                                             attempt before the last, or of the last
+    parts.json                               the ranges of output, parsed concurrently
+    results/<part>.jsonl                     results of one part
+    results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers; the
+                                             last attempt has names of its own
     results/reused-<hash>.jsonl              answers of earlier runs
-    unkeyed/<part>.jsonl                     answers without a key
-    parsed/<part>.json                       the counts of one part
-    repairs.json                             errors of answers that are requested again
+    unkeyed/<part>.jsonl                     answers of one part without a key
+    parsed/<part>.json                       counts of one part
+    repairs.json                             schema errors of answers requested again
     settled.json                             one final state for every row of the shard
     delivered/<sink>-<part>.json             one part is in one sink
     late.json                                how an abandoned job ended
-    harvested.json                           the number of its answers that were kept
-    output/…                                 what Vertex writes
+    harvested.json                           the number of late answers
+    output/…                                 the output of the job
 runs/<run>/gathered/<sink>/<part>.jsonl      rows for a sink that loads all at once
 runs/<run>/late/<part>.jsonl                 answers of abandoned jobs
-runs/<run>/report.json                       the run is done
-runs/<run>/callbacks/<callback>.json         one callback is sent
+runs/<run>/report.json                       the final report: the run is done
+runs/<run>/callbacks/<callback>.json         one callback has been sent
 
 No name is the folder of another: some stores cannot hold both.
 """
@@ -100,7 +100,7 @@ class _FactFile(Generic[T]):
 
 
 class RunFolder(_Folder):
-    """The folder of the run ``id``; raises ValueError for what is not a run id."""
+    """The folder of the run ``id``; raises ValueError for an invalid run id."""
 
     manifest = _FactFile("run.json", Manifest)
     cut = _FactFile("cut.json", Cut)
@@ -119,7 +119,7 @@ class RunFolder(_Folder):
         return AttemptFolder(self, shard, number)
 
     def callback(self, callback_id: str) -> Fact[Called]:
-        """Return the fact that a callback, such as ``link0``, is sent."""
+        """Return the fact that a callback, such as ``link0``, has been sent."""
         return Fact(self.bucket, f"{self.path}callbacks/{callback_id}.json", Called)
 
     @property
@@ -129,7 +129,7 @@ class RunFolder(_Folder):
 
     @property
     def cut_done(self) -> str:
-        """Name of the marker that the run holds every batch of its cut."""
+        """Name of the marker that the run holds all of its batches."""
         return self.path + "cut-done"
 
     @property
@@ -156,7 +156,7 @@ class RunFolder(_Folder):
 
 
 class AttemptFolder(_Folder):
-    """The folder of attempt ``number`` of a shard; raises ValueError for a bad number."""
+    """The folder of attempt ``number`` of a shard; raises ValueError for a negative number."""
 
     input = _FactFile("input.json", Input)
     deduplicated = _FactFile("copies.json", DeduplicatedRows)
@@ -193,12 +193,15 @@ class AttemptFolder(_Folder):
 
     @property
     def display_name(self) -> str:
-        """The job's display name: every try to create the job uses the same one."""
+        """The job's display name.
+
+        Every attempt to create the job uses the same name, so that a lost job can be found.
+        """
         return f"promptmill-{self.run.id}-s{self.shard:04d}-a{self.number}"
 
     @property
     def input_file(self) -> str:
-        """Name of the input of the job."""
+        """Name of the input file of the job."""
         return self.path + "input.jsonl"
 
     @property
@@ -208,7 +211,7 @@ class AttemptFolder(_Folder):
 
     @property
     def abandoned_marker(self) -> str:
-        """Name of the marker of an abandoned job, which may yet end."""
+        """Name of the marker of an abandoned job that may still end."""
         return names.ABANDONED_JOBS + str(self)
 
     def parsed(self, part: int) -> Fact[Parsed]:
@@ -230,7 +233,7 @@ class AttemptFolder(_Folder):
         return self.results_file(_part_name(part))
 
     def results_file(self, file_name: str) -> str:
-        """Return the name of results that are no part's, such as ``rest-0-1``."""
+        """Return the name of a file of results that is not of one part, such as ``rest-0-1``."""
         return f"{self.path}results/{file_name}.jsonl"
 
     def unkeyed(self, part: int) -> str:

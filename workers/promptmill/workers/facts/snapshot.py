@@ -1,4 +1,4 @@
-"""Which facts of a run exist, as one listing tells: what is due follows from that."""
+"""A snapshot of the facts of a run, from one listing. The next steps follow from it."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -18,7 +18,11 @@ View = TypeVar("View")
 
 
 class AttemptFacts(msgspec.Struct):
-    """Which facts exist of a shard's attempt; ``parts`` are the numbers, ``files`` is how many of each there are to be."""
+    """The facts of one attempt that exist.
+
+    ``parts`` has the numbers of the expected parts. ``files`` is the number of result
+    files to deliver.
+    """
 
     input: bool = False
     job: bool = False
@@ -31,7 +35,10 @@ class AttemptFacts(msgspec.Struct):
 
 
 class RunSnapshot(msgspec.Struct):
-    """Which facts exist of a run; ``attempts`` is by shard and attempt, and lacks those of which there is nothing yet."""
+    """The facts of a run that exist.
+
+    The keys of ``attempts`` are (shard, attempt); an attempt without facts is missing.
+    """
 
     run: str
     manifest: Manifest | None = None
@@ -45,21 +52,21 @@ class RunSnapshot(msgspec.Struct):
 
     @property
     def is_whole(self) -> bool:
-        """Whether every chunk that the seal speaks of is there."""
+        """Whether the bucket holds every chunk that the seal counts."""
         return self.sealed is not None and len(self.chunks) >= self.sealed
 
 
 class SnapshotReader:
-    """Reads the facts that say how many of something there are to be, each generation of them once.
+    """Reads the facts whose content a snapshot needs, and caches what it needs of them.
 
-    A fact never changes, and a look at a run of a thousand shards would read two thousand of them again, a look at a
-    thousand small runs three thousand.
+    A generation of a fact never changes. Without the cache, each snapshot of a run of 1,000
+    shards would read 2,000 facts again, and one of 1,000 small runs 3,000.
     """
 
     _MAX_RUNS = 2_000
-    """Runs of which the facts are kept in mind, some kilobytes each."""
+    """The cache holds the facts of this many runs, a few kilobytes each."""
     _MAX_ATTEMPTS = 20_000
-    """Attempts of shards of which the facts are kept in mind, some 200 bytes each."""
+    """The cache holds the facts of this many attempts, about 200 bytes each."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.manifest = _FactCache(bucket, Manifest, self._MAX_RUNS, lambda manifest: manifest)
@@ -75,7 +82,7 @@ class SnapshotReader:
 
 
 class _FactCache(Generic[T, View]):
-    """Reads one kind of fact, and keeps in mind what there is to be seen in the ``limit`` that were asked for last."""
+    """Reads one kind of fact and caches a view of the ``limit`` most recently used."""
 
     def __init__(
         self, bucket: Bucket, fact_type: type[T], limit: int, view: Callable[[T], View]
@@ -87,7 +94,7 @@ class _FactCache(Generic[T, View]):
         self._views: dict[tuple[str, int], View] = {}
 
     def __call__(self, stored: Iterable[ObjectInfo]) -> list[View]:
-        """Return what there is to be seen in each of these facts; those that are new are read, some at once."""
+        """Return the view of each fact. New facts are read, a few at once."""
         keys = [(stored_object.name, stored_object.generation) for stored_object in stored]
         new_keys = [key for key in keys if key not in self._views]
         for key, fact in zip(
@@ -107,14 +114,15 @@ class _FactCache(Generic[T, View]):
 
 _CHUNK = re.compile(r"chunks/(\d{8})")
 _SHARD = re.compile(
-    r"shards/(\d{4,})/(\d+)/(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
+    r"shards/(\d{4,})/(\d+)/"
+    r"(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
 )
 
 
 def load_snapshot(bucket: Bucket, run: str, reader: SnapshotReader | None = None) -> RunSnapshot:
-    """Return which facts of a run exist, from one listing and the few facts that say how many of something there are.
+    """Return a snapshot of a run, from one listing and the content of a few facts.
 
-    A ``reader`` that looked at the run before spares reading most of them.
+    A ``reader`` that has read the run before has most of these facts cached.
     """
     snapshot, reader = RunSnapshot(run), reader or SnapshotReader(bucket)
     folder = RunFolder(bucket, run).path

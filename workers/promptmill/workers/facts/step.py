@@ -1,10 +1,13 @@
-"""What a step says is to be done next."""
+"""What a step returns: the next steps, or a wait."""
 
 from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """One unit of work: the ``task`` that does it, the run, and within it the shard, attempt, part or sink."""
+    """One unit of work: a task and its arguments.
+
+    ``indices`` are the numbers of shard, attempt, part and sink, as far as the task has them.
+    """
 
     task: str
     run: str
@@ -12,7 +15,7 @@ class Step(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The same for the same work, readable: ``01jd….s003.a1.p00007.parse``."""
+        """A readable id, the same for the same work: ``01jd….s003.a1.p00007.parse``."""
         labels = [
             f"{letter}{number:0{width}}"
             for (letter, width), number in zip(_LETTERS, self.indices, strict=False)
@@ -24,6 +27,6 @@ _LETTERS = (("s", 3), ("a", 1), ("p", 5), ("k", 2))
 
 
 class Wait(NamedTuple):
-    """Not yet: the same step again in so many seconds. Not a failure."""
+    """Run the same step again after some seconds. This is not a failure."""
 
     seconds: float

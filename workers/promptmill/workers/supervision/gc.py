@@ -7,6 +7,7 @@ from typing import NamedTuple
 from promptmill.config import names
 from promptmill.config.settings import Settings
 from promptmill.workers.facts import dead_letters
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket, ObjectInfo
 from promptmill.workers.services import build_services
 
@@ -43,13 +44,14 @@ def delete_old_runs(bucket: Bucket, older_than: float, *, dry_run: bool) -> Iter
     now, needed = _bucket_time(bucket), _needed_runs(bucket)
     done_markers = {stored.name.rpartition("/")[2]: stored for stored in bucket.list(names.DONE)}
     for run, stored in groupby(bucket.list(_RUNS), key=lambda one: one.name.split("/")[1]):
-        objects, done_marker = list(stored), done_markers.pop(run, None)
-        ended = _end_time(run, objects)
+        folder, objects = RunFolder(bucket, run), list(stored)
+        done_marker = done_markers.pop(run, None)
+        ended = _end_time(folder, objects)
         if ended is None or run in needed or now - ended <= older_than:
             continue
         if not dry_run:
-            _delete_run(bucket, run, objects, done_marker)
-        if not _is_left_over(run, objects):
+            _delete_run(folder, objects, done_marker)
+        if not _is_left_over(folder, objects):
             yield DeletedRun(
                 run, ended, len(objects), sum(stored_object.size for stored_object in objects)
             )
@@ -58,16 +60,16 @@ def delete_old_runs(bucket: Bucket, older_than: float, *, dry_run: bool) -> Iter
             bucket.delete(done_marker.name)
 
 
-def _end_time(run: str, objects: list[ObjectInfo]) -> float | None:
+def _end_time(run: RunFolder, objects: list[ObjectInfo]) -> float | None:
     """Return when a run was reported, or what is left over of one was written; None if it is neither."""
     if _is_left_over(run, objects):
         return max(stored_object.updated for stored_object in objects)
-    return next((one.updated for one in objects if one.name == names.report(run)), None)
+    return next((one.updated for one in objects if one.name == run.report.name), None)
 
 
-def _is_left_over(run: str, objects: list[ObjectInfo]) -> bool:
+def _is_left_over(run: RunFolder, objects: list[ObjectInfo]) -> bool:
     """Whether this was written by a worker that read a run while it was deleted."""
-    return all(stored_object.name.startswith(names.all_answered(run)) for stored_object in objects)
+    return all(stored_object.name.startswith(run.answered_folder) for stored_object in objects)
 
 
 def _needed_runs(bucket: Bucket) -> set[str]:
@@ -83,19 +85,17 @@ def _needed_runs(bucket: Bucket) -> set[str]:
     )
 
 
-def _delete_run(
-    bucket: Bucket, run: str, objects: list[ObjectInfo], done_marker: ObjectInfo | None
-) -> None:
+def _delete_run(run: RunFolder, objects: list[ObjectInfo], done_marker: ObjectInfo | None) -> None:
     first, last = (
         [done_marker.name] if done_marker else [],
-        [names.manifest(run), names.report(run)],
+        [run.manifest.name, run.report.name],
     )
     for name in (
         first
         + [stored_object.name for stored_object in objects if stored_object.name not in last]
         + last
     ):
-        bucket.delete(name)
+        run.bucket.delete(name)
 
 
 def _bucket_time(bucket: Bucket) -> float:
