@@ -21,7 +21,7 @@ from support.waiting import wait_until
 FEW = 5
 CONNECTED = "Connected to redis"
 SWEPT = "promptmill.reconcile["
-NOT_RENEWED = "messages could not be renewed"
+NOT_RENEWED = "message_renewal_failed"
 CANNOT_CONNECT = "Cannot connect to redis"
 
 

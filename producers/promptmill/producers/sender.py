@@ -97,8 +97,7 @@ class Sender:
         while self._queued_bytes() > limit:
             if not has_warned and time.monotonic() - started > _WARN_AFTER:
                 _log.warning(
-                    "the queue is full and nobody takes from it; is a worker running?",
-                    queue=queues.INGEST,
+                    "queue_full", queue=queues.INGEST, hint="check that a worker is running"
                 )
                 has_warned = True
             time.sleep(0.05)

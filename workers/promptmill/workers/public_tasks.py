@@ -100,7 +100,7 @@ def submit_prompts(self: PipelineTask, payload: dict[str, Any]) -> None:
     except PromptmillError as refusal:
         if not _abort_run(self.services, submission, run, refusal):
             raise MessageRefused(str(refusal)) from None
-        _log.warning("a run that cannot be sent", run=run, error=str(refusal)[:500])
+        _log.warning("submission_refused", run=run, error=str(refusal)[:500])
         self.send_steps([Step("finish", run)])
         return
     if is_whole:

@@ -121,7 +121,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         except Reject:
             raise
         except NewerVersion as error:
-            _log.warning("left to a newer worker", step=step, error=str(error))
+            _log.warning("step_needs_newer_worker", step=step, error=str(error))
             lease.retain_for(_NEWER_VERSION_WAIT.seconds)
             self.retry_later(_NEWER_VERSION_WAIT)
         except Exception as error:
@@ -133,7 +133,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
                 and not isinstance(error, Permanent | MessageRefused)
                 and self._has_valid_arguments(args)
             ):
-                _log.error("failed, and is tried again", step=step, error=type(error).__name__)
+                _log.error("step_failed", step=step, error=type(error).__name__)
                 self.retry_later(_FAILURE_WAIT)
             raise
 
@@ -163,7 +163,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
 
     def _park_step(self, step: str, args: list[Any], reason: str) -> None:
         dead_letters.park_task(self.services.bucket, step, self.name, args, reason)
-        _log.error("parked as a dead letter", step=step, reason=reason)
+        _log.error("step_parked", step=step, reason=reason)
 
     def apply_async(  # type: ignore[override]
         self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any

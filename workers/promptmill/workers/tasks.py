@@ -94,7 +94,7 @@ def cancel(self: PipelineTask, run: str) -> None:
         return
     cancelled_jobs = steps.cancel.cancel(services.bucket, services.jobs, snapshot)
     services.index.record_cancelling(run)
-    _log.info("run cancelled", run=run, open_jobs=cancelled_jobs)
+    _log.info("run_cancelled", run=run, open_jobs=cancelled_jobs)
     if not snapshot.is_whole:
         self.send_steps([Step("finish", run)])
 
@@ -269,7 +269,7 @@ def harvest(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     if isinstance(harvested, Wait):
         self.retry_later(harvested)
     progress.record_late_answers(services.index, folder, harvested)
-    _log.info("late answers kept", run=run, shard=shard, attempt=attempt, answers=harvested.answers)
+    _log.info("late_answers_kept", run=run, shard=shard, attempt=attempt, answers=harvested.answers)
 
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.finish")
@@ -287,7 +287,7 @@ def finish(self: PipelineTask, run: str) -> None:
         lambda report: _report_end(services, snapshot, report),
     )
     _log.info(
-        "run ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed
+        "run_ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed
     )
     if snapshot.manifest and snapshot.manifest.has_callbacks:
         self.send_steps([Step("callback", run)])
@@ -304,7 +304,7 @@ def callback(self: PipelineTask, run: str) -> None:
     if not _is_end_reported(services, run):
         _report_end(services, snapshot, folder.report.get())
     for task_id in steps.callback.callback(folder, services.caller, services.check_callback):
-        _log.info("callback sent", run=run, id=task_id)
+        _log.info("callback_sent", run=run, task_id=task_id)
 
 
 def _report_end(services: Services, snapshot: RunSnapshot, report: Report) -> None:

@@ -51,7 +51,7 @@ class MessageLeases(PeriodicStep):
         try:
             requeue_messages(parent)
         except (OSError, RedisError) as error:
-            _log.warning("messages could not be given back at once", error=type(error).__name__)
+            _log.warning("message_requeue_failed", error=type(error).__name__)
 
     def run_once(self, parent: Any) -> None:
         """Renew, unless there is a message that could not be given back: then let the worker connect anew.
@@ -91,7 +91,7 @@ def renew_messages(consumer: Any) -> None:
             # kombu compares with the clock of the worker that looks, so a worker's clock is what counts here.
             redis.zadd(channel.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
     except channel.connection_errors as error:
-        _log.warning("messages could not be renewed", error=type(error).__name__)
+        _log.warning("message_renewal_failed", error=type(error).__name__)
 
 
 def requeue_messages(consumer: Any) -> None:

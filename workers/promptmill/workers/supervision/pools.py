@@ -63,7 +63,7 @@ def _store_batches(services: Services) -> bool:
         services.pool_sizes.set_batch_size(batch.id, *batch.size)
         services.pending_calls.remove_calls(batch.stream_ids)
     if refused:
-        _log.error("what was collected cannot be read, and is thrown away", calls=len(refused))
+        _log.error("pooled_calls_unreadable", calls=len(refused))
         services.pending_calls.remove_calls(refused)
     return bool(batches)
 
@@ -152,11 +152,7 @@ def make_run(services: Services, run: str) -> bool:
     services.index.record_pooled_keys(cut.pool, run, gathering.keys)
     gathering.mark_done()
     if gathering.refused_count:
-        _log.error(
-            "what was collected holds what cannot be a request, and is passed over",
-            run=run,
-            n=gathering.refused_count,
-        )
+        _log.error("pooled_requests_invalid", run=run, requests=gathering.refused_count)
     return chunk_store.is_whole
 
 
