@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from promptmill.producers import Promptmill
-from support.stack import QUICK, Site, running, surroundings
+from support.local_stack import QUICK, LocalStack, running, surroundings
 
 SMALL = {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "2000", "PROMPTMILL_PART_BYTES": "262144"}
 """Limits that make several shards and parts of a run that a test can afford."""
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     settings = (
         QUICK
         | SMALL
@@ -22,16 +22,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "PROMPTMILL_SOURCES": "gs://promptmill-local/rows/",
         }
     )
-    with running(tmp_path_factory.mktemp("site"), settings=settings) as site:
-        yield site
+    with running(tmp_path_factory.mktemp("stack"), settings=settings) as stack:
+        yield stack
 
 
 @pytest.fixture
-def mill(site: Site) -> Iterator[Promptmill]:
+def mill(stack: LocalStack) -> Iterator[Promptmill]:
     """A producer on the stack, whose emulator does nothing wrong unless the test asks for it."""
-    with surroundings(site.environment):
+    with surroundings(stack.environment):
         yield Promptmill()
-    site.clear_faults()
+    stack.clear_faults()
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from promptmill.config.settings import load_settings
 from promptmill.producers import EmptyRun, Promptmill, Run, RunNotFound, WaitTimeout
 from promptmill.workers.adapters.storage import open_bucket
 from promptmill.workers.supervision import gc
-from support.stack import MODEL, Site, done
+from support.local_stack import MODEL, LocalStack, done
 
 
 @pytest.fixture
-def run(site: Site, mill: Promptmill) -> Run:
+def run(stack: LocalStack, mill: Promptmill) -> Run:
     """A run of which two rows have failed for good."""
-    site.fault("output", "error", count=2, code=400, message="refused")
+    stack.fault("output", "error", count=2, code=400, message="refused")
     rows = [
         {"key": f"sku-{row}", "prompt": f"Say {row}", "metadata": {"shop": row}}
         for row in range(1, 8)
@@ -45,41 +45,43 @@ def test_nothing_is_sent_again_that_has_not_failed_so(run: Run) -> None:
         run.retry(only=["SAFETY"])
 
 
-def test_the_command_line_sends_again_and_shows_what_was_asked_for(site: Site, run: Run) -> None:
+def test_the_command_line_sends_again_and_shows_what_was_asked_for(
+    stack: LocalStack, run: Run
+) -> None:
     failed = next(run.failures())
     assert failed.error
 
-    made = site.cli(
+    made = stack.cli(
         "retry", run.id, "--only", failed.error.reason, "--set", "maxOutputTokens=64", "--wait"
     )
     assert made.returncode == 0, made.stderr
     again = made.stdout.strip()
 
     before, after = (
-        json.loads(site.cli("show", one, failed.key, "--format", "json").stdout)
+        json.loads(stack.cli("show", one, failed.key, "--format", "json").stdout)
         for one in (run.id, again)
     )
     assert before["state"] == "failed"
     assert before["attempts"][0]["result"]["error"]["reason"] == failed.error.reason
-    assert before["attempts"][0]["job"] in {job["name"] for job in site.jobs(run.id)}
+    assert before["attempts"][0]["job"] in {job["name"] for job in stack.jobs(run.id)}
     assert after["request"]["generationConfig"] == {"maxOutputTokens": 64}
     assert after["attempts"][0]["result"]["text"]
-    told = site.cli("show", run.id, failed.key).stdout
+    told = stack.cli("show", run.id, failed.key).stdout
     assert failed.error.reason in told
     assert f'"text": "Say {failed.key.removeprefix("sku-")}"' in told
 
-    missing = site.cli("show", run.id, "sku-99")
+    missing = stack.cli("show", run.id, "sku-99")
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "no request with key 'sku-99'" in missing.stderr
 
 
 def test_old_runs_are_deleted_from_the_real_bucket_and_the_index_and_others_are_not(
-    site: Site, run: Run
+    stack: LocalStack, run: Run
 ) -> None:
-    told = site.cli("gc", "--older-than", "1d", "--dry-run")
+    told = stack.cli("gc", "--older-than", "1d", "--dry-run")
     assert (told.returncode, told.stdout) == (0, "")
     assert "no run is old enough" in told.stderr
-    assert site.cli("gc", "--older-than", "1h").returncode == 2
+    assert stack.cli("gc", "--older-than", "1h").returncode == 2
 
     settings = load_settings(bucket=f"{load_settings().bucket}-{uuid.uuid4().hex}")
     bucket, source = open_bucket(settings.bucket), open_bucket(load_settings().bucket)
@@ -96,10 +98,10 @@ def test_old_runs_are_deleted_from_the_real_bucket_and_the_index_and_others_are_
 
 
 def test_a_run_is_waited_for_in_an_event_loop_and_found_by_its_name(
-    mill: Promptmill, site: Site
+    mill: Promptmill, stack: LocalStack
 ) -> None:
     name = uuid.uuid4().hex
-    with site.standing_clock():
+    with stack.standing_clock():
         run = mill.submit(["Say hello"], model=MODEL, name=name)
         with pytest.raises(WaitTimeout):
             asyncio.run(run.wait_async(timeout=0.3))

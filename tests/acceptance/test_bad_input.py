@@ -10,15 +10,15 @@ from promptmill.config.errors import ConfigurationError, DuplicateKey, EmptyRun,
 from promptmill.producers import Promptmill
 from promptmill.producers.contract import sink_specs
 from promptmill.producers.requests import schemas
-from support.stack import Site, done, keys, once, read_results, running, surroundings
+from support.local_stack import LocalStack, done, keys, once, read_results, running, surroundings
 
 
 @pytest.fixture
-def unpaid(site: Site) -> Iterator[None]:
+def unpaid(stack: LocalStack) -> Iterator[None]:
     """Nothing that the test does appears on the bill."""
-    before = site.billed()
+    before = stack.billed()
     yield
-    assert site.billed() == before
+    assert stack.billed() == before
 
 
 @pytest.mark.usefixtures("unpaid")
@@ -64,7 +64,7 @@ def test_a_schema_that_only_a_worker_finds_wrong_ends_the_run(
 
 
 def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
     bad: dict[str, Any] = {
         "empty": {"prompt": "   "},
@@ -100,7 +100,7 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
     messages = {key: result.error.message for key, result in results.items() if result.error}
     assert all(messages[key].startswith(f"row {row}: ") for row, key in enumerate(bad, 1))
     assert "PROMPTMILL_MAX_REQUEST_BYTES" in messages["too long"]
-    [job] = site.jobs(run.id)
+    [job] = stack.jobs(run.id)
     assert job["requests"] == 5
 
 
@@ -115,11 +115,11 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
     ],
 )
 def test_a_file_that_is_not_jsonl_is_refused_by_its_line(
-    site: Site, tmp_path: Path, name: str, content: str, told: str
+    stack: LocalStack, tmp_path: Path, name: str, content: str, told: str
 ) -> None:
     (tmp_path / name).write_text(content)
 
-    sent = site.cli("submit", str(tmp_path / name), "--wait")
+    sent = stack.cli("submit", str(tmp_path / name), "--wait")
 
     assert (sent.returncode, sent.stdout) == (1, "")
     assert told in sent.stderr
@@ -166,10 +166,10 @@ def test_no_model_at_all_is_refused_by_the_name_of_the_setting(mill: Promptmill)
 
 @pytest.mark.usefixtures("unpaid", "mill")
 def test_a_bucket_that_does_not_exist_fails_the_run_and_names_the_setting(
-    site: Site, tmp_path: Path
+    stack: LocalStack, tmp_path: Path
 ) -> None:
     """The bucket is the workers' affair, so a worker with that mistake, and a Redis database of its own, is started."""
-    other = site.environment["CELERY_BROKER_URL"].removesuffix("/0") + "/7"
+    other = stack.environment["CELERY_BROKER_URL"].removesuffix("/0") + "/7"
     lost = {
         "CELERY_BROKER_URL": other,
         "PROMPTMILL_REDIS_URL": other,

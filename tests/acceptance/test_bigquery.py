@@ -20,7 +20,7 @@ from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.bigquery import BigQueryWarehouse, open_warehouse
 from promptmill.workers.ports.warehouse import Column
 from support.bigquery_server import PROJECT, running_bigquery
-from support.stack import QUICK, Site, running, shows_its_price, surroundings
+from support.local_stack import QUICK, LocalStack, running, shows_its_price, surroundings
 from support.waiting import PATIENCE
 
 """Seconds for a run: jobs of BigQuery's come before and after each of Vertex's."""
@@ -29,7 +29,7 @@ SMALL = {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "4", "PROMPTMILL_CHUNK_BYTES": "1638
 
 
 @pytest.fixture(scope="module")
-def bigquery_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def bigquery_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A stack whose workers and whose Vertex know a BigQuery, which reads from the stack's storage."""
     with running(tmp_path_factory.mktemp("servers"), ("redis", "storage"), settings={}) as servers:
         storage = servers.environment["STORAGE_EMULATOR_HOST"]
@@ -37,16 +37,16 @@ def bigquery_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             known = servers.environment | {"BIGQUERY_EMULATOR_HOST": url}
             with surroundings(known):
                 rest = ("emulator", "worker", "poll", "beat")
-                directory = tmp_path_factory.mktemp("site")
+                directory = tmp_path_factory.mktemp("stack")
                 with (
-                    running(directory, rest, settings=QUICK | SMALL | known) as site,
-                    surroundings(site.environment),
+                    running(directory, rest, settings=QUICK | SMALL | known) as stack,
+                    surroundings(stack.environment),
                 ):
-                    yield site
+                    yield stack
 
 
 @pytest.fixture(scope="module")
-def warehouse(bigquery_site: Site) -> Iterator[BigQueryWarehouse]:
+def warehouse(bigquery_stack: LocalStack) -> Iterator[BigQueryWarehouse]:
     found = open_warehouse(load_settings(project=PROJECT))
     found._client.create_dataset("shop", exists_ok=True)
     yield found
@@ -110,7 +110,7 @@ def tables_of(warehouse: BigQueryWarehouse, run: str) -> list[str]:
 
 
 def test_rows_of_a_query_go_through_a_template(
-    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack, requests: Table
 ) -> None:
     query = f"SELECT id, shop FROM `{requests}` WHERE id < 4"  # noqa: S608 - a table of this test's own
 
@@ -125,7 +125,7 @@ def test_rows_of_a_query_go_through_a_template(
 
 
 def test_a_table_is_answered_by_jobs_on_tables_and_each_row_comes_back_with_its_other_columns(
-    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack, requests: Table
 ) -> None:
     answers = new_table()
     run = Promptmill().submit_table(
@@ -145,15 +145,15 @@ def test_a_table_is_answered_by_jobs_on_tables_and_each_row_comes_back_with_its_
     assert found["3"]["usage"]["totalTokenCount"] > 0
     assert found["7"]["error"]["reason"] == "INVALID_REQUEST"
     assert {result.key for result in run.results()} == set(found)
-    jobs = bigquery_site.jobs(run.id)
+    jobs = bigquery_stack.jobs(run.id)
     assert len(jobs) == 3
     assert len(tables_of(warehouse, run.id)) == 2 * len(jobs)
 
 
 def test_rows_that_fail_for_a_while_are_tried_again_through_tables_of_their_own(
-    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack, requests: Table
 ) -> None:
-    bigquery_site.fault("output", "error", code=429, share=0.5, times=3)
+    bigquery_stack.fault("output", "error", code=429, share=0.5, times=3)
     answers = new_table()
     run = Promptmill().submit_table(
         requests.url, output=answers.url, key="id", model="gemini-3.8-flash"
@@ -165,9 +165,9 @@ def test_rows_that_fail_for_a_while_are_tried_again_through_tables_of_their_own(
 
 
 def test_what_has_failed_is_sent_again_through_tables_too_and_its_story_is_told(
-    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack, requests: Table
 ) -> None:
-    bigquery_site.fault("output", "error", count=2, code=400, message="refused")
+    bigquery_stack.fault("output", "error", count=2, code=400, message="refused")
     run = Promptmill().submit_table(
         requests.url, output=new_table().url, key="id", model="gemini-3.8-flash"
     )
@@ -186,7 +186,7 @@ def test_what_has_failed_is_sent_again_through_tables_too_and_its_story_is_told(
     assert tables_of(warehouse, again.id)
     key = min(failed)
     before, after = (
-        json.loads(bigquery_site.cli("show", one.id, key, "--format", "json").stdout)
+        json.loads(bigquery_stack.cli("show", one.id, key, "--format", "json").stdout)
         for one in (run, again)
     )
     assert [before["state"], after["state"]] == ["failed", "succeeded"]
@@ -194,7 +194,7 @@ def test_what_has_failed_is_sent_again_through_tables_too_and_its_story_is_told(
 
 
 def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key(
-    warehouse: BigQueryWarehouse, bigquery_site: Site
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack
 ) -> None:
     answers = new_table()
     sink = sink_specs.bigquery(str(answers), merge="key")
@@ -211,13 +211,13 @@ def test_any_run_may_go_by_tables_and_its_answers_into_one_that_is_merged_by_key
 
 
 def test_the_command_line_sends_a_table_and_lets_jobs_of_any_run_use_tables(
-    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack, requests: Table
 ) -> None:
     model, answers = "gemini-3.8-flash", new_table()
     table = ("--output", answers.url, "--key", "id", "--metadata", "shop")
 
-    sent = bigquery_site.cli("submit", requests.url, *table, "--model", model, "--wait")
-    other = bigquery_site.cli(
+    sent = bigquery_stack.cli("submit", requests.url, *table, "--model", model, "--wait")
+    other = bigquery_stack.cli(
         "submit", "--prompt", "Hello", "--tables", "acme.shop", "--model", model, "--wait"
     )
 
@@ -233,18 +233,18 @@ def test_the_command_line_sends_a_table_and_lets_jobs_of_any_run_use_tables(
     [("acme.nowhere", "dataset acme.nowhere: 404"), ("other.shop", "dataset other.shop: 404")],
 )
 def test_a_dataset_that_is_not_there_ends_the_run_before_anything_is_paid_for(
-    bigquery_site: Site, where: str, words: str
+    bigquery_stack: LocalStack, where: str, words: str
 ) -> None:
     run = Promptmill().submit(["Hello"], model="gemini-3.8-flash", tables=where)
     status = run.wait(PATIENCE)
 
     assert status.state == "failed"
     assert words in status.error
-    assert bigquery_site.jobs(run.id) == []
+    assert bigquery_stack.jobs(run.id) == []
 
 
 def test_what_the_page_on_bigquery_shows_runs(
-    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack, requests: Table
 ) -> None:
     warehouse._client.create_dataset("reviews", exists_ok=True)
     shown = Table(PROJECT, "shop", "requests")
@@ -276,7 +276,7 @@ def test_what_the_page_on_bigquery_shows_runs(
 
 
 def test_the_example_prints_what_became_of_the_table(
-    warehouse: BigQueryWarehouse, bigquery_site: Site, requests: Table
+    warehouse: BigQueryWarehouse, bigquery_stack: LocalStack, requests: Table
 ) -> None:
     answers = new_table()
     command = [

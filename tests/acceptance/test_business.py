@@ -14,20 +14,20 @@ from celery import Celery, schedules
 
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.ids import make_run_id
-from support.stack import Site, done, shows_its_price
+from support.local_stack import LocalStack, done, shows_its_price
 from support.waiting import PATIENCE, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @contextmanager
-def celery(site: Site, folder: Path, *arguments: str) -> Iterator[Path]:
+def celery(stack: LocalStack, folder: Path, *arguments: str) -> Iterator[Path]:
     """Run Celery's own command for the nightly example, or what is laid over it; yields the file with what it prints."""
     log = folder / f"{len(list(folder.glob('*.log')))}.log"
     command = [sys.executable, "-m", "celery", "--app", *arguments]
     path = os.pathsep.join([str(folder), str(EXAMPLES)])
     with log.open("w") as out:
-        environment = site.everything | {"PYTHONPATH": path}
+        environment = stack.everything | {"PYTHONPATH": path}
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
     try:
         yield log
@@ -37,7 +37,7 @@ def celery(site: Site, folder: Path, *arguments: str) -> Iterator[Path]:
 
 
 def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(
-    site: Site, mill: Promptmill, tmp_path: Path
+    stack: LocalStack, mill: Promptmill, tmp_path: Path
 ) -> None:
     worker = [
         "nightly",
@@ -50,8 +50,8 @@ def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(
         "WARNING",
     ]
     with (
-        celery(site, tmp_path, *worker) as log,
-        Celery(broker=site.environment["CELERY_BROKER_URL"]) as sender,
+        celery(stack, tmp_path, *worker) as log,
+        Celery(broker=stack.environment["CELERY_BROKER_URL"]) as sender,
     ):
         for _ in range(2):
             sender.send_task("nightly.submit", args=["2026-11-24"], queue="nightly")
@@ -62,7 +62,7 @@ def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(
     assert [run.id for run in mill.runs() if run.status.name == "nightly-2026-11-24"] == [
         make_run_id("nightly/2026-11-24")
     ]
-    assert len(site.jobs(make_run_id("nightly/2026-11-24"))) == 1
+    assert len(stack.jobs(make_run_id("nightly/2026-11-24"))) == 1
     assert mill.find(name="nightly-2026-11-24").id == make_run_id("nightly/2026-11-24")
     assert shows_its_price(mill.find(name="nightly-2026-11-24"))
 
@@ -71,7 +71,7 @@ def test_a_night_that_comes_twice_is_one_run_whose_end_is_told(
     "scheduler", ["celery.beat.PersistentScheduler", "redbeat.RedBeatScheduler"]
 )
 def test_two_beats_that_send_the_same_day_make_one_run(
-    site: Site, mill: Promptmill, tmp_path: Path, scheduler: str
+    stack: LocalStack, mill: Promptmill, tmp_path: Path, scheduler: str
 ) -> None:
     """The schedule of the example, every second in place of every night, on two machines at once."""
     key = f"nightly/{datetime.now(UTC).date().isoformat()}"
@@ -89,20 +89,20 @@ def test_two_beats_that_send_the_same_day_make_one_run(
     )
     worker = ["soon", "worker", "--pool", "solo", "--hostname", "soon@%h", "--loglevel", "INFO"]
     with (
-        celery(site, tmp_path, *beat, *one, "--pidfile", "") as first,
-        celery(site, tmp_path, *beat, *two, "--pidfile", "") as second,
+        celery(stack, tmp_path, *beat, *one, "--pidfile", "") as first,
+        celery(stack, tmp_path, *beat, *two, "--pidfile", "") as second,
     ):
         # A beat says that it sends before it does: what it said once before was sent.
         wait_until(
             lambda: all(log.read_text().count("nightly.submit") > 1 for log in (first, second)),
             "both beats",
         )
-    with celery(site, tmp_path, *worker) as log:
+    with celery(stack, tmp_path, *worker) as log:
         wait_until(lambda: log.read_text().count("nightly.submit") >= 4, "both messages")
         wait_until(lambda: make_run_id(key) in {run.id for run in mill.runs()}, "the run")
         done(mill.get(make_run_id(key)))
 
-    assert len(site.jobs(make_run_id(key))) == 1
+    assert len(stack.jobs(make_run_id(key))) == 1
 
 
 def test_the_schedule_of_the_example_is_due_once_a_night() -> None:
@@ -113,9 +113,9 @@ def test_the_schedule_of_the_example_is_due_once_a_night() -> None:
 
 
 def test_a_django_site_has_its_rows_classified_once_they_are_committed(
-    site: Site, mill: Promptmill, tmp_path: Path
+    stack: LocalStack, mill: Promptmill, tmp_path: Path
 ) -> None:
-    environment = site.everything | {"DATABASE": str(tmp_path / "shop.sqlite3")}
+    environment = stack.everything | {"DATABASE": str(tmp_path / "shop.sqlite3")}
 
     def manage(*arguments: str) -> str:
         command: list[Any] = [sys.executable, "manage.py", *arguments]

@@ -16,7 +16,7 @@ from celery import Celery
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.workers.adapters.storage import open_bucket
-from support.stack import Site, ask, done, keys, once, surroundings
+from support.local_stack import LocalStack, ask, done, keys, once, surroundings
 from support.waiting import PATIENCE, wait_until
 
 CANARY = "canary-9c1d"
@@ -40,11 +40,11 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """The application, with a worker in a process of its own."""
     folder = tmp_path_factory.mktemp("shop")
     broker = {
-        "CELERY_BROKER_URL": site.environment["CELERY_BROKER_URL"],
+        "CELERY_BROKER_URL": stack.environment["CELERY_BROKER_URL"],
         "SHOP_BOOK": str(folder / "book.jsonl"),
     }
     options = [
@@ -106,7 +106,7 @@ def test_a_run_that_fails_calls_whom_it_was_told_to(mill: Promptmill, shop: Shop
 
 
 def test_whom_to_call_may_be_said_on_the_command_line(
-    site: Site, mill: Promptmill, shop: Shop
+    stack: LocalStack, mill: Promptmill, shop: Shop
 ) -> None:
     links = [
         "--link",
@@ -118,7 +118,7 @@ def test_whom_to_call_may_be_said_on_the_command_line(
     ]
     command = [sys.executable, "-m", "promptmill.cli", "submit", "--prompt", "Say hello", *links]
     sent = subprocess.run(
-        command, env=site.everything, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, env=stack.everything, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert sent.returncode == 0, sent.stderr
     run = mill.get(sent.stdout.strip())
@@ -131,7 +131,7 @@ def test_whom_to_call_may_be_said_on_the_command_line(
 
 
 def test_all_results_are_handed_over_and_flower_shows_none_of_them(
-    mill: Promptmill, site: Site, shop: Shop
+    mill: Promptmill, stack: LocalStack, shop: Shop
 ) -> None:
     run = mill.submit(
         [f"Say {CANARY} {number}" for number in range(1200)],
@@ -144,7 +144,7 @@ def test_all_results_are_handed_over_and_flower_shows_none_of_them(
     keys = {result["key"] for _, (results, _) in calls for result in results}
     assert keys == {str(number) for number in range(1, 1201)}
     assert CANARY in calls[0][1][0][0]["text"]
-    assert CANARY not in flower(site)
+    assert CANARY not in flower(stack)
 
 
 def _slices(shop: Shop, run: str, results: int) -> list[Any]:
@@ -164,21 +164,21 @@ def test_one_run_may_be_chained_to_another_by_a_task_that_never_imports_promptmi
 
 
 def test_a_task_that_may_not_be_called_ends_its_run_before_anything_is_paid_for(
-    mill: Promptmill, site: Site
+    mill: Promptmill, stack: LocalStack
 ) -> None:
     run = mill.submit(["Say hello"], link={"task": "promptmill.submit", "args": ["01j", 0, 1]})
 
     assert done(run).state == "failed"
     assert "Promptmill's own" in run.status.error
-    assert site.jobs(run.id) == []
+    assert stack.jobs(run.id) == []
 
 
 def test_a_submission_that_is_sent_twice_is_one_run_and_shows_its_prompt_to_nobody(
-    site: Site, mill: Promptmill
+    stack: LocalStack, mill: Promptmill
 ) -> None:
     """Its sender does nothing for secrecy: what Celery would show of its arguments is not shown."""
     task_id = str(uuid.uuid4())
-    with Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
+    with Celery(broker=stack.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
         for _ in range(2):
             sender.send_task(
                 "promptmill.submit_prompts",
@@ -191,20 +191,22 @@ def test_a_submission_that_is_sent_twice_is_one_run_and_shows_its_prompt_to_nobo
     run = mill.get(known)
 
     assert done(run).succeeded == 1
-    assert len(site.jobs(run.id)) == 1
-    wait_until(lambda: task_id in flower(site), "the task in Flower")
-    assert CANARY not in flower(site)
+    assert len(stack.jobs(run.id)) == 1
+    wait_until(lambda: task_id in flower(stack), "the task in Flower")
+    assert CANARY not in flower(stack)
     assert [
-        log.name for log in (site.directory / "logs").glob("*.log") if CANARY in log.read_text()
+        log.name for log in (stack.directory / "logs").glob("*.log") if CANARY in log.read_text()
     ] == []
 
 
-def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(site: Site, mill: Promptmill) -> None:
+def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(
+    stack: LocalStack, mill: Promptmill
+) -> None:
     key = str(uuid.uuid4())
-    with surroundings(site.environment):
+    with surroundings(stack.environment):
         rows = "".join(f"{row},hello {row}\n" for row in range(3_000))
         open_bucket("gs://promptmill-local/rows").write(f"{key}.csv", f"id,text\n{rows}".encode())
-    with Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
+    with Celery(broker=stack.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
         sender.send_task(
             "promptmill.submit_prompts",
             kwargs={
@@ -240,7 +242,7 @@ def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(site: Site, mill: Prom
     ids=["no rows", "rows of others", "nothing", "a key twice"],
 )
 def test_a_submission_that_cannot_be_sent_is_a_failed_run_of_which_its_caller_hears(
-    site: Site, mill: Promptmill, shop: Shop, payload: dict[str, Any], words: str
+    stack: LocalStack, mill: Promptmill, shop: Shop, payload: dict[str, Any], words: str
 ) -> None:
     key = str(uuid.uuid4())
     shop.app.send_task(
@@ -255,12 +257,12 @@ def test_a_submission_that_cannot_be_sent_is_a_failed_run_of_which_its_caller_he
     status = mill.get(make_run_id(key)).status
     assert status.state == "failed"
     assert words in status.error
-    assert site.jobs(status.run) == []
+    assert stack.jobs(status.run) == []
 
 
-def flower(site: Site) -> str:
+def flower(stack: LocalStack) -> str:
     """All that Flower knows of tasks and workers."""
-    url = str(site.stack.status()["flower"].url)
+    url = str(stack.status()["flower"].url)
     return (
         f"{ask(url, 'GET', '/api/tasks?limit=10000')} {ask(url, 'GET', '/api/workers?refresh=1')}"
     )

@@ -5,7 +5,7 @@ import pytest
 
 from promptmill.producers import Promptmill, Result
 from promptmill.producers.pricing.prices import Prices, find_prices
-from support.stack import MODEL, Site, done
+from support.local_stack import MODEL, LocalStack, done
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def asked(text: str, answer: int = 64) -> dict[str, object]:
 
 
 def test_a_run_of_several_jobs_costs_what_the_emulator_billed(
-    mill: Promptmill, site: Site, prices: Prices
+    mill: Promptmill, stack: LocalStack, prices: Prices
 ) -> None:
     """5,000 rows are three jobs of several parts each; some rows fail at first, and some answers come twice, or keyless."""
-    site.fault("output", "error", code=503, share=0.1)
-    site.fault("output", "duplicated", count=20, where="other")
-    site.fault("output", "keyless", share=0.1)
+    stack.fault("output", "error", code=503, share=0.1)
+    stack.fault("output", "duplicated", count=20, where="other")
+    stack.fault("output", "keyless", share=0.1)
     prompts = [asked(f"Say hello to number {number}, please.") for number in range(5000)]
 
     run = mill.submit(prompts, model=MODEL, labels={"suite": "costs"})
@@ -51,7 +51,7 @@ def test_a_run_of_several_jobs_costs_what_the_emulator_billed(
         sum(rate[kind] * count for kind, count in cost.billed.items()) / 10**12, rel=1e-12
     )
     assert cost.online_usd == pytest.approx(2 * cost.usd)
-    assert sum(job["requests"] for job in site.jobs(run.id)) == 5000
+    assert sum(job["requests"] for job in stack.jobs(run.id)) == 5000
     assert run.status.cost == cost
     assert cost.estimate and cost.estimate.usd_most and cost.usd <= cost.estimate.usd_most
     assert cost.estimate == msgspec.structs.replace(
@@ -61,9 +61,9 @@ def test_a_run_of_several_jobs_costs_what_the_emulator_billed(
 
 
 def test_a_run_that_could_cost_too_much_is_refused_and_nothing_is_paid_for(
-    mill: Promptmill, site: Site
+    mill: Promptmill, stack: LocalStack
 ) -> None:
-    before = site.billed()
+    before = stack.billed()
 
     run = mill.submit(
         [asked("hello", answer=60_000) for _ in range(100)], model=MODEL, max_cost_usd=1
@@ -72,14 +72,16 @@ def test_a_run_that_could_cost_too_much_is_refused_and_nothing_is_paid_for(
 
     assert status.state == "failed" and "could cost up to $11." in status.error
     assert status.cost and status.cost.over_budget and status.cost.usd == 0.0
-    assert (site.jobs(run.id), site.billed()) == ([], before)
+    assert (stack.jobs(run.id), stack.billed()) == ([], before)
 
 
-def test_the_command_line_exits_with_7_for_a_run_over_budget_or_without_a_price(site: Site) -> None:
-    over = site.cli(
+def test_the_command_line_exits_with_7_for_a_run_over_budget_or_without_a_price(
+    stack: LocalStack,
+) -> None:
+    over = stack.cli(
         "submit", "--prompt", "hello", "--model", MODEL, "--max-cost-usd", "0.01", "--wait"
     )
-    unknown = site.cli(
+    unknown = stack.cli(
         "submit",
         "--prompt",
         "hello",
@@ -95,9 +97,9 @@ def test_the_command_line_exits_with_7_for_a_run_over_budget_or_without_a_price(
 
 
 def test_a_run_within_its_limit_goes_its_way_and_retries_stay_within_it(
-    mill: Promptmill, site: Site
+    mill: Promptmill, stack: LocalStack
 ) -> None:
-    site.fault("output", "error", code=503, share=0.3)
+    stack.fault("output", "error", code=503, share=0.3)
     prompts = [asked(f"Say hello to number {number}.") for number in range(200)]
     most = mill.estimate(prompts, model=MODEL).usd_most
     assert most

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from promptmill.producers import Promptmill, Run
-from support.stack import Site, done, keys, once, surroundings
+from support.local_stack import LocalStack, done, keys, once, surroundings
 
 LOST = {"on": "create", "fault": "after"}
 REFUSED = {"on": "create", "fault": "status"}
@@ -27,16 +27,16 @@ TROUBLES: dict[str, tuple[str, list[dict[str, Any]]]] = {
 
 
 @pytest.fixture(scope="module")
-def runs(site: Site) -> Iterator[dict[str, Run]]:
+def runs(stack: LocalStack) -> Iterator[dict[str, Run]]:
     """A run for each trouble, each with a model of its own by which the trouble finds it.
 
     They are sent together, as nearly all that they do is wait.
     """
-    with surroundings(site.environment):
+    with surroundings(stack.environment):
         mill = Promptmill()
         for model, rules in TROUBLES.values():
             for rule in rules:
-                site.fault(**rule, match={"model": f"*/{model}"})
+                stack.fault(**rule, match={"model": f"*/{model}"})
         yield {
             trouble: mill.submit((f"prompt {number}" for number in range(10)), model=model)
             for trouble, (model, _) in TROUBLES.items()
@@ -45,16 +45,16 @@ def runs(site: Site) -> Iterator[dict[str, Run]]:
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_creation_makes_exactly_one_job_when(
-    site: Site, runs: dict[str, Run], trouble: str
+    stack: LocalStack, runs: dict[str, Run], trouble: str
 ) -> None:
-    with surroundings(site.environment):
+    with surroundings(stack.environment):
         status = done(runs[trouble])
         results = list(runs[trouble].results())
 
     assert status.state == "succeeded"
-    assert len(site.jobs(status.run)) == 1
+    assert len(stack.jobs(status.run)) == 1
     assert keys(results) == once(range(1, 11))
 
 
-def test_every_trouble_came_to_pass(site: Site, runs: dict[str, Run]) -> None:
-    assert site.faults() == []
+def test_every_trouble_came_to_pass(stack: LocalStack, runs: dict[str, Run]) -> None:
+    assert stack.faults() == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from support.stack import keys, once, read_results
+from support.local_stack import keys, once, read_results
 from support.waiting import PATIENCE
 
 MARK = "PROMPTMILL_DEMO_MARK"

@@ -18,8 +18,8 @@ from pyarrow import parquet
 from promptmill.local.services import StackOptions
 from promptmill.local.stack import Stack
 from promptmill.producers import Promptmill
+from support.local_stack import shows_its_price, surroundings
 from support.postgres import PostgresServer, postgres_server
-from support.stack import shows_its_price, surroundings
 from support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]

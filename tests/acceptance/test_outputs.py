@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from promptmill.producers import Promptmill, Report, Result
 from promptmill.producers.contract import sink_specs
-from support.stack import Site, done, keys, once, read_results
+from support.local_stack import LocalStack, done, keys, once, read_results
 
 REQUESTS = 300
 
@@ -27,9 +27,9 @@ REQUESTS = 300
     ],
 )
 def test_answers_in_any_order_file_and_number_are_each_taken_once(
-    site: Site, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any]
+    stack: LocalStack, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any]
 ) -> None:
-    site.fault("output", fault, **rule)
+    stack.fault("output", fault, **rule)
 
     report = translated(mill, answers)
 
@@ -39,10 +39,10 @@ def test_answers_in_any_order_file_and_number_are_each_taken_once(
 
 
 def test_answers_without_keys_that_echo_the_request_with_nulls_find_their_rows(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "keyless", share=0.5)
-    site.fault("output", "nulls")
+    stack.fault("output", "keyless", share=0.5)
+    stack.fault("output", "nulls")
 
     report = translated(mill, answers)
 
@@ -51,9 +51,9 @@ def test_answers_without_keys_that_echo_the_request_with_nulls_find_their_rows(
 
 
 def test_a_missing_row_ends_as_a_failure_that_says_so(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "missing", count=7)
+    stack.fault("output", "missing", count=7)
 
     report = translated(mill, answers)
 
@@ -69,9 +69,9 @@ def test_a_missing_row_ends_as_a_failure_that_says_so(
     ("fault", "rule", "lost"), [("truncated", {}, 1), ("invalid", {"count": 3}, 3)]
 )
 def test_a_line_that_cannot_be_read_costs_its_own_row_alone(
-    site: Site, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any], lost: int
+    stack: LocalStack, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any], lost: int
 ) -> None:
-    site.fault("output", fault, **rule)
+    stack.fault("output", fault, **rule)
 
     report = translated(mill, answers)
 
@@ -94,9 +94,14 @@ def test_a_line_that_cannot_be_read_costs_its_own_row_alone(
     ],
 )
 def test_a_row_that_vertex_refused_says_why(
-    site: Site, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any], reason: str
+    stack: LocalStack,
+    mill: Promptmill,
+    answers: Path,
+    fault: str,
+    rule: dict[str, Any],
+    reason: str,
 ) -> None:
-    site.fault("output", fault, count=4, **rule)
+    stack.fault("output", fault, count=4, **rule)
 
     report = translated(mill, answers)
 
@@ -106,15 +111,15 @@ def test_a_row_that_vertex_refused_says_why(
 
 
 def test_all_disturbances_at_once_leave_every_key_with_one_state(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "files", count=3)
-    site.fault("output", "duplicated", count=30, where="other", seed=1)
-    site.fault("output", "missing", count=10, seed=2)
-    site.fault("output", "unknown", count=5, seed=3)
-    site.fault("output", "keyless", count=40, seed=4)
-    site.fault("output", "error", count=15, code=500, seed=5)
-    site.fault("output", "truncated")
+    stack.fault("output", "files", count=3)
+    stack.fault("output", "duplicated", count=30, where="other", seed=1)
+    stack.fault("output", "missing", count=10, seed=2)
+    stack.fault("output", "unknown", count=5, seed=3)
+    stack.fault("output", "keyless", count=40, seed=4)
+    stack.fault("output", "error", count=15, code=500, seed=5)
+    stack.fault("output", "truncated")
 
     report = translated(mill, answers)
 
@@ -138,7 +143,7 @@ def test_all_disturbances_at_once_leave_every_key_with_one_state(
     ],
 )
 def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finished(
-    site: Site,
+    stack: LocalStack,
     mill: Promptmill,
     answers: Path,
     end: str,
@@ -146,7 +151,7 @@ def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finish
     state: str,
     reason: str,
 ) -> None:
-    site.fault("job", end, **rule)
+    stack.fault("job", end, **rule)
 
     report = translated(mill, answers)
 
@@ -160,15 +165,15 @@ def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finish
 
 
 def test_rows_whose_failure_may_pass_are_mended_by_a_job_of_their_own(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "missing", count=7)
-    site.fault("output", "error", count=9, code=503, seed=1)
-    site.fault("output", "duplicated", count=20, where="other", seed=2)
+    stack.fault("output", "missing", count=7)
+    stack.fault("output", "error", count=9, code=503, seed=1)
+    stack.fault("output", "duplicated", count=20, where="other", seed=2)
 
     report = translated(mill, answers, max_attempts=3, jobs=2)
 
-    again = [job["requests"] for job in site.jobs(report.run) if job["labels"]["attempt"] == "2"]
+    again = [job["requests"] for job in stack.jobs(report.run) if job["labels"]["attempt"] == "2"]
     assert (report.state, report.succeeded) == ("succeeded", REQUESTS)
     assert Counter(result.attempt for result in read_results(answers)) == {
         1: REQUESTS - again[0],
@@ -178,17 +183,17 @@ def test_rows_whose_failure_may_pass_are_mended_by_a_job_of_their_own(
 
 
 def test_a_job_that_was_interrupted_is_tried_again(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("job", "FAILED", code=13)
+    stack.fault("job", "FAILED", code=13)
 
     assert translated(mill, answers, max_attempts=3, jobs=2).succeeded == REQUESTS
 
 
 def test_rows_that_fail_again_and_again_end_as_failures_after_the_last_attempt(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "error", times=3, share=0.05, code=429)
+    stack.fault("output", "error", times=3, share=0.05, code=429)
 
     report = translated(mill, answers, max_attempts=3, jobs=3)
 
@@ -197,10 +202,10 @@ def test_rows_that_fail_again_and_again_end_as_failures_after_the_last_attempt(
 
 
 def test_rows_that_would_fail_again_are_not_paid_for_again(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "error", count=2, code=400)
-    site.fault("output", "finish", count=2, reason="MAX_TOKENS", seed=1)
+    stack.fault("output", "error", count=2, code=400)
+    stack.fault("output", "finish", count=2, reason="MAX_TOKENS", seed=1)
 
     report = translated(mill, answers, max_attempts=3, jobs=1)
 
@@ -208,14 +213,14 @@ def test_rows_that_would_fail_again_are_not_paid_for_again(
 
 
 def test_answers_that_were_cut_off_are_tried_again_with_more_tokens_where_the_run_allows_it(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "finish", count=5, reason="MAX_TOKENS")
-    site.fault("output", "keyless", count=40, times=2, seed=1)
+    stack.fault("output", "finish", count=5, reason="MAX_TOKENS")
+    stack.fault("output", "keyless", count=40, times=2, seed=1)
 
     report = translated(mill, answers, max_attempts=3, jobs=2, retry_max_tokens=4096)
 
-    again = [job["requests"] for job in site.jobs(report.run) if job["labels"]["attempt"] == "2"]
+    again = [job["requests"] for job in stack.jobs(report.run) if job["labels"]["attempt"] == "2"]
     assert (report.state, again) == ("succeeded", [5])
     assert Counter(result.attempt for result in read_results(answers)) == {1: REQUESTS - 5, 2: 5}
 
@@ -229,15 +234,21 @@ def test_answers_that_were_cut_off_are_tried_again_with_more_tokens_where_the_ru
     ],
 )
 def test_what_a_job_has_finished_is_kept_and_only_the_rest_is_paid_for_again_unless_somebody_cancelled_it(
-    site: Site, mill: Promptmill, answers: Path, end: str, share: float, jobs: int, state: str
+    stack: LocalStack,
+    mill: Promptmill,
+    answers: Path,
+    end: str,
+    share: float,
+    jobs: int,
+    state: str,
 ) -> None:
-    site.fault("job", end, share=share)
+    stack.fault("job", end, share=share)
 
     report = translated(mill, answers, max_attempts=3, jobs=jobs)
 
     finished = round(REQUESTS * share)
     assert (report.state, report.succeeded) == (state, REQUESTS if jobs == 2 else finished)
-    billed = {job["labels"]["attempt"]: job["requests"] for job in site.jobs(report.run)}
+    billed = {job["labels"]["attempt"]: job["requests"] for job in stack.jobs(report.run)}
     assert billed == {"1": finished} | ({"2": REQUESTS - finished} if jobs == 2 else {})
 
 
@@ -247,10 +258,10 @@ class Sentence(BaseModel):
 
 
 def test_answers_that_do_not_fit_the_schema_are_asked_for_once_more_with_what_was_wrong(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "off-schema", count=9)
-    site.fault("output", "keyless", share=0.5, times=2)
+    stack.fault("output", "off-schema", count=9)
+    stack.fault("output", "keyless", share=0.5, times=2)
 
     report = translated(
         mill, answers, 2, jobs=2, response_schema=Sentence, retry_schema_invalid=True
@@ -261,14 +272,14 @@ def test_answers_that_do_not_fit_the_schema_are_asked_for_once_more_with_what_wa
     assert all(
         isinstance(result.parsed, Sentence) for result in mill.get(report.run).results(as_=Sentence)
     )
-    billed = {job["labels"]["attempt"]: job["requests"] for job in site.jobs(report.run)}
+    billed = {job["labels"]["attempt"]: job["requests"] for job in stack.jobs(report.run)}
     assert billed == {"1": REQUESTS, "2": 9}
 
 
 def test_answers_that_do_not_fit_the_schema_fail_and_keep_their_text(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
-    site.fault("output", "off-schema", count=9)
+    stack.fault("output", "off-schema", count=9)
 
     report = translated(mill, answers, max_attempts=3, response_schema=Sentence)
 

@@ -13,20 +13,20 @@ from promptmill.config.errors import (
     RunNotFound,
 )
 from promptmill.producers import Promptmill, Run
-from support.stack import MODEL, QUICK, Site, done, running, surroundings
+from support.local_stack import MODEL, QUICK, LocalStack, done, running, surroundings
 from support.waiting import wait_until
 
 SMALL_POOLS = {"PROMPTMILL_POOL_REQUESTS": "40", "PROMPTMILL_POOL_SECONDS": "3"}
 
 
 @pytest.fixture(scope="module")
-def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("pools"), settings=QUICK | SMALL_POOLS) as site:
-        yield site
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with running(tmp_path_factory.mktemp("pools"), settings=QUICK | SMALL_POOLS) as stack:
+        yield stack
 
 
 @pytest.fixture
-def mill(pools: Site) -> Iterator[Promptmill]:
+def mill(pools: LocalStack) -> Iterator[Promptmill]:
     with surroundings(pools.environment):
         yield Promptmill()
 
@@ -68,7 +68,7 @@ def test_prompts_of_many_callers_are_answered_once_each_in_a_few_runs(mill: Prom
 
 
 def test_the_command_line_sends_single_prompts_and_finds_the_run_they_are_in(
-    pools: Site, mill: Promptmill
+    pools: LocalStack, mill: Promptmill
 ) -> None:
     first = pools.cli(
         "enqueue", "Say one", "--pool", "typed", "--key", "t-1", "--label", "team=growth"
@@ -136,7 +136,7 @@ def test_a_stream_is_one_run_of_what_was_added(mill: Promptmill) -> None:
     }
 
 
-def test_a_stream_that_an_exception_ends_is_a_run_that_is_cancelled(pools: Site) -> None:
+def test_a_stream_that_an_exception_ends_is_a_run_that_is_cancelled(pools: LocalStack) -> None:
     with surroundings(pools.environment | {"PROMPTMILL_CHUNK_BYTES": "16384"}):
         mill = Promptmill()
     with pytest.raises(KeyError), mill.stream() as stream:

@@ -11,7 +11,7 @@ from promptmill.config.errors import IdempotencyConflict
 from promptmill.producers import Promptmill, Result
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
-from support.stack import Site, done, keys, once, read_results
+from support.local_stack import LocalStack, done, keys, once, read_results
 
 BUCKET = "gs://promptmill-local"
 
@@ -44,7 +44,7 @@ def test_5500_requests_reach_every_sink_with_each_key_exactly_once(
 
 
 def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
     prompts = [{"key": f"k{number}", "prompt": f"Say {number % 3}"} for number in range(300)]
     run = mill.submit(prompts, sinks=[sink_specs.jsonl(answers)])
@@ -57,7 +57,7 @@ def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
         0,
         297,
     )
-    assert [job["requests"] for job in site.jobs(run.id)] == [3]
+    assert [job["requests"] for job in stack.jobs(run.id)] == [3]
     found = read_results(answers)
     assert keys(found) == once([f"k{number}" for number in range(300)])
     assert len({(int(result.key[1:]) % 3, result.text) for result in found}) == 3
@@ -66,11 +66,11 @@ def test_identical_requests_are_paid_for_once_and_every_key_has_the_answer(
         == report.tokens["totalTokenCount"]
     )
     done(each)
-    assert [job["requests"] for job in site.jobs(each.id)] == [30]
+    assert [job["requests"] for job in stack.jobs(each.id)] == [30]
 
 
 def test_a_table_that_has_grown_is_sent_whole_and_only_what_is_new_is_paid_for(
-    site: Site, mill: Promptmill, answers: Path
+    stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
     rows = [
         {"review_id": str(number), "shop": number % 3, "text": f"grown {number}"}
@@ -92,7 +92,7 @@ def test_a_table_that_has_grown_is_sent_whole_and_only_what_is_new_is_paid_for(
         0,
         200,
     )
-    assert [job["requests"] for job in site.jobs(run.id)] == [50]
+    assert [job["requests"] for job in stack.jobs(run.id)] == [50]
     found = read_results(answers)
     assert keys(found) == once([str(number) for number in range(250)])
     assert {result.attempt for result in found if int(result.key) < 200} == {0}
@@ -117,7 +117,7 @@ def test_the_report_tells_the_time_of_vertex_from_that_of_promptmill(mill: Promp
 
 
 def test_the_same_run_sent_twice_with_one_idempotency_key_is_one_run_with_one_set_of_jobs(
-    site: Site, mill: Promptmill
+    stack: LocalStack, mill: Promptmill
 ) -> None:
     prompts = [f"prompt {number}" for number in range(4500)]
     first = mill.submit(prompts, idempotency_key="the same twice")
@@ -127,20 +127,20 @@ def test_the_same_run_sent_twice_with_one_idempotency_key_is_one_run_with_one_se
     done(later)
 
     assert first.id == at_once.id == later.id
-    assert len(site.jobs(first.id)) == 3
+    assert len(stack.jobs(first.id)) == 3
     assert keys(list(later.results())) == once(range(1, 4501))
 
 
 @pytest.mark.parametrize("other", [["one", "another"], ["one"], ["one", "two", "three"]])
 def test_other_content_under_the_same_idempotency_key_is_refused(
-    site: Site, mill: Promptmill, other: list[str]
+    stack: LocalStack, mill: Promptmill, other: list[str]
 ) -> None:
     run = mill.submit(["one", "two"], idempotency_key="not the same")
     done(run)
 
     with pytest.raises(IdempotencyConflict):
         mill.submit(other, idempotency_key="not the same")
-    assert len(site.jobs(run.id)) == 1
+    assert len(stack.jobs(run.id)) == 1
 
 
 def test_keys_and_metadata_come_back_with_the_answers(mill: Promptmill) -> None:
@@ -193,22 +193,24 @@ def test_a_response_schema_gives_an_answer_that_obeys_it(mill: Promptmill) -> No
     assert json.loads(result.text)["mood"] in {"good", "bad"}
 
 
-def test_a_file_goes_through_the_command_line(site: Site, tmp_path: Path, answers: Path) -> None:
+def test_a_file_goes_through_the_command_line(
+    stack: LocalStack, tmp_path: Path, answers: Path
+) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text(
         '{"key": "a", "prompt": "one"}\n{"key": "b", "contents": [{"parts": [{"text": "two"}]}]}\n"three"\n'
     )
 
-    sent = site.cli("submit", str(file), "--wait", "--sink", str(answers), "--name", "from a file")
+    sent = stack.cli("submit", str(file), "--wait", "--sink", str(answers), "--name", "from a file")
 
     assert sent.returncode == 0, sent.stderr
     run = sent.stdout.strip()
     assert keys(read_results(answers)) == once(["a", "b", "3"])
-    told = site.cli("results", run, "--format", "jsonl")
+    told = stack.cli("results", run, "--format", "jsonl")
     assert keys(
         [msgspec.json.decode(line, type=Result) for line in told.stdout.splitlines()]
     ) == once(["a", "b", "3"])
-    assert json.loads(site.cli("describe", run, "--format", "json").stdout)["state"] == "succeeded"
+    assert json.loads(stack.cli("describe", run, "--format", "json").stdout)["state"] == "succeeded"
 
 
 def in_bucket(url: str) -> list[Result]:

@@ -11,7 +11,7 @@ import zstandard
 from celery import Celery
 
 from promptmill.producers import Promptmill, Run
-from support.stack import Site, ask, done
+from support.local_stack import LocalStack, ask, done
 from support.waiting import wait_until
 
 CANARY = "canary-7f3a"
@@ -19,26 +19,28 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @pytest.fixture(scope="module")
-def broker(site: Site) -> Iterator[Any]:
-    with redis.Redis.from_url(site.environment["CELERY_BROKER_URL"]) as client:
+def broker(stack: LocalStack) -> Iterator[Any]:
+    with redis.Redis.from_url(stack.environment["CELERY_BROKER_URL"]) as client:
         yield client
 
 
 @pytest.fixture
-def run(site: Site, mill: Promptmill, broker: Any) -> Run:
+def run(stack: LocalStack, mill: Promptmill, broker: Any) -> Run:
     """A run with marked prompts, some of which fail, that was looked for in Redis while its job was under way too."""
-    site.fault("output", "error", count=2, code=400, message="refused")
-    site.fault("output", "invalid", count=2)
-    site.fault("output", "keyless", count=2, seed=1)
+    stack.fault("output", "error", count=2, code=400, message="refused")
+    stack.fault("output", "invalid", count=2)
+    stack.fault("output", "keyless", count=2, seed=1)
     run = mill.submit([*(f"Say {CANARY} {number}" for number in range(500)), ""], max_attempts=1)
-    wait_until(lambda: site.jobs(run.id), "the job")
+    wait_until(lambda: stack.jobs(run.id), "the job")
     assert holders(broker) == []
     done(run)
     return run
 
 
-def test_flower_shows_every_task_by_a_readable_id_and_no_prompt(site: Site, run: Run) -> None:
-    url = str(site.stack.status()["flower"].url)
+def test_flower_shows_every_task_by_a_readable_id_and_no_prompt(
+    stack: LocalStack, run: Run
+) -> None:
+    url = str(stack.status()["flower"].url)
 
     def tasks() -> dict[str, dict[str, object]]:
         shown = ask(url, "GET", "/api/tasks?limit=10000")
@@ -63,19 +65,21 @@ def test_flower_shows_every_task_by_a_readable_id_and_no_prompt(site: Site, run:
 
 
 @pytest.mark.usefixtures("run")
-def test_no_log_holds_a_prompt(site: Site) -> None:
-    logs = sorted((site.directory / "logs").glob("*.log"))
+def test_no_log_holds_a_prompt(stack: LocalStack) -> None:
+    logs = sorted((stack.directory / "logs").glob("*.log"))
 
     assert {"worker.log", "poll.log", "emulator.log", "flower.log"} <= {log.name for log in logs}
     assert [log.name for log in logs if CANARY in log.read_text()] == []
 
 
-def test_no_log_holds_an_answer_that_did_not_fit_its_schema(site: Site, mill: Promptmill) -> None:
+def test_no_log_holds_an_answer_that_did_not_fit_its_schema(
+    stack: LocalStack, mill: Promptmill
+) -> None:
     schema = {
         "type": "object",
         "properties": {"word": {"type": "integer", "description": "A number"}},
     }
-    site.fault("output", "off-schema", count=5, times=2)
+    stack.fault("output", "off-schema", count=5, times=2)
     run = mill.submit(
         [f"Say {CANARY} {n}" for n in range(9)], response_schema=schema, retry_schema_invalid=True
     )
@@ -86,15 +90,15 @@ def test_no_log_holds_an_answer_that_did_not_fit_its_schema(site: Site, mill: Pr
     assert [result.text for result in failed] == ['{"word":"off schema"}'] * len(failed) != []
     words = [
         path.name
-        for path in (site.directory / "logs").glob("*.log")
+        for path in (stack.directory / "logs").glob("*.log")
         if "off schema" in path.read_text()
     ]
     assert words == []
 
 
-def test_a_task_that_crashes_logs_nothing_of_its_message(site: Site) -> None:
-    log = site.directory / "logs" / "worker.log"
-    sender = Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False)
+def test_a_task_that_crashes_logs_nothing_of_its_message(stack: LocalStack) -> None:
+    log = stack.directory / "logs" / "worker.log"
+    sender = Celery(broker=stack.environment["CELERY_BROKER_URL"], set_as_current=False)
     with sender:
         sender.send_task(
             "promptmill.ingest",
@@ -115,9 +119,11 @@ def test_redis_holds_no_prompt_once_the_messages_are_taken(broker: Any) -> None:
     assert holders(broker) == []
 
 
-def test_a_prompt_waits_in_redis_in_the_ingest_message_alone(site: Site, broker: Any) -> None:
+def test_a_prompt_waits_in_redis_in_the_ingest_message_alone(
+    stack: LocalStack, broker: Any
+) -> None:
     """Shows too that the search finds what is compressed. In another database, where no worker takes the message."""
-    other = site.environment["CELERY_BROKER_URL"].removesuffix("/0") + "/8"
+    other = stack.environment["CELERY_BROKER_URL"].removesuffix("/0") + "/8"
     mill = Promptmill(broker_url=other, redis_url=other, model="gemini-3.8-flash")
     mill.submit([f"Say {CANARY}", *("something longer" for _ in range(500))])
 

@@ -40,7 +40,16 @@ from promptmill.producers.contract.messages import (
 )
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import MemoryBucket
-from support.stack import QUICK, SERVERS, WORKERS, Site, ask, done, running, surroundings
+from support.local_stack import (
+    QUICK,
+    SERVERS,
+    WORKERS,
+    LocalStack,
+    ask,
+    done,
+    running,
+    surroundings,
+)
 from support.waiting import wait_until
 
 MODEL = "publishers/google/models/gemini-3.8-flash"
@@ -52,10 +61,10 @@ Publish = Callable[..., None]
 
 
 @pytest.fixture
-def publish(site: Site) -> Iterator[Publish]:
+def publish(stack: LocalStack) -> Iterator[Publish]:
     """Puts a message into a queue as it is, as anybody who reaches the broker can."""
     with (
-        Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as app,
+        Celery(broker=stack.environment["CELERY_BROKER_URL"], set_as_current=False) as app,
         app.producer_pool.acquire() as producer,
     ):
 
@@ -82,9 +91,9 @@ def publish(site: Site) -> Iterator[Publish]:
 
 
 @pytest.fixture
-def send(site: Site) -> Iterator[Callable[..., None]]:
+def send(stack: LocalStack) -> Iterator[Callable[..., None]]:
     """Sends a task with any arguments."""
-    with Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as app:
+    with Celery(broker=stack.environment["CELERY_BROKER_URL"], set_as_current=False) as app:
 
         def put(task: str, *args: Any) -> None:
             queue = queues.TASK_QUEUES[task]
@@ -107,20 +116,20 @@ class Trap:
 @pytest.mark.parametrize("queue", sorted(RUNNING))
 @pytest.mark.parametrize("kind", ["pickle", "yaml"])
 def test_a_message_that_could_run_code_is_refused_unread_and_the_next_one_is_taken(
-    site: Site, mill: Promptmill, publish: Publish, tmp_path: Path, queue: str, kind: str
+    stack: LocalStack, mill: Promptmill, publish: Publish, tmp_path: Path, queue: str, kind: str
 ) -> None:
-    sprung, heard = tmp_path / "sprung", Heard(site, RUNNING[queue])
+    sprung, heard = tmp_path / "sprung", Heard(stack, RUNNING[queue])
     trap = {
         "pickle": (pickle.dumps(([Trap(sprung)], {}, {})), "application/x-python-serialize"),
         "yaml": (f"!!python/object/apply:os.mkdir ['{sprung}']".encode(), "application/x-yaml"),
     }[kind]
-    workers = [process.pid for process in site.processes("worker", "poll")]
+    workers = [process.pid for process in stack.processes("worker", "poll")]
 
     publish(*trap, task="promptmill.finish", queue=queue, task_id="trap.finish")
 
     heard.until(r"(?s)ContentDisallowed|[Rr]efusing to deserialize")
     assert done(mill.submit(["Say hello"])).state == "succeeded"
-    assert [process.pid for process in site.processes("worker", "poll")] == workers
+    assert [process.pid for process in stack.processes("worker", "poll")] == workers
     assert not sprung.exists()
 
 
@@ -138,9 +147,9 @@ REFUSED: list[tuple[bytes, str, str]] = [
 
 
 def test_nothing_of_a_message_that_is_refused_is_in_the_log(
-    site: Site, mill: Promptmill, publish: Publish
+    stack: LocalStack, mill: Promptmill, publish: Publish
 ) -> None:
-    heard = Heard(site, "worker")
+    heard = Heard(stack, "worker")
 
     for body, kind, task in REFUSED:
         publish(body, kind, task=task, queue=queues.WORK, task_id="x", argsrepr=f"('{MARK}',)")
@@ -152,11 +161,11 @@ def test_nothing_of_a_message_that_is_refused_is_in_the_log(
 
 
 def test_a_message_that_says_it_is_compressed_is_not_unpacked(
-    site: Site, mill: Promptmill, publish: Publish
+    stack: LocalStack, mill: Promptmill, publish: Publish
 ) -> None:
-    heard = Heard(site, "worker")
+    heard = Heard(stack, "worker")
     body = gzip.compress(bytes(BOMB // 4), compresslevel=1)
-    with growth(site.processes("worker")) as grown:
+    with growth(stack.processes("worker")) as grown:
         publish(
             body,
             "application/json",
@@ -173,12 +182,12 @@ def test_a_message_that_says_it_is_compressed_is_not_unpacked(
 
 @pytest.mark.parametrize("told", [True, False], ids=["that tells its size", "that tells no size"])
 def test_a_bomb_costs_no_memory(
-    site: Site, mill: Promptmill, send: Callable[..., None], told: bool
+    stack: LocalStack, mill: Promptmill, send: Callable[..., None], told: bool
 ) -> None:
-    heard, packed = Heard(site, "worker"), bomb(told)
+    heard, packed = Heard(stack, "worker"), bomb(told)
     chunk = Chunk(0, 1, 1, min(200 * len(packed), 32 << 20), hashlib.sha256().digest(), packed)
 
-    with growth(site.processes("worker")) as grown:
+    with growth(stack.processes("worker")) as grown:
         send(
             "promptmill.ingest",
             encode_message(Ingest(Manifest("bomb", MODEL, time.time()), encode_message(chunk))),
@@ -207,11 +216,11 @@ WRONG: list[tuple[str, list[Any]]] = [
 
 
 def test_tasks_with_wrong_arguments_end_without_a_trace_and_without_the_worker(
-    site: Site, mill: Promptmill, send: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    stack: LocalStack, mill: Promptmill, send: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(queues.TASK_QUEUES, "promptmill.nothing", queues.WORK)
-    before, workers = objects(site), [process.pid for process in site.processes("worker", "poll")]
-    heard = Heard(site, "worker")
+    before, workers = objects(stack), [process.pid for process in stack.processes("worker", "poll")]
+    heard = Heard(stack, "worker")
 
     for task, arguments in WRONG:
         send(task, *arguments)
@@ -220,12 +229,12 @@ def test_tasks_with_wrong_arguments_end_without_a_trace_and_without_the_worker(
     run = mill.submit(["Say hello"])
 
     assert done(run).state == "succeeded"
-    assert [process.pid for process in site.processes("worker", "poll")] == workers
-    assert [name for name in objects(site) - before if is_stray(name)] == []
+    assert [process.pid for process in stack.processes("worker", "poll")] == workers
+    assert [name for name in objects(stack) - before if is_stray(name)] == []
 
 
-def test_keys_that_look_like_paths_stay_words(site: Site, mill: Promptmill) -> None:
-    before = objects(site)
+def test_keys_that_look_like_paths_stay_words(stack: LocalStack, mill: Promptmill) -> None:
+    before = objects(stack)
     keys = [
         "../../outside",
         "/etc/passwd",
@@ -241,7 +250,7 @@ def test_keys_that_look_like_paths_stay_words(site: Site, mill: Promptmill) -> N
 
     assert done(run).state == "succeeded"
     assert sorted(result.key for result in run.results()) == sorted(keys)
-    assert [name for name in objects(site) - before if is_stray(name)] == []
+    assert [name for name in objects(stack) - before if is_stray(name)] == []
 
 
 @given(
@@ -259,14 +268,14 @@ def test_no_place_that_a_message_names_lies_outside_its_run(index: Any, attempt:
 
 
 @pytest.fixture(scope="module")
-def fenced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def fenced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A stack whose workers may write below one folder, `out`, and to the mill's own bucket."""
     directory = tmp_path_factory.mktemp("fenced")
     (directory / "out").mkdir()
     (directory / "out" / "link").symlink_to(directory)
     settings = QUICK | {"PROMPTMILL_SINKS": f"{directory}/out/"}
-    with running(directory, (*SERVERS, *WORKERS), settings=settings) as site:
-        yield site
+    with running(directory, (*SERVERS, *WORKERS), settings=settings) as stack:
+        yield stack
 
 
 FORGED = [
@@ -282,7 +291,7 @@ FORGED = [
 
 
 def test_a_run_whose_message_names_a_sink_that_is_not_allowed_fails_before_it_costs_anything(
-    fenced: Site,
+    fenced: LocalStack,
 ) -> None:
     with surroundings(fenced.environment):
         mill = Promptmill()
@@ -298,7 +307,7 @@ def test_a_run_whose_message_names_a_sink_that_is_not_allowed_fails_before_it_co
     assert not any(path.match("*outside*") for path in fenced.directory.rglob("*"))
 
 
-def test_a_run_whose_sinks_are_allowed_fills_them(fenced: Site) -> None:
+def test_a_run_whose_sinks_are_allowed_fills_them(fenced: LocalStack) -> None:
     sinks = [
         SinkSpec("file", "{fenced}/out/deep/answers.jsonl"),
         SinkSpec("jsonl", "gs://promptmill-local/mill/answers"),
@@ -310,17 +319,17 @@ def test_a_run_whose_sinks_are_allowed_fills_them(fenced: Site) -> None:
     assert len((fenced.directory / "out" / "deep" / "answers.jsonl").read_text().splitlines()) == 1
 
 
-def within(site: Site, spec: SinkSpec) -> SinkSpec:
+def within(stack: LocalStack, spec: SinkSpec) -> SinkSpec:
     """A sink of this stack."""
-    return SinkSpec(spec.kind, spec.url.format(fenced=site.directory))
+    return SinkSpec(spec.kind, spec.url.format(fenced=stack.directory))
 
 
 def test_a_message_of_a_later_version_is_put_back_with_an_alarm(
-    site: Site, send: Callable[..., None]
+    stack: LocalStack, send: Callable[..., None]
 ) -> None:
-    heard = Heard(site, "worker")
+    heard = Heard(stack, "worker")
     body = msgspec.msgpack.encode({"v": VERSION + 1, "run": "of another shape"})
-    with Celery(broker=site.environment["CELERY_BROKER_URL"], set_as_current=False) as app:
+    with Celery(broker=stack.environment["CELERY_BROKER_URL"], set_as_current=False) as app:
         app.send_task(
             "promptmill.ingest",
             [body],
@@ -330,7 +339,7 @@ def test_a_message_of_a_later_version_is_put_back_with_an_alarm(
         )
 
         heard.until(r"warning.*step_needs_newer_worker.*step=later\.c00000\.ingest")
-        with redis.Redis.from_url(site.environment["CELERY_BROKER_URL"]) as client:
+        with redis.Redis.from_url(stack.environment["CELERY_BROKER_URL"]) as client:
             waiting = wait_until(
                 lambda: waits(client, "later.c00000.ingest"), "the message in the broker"
             )
@@ -343,8 +352,8 @@ def test_a_message_of_a_later_version_is_put_back_with_an_alarm(
 class Heard:
     """What a service logs from now on."""
 
-    def __init__(self, site: Site, service: str) -> None:
-        self._log = site.directory / "logs" / f"{service}.log"
+    def __init__(self, stack: LocalStack, service: str) -> None:
+        self._log = stack.directory / "logs" / f"{service}.log"
         self._from = len(self._log.read_text())
 
     def text(self) -> str:
@@ -384,18 +393,18 @@ def bomb(told: bool) -> bytes:
     return b"".join(pieces.compress(zeros) for _ in range(BOMB >> 20)) + pieces.flush()
 
 
-def objects(site: Site) -> set[str]:
+def objects(stack: LocalStack) -> set[str]:
     """Every object that the storage emulator holds, with its bucket, and every file that is not its own beside them."""
-    root = site.directory / "storage"
+    root = stack.directory / "storage"
     files = {
         str(path) for path in root.rglob("*") if path.is_file() and path.parent.name != "bodies"
     }
-    return {name for name in files if "/index.sqlite3" not in name} | set(names_in_storage(site))
+    return {name for name in files if "/index.sqlite3" not in name} | set(names_in_storage(stack))
 
 
-def names_in_storage(site: Site) -> Iterator[str]:
+def names_in_storage(stack: LocalStack) -> Iterator[str]:
     """The names of all objects, each after that of its bucket."""
-    url = site.environment["STORAGE_EMULATOR_HOST"]
+    url = stack.environment["STORAGE_EMULATOR_HOST"]
     for bucket in ask(url, "GET", "/storage/v1/b")["items"]:
         page: dict[str, Any] = {"nextPageToken": ""}
         while "nextPageToken" in page:

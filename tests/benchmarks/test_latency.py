@@ -9,8 +9,8 @@ from promptmill.cli.sample_prompts import translation_prompts
 from promptmill.producers import Promptmill
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
+from support.local_stack import LocalStack, ask, running, surroundings
 from support.measurement import Tell
-from support.stack import Site, ask, running, surroundings
 from support.waiting import PATIENCE
 
 REQUESTS = 5_500
@@ -27,13 +27,13 @@ def test_5500_requests_wait_five_seconds_before_their_job_and_five_after_it(
     tmp_path: Path, tell: Tell
 ) -> None:
     with (
-        running(tmp_path, latency=VERTEX_SECONDS, settings={}) as site,
-        surroundings(site.environment),
+        running(tmp_path, latency=VERTEX_SECONDS, settings={}) as stack,
+        surroundings(stack.environment),
     ):
         runs = []
         for number in range(RUNS):
-            site.fault("job", "queued", seconds=number * PHASE)
-            runs.append(measure(site, tmp_path / f"answers-{number}.jsonl"))
+            stack.fault("job", "queued", seconds=number * PHASE)
+            runs.append(measure(stack, tmp_path / f"answers-{number}.jsonl"))
     middle = {name: round(median(run[name] for run in runs), 2) for name in runs[0]}
     tell(f"{REQUESTS:,} requests, seconds of {RUNS} runs and their median", [*runs, middle])
 
@@ -41,7 +41,7 @@ def test_5500_requests_wait_five_seconds_before_their_job_and_five_after_it(
     assert middle["after_job"] <= MOST_AFTER
 
 
-def measure(site: Site, answers: Path) -> dict[str, float]:
+def measure(stack: LocalStack, answers: Path) -> dict[str, float]:
     """Do a run: seconds from the call to the job's creation, and from the job's end to the last row in either sink."""
     began = time.time()
     run = Promptmill().submit(
@@ -50,7 +50,7 @@ def measure(site: Site, answers: Path) -> dict[str, float]:
     run.wait(PATIENCE)
 
     report = run.report()
-    created, ended = job_times(site, run.id)
+    created, ended = job_times(stack, run.id)
     delivered = max(stored.updated for stored in open_bucket(f"{SINK}/{run.id}").list(""))
     assert (report.state, report.succeeded) == ("succeeded", REQUESTS)
     return {
@@ -61,11 +61,11 @@ def measure(site: Site, answers: Path) -> dict[str, float]:
     }
 
 
-def job_times(site: Site, run: str) -> tuple[float, float]:
+def job_times(stack: LocalStack, run: str) -> tuple[float, float]:
     """When the emulator created the run's only job, and when that ended."""
     [job] = [
         job
-        for job in ask(site.emulator, "GET", "/admin/jobs")["jobs"]
+        for job in ask(stack.emulator, "GET", "/admin/jobs")["jobs"]
         if job["labels"].get("run") == run
     ]
     created, ended = (

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from promptmill.cli.sample_prompts import translation_prompts
+from support.local_stack import EVERYTHING, LocalStack, running
 from support.measurement import Tell
-from support.stack import EVERYTHING, Site, running
 from support.waiting import wait_until
 
 SMALL, LARGE = 5_500, 200_000
@@ -81,20 +81,20 @@ def peaks(directory: Path, requests: int, runs: list[list[str]]) -> dict[str, in
             msgspec.json.encode({"prompt": prompt}) + b"\n"
             for prompt in translation_prompts(requests)
         )
-    with running(directory, settings={}) as site:
-        found = {"producer": max(produce(site, file, requests, options) for options in runs)}
+    with running(directory, settings={}) as stack:
+        found = {"producer": max(produce(stack, file, requests, options) for options in runs)}
         for service in EVERYTHING:
-            found |= of_service(site, service)
+            found |= of_service(stack, service)
     return found
 
 
-def produce(site: Site, file: Path, requests: int, options: list[str]) -> int:
+def produce(stack: LocalStack, file: Path, requests: int, options: list[str]) -> int:
     """Send the file with `promptmill submit --wait`; returns the peak of that process, which grows until it ends."""
     answers = file.with_name("answers.jsonl")
     command = [sys.executable, "-m", "promptmill.cli", "submit", str(file), "--wait"]
     sink = ["--sink", str(answers), "--sink", "gs://promptmill-local/answers/"]
     seen = watched(
-        [*command, *sink, *options], site.everything, 900, f"the end of a run of {requests:,}"
+        [*command, *sink, *options], stack.everything, 900, f"the end of a run of {requests:,}"
     )
     with answers.open("rb") as lines:
         assert sum(1 for _ in lines) == requests
@@ -116,9 +116,9 @@ def watched(command: list[str], environment: dict[str, str], seconds: float, wha
     return seen
 
 
-def of_service(site: Site, service: str) -> dict[str, int]:
+def of_service(stack: LocalStack, service: str) -> dict[str, int]:
     """The peaks of a service's first process, of the largest of its pool, and of its guard."""
-    first, *pool = site.processes(service)
+    first, *pool = stack.processes(service)
     found = defaultdict(int, {service: peak(first.pid)})
     for child in pool:
         found[f"{service} pool"] = max(found[f"{service} pool"], peak(child.pid))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from promptmill.producers import Promptmill
 from support.collecting import answered, collect, pooled
+from support.local_stack import QUICK, running, surroundings
 from support.measurement import Tell
-from support.stack import QUICK, running, surroundings
 from support.waiting import wait_until
 
 CALLS = 10_000
@@ -20,17 +20,17 @@ def test_10000_submissions_of_10_prompts_become_at_most_10_jobs_within_four_minu
     tmp_path: Path, tell: Tell
 ) -> None:
     with (
-        running(tmp_path, settings={**QUICK, "PROMPTMILL_POLL_INTERVAL": "3"}) as site,
-        surroundings(site.environment),
+        running(tmp_path, settings={**QUICK, "PROMPTMILL_POLL_INTERVAL": "3"}) as stack,
+        surroundings(stack.environment),
     ):
         began = time.monotonic()
-        collect(site, CALLS, PROMPTS, CALLERS)
+        collect(stack, CALLS, PROMPTS, CALLERS)
         collected = time.monotonic() - began
         mill = Promptmill()
         wait_until(lambda: answered(mill) >= CALLS * PROMPTS, "an answer to each")
         done = time.monotonic() - began
         runs = pooled(mill)
-        jobs = sum(len(site.jobs(run.id)) for run in runs)
+        jobs = sum(len(stack.jobs(run.id)) for run in runs)
         keys = {result.key for run in runs for result in run.results()}
     figures = {
         "collected_seconds": round(collected, 1),

@@ -11,8 +11,8 @@ import pyarrow
 from pyarrow import parquet
 
 from benchmarks.test_memory import watched
+from support.local_stack import LocalStack, running
 from support.measurement import Tell
-from support.stack import Site, running
 
 ROWS = 1_000_000
 MOST = {".csv": 150, ".parquet": 225}
@@ -23,9 +23,9 @@ NO_LIMIT = {"PROMPTMILL_MAX_QUEUED_BYTES": str(4 << 30)}
 
 def test_a_million_rows_take_no_memory_to_speak_of(tmp_path: Path, tell: Tell) -> None:
     measured: list[dict[str, Any]] = []
-    with running(tmp_path / "stack", ("redis",), settings={}) as site:
+    with running(tmp_path / "stack", ("redis",), settings={}) as stack:
         for path in (as_csv(tmp_path / "rows.csv"), as_parquet(tmp_path / "rows.parquet")):
-            seconds, megabytes = send(site, path)
+            seconds, megabytes = send(stack, path)
             size = path.stat().st_size / 1e6
             measured.append(
                 {
@@ -40,7 +40,7 @@ def test_a_million_rows_take_no_memory_to_speak_of(tmp_path: Path, tell: Tell) -
     assert [one for one in measured if one["peak_MB"] >= MOST[Path(one["file"]).suffix]] == []
 
 
-def send(site: Site, path: Path) -> tuple[float, int]:
+def send(stack: LocalStack, path: Path) -> tuple[float, int]:
     """Send a file with `promptmill submit`; returns the seconds and the peak of that process in MB."""
     options = [
         "--template",
@@ -52,7 +52,7 @@ def send(site: Site, path: Path) -> tuple[float, int]:
     ]
     command = [sys.executable, "-m", "promptmill.cli", "submit", str(path), *options]
     started = time.monotonic()
-    seen = watched(command, site.everything | NO_LIMIT, 1_800, f"the last of {ROWS:,} rows")
+    seen = watched(command, stack.everything | NO_LIMIT, 1_800, f"the last of {ROWS:,} rows")
     return time.monotonic() - started, seen
 
 

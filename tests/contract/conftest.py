@@ -12,7 +12,7 @@ from promptmill.workers.adapters.storage import StorageBucket, open_bucket
 from promptmill.workers.adapters.vertex import VertexJobs, open_jobs
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
 from promptmill.workers.ports.google import BatchJobs, Bucket
-from support.stack import Site, running, surroundings
+from support.local_stack import LocalStack, running, surroundings
 
 SIDES = ("fake", "real", "reference")
 LATENCY = 0.5
@@ -20,12 +20,12 @@ LATENCY = 0.5
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Cloud Storage's and Vertex's stand-ins, as processes."""
     with running(
-        tmp_path_factory.mktemp("site"), ("storage", "emulator"), latency=LATENCY, settings={}
-    ) as running_site:
-        yield running_site
+        tmp_path_factory.mktemp("stack"), ("storage", "emulator"), latency=LATENCY, settings={}
+    ) as running_stack:
+        yield running_stack
 
 
 @pytest.fixture(scope="session")
@@ -42,20 +42,20 @@ def reference_emulator_url(
     """Vertex's stand-in before it."""
     where = {"STORAGE_EMULATOR_HOST": reference_url}
     with running(
-        tmp_path_factory.mktemp("site"), ("emulator",), latency=LATENCY, settings=where
-    ) as site:
-        yield site.environment["PROMPTMILL_VERTEX_ENDPOINT"]
+        tmp_path_factory.mktemp("stack"), ("emulator",), latency=LATENCY, settings=where
+    ) as stack:
+        yield stack.environment["PROMPTMILL_VERTEX_ENDPOINT"]
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Redis."""
-    with running(tmp_path_factory.mktemp("broker"), ("redis",), settings={}) as site:
-        yield site.environment["CELERY_BROKER_URL"]
+    with running(tmp_path_factory.mktemp("broker"), ("redis",), settings={}) as stack:
+        yield stack.environment["CELERY_BROKER_URL"]
 
 
 @pytest.fixture
-def real_bucket(site: Site) -> Iterator[Callable[[str], StorageBucket]]:
+def real_bucket(stack: LocalStack) -> Iterator[Callable[[str], StorageBucket]]:
     """Open a folder of its own in the real bucket, through the server at a URL."""
     opened: list[StorageBucket] = []
 
@@ -85,13 +85,13 @@ def real_jobs() -> Iterator[Callable[..., VertexJobs]]:
 
 
 @pytest.fixture
-def storage_url(site: Site) -> str:
-    return site.environment["STORAGE_EMULATOR_HOST"]
+def storage_url(stack: LocalStack) -> str:
+    return stack.environment["STORAGE_EMULATOR_HOST"]
 
 
 @pytest.fixture
-def emulator_url(site: Site) -> str:
-    return site.environment["PROMPTMILL_VERTEX_ENDPOINT"]
+def emulator_url(stack: LocalStack) -> str:
+    return stack.environment["PROMPTMILL_VERTEX_ENDPOINT"]
 
 
 @pytest.fixture(params=SIDES)

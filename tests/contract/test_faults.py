@@ -22,8 +22,8 @@ from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports.google import JobRequest
 from promptmill.workers.services import build_services
+from support.local_stack import surroundings
 from support.proxy import HOST, HttpProxy
-from support.stack import surroundings
 
 # Google's libraries leave a connection that broke to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(

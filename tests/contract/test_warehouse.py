@@ -17,7 +17,7 @@ from promptmill.workers.ports.google import Bucket
 from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Warehouse
 from promptmill.workers.sinks.bigquery import RESULT_COLUMNS
 from support.bigquery_server import PROJECT, running_bigquery
-from support.stack import Site, surroundings
+from support.local_stack import LocalStack, surroundings
 from support.waiting import wait_until
 
 ROW = b'{"run":"r","key":"a","row":1,"state":"succeeded","text":"hola","usage":{"totalTokenCount":7},"later":1}\n'
@@ -28,8 +28,8 @@ FAILED += b'"metadata":{"shop":[7]}}\n'
 
 
 @pytest.fixture(scope="session")
-def bigquery_url(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    storage = site.environment["STORAGE_EMULATOR_HOST"]
+def bigquery_url(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    storage = stack.environment["STORAGE_EMULATOR_HOST"]
     with running_bigquery(tmp_path_factory.mktemp("bigquery"), storage) as url:
         yield url
 
@@ -57,7 +57,7 @@ def files(request: pytest.FixtureRequest) -> Iterator[Bucket]:
     if request.node.callspec.params["warehouse"] == "fake":
         yield MemoryBucket()
         return
-    where: Site = request.getfixturevalue("site")
+    where: LocalStack = request.getfixturevalue("stack")
     with surroundings({"STORAGE_EMULATOR_HOST": where.environment["STORAGE_EMULATOR_HOST"]}):
         bucket = open_bucket(f"gs://{BUCKET}/{uuid.uuid4().hex}", "p")
     yield bucket

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faults.mills import Mills
 from faults.outlets import Outlets, outlets
 from faults.turns import Turns
+from faults.worker_group import WorkerGroups
+from support.local_stack import SERVERS, LocalStack, running, surroundings
 from support.proxy import HttpProxy
-from support.stack import SERVERS, Site, running, surroundings
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
@@ -45,13 +45,13 @@ def _is_mutation(nodeid: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Redis, storage and the emulator, in whose environment the tests run."""
     with (
-        running(tmp_path_factory.mktemp("servers"), SERVERS, latency=0.3) as site,
-        surroundings(_shared(site)),
+        running(tmp_path_factory.mktemp("servers"), SERVERS, latency=0.3) as stack,
+        surroundings(_shared(stack)),
     ):
-        yield site
+        yield stack
 
 
 @pytest.fixture(scope="session")
@@ -61,25 +61,27 @@ def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
 
 
 @pytest.fixture(scope="session")
-def mills(servers: Site, turns: Turns, tmp_path_factory: pytest.TempPathFactory) -> Mills:
-    """Mills on these servers."""
-    return Mills(servers, tmp_path_factory.mktemp("mills"), turns)
+def groups(
+    servers: LocalStack, turns: Turns, tmp_path_factory: pytest.TempPathFactory
+) -> WorkerGroups:
+    """Groups of workers on these servers."""
+    return WorkerGroups(servers, tmp_path_factory.mktemp("groups"), turns)
 
 
 @pytest.fixture
-def storage(servers: Site) -> Iterator[HttpProxy]:
+def storage(servers: LocalStack) -> Iterator[HttpProxy]:
     """A proxy before storage, for workers."""
     with HttpProxy(servers.environment["STORAGE_EMULATOR_HOST"]) as proxy:
         yield proxy
 
 
-def _shared(site: Site) -> dict[str, str]:
+def _shared(stack: LocalStack) -> dict[str, str]:
     """Celery's own variable wins over what a client is told, and every mill has a broker of its own."""
-    return {name: value for name, value in site.environment.items() if name != "CELERY_BROKER_URL"}
+    return {name: value for name, value in stack.environment.items() if name != "CELERY_BROKER_URL"}
 
 
 @pytest.fixture(scope="session")
-def out(servers: Site) -> Iterator[Outlets]:
+def out(servers: LocalStack) -> Iterator[Outlets]:
     """Servers that take results, for sinks of every kind."""
     with outlets() as running_outlets:
         yield running_outlets

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptmill.producers import Report, Result, Run
-from support.stack import keys
+from support.local_stack import keys
 
 Bill = Callable[[str], list[dict[str, Any]]]
-"""The emulator's bill for a run, as `stack.Site.jobs` gives it."""
+"""The emulator's bill for a run, as `LocalStack.jobs` gives it."""
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from pyarrow import parquet
 from standardwebhooks.webhooks import Webhook
 
 from faults.invariants import observe, violations
-from faults.mills import BUCKET, Mill, rows_in
+from faults.worker_group import BUCKET, WorkerGroup, rows_in
 from promptmill.producers import Result, Run
 from promptmill.producers.contract import sink_specs
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.adapters.storage import open_bucket
+from support.local_stack import read_results
 from support.postgres import PostgresServer, postgres_server
 from support.receiver import Receiver, receiving
-from support.stack import read_results
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SETTINGS = {"PROMPTMILL_WEBHOOK_SECRET": SECRET}
@@ -36,31 +36,31 @@ class Outlets:
     postgres: PostgresServer
     receiver: Receiver
 
-    def specs(self, mill: Mill) -> list[SinkSpec]:
+    def specs(self, group: WorkerGroup) -> list[SinkSpec]:
         """A sink of every kind, for this mill alone."""
         return [
-            *mill.sinks,
-            sink_specs.postgres(self.postgres.url(), table=_table(mill)),
-            sink_specs.parquet(f"{BUCKET}/{mill.name}-parquet"),
-            sink_specs.parquet(mill.folder / "answers.parquet"),
+            *group.sinks,
+            sink_specs.postgres(self.postgres.url(), table=_table(group)),
+            sink_specs.parquet(f"{BUCKET}/{group.name}-parquet"),
+            sink_specs.parquet(group.folder / "answers.parquet"),
             sink_specs.webhook(self.receiver.url),
         ]
 
-    def violations(self, mill: Mill, run: Run, requests: int) -> list[str]:
+    def violations(self, group: WorkerGroup, run: Run, requests: int) -> list[str]:
         """What is wrong with a run that has ended, in any of its sinks."""
         rows = {
-            "the file": read_results(mill.answers),
-            "the folder": rows_in(f"{BUCKET}/{mill.name}-answers", run),
-            "the table": self.in_table(mill, run),
-            "the Parquet files": list(_in_parquet_files(f"{BUCKET}/{mill.name}-parquet", run)),
-            "the Parquet file": _in_parquet((mill.folder / "answers.parquet").read_bytes()),
+            "the file": read_results(group.answers),
+            "the folder": rows_in(f"{BUCKET}/{group.name}-answers", run),
+            "the table": self.in_table(group, run),
+            "the Parquet files": list(_in_parquet_files(f"{BUCKET}/{group.name}-parquet", run)),
+            "the Parquet file": _in_parquet((group.folder / "answers.parquet").read_bytes()),
             "the webhook": self._received(run),
         }
-        return violations(observe(run, map(str, range(1, requests + 1)), mill.site.jobs, rows))
+        return violations(observe(run, map(str, range(1, requests + 1)), group.stack.jobs, rows))
 
-    def in_table(self, mill: Mill, run: Run) -> list[Result]:
+    def in_table(self, group: WorkerGroup, run: Run) -> list[Result]:
         """The rows of a run in the table of a mill, those that are there twice twice."""
-        return rows_of(self.postgres, run, _table(mill))
+        return rows_of(self.postgres, run, _table(group))
 
     def _received(self, run: Run) -> list[Result]:
         """The results of messages that the receiver can verify and had not got before."""
@@ -92,8 +92,8 @@ def rows_of(server: PostgresServer, run: Run, table: str) -> list[Result]:
         return [_result(row) for row in cursor.execute(query, [run.id])]
 
 
-def _table(mill: Mill) -> str:
-    return f"answers_{mill.name.replace('-', '_')}"
+def _table(group: WorkerGroup) -> str:
+    return f"answers_{group.name.replace('-', '_')}"
 
 
 def _in_parquet_files(folder: str, run: Run) -> Iterator[Result]:

@@ -20,7 +20,15 @@ from faults.invariants import observe, violations
 from promptmill.config.errors import PromptmillError
 from promptmill.producers import Promptmill, Run
 from promptmill.producers.contract import sink_specs
-from support.stack import QUICK, SERVERS, WORKERS, Site, read_results, running, surroundings
+from support.local_stack import (
+    QUICK,
+    SERVERS,
+    WORKERS,
+    LocalStack,
+    read_results,
+    running,
+    surroundings,
+)
 
 REQUESTS = 60
 PAUSE = 4.0
@@ -38,7 +46,7 @@ SETTINGS = QUICK | {
 class Soak:
     """Submits runs and makes faults, each of its own kind and at a time that the seed decides."""
 
-    def __init__(self, servers: Site, workers: Site, answers: Path, seed: int) -> None:
+    def __init__(self, servers: LocalStack, workers: LocalStack, answers: Path, seed: int) -> None:
         self.servers, self.workers, self.answers = servers, workers, answers
         self.random = random.Random(seed)
         self.redis = redis.Redis.from_url(servers.environment["CELERY_BROKER_URL"])

@@ -12,9 +12,9 @@ import pytest
 
 from faults.crashing import Crash, Deed, Pool, When
 from faults.effects import depends_on_time, first_and_last
-from faults.mills import Mill, Mills
+from faults.worker_group import WorkerGroup, WorkerGroups
 from promptmill.producers import Run
-from support.stack import Site
+from support.local_stack import LocalStack
 from support.waiting import PATIENCE, wait_until
 
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + [
@@ -64,7 +64,7 @@ WANTED: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def a_row_fails_once(servers: Site) -> Iterator[None]:
+def a_row_fails_once(servers: LocalStack) -> Iterator[None]:
     """One row of each run's first job fails in a way that may pass, and one does not fit: there is a second attempt."""
     match = {"label.shard": "0", "label.attempt": "1"}
     servers.fault("output", "error", times=None, count=1, code=429, match=match)
@@ -74,15 +74,15 @@ def a_row_fails_once(servers: Site) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def effects(a_row_fails_once: None, mills: Mills) -> list[tuple[str, int]]:
+def effects(a_row_fails_once: None, groups: WorkerGroups) -> list[tuple[str, int]]:
     """All effects of a run in which nobody dies."""
-    with mills.mill("nobody-dies") as mill:
-        mill.work()
-        run = submit(mill)
-        mill.wait(run)
-        assert mill.violations(run) + uncalled(mill, run) == []
-        assert len(mill.site.jobs(run.id)) == 3
-        return first_and_last(mill.journal_lines())
+    with groups.create_group("nobody-dies") as group:
+        group.work()
+        run = submit(group)
+        group.wait(run)
+        assert group.violations(run) + uncalled(group, run) == []
+        assert len(group.stack.jobs(run.id)) == 3
+        return first_and_last(group.journal_lines())
 
 
 @dataclass(frozen=True)
@@ -95,37 +95,39 @@ class Ending:
 
 
 @pytest.mark.usefixtures("a_row_fails_once")
-def test_a_worker_may_die_around_the_creation_of_a_job(mills: Mills) -> None:
+def test_a_worker_may_die_around_the_creation_of_a_job(groups: WorkerGroups) -> None:
     crashes = [Crash(effect, when) for effect, when in product(AROUND_A_CREATION, get_args(When))]
 
-    endings = sweep(mills, crashes)
+    endings = sweep(groups, crashes)
 
     tell(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
 @pytest.mark.usefixtures("a_row_fails_once")
-def test_a_worker_may_die_around_what_it_keeps_of_answers_that_do_not_fit(mills: Mills) -> None:
+def test_a_worker_may_die_around_what_it_keeps_of_answers_that_do_not_fit(
+    groups: WorkerGroups,
+) -> None:
     crashes = [Crash(effect, when) for effect, when in product(AROUND_A_REPAIR, get_args(When))]
 
-    endings = sweep(mills, crashes)
+    endings = sweep(groups, crashes)
 
     tell(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
 @pytest.mark.usefixtures("a_row_fails_once")
-def test_a_worker_may_die_around_its_calls_to_the_caller(mills: Mills) -> None:
+def test_a_worker_may_die_around_its_calls_to_the_caller(groups: WorkerGroups) -> None:
     crashes = [Crash(effect, when) for effect, when in product(AROUND_A_CALL, get_args(When))]
     crashes += [Crash("send callback", when, nth=4) for when in get_args(When)]
 
-    endings = sweep(mills, crashes)
+    endings = sweep(groups, crashes)
 
     tell(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
-def test_a_worker_may_die_around_what_is_answered_without_being_asked(mills: Mills) -> None:
+def test_a_worker_may_die_around_what_is_answered_without_being_asked(groups: WorkerGroups) -> None:
     """Three of ten rows have the answers of an earlier run, and two those of others."""
     crashes = [
         Crash(effect, when) for effect, when in product(AROUND_WHAT_IS_NOT_ASKED, get_args(When))
@@ -133,7 +135,7 @@ def test_a_worker_may_die_around_what_is_answered_without_being_asked(mills: Mil
     # The first mark of a run that is done is that of the earlier one.
     crashes += [Crash("create done/*", when, nth=2) for when in get_args(When)]
 
-    endings = sweep(mills, crashes, start=submit_what_was_asked_before)
+    endings = sweep(groups, crashes, start=submit_what_was_asked_before)
 
     tell(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
@@ -141,11 +143,11 @@ def test_a_worker_may_die_around_what_is_answered_without_being_asked(mills: Mil
 
 @pytest.mark.slow
 def test_a_worker_may_die_before_and_after_each_of_its_effects(
-    mills: Mills, effects: list[tuple[str, int]]
+    groups: WorkerGroups, effects: list[tuple[str, int]]
 ) -> None:
     crashes = [Crash(effect, when, nth) for (effect, nth), when in product(effects, get_args(When))]
 
-    endings = sweep(mills, crashes)
+    endings = sweep(groups, crashes)
 
     tell(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
@@ -154,27 +156,29 @@ def test_a_worker_may_die_before_and_after_each_of_its_effects(
 @pytest.mark.slow
 @pytest.mark.usefixtures("a_row_fails_once")
 def test_a_process_of_a_pool_and_its_whole_worker_may_die_around_what_costs_and_each_kind_of_effect(
-    mills: Mills,
+    groups: WorkerGroups,
 ) -> None:
     places = product(AROUND_A_CREATION + ONE_OF_EACH_KIND, get_args(When), DEATHS)
     crashes = [Crash(effect, when, deed=deed) for effect, when, deed in places]
 
-    endings = sweep(mills, crashes, pool="prefork")
+    endings = sweep(groups, crashes, pool="prefork")
 
     tell(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
 @pytest.mark.slow
-def test_a_worker_may_die_around_each_effect_of_a_cancellation(mills: Mills, servers: Site) -> None:
+def test_a_worker_may_die_around_each_effect_of_a_cancellation(
+    groups: WorkerGroups, servers: LocalStack
+) -> None:
     """The jobs wait in Vertex's queue until they are cancelled, so that there is something to cancel."""
     servers.fault("job", "queued", times=None, match={"model": f"*/{CANCELLED_MODEL}"})
-    with mills.mill("cancelled") as mill:
-        mill.work()
-        run = submit_and_cancel(mill)
-        mill.wait(run)
-        assert mill.violations(run) == []
-        lines = mill.journal_lines()
+    with groups.create_group("cancelled") as group:
+        group.work()
+        run = submit_and_cancel(group)
+        group.wait(run)
+        assert group.violations(run) == []
+        lines = group.journal_lines()
         effects = first_and_last(lines[lines.index(CANCELLATION) :])
     crashes = [
         Crash(effect, when)
@@ -182,63 +186,68 @@ def test_a_worker_may_die_around_each_effect_of_a_cancellation(mills: Mills, ser
         if nth == 1 and not depends_on_time(effect)
     ]
 
-    endings = sweep(mills, crashes, start=submit_and_cancel)
+    endings = sweep(groups, crashes, start=submit_and_cancel)
 
     tell(endings)
     assert {"create job", "cancel job"} & {crash.effect for crash in crashes} == {"cancel job"}
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
-def submit_and_cancel(mill: Mill) -> Run:
+def submit_and_cancel(group: WorkerGroup) -> Run:
     """Submit a run, and cancel it when its jobs wait in the queue."""
-    run = mill.submit(model=CANCELLED_MODEL)
-    wait_until(lambda: len(mill.site.jobs(run.id)) == 2, "two jobs")
+    run = group.submit(model=CANCELLED_MODEL)
+    wait_until(lambda: len(group.stack.jobs(run.id)) == 2, "two jobs")
     run.cancel()
     return run
 
 
-def submit_what_was_asked_before(mill: Mill) -> Run:
+def submit_what_was_asked_before(group: WorkerGroup) -> Run:
     """Submit a run, and when that is done another that asks the same three times, and twice the same itself."""
-    mill.wait(mill.submit(3, sinks=[]))
-    return mill.submit((1, 2, 3, 4, 4, 5, 6, 7, 7, 8), reuse_answers=True)
+    group.wait(group.submit(3, sinks=[]))
+    return group.submit((1, 2, 3, 4, 4, 5, 6, 7, 7, 8), reuse_answers=True)
 
 
-def submit(mill: Mill) -> Run:
+def submit(group: WorkerGroup) -> Run:
     """Submit a run that has every kind of effect."""
-    return mill.submit(**WANTED)
+    return group.submit(**WANTED)
 
 
 def sweep(
-    mills: Mills, crashes: list[Crash], pool: Pool = "solo", start: Callable[[Mill], Run] = submit
+    groups: WorkerGroups,
+    crashes: list[Crash],
+    pool: Pool = "solo",
+    start: Callable[[WorkerGroup], Run] = submit,
 ) -> list[Ending]:
     """Let a worker die at each of these moments, many beside each other."""
-    return mills.sweep(lambda crash: die_and_go_on(mills, crash, pool, start), crashes)
+    return groups.sweep(lambda crash: die_and_go_on(groups, crash, pool, start), crashes)
 
 
-def die_and_go_on(mills: Mills, crash: Crash, pool: Pool, start: Callable[[Mill], Run]) -> Ending:
+def die_and_go_on(
+    groups: WorkerGroups, crash: Crash, pool: Pool, start: Callable[[WorkerGroup], Run]
+) -> Ending:
     """Let one worker die, and another one bring its run to the end."""
-    with mills.mill(f"crash-{next(numbers)}") as mill:
-        doomed = mill.work(crash, pool=pool)
-        run = start(mill)
+    with groups.create_group(f"crash-{next(numbers)}") as group:
+        doomed = group.work(crash, pool=pool)
+        run = start(group)
         try:
-            if not mill.strikes(run, "the moment of death"):
+            if not group.strikes(run, "the moment of death"):
                 missed = (
                     []
                     if depends_on_time(crash.effect)
                     else ["the run ended without the moment of death"]
                 )
-                return Ending(crash, 0.0, mill.violations(run) + missed)
+                return Ending(crash, 0.0, group.violations(run) + missed)
             death = time.monotonic()
             if (pool, crash.deed) != ("prefork", "die"):
                 doomed.join(PATIENCE)
-                mill.work(pool=pool)
-            mill.wait(run)
+                group.work(pool=pool)
+            group.wait(run)
         except AssertionError as late:
             return Ending(crash, PATIENCE, [str(late)])
-        wrong = uncalled(mill, run) if start is submit else []
+        wrong = uncalled(group, run) if start is submit else []
         if start is submit_what_was_asked_before:
             wrong = asked_again(run)
-        return Ending(crash, time.monotonic() - death, mill.violations(run) + wrong)
+        return Ending(crash, time.monotonic() - death, group.violations(run) + wrong)
 
 
 def asked_again(run: Run) -> list[str]:
@@ -249,9 +258,9 @@ def asked_again(run: Run) -> list[str]:
     )
 
 
-def uncalled(mill: Mill, run: Run) -> list[str]:
+def uncalled(group: WorkerGroup, run: Run) -> list[str]:
     """What is wrong with the calls that wait in the caller's queue: the end once or more, all results, copies the same."""
-    held: Any = mill.redis.lrange("celery", 0, -1)
+    held: Any = group.redis.lrange("celery", 0, -1)
     bodies: dict[str, set[str]] = {}
     for message in map(json.loads, held):
         bodies.setdefault(message["headers"]["id"], set()).add(message["body"])

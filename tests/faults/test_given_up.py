@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from faults.mills import Mill, Mills
+from faults.worker_group import WorkerGroup, WorkerGroups
 from promptmill.producers import Run
+from support.local_stack import LocalStack
 from support.proxy import HttpProxy
-from support.stack import Site
 from support.waiting import wait_until
 
 MODEL = "gemini-2.5-pro"
@@ -15,7 +15,7 @@ SECONDS = {"PROMPTMILL_GIVE_UP_SECONDS": "2"}
 
 
 @pytest.fixture
-def vertex(servers: Site) -> Iterator[HttpProxy]:
+def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
     """A proxy before Vertex, for workers, which tells nobody of cancellations."""
     with HttpProxy(servers.emulator) as proxy:
         proxy.fail("POST", r".*:cancel.*", status=200, times=float("inf"))
@@ -23,19 +23,21 @@ def vertex(servers: Site) -> Iterator[HttpProxy]:
 
 
 def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_kept(
-    mills: Mills, vertex: HttpProxy
+    groups: WorkerGroups, vertex: HttpProxy
 ) -> None:
-    with mills.mill("given-up", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
+    with groups.create_group(
+        "given-up", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS
+    ) as group:
         match = {"model": f"*/{MODEL}"}
-        mill.site.fault("job", "queued", seconds=15, match=match)
-        mill.site.fault(
+        group.stack.fault("job", "queued", seconds=15, match=match)
+        group.stack.fault(
             "output", "late", seconds=0.5, match=match
         )  # the emulator writes ahead of a job's end
-        run = mill.submit(4, model=MODEL)
-        mill.work()
-        wait_until(lambda: mill.site.jobs(run.id), "the job")
+        run = group.submit(4, model=MODEL)
+        group.work()
+        wait_until(lambda: group.stack.jobs(run.id), "the job")
         run.cancel()
-        mill.wait(run)
+        group.wait(run)
 
         report = run.report()
         assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 4})
@@ -43,10 +45,10 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
             f"jobs given up: 1; answers that they may yet have come to {report.results}late/"
             in report.error
         )
-        assert mill.site.jobs(run.id)[0]["state"] == "JOB_STATE_QUEUED"
+        assert group.stack.jobs(run.id)[0]["state"] == "JOB_STATE_QUEUED"
         assert list(run.results(late=True)) == []
 
-        wait_until(lambda: answers_came(mill, run), "late answers")
+        wait_until(lambda: answers_came(group, run), "late answers")
 
         assert sorted(result.key for result in run.results(late=True) if result.succeeded) == [
             "1",
@@ -54,17 +56,17 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
             "3",
             "4",
         ]
-        assert mill.cli("results", run.id, "--late").stdout.count("\n") == 4
+        assert group.cli("results", run.id, "--late").stdout.count("\n") == 4
         assert (
-            f"4 answers: promptmill results {run.id} --late" in mill.cli("describe", run.id).stdout
+            f"4 answers: promptmill results {run.id} --late" in group.cli("describe", run.id).stdout
         )
         assert run.report() == report
         assert run.status.state == "cancelled"
-        assert mill.violations(run, 4) == []
-        assert mill.ended(run)
+        assert group.violations(run, 4) == []
+        assert group.ended(run)
 
 
-def answers_came(mill: Mill, run: Run) -> bool:
+def answers_came(group: WorkerGroup, run: Run) -> bool:
     """Let a sweep look for strays, as it does every ten minutes; whether the answers are kept."""
-    assert mill.cli("reconcile").returncode == 0
+    assert group.cli("reconcile").returncode == 0
     return run.status.late == 4

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from faults.mills import Mill, Mills
+from faults.worker_group import WorkerGroup, WorkerGroups
 from promptmill.producers import Run
 from promptmill.workers.ports.google import TERMINAL_STATES
+from support.local_stack import LocalStack
 from support.proxy import HttpProxy
-from support.stack import Site
 from support.waiting import wait_until
 
 MODEL = "gemini-2.5-flash-lite"
@@ -17,7 +17,7 @@ SECONDS = {"PROMPTMILL_LOST_SECONDS": "2"}
 
 
 @pytest.fixture
-def vertex(servers: Site) -> Iterator[HttpProxy]:
+def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
     """A proxy before Vertex, for workers."""
     with HttpProxy(servers.emulator) as proxy:
         yield proxy
@@ -27,38 +27,40 @@ def vertex(servers: Site) -> Iterator[HttpProxy]:
     ("word", "state", "jobs"), [("--end", "failed", 1), ("--retry", "succeeded", 2)]
 )
 def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_persons_word(
-    mills: Mills, vertex: HttpProxy, word: str, state: str, jobs: int
+    groups: WorkerGroups, vertex: HttpProxy, word: str, state: str, jobs: int
 ) -> None:
-    with mills.mill(f"lost{word}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS) as mill:
-        run, job = lose(mill, vertex)
+    with groups.create_group(
+        f"lost{word}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url} | SECONDS
+    ) as group:
+        run, job = lose(group, vertex)
         (warning,) = wait_until(lambda: run.status.warnings, "a warning")
-        listed = mill.cli("lost-jobs", "--format", "csv").stdout
-        found = mill.cli("reconcile", "--dry-run").stdout
+        listed = group.cli("lost-jobs", "--format", "csv").stdout
+        found = group.cli("reconcile", "--dry-run").stdout
 
         assert "see promptmill lost-jobs" in warning
         assert f"{run.id}/0/1,{job['name']}," in listed
         assert "does not know job" in found
         assert not run.status.done
-        assert len(mill.site.jobs(run.id)) == 1
+        assert len(group.stack.jobs(run.id)) == 1
 
-        assert mill.cli("lost-jobs", word, f"{run.id}/0/1").returncode == 0
-        mill.wait(run)
+        assert group.cli("lost-jobs", word, f"{run.id}/0/1").returncode == 0
+        group.wait(run)
 
-        assert mill.violations(run, 4) == []
+        assert group.violations(run, 4) == []
         assert (run.report().state, run.report().jobs) == (state, jobs)
         assert run.report().failures == ({} if word == "--retry" else {"JOB_LOST": 4})
         assert run.status.warnings == []
-        assert mill.cli("lost-jobs", "--format", "csv").stdout == ""
+        assert group.cli("lost-jobs", "--format", "csv").stdout == ""
 
 
-def lose(mill: Mill, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
+def lose(group: WorkerGroup, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
     """Submit a run of one job that never starts, and that neither a look nor the list knows; returns both."""
     match = {"model": f"*/{MODEL}"}
-    mill.site.fault("job", "queued", match=match)
-    mill.site.fault("list", "stale-list", seconds=3600, match=match)
-    run = mill.submit(4, model=MODEL)
-    mill.work()
-    (job,) = wait_until(lambda: mill.site.jobs(run.id), "the job")
+    group.stack.fault("job", "queued", match=match)
+    group.stack.fault("list", "stale-list", seconds=3600, match=match)
+    run = group.submit(4, model=MODEL)
+    group.work()
+    (job,) = wait_until(lambda: group.stack.jobs(run.id), "the job")
     assert job["state"] not in TERMINAL_STATES
     vertex.fail("GET", f".*/{job['name']}.*", status=404, times=float("inf"))
     return run, job

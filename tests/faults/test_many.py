@@ -17,7 +17,7 @@ from promptmill.producers import Promptmill, Run
 from promptmill.producers.contract.status import END_STATES
 from support.calibration import Stopwatch, stopwatch
 from support.collecting import answered, collect, pooled
-from support.stack import QUICK, SERVERS, WORKERS, Site, running, surroundings
+from support.local_stack import QUICK, SERVERS, WORKERS, LocalStack, running, surroundings
 from support.waiting import PATIENCE, wait_until
 
 WAITING = 2000
@@ -31,30 +31,30 @@ TURNS = 5
 
 
 @pytest.fixture
-def slow_to_create(tmp_path: Path) -> Iterator[Site]:
+def slow_to_create(tmp_path: Path) -> Iterator[LocalStack]:
     """A worker that creates jobs, one a minute."""
     settings = {
         "PROMPTMILL_MAX_CREATES_PER_MINUTE": "1",
         "PROMPTMILL_MAX_OPEN_JOBS": str(2 * WAITING),
     }
-    with running(tmp_path, (*SERVERS, "poll"), settings=settings) as site:
-        yield site
+    with running(tmp_path, (*SERVERS, "poll"), settings=settings) as stack:
+        yield stack
 
 
 @pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Site]:
+def quick(tmp_path: Path) -> Iterator[LocalStack]:
     """A whole stack whose workers wait for nothing."""
     settings = {**QUICK, "PROMPTMILL_POOL_SECONDS": "5"}
     with (
-        running(tmp_path, (*SERVERS, *WORKERS), settings=settings) as site,
-        surroundings(site.environment),
+        running(tmp_path, (*SERVERS, *WORKERS), settings=settings) as stack,
+        surroundings(stack.environment),
     ):
-        yield site
+        yield stack
 
 
 @pytest.mark.alone
 def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_and_loses_none(
-    slow_to_create: Site,
+    slow_to_create: LocalStack,
 ) -> None:
     """Open jobs cost no message at all; a submit that waits for its turn is one that its worker holds."""
     url = slow_to_create.environment["CELERY_BROKER_URL"]
@@ -76,9 +76,9 @@ def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_
     watch.assert_below(5)
 
 
-def stop(site: Site, name: str) -> Stopwatch:
+def stop(stack: LocalStack, name: str) -> Stopwatch:
     """Stop a worker and return how long that took."""
-    first = psutil.Process(site.stack.status()[name].pid)
+    first = psutil.Process(stack.status()[name].pid)
     with stopwatch() as watch:
         first.terminate()
         first.wait(PATIENCE)
@@ -94,7 +94,7 @@ def waiting(broker: "redis.Redis") -> set[str]:
 
 
 @pytest.mark.slow
-def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: Site) -> None:
+def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: LocalStack) -> None:
     mill = Promptmill()
     began = time.monotonic()
     with ThreadPoolExecutor(4) as threads:
@@ -112,7 +112,7 @@ def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: Site) -> Non
 
 @pytest.mark.slow
 def test_very_many_tiny_submissions_at_once_share_a_few_jobs_when_they_are_pooled(
-    quick: Site,
+    quick: LocalStack,
 ) -> None:
     """`make bench` has 10,000 of them."""
     mill = Promptmill()

@@ -10,7 +10,7 @@ import pytest
 
 from faults.crashing import STRUCK, Crash, When
 from faults.effects import first_and_last
-from faults.mills import LOOK, Mill, Mills
+from faults.worker_group import LOOK, WorkerGroup, WorkerGroups
 from promptmill.producers import Result, Run
 from support.waiting import PATIENCE, wait_until
 
@@ -41,33 +41,35 @@ ALL = FIRST + Counter(f"t-{number}" for number in LATER_CALLS)
 numbers = count()
 
 
-def test_a_worker_may_die_around_what_decides_which_request_is_in_which_run(mills: Mills) -> None:
+def test_a_worker_may_die_around_what_decides_which_request_is_in_which_run(
+    groups: WorkerGroups,
+) -> None:
     crashes = [Crash(effect, when) for effect, when in product(AROUND_A_CUT, get_args(When))]
 
-    assert sweep(mills, crashes) == {}
+    assert sweep(groups, crashes) == {}
 
 
-def test_redis_may_be_wiped_when_what_was_collected_is_stored(mills: Mills) -> None:
+def test_redis_may_be_wiped_when_what_was_collected_is_stored(groups: WorkerGroups) -> None:
     places = [
         ("remove_calls collected", "after"),
         *product((*AROUND_A_CUT[2:], *OF_A_RUN), get_args(When)),
     ]
     wipes = [Crash(effect, when, deed="wipe") for effect, when in places]
 
-    assert sweep(mills, wipes) == {}
+    assert sweep(groups, wipes) == {}
 
 
 @pytest.mark.slow
-def test_a_worker_may_die_before_and_after_each_effect_of_a_pool(mills: Mills) -> None:
-    with mills.mill("pool-nobody-dies", POOLS) as mill:
-        collect(mill)
-        mill.work()
-        assert wrong(mill, FIRST) == []
-        effects = [one for one in first_and_last(mill.journal_lines()) if is_of_a_pool(one[0])]
+def test_a_worker_may_die_before_and_after_each_effect_of_a_pool(groups: WorkerGroups) -> None:
+    with groups.create_group("pool-nobody-dies", POOLS) as group:
+        collect(group)
+        group.work()
+        assert wrong(group, FIRST) == []
+        effects = [one for one in first_and_last(group.journal_lines()) if is_of_a_pool(one[0])]
     crashes = [Crash(effect, when, nth) for (effect, nth), when in product(effects, get_args(When))]
 
     assert {crash.effect for crash in crashes} >= {*AROUND_A_CUT, *OF_A_RUN}
-    assert sweep(mills, crashes) == {}
+    assert sweep(groups, crashes) == {}
 
 
 def is_of_a_pool(effect: str) -> bool:
@@ -85,72 +87,72 @@ def is_of_a_pool(effect: str) -> bool:
     )
 
 
-def sweep(mills: Mills, crashes: Sequence[Crash]) -> dict[str, list[str]]:
+def sweep(groups: WorkerGroups, crashes: Sequence[Crash]) -> dict[str, list[str]]:
     """Let each of these happen to a worker; returns what is wrong afterwards."""
-    found = mills.sweep(lambda crash: strike_and_go_on(mills, crash), crashes)
+    found = groups.sweep(lambda crash: strike_and_go_on(groups, crash), crashes)
     return {
         str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches
     }
 
 
-def strike_and_go_on(mills: Mills, crash: Crash) -> list[str]:
+def strike_and_go_on(groups: WorkerGroups, crash: Crash) -> list[str]:
     """Let a worker take at once all that was collected; it dies or Redis is wiped, after which more is collected."""
-    with mills.mill(f"pool-{crash.deed}-{next(numbers)}", POOLS) as mill:
-        collect(mill)
-        worker = mill.work(crash)
+    with groups.create_group(f"pool-{crash.deed}-{next(numbers)}", POOLS) as group:
+        collect(group)
+        worker = group.work(crash)
         try:
-            wait_until(lambda: STRUCK in mill.journal_lines(), f"the moment {crash}")
+            wait_until(lambda: STRUCK in group.journal_lines(), f"the moment {crash}")
             if crash.deed == "die":
                 worker.join(PATIENCE)
-            collect_more(mill)
-            mill.revive()
-            return wrong(mill, ALL)
+            collect_more(group)
+            group.revive()
+            return wrong(group, ALL)
         except AssertionError as late:
-            return [f"{late}\n{mill.log()[-1500:]}"]
+            return [f"{late}\n{group.log()[-1500:]}"]
 
 
-def collect(mill: Mill) -> None:
+def collect(group: WorkerGroup) -> None:
     """Collect enough for a run, and what has to wait for a second one."""
-    _collect(mill, CALLS)
-    mill.client.enqueue("Say one thing", key="same", pool="tickets")
-    mill.client.enqueue(
+    _collect(group, CALLS)
+    group.client.enqueue("Say one thing", key="same", pool="tickets")
+    group.client.enqueue(
         [{"key": "same", "prompt": "Say one thing"}], pool="tickets", name="tickets"
     )
-    mill.client.enqueue("Say another thing", key="same", pool="tickets")
+    group.client.enqueue("Say another thing", key="same", pool="tickets")
 
 
-def collect_more(mill: Mill) -> None:
+def collect_more(group: WorkerGroup) -> None:
     """Collect what is in a run by its age alone."""
-    _collect(mill, LATER_CALLS)
+    _collect(group, LATER_CALLS)
 
 
-def _collect(mill: Mill, calls: Iterable[int]) -> None:
+def _collect(group: WorkerGroup, calls: Iterable[int]) -> None:
     for number in calls:
-        mill.client.enqueue(f"Say {number}", key=f"t-{number}", pool="tickets")
+        group.client.enqueue(f"Say {number}", key=f"t-{number}", pool="tickets")
 
 
-def wrong(mill: Mill, wanted: Counter[str]) -> list[str]:
+def wrong(group: WorkerGroup, wanted: Counter[str]) -> list[str]:
     """Wait until all is done that was collected; returns what is wrong then."""
     deadline = time.monotonic() + PATIENCE
-    while not is_through(mill) or wanted - (found := answered(mill)):
+    while not is_through(group) or wanted - (found := answered(group)):
         assert time.monotonic() < deadline, (
-            f"{mill.name} is not through: {[one.name for one in mill.bucket.list('')]}"
+            f"{group.name} is not through: {[one.name for one in group.bucket.list('')]}"
         )
         time.sleep(LOOK)
-    jobs = {run.id: len(mill.site.jobs(run.id)) for run in reported(mill)}
+    jobs = {run.id: len(group.stack.jobs(run.id)) for run in reported(group)}
     breaches = [f"answered {found}"] * bool(found - wanted)
     breaches += [f"jobs {jobs}"] * (set(jobs.values()) != {1})
-    return breaches + [f"parked {mill.parked()}"] * bool(mill.parked())
+    return breaches + [f"parked {group.parked()}"] * bool(group.parked())
 
 
-def is_through(mill: Mill) -> bool:
+def is_through(group: WorkerGroup) -> bool:
     """Whether nothing waits to be stored, and no run is open."""
-    return not mill.redis.xlen("promptmill:collected:v1") and not any(mill.bucket.list("open/"))
+    return not group.redis.xlen("promptmill:collected:v1") and not any(group.bucket.list("open/"))
 
 
-def answered(mill: Mill) -> Counter[str]:
+def answered(group: WorkerGroup) -> Counter[str]:
     """How many results there are of each key."""
-    return Counter(result.key for run in reported(mill) for result in once(run))
+    return Counter(result.key for run in reported(group) for result in once(run))
 
 
 def once(run: Run) -> list[Result]:
@@ -160,8 +162,8 @@ def once(run: Run) -> list[Result]:
     return results
 
 
-def reported(mill: Mill) -> list[Run]:
+def reported(group: WorkerGroup) -> list[Run]:
     names = [
-        stored.name for stored in mill.bucket.list("runs/") if stored.name.endswith("/report.json")
+        stored.name for stored in group.bucket.list("runs/") if stored.name.endswith("/report.json")
     ]
-    return [Run(name.split("/")[1], mill.client) for name in names]
+    return [Run(name.split("/")[1], group.client) for name in names]

@@ -14,13 +14,13 @@ from celery import Celery
 
 from faults.crashing import Crash
 from faults.invariants import observe, violations
-from faults.mills import Mill, Mills
+from faults.worker_group import WorkerGroup, WorkerGroups
 from promptmill.config.queues import TASK_QUEUES
 from promptmill.producers import Promptmill, Run
 from promptmill.workers.facts import dead_letters
 from promptmill.workers.facts.fact import Fact
 from support.calibration import stopwatch
-from support.stack import QUICK, WORKERS, Site, done, running, surroundings
+from support.local_stack import QUICK, WORKERS, LocalStack, done, running, surroundings
 from support.waiting import PATIENCE, wait_until
 
 DELIVERING = "deliver file"
@@ -29,28 +29,28 @@ ONE_DELIVERY = {"PROMPTMILL_PART_BYTES": str(1 << 20)}
 
 
 @pytest.fixture(scope="module")
-def workers(servers: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def workers(servers: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Workers as they are run in earnest: prefork, in several processes, with beat, supervised."""
     settings = QUICK | servers.environment | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "20"}
-    with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=settings) as site:
-        yield site
+    with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=settings) as stack:
+        yield stack
 
 
 @pytest.fixture
-def mill(servers: Site) -> Iterator[Promptmill]:
+def mill(servers: LocalStack) -> Iterator[Promptmill]:
     """A producer for those workers."""
     with surroundings(servers.environment):
         yield Promptmill()
 
 
-def whole(servers: Site, run: Run, requests: int) -> None:
+def whole(servers: LocalStack, run: Run, requests: int) -> None:
     """Wait for the end of a run, and judge it."""
     done(run)
     assert violations(observe(run, map(str, range(1, requests + 1)), servers.jobs, {})) == []
 
 
 def test_a_killed_process_of_a_pool_costs_nothing(
-    servers: Site, workers: Site, mill: Promptmill
+    servers: LocalStack, workers: LocalStack, mill: Promptmill
 ) -> None:
     """Twice, as a step whose process dies for the third time is taken for the cause: at once, and when there are jobs."""
     run = mill.submit(f"prompt {number}" for number in range(200))
@@ -69,13 +69,13 @@ def test_a_killed_process_of_a_pool_costs_nothing(
 
 @pytest.mark.alone
 def test_workers_that_are_told_to_stop_in_the_middle_of_a_run_do_so_in_ten_seconds(
-    servers: Site, workers: Site, mill: Promptmill
+    servers: LocalStack, workers: LocalStack, mill: Promptmill
 ) -> None:
     run = mill.submit(f"prompt {number}" for number in range(400))
     wait_until(lambda: servers.jobs(run.id), "the first job")
     watches = []
     for name in ("worker", "poll"):
-        first = psutil.Process(workers.stack.status()[name].pid)
+        first = psutil.Process(workers.status()[name].pid)
         with stopwatch() as watch:
             first.terminate()
             first.wait(PATIENCE)
@@ -86,36 +86,36 @@ def test_workers_that_are_told_to_stop_in_the_middle_of_a_run_do_so_in_ten_secon
         watch.assert_below(10)
 
 
-def pool(site: Site, name: str) -> list[psutil.Process]:
+def pool(stack: LocalStack, name: str) -> list[psutil.Process]:
     """The processes of a worker's pool."""
-    first, *others = site.processes(name)
+    first, *others = stack.processes(name)
     return [one for one in others if one.ppid() != first.pid or len(others) == 1] or others
 
 
 def test_a_producer_that_is_killed_half_way_sends_what_is_missing_when_it_runs_again(
-    mills: Mills,
+    groups: WorkerGroups,
 ) -> None:
-    with mills.mill("producer") as mill:
-        mill.work()
-        with producer(mill, stop_after=40) as first:
+    with groups.create_group("producer") as group:
+        group.work()
+        with producer(group, stop_after=40) as first:
             wait_until(
-                lambda: mill.redis.hlen(f"promptmill:run:{run_of(mill)}:chunks") > 2,
+                lambda: group.redis.hlen(f"promptmill:run:{run_of(group)}:chunks") > 2,
                 "some chunks",
             )
             first.kill()
             first.wait()
-        run = mill.client.get(run_of(mill))
+        run = group.client.get(run_of(group))
         assert run.status.state == "open"
-        stored = mill.redis.hlen(f"promptmill:run:{run.id}:chunks")
-        with producer(mill, stop_after=100) as second:
+        stored = group.redis.hlen(f"promptmill:run:{run.id}:chunks")
+        with producer(group, stop_after=100) as second:
             assert second.wait(PATIENCE) == 0
-        mill.wait(run)
+        group.wait(run)
 
         assert 2 < stored < 50
-        assert violations(observe(run, map(str, range(1, 101)), mill.site.jobs, {})) == []
+        assert violations(observe(run, map(str, range(1, 101)), group.stack.jobs, {})) == []
 
 
-def producer(mill: Mill, stop_after: int) -> "subprocess.Popen[bytes]":
+def producer(group: WorkerGroup, stop_after: int) -> "subprocess.Popen[bytes]":
     """A producer of a hundred requests in a process of its own, which stops for good after so many."""
     code = f"""
         import time
@@ -128,81 +128,83 @@ def producer(mill: Mill, stop_after: int) -> "subprocess.Popen[bytes]":
         Promptmill().submit(prompts(), idempotency_key="half-way")
     """
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | mill.environment
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | group.environment
     )
 
 
-def run_of(mill: Mill) -> str:
+def run_of(group: WorkerGroup) -> str:
     """The only run of a mill."""
-    found = mill.client.index.list_runs(1)
+    found = group.client.index.list_runs(1)
     return found[0] if found else ""
 
 
 @pytest.mark.slow
-def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(mills: Mills) -> None:
-    with mills.mill("poison", ONE_DELIVERY) as mill:
-        poison = mill.submit(5, sinks=mill.sinks[:1])
-        neighbour = mill.submit(5, sinks=[])
+def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(
+    groups: WorkerGroups,
+) -> None:
+    with groups.create_group("poison", ONE_DELIVERY) as group:
+        poison = group.submit(5, sinks=group.sinks[:1])
+        neighbour = group.submit(5, sinks=[])
         deaths = 0
-        while not mill.parked():
-            doomed = mill.work(Crash(DELIVERING, "before"))
-            wait_until(lambda dying=doomed: not dying.is_alive() or mill.parked(), "a death")  # type: ignore[misc]
+        while not group.parked():
+            doomed = group.work(Crash(DELIVERING, "before"))
+            wait_until(lambda dying=doomed: not dying.is_alive() or group.parked(), "a death")  # type: ignore[misc]
             deaths += not doomed.is_alive()
-        mill.wait(neighbour)
-        [name] = mill.parked()
-        letter = Fact(mill.bucket, name, dead_letters.DeadLetter).get()
+        group.wait(neighbour)
+        [name] = group.parked()
+        letter = Fact(group.bucket, name, dead_letters.DeadLetter).get()
 
         assert deaths == dead_letters.MAX_CRASHES == 3
         assert letter.reason == "poison: its worker died 3 times while it ran"
         assert letter.step == f"{poison.id}.s000.a1.p00000.k00.deliver"
-        assert not mill.ended(poison)
+        assert not group.ended(poison)
 
-        mill.kill()
-        mill.work()
-        replay(mill, letter.step)
-        mill.wait(poison)
-        assert mill.parked() == []
+        group.kill()
+        group.work()
+        replay(group, letter.step)
+        group.wait(poison)
+        assert group.parked() == []
         assert poison.status.state == "succeeded"
 
 
-def replay(mill: Mill, step: str) -> None:
+def replay(group: WorkerGroup, step: str) -> None:
     """Send a dead letter again, as a person does."""
     verb = [sys.executable, "-m", "promptmill.cli", "dead-letters", "--replay", step]
-    subprocess.run(verb, env=os.environ | mill.environment, check=True, capture_output=True)
+    subprocess.run(verb, env=os.environ | group.environment, check=True, capture_output=True)
 
 
 @pytest.mark.slow
-def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(mills: Mills) -> None:
-    with mills.mill("copies", ONE_DELIVERY) as mill:
+def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(groups: WorkerGroups) -> None:
+    with groups.create_group("copies", ONE_DELIVERY) as group:
         for _ in range(5):
-            mill.work(Crash(DELIVERING, "before", deed="wait"))
-        run = mill.submit(5, sinks=mill.sinks[:1])
-        found = wait_until(lambda: delivery(mill), "a delivery")
+            group.work(Crash(DELIVERING, "before", deed="wait"))
+        run = group.submit(5, sinks=group.sinks[:1])
+        found = wait_until(lambda: delivery(group), "a delivery")
         assert found
-        copies(mill, found, 19)
+        copies(group, found, 19)
         wait_until(
-            lambda: put_off(mill) >= 2 * 17,
+            lambda: put_off(group) >= 2 * 17,
             "copies that came again, and again were too many",
         )
-        (mill.folder / "go on").touch()
-        mill.wait(run)
-        wait_until(lambda: not mill.redis.hlen("promptmill.unacked"), "an end of all copies")
+        (group.folder / "go on").touch()
+        group.wait(run)
+        wait_until(lambda: not group.redis.hlen("promptmill.unacked"), "an end of all copies")
 
-        assert mill.parked() == []
+        assert group.parked() == []
         assert run.status.state == "succeeded"
 
 
-def delivery(mill: Mill) -> tuple[list[object], str] | None:
+def delivery(group: WorkerGroup) -> tuple[list[object], str] | None:
     """The arguments and the id of the delivery that a worker sent."""
-    sent = mill.folder / "sent"
+    sent = group.folder / "sent"
     tasks = [json.loads(line) for line in sent.read_text().splitlines()] if sent.exists() else []
     return next(((args, step) for name, args, step in tasks if name == "promptmill.deliver"), None)
 
 
-def copies(mill: Mill, delivery: tuple[list[object], str], number: int) -> None:
+def copies(group: WorkerGroup, delivery: tuple[list[object], str], number: int) -> None:
     """Send a delivery again, so many times."""
     args, step = delivery
-    with Celery(broker=mill.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
+    with Celery(broker=group.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
         for _ in range(number):
             sender.send_task(
                 "promptmill.deliver",
@@ -212,43 +214,43 @@ def copies(mill: Mill, delivery: tuple[list[object], str], number: int) -> None:
             )
 
 
-def put_off(mill: Mill) -> int:
+def put_off(group: WorkerGroup) -> int:
     """How often a worker put a delivery off."""
-    logs = "".join(log.read_text() for log in mill.folder.glob("*.log"))
+    logs = "".join(log.read_text() for log in group.folder.glob("*.log"))
     return sum(".deliver] retry: " in line for line in logs.splitlines())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", [3600.0, -3600.0])
 def test_a_worker_whose_clock_is_an_hour_wrong_takes_nothing_from_another(
-    mills: Mills, fast: float
+    groups: WorkerGroups, fast: float
 ) -> None:
-    with mills.mill(f"clock{fast:+.0f}") as mill:
-        mill.work(fast=fast)
-        mill.work()
-        run = mill.submit()
-        mill.wait(run)
+    with groups.create_group(f"clock{fast:+.0f}") as group:
+        group.work(fast=fast)
+        group.work()
+        run = group.submit()
+        group.wait(run)
 
-        assert mill.violations(run) == []
+        assert group.violations(run) == []
 
 
 def test_a_worker_that_stands_still_is_overtaken_and_does_no_harm_when_it_goes_on(
-    mills: Mills,
+    groups: WorkerGroups,
 ) -> None:
-    with mills.mill("frozen") as mill:
-        frozen = mill.work()
-        run = mill.submit()
-        wait_until(lambda: mill.site.jobs(run.id), "the first job")
+    with groups.create_group("frozen") as group:
+        frozen = group.work()
+        run = group.submit()
+        wait_until(lambda: group.stack.jobs(run.id), "the first job")
         os.kill(frozen.pid or 0, signal.SIGSTOP)
-        mill.work()
+        group.work()
         try:
-            mill.wait(run)
+            group.wait(run)
         finally:
             os.kill(frozen.pid or 0, signal.SIGCONT)
         wait_until(
-            lambda: not mill.redis.hlen("promptmill.unacked"),
+            lambda: not group.redis.hlen("promptmill.unacked"),
             "an end of what the other had begun",
         )
 
-        assert mill.violations(run) == []
-        assert len(mill.site.jobs(run.id)) == 2
+        assert group.violations(run) == []
+        assert len(group.stack.jobs(run.id)) == 2

@@ -9,17 +9,16 @@ import pytest
 import redis
 
 from faults.crashing import STRUCK, Crash
-from faults.mills import Mills
+from faults.worker_group import WorkerGroups
 from promptmill.producers import Promptmill, Run
 from promptmill.producers.contract import sink_specs
 from promptmill.workers.adapters.storage import open_bucket
 from support.calibration import Stopwatch, stopwatch
-from support.proxy import HttpProxy
-from support.stack import (
+from support.local_stack import (
     QUICK,
     SERVERS,
     WORKERS,
-    Site,
+    LocalStack,
     done,
     keys,
     once,
@@ -27,6 +26,7 @@ from support.stack import (
     running,
     surroundings,
 )
+from support.proxy import HttpProxy
 from support.waiting import PATIENCE, wait_until
 
 TAKEOVER = 30.0
@@ -60,8 +60,8 @@ STAGES = {
 class Plant:
     """Servers that stay up, workers with the settings that users have, and between them a proxy before storage."""
 
-    servers: Site
-    workers: Site
+    servers: LocalStack
+    workers: LocalStack
     storage: HttpProxy
 
     def facts(self, run: Run) -> set[str]:
@@ -153,10 +153,12 @@ def test_a_run_goes_on_within_15_seconds_after_redis_lost_everything(
 
 @pytest.mark.alone
 @pytest.mark.slow
-def test_a_worker_that_is_told_to_stop_in_any_stage_exits_within_ten_seconds(mills: Mills) -> None:
+def test_a_worker_that_is_told_to_stop_in_any_stage_exits_within_ten_seconds(
+    groups: WorkerGroups,
+) -> None:
     with ThreadPoolExecutor(5) as threads:
         watches = dict(
-            zip(STAGES, threads.map(lambda stage: stopped_in(mills, stage), STAGES), strict=True)
+            zip(STAGES, threads.map(lambda stage: stopped_in(groups, stage), STAGES), strict=True)
         )
 
     print(", ".join(f"{stage} {watch.seconds:.1f} s" for stage, watch in watches.items()))  # noqa: T201 - a measurement
@@ -164,17 +166,17 @@ def test_a_worker_that_is_told_to_stop_in_any_stage_exits_within_ten_seconds(mil
         watch.assert_below(STOP)
 
 
-def stopped_in(mills: Mills, stage: str) -> Stopwatch:
+def stopped_in(groups: WorkerGroups, stage: str) -> Stopwatch:
     """Stop a worker in this stage, and let another one go on; returns the seconds from SIGTERM to its exit."""
-    with mills.mill(f"stop-{stage}") as mill:
-        worker = mill.work(Crash(STAGES[stage], "before", deed="stop"), pool="prefork")
-        run = mill.submit()
-        wait_until(lambda: STRUCK in mill.journal_lines(), stage)
+    with groups.create_group(f"stop-{stage}") as group:
+        worker = group.work(Crash(STAGES[stage], "before", deed="stop"), pool="prefork")
+        run = group.submit()
+        wait_until(lambda: STRUCK in group.journal_lines(), stage)
         with stopwatch() as watch:
             worker.join(PATIENCE)
-        mill.work()
-        mill.wait(run)
-        assert mill.violations(run) == []
+        group.work()
+        group.wait(run)
+        assert group.violations(run) == []
         return watch
 
 
@@ -183,7 +185,7 @@ def stopped_in(mills: Mills, stage: str) -> Stopwatch:
     "moment", ["take_poll_turn note", "pass_poll_turn note"], ids=["in a look", "between two looks"]
 )
 def test_polling_goes_on_within_two_intervals_after_the_death_of_the_worker_that_polled(
-    mills: Mills, servers: Site, moment: str
+    groups: WorkerGroups, servers: LocalStack, moment: str
 ) -> None:
     """Of two workers one dies; no sweep comes in between, as they are minutes apart here."""
     with HttpProxy(servers.emulator) as vertex:
@@ -192,23 +194,25 @@ def test_polling_goes_on_within_two_intervals_after_the_death_of_the_worker_that
             "PROMPTMILL_RECONCILE_INTERVAL": "600",
         }
         behind = {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}
-        with mills.mill(f"polled-{moment.partition('_')[0]}", settings | behind) as mill:
+        with groups.create_group(f"polled-{moment.partition('_')[0]}", settings | behind) as group:
             match = {"model": f"*/{QUEUED_MODEL}"}
             servers.fault("job", "queued", seconds=30, match=match)
             for _ in range(2):
-                mill.work(Crash(moment, "after", 4, "die whole"), pool="prefork")
-            run = mill.submit(4, model=QUEUED_MODEL)
-            wait_until(lambda: STRUCK in mill.journal_lines(), "the death of the worker that polls")
+                group.work(Crash(moment, "after", 4, "die whole"), pool="prefork")
+            run = group.submit(4, model=QUEUED_MODEL)
+            wait_until(
+                lambda: STRUCK in group.journal_lines(), "the death of the worker that polls"
+            )
             before = len(vertex.seen("GET", LOOKS))
             with stopwatch() as watch:
                 wait_until(
                     lambda: len(vertex.seen("GET", LOOKS)) > before, "a poll by the other worker"
                 )
-            mill.wait(run)
+            group.wait(run)
 
             print(f"polled {watch.seconds:.1f} s after the death of the worker that polled")  # noqa: T201 - a measurement
             watch.assert_below(2 * INTERVAL)
-            assert mill.violations(run, 4) == []
+            assert group.violations(run, 4) == []
 
 
 @pytest.mark.slow
@@ -226,7 +230,7 @@ def test_a_run_outlives_the_death_of_all_workers_the_loss_of_redis_and_a_restart
         with redis.Redis.from_url(servers.environment["CELERY_BROKER_URL"]) as client:
             client.flushall()
         servers.kill("emulator")
-        wait_until(lambda: servers.stack.status()["emulator"].state == "ready", "the emulator")
+        wait_until(lambda: servers.status()["emulator"].state == "ready", "the emulator")
         with running(tmp_path / "second", WORKERS, settings=settings):
             assert servers.cli("reconcile").returncode == 0
             done(run)

@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from faults.invariants import observe, violations
-from faults.mills import Mill, Mills
+from faults.worker_group import WorkerGroup, WorkerGroups
 from promptmill.producers import Run
 from promptmill.producers.contract import sink_specs
-from support.stack import read_results
+from support.local_stack import read_results
 from support.waiting import wait_until
 
 SIZE = 256 * 1024
@@ -34,31 +34,31 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(
-    mills: Mills, small_disk: Path
+    groups: WorkerGroups, small_disk: Path
 ) -> None:
     answers = small_disk / "answers.jsonl"
-    with mills.mill("disk-full") as mill:
-        mill.work()
-        run = mill.submit(sinks=[sink_specs.jsonl(answers)])
-        wait_until(lambda: mill.site.jobs(run.id), "the first job")
+    with groups.create_group("disk-full") as group:
+        group.work()
+        run = group.submit(sinks=[sink_specs.jsonl(answers)])
+        wait_until(lambda: group.stack.jobs(run.id), "the first job")
         filler = fill(small_disk)
-        wait_until(lambda: delivery_waits(mill), "a delivery that waits for room")
+        wait_until(lambda: delivery_waits(group), "a delivery that waits for room")
         assert not answers.exists()
         filler.unlink()
-        whole(mill, run, answers)
+        whole(group, run, answers)
         assert [path.name for path in small_disk.iterdir()] == [answers.name]
 
 
-def test_file_descriptors_that_run_out_are_waited_for(mills: Mills) -> None:
-    with mills.mill("no-descriptors") as mill:
-        worker = psutil.Process(mill.work().pid)
-        run = mill.submit(sinks=[sink_specs.jsonl(mill.answers)])
-        wait_until(lambda: mill.site.jobs(run.id), "the first job")
+def test_file_descriptors_that_run_out_are_waited_for(groups: WorkerGroups) -> None:
+    with groups.create_group("no-descriptors") as group:
+        worker = psutil.Process(group.work().pid)
+        run = group.submit(sinks=[sink_specs.jsonl(group.answers)])
+        wait_until(lambda: group.stack.jobs(run.id), "the first job")
         before = worker.rlimit(resource.RLIMIT_NOFILE)
         worker.rlimit(resource.RLIMIT_NOFILE, (lowest_free(worker.pid), before[1]))
-        wait_until(lambda: delivery_waits(mill), "a delivery that waits for a descriptor")
+        wait_until(lambda: delivery_waits(group), "a delivery that waits for a descriptor")
         worker.rlimit(resource.RLIMIT_NOFILE, before)
-        whole(mill, run, mill.answers)
+        whole(group, run, group.answers)
 
 
 def lowest_free(process: int) -> int:
@@ -79,14 +79,14 @@ def fill(disk: Path) -> Path:
     raise AssertionError("the disk has no end")
 
 
-def delivery_waits(mill: Mill) -> bool:
+def delivery_waits(group: WorkerGroup) -> bool:
     """Whether a worker says that it will try again to write to a sink: the last step may need one descriptor more."""
-    return mill.tries_again("deliver|finish", "cannot be written now")
+    return group.tries_again("deliver|finish", "cannot be written now")
 
 
-def whole(mill: Mill, run: Run, answers: Path) -> None:
+def whole(group: WorkerGroup, run: Run, answers: Path) -> None:
     """Wait for the end of a run, and judge it."""
-    mill.wait(run)
+    group.wait(run)
     rows = {"the file": read_results(answers)}
-    assert violations(observe(run, map(str, range(1, 11)), mill.site.jobs, rows)) == []
-    assert mill.parked() == []
+    assert violations(observe(run, map(str, range(1, 11)), group.stack.jobs, rows)) == []
+    assert group.parked() == []

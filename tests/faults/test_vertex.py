@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from faults.mills import Mills
+from faults.worker_group import WorkerGroups
 from promptmill.config.settings import load_settings
 from promptmill.workers.cli_support.reconcile import reconcile_runs
+from support.local_stack import LocalStack, surroundings
 from support.proxy import HttpProxy
-from support.stack import Site, surroundings
 from support.waiting import wait_until
 
 CREATIONS = r".*/batchPredictionJobs\?.*"
@@ -16,7 +16,7 @@ LOOKS = r".*/batchPredictionJobs\?.*"
 
 
 @pytest.fixture
-def vertex(servers: Site) -> Iterator[HttpProxy]:
+def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
     """A proxy before Vertex, for workers."""
     with HttpProxy(servers.emulator) as proxy:
         yield proxy
@@ -24,63 +24,65 @@ def vertex(servers: Site) -> Iterator[HttpProxy]:
 
 @pytest.mark.parametrize("status", [500, 404, 429])
 def test_looks_that_fail_for_a_while_are_made_again_and_no_job_is_given_up(
-    mills: Mills, vertex: HttpProxy, status: int
+    groups: WorkerGroups, vertex: HttpProxy, status: int
 ) -> None:
-    with mills.mill(f"looks-{status}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
-        mill.work()
-        run = mill.submit()
-        wait_until(lambda: mill.site.jobs(run.id), "the first job")
+    with groups.create_group(
+        f"looks-{status}", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}
+    ) as group:
+        group.work()
+        run = group.submit()
+        wait_until(lambda: group.stack.jobs(run.id), "the first job")
         vertex.fail("GET", LOOKS, status=status, times=8)
-        mill.wait(run)
+        group.wait(run)
 
-        assert mill.violations(run) == []
+        assert group.violations(run) == []
         assert len([call for call in vertex.calls if call.fault]) == 8
 
 
 def test_a_creation_that_is_forbidden_ends_the_run_at_once_with_the_words_of_the_service(
-    mills: Mills, vertex: HttpProxy
+    groups: WorkerGroups, vertex: HttpProxy
 ) -> None:
-    with mills.mill("forbidden", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
+    with groups.create_group("forbidden", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as group:
         vertex.fail("POST", CREATIONS, status=403, times=float("inf"))
-        mill.work()
-        run = mill.submit()
-        mill.wait(run)
+        group.work()
+        run = group.submit()
+        group.wait(run)
 
         assert (run.report().state, run.report().failed, run.report().jobs) == ("failed", 10, 0)
         assert "403" in run.report().error
         assert len([call for call in vertex.calls if call.fault]) == 2, "one try for each shard"
-        assert mill.violations(run) == []
+        assert group.violations(run) == []
 
 
-def test_a_creation_that_is_put_off_is_no_attempt(mills: Mills, vertex: HttpProxy) -> None:
-    with mills.mill("put-off", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as mill:
+def test_a_creation_that_is_put_off_is_no_attempt(groups: WorkerGroups, vertex: HttpProxy) -> None:
+    with groups.create_group("put-off", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as group:
         vertex.fail("POST", CREATIONS, status=429, times=6)
-        mill.work()
-        run = mill.submit(max_attempts=1)
-        mill.wait(run)
+        group.work()
+        run = group.submit(max_attempts=1)
+        group.wait(run)
 
         assert len([call for call in vertex.calls if call.fault]) == 6
-        assert mill.violations(run) == []
+        assert group.violations(run) == []
         assert run.report().state == "succeeded"
 
 
 @pytest.mark.slow
 def test_a_job_that_turns_up_long_after_its_answer_was_lost_is_found_cancelled_and_told_of(
-    mills: Mills, vertex: HttpProxy
+    groups: WorkerGroups, vertex: HttpProxy
 ) -> None:
     """The one case in which a second job is paid for: Vertex shows the first later than the settings allow."""
     settings = {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url, "PROMPTMILL_MAX_REQUESTS_PER_JOB": "200"}
-    with mills.mill("turns-up", settings) as mill:
+    with groups.create_group("turns-up", settings) as group:
         model = "gemini-2.5-flash"
         match = {"model": f"*/{model}"}
-        mill.site.fault("job", "queued", seconds=40, times=2, match=match)
-        mill.site.fault("create", "after", match=match)
-        mill.site.fault("list", "stale-list", seconds=12)
-        mill.work()
-        run = mill.submit(model=model)
-        wait_until(lambda: len(mill.site.jobs(run.id)) == 2, "the second job")
+        group.stack.fault("job", "queued", seconds=40, times=2, match=match)
+        group.stack.fault("create", "after", match=match)
+        group.stack.fault("list", "stale-list", seconds=12)
+        group.work()
+        run = group.submit(model=model)
+        wait_until(lambda: len(group.stack.jobs(run.id)) == 2, "the second job")
 
-        with surroundings(mill.environment):
+        with surroundings(group.environment):
             told = wait_until(
                 lambda: [
                     found.message
@@ -92,6 +94,6 @@ def test_a_job_that_turns_up_long_after_its_answer_was_lost_is_found_cancelled_a
 
         assert len(told) == 1
         wait_until(
-            lambda: "JOB_STATE_CANCELLED" in {job["state"] for job in mill.site.jobs(run.id)},
+            lambda: "JOB_STATE_CANCELLED" in {job["state"] for job in group.stack.jobs(run.id)},
             "its end",
         )

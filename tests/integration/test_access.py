@@ -13,7 +13,7 @@ from promptmill.config import queues, settings
 from promptmill.config.errors import ConfigurationError
 from promptmill.producers import Promptmill, checks
 from promptmill.producers.contract.connection import Connection
-from support.stack import surroundings
+from support.local_stack import surroundings
 from support.waiting import PATIENCE, wait_until
 
 ELSEWHERE = "redis://192.0.2.1:6379/0"

@@ -12,7 +12,7 @@ import redis
 
 from promptmill.config.queues import INGEST
 from promptmill.producers import Promptmill
-from support.stack import MODEL, running
+from support.local_stack import MODEL, running
 from support.waiting import wait_until
 
 MIB = 1 << 20
@@ -25,8 +25,8 @@ NOISE = [
 
 
 def test_a_producer_waits_for_room_on_the_broker_and_loses_nothing(tmp_path: Path) -> None:
-    with running(tmp_path, ("redis",)) as site:
-        url = site.environment["CELERY_BROKER_URL"]
+    with running(tmp_path, ("redis",)) as stack:
+        url = stack.environment["CELERY_BROKER_URL"]
         limits: dict[str, Any] = {"max_queued_bytes": MIB, "chunk_bytes": MIB // 4}
         index = url.removesuffix("/0") + "/1"
         mill = Promptmill(

@@ -29,7 +29,7 @@ from promptmill.producers.pricing.cost import Cost
 from promptmill.producers.pricing.estimate import Estimate
 from promptmill.workers.facts import dead_letters
 from promptmill.workers.services import build_services
-from support.stack import QUICK, SERVERS, Site, running, surroundings
+from support.local_stack import QUICK, SERVERS, LocalStack, running, surroundings
 from support.waiting import PATIENCE, wait_until
 
 GUESS = Estimate(3, 0, 100, 400, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
@@ -37,36 +37,36 @@ JOB = "projects/p/locations/l/batchPredictionJobs/42"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("redis"), ("redis",)) as site:
-        yield site
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with running(tmp_path_factory.mktemp("redis"), ("redis",)) as stack:
+        yield stack
 
 
 @pytest.fixture
-def server(site: Site) -> "Iterator[redis.Redis]":
+def server(stack: LocalStack) -> "Iterator[redis.Redis]":
     """An empty Redis."""
-    with redis.Redis.from_url(site.environment["PROMPTMILL_REDIS_URL"]) as client:
+    with redis.Redis.from_url(stack.environment["PROMPTMILL_REDIS_URL"]) as client:
         client.flushall()
         yield client
 
 
 @pytest.fixture
-def index(site: Site, server: "redis.Redis") -> RunIndex:
+def index(stack: LocalStack, server: "redis.Redis") -> RunIndex:
     """An index without runs, in a broker without messages."""
-    return RunIndex(Connection(site.environment["PROMPTMILL_REDIS_URL"]))
+    return RunIndex(Connection(stack.environment["PROMPTMILL_REDIS_URL"]))
 
 
 Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(site: Site, server: "redis.Redis") -> Iterator[Cli]:
+def cli(stack: LocalStack, server: "redis.Redis") -> Iterator[Cli]:
     """Runs the command line in this process."""
     logging_before = logging.root.handlers[:], logging.root.level
 
     def run(*arguments: str, stdin: str = "") -> Result:
         return CliRunner().invoke(
-            app, arguments, input=stdin, env=site.environment, catch_exceptions=False
+            app, arguments, input=stdin, env=stack.environment, catch_exceptions=False
         )
 
     yield run
@@ -271,20 +271,24 @@ def test_a_wait_ends_when_its_time_is_up(cli: Cli, index: RunIndex) -> None:
 
 
 @pytest.mark.parametrize("verb", ["wait", "watch"])
-def test_ctrl_c_stops_the_waiting_and_not_the_run(site: Site, index: RunIndex, verb: str) -> None:
+def test_ctrl_c_stops_the_waiting_and_not_the_run(
+    stack: LocalStack, index: RunIndex, verb: str
+) -> None:
     opened(index, "01kq1")
 
-    with started(site.directory, site.environment, verb, "01kq1") as process:
+    with started(stack.directory, stack.environment, verb, "01kq1") as process:
         lines_until(process, "0 of 1,500 done")
         process.send_signal(signal.SIGINT)
         lines_until(process, "the run continues; follow it with: promptmill wait 01kq1")
         assert process.wait(PATIENCE) == 130
 
 
-def test_all_runs_can_be_watched_where_there_is_no_terminal(site: Site, index: RunIndex) -> None:
+def test_all_runs_can_be_watched_where_there_is_no_terminal(
+    stack: LocalStack, index: RunIndex
+) -> None:
     opened(index, "01kq1")
 
-    with started(site.directory, site.environment, "watch") as process:
+    with started(stack.directory, stack.environment, "watch") as process:
         lines_until(process, "running")
         ended(index, "01kq1", "succeeded")
         lines_until(process, "succeeded")
@@ -436,14 +440,14 @@ def test_doctor_finds_a_redis_that_forgets(cli: Cli, server: "redis.Redis") -> N
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A stack whose jobs stay in Vertex's queue, and where nobody sweeps but who is asked to."""
-    with running(tmp_path_factory.mktemp("slow"), (*SERVERS, "worker", "poll")) as site:
-        site.fault("job", "queued", times=None)
-        yield site
+    with running(tmp_path_factory.mktemp("slow"), (*SERVERS, "worker", "poll")) as stack:
+        stack.fault("job", "queued", times=None)
+        yield stack
 
 
-def submitted(slow: Site) -> str:
+def submitted(slow: LocalStack) -> str:
     """Send a run, and wait until its job is there."""
     sent = slow.cli(
         "submit", "--prompt", "good morning", "--prompt", "good night", "--max-attempts", "1"
@@ -456,7 +460,7 @@ def submitted(slow: Site) -> str:
     return run
 
 
-def test_a_run_is_cancelled(slow: Site) -> None:
+def test_a_run_is_cancelled(slow: LocalStack) -> None:
     run = submitted(slow)
 
     cancelled = slow.cli("cancel", run, "--wait")
@@ -471,7 +475,9 @@ def test_a_run_is_cancelled(slow: Site) -> None:
     }
 
 
-def test_a_sweep_brings_back_what_redis_has_lost_and_a_dry_one_only_says_so(slow: Site) -> None:
+def test_a_sweep_brings_back_what_redis_has_lost_and_a_dry_one_only_says_so(
+    slow: LocalStack,
+) -> None:
     run = submitted(slow)
     with redis.Redis.from_url(slow.environment["PROMPTMILL_REDIS_URL"]) as client:
         client.flushall()
@@ -487,7 +493,7 @@ def test_a_sweep_brings_back_what_redis_has_lost_and_a_dry_one_only_says_so(slow
     assert slow.cli("cancel", run, "--wait").returncode == 5
 
 
-def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: Site) -> None:
+def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: LocalStack) -> None:
     run = submitted(slow)
     parked = f"{run}.cancel"
     with surroundings(slow.environment):
@@ -521,16 +527,16 @@ def rows(shown: "subprocess.CompletedProcess[str]") -> list[dict[str, str]]:
 
 
 def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(
-    site: Site, cli: Cli, server: "redis.Redis"
+    stack: LocalStack, cli: Cli, server: "redis.Redis"
 ) -> None:
     with (
         reserve_ports({"flower": 0}) as ports,
         started(
-            site.directory, site.environment, "worker", "--queues", "poll", "--name", "eye"
+            stack.directory, stack.environment, "worker", "--queues", "poll", "--name", "eye"
         ) as worker,
-        started(site.directory, site.environment, "beat") as beat,
+        started(stack.directory, stack.environment, "beat") as beat,
         started(
-            site.directory, site.environment, "flower", "--port", str(port := ports["flower"])
+            stack.directory, stack.environment, "flower", "--port", str(port := ports["flower"])
         ) as flower,
     ):
         assert any(f"eye-{worker.pid}@" in line for line in lines_until(worker, " ready."))
@@ -543,7 +549,7 @@ def test_a_worker_a_beat_and_a_flower_run_as_celery_has_them(
 
     assert checks["worker for poll"]["ok"] is True
     assert checks["worker for work"]["ok"] is False
-    assert not list(site.directory.glob("celerybeat*"))
+    assert not list(stack.directory.glob("celerybeat*"))
 
 
 def status(port: int, path: str) -> int:

@@ -13,12 +13,11 @@ from promptmill.config.queues import WORK
 from promptmill.producers import Promptmill, Run
 from promptmill.producers.contract import sink_specs
 from support.calibration import stopwatch
-from support.proxy import Call, HttpProxy
-from support.stack import (
+from support.local_stack import (
     QUICK,
     SERVERS,
     WORKERS,
-    Site,
+    LocalStack,
     done,
     keys,
     once,
@@ -26,6 +25,7 @@ from support.stack import (
     running,
     surroundings,
 )
+from support.proxy import Call, HttpProxy
 from support.waiting import wait_until
 
 PER_JOB = 20
@@ -38,8 +38,8 @@ LONGEST_GAP = 30.0
 class Plant:
     """Servers that stay up, workers that may be killed, and between them a proxy that sees all calls to Vertex."""
 
-    servers: Site
-    workers: Site
+    servers: LocalStack
+    workers: LocalStack
     vertex: HttpProxy
 
     def looks(self) -> list[Call]:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from promptmill.producers import Promptmill, Run
-from support.stack import Site
+from support.local_stack import LocalStack
 
 POOL = "tickets"
 _CALLER = """
@@ -18,13 +18,13 @@ for call in range(first, last):
 """
 
 
-def collect(site: Site, calls: int, prompts: int, processes: int) -> None:
+def collect(stack: LocalStack, calls: int, prompts: int, processes: int) -> None:
     """Let several processes make so many calls between them, of so many prompts each."""
     share = calls // processes
     places = [
         (POOL, str(first), str(first + share), str(prompts)) for first in range(0, calls, share)
     ]
-    environment = os.environ | site.environment
+    environment = os.environ | stack.environment
     callers = [
         subprocess.Popen([sys.executable, "-c", _CALLER, *place], env=environment)
         for place in places

@@ -29,8 +29,8 @@ from promptmill.producers.contract.messages import (
 from promptmill.workers import public_tasks
 from promptmill.workers.facts import dead_letters, snapshot
 from promptmill.workers.sinks.callback import MAX_TASK_BYTES, MAX_TASK_RESULTS
-from support.driver import Mill
-from support.station import Station
+from support.fake_pipeline import FakePipeline
+from support.fake_worker import FakeWorker
 
 PAYLOADS = Path(__file__).parents[2] / "contract" / "messages" / "v1" / "public"
 SMALLEST: dict[str, Any] = {
@@ -46,12 +46,12 @@ def recorded() -> dict[str, Any]:
 
 
 def test_a_recorded_payload_means_what_it_meant() -> None:
-    station = Station(Mill())
+    worker = FakeWorker(FakePipeline())
 
-    assert public_tasks.submit_run(station.services, public_tasks.decode_submission(recorded()))
+    assert public_tasks.submit_run(worker.services, public_tasks.decode_submission(recorded()))
 
     run = make_run_id("greetings/2026-11-24")
-    manifest = station.mill.folder(run).manifest.get()
+    manifest = worker.pipeline.folder(run).manifest.get()
     assert (manifest.model, manifest.name) == (
         "publishers/google/models/gemini-3.8-flash",
         "greetings",
@@ -68,18 +68,18 @@ def test_a_recorded_payload_means_what_it_meant() -> None:
         ("jsonl", "gs://acme/answers"),
         ("celery", "celery:shop.store"),
     ]
-    assert snapshot.load_snapshot(station.mill.bucket, run).is_whole
-    assert station.status.requests == 2
+    assert snapshot.load_snapshot(worker.pipeline.bucket, run).is_whole
+    assert worker.status.requests == 2
 
 
 def test_a_payload_may_say_what_the_run_may_cost() -> None:
-    station = Station(Mill())
+    worker = FakeWorker(FakePipeline())
 
     public_tasks.submit_run(
-        station.services, public_tasks.decode_submission(SMALLEST | {"max_cost_usd": 2.5})
+        worker.services, public_tasks.decode_submission(SMALLEST | {"max_cost_usd": 2.5})
     )
 
-    manifest = station.mill.folder(make_run_id("k")).manifest.get()
+    manifest = worker.pipeline.folder(make_run_id("k")).manifest.get()
     assert (manifest.max_cost_usd, manifest.v) == (2.5, 2)
 
 
@@ -87,48 +87,50 @@ def test_a_payload_may_say_what_the_run_may_cost() -> None:
 def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(
     other: dict[str, Any], copies: int
 ) -> None:
-    station = Station(Mill())
+    worker = FakeWorker(FakePipeline())
 
     public_tasks.submit_run(
-        station.services,
+        worker.services,
         public_tasks.decode_submission(SMALLEST | {"prompts": ["a", "a", "b", "a"]} | other),
     )
 
-    sealed = station.mill.folder(make_run_id("k")).seal.get()
+    sealed = worker.pipeline.folder(make_run_id("k")).seal.get()
     assert (sealed.total_requests, sealed.deduplicated) == (4, copies)
 
 
 def test_all_of_a_run_that_reuses_answers_is_left_to_workers_that_know_of_them() -> None:
-    station = Station(Mill())
+    worker = FakeWorker(FakePipeline())
 
     public_tasks.submit_run(
-        station.services, public_tasks.decode_submission(SMALLEST | {"skip_done": True})
+        worker.services, public_tasks.decode_submission(SMALLEST | {"skip_done": True})
     )
 
-    manifest = station.mill.folder(make_run_id("k")).manifest.get()
-    chunk = decode_chunk(station.mill.bucket.read(station.mill.folder(make_run_id("k")).chunk(0)))
+    manifest = worker.pipeline.folder(make_run_id("k")).manifest.get()
+    chunk = decode_chunk(
+        worker.pipeline.bucket.read(worker.pipeline.folder(make_run_id("k")).chunk(0))
+    )
     assert (manifest.reuse_answers, manifest.v, chunk.v) == (True, RUN_VERSION, CHUNK_VERSION)
 
 
 def test_a_payload_that_comes_again_changes_nothing() -> None:
-    station = Station(Mill())
-    public_tasks.submit_run(station.services, public_tasks.decode_submission(recorded()))
-    before = {stored.name: stored.generation for stored in station.mill.bucket.list("")}
+    worker = FakeWorker(FakePipeline())
+    public_tasks.submit_run(worker.services, public_tasks.decode_submission(recorded()))
+    before = {stored.name: stored.generation for stored in worker.pipeline.bucket.list("")}
 
-    public_tasks.submit_run(station.services, public_tasks.decode_submission(recorded()))
+    public_tasks.submit_run(worker.services, public_tasks.decode_submission(recorded()))
 
-    assert {stored.name: stored.generation for stored in station.mill.bucket.list("")} == before
+    assert {stored.name: stored.generation for stored in worker.pipeline.bucket.list("")} == before
 
 
 def test_a_payload_that_comes_again_after_redis_was_wiped_changes_nothing() -> None:
-    station = Station(Mill())
-    public_tasks.submit_run(station.services, public_tasks.decode_submission(SMALLEST))
-    before = {stored.name: stored.generation for stored in station.mill.bucket.list("")}
-    wiped = Station(station.mill)
+    worker = FakeWorker(FakePipeline())
+    public_tasks.submit_run(worker.services, public_tasks.decode_submission(SMALLEST))
+    before = {stored.name: stored.generation for stored in worker.pipeline.bucket.list("")}
+    wiped = FakeWorker(worker.pipeline)
 
     assert public_tasks.submit_run(wiped.services, public_tasks.decode_submission(SMALLEST))
 
-    assert {stored.name: stored.generation for stored in station.mill.bucket.list("")} == before
+    assert {stored.name: stored.generation for stored in worker.pipeline.bucket.list("")} == before
 
 
 ROWS: dict[str, Any] = {
@@ -146,20 +148,22 @@ ROWS: dict[str, Any] = {
 
 
 @pytest.fixture
-def reader() -> Station:
-    """A station whose workers may read rows of one folder."""
-    station = Station(Mill(), {"sources": "gs://acme/rows/"})
-    station.mill.bucket.write(
+def reader() -> FakeWorker:
+    """A worker that may read rows of one folder."""
+    worker = FakeWorker(FakePipeline(), {"sources": "gs://acme/rows/"})
+    worker.pipeline.bucket.write(
         "reviews.csv", b"id,text,shop,photo\n1,good,7,gs://acme/a.jpg\n2,bad,8,\n3,cut\n"
     )
-    return station
+    return worker
 
 
-def test_rows_in_a_bucket_are_read_by_the_worker(reader: Station) -> None:
+def test_rows_in_a_bucket_are_read_by_the_worker(reader: FakeWorker) -> None:
     assert public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS))
 
     chunk = decode_chunk(
-        reader.mill.bucket.read(reader.mill.folder(make_run_id(ROWS["idempotency_key"])).chunk(0))
+        reader.pipeline.bucket.read(
+            reader.pipeline.folder(make_run_id(ROWS["idempotency_key"])).chunk(0)
+        )
     )
     first, *refused = map(json.loads, chunk.decompress_lines().splitlines())
     assert first["key"].endswith("-1-1")
@@ -181,13 +185,13 @@ def test_rows_in_a_bucket_are_read_by_the_worker(reader: Station) -> None:
     assert chunk.refused == [2, 3]
 
 
-def test_rows_that_are_read_again_change_nothing(reader: Station) -> None:
+def test_rows_that_are_read_again_change_nothing(reader: FakeWorker) -> None:
     public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS))
-    before = {stored.name: stored.generation for stored in reader.mill.bucket.list("")}
+    before = {stored.name: stored.generation for stored in reader.pipeline.bucket.list("")}
 
     public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS))
 
-    assert {stored.name: stored.generation for stored in reader.mill.bucket.list("")} == before
+    assert {stored.name: stored.generation for stored in reader.pipeline.bucket.list("")} == before
 
 
 @pytest.mark.parametrize(
@@ -202,7 +206,7 @@ def test_rows_that_are_read_again_change_nothing(reader: Station) -> None:
     ],
 )
 def test_rows_that_cannot_be_read_or_sent_are_refused(
-    reader: Station, other: dict[str, Any], told: str
+    reader: FakeWorker, other: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(PromptmillError, match=told):
         public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS | other))
@@ -210,7 +214,9 @@ def test_rows_that_cannot_be_read_or_sent_are_refused(
 
 def test_workers_read_nothing_for_others_unless_they_are_told_where() -> None:
     with pytest.raises(ConfigurationError, match="PROMPTMILL_SOURCES"):
-        public_tasks.submit_run(Station(Mill()).services, public_tasks.decode_submission(ROWS))
+        public_tasks.submit_run(
+            FakeWorker(FakePipeline()).services, public_tasks.decode_submission(ROWS)
+        )
 
 
 @pytest.mark.parametrize(
@@ -230,12 +236,12 @@ def test_a_source_is_in_a_bucket_and_takes_the_place_of_prompts(other: dict[str,
 
 
 def test_other_content_under_the_same_key_is_a_conflict() -> None:
-    station = Station(Mill())
-    public_tasks.submit_run(station.services, public_tasks.decode_submission(SMALLEST))
+    worker = FakeWorker(FakePipeline())
+    public_tasks.submit_run(worker.services, public_tasks.decode_submission(SMALLEST))
 
     with pytest.raises(IdempotencyConflict):
         public_tasks.submit_run(
-            station.services,
+            worker.services,
             public_tasks.decode_submission(SMALLEST | {"prompts": ["Say goodbye"]}),
         )
 
@@ -266,7 +272,7 @@ def test_a_payload_of_a_later_version_is_left_to_newer_workers() -> None:
 
 
 def test_a_parked_submission_is_sent_again_as_it_came() -> None:
-    bucket = Mill().bucket
+    bucket = FakePipeline().bucket
     dead_letters.park_task(bucket, "submit-0a", "promptmill.submit_prompts", [recorded()], "poison")
 
     (letter,) = dead_letters.read_letters(bucket)
@@ -275,7 +281,7 @@ def test_a_parked_submission_is_sent_again_as_it_came() -> None:
 
 
 def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_name() -> None:
-    station = Station(Mill())
+    worker = FakeWorker(FakePipeline())
     seen: list[Any] = []
 
     class Task(public_tasks.PublicTask):
@@ -285,7 +291,7 @@ def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_nam
         def run(self, payload: dict[str, Any]) -> None:
             seen.append((payload, self.step_id))
 
-    task: Any = type("Bound", (Task,), {"services": station.services, "dispatcher": station.flow})()
+    task: Any = type("Bound", (Task,), {"services": worker.services, "dispatcher": worker.flow})()
     for kwargs in ({}, {"idempotency_key": "mine"}):
         task.push_request(id="../Nightly 2026", called_directly=False)
         task(**{"v": 1, **kwargs})
@@ -306,10 +312,10 @@ def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> No
     page = " ".join(
         (Path(__file__).parents[3] / "docs" / "guides" / "celery.md").read_text().split()
     )
-    mill = Mill(link=[[Signature("shop.notify")]])
-    mill.drive(mill.send(["a"]))
+    pipeline = FakePipeline(link=[[Signature("shop.notify")]])
+    pipeline.drive(pipeline.send(["a"]))
 
-    assert [name for name in mill.caller.sent[0].args[0] if f"`{name}`" not in page] == []
+    assert [name for name in pipeline.caller.sent[0].args[0] if f"`{name}`" not in page] == []
     assert f"at most {MAX_TASK_RESULTS} results" in page
     assert f"at most {MAX_TASK_BYTES >> 10} KiB" in page
     assert all(f"`{option}`" in page for option in callbacks.SIGNATURE_OPTIONS)
@@ -317,16 +323,16 @@ def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> No
 
 def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() -> None:
     payload = SMALLEST | {"prompts": [f"{row} " + "word " * 500 for row in range(30)]}
-    unbroken = Station(Mill(), {"chunk_bytes": 1 << 14})
+    unbroken = FakeWorker(FakePipeline(), {"chunk_bytes": 1 << 14})
     public_tasks.submit_run(unbroken.services, public_tasks.decode_submission(payload))
     wanted = {
-        stored.name: unbroken.mill.bucket.read(stored.name)
-        for stored in unbroken.mill.bucket.list("runs/")
+        stored.name: unbroken.pipeline.bucket.read(stored.name)
+        for stored in unbroken.pipeline.bucket.list("runs/")
     }
     assert len([name for name in wanted if "/chunks/" in name]) > 3
     for breaks_at in range(1, len(wanted) + 2):
-        station = Station(Mill(), {"chunk_bytes": 1 << 14})
-        real, left = station.mill.bucket.create, [breaks_at]
+        worker = FakeWorker(FakePipeline(), {"chunk_bytes": 1 << 14})
+        real, left = worker.pipeline.bucket.create, [breaks_at]
 
         def create(name: str, data: bytes, real: Any = real, left: list[int] = left) -> bool:
             left[0] -= 1
@@ -334,15 +340,15 @@ def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() ->
                 raise Transient("gone")
             return bool(real(name, data))
 
-        station.mill.bucket.create = create  # type: ignore[method-assign]
+        worker.pipeline.bucket.create = create  # type: ignore[method-assign]
         with pytest.raises(Transient):
-            public_tasks.submit_run(station.services, public_tasks.decode_submission(payload))
-        station.mill.bucket.create = real  # type: ignore[method-assign]
+            public_tasks.submit_run(worker.services, public_tasks.decode_submission(payload))
+        worker.pipeline.bucket.create = real  # type: ignore[method-assign]
 
-        assert public_tasks.submit_run(station.services, public_tasks.decode_submission(payload))
+        assert public_tasks.submit_run(worker.services, public_tasks.decode_submission(payload))
         found = {
-            stored.name: station.mill.bucket.read(stored.name)
-            for stored in station.mill.bucket.list("runs/")
+            stored.name: worker.pipeline.bucket.read(stored.name)
+            for stored in worker.pipeline.bucket.list("runs/")
         }
         assert {name: data for name, data in found.items() if "run.json" not in name} == {
             name: data for name, data in wanted.items() if "run.json" not in name
@@ -351,14 +357,14 @@ def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() ->
 
 @pytest.mark.usefixtures("celerys_log")
 def test_a_submission_that_cannot_be_sent_and_comes_again_does_not_open_its_run_again() -> None:
-    station, tasks = Station(Mill()), shared()
+    worker, tasks = FakeWorker(FakePipeline()), shared()
     run, refused = make_run_id("k"), SMALLEST | {"deadline": "soon"}
-    tasks.bind(lambda: station.services, station.send_task, lambda _: 0)
+    tasks.bind(lambda: worker.services, worker.send_task, lambda _: 0)
     tasks.run("promptmill.submit_prompts", [refused], "again", 0)
-    assert station.mill.bucket.find(station.mill.folder(run).open_marker) is not None
-    station.mill.drive(run)
+    assert worker.pipeline.bucket.find(worker.pipeline.folder(run).open_marker) is not None
+    worker.pipeline.drive(run)
 
     tasks.run("promptmill.submit_prompts", [refused], "again", 0)
 
-    assert station.mill.bucket.find(station.mill.folder(run).open_marker) is None
-    assert station.mill.report(run).state == "failed"
+    assert worker.pipeline.bucket.find(worker.pipeline.folder(run).open_marker) is None
+    assert worker.pipeline.report(run).state == "failed"

@@ -9,8 +9,8 @@ from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.producers.contract.messages import encode_message
 from promptmill.workers.facts import dead_letters
 from promptmill.workers.fakes import MemoryBucket
-from support.driver import RUN, Mill
-from support.station import Station
+from support.fake_pipeline import RUN, FakePipeline
+from support.fake_worker import FakeWorker
 
 pytestmark = pytest.mark.usefixtures("celerys_log")
 
@@ -30,13 +30,13 @@ class World:
     """The real tasks, on a mill in memory; what they send is kept."""
 
     def __init__(self, error: Exception) -> None:
-        self.mill = Mill()
-        self.bucket = self.mill.bucket = Failing(clock=self.mill.clock)
+        self.pipeline = FakePipeline()
+        self.bucket = self.pipeline.bucket = Failing(clock=self.pipeline.clock)
         self.bucket.error = error
         self.sent: list[tuple[str, Any, float]] = []
         self._tasks = Tasks()
-        station = Station(self.mill)
-        self._tasks.bind(lambda: station.services, self._send, lambda _: 0)
+        worker = FakeWorker(self.pipeline)
+        self._tasks.bind(lambda: worker.services, self._send, lambda _: 0)
 
     def _send(self, name: str, args: Any = None, *_: Any, countdown: float = 0, **__: Any) -> None:
         self.sent.append((name.removeprefix("promptmill."), args, countdown))
@@ -51,7 +51,7 @@ class World:
 )
 def test_a_chunk_whose_step_fails_comes_back_until_it_is_kept(error: Exception) -> None:
     world = World(error)
-    (message,) = world.mill.messages(["a", "b"])
+    (message,) = world.pipeline.messages(["a", "b"])
     body = encode_message(message)
 
     for _ in range(dead_letters.MAX_FAILURES - 1):
@@ -67,7 +67,7 @@ def test_a_chunk_whose_step_fails_comes_back_until_it_is_kept(error: Exception) 
 
 def test_a_chunk_whose_step_always_fails_is_a_dead_letter_with_all_it_holds() -> None:
     world = World(RuntimeError("a prompt"))
-    (message,) = world.mill.messages(["a", "b"])
+    (message,) = world.pipeline.messages(["a", "b"])
     body = encode_message(message)
 
     for _ in range(dead_letters.MAX_FAILURES):
@@ -97,7 +97,7 @@ def test_a_wish_whose_step_fails_comes_back(task: str, args: tuple[str, ...]) ->
 
 def test_a_chunk_that_is_refused_for_good_does_not_come_back() -> None:
     world = World(Permanent("other content"))
-    (message,) = world.mill.messages(["a"])
+    (message,) = world.pipeline.messages(["a"])
 
     assert isinstance(world.run("ingest", encode_message(message)), Permanent)
     assert isinstance(world.run("ingest", b"no message"), Exception)

@@ -58,7 +58,7 @@ from promptmill.workers.facts.row_lists import FeedbackErrors
 from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.fakes import MemoryBucket, Script
-from support.driver import RUN, Mill
+from support.fake_pipeline import RUN, FakePipeline
 
 V1 = Path(__file__).parents[3] / "contract" / "messages" / "v1"
 V2 = V1.with_name("v2")
@@ -454,14 +454,16 @@ def test_a_run_that_version_1_left_in_its_middle_is_carried_to_its_end(
     not_yet: tuple[str, ...],
 ) -> None:
     report = RunFolder(bucket(), RUN).report.get()
-    mill = Mill(
+    pipeline = FakePipeline(
         script=Script(missing=frozenset({1}), statuses={2: "Error: 400 INVALID_ARGUMENT: refused"})
     )
-    mill.bucket = bucket(without=not_yet)
-    mill.jobs = type(mill.jobs)(mill.bucket, script=mill.script, clock=mill.clock)
-    mill.bucket.create(mill.folder().open_marker, b"")
+    pipeline.bucket = bucket(without=not_yet)
+    pipeline.jobs = type(pipeline.jobs)(
+        pipeline.bucket, script=pipeline.script, clock=pipeline.clock
+    )
+    pipeline.bucket.create(pipeline.folder().open_marker, b"")
 
-    ended = mill.drive(RUN)
+    ended = pipeline.drive(RUN)
 
     assert (ended.state, ended.failures, ended.tokens) == (
         report.state,
@@ -469,19 +471,19 @@ def test_a_run_that_version_1_left_in_its_middle_is_carried_to_its_end(
         report.tokens,
     )
     assert (ended.requests, ended.succeeded, ended.failed, ended.unaccounted) == (6, 4, 2, 0)
-    assert {result.row: result.error for result in mill.results(RUN) if result.error} == {
+    assert {result.row: result.error for result in pipeline.results(RUN) if result.error} == {
         3: Error("INVALID_REQUEST", "row 3: the prompt is empty"),
         4: Error("MISSING_ROW", "the job's output has no row for this request"),
     }
 
 
 def test_the_results_of_a_run_of_version_1_are_read() -> None:
-    mill = Mill()
-    mill.bucket = bucket()
+    pipeline = FakePipeline()
+    pipeline.bucket = bucket()
 
-    first, second, *_ = mill.results(RUN)
+    first, second, *_ = pipeline.results(RUN)
 
-    assert [result.row for result in mill.results(RUN)] == [1, 2, 3, 4, 5, 6]
+    assert [result.row for result in pipeline.results(RUN)] == [1, 2, 3, 4, 5, 6]
     assert first.text == "You said: Say hello"
     assert second == Result(
         "sku-2",

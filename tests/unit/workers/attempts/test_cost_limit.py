@@ -30,7 +30,7 @@ from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Plan, ShardPlan
 from promptmill.workers.fakes import FakeJobs, Script
 from promptmill.workers.fakes.output import make_response
-from support.driver import MODEL, RUN, Mill
+from support.fake_pipeline import MODEL, RUN, FakePipeline
 
 QUOTA = 'Too Many Requests: {"error": {"code": 429}}'
 PER_TOKEN = 10**6  # a dollar for a million tokens of any kind
@@ -75,8 +75,8 @@ def greedy(request: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def mill(limit: float, script: Script | None = None, **options: Any) -> Mill:
-    made = Mill(
+def pipeline(limit: float, script: Script | None = None, **options: Any) -> FakePipeline:
+    made = FakePipeline(
         max_cost_usd=limit, find_prices=known, max_attempts=3, script=script or Script(), **options
     )
     made.jobs = FakeJobs(made.bucket, greedy, script=made.script, clock=made.clock)
@@ -85,7 +85,7 @@ def mill(limit: float, script: Script | None = None, **options: Any) -> Mill:
 
 def bound(prompts: list[dict[str, Any]], **options: Any) -> float:
     """What the first attempts could cost at most."""
-    open_ = mill(10**6, **options)
+    open_ = pipeline(10**6, **options)
     open_.send(prompts)
     steps.plan.plan(open_.folder(), 10, 1 << 24, find_prices=known)
     money = open_.folder().plan.get().money
@@ -94,7 +94,7 @@ def bound(prompts: list[dict[str, Any]], **options: Any) -> float:
 
 
 def test_who_is_called_at_the_end_is_told_the_cost() -> None:
-    made = mill(1, link=[[Signature("shop.notify")]])
+    made = pipeline(1, link=[[Signature("shop.notify")]])
 
     report = made.drive(made.send([prompt("say 1")]))
 
@@ -104,7 +104,7 @@ def test_who_is_called_at_the_end_is_told_the_cost() -> None:
 
 def test_a_run_that_could_cost_too_much_is_refused_before_anything_is_paid() -> None:
     prompts = [prompt(f"say {number}") for number in range(10)]
-    too_little = mill(bound(prompts) * 0.99)
+    too_little = pipeline(bound(prompts) * 0.99)
 
     report = too_little.drive(too_little.send(prompts))
 
@@ -115,7 +115,7 @@ def test_a_run_that_could_cost_too_much_is_refused_before_anything_is_paid() -> 
 
 def test_a_run_that_cannot_cost_too_much_goes_on_even_if_it_uses_all_of_it() -> None:
     prompts = [prompt(f"say {number}") for number in range(10)]
-    enough = mill(bound(prompts))
+    enough = pipeline(bound(prompts))
 
     report = enough.drive(enough.send(prompts))
 
@@ -125,7 +125,7 @@ def test_a_run_that_cannot_cost_too_much_goes_on_even_if_it_uses_all_of_it() -> 
 
 
 def test_a_run_whose_price_is_not_known_is_refused_when_it_has_a_limit() -> None:
-    unknown = mill(1000.0)
+    unknown = pipeline(1000.0)
     unknown.find_prices = lambda model, at: None
 
     report = unknown.drive(unknown.send([prompt("a")]))
@@ -135,7 +135,7 @@ def test_a_run_whose_price_is_not_known_is_refused_when_it_has_a_limit() -> None
 
 
 def test_without_a_limit_an_unknown_price_is_no_obstacle_and_not_nothing() -> None:
-    free = mill(0.0)
+    free = pipeline(0.0)
     free.find_prices = lambda model, at: None
 
     report = free.drive(free.send([prompt("a")]))
@@ -146,7 +146,7 @@ def test_without_a_limit_an_unknown_price_is_no_obstacle_and_not_nothing() -> No
 
 def test_a_price_that_will_rise_before_the_job_is_done_counts() -> None:
     prompts = [prompt("a")]
-    rising = mill(bound(prompts) * 1.5)
+    rising = pipeline(bound(prompts) * 1.5)
     rising.find_prices = lambda model, at: prices(
         1 if at.timestamp() < records.current_time() + 86_400 else 2
     )
@@ -157,7 +157,7 @@ def test_a_price_that_will_rise_before_the_job_is_done_counts() -> None:
 def test_rows_whose_next_attempt_could_cost_too_much_are_over_budget() -> None:
     """The answers were cut off: what they cost is paid for, and another with more tokens does not fit any more."""
     prompts = [prompt(f"cut {number}", answer=100) for number in range(5)]
-    tight = mill(bound(prompts), retry_max_tokens=1000)
+    tight = pipeline(bound(prompts), retry_max_tokens=1000)
 
     report = tight.drive(tight.send(prompts))
 
@@ -176,7 +176,7 @@ def test_answers_that_do_not_fit_their_schema_are_paid_for_and_the_schema_is_a_p
     stars = {"type": "object", "properties": {"stars": {"type": "integer"}}}
     schema: dict[str, Any] = {"response_schema": stars, "retry_schema_invalid": True}
     limit = bound(prompts, **schema)
-    tight = mill(limit, **schema)
+    tight = pipeline(limit, **schema)
 
     report = tight.drive(tight.send(prompts))
 
@@ -186,7 +186,7 @@ def test_answers_that_do_not_fit_their_schema_are_paid_for_and_the_schema_is_a_p
 
 def test_rows_that_cost_nothing_are_tried_again_within_the_same_limit() -> None:
     prompts = [prompt(f"say {number}") for number in range(5)]
-    unlucky = mill(bound(prompts), Script(seed=None, statuses={0: QUOTA, 3: QUOTA}))
+    unlucky = pipeline(bound(prompts), Script(seed=None, statuses={0: QUOTA, 3: QUOTA}))
 
     def mended(request: dict[str, Any]) -> dict[str, Any]:
         unlucky.jobs.script = Script(seed=None)
@@ -220,7 +220,7 @@ def test_a_seal_without_tokens_is_no_ground_for_a_promise() -> None:
 
 def test_what_a_worker_of_old_did_to_a_run_with_a_limit_is_not_paid_for() -> None:
     """It passes over the limit in the manifest; nothing holds a run to it that no plan has shared out."""
-    old = mill(1000.0)
+    old = pipeline(1000.0)
     run = old.send([prompt("a")])
     old.folder(run).plan.create(Plan([ShardPlan(1, 1, 0, 0)], 0.0))
 
@@ -232,7 +232,7 @@ def test_what_a_worker_of_old_did_to_a_run_with_a_limit_is_not_paid_for() -> Non
 
 def test_a_later_attempt_whose_input_was_not_counted_is_not_made() -> None:
     prompts = [prompt("say")]
-    failing = mill(bound(prompts) * 10, Script(statuses={0: QUOTA}))
+    failing = pipeline(bound(prompts) * 10, Script(statuses={0: QUOTA}))
     run = failing.send(prompts)
     while not (due := failing.due(run)) or due[0].task != "submit" or due[0].indices[1] == 1:
         for step in due:
@@ -249,7 +249,7 @@ def test_a_later_attempt_whose_input_was_not_counted_is_not_made() -> None:
 
 
 def test_a_plan_that_is_there_stands_whatever_the_limit_is_now() -> None:
-    there = mill(0.0)
+    there = pipeline(0.0)
     there.send([prompt("a")])
     made = steps.plan.plan(there.folder(), 10, 1 << 24, find_prices=known)
 
@@ -279,7 +279,7 @@ def test_no_run_costs_more_than_it_may(
     prompts = [prompt(f"{word} {number}", answer) for number, (word, answer) in enumerate(rows)]
     limit = bound(prompts) * share
     script = Script(statuses=dict.fromkeys(failing, QUOTA), missing=frozenset(missing))
-    run = mill(limit, script, retry_max_tokens=400, max_requests=per_job, chunk_bytes=600)
+    run = pipeline(limit, script, retry_max_tokens=400, max_requests=per_job, chunk_bytes=600)
 
     report = run.drive(run.send(prompts), order=random.Random(seed))
 
@@ -366,7 +366,7 @@ def test_a_cost_is_what_was_paid_however_output_is_divided(
             paid.append(usage["promptTokenCount"] + usage["candidatesTokenCount"])
             return whole
 
-        run = mill(0.0, script, retry_max_tokens=150, part_bytes=part_bytes)
+        run = pipeline(0.0, script, retry_max_tokens=150, part_bytes=part_bytes)
         run.jobs = FakeJobs(run.bucket, billed, script=script, clock=run.clock)
         report = run.drive(run.send(prompts))
 

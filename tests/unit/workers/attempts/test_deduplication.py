@@ -21,8 +21,8 @@ from promptmill.workers.facts import snapshot
 from promptmill.workers.facts.row_lists import DeduplicatedRows
 from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.fakes import Script
-from support.driver import RUN, Mill
-from support.station import Station
+from support.fake_pipeline import RUN, FakePipeline
+from support.fake_worker import FakeWorker
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), min_size=1, max_size=60)
 
@@ -44,8 +44,8 @@ def some(rng: random.Random) -> frozenset[int]:
     return frozenset(rng.sample(range(20), rng.choice((0, 4))))
 
 
-def asked(mill: Mill, shard: int, attempt: int) -> list[bytes]:
-    return mill.bucket.read(mill.folder().attempt(shard, attempt).input_file).splitlines()
+def asked(pipeline: FakePipeline, shard: int, attempt: int) -> list[bytes]:
+    return pipeline.bucket.read(pipeline.folder().attempt(shard, attempt).input_file).splitlines()
 
 
 @settings(max_examples=60)
@@ -60,7 +60,7 @@ def test_every_key_has_one_result_and_no_job_is_asked_the_same_twice(
         duplicated=some(rng),
         unkeyed=frozenset() if keys else some(rng),
     )
-    mill = Mill(
+    pipeline = FakePipeline(
         script=script,
         max_requests=max_requests,
         max_attempts=max_attempts,
@@ -69,10 +69,10 @@ def test_every_key_has_one_result_and_no_job_is_asked_the_same_twice(
     )
     sent = prompts(rows)
 
-    report = mill.drive(mill.send(sent, order=rng), order=rng)
+    report = pipeline.drive(pipeline.send(sent, order=rng), order=rng)
 
-    found = mill.results(RUN)
-    plan = mill.folder().plan.get()
+    found = pipeline.results(RUN)
+    plan = pipeline.folder().plan.get()
     assert [result.row for result in found] == list(range(1, len(sent) + 1))
     assert [result.key for result in found] == [
         prompt.get("key", str(row)) if isinstance(prompt, dict) else str(row)
@@ -89,8 +89,10 @@ def test_every_key_has_one_result_and_no_job_is_asked_the_same_twice(
                 (result.state, result.text, result.attempt)
             )
     assert all(len(answers) == 1 for answers in told.values())
-    for request in mill.jobs.requests:
-        lines = mill.bucket.read(request.input_uri.removeprefix(mill.bucket.url + "/")).splitlines()
+    for request in pipeline.jobs.requests:
+        lines = pipeline.bucket.read(
+            request.input_uri.removeprefix(pipeline.bucket.url + "/")
+        ).splitlines()
         assert len({extract_request(line) for line in lines}) == len(lines)
     assert report.unaccounted == 0
     assert report.requests == report.succeeded + report.failed == len(sent)
@@ -102,9 +104,9 @@ def test_every_key_has_one_result_and_no_job_is_asked_the_same_twice(
 
 
 def test_the_tokens_of_an_answer_are_counted_once() -> None:
-    once, each = Mill(), Mill(repeat_identical=True)
+    once, each = FakePipeline(), FakePipeline(repeat_identical=True)
 
-    reports = [mill.drive(mill.send(["say hello"] * 5)) for mill in (once, each)]
+    reports = [pipeline.drive(pipeline.send(["say hello"] * 5)) for pipeline in (once, each)]
 
     assert [report.succeeded for report in reports] == [5, 5]
     assert reports[1].tokens == {kind: 5 * count for kind, count in reports[0].tokens.items()}
@@ -119,19 +121,19 @@ def test_the_tokens_of_an_answer_are_counted_once() -> None:
 
 
 def test_copies_are_put_off_with_the_row_that_was_asked_and_asked_by_one_again() -> None:
-    mill = Mill(script=Script(missing=frozenset(range(9))), max_attempts=2)
-    run = mill.send(["say a", "say b", "say a", "say a"])
-    while not mill.folder().attempt(0, 1).settled.exists():
-        for step in mill.due(run):
-            mill.do(step)
-    mill.jobs.script = Script()
+    pipeline = FakePipeline(script=Script(missing=frozenset(range(9))), max_attempts=2)
+    run = pipeline.send(["say a", "say b", "say a", "say a"])
+    while not pipeline.folder().attempt(0, 1).settled.exists():
+        for step in pipeline.due(run):
+            pipeline.do(step)
+    pipeline.jobs.script = Script()
 
-    report = mill.drive(run)
+    report = pipeline.drive(run)
 
-    assert [len(asked(mill, 0, attempt)) for attempt in (1, 2)] == [2, 2]
-    assert mill.folder().attempt(0, 1).settled.get().retried == 4
+    assert [len(asked(pipeline, 0, attempt)) for attempt in (1, 2)] == [2, 2]
+    assert pipeline.folder().attempt(0, 1).settled.get().retried == 4
     assert (report.succeeded, report.deduplicated) == (4, 2)
-    assert {result.attempt for result in mill.results(RUN)} == {2}
+    assert {result.attempt for result in pipeline.results(RUN)} == {2}
 
 
 def test_a_cut_off_answer_is_asked_again_with_more_tokens_once_for_all_who_have_it() -> None:
@@ -142,21 +144,21 @@ def test_a_cut_off_answer_is_asked_again_with_more_tokens_once_for_all_who_have_
             "candidates": [{"content": {"parts": [{"text": "cu"}]}, "finishReason": "MAX_TOKENS"}]
         }
 
-    mill = Mill(max_attempts=2, retry_max_tokens=900)
-    mill.jobs._answer = answer
-    report = mill.drive(mill.send(["say a"] * 3))
+    pipeline = FakePipeline(max_attempts=2, retry_max_tokens=900)
+    pipeline.jobs._answer = answer
+    report = pipeline.drive(pipeline.send(["say a"] * 3))
 
-    assert [len(asked(mill, 0, attempt)) for attempt in (1, 2)] == [1, 1]
-    assert [result.text for result in mill.results(RUN)] == ["whole"] * 3
+    assert [len(asked(pipeline, 0, attempt)) for attempt in (1, 2)] == [1, 1]
+    assert [result.text for result in pipeline.results(RUN)] == ["whole"] * 3
     assert report.deduplicated == 2
 
 
 def test_the_same_request_in_another_shard_is_asked_there_too() -> None:
-    mill = Mill(max_requests=2, chunk_bytes=10)
+    pipeline = FakePipeline(max_requests=2, chunk_bytes=10)
 
-    report = mill.drive(mill.send(["say a"] * 4))
+    report = pipeline.drive(pipeline.send(["say a"] * 4))
 
-    assert [len(asked(mill, shard, 1)) for shard in (0, 1)] == [1, 1]
+    assert [len(asked(pipeline, shard, 1)) for shard in (0, 1)] == [1, 1]
     assert report.deduplicated == 2
 
 
@@ -170,12 +172,12 @@ def test_requests_differ_by_anything_but_key_and_metadata() -> None:
         }
         for heat in (0, 1, 0)
     ]
-    mill = Mill()
+    pipeline = FakePipeline()
 
-    mill.drive(mill.send(sent))
+    pipeline.drive(pipeline.send(sent))
 
-    assert mill.folder().attempt(0, 1).deduplicated.get() == DeduplicatedRows([2], [0])
-    assert mill.folder().attempt(0, 1).input.get().copies == 1
+    assert pipeline.folder().attempt(0, 1).deduplicated.get() == DeduplicatedRows([2], [0])
+    assert pipeline.folder().attempt(0, 1).input.get().copies == 1
 
 
 def test_a_request_ends_where_no_key_or_metadata_can_reach() -> None:
@@ -196,11 +198,13 @@ def test_a_request_ends_where_no_key_or_metadata_can_reach() -> None:
 
 
 def test_only_a_chunk_with_copies_is_left_to_workers_that_know_of_them() -> None:
-    mill = Mill(chunk_bytes=10)
+    pipeline = FakePipeline(chunk_bytes=10)
 
-    mill.send(["a", "b", "a"])
+    pipeline.send(["a", "b", "a"])
 
-    chunks = [decode_chunk(mill.bucket.read(mill.folder().chunk(index))) for index in range(3)]
+    chunks = [
+        decode_chunk(pipeline.bucket.read(pipeline.folder().chunk(index))) for index in range(3)
+    ]
     assert [(chunk.v, chunk.deduplicated) for chunk in chunks] == [
         (VERSION, 0),
         (VERSION, 0),
@@ -257,64 +261,67 @@ def test_a_request_of_whose_hash_half_is_that_of_another_is_asked(
     monkeypatch.setattr(
         deduplication, "request_digest", lambda line: b"the same" + extract_request(line)[-8:]
     )
-    mill = Mill()
+    pipeline = FakePipeline()
 
-    mill.drive(mill.send(["say a", "say b", "say a", "say b"]))
+    pipeline.drive(pipeline.send(["say a", "say b", "say a", "say b"]))
 
-    assert len(asked(mill, 0, 1)) == 3
-    assert [result.text[-1] for result in mill.results(RUN)] == ["a", "b", "a", "b"]
+    assert len(asked(pipeline, 0, 1)) == 3
+    assert [result.text[-1] for result in pipeline.results(RUN)] == ["a", "b", "a", "b"]
 
 
 def test_people_are_told_how_many_rows_have_the_answer_of_another(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    station = Station(Mill())
-    run = station.mill.send(["say a", "say b", "say a"])
-    station.mill.drive(run)
+    worker = FakeWorker(FakePipeline())
+    run = worker.pipeline.send(["say a", "say b", "say a"])
+    worker.pipeline.drive(run)
 
     progress.restore_run(
-        station.services.index,
-        station.mill.bucket,
-        snapshot.load_snapshot(station.mill.bucket, run),
+        worker.services.index,
+        worker.pipeline.bucket,
+        snapshot.load_snapshot(worker.pipeline.bucket, run),
     )
 
-    assert (station.status.requests, station.status.succeeded, station.status.deduplicated) == (
+    assert (worker.status.requests, worker.status.succeeded, worker.status.deduplicated) == (
         3,
         3,
         1,
     )
-    Console().print(render_status(station.status))
+    Console().print(render_status(worker.status))
     assert "deduplicated 1 share the answer of an identical request" in capsys.readouterr().out
 
 
 def test_many_answers_are_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deduplication, "_MAX_MEMORY_BYTES", 10)
-    mill = Mill()
+    pipeline = FakePipeline()
 
-    mill.drive(mill.send(["say a", "say b", "say a", "say b", "say a"]))
+    pipeline.drive(pipeline.send(["say a", "say b", "say a", "say b", "say a"]))
 
-    assert [result.text[-1] for result in mill.results(RUN)] == ["a", "b", "a", "b", "a"]
-    assert msgspec.json.decode(mill.bucket.read(mill.folder().attempt(0, 1).deduplicated.name)) == {
+    assert [result.text[-1] for result in pipeline.results(RUN)] == ["a", "b", "a", "b", "a"]
+    assert msgspec.json.decode(
+        pipeline.bucket.read(pipeline.folder().attempt(0, 1).deduplicated.name)
+    ) == {
         "places": [2, 3, 4],
         "firsts": [0, 1, 0],
     }
 
 
 def test_an_answer_for_a_row_that_was_left_out_is_none() -> None:
-    mill = Mill()
-    run = mill.send(["say a", "say a"])
-    while not mill.folder().attempt(0, 1).ended.exists():
-        for step in mill.due(run):
-            mill.do(step)
+    pipeline = FakePipeline()
+    run = pipeline.send(["say a", "say a"])
+    while not pipeline.folder().attempt(0, 1).ended.exists():
+        for step in pipeline.due(run):
+            pipeline.do(step)
     output = next(
-        stored.name for stored in mill.bucket.list(mill.folder().attempt(0, 1).output_folder)
+        stored.name
+        for stored in pipeline.bucket.list(pipeline.folder().attempt(0, 1).output_folder)
     )
-    line = mill.bucket.read(output)
-    mill.bucket.write(
+    line = pipeline.bucket.read(output)
+    pipeline.bucket.write(
         output, line.replace(b"-1-1", b"-2-2").replace(b"You said", b"Nobody said") + line
     )
 
-    report = mill.drive(run)
+    report = pipeline.drive(run)
 
     assert report.unknown == 1
-    assert [result.text for result in mill.results(RUN)] == ["You said: say a"] * 2
+    assert [result.text for result in pipeline.results(RUN)] == ["You said: say a"] * 2

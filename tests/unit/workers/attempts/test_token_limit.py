@@ -12,7 +12,7 @@ from promptmill.workers.attempts.token_limit import can_raise_limit, raise_limit
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, Script
 from promptmill.workers.fakes.output import make_response
-from support.driver import RUN, Mill
+from support.fake_pipeline import RUN, FakePipeline
 
 QUOTA = 'Too Many Requests: {"error": {"code": 429}}'
 NEEDED = 50
@@ -35,22 +35,22 @@ def answer(request: dict[str, Any]) -> str | dict[str, Any]:
     return whole
 
 
-def mill(tokens: int = 64, max_attempts: int = 3, **script: Any) -> Mill:
-    made = Mill(
+def pipeline(tokens: int = 64, max_attempts: int = 3, **script: Any) -> FakePipeline:
+    made = FakePipeline(
         retry_max_tokens=tokens, max_attempts=max_attempts, script=Script(seed=None, **script)
     )
     made.jobs = FakeJobs(made.bucket, answer, script=made.script, clock=made.clock)
     return made
 
 
-def asked(mill: Mill, attempt: int) -> list[Any]:
+def asked(pipeline: FakePipeline, attempt: int) -> list[Any]:
     """The requests of an attempt, as Vertex reads them."""
-    data = mill.bucket.read(mill.folder().attempt(0, attempt).input_file)
+    data = pipeline.bucket.read(pipeline.folder().attempt(0, attempt).input_file)
     return [msgspec.json.decode(line) for line in data.splitlines()]
 
 
 def test_a_row_that_was_cut_off_is_tried_again_with_more_tokens_and_all_else_as_it_was() -> None:
-    made = mill()
+    made = pipeline()
 
     report = made.drive(
         made.send(
@@ -78,7 +78,7 @@ def test_a_row_that_was_cut_off_is_tried_again_with_more_tokens_and_all_else_as_
 def test_a_row_is_not_paid_for_again_when_that_may_not_be_or_would_not_help(
     tokens: int, max_attempts: int, config: dict[str, int]
 ) -> None:
-    made = mill(tokens, max_attempts)
+    made = pipeline(tokens, max_attempts)
 
     report = made.drive(made.send([prompt("a", **config)]))
 
@@ -87,14 +87,14 @@ def test_a_row_is_not_paid_for_again_when_that_may_not_be_or_would_not_help(
 
 
 def test_a_row_that_names_no_limit_is_tried_again_when_it_used_less() -> None:
-    made = mill()
+    made = pipeline()
 
     assert made.drive(made.send([prompt("a")])).succeeded == 1
     assert asked(made, 2)[0]["request"]["generationConfig"] == {"maxOutputTokens": 64}
 
 
 def test_a_row_that_is_cut_off_again_has_had_its_chance() -> None:
-    made = mill(tokens=40)
+    made = pipeline(tokens=40)
 
     report = made.drive(made.send([prompt("a", maxOutputTokens=9)]))
 
@@ -102,7 +102,7 @@ def test_a_row_that_is_cut_off_again_has_had_its_chance() -> None:
 
 
 def test_only_rows_that_were_cut_off_get_more() -> None:
-    made = mill(statuses={1: QUOTA})
+    made = pipeline(statuses={1: QUOTA})
 
     report = made.drive(
         made.send([prompt("a", maxOutputTokens=9), prompt("b", maxOutputTokens=60), prompt("c")])
@@ -117,7 +117,7 @@ def test_only_rows_that_were_cut_off_get_more() -> None:
 
 
 def test_a_row_keeps_what_it_got_when_it_fails_for_another_reason_in_between() -> None:
-    made = mill(statuses={0: QUOTA}, max_attempts=3)
+    made = pipeline(statuses={0: QUOTA}, max_attempts=3)
     run = made.send([prompt("a", maxOutputTokens=9), prompt("b", maxOutputTokens=9)])
     made.jobs.script = Script(seed=None)
     for step in (
@@ -138,7 +138,7 @@ def test_a_row_keeps_what_it_got_when_it_fails_for_another_reason_in_between() -
 
 
 def test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt() -> None:
-    made = mill(unkeyed=frozenset({0, 1, 2}))
+    made = pipeline(unkeyed=frozenset({0, 1, 2}))
 
     report = made.drive(
         made.send([prompt("a", maxOutputTokens=9), prompt("b"), prompt("c", maxOutputTokens=99)])
@@ -149,7 +149,7 @@ def test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt() -
 
 
 def test_the_input_of_an_attempt_has_the_same_bytes_however_often_it_is_written() -> None:
-    made = mill()
+    made = pipeline()
     made.drive(made.send([prompt("a", maxOutputTokens=9)]))
     folder = made.folder().attempt(0, 2).path
     first = made.bucket.read(folder + "input.jsonl")

@@ -7,7 +7,7 @@ import pytest
 from promptmill.config.errors import PromptmillError
 from promptmill.workers.cli_support import failed_requests
 from promptmill.workers.fakes import Script
-from support.driver import RUN, Mill
+from support.fake_pipeline import RUN, FakePipeline
 
 ROWS: list[Any] = [
     {"key": "a", "prompt": "one", "metadata": {"shop": 7}},
@@ -30,16 +30,16 @@ ROWS: list[Any] = [
 ]
 
 
-def done(script: Script, **options: Any) -> Mill:
-    mill = Mill(script=script, chunk_bytes=300, part_bytes=200, **options)
-    mill.drive(mill.send(ROWS))
-    return mill
+def done(script: Script, **options: Any) -> FakePipeline:
+    pipeline = FakePipeline(script=script, chunk_bytes=300, part_bytes=200, **options)
+    pipeline.drive(pipeline.send(ROWS))
+    return pipeline
 
 
 def test_only_what_has_failed_comes_back_as_it_was_given() -> None:
-    mill = done(Script(missing=frozenset({0, 3})))
+    pipeline = done(Script(missing=frozenset({0, 3})))
 
-    assert list(failed_requests.find_failed(mill.folder(), (), {}).prompts) == [
+    assert list(failed_requests.find_failed(pipeline.folder(), (), {}).prompts) == [
         {
             "key": "a",
             "request": {"contents": [{"role": "user", "parts": [{"text": "one"}]}]},
@@ -50,20 +50,20 @@ def test_only_what_has_failed_comes_back_as_it_was_given() -> None:
 
 
 def test_only_reasons_that_were_asked_for_come_back() -> None:
-    mill = done(Script(missing=frozenset({0}), statuses={1: "Error: 400 INVALID_ARGUMENT: no"}))
+    pipeline = done(Script(missing=frozenset({0}), statuses={1: "Error: 400 INVALID_ARGUMENT: no"}))
 
-    found = failed_requests.find_failed(mill.folder(), ["MISSING_ROW"], {})
+    found = failed_requests.find_failed(pipeline.folder(), ["MISSING_ROW"], {})
 
     assert [prompt["key"] for prompt in found.prompts if isinstance(prompt, dict)] == ["a"]
-    assert list(failed_requests.find_failed(mill.folder(), ["SAFETY"], {}).prompts) == []
+    assert list(failed_requests.find_failed(pipeline.folder(), ["SAFETY"], {}).prompts) == []
 
 
 def test_a_config_is_laid_over_that_of_each_request_in_its_own_spelling() -> None:
-    mill = done(Script(missing=frozenset({0, 1, 2})))
+    pipeline = done(Script(missing=frozenset({0, 1, 2})))
 
     requests = [
         one["request"]
-        for one in failed_requests.find_failed(mill.folder(), (), {"topK": 9}).prompts
+        for one in failed_requests.find_failed(pipeline.folder(), (), {"topK": 9}).prompts
         if isinstance(one, dict)
     ]
 
@@ -74,15 +74,15 @@ def test_a_config_is_laid_over_that_of_each_request_in_its_own_spelling() -> Non
 
 
 def test_a_request_that_succeeded_in_a_later_attempt_has_not_failed() -> None:
-    mill = done(Script(missing=frozenset({1})), max_attempts=2)
+    pipeline = done(Script(missing=frozenset({1})), max_attempts=2)
 
-    assert mill.report(RUN).succeeded == 4
-    assert list(failed_requests.find_failed(mill.folder(), (), {}).prompts) == []
+    assert pipeline.report(RUN).succeeded == 4
+    assert list(failed_requests.find_failed(pipeline.folder(), (), {}).prompts) == []
 
 
 def test_a_run_that_is_not_done_is_not_tried_again() -> None:
-    mill = Mill()
-    mill.send(ROWS)
+    pipeline = FakePipeline()
+    pipeline.send(ROWS)
 
     with pytest.raises(PromptmillError, match="is not done"):
-        failed_requests.find_failed(mill.folder(), (), {})
+        failed_requests.find_failed(pipeline.folder(), (), {})

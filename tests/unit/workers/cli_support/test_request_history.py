@@ -8,23 +8,25 @@ from promptmill.config.errors import PromptmillError, RunNotFound
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.cli_support import request_history
 from promptmill.workers.fakes import Script
-from support.driver import RUN, Mill
+from support.fake_pipeline import RUN, FakePipeline
 
 ROWS: list[Any] = [
     {"key": f"sku-{row}", "prompt": f"Say {row}", "metadata": {"shop": row}} for row in range(1, 41)
 ]
 
 
-def done(script: Script, rows: list[Any] = ROWS, **options: Any) -> Mill:
-    mill = Mill(script=script, chunk_bytes=500, max_requests=15, part_bytes=900, **options)
-    mill.drive(mill.send(rows, sinks=[SinkSpec("jsonl", "gs://acme/answers")]))
-    return mill
+def done(script: Script, rows: list[Any] = ROWS, **options: Any) -> FakePipeline:
+    pipeline = FakePipeline(
+        script=script, chunk_bytes=500, max_requests=15, part_bytes=900, **options
+    )
+    pipeline.drive(pipeline.send(rows, sinks=[SinkSpec("jsonl", "gs://acme/answers")]))
+    return pipeline
 
 
 def test_a_request_is_shown_with_its_place_its_job_its_result_and_its_sinks() -> None:
-    mill = done(Script())
+    pipeline = done(Script())
 
-    story = request_history.request_history(mill.bucket, RUN, "sku-17")
+    story = request_history.request_history(pipeline.bucket, RUN, "sku-17")
 
     assert (story["key"], story["row"], story["shard"], story["state"]) == (
         "sku-17",
@@ -44,9 +46,9 @@ def test_a_request_is_shown_with_its_place_its_job_its_result_and_its_sinks() ->
 
 
 def test_every_attempt_is_shown_and_why_there_was_another() -> None:
-    mill = done(Script(statuses={1: "Error: 503 UNAVAILABLE: later"}), max_attempts=2)
+    pipeline = done(Script(statuses={1: "Error: 503 UNAVAILABLE: later"}), max_attempts=2)
 
-    first, second = request_history.request_history(mill.bucket, RUN, "sku-16")["attempts"]
+    first, second = request_history.request_history(pipeline.bucket, RUN, "sku-16")["attempts"]
 
     assert (first["tried_again"], first["result"]["error"]["reason"]) == (True, "UNKNOWN")
     assert (second["tried_again"], second["result"]["state"], second["attempt"]) == (
@@ -59,11 +61,11 @@ def test_every_attempt_is_shown_and_why_there_was_another() -> None:
 
 
 def test_a_row_that_is_missing_and_one_that_was_refused_say_so() -> None:
-    mill = done(Script(missing=frozenset({2})), [*ROWS, {"key": "empty", "prompt": ""}])
+    pipeline = done(Script(missing=frozenset({2})), [*ROWS, {"key": "empty", "prompt": ""}])
 
     missing, refused = (
-        request_history.request_history(mill.bucket, RUN, "sku-3"),
-        request_history.request_history(mill.bucket, RUN, "empty"),
+        request_history.request_history(pipeline.bucket, RUN, "sku-3"),
+        request_history.request_history(pipeline.bucket, RUN, "empty"),
     )
 
     assert missing["attempts"][0]["result"]["error"]["reason"] == "MISSING_ROW"
@@ -76,42 +78,42 @@ def test_a_key_is_found_whatever_is_in_it(key: str) -> None:
     rows: list[Any] = [f"Say {row}" for row in range(1, 41)] + [{"key": key, "prompt": "this"}] * (
         not key.isdigit()
     )
-    mill = done(Script(), rows)
+    pipeline = done(Script(), rows)
 
-    story = request_history.request_history(mill.bucket, RUN, key)
+    story = request_history.request_history(pipeline.bucket, RUN, key)
 
     assert story["row"] == (int(key) if key.isdigit() else 41)
 
 
 def test_a_key_that_is_a_rows_number_is_found_in_one_chunk() -> None:
-    mill = done(Script(), [f"Say {row}" for row in range(1, 41)])
+    pipeline = done(Script(), [f"Say {row}" for row in range(1, 41)])
     read: list[str] = []
-    real = mill.bucket.read
+    real = pipeline.bucket.read
 
     def counted(name: str) -> bytes:
         read.append(name)
         return real(name)
 
-    mill.bucket.read = counted  # type: ignore[method-assign]
-    request_history.request_history(mill.bucket, RUN, "33")
+    pipeline.bucket.read = counted  # type: ignore[method-assign]
+    request_history.request_history(pipeline.bucket, RUN, "33")
 
     assert len([name for name in read if "/chunks/" in name]) == 1
     assert len([name for name in read if "/results/" in name]) == 1
 
 
 def test_a_request_whose_run_has_just_begun_waits() -> None:
-    mill = Mill()
-    mill.send(ROWS)
+    pipeline = FakePipeline()
+    pipeline.send(ROWS)
 
-    story = request_history.request_history(mill.bucket, RUN, "sku-1")
+    story = request_history.request_history(pipeline.bucket, RUN, "sku-1")
 
     assert (story["state"], story["attempts"]) == ("waiting", [])
 
 
 def test_what_is_not_there_is_said_to_be_so() -> None:
-    mill = done(Script())
+    pipeline = done(Script())
 
     with pytest.raises(PromptmillError, match="no request with key 'sku'"):
-        request_history.request_history(mill.bucket, RUN, "sku")
+        request_history.request_history(pipeline.bucket, RUN, "sku")
     with pytest.raises(RunNotFound):
-        request_history.request_history(mill.bucket, "01jnone", "sku-1")
+        request_history.request_history(pipeline.bucket, "01jnone", "sku-1")

@@ -6,17 +6,17 @@ from promptmill.producers.contract.status import ShardStatus
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import snapshot
 from promptmill.workers.fakes import Script
-from support.driver import RUN, Mill
-from support.station import Station
+from support.fake_pipeline import RUN, FakePipeline
+from support.fake_worker import FakeWorker
 
 
-def written_anew(station: Station) -> list[ShardStatus]:
+def written_anew(worker: FakeWorker) -> list[ShardStatus]:
     progress.restore_run(
-        station.services.index,
-        station.mill.bucket,
-        snapshot.load_snapshot(station.mill.bucket, RUN),
+        worker.services.index,
+        worker.pipeline.bucket,
+        snapshot.load_snapshot(worker.pipeline.bucket, RUN),
     )
-    return station.status.shards
+    return worker.status.shards
 
 
 @pytest.mark.parametrize(
@@ -30,18 +30,18 @@ def written_anew(station: Station) -> list[ShardStatus]:
     ],
 )
 def test_each_shard_is_as_far_as_its_facts_say(task: str, state: str, job_state: str) -> None:
-    station = Station(Mill(max_requests=2))
-    run = station.mill.send(["a", "b", "c"])
+    worker = FakeWorker(FakePipeline(max_requests=2))
+    run = worker.pipeline.send(["a", "b", "c"])
     done = ""
     while done != task:
-        due = station.mill.due(run)
+        due = worker.pipeline.due(run)
         done = due[0].task
         for step in due:
-            station.mill.do(step)
+            worker.pipeline.do(step)
 
-    shards = written_anew(station)
+    shards = written_anew(worker)
 
-    jobs = sorted(job.name for job in station.mill.jobs.list("")) if job_state else ["", ""]
+    jobs = sorted(job.name for job in worker.pipeline.jobs.list("")) if job_state else ["", ""]
     settled = state == "settled"
     assert shards == [
         ShardStatus(0, state, requests=2, succeeded=2 * settled, job=jobs[0], job_state=job_state),
@@ -50,10 +50,12 @@ def test_each_shard_is_as_far_as_its_facts_say(task: str, state: str, job_state:
 
 
 def test_each_attempt_has_its_own_requests_job_and_counts() -> None:
-    station = Station(Mill(max_requests=2, max_attempts=2, script=Script(missing=frozenset({1}))))
-    station.mill.drive(station.mill.send(["a", "b", "c"]))
+    worker = FakeWorker(
+        FakePipeline(max_requests=2, max_attempts=2, script=Script(missing=frozenset({1})))
+    )
+    worker.pipeline.drive(worker.pipeline.send(["a", "b", "c"]))
 
-    shards = written_anew(station)
+    shards = written_anew(worker)
 
     assert [(one.shard, one.attempt, one.requests, one.succeeded, one.state) for one in shards] == [
         (0, 1, 2, 1, "settled"),

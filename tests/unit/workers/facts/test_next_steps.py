@@ -18,7 +18,7 @@ from promptmill.workers.facts.records import Plan, ShardPlan
 from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
-from support.driver import RUN, Clock, Mill
+from support.fake_pipeline import RUN, Clock, FakePipeline
 
 MANIFEST = Manifest("r", "m", 0.0, sinks=[SinkSpec("jsonl", "gs://a"), SinkSpec("jsonl", "gs://b")])
 PLAN = Plan([ShardPlan(1, 5, 0, 0), ShardPlan(6, 5, 1, 1)], 0.0)
@@ -110,29 +110,29 @@ SCRIPTS = st.builds(
     truncated=st.booleans(),
 )
 MILLS = st.builds(
-    Mill, script=SCRIPTS, max_requests=st.integers(1, 9), part_bytes=st.sampled_from([64, 400, 5000]),
+    FakePipeline, script=SCRIPTS, max_requests=st.integers(1, 9), part_bytes=st.sampled_from([64, 400, 5000]),
     chunk_bytes=st.sampled_from([100, 1000]), max_attempts=st.integers(1, 3), clock=st.builds(Clock),
 )  # fmt: skip
 
 
 @settings(max_examples=250)
 @given(
-    mill=MILLS,
+    pipeline=MILLS,
     prompts=PROMPTS,
     seed=st.integers(0, 1000),
     troubles=st.lists(st.sampled_from("lot"), max_size=3),
 )
 def test_a_run_in_which_steps_come_in_any_order_late_and_twice_ends_in_a_report_that_adds_up(
-    mill: Mill, prompts: list[object], seed: int, troubles: list[str]
+    pipeline: FakePipeline, prompts: list[object], seed: int, troubles: list[str]
 ) -> None:
     order = random.Random(seed)
     for trouble in troubles:
-        make_trouble(mill, trouble)
-    run = mill.send(prompts, sinks=[SinkSpec("jsonl", "gs://sink")], order=order)  # type: ignore[arg-type]
+        make_trouble(pipeline, trouble)
+    run = pipeline.send(prompts, sinks=[SinkSpec("jsonl", "gs://sink")], order=order)  # type: ignore[arg-type]
 
-    report = mill.drive(run, order)
+    report = pipeline.drive(run, order)
 
-    results = mill.results(run)
+    results = pipeline.results(run)
     assert [result.row for result in results] == list(range(1, len(prompts) + 1))
     assert (report.requests, report.unaccounted) == (len(prompts), 0)
     assert report.succeeded == sum(result.succeeded for result in results)
@@ -141,55 +141,55 @@ def test_a_run_in_which_steps_come_in_any_order_late_and_twice_ends_in_a_report_
         == sum(not result.succeeded for result in results)
         == sum(report.failures.values())
     )
-    assert delivered(mill) == results
-    assert len(mill.jobs.requests) == report.jobs
-    assert not [pair for pair in neighbours(mill) if pair[1].startswith(pair[0] + "/")]
+    assert delivered(pipeline) == results
+    assert len(pipeline.jobs.requests) == report.jobs
+    assert not [pair for pair in neighbours(pipeline) if pair[1].startswith(pair[0] + "/")]
 
 
-def make_trouble(mill: Mill, kind: str) -> None:
+def make_trouble(pipeline: FakePipeline, kind: str) -> None:
     if kind == "l":
-        mill.jobs.lose_next_response()
+        pipeline.jobs.lose_next_response()
     else:
-        mill.jobs.refuse_next(Transient("429") if kind == "t" else Permanent("400"))
+        pipeline.jobs.refuse_next(Transient("429") if kind == "t" else Permanent("400"))
 
 
-def delivered(mill: Mill) -> list[Result]:
-    files = [mill.bucket.read(stored.name) for stored in mill.bucket.list(f"sink-{RUN}/")]
+def delivered(pipeline: FakePipeline) -> list[Result]:
+    files = [pipeline.bucket.read(stored.name) for stored in pipeline.bucket.list(f"sink-{RUN}/")]
     found = [msgspec.json.decode(line, type=Result) for data in files for line in data.splitlines()]
     return sorted(found, key=lambda result: result.row)
 
 
-def neighbours(mill: Mill) -> list[tuple[str, str]]:
-    names = [stored.name for stored in mill.bucket.list("")]
+def neighbours(pipeline: FakePipeline) -> list[tuple[str, str]]:
+    names = [stored.name for stored in pipeline.bucket.list("")]
     return list(itertools.pairwise(names))
 
 
 def test_rows_whose_failure_may_pass_are_tried_again_in_a_job_of_their_own() -> None:
-    mill = Mill(script=Script(missing=frozenset({1}), seed=None), max_attempts=3)
+    pipeline = FakePipeline(script=Script(missing=frozenset({1}), seed=None), max_attempts=3)
 
-    run = mill.send(["a", "b", "c", "d"])
-    report = mill.drive(run)
+    run = pipeline.send(["a", "b", "c", "d"])
+    report = pipeline.drive(run)
 
     assert (report.state, report.succeeded, report.jobs) == ("succeeded", 4, 2)
-    assert [result.attempt for result in mill.results(run)] == [1, 2, 1, 1]
+    assert [result.attempt for result in pipeline.results(run)] == [1, 2, 1, 1]
 
 
 def test_a_message_that_comes_again_after_the_end_changes_nothing() -> None:
-    mill = Mill(chunk_bytes=100)
+    pipeline = FakePipeline(chunk_bytes=100)
     prompts = ["a", "b", "c"]
-    report = mill.drive(mill.send(prompts))
+    report = pipeline.drive(pipeline.send(prompts))
 
-    run = mill.send(prompts)
+    run = pipeline.send(prompts)
 
-    assert mill.bucket.find(f"open/{run}") is None
-    assert mill.report(run) == report
+    assert pipeline.bucket.find(f"open/{run}") is None
+    assert pipeline.report(run) == report
 
 
 def test_a_run_is_driven_into_a_local_file_too(tmp_path: Path) -> None:
-    mill = Mill(max_requests=3, chunk_bytes=100)
+    pipeline = FakePipeline(max_requests=3, chunk_bytes=100)
     file = tmp_path / "out.jsonl"
 
-    mill.drive(mill.send(["a", "b", "c", "d", "e"], sinks=[SinkSpec("file", str(file))]))
+    pipeline.drive(pipeline.send(["a", "b", "c", "d", "e"], sinks=[SinkSpec("file", str(file))]))
 
     lines = file.read_bytes().splitlines()
     assert sorted(msgspec.json.decode(line, type=Result).text for line in lines) == [
@@ -198,10 +198,10 @@ def test_a_run_is_driven_into_a_local_file_too(tmp_path: Path) -> None:
 
 
 def test_a_run_all_of_whose_creations_are_refused_ends_failed_and_says_why() -> None:
-    mill = Mill()
-    mill.jobs.refuse_next(Permanent("Vertex: 403 no permission"))
+    pipeline = FakePipeline()
+    pipeline.jobs.refuse_next(Permanent("Vertex: 403 no permission"))
 
-    report = mill.drive(mill.send(["a", "b"]))
+    report = pipeline.drive(pipeline.send(["a", "b"]))
 
     assert (report.state, report.failed, report.failures, report.jobs) == (
         "failed",
@@ -213,9 +213,9 @@ def test_a_run_all_of_whose_creations_are_refused_ends_failed_and_says_why() -> 
 
 
 def test_a_shard_without_one_request_that_can_be_sent_costs_no_job() -> None:
-    mill = Mill(max_requests=1, chunk_bytes=10)
+    pipeline = FakePipeline(max_requests=1, chunk_bytes=10)
 
-    report = mill.drive(mill.send(["", "fine"]))
+    report = pipeline.drive(pipeline.send(["", "fine"]))
 
     assert (report.state, report.succeeded, report.failures) == (
         "partially_succeeded",
@@ -226,10 +226,10 @@ def test_a_shard_without_one_request_that_can_be_sent_costs_no_job() -> None:
 
 
 def test_a_mill_with_other_limits_goes_on_with_the_plan_that_is_there() -> None:
-    mill = Mill(max_requests=2, chunk_bytes=10)
-    run = mill.send(["a", "b", "c", "d"])
-    mill.do(Step("plan", run))
-    other = replace(mill, max_requests=4)
-    other.bucket, other.jobs = mill.bucket, mill.jobs
+    pipeline = FakePipeline(max_requests=2, chunk_bytes=10)
+    run = pipeline.send(["a", "b", "c", "d"])
+    pipeline.do(Step("plan", run))
+    other = replace(pipeline, max_requests=4)
+    other.bucket, other.jobs = pipeline.bucket, pipeline.jobs
 
     assert other.drive(run).jobs == 2

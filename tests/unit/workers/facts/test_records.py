@@ -24,8 +24,8 @@ from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.ports.google import Job
 from promptmill.workers.steps import collect
-from support.driver import RUN, Mill
-from support.station import Station
+from support.fake_pipeline import RUN, FakePipeline
+from support.fake_worker import FakeWorker
 
 EMPTY = Parsed(Counts(), b"", b"", b"", 0, [], 0.0)
 
@@ -108,9 +108,9 @@ class CountingBucket(MemoryBucket):
 
 
 def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_again() -> None:
-    mill, bucket = Mill(), CountingBucket()
-    mill.bucket = bucket
-    services = Station(mill).services
+    pipeline, bucket = FakePipeline(), CountingBucket()
+    pipeline.bucket = bucket
+    services = FakeWorker(pipeline).services
     folder = "runs/r/shards/0000/1/"
     written = {
         "runs/r/plan.json": Plan([ShardPlan(1, 1, 0, 0)], 0.0),
@@ -172,38 +172,38 @@ def test_a_fact_that_is_there_stands() -> None:
     assert Fact(bucket, "plan", Plan).get().at == 1.0
 
 
-def ended(state: str = "JOB_STATE_SUCCEEDED") -> Mill:
-    """A mill with a run whose job has ended, and whose output is gone."""
-    mill = Mill()
-    run = mill.send(["a"])
+def ended(state: str = "JOB_STATE_SUCCEEDED") -> FakePipeline:
+    """A pipeline with a run whose job has ended, and whose output is gone."""
+    pipeline = FakePipeline()
+    run = pipeline.send(["a"])
     for step in (
         Step("plan", run),
         *(Step(task, run, (0, 1)) for task in ("shard", "submit", "poll")),
     ):
-        mill.do(step)
-    for stored in list(mill.bucket.list(OUTPUT)):
-        mill.bucket.delete(stored.name)
-    ended = mill.folder(run).attempt(0, 1).ended
+        pipeline.do(step)
+    for stored in list(pipeline.bucket.list(OUTPUT)):
+        pipeline.bucket.delete(stored.name)
+    ended = pipeline.folder(run).attempt(0, 1).ended
     job = ended.get().job
     told = records.Ended(type(job)(job.name, state), records.current_time())
-    mill.bucket.write(ended.name, encode_fact(told))
-    return mill
+    pipeline.bucket.write(ended.name, encode_fact(told))
+    return pipeline
 
 
 OUTPUT = f"runs/{RUN}/shards/0000/1/output/"
 
 
-def found(mill: Mill) -> Parts | Wait:
-    return collect.collect(mill.folder().attempt(0, 1), 1000)
+def found(pipeline: FakePipeline) -> Parts | Wait:
+    return collect.collect(pipeline.folder().attempt(0, 1), 1000)
 
 
 def test_output_that_is_late_is_waited_for() -> None:
-    mill = ended()
-    assert isinstance(found(mill), Wait)
+    pipeline = ended()
+    assert isinstance(found(pipeline), Wait)
 
-    mill.bucket.write(OUTPUT + "prediction-model-1/predictions.jsonl", b"{}\n")
+    pipeline.bucket.write(OUTPUT + "prediction-model-1/predictions.jsonl", b"{}\n")
 
-    parts = found(mill)
+    parts = found(pipeline)
     assert isinstance(parts, Parts)
     assert [part.name for part in parts.parts] == [OUTPUT + "prediction-model-1/predictions.jsonl"]
 
@@ -211,12 +211,12 @@ def test_output_that_is_late_is_waited_for() -> None:
 def test_the_final_output_of_a_job_that_succeeded_is_waited_for_even_when_there_is_an_early_part_of_it() -> (
     None
 ):
-    mill = ended()
-    mill.bucket.write(
+    pipeline = ended()
+    pipeline.bucket.write(
         OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl", b"{}\n"
     )
 
-    assert isinstance(found(mill), Wait)
+    assert isinstance(found(pipeline), Wait)
 
 
 def test_a_job_that_failed_need_not_have_any_output() -> None:
@@ -227,12 +227,12 @@ def test_a_job_that_failed_need_not_have_any_output() -> None:
 
 
 def test_what_was_exported_on_the_way_counts_only_when_there_is_nothing_final() -> None:
-    mill = ended("JOB_STATE_EXPIRED")
+    pipeline = ended("JOB_STATE_EXPIRED")
     early = OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"
-    mill.bucket.write(early, b"{}\n")
-    mill.bucket.write(OUTPUT + "prediction-model-1/errors.jsonl", b"{}\n")
+    pipeline.bucket.write(early, b"{}\n")
+    pipeline.bucket.write(OUTPUT + "prediction-model-1/errors.jsonl", b"{}\n")
 
-    parts = found(mill)
+    parts = found(pipeline)
 
     assert isinstance(parts, Parts)
     assert [part.name for part in parts.parts] == [early]
@@ -240,17 +240,17 @@ def test_what_was_exported_on_the_way_counts_only_when_there_is_nothing_final() 
 
 @pytest.mark.parametrize("name", ["predictions_000{}.jsonl", "predictions.jsonl-0000{}-of-00002"])
 def test_final_output_is_taken_alone_and_whole(name: str) -> None:
-    mill = ended()
+    pipeline = ended()
     files = [OUTPUT + "prediction-model-1/" + name.format(n) for n in (1, 2)]
     for file in (*files, OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"):
-        mill.bucket.write(file, b"{}\n")
-    assert isinstance(found(mill), Wait), (
+        pipeline.bucket.write(file, b"{}\n")
+    assert isinstance(found(pipeline), Wait), (
         "where there are several files, one more may be on its way"
     )
 
-    mill.clock.now += 6.0
+    pipeline.clock.now += 6.0
 
-    parts = found(mill)
+    parts = found(pipeline)
     assert isinstance(parts, Parts)
     assert [part.name for part in parts.parts] == files
 
@@ -277,22 +277,22 @@ def test_final_output_is_taken_alone_and_whole(name: str) -> None:
 def test_output_of_a_job_that_did_not_succeed_is_waited_for_as_long_as_it_may_have_answers(
     told: dict[str, Any], seconds: float
 ) -> None:
-    mill = ended()
-    mill.bucket.write(
-        mill.folder().attempt(0, 1).ended.name,
+    pipeline = ended()
+    pipeline.bucket.write(
+        pipeline.folder().attempt(0, 1).ended.name,
         encode_fact(records.Ended(Job("job", **told), records.current_time())),
     )
     if seconds:
-        mill.clock.now += seconds - 1.0
-        assert isinstance(found(mill), Wait)
-        mill.clock.now += 2.0
+        pipeline.clock.now += seconds - 1.0
+        assert isinstance(found(pipeline), Wait)
+        pipeline.clock.now += 2.0
 
-    assert isinstance(found(mill), Parts)
+    assert isinstance(found(pipeline), Parts)
 
 
 def test_the_output_is_divided_once() -> None:
-    mill = ended()
-    mill.bucket.write(OUTPUT + "prediction-model-1/predictions.jsonl", b"{}\n" * 100)
-    parts = found(mill)
+    pipeline = ended()
+    pipeline.bucket.write(OUTPUT + "prediction-model-1/predictions.jsonl", b"{}\n" * 100)
+    parts = found(pipeline)
 
-    assert collect.collect(mill.folder().attempt(0, 1), 10) == parts
+    assert collect.collect(pipeline.folder().attempt(0, 1), 10) == parts

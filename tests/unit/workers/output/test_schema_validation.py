@@ -23,7 +23,7 @@ from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, Script
 from promptmill.workers.fakes.output import make_response
 from promptmill.workers.output.schema_validation import Validator
-from support.driver import RUN, Mill
+from support.fake_pipeline import RUN, FakePipeline
 
 QUOTA = 'Too Many Requests: {"error": {"code": 429}}'
 HEARD = "\n\nYour last answer to this did not fit the response schema ("
@@ -50,14 +50,14 @@ def answer(request: dict[str, Any]) -> str | dict[str, Any]:
     return json.dumps({"mood": "secret", "stars": 9})
 
 
-def mill(
+def pipeline(
     retry: bool = True, max_attempts: int = 3, schema: object = Review, **options: Any
-) -> Mill:
+) -> FakePipeline:
     script = Script(
         seed=None,
         **{name: options.pop(name) for name in ("statuses", "unkeyed") if name in options},
     )
-    made = Mill(
+    made = FakePipeline(
         response_schema=schema,
         retry_schema_invalid=retry,
         max_attempts=max_attempts,
@@ -68,14 +68,14 @@ def mill(
     return made
 
 
-def asked(mill: Mill, attempt: int) -> list[Any]:
+def asked(pipeline: FakePipeline, attempt: int) -> list[Any]:
     """The requests of an attempt, as Vertex reads them."""
-    data = mill.bucket.read(mill.folder().attempt(0, attempt).input_file)
+    data = pipeline.bucket.read(pipeline.folder().attempt(0, attempt).input_file)
     return [msgspec.json.decode(line) for line in data.splitlines()]
 
 
 def test_an_answer_that_fits_is_parsed_and_one_that_does_not_fails_and_says_where() -> None:
-    made = mill(retry=False)
+    made = pipeline(retry=False)
 
     report = made.drive(made.send(["good one", "bad one"]))
 
@@ -91,7 +91,7 @@ def test_an_answer_that_fits_is_parsed_and_one_that_does_not_fails_and_says_wher
 
 def test_the_schema_is_in_every_request_beside_what_the_request_says_itself() -> None:
     own = {"contents": [{"parts": [{"text": "good b"}]}], "generationConfig": {"temperature": 0.5}}
-    made = mill()
+    made = pipeline()
 
     made.drive(made.send(["good a", {"request": own}]))
 
@@ -104,7 +104,7 @@ def test_the_schema_is_in_every_request_beside_what_the_request_says_itself() ->
 def test_a_row_that_does_not_fit_is_asked_for_again_with_what_was_wrong_and_all_else_as_it_was() -> (
     None
 ):
-    made = mill()
+    made = pipeline()
 
     report = made.drive(
         made.send(["good a", {"prompt": "mends b", "key": "b", "metadata": {"n": 1}}])
@@ -120,7 +120,7 @@ def test_a_row_that_does_not_fit_is_asked_for_again_with_what_was_wrong_and_all_
 
 
 def test_a_row_is_asked_for_once_more_and_no_oftener() -> None:
-    made = mill(max_attempts=9)
+    made = pipeline(max_attempts=9)
 
     report = made.drive(made.send(["bad a"]))
 
@@ -132,13 +132,13 @@ def test_a_row_is_asked_for_once_more_and_no_oftener() -> None:
     ("retry", "max_attempts"), [(False, 3), (True, 1)], ids=["not allowed", "no attempt left"]
 )
 def test_a_row_is_not_paid_for_again_when_that_may_not_be(retry: bool, max_attempts: int) -> None:
-    made = mill(retry, max_attempts)
+    made = pipeline(retry, max_attempts)
 
     assert made.drive(made.send(["mends a"])).jobs == 1
 
 
 def test_a_row_keeps_what_it_heard_when_it_fails_for_another_reason_in_between() -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["mends a"])
     drive_first_attempt(made, run)
     made.jobs.script = Script(seed=None, statuses={0: QUOTA})
@@ -152,7 +152,7 @@ def test_a_row_keeps_what_it_heard_when_it_fails_for_another_reason_in_between()
     assert asked(made, 3) == asked(made, 2)
 
 
-def drive_first_attempt(made: Mill, run: str) -> None:
+def drive_first_attempt(made: FakePipeline, run: str) -> None:
     made.do(Step("plan", run))
     for step in ("shard", "submit", "poll", "collect"):
         made.do(Step(step, run, (0, 1)))
@@ -161,7 +161,7 @@ def drive_first_attempt(made: Mill, run: str) -> None:
 
 
 def test_a_row_may_get_more_tokens_and_then_hear_what_was_wrong() -> None:
-    made = mill(retry_max_tokens=64)
+    made = pipeline(retry_max_tokens=64)
 
     made.drive(made.send(["cut a"]))
 
@@ -174,7 +174,7 @@ def test_a_row_may_get_more_tokens_and_then_hear_what_was_wrong() -> None:
 def test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt(
     part_bytes: int,
 ) -> None:
-    made = mill(unkeyed=frozenset(range(4)), part_bytes=part_bytes)
+    made = pipeline(unkeyed=frozenset(range(4)), part_bytes=part_bytes)
 
     report = made.drive(made.send(["good a", "mends b", "bad c", "mends d"]))
 
@@ -189,7 +189,7 @@ def test_answers_without_keys_are_joined_by_what_was_asked_in_either_attempt(
 def test_the_input_of_an_attempt_has_the_same_bytes_whatever_a_later_validator_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["mends a"])
     drive_first_attempt(made, run)
     made.do(Step("shard", run, (0, 2)))
@@ -215,7 +215,7 @@ def test_the_input_of_an_attempt_has_the_same_bytes_whatever_a_later_validator_s
 
 
 def test_what_is_told_is_of_the_output_that_counts_when_it_was_replaced() -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["mends a"])
     made.do(Step("plan", run))
     for step in ("shard", "submit", "poll"):
@@ -238,7 +238,7 @@ def test_what_is_told_is_of_the_output_that_counts_when_it_was_replaced() -> Non
 
 
 def test_nothing_is_asked_again_in_a_run_that_was_cancelled() -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["mends a"])
     made.do(Step("plan", run))
     for step in ("shard", "submit", "poll"):
@@ -302,7 +302,7 @@ def test_a_schema_that_is_none_is_found_before_anything_is_paid_for(schema: dict
 
 
 def test_many_errors_are_kept_as_the_few_that_they_are_and_the_first_of_a_row_counts() -> None:
-    made = mill()
+    made = pipeline()
 
     write_feedback(made.folder().attempt(0, 1), [(3, "a"), (1, "b"), (2, "a"), (1, "a")])
     write_feedback(made.folder().attempt(0, 1), [(1, "another time")])
@@ -365,7 +365,7 @@ def test_a_run_that_was_opened_before_there_were_schemas_has_no_judge() -> None:
 
 @pytest.mark.parametrize("prompts", [["good a"], ["good a", "bad b"]])
 def test_a_run_without_a_schema_takes_any_answer(prompts: list[Prompt]) -> None:
-    made = mill(retry=False, schema=None)
+    made = pipeline(retry=False, schema=None)
 
     assert made.drive(made.send(prompts)).state == "succeeded"
     assert made.results(RUN)[0].parsed is None

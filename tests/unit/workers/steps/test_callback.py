@@ -21,18 +21,18 @@ from promptmill.workers.sinks.callback import (
     CallbackSink,
     split_results,
 )
-from support.driver import RUN, Mill
+from support.fake_pipeline import RUN, FakePipeline
 
 NOTIFY = Signature("shop.notify", ["#growth"], {"colour": "red"}, {"queue": "shop"})
 PAGE = Signature("shop.page")
 
 
-def mill(**options: Any) -> Mill:
-    return Mill(link=[[NOTIFY]], link_error=[[PAGE]], **options)
+def pipeline(**options: Any) -> FakePipeline:
+    return FakePipeline(link=[[NOTIFY]], link_error=[[PAGE]], **options)
 
 
 def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same() -> None:
-    made = mill()
+    made = pipeline()
     _, *others = made.messages(["a", "b" * 20_000])
 
     with steps.ingest.mark_open(made.folder()):
@@ -47,7 +47,7 @@ def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same(
 
 
 def test_a_run_that_ends_well_calls_once_with_what_became_of_it() -> None:
-    made = mill(script=Script(missing=frozenset({1})))
+    made = pipeline(script=Script(missing=frozenset({1})))
 
     made.drive(made.send(["a", "b", "c"]))
 
@@ -63,7 +63,7 @@ def test_a_run_that_ends_well_calls_once_with_what_became_of_it() -> None:
 
 
 def test_a_run_that_ends_badly_calls_the_others_on_celerys_own_queue() -> None:
-    made = mill(script=Script(missing=frozenset({0})))
+    made = pipeline(script=Script(missing=frozenset({0})))
 
     made.drive(made.send(["a"]))
 
@@ -73,7 +73,7 @@ def test_a_run_that_ends_badly_calls_the_others_on_celerys_own_queue() -> None:
 
 
 def test_an_aborted_run_calls_too_and_says_why() -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["a"])
     steps.ingest.abort_run(made.folder(run), "sink gs://x cannot be written", "failed")
 
@@ -85,7 +85,7 @@ def test_an_aborted_run_calls_too_and_says_why() -> None:
 
 
 def test_an_immutable_signature_gets_its_own_arguments_alone() -> None:
-    made = Mill(link=[[Signature("shop.notify", [1], immutable=True)]])
+    made = FakePipeline(link=[[Signature("shop.notify", [1], immutable=True)]])
 
     made.drive(made.send(["a"]))
 
@@ -93,7 +93,7 @@ def test_an_immutable_signature_gets_its_own_arguments_alone() -> None:
 
 
 def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_alone() -> None:
-    made = Mill(link=[[NOTIFY], [PAGE]])
+    made = FakePipeline(link=[[NOTIFY], [PAGE]])
     made.caller.rejected_tasks = {"shop.notify"}
     run = made.send(["a"])
     with pytest.raises(Permanent):
@@ -110,7 +110,7 @@ def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_a
 
 
 def test_a_broker_that_is_down_is_waited_for() -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["a"])
     made.caller.is_down = True
     with pytest.raises(AssertionError, match="stands still"):
@@ -123,7 +123,7 @@ def test_a_broker_that_is_down_is_waited_for() -> None:
 
 
 def test_a_crash_between_a_call_and_its_fact_repeats_it_under_the_same_id() -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["a"])
     made.drive(run)
     made.bucket.delete(made.folder(run).callback("link0").name)
@@ -136,7 +136,7 @@ def test_a_crash_between_a_call_and_its_fact_repeats_it_under_the_same_id() -> N
 
 
 def test_late_copies_of_the_last_steps_call_nobody() -> None:
-    made = mill()
+    made = pipeline()
     run = made.send(["a"])
     made.drive(run)
 
@@ -147,7 +147,7 @@ def test_late_copies_of_the_last_steps_call_nobody() -> None:
 
 
 def test_what_may_not_be_called_is_written_down_and_keeps_no_other_back() -> None:
-    made = Mill(link=[[NOTIFY], [PAGE]])
+    made = FakePipeline(link=[[NOTIFY], [PAGE]])
     run = made.send(["a"])
 
     def check(chain: list[Signature]) -> None:
@@ -211,7 +211,7 @@ def test_tasks_that_runs_may_have_called_are_not(settings: Any) -> None:
 
 
 def test_all_results_are_handed_over_in_slices_with_ids_that_stay() -> None:
-    made = Mill(part_bytes=100, max_requests=2)
+    made = FakePipeline(part_bytes=100, max_requests=2)
     (sink,) = callbacks.build_result_sinks(
         {"task": "shop.store", "args": ["reviews"], "options": {"queue": "shop"}}
     )

@@ -13,8 +13,8 @@ from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import Script
 from promptmill.workers.sinks import Sink
 from promptmill.workers.steps.finish import final_state, finish
-from support.driver import RUN, Mill
-from support.station import Station
+from support.fake_pipeline import RUN, FakePipeline
+from support.fake_worker import FakeWorker
 
 
 def no_sink(_spec: SinkSpec, _run: str) -> Sink:
@@ -22,10 +22,10 @@ def no_sink(_spec: SinkSpec, _run: str) -> Sink:
 
 
 def test_the_stages_of_a_report_add_up_to_its_time() -> None:
-    mill = Mill(
+    pipeline = FakePipeline(
         max_requests=2, chunk_bytes=10, max_attempts=2, script=Script(missing=frozenset({1}))
     )
-    report = mill.drive(mill.send(["a", "b", "c", "d", "e"]))
+    report = pipeline.drive(pipeline.send(["a", "b", "c", "d", "e"]))
 
     stages = {stage: seconds for stage, seconds in report.seconds.items() if stage != "total"}
     assert sum(stages.values()) == pytest.approx(report.seconds["total"], abs=0.001 * len(stages))
@@ -45,49 +45,49 @@ def test_the_stages_of_a_report_add_up_to_its_time() -> None:
 
 
 def test_a_report_counts_tokens_of_every_answer_that_was_paid_for() -> None:
-    mill = Mill(script=Script(duplicated=frozenset({0})), part_bytes=100)
+    pipeline = FakePipeline(script=Script(duplicated=frozenset({0})), part_bytes=100)
 
-    report = mill.drive(mill.send(["a", "b"]))
+    report = pipeline.drive(pipeline.send(["a", "b"]))
 
-    tokens = [result.usage["totalTokenCount"] for result in mill.results(RUN)]
+    tokens = [result.usage["totalTokenCount"] for result in pipeline.results(RUN)]
     assert report.tokens["totalTokenCount"] >= sum(tokens)
 
 
 def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> None:
-    mill = Mill()
-    report = mill.drive(mill.send(["a"]))
-    mill.bucket.create(f"open/{RUN}", b"")
+    pipeline = FakePipeline()
+    report = pipeline.drive(pipeline.send(["a"]))
+    pipeline.bucket.create(f"open/{RUN}", b"")
 
-    assert finish(mill.folder(), no_sink, []) == report
-    assert mill.bucket.find(f"open/{RUN}") is None
+    assert finish(pipeline.folder(), no_sink, []) == report
+    assert pipeline.bucket.find(f"open/{RUN}") is None
 
 
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(
     late: int, tmp_path: Path
 ) -> None:
-    mill = Mill(max_requests=1)
+    pipeline = FakePipeline(max_requests=1)
     sinks = [SinkSpec("file", str(tmp_path / name)) for name in ("one", "two")]
-    run = mill.send(["a", "b"], sinks=sinks)
-    while (due := mill.due(run))[0].task != "finish":
+    run = pipeline.send(["a", "b"], sinks=sinks)
+    while (due := pipeline.due(run))[0].task != "finish":
         for step in due:
-            mill.do(step)
-    delivered = mill.folder(run).attempt(late, 1).delivered(sink=1, part=0)
+            pipeline.do(step)
+    delivered = pipeline.folder(run).attempt(late, 1).delivered(sink=1, part=0)
     at = delivered.get().at
-    mill.bucket.write(delivered.name, encode_fact(Delivered(at + 100.0)))
+    pipeline.bucket.write(delivered.name, encode_fact(Delivered(at + 100.0)))
 
-    report = mill.drive(run)
+    report = pipeline.drive(run)
 
     assert report.seconds["deliver"] == pytest.approx(100.0, abs=5.0)
 
 
 def test_a_run_that_was_given_up_is_reported_with_the_reason() -> None:
-    mill = Mill()
-    (message, *_) = mill.messages(["a", "b"])
-    steps.ingest.ingest(mill.bucket, message)
-    steps.ingest.abort_run(mill.folder(), "the producer gave up", "cancelled")
+    pipeline = FakePipeline()
+    (message, *_) = pipeline.messages(["a", "b"])
+    steps.ingest.ingest(pipeline.bucket, message)
+    steps.ingest.abort_run(pipeline.folder(), "the producer gave up", "cancelled")
 
-    report = mill.drive(RUN)
+    report = pipeline.drive(RUN)
 
     assert (report.state, report.error, report.requests, report.jobs) == (
         "cancelled",
@@ -116,33 +116,33 @@ def test_the_state_of_a_run_follows_from_its_counts_and_jobs(
 
 
 def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sent() -> None:
-    mill = Mill(link=[[Signature("shop.tasks.done")]])
-    messages = mill.messages(["a"])
-    mill.send(["a"])
-    while mill.bucket.find(f"runs/{RUN}/report.json") is None:
-        for step in mill.due(RUN):
-            mill.do(step)
+    pipeline = FakePipeline(link=[[Signature("shop.tasks.done")]])
+    messages = pipeline.messages(["a"])
+    pipeline.send(["a"])
+    while pipeline.bucket.find(f"runs/{RUN}/report.json") is None:
+        for step in pipeline.due(RUN):
+            pipeline.do(step)
 
     for message in messages:
-        steps.ingest.ingest(mill.bucket, message)
+        steps.ingest.ingest(pipeline.bucket, message)
 
-    assert [step.task for step in mill.due(RUN)] == ["callback"]
-    assert mill.bucket.find(f"open/{RUN}") is not None
+    assert [step.task for step in pipeline.due(RUN)] == ["callback"]
+    assert pipeline.bucket.find(f"open/{RUN}") is not None
 
 
 @pytest.mark.usefixtures("celerys_log")
 def test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing() -> (
     None
 ):
-    mill = Mill(max_attempts=2, script=Script(missing=frozenset({1}), seed=None))
-    run = mill.send(["a", "b"])
-    while (due := mill.due(run)) != [Step("shard", run, (0, 2))]:
+    pipeline = FakePipeline(max_attempts=2, script=Script(missing=frozenset({1}), seed=None))
+    run = pipeline.send(["a", "b"])
+    while (due := pipeline.due(run)) != [Step("shard", run, (0, 2))]:
         for step in due:
-            mill.do(step)
-    station, tasks = Station(mill), shared()
-    tasks.bind(lambda: station.services, station.send_task, lambda _: 0)
+            pipeline.do(step)
+    worker, tasks = FakeWorker(pipeline), shared()
+    tasks.bind(lambda: worker.services, worker.send_task, lambda _: 0)
 
     assert tasks.run("promptmill.finish", [run], f"{run}.finish", 0) is None
 
-    assert mill.bucket.find(f"runs/{run}/report.json") is None
-    assert mill.drive(run).requests == 2
+    assert pipeline.bucket.find(f"runs/{run}/report.json") is None
+    assert pipeline.drive(run).requests == 2

@@ -10,7 +10,7 @@ from promptmill.producers.pricing import prices
 from promptmill.producers.pricing.prices import Prices
 from promptmill.workers.facts.records import Plan, ShardPlan
 from promptmill.workers.steps.plan import divide_chunks, plan
-from support.driver import Mill
+from support.fake_pipeline import FakePipeline
 
 CHUNKS = st.lists(
     st.builds(ChunkSize, st.integers(1, 60), st.integers(1, 100)), min_size=1, max_size=40
@@ -81,13 +81,13 @@ def test_a_chunk_of_more_rows_than_a_job_takes_is_divided() -> None:
 
 
 def test_of_two_plans_that_are_made_at_once_the_first_counts() -> None:
-    mill = Mill(chunk_bytes=10)
-    run = mill.send(["a", "b", "c", "d"])
+    pipeline = FakePipeline(chunk_bytes=10)
+    run = pipeline.send(["a", "b", "c", "d"])
     first: list[Plan] = []
 
     def be_overtaken(model: str, at: datetime) -> Prices | None:
-        first.append(plan(mill.folder(run), 4, 1 << 20))
+        first.append(plan(pipeline.folder(run), 4, 1 << 20))
         return prices.find_prices(model, at)
 
-    assert plan(mill.folder(run), 2, 1 << 20, find_prices=be_overtaken) == first[0]
+    assert plan(pipeline.folder(run), 2, 1 << 20, find_prices=be_overtaken) == first[0]
     assert len(first[0].shards) == 1

@@ -10,7 +10,7 @@ from promptmill.config.errors import Transient
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.ports.google import Job, JobRequest
 from promptmill.workers.steps.poll import PollResult, check_jobs, next_interval
-from support.driver import MODEL, Clock
+from support.fake_pipeline import MODEL, Clock
 
 MILL = names.deployment_id("gs://fake/mill")
 

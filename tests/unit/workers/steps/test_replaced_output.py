@@ -5,26 +5,26 @@ import pytest
 from promptmill.config.errors import NotFound
 from promptmill.workers.facts.records import Parts
 from promptmill.workers.facts.step import Step
-from support.driver import Mill
+from support.fake_pipeline import FakePipeline
 
 PROMPTS = [f"say {number}" for number in range(12)]
 
 
-def collected() -> tuple[Mill, str, list[Step], str]:
+def collected() -> tuple[FakePipeline, str, list[Step], str]:
     """A run whose output is divided into several parts, these, and the name of its one file."""
-    mill = Mill(part_bytes=400)
-    run = mill.send(PROMPTS)
-    while not all(step.task == "parse" for step in mill.due(run)):
-        for step in mill.due(run):
-            mill.do(step)
-    parts = mill.due(run)
+    pipeline = FakePipeline(part_bytes=400)
+    run = pipeline.send(PROMPTS)
+    while not all(step.task == "parse" for step in pipeline.due(run)):
+        for step in pipeline.due(run):
+            pipeline.do(step)
+    parts = pipeline.due(run)
     assert len(parts) > 3
-    (name,) = {piece.name for piece in written(mill, run).parts}
-    return mill, run, parts, name
+    (name,) = {piece.name for piece in written(pipeline, run).parts}
+    return pipeline, run, parts, name
 
 
-def written(mill: Mill, run: str) -> Parts:
-    return mill.folder(run).attempt(0, 1).parts.get()
+def written(pipeline: FakePipeline, run: str) -> Parts:
+    return pipeline.folder(run).attempt(0, 1).parts.get()
 
 
 def in_reverse(data: bytes) -> bytes:
@@ -34,45 +34,45 @@ def in_reverse(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("before", range(5))
 def test_output_that_is_replaced_at_any_moment_leaves_every_row_once(before: int) -> None:
-    mill, run, parts, name = collected()
+    pipeline, run, parts, name = collected()
     for step in parts[:before]:
-        mill.do(step)
-    mill.bucket.write(name, in_reverse(mill.bucket.read(name)))
+        pipeline.do(step)
+    pipeline.bucket.write(name, in_reverse(pipeline.bucket.read(name)))
 
     for step in parts[before:]:
-        mill.do(step)
-    report = mill.drive(run)
+        pipeline.do(step)
+    report = pipeline.drive(run)
 
     assert (report.succeeded, report.duplicates, report.jobs) == (len(PROMPTS), 0, 1)
-    assert [result.key for result in mill.results(run)] == [
+    assert [result.key for result in pipeline.results(run)] == [
         str(row) for row in range(1, len(PROMPTS) + 1)
     ]
 
 
 def test_who_comes_late_with_a_part_of_the_old_file_changes_nothing() -> None:
-    mill, run, parts, name = collected()
-    mill.bucket.write(name, in_reverse(mill.bucket.read(name)))
+    pipeline, run, parts, name = collected()
+    pipeline.bucket.write(name, in_reverse(pipeline.bucket.read(name)))
     for step in parts:
-        mill.do(step)
-    anew = written(mill, run)
+        pipeline.do(step)
+    anew = written(pipeline, run)
 
-    mill.drive(run)
+    pipeline.drive(run)
 
     for step in [*parts, Step("collect", run, (0, 1))]:
-        mill.do(step)
-    assert written(mill, run) == anew
+        pipeline.do(step)
+    assert written(pipeline, run) == anew
     assert anew.first == len(parts)
 
 
 def test_output_that_went_away_is_not_taken_for_missing_answers_and_may_come_back() -> None:
-    mill, run, parts, name = collected()
-    data = mill.bucket.read(name)
-    mill.bucket.delete(name)
+    pipeline, run, parts, name = collected()
+    data = pipeline.bucket.read(name)
+    pipeline.bucket.delete(name)
 
     with pytest.raises(NotFound):
-        mill.do(parts[0])
-    mill.do(Step("collect", run, (0, 1)))
-    assert written(mill, run).first == 0
+        pipeline.do(parts[0])
+    pipeline.do(Step("collect", run, (0, 1)))
+    assert written(pipeline, run).first == 0
 
-    mill.bucket.write(name, data)
-    assert mill.drive(run).succeeded == len(PROMPTS)
+    pipeline.bucket.write(name, data)
+    assert pipeline.drive(run).succeeded == len(PROMPTS)

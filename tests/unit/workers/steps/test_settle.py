@@ -17,7 +17,7 @@ from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.step import Step
 from promptmill.workers.fakes import FakeJobs, MemoryBucket, Script
 from promptmill.workers.output.merge_parts import PartRows, resolve_rows
-from support.driver import RUN, Mill
+from support.fake_pipeline import RUN, FakePipeline
 
 ROWS = st.builds(RowSet, st.integers(0, 0xFF))
 PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), ROWS, ROWS, ROWS), max_size=5)
@@ -56,12 +56,12 @@ def test_only_rows_all_of_whose_failures_may_pass_are_tried_again(parts: list[Pa
         assert (row in again) == bool(outcomes and len(passing) == len(outcomes))
 
 
-def states(script: Script, prompts: list[str], **limits: int) -> tuple[Mill, list[str]]:
-    mill = Mill(script=script, **limits)  # type: ignore[arg-type]
-    run = mill.send(prompts)
-    mill.drive(run)
-    return mill, [
-        result.error.reason if result.error else result.text for result in mill.results(run)
+def states(script: Script, prompts: list[str], **limits: int) -> tuple[FakePipeline, list[str]]:
+    pipeline = FakePipeline(script=script, **limits)  # type: ignore[arg-type]
+    run = pipeline.send(prompts)
+    pipeline.drive(run)
+    return pipeline, [
+        result.error.reason if result.error else result.text for result in pipeline.results(run)
     ]
 
 
@@ -69,14 +69,14 @@ def states(script: Script, prompts: list[str], **limits: int) -> tuple[Mill, lis
 def test_the_first_success_counts_whatever_else_was_said_of_the_row(part_bytes: int) -> None:
     lines = [line(1, "SAFETY"), line(1, "STOP"), line(2, "SAFETY"), line(2, "MAX_TOKENS")]
 
-    mill, found = states(
+    pipeline, found = states(
         Script(missing=frozenset({0, 1}), strange=tuple(lines), seed=None),
         ["a", "b"],
         part_bytes=part_bytes,
     )
 
     assert found == ["late", "SAFETY"]
-    assert mill.report(RUN).duplicates == 2
+    assert pipeline.report(RUN).duplicates == 2
 
 
 def line(row: int, finish: str) -> bytes:
@@ -99,17 +99,17 @@ def test_rows_without_keys_are_joined_by_what_was_asked_even_when_it_was_asked_t
 def test_an_answer_without_a_key_to_what_nobody_asked_is_unknown() -> None:
     strange = b'{"status":"","request":{"contents":[{"parts":[{"text":"?"}]}]},"response":{}}'
 
-    mill, found = states(Script(strange=(strange, b'{"status":"","response":{}}')), ["a"])
+    pipeline, found = states(Script(strange=(strange, b'{"status":"","response":{}}')), ["a"])
 
     assert found == ["You said: a"]
-    assert mill.report(RUN).unknown == 2
+    assert pipeline.report(RUN).unknown == 2
 
 
 def test_a_row_that_is_not_in_the_output_is_missing() -> None:
-    mill, found = states(Script(missing=frozenset({1})), ["a", "b", "c"])
+    pipeline, found = states(Script(missing=frozenset({1})), ["a", "b", "c"])
 
     assert found == ["You said: a", "MISSING_ROW", "You said: c"]
-    assert mill.report(RUN).failures == {"MISSING_ROW": 1}
+    assert pipeline.report(RUN).failures == {"MISSING_ROW": 1}
 
 
 class Cancelled(MemoryBucket):
@@ -128,18 +128,18 @@ class Cancelled(MemoryBucket):
 def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_first_of_them_wrote() -> (
     None
 ):
-    mill = Mill(script=Script(missing=frozenset({1})), max_attempts=2)
-    mill.bucket = bucket = Cancelled(clock=mill.clock)
-    mill.jobs = FakeJobs(bucket, script=mill.script, clock=mill.clock)
-    run = mill.send(["a", "b", {"key": "refused", "request": {}}])
-    while (due := mill.due(run)) != [Step("settle", run, (0, 1))]:
+    pipeline = FakePipeline(script=Script(missing=frozenset({1})), max_attempts=2)
+    pipeline.bucket = bucket = Cancelled(clock=pipeline.clock)
+    pipeline.jobs = FakeJobs(bucket, script=pipeline.script, clock=pipeline.clock)
+    run = pipeline.send(["a", "b", {"key": "refused", "request": {}}])
+    while (due := pipeline.due(run)) != [Step("settle", run, (0, 1))]:
         for step in due:
-            mill.do(step)
+            pipeline.do(step)
 
-    bucket.twin = lambda: mill.do(due[0])
-    report = mill.drive(run)
+    bucket.twin = lambda: pipeline.do(due[0])
+    report = pipeline.drive(run)
 
-    assert [result.error and result.error.reason for result in mill.results(run)] == [
+    assert [result.error and result.error.reason for result in pipeline.results(run)] == [
         None, "MISSING_ROW", "INVALID_REQUEST",
     ]  # fmt: skip
     assert (report.unaccounted, report.jobs) == (0, 1)
@@ -160,10 +160,10 @@ def test_a_row_that_a_job_did_not_come_to_says_how_the_job_ended(
 ) -> None:
     script = Script(state=state, error_code=code, error_message="why", missing=frozenset({0, 1}))
 
-    mill, found = states(script, ["a", "b"])
+    pipeline, found = states(script, ["a", "b"])
 
     assert found == [reason, reason]
-    error = mill.results(RUN)[0].error
+    error = pipeline.results(RUN)[0].error
     assert error == Error(
         reason, "the job's output has no row for this request" if reason == "MISSING_ROW" else "why"
     )
@@ -182,14 +182,14 @@ def test_lines_and_rows_are_counted_to_the_last_one(
     script = Script(missing=missing, duplicated=duplicated, statuses=statuses, files=files, seed=seed,
                     strange=(b'{"key":"x-1-1"}', b"{", b"\xff")[:strange])  # fmt: skip
 
-    mill, found = states(script, [f"text {n}" for n in range(12)], part_bytes=part_bytes)
+    pipeline, found = states(script, [f"text {n}" for n in range(12)], part_bytes=part_bytes)
 
     expected = [
         "MISSING_ROW" if n in missing else "UNKNOWN" if n in statuses else f"You said: text {n}"
         for n in range(12)
     ]
     assert found == expected
-    report = mill.report(RUN)
+    report = pipeline.report(RUN)
     assert report.failures == Counter(reason for reason in expected if reason.isupper())
     assert report.duplicates == len(duplicated - missing)
     assert (report.unknown, report.unreadable) == (min(strange, 1), max(strange - 1, 0))

@@ -14,35 +14,37 @@ from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import FakeJobs, MemoryBucket
 from promptmill.workers.ports.google import Job, JobRequest, ObjectInfo
 from promptmill.workers.steps.submit import submit
-from support.driver import MODEL, RUN, SETTLE, Clock, Mill
+from support.fake_pipeline import MODEL, RUN, SETTLE, Clock, FakePipeline
 
 FOLDER = f"runs/{RUN}/shards/0000/1/"
 CANCELLED = f"runs/{RUN}/cancelled.json"
 
 
 @pytest.fixture
-def mill() -> Mill:
-    """A mill with a run whose input is written."""
-    mill = Mill()
-    mill.send(["a", "b"])
-    mill.do(Step("plan", RUN))
-    mill.do(Step("shard", RUN, (0, 1)))
-    return mill
+def pipeline() -> FakePipeline:
+    """A pipeline with a run whose input is written."""
+    pipeline = FakePipeline()
+    pipeline.send(["a", "b"])
+    pipeline.do(Step("plan", RUN))
+    pipeline.do(Step("shard", RUN, (0, 1)))
+    return pipeline
 
 
-def create(mill: Mill, owner: str) -> Created | Wait:
-    return submit(mill.folder().attempt(0, 1), mill.jobs, owner=owner, visibility_seconds=SETTLE)
+def create(pipeline: FakePipeline, owner: str) -> Created | Wait:
+    return submit(
+        pipeline.folder().attempt(0, 1), pipeline.jobs, owner=owner, visibility_seconds=SETTLE
+    )
 
 
-def intent(mill: Mill) -> str:
-    return mill.folder().attempt(0, 1).intent.get().owner
+def intent(pipeline: FakePipeline) -> str:
+    return pipeline.folder().attempt(0, 1).intent.get().owner
 
 
-def test_the_job_is_created_with_what_is_needed_to_find_it_again(mill: Mill) -> None:
-    made = create(mill, "me")
+def test_the_job_is_created_with_what_is_needed_to_find_it_again(pipeline: FakePipeline) -> None:
+    made = create(pipeline, "me")
 
-    (asked,) = mill.jobs.requests
-    assert made == mill.folder().attempt(0, 1).job.get()
+    (asked,) = pipeline.jobs.requests
+    assert made == pipeline.folder().attempt(0, 1).job.get()
     assert asked.model == MODEL
     assert (asked.input_uri, asked.output_uri) == (
         f"gs://fake/mill/{FOLDER}input.jsonl",
@@ -57,103 +59,105 @@ def test_the_job_is_created_with_what_is_needed_to_find_it_again(mill: Mill) -> 
     assert asked.display_name == f"promptmill-{RUN}-s0000-a1"
 
 
-def test_who_comes_again_finds_the_job_that_is_there(mill: Mill) -> None:
-    made = create(mill, "me")
+def test_who_comes_again_finds_the_job_that_is_there(pipeline: FakePipeline) -> None:
+    made = create(pipeline, "me")
 
-    assert create(mill, "you") == made
-    assert len(mill.jobs.requests) == 1
+    assert create(pipeline, "you") == made
+    assert len(pipeline.jobs.requests) == 1
 
 
-def test_a_job_whose_creation_was_not_answered_is_adopted(mill: Mill) -> None:
-    mill.jobs.lose_next_response()
-    assert isinstance(create(mill, "me"), Wait)
+def test_a_job_whose_creation_was_not_answered_is_adopted(pipeline: FakePipeline) -> None:
+    pipeline.jobs.lose_next_response()
+    assert isinstance(create(pipeline, "me"), Wait)
 
-    made = create(mill, "me again")
+    made = create(pipeline, "me again")
 
     assert isinstance(made, Created)
     assert made.name
-    assert len(mill.jobs.requests) == 1
+    assert len(pipeline.jobs.requests) == 1
 
 
-def test_a_job_that_is_listed_late_is_waited_for_and_adopted(mill: Mill) -> None:
-    mill.jobs.lose_next_response()
-    mill.jobs.hide_new_jobs(SETTLE - 1)
-    create(mill, "me")
+def test_a_job_that_is_listed_late_is_waited_for_and_adopted(pipeline: FakePipeline) -> None:
+    pipeline.jobs.lose_next_response()
+    pipeline.jobs.hide_new_jobs(SETTLE - 1)
+    create(pipeline, "me")
 
     waited = 0.0
-    while isinstance(made := create(mill, "again"), Wait):
-        mill.clock.now += made.seconds
+    while isinstance(made := create(pipeline, "again"), Wait):
+        pipeline.clock.now += made.seconds
         waited += made.seconds
 
     assert made.name
-    assert len(mill.jobs.requests) == 1
+    assert len(pipeline.jobs.requests) == 1
     assert SETTLE - 1 <= waited <= SETTLE + 62
 
 
-def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
+def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(
+    pipeline: FakePipeline,
+) -> None:
+    pipeline.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
 
-    mill.clock.now += SETTLE - 1
-    assert isinstance(create(mill, "me"), Wait)
-    assert mill.jobs.requests == []
-    assert intent(mill) == "gone"
+    pipeline.clock.now += SETTLE - 1
+    assert isinstance(create(pipeline, "me"), Wait)
+    assert pipeline.jobs.requests == []
+    assert intent(pipeline) == "gone"
 
-    mill.clock.now += 2
-    assert isinstance(create(mill, "me"), Created)
-    assert len(mill.jobs.requests) == 1
-    assert intent(mill) == "me"
+    pipeline.clock.now += 2
+    assert isinstance(create(pipeline, "me"), Created)
+    assert len(pipeline.jobs.requests) == 1
+    assert intent(pipeline) == "me"
 
 
 def test_only_the_clock_of_the_bucket_says_how_old_an_intent_is(
-    mill: Mill, monkeypatch: pytest.MonkeyPatch
+    pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
-    monkeypatch.setattr("time.time", lambda: mill.clock.now + 1e6)
+    pipeline.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
+    monkeypatch.setattr("time.time", lambda: pipeline.clock.now + 1e6)
     monkeypatch.setattr("time.monotonic", lambda: 1e6)
 
-    assert isinstance(create(mill, "me"), Wait)
-    assert mill.jobs.requests == []
+    assert isinstance(create(pipeline, "me"), Wait)
+    assert pipeline.jobs.requests == []
 
 
-def test_a_creation_that_was_put_off_gives_the_intent_back_at_once(mill: Mill) -> None:
-    mill.jobs.refuse_next(Transient("429"))
+def test_a_creation_that_was_put_off_gives_the_intent_back_at_once(pipeline: FakePipeline) -> None:
+    pipeline.jobs.refuse_next(Transient("429"))
 
     with pytest.raises(Transient, match="429"):
-        create(mill, "me")
+        create(pipeline, "me")
 
-    assert intent(mill) == ""
-    assert isinstance(create(mill, "you"), Created)
-    assert len(mill.jobs.requests) == 1
+    assert intent(pipeline) == ""
+    assert isinstance(create(pipeline, "you"), Created)
+    assert len(pipeline.jobs.requests) == 1
 
 
-def test_a_creation_that_is_refused_ends_the_attempt_without_a_job(mill: Mill) -> None:
-    mill.jobs.refuse_next(Permanent("Vertex: 404 no such model"))
+def test_a_creation_that_is_refused_ends_the_attempt_without_a_job(pipeline: FakePipeline) -> None:
+    pipeline.jobs.refuse_next(Permanent("Vertex: 404 no such model"))
 
-    made = create(mill, "me")
+    made = create(pipeline, "me")
 
     assert isinstance(made, Created)
     assert (made.name, made.refusal) == ("", "Vertex: 404 no such model")
-    ended = mill.folder().attempt(0, 1).ended.get().job
+    ended = pipeline.folder().attempt(0, 1).ended.get().job
     assert (ended.state, ended.error_message) == ("JOB_STATE_FAILED", "Vertex: 404 no such model")
-    assert create(mill, "you") == made
-    assert mill.jobs.requests == []
+    assert create(pipeline, "you") == made
+    assert pipeline.jobs.requests == []
 
 
-def test_a_crash_between_creation_and_its_fact_costs_no_second_job(mill: Mill) -> None:
-    create(mill, "me")
-    mill.bucket.delete(FOLDER + "job.json")
+def test_a_crash_between_creation_and_its_fact_costs_no_second_job(pipeline: FakePipeline) -> None:
+    create(pipeline, "me")
+    pipeline.bucket.delete(FOLDER + "job.json")
 
-    made = create(mill, "you")
+    made = create(pipeline, "you")
 
     assert isinstance(made, Created)
     assert made.name
-    assert len(mill.jobs.requests) == 1
+    assert len(pipeline.jobs.requests) == 1
 
 
-def everybody(mill: Mill) -> list[object]:
+def everybody(pipeline: FakePipeline) -> list[object]:
     def one(number: int) -> object:
         try:
-            return create(mill, f"owner-{number}")
+            return create(pipeline, f"owner-{number}")
         except Transient as error:
             return error
 
@@ -161,43 +165,43 @@ def everybody(mill: Mill) -> list[object]:
         return list(pool.map(one, range(16)))
 
 
-def nothing(mill: Mill) -> None:
+def nothing(pipeline: FakePipeline) -> None:
     pass
 
 
-def expired(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
-    mill.clock.now += SETTLE + 1
+def expired(pipeline: FakePipeline) -> None:
+    pipeline.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
+    pipeline.clock.now += SETTLE + 1
 
 
-def free(mill: Mill) -> None:
-    mill.bucket.create(FOLDER + "intent.json", encode_fact(Intent("")))
+def free(pipeline: FakePipeline) -> None:
+    pipeline.bucket.create(FOLDER + "intent.json", encode_fact(Intent("")))
 
 
-def put_off(mill: Mill) -> None:
-    mill.jobs.refuse_next(Transient("429"))
+def put_off(pipeline: FakePipeline) -> None:
+    pipeline.jobs.refuse_next(Transient("429"))
 
 
-def unanswered(mill: Mill) -> None:
-    mill.jobs.lose_next_response()
+def unanswered(pipeline: FakePipeline) -> None:
+    pipeline.jobs.lose_next_response()
 
 
 @pytest.mark.parametrize("before", [nothing, expired, free, put_off, unanswered])
 def test_of_many_at_once_one_creates_and_all_come_to_the_same_job(
-    before: Callable[[Mill], None],
+    before: Callable[[FakePipeline], None],
 ) -> None:
     for _ in range(15):
-        mill = Mill(clock=Clock())
-        mill.send(["a"])
-        mill.do(Step("plan", RUN))
-        mill.do(Step("shard", RUN, (0, 1)))
-        before(mill)
+        pipeline = FakePipeline(clock=Clock())
+        pipeline.send(["a"])
+        pipeline.do(Step("plan", RUN))
+        pipeline.do(Step("shard", RUN, (0, 1)))
+        before(pipeline)
 
-        everybody(mill)
-        found = everybody(mill)
+        everybody(pipeline)
+        found = everybody(pipeline)
 
-        assert len(mill.jobs.requests) == 1
-        assert {made for made in found if isinstance(made, Created)} == {create(mill, "last")}
+        assert len(pipeline.jobs.requests) == 1
+        assert {made for made in found if isinstance(made, Created)} == {create(pipeline, "last")}
 
 
 class Overtaken(MemoryBucket):
@@ -211,12 +215,14 @@ class Overtaken(MemoryBucket):
 class StandsStill(MemoryBucket):
     """A bucket whose caller stands still once, before its `call` on an object, while something else happens."""
 
-    def __init__(self, mill: Mill, call: str, name: str, meanwhile: Callable[[], object]) -> None:
-        super().__init__(clock=mill.clock)
-        for stored in mill.bucket.list(""):
-            super().write(stored.name, mill.bucket.read(stored.name))
+    def __init__(
+        self, pipeline: FakePipeline, call: str, name: str, meanwhile: Callable[[], object]
+    ) -> None:
+        super().__init__(clock=pipeline.clock)
+        for stored in pipeline.bucket.list(""):
+            super().write(stored.name, pipeline.bucket.read(stored.name))
         self._at, self._meanwhile = (call, name), [meanwhile]
-        mill.bucket = self
+        pipeline.bucket = self
 
     def find(self, name: str) -> ObjectInfo | None:
         self._stand_still("find", name)
@@ -231,94 +237,96 @@ class StandsStill(MemoryBucket):
             self._meanwhile.pop()()
 
 
-def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(mill: Mill) -> None:
+def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(
+    pipeline: FakePipeline,
+) -> None:
     def overtake() -> None:
-        mill.clock.now += SETTLE + 1
-        mill.jobs.lose_next_response()
-        create(mill, "you")
+        pipeline.clock.now += SETTLE + 1
+        pipeline.jobs.lose_next_response()
+        create(pipeline, "you")
 
-    StandsStill(mill, "find", CANCELLED, overtake)
+    StandsStill(pipeline, "find", CANCELLED, overtake)
 
-    assert isinstance(create(mill, "me"), Wait)
-    assert intent(mill) == "you"
-    assert len(mill.jobs.requests) == 1
+    assert isinstance(create(pipeline, "me"), Wait)
+    assert intent(pipeline) == "you"
+    assert len(pipeline.jobs.requests) == 1
 
 
 def test_who_stood_still_while_others_were_through_creates_nothing_though_their_job_is_listed_no_more(
-    mill: Mill,
+    pipeline: FakePipeline,
 ) -> None:
     def be_through() -> None:
-        mill.clock.now += SETTLE + 1
-        others = create(mill, "you")
+        pipeline.clock.now += SETTLE + 1
+        others = create(pipeline, "you")
         assert isinstance(others, Created)
-        mill.jobs.forget_job(others.name)
-        mill.clock.now += SETTLE + 1
+        pipeline.jobs.forget_job(others.name)
+        pipeline.clock.now += SETTLE + 1
 
-    expired(mill)
-    StandsStill(mill, "find", FOLDER + "intent.json", be_through)
+    expired(pipeline)
+    StandsStill(pipeline, "find", FOLDER + "intent.json", be_through)
 
-    made = create(mill, "me")
+    made = create(pipeline, "me")
 
-    assert made == mill.folder().attempt(0, 1).job.get()
-    assert len(mill.jobs.requests) == 1
+    assert made == pipeline.folder().attempt(0, 1).job.get()
+    assert len(pipeline.jobs.requests) == 1
 
 
 @pytest.mark.parametrize("place", [CANCELLED, FOLDER + "clock"])
 def test_an_owner_that_stood_still_for_long_begins_anew(
-    mill: Mill, place: str, monkeypatch: pytest.MonkeyPatch
+    pipeline: FakePipeline, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def freeze() -> None:
-        mill.clock.now += SETTLE / 2 + 1
+        pipeline.clock.now += SETTLE / 2 + 1
 
-    monkeypatch.setattr("time.monotonic", lambda: mill.clock.now)
-    StandsStill(mill, "find", place, freeze)
+    monkeypatch.setattr("time.monotonic", lambda: pipeline.clock.now)
+    StandsStill(pipeline, "find", place, freeze)
 
-    assert isinstance(create(mill, "me"), Wait)
-    assert (intent(mill), mill.jobs.requests) == ("", [])
-    assert isinstance(create(mill, "me again"), Created)
+    assert isinstance(create(pipeline, "me"), Wait)
+    assert (intent(pipeline), pipeline.jobs.requests) == ("", [])
+    assert isinstance(create(pipeline, "me again"), Created)
 
 
-def test_an_intent_that_was_taken_over_is_not_given_back(mill: Mill) -> None:
+def test_an_intent_that_was_taken_over_is_not_given_back(pipeline: FakePipeline) -> None:
     def overtake() -> None:
-        mill.clock.now += SETTLE + 1
-        mill.jobs.lose_next_response()
-        create(mill, "you")
+        pipeline.clock.now += SETTLE + 1
+        pipeline.jobs.lose_next_response()
+        create(pipeline, "you")
 
-    mill.jobs.refuse_next(Transient("429"))
-    StandsStill(mill, "replace", FOLDER + "intent.json", overtake)
+    pipeline.jobs.refuse_next(Transient("429"))
+    StandsStill(pipeline, "replace", FOLDER + "intent.json", overtake)
 
     with pytest.raises(Transient, match="429"):
-        create(mill, "me")
-    assert intent(mill) == "you"
+        create(pipeline, "me")
+    assert intent(pipeline) == "you"
 
 
 class Slow(FakeJobs):
     """Jobs of which the first creation takes so long that somebody else takes the intent over, and is then put off."""
 
-    mill: Mill
+    pipeline: FakePipeline
 
     def create(self, request: JobRequest) -> Job:
-        if self.mill.jobs is self:
-            self.mill.jobs = FakeJobs(self.mill.bucket, clock=self.mill.clock)
-            self.mill.jobs.lose_next_response()
-            self.mill.clock.now += SETTLE + 1
-            create(self.mill, "you")
+        if self.pipeline.jobs is self:
+            self.pipeline.jobs = FakeJobs(self.pipeline.bucket, clock=self.pipeline.clock)
+            self.pipeline.jobs.lose_next_response()
+            self.pipeline.clock.now += SETTLE + 1
+            create(self.pipeline, "you")
             raise Transient("429")
         return super().create(request)
 
 
 def test_an_intent_that_was_taken_over_while_the_creation_was_put_off_is_not_given_back(
-    mill: Mill,
+    pipeline: FakePipeline,
 ) -> None:
-    slow = Slow(mill.bucket, clock=mill.clock)
-    slow.mill, mill.jobs = mill, slow
+    slow = Slow(pipeline.bucket, clock=pipeline.clock)
+    slow.pipeline, pipeline.jobs = pipeline, slow
 
     with pytest.raises(Transient, match="429"):
-        create(mill, "me")
+        create(pipeline, "me")
 
-    assert intent(mill) == "you"
-    assert isinstance(create(mill, "me again"), Created)
-    assert (len(slow.requests), len(mill.jobs.requests)) == (0, 1)
+    assert intent(pipeline) == "you"
+    assert isinstance(create(pipeline, "me again"), Created)
+    assert (len(slow.requests), len(pipeline.jobs.requests)) == (0, 1)
 
 
 class TurnsUp(FakeJobs):
@@ -331,27 +339,29 @@ class TurnsUp(FakeJobs):
         return super().list(filter) if self.looks > len(["by labels", "by name"]) else iter(())
 
 
-def test_who_loses_the_race_to_take_over_creates_nothing(mill: Mill) -> None:
-    expired(mill)
-    bucket = Overtaken(clock=mill.clock)
-    for stored in mill.bucket.list(""):
-        bucket.write(stored.name, mill.bucket.read(stored.name))
-    mill.clock.now += SETTLE + 1
+def test_who_loses_the_race_to_take_over_creates_nothing(pipeline: FakePipeline) -> None:
+    expired(pipeline)
+    bucket = Overtaken(clock=pipeline.clock)
+    for stored in pipeline.bucket.list(""):
+        bucket.write(stored.name, pipeline.bucket.read(stored.name))
+    pipeline.clock.now += SETTLE + 1
 
     made = submit(
-        RunFolder(bucket, RUN).attempt(0, 1), mill.jobs, owner="slow", visibility_seconds=SETTLE
+        RunFolder(bucket, RUN).attempt(0, 1), pipeline.jobs, owner="slow", visibility_seconds=SETTLE
     )
 
     assert isinstance(made, Wait)
-    assert mill.jobs.requests == []
+    assert pipeline.jobs.requests == []
 
 
-def test_a_job_that_turns_up_at_the_last_moment_is_adopted_after_all(mill: Mill) -> None:
-    mill.jobs = TurnsUp(mill.bucket, clock=mill.clock)
-    mill.jobs.lose_next_response()
-    create(mill, "me")
-    mill.clock.now += SETTLE + 1
+def test_a_job_that_turns_up_at_the_last_moment_is_adopted_after_all(
+    pipeline: FakePipeline,
+) -> None:
+    pipeline.jobs = TurnsUp(pipeline.bucket, clock=pipeline.clock)
+    pipeline.jobs.lose_next_response()
+    create(pipeline, "me")
+    pipeline.clock.now += SETTLE + 1
 
-    assert create(mill, "you") == Wait(0.0)
-    assert isinstance(create(mill, "you"), Created)
-    assert len(mill.jobs.requests) == 1
+    assert create(pipeline, "you") == Wait(0.0)
+    assert isinstance(create(pipeline, "you"), Created)
+    assert len(pipeline.jobs.requests) == 1

@@ -21,51 +21,51 @@ from promptmill.workers.ports.google import Job
 from promptmill.workers.ports.warehouse import BigQueryJobState, Column
 from promptmill.workers.sinks import allowlist
 from promptmill.workers.steps import tables
-from support.driver import Mill
+from support.fake_pipeline import FakePipeline
 
 PLACE = (0, 1)
 
 
 @pytest.fixture
-def mill() -> Mill:
-    return Mill()
+def pipeline() -> FakePipeline:
+    return FakePipeline()
 
 
 @pytest.fixture
-def warehouse(mill: Mill) -> FakeWarehouse:
+def warehouse(pipeline: FakePipeline) -> FakeWarehouse:
     def inside(uri: str) -> str:
-        return uri.removeprefix(f"{mill.bucket.url}/")
+        return uri.removeprefix(f"{pipeline.bucket.url}/")
 
     return FakeWarehouse(
-        lambda uri: mill.bucket.read(inside(uri)),
-        write=lambda uri, data: mill.bucket.write(inside(uri), data),
+        lambda uri: pipeline.bucket.read(inside(uri)),
+        write=lambda uri, data: pipeline.bucket.write(inside(uri), data),
     )
 
 
 @pytest.fixture
-def run(mill: Mill) -> str:
+def run(pipeline: FakePipeline) -> str:
     """A run on tables whose first shard is to be submitted."""
-    run = mill.send(["one", "two", {"prompt": ""}])
-    manifest = mill.folder(run).manifest.get()
+    run = pipeline.send(["one", "two", {"prompt": ""}])
+    manifest = pipeline.folder(run).manifest.get()
     on_tables = msgspec.structs.replace(manifest, tables="acme.reviews", v=2)
-    mill.bucket.write(mill.folder(run).manifest.name, encode_fact(on_tables))
+    pipeline.bucket.write(pipeline.folder(run).manifest.name, encode_fact(on_tables))
     for task in ("plan", "shard"):
-        (step,) = mill.due(run)
+        (step,) = pipeline.due(run)
         assert step.task == task
-        mill.do(step)
+        pipeline.do(step)
     return run
 
 
-def manifest(mill: Mill, run: str) -> Manifest:
-    return mill.folder(run).manifest.get()
+def manifest(pipeline: FakePipeline, run: str) -> Manifest:
+    return pipeline.folder(run).manifest.get()
 
 
 def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
-    mill: Mill, warehouse: FakeWarehouse, run: str
+    pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
     for _ in range(3):
-        tables.load_input(warehouse, mill.folder(run).attempt(*PLACE))
-    source, _ = tables.job_uris(mill.folder(run).attempt(*PLACE), manifest(mill, run))
+        tables.load_input(warehouse, pipeline.folder(run).attempt(*PLACE))
+    source, _ = tables.job_uris(pipeline.folder(run).attempt(*PLACE), manifest(pipeline, run))
 
     rows: list[dict[str, Any]] = warehouse.tables[parse_table(source)]
     assert [row["request"]["contents"][0]["parts"][0]["text"] for row in rows] == ["one", "two"]
@@ -73,23 +73,23 @@ def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
 
 
 def test_a_load_that_takes_long_or_fails_for_a_while_holds_the_job_back(
-    mill: Mill, warehouse: FakeWarehouse, run: str
+    pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
     warehouse.next_job_states = [BigQueryJobState(True, "backendError")]
     with pytest.raises(Transient):
-        tables.load_input(warehouse, mill.folder(run).attempt(*PLACE))
-    tables.load_input(warehouse, mill.folder(run).attempt(*PLACE))
+        tables.load_input(warehouse, pipeline.folder(run).attempt(*PLACE))
+    tables.load_input(warehouse, pipeline.folder(run).attempt(*PLACE))
 
     assert [len(rows) for rows in warehouse.tables.values()] == [2]
 
 
 def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_there(
-    mill: Mill, warehouse: FakeWarehouse, run: str
+    pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
-    (step,) = mill.due(run)
-    mill.do(step)
-    folder = mill.folder(run).attempt(*PLACE)
-    destination = parse_table(tables.job_uris(folder, manifest(mill, run))[1])
+    (step,) = pipeline.due(run)
+    pipeline.do(step)
+    folder = pipeline.folder(run).attempt(*PLACE)
+    destination = parse_table(tables.job_uris(folder, manifest(pipeline, run))[1])
     job = Job("j", "JOB_STATE_SUCCEEDED", output_directory=destination.url, successful_count=1)
     folder.ended.create(Ended(job, records.current_time()))
     tables.extract_output(warehouse, folder, folder.ended)
@@ -103,7 +103,7 @@ def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_th
     ]
     for _ in range(3):
         tables.extract_output(warehouse, folder, folder.ended)
-    mill.clock.now += 60
+    pipeline.clock.now += 60
     found = steps.collect.collect(folder, 1 << 20)
 
     assert isinstance(found, records.Parts)
@@ -112,13 +112,15 @@ def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_th
     ]
 
 
-def test_every_attempt_has_tables_of_its_own_and_another_run_others(mill: Mill, run: str) -> None:
-    told = manifest(mill, run)
+def test_every_attempt_has_tables_of_its_own_and_another_run_others(
+    pipeline: FakePipeline, run: str
+) -> None:
+    told = manifest(pipeline, run)
     places = [(index, attempt) for index in range(2) for attempt in (1, 2)]
     found = [
         uri
         for place in places
-        for uri in tables.job_uris(mill.folder(told.run).attempt(*place), told)
+        for uri in tables.job_uris(pipeline.folder(told.run).attempt(*place), told)
     ]
 
     assert len(set(found)) == len(found)
@@ -126,15 +128,15 @@ def test_every_attempt_has_tables_of_its_own_and_another_run_others(mill: Mill, 
 
 
 def test_a_dataset_that_is_not_there_is_told_before_anything_is_paid_for(
-    mill: Mill, warehouse: FakeWarehouse, run: str
+    pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
-    tables.check_dataset(warehouse, manifest(mill, run))
+    tables.check_dataset(warehouse, manifest(pipeline, run))
     warehouse._datasets.clear()
 
     with pytest.raises(
         ConfigurationError, match=r"tables acme\.reviews: dataset acme\.reviews does not exist"
     ):
-        tables.check_dataset(warehouse, manifest(mill, run))
+        tables.check_dataset(warehouse, manifest(pipeline, run))
 
 
 def test_runs_have_tables_only_where_the_workers_allow_it() -> None:

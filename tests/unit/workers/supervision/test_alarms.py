@@ -10,8 +10,8 @@ from promptmill.cli.output import stdout_console
 from promptmill.workers import steps
 from promptmill.workers.fakes import FakeJobs
 from promptmill.workers.ports.google import Job
-from support.driver import RUN, Mill
-from support.station import Station
+from support.fake_pipeline import RUN, FakePipeline
+from support.fake_worker import FakeWorker
 
 HOUR = 3600.0
 QUEUED, PENDING, RUNNING = "JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING"
@@ -29,25 +29,25 @@ class Stuck(FakeJobs):
 
 
 @pytest.fixture
-def station() -> Station:
-    """A station that watches a job that comes to no end."""
-    mill = Mill()
-    mill.jobs = Stuck(mill.bucket, clock=mill.clock)
-    station = Station(mill)
-    station.submit(mill.send(["a"]))
-    return station
+def worker() -> FakeWorker:
+    """A worker that polls a job that comes to no end."""
+    pipeline = FakePipeline()
+    pipeline.jobs = Stuck(pipeline.bucket, clock=pipeline.clock)
+    worker = FakeWorker(pipeline)
+    worker.submit(pipeline.send(["a"]))
+    return worker
 
 
-def after(station: Station, state: str, seconds: float) -> list[str]:
+def after(worker: FakeWorker, state: str, seconds: float) -> list[str]:
     """What people are told when the job was in this state for so long."""
-    stuck: Any = station.mill.jobs
+    stuck: Any = worker.pipeline.jobs
     if state == RUNNING != stuck.state:
-        stuck.started = station.mill.clock.now
+        stuck.started = worker.pipeline.clock.now
     stuck.state = state
-    station.look()
-    station.mill.clock.now += seconds
-    station.look()
-    return station.status.warnings
+    worker.look()
+    worker.pipeline.clock.now += seconds
+    worker.look()
+    return worker.status.warnings
 
 
 TOO_LONG = [
@@ -64,112 +64,114 @@ TOO_LONG = [
 
 @pytest.mark.parametrize(("state", "seconds", "words"), TOO_LONG)
 def test_people_are_told_of_a_job_that_takes_too_long_and_not_before(
-    station: Station, state: str, seconds: float, words: str
+    worker: FakeWorker, state: str, seconds: float, words: str
 ) -> None:
-    assert after(station, state, seconds - 1) == []
+    assert after(worker, state, seconds - 1) == []
 
-    assert after(station, state, 2) == [f"shard 0, attempt 1: {words}"]
+    assert after(worker, state, 2) == [f"shard 0, attempt 1: {words}"]
 
 
 @pytest.mark.parametrize("state", ["JOB_STATE_PAUSED", "JOB_STATE_99"])
-def test_people_are_told_at_once_of_a_state_that_nobody_knows(station: Station, state: str) -> None:
-    assert after(station, state, 0) == [
+def test_people_are_told_at_once_of_a_state_that_nobody_knows(
+    worker: FakeWorker, state: str
+) -> None:
+    assert after(worker, state, 0) == [
         f"shard 0, attempt 1: its job is in the unknown state {state}; polling continues"
     ]
 
 
-def test_people_are_told_once_for_each_job_and_state(station: Station) -> None:
+def test_people_are_told_once_for_each_job_and_state(worker: FakeWorker) -> None:
     for _ in range(5):
-        after(station, QUEUED, 80 * HOUR)
-    after(station, RUNNING, HOUR)
+        after(worker, QUEUED, 80 * HOUR)
+    after(worker, RUNNING, HOUR)
 
-    assert station.services.alarm_counts.load_counts() == {QUEUED: 1}
+    assert worker.services.alarm_counts.load_counts() == {QUEUED: 1}
     for _ in range(5):
-        after(station, "JOB_STATE_PAUSED", 1)
-    assert station.services.alarm_counts.load_counts() == {QUEUED: 1, "JOB_STATE_PAUSED": 1}
+        after(worker, "JOB_STATE_PAUSED", 1)
+    assert worker.services.alarm_counts.load_counts() == {QUEUED: 1, "JOB_STATE_PAUSED": 1}
 
 
-def test_a_warning_is_taken_back_when_the_job_goes_on(station: Station) -> None:
-    after(station, QUEUED, 80 * HOUR)
+def test_a_warning_is_taken_back_when_the_job_goes_on(worker: FakeWorker) -> None:
+    after(worker, QUEUED, 80 * HOUR)
 
-    assert after(station, RUNNING, 1) == []
+    assert after(worker, RUNNING, 1) == []
 
 
-def test_a_wiped_redis_does_not_make_a_job_young_again(station: Station) -> None:
-    after(station, QUEUED, 71 * HOUR)
-    (job,) = station.services.open_jobs.list_jobs()
-    station.services.open_jobs.add_job(job._replace(state="", since=0.0))
+def test_a_wiped_redis_does_not_make_a_job_young_again(worker: FakeWorker) -> None:
+    after(worker, QUEUED, 71 * HOUR)
+    (job,) = worker.services.open_jobs.list_jobs()
+    worker.services.open_jobs.add_job(job._replace(state="", since=0.0))
 
-    assert len(after(station, QUEUED, 2 * HOUR)) == 1
+    assert len(after(worker, QUEUED, 2 * HOUR)) == 1
 
 
 def test_how_long_a_job_takes_is_told_by_no_workers_clock(
-    station: Station, monkeypatch: pytest.MonkeyPatch
+    worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.time", lambda: station.mill.clock.now + 1e6)
+    monkeypatch.setattr("time.time", lambda: worker.pipeline.clock.now + 1e6)
 
-    assert after(station, QUEUED, HOUR) == []
+    assert after(worker, QUEUED, HOUR) == []
 
 
 def test_describe_shows_what_people_are_told(
-    station: Station, capsys: pytest.CaptureFixture[str]
+    worker: FakeWorker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    after(station, QUEUED, 80 * HOUR)
+    after(worker, QUEUED, 80 * HOUR)
 
-    stdout_console().print(run_views.render_status(station.status))
+    stdout_console().print(run_views.render_status(worker.status))
 
     assert (
         "warning      shard 0, attempt 1: its job has waited in Vertex's queue"
         in capsys.readouterr().out
     )
-    assert run_views.status_record(station.status)["warnings"] == station.status.warnings
+    assert run_views.status_record(worker.status)["warnings"] == worker.status.warnings
 
 
-def unsealed() -> Station:
+def unsealed() -> FakeWorker:
     """A run of which half was sent."""
-    mill = Mill(chunk_bytes=10)
-    station = Station(mill)
-    first, *_ = mill.messages(["a", "b"])
-    steps.ingest.ingest(mill.bucket, first)
-    station.services.index.open_run(first.run)
-    return station
+    pipeline = FakePipeline(chunk_bytes=10)
+    worker = FakeWorker(pipeline)
+    first, *_ = pipeline.messages(["a", "b"])
+    steps.ingest.ingest(pipeline.bucket, first)
+    worker.services.index.open_run(first.run)
+    return worker
 
 
-def sweep(station: Station, *, thorough: bool) -> list[str]:
-    return station.sweep(thorough=thorough)
+def sweep(worker: FakeWorker, *, thorough: bool) -> list[str]:
+    return worker.sweep(thorough=thorough)
 
 
 def test_people_are_told_of_a_run_that_waits_for_its_rest() -> None:
-    station = unsealed()
-    station.mill.clock.now += HOUR - 10
-    assert sweep(station, thorough=True) == []
-    assert station.status.warnings == []
-    station.mill.clock.now += 20
+    worker = unsealed()
+    worker.pipeline.clock.now += HOUR - 10
+    assert sweep(worker, thorough=True) == []
+    assert worker.status.warnings == []
+    worker.pipeline.clock.now += 20
 
-    found = sweep(station, thorough=True)
+    found = sweep(worker, thorough=True)
 
     words = "it was not sent in full within 60 min 00 s: send it again with its idempotency key, or cancel it"
-    assert found == station.status.warnings == [words]
-    assert station.services.alarm_counts.load_counts() == {"open": 1}
+    assert found == worker.status.warnings == [words]
+    assert worker.services.alarm_counts.load_counts() == {"open": 1}
 
 
 def test_a_run_that_waits_is_told_of_once_and_whenever_a_person_asks() -> None:
-    station = unsealed()
+    worker = unsealed()
     for _ in range(3):
-        station.mill.clock.now += HOUR
-        assert sweep(station, thorough=False) == []
+        worker.pipeline.clock.now += HOUR
+        assert sweep(worker, thorough=False) == []
 
-    assert len(sweep(station, thorough=True)) == 1
-    assert station.services.alarm_counts.load_counts() == {"open": 1}
+    assert len(sweep(worker, thorough=True)) == 1
+    assert worker.services.alarm_counts.load_counts() == {"open": 1}
 
 
 def test_a_run_whose_rest_came_is_no_longer_told_of() -> None:
-    station = unsealed()
-    station.mill.clock.now += 2 * HOUR
-    sweep(station, thorough=True)
-    for message in station.mill.messages(["a", "b"]):
-        steps.ingest.ingest(station.mill.bucket, message)
-    station.services.index.record_seal(RUN, 2, 2)
+    worker = unsealed()
+    worker.pipeline.clock.now += 2 * HOUR
+    sweep(worker, thorough=True)
+    for message in worker.pipeline.messages(["a", "b"]):
+        steps.ingest.ingest(worker.pipeline.bucket, message)
+    worker.services.index.record_seal(RUN, 2, 2)
 
-    assert station.status.warnings == []
-    assert not any("was not sent" in words for words in sweep(station, thorough=True))
+    assert worker.status.warnings == []
+    assert not any("was not sent" in words for words in sweep(worker, thorough=True))

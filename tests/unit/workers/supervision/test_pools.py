@@ -15,7 +15,7 @@ from promptmill.workers.facts.records import Cut
 from promptmill.workers.fakes import MemoryBucket
 from promptmill.workers.steps import cut, pool
 from promptmill.workers.steps.pool import BatchSize, PoolEntry, PoolLimits
-from support.driver import Clock
+from support.fake_pipeline import Clock
 
 TEMPLATE = Manifest("", "publishers/google/models/gemini-fake", 0.0, labels={"pool": "tickets"})
 

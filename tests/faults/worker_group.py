@@ -36,8 +36,8 @@ from promptmill.producers import Promptmill, Result, Run
 from promptmill.producers.contract import sink_specs
 from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.adapters.storage import open_bucket
+from support.local_stack import MODEL, LocalStack, read_results, surroundings
 from support.proxy import HttpProxy
-from support.stack import MODEL, Site, read_results, surroundings
 from support.waiting import PATIENCE, wait_until
 
 DATABASES = 16
@@ -84,10 +84,10 @@ Found = TypeVar("Found")
 
 
 @dataclass
-class Mills:
+class WorkerGroups:
     """Hands out mills, at most one for each Redis database at a time."""
 
-    site: Site
+    stack: LocalStack
     directory: Path
     turns: Turns
     databases: "queue.Queue[int]" = field(default_factory=queue.Queue)
@@ -112,7 +112,9 @@ class Mills:
             return list(threads.map(in_turn, places))
 
     @contextmanager
-    def mill(self, name: str, settings: Mapping[str, str] | None = None) -> Iterator["Mill"]:
+    def create_group(
+        self, name: str, settings: Mapping[str, str] | None = None
+    ) -> Iterator["WorkerGroup"]:
         """A mill with nothing in it, that is reconciled all the time, as by beat; afterwards its workers are killed."""
         folder = self.directory / name
         folder.mkdir(parents=True)
@@ -122,32 +124,35 @@ class Mills:
                 "PROMPTMILL_REDIS_URL": broker,
                 "PROMPTMILL_BUCKET": f"{BUCKET}/{name}",
             }
-            mill = Mill(
-                self.site, folder, name, self.site.environment | QUICK | own | dict(settings or {})
+            group = WorkerGroup(
+                self.stack,
+                folder,
+                name,
+                self.stack.environment | QUICK | own | dict(settings or {}),
             )
             try:
-                with mill.beat():
-                    yield mill
+                with group.beat():
+                    yield group
             finally:
-                mill.kill()
-                mill.redis.flushdb()
-                mill.redis.close()
+                group.kill()
+                group.redis.flushdb()
+                group.redis.close()
 
     @contextmanager
     def _database(self) -> Iterator[str]:
         """The URL of a Redis database that nobody else has."""
         number = self.databases.get()
         try:
-            yield self.site.environment["CELERY_BROKER_URL"].removesuffix("/0") + f"/{number}"
+            yield self.stack.environment["CELERY_BROKER_URL"].removesuffix("/0") + f"/{number}"
         finally:
             self.databases.put(number)
 
 
 @dataclass
-class Mill:
+class WorkerGroup:
     """One small mill; `environment` is that of its workers."""
 
-    site: Site
+    stack: LocalStack
     folder: Path
     name: str
     environment: dict[str, str]
@@ -266,7 +271,7 @@ class Mill:
         """What is wrong with a run that has ended."""
         folder = f"{BUCKET}/{self.name}-answers"
         rows = {"the file": read_results(self.answers), "the folder": rows_in(folder, run)}
-        return violations(observe(run, map(str, range(1, requests + 1)), self.site.jobs, rows))
+        return violations(observe(run, map(str, range(1, requests + 1)), self.stack.jobs, rows))
 
     @contextmanager
     def beat(self) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """Drives runs through the real steps over the fakes, by the facts alone: no Celery, no Redis, no clock but its own.
 
-mill = Mill()
-run = mill.send(["good morning", "good night"])
-report = mill.drive(run)
+pipeline = FakePipeline()
+run = pipeline.send(["good morning", "good night"])
+report = pipeline.drive(run)
 """
 
 import random
@@ -63,8 +63,8 @@ class Clock:
 
 
 @dataclass
-class Mill:
-    """A whole mill in memory, with small limits, so that a few requests make several of everything."""
+class FakePipeline:
+    """The steps of a pipeline in memory, with limits so small that a few requests need several shards."""
 
     script: Script = field(default_factory=Script)
     max_requests: int = 1000

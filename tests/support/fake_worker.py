@@ -18,29 +18,29 @@ from promptmill.workers.sinks.context import Connectors
 from promptmill.workers.supervision import sweep, wiring
 from promptmill.workers.supervision.poll_chain import PollChain
 from promptmill.workers.supervision.polling import PollOutcome
-from support.driver import Mill
+from support.fake_pipeline import FakePipeline
 
 
 @dataclass
-class Station:
+class FakeWorker:
     """The services around a mill; Redis and the bucket go by its clock."""
 
-    mill: Mill
+    pipeline: FakePipeline
     settings: dict[str, Any] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        mill = self.mill
-        connection: Any = _Connection(Redis(mill.clock))
+        pipeline = self.pipeline
+        connection: Any = _Connection(Redis(pipeline.clock))
         settings = Settings(
-            project="acme", location="here", bucket=mill.bucket.url, **self.settings
+            project="acme", location="here", bucket=pipeline.bucket.url, **self.settings
         )
         self.services = Services(
             settings,
             connection,
-            lambda _: mill.bucket,
-            lambda: mill.jobs,
-            Connectors(open_callback_broker=lambda: mill.caller),
+            lambda _: pipeline.bucket,
+            lambda: pipeline.jobs,
+            Connectors(open_callback_broker=lambda: pipeline.caller),
             lambda: PoolQueue(connection),
         )
         self.flow = Dispatcher(self, self.services.leases, takeover_times(settings))
@@ -75,14 +75,16 @@ class Station:
     def submit(self, run: str) -> None:
         """Bring a run so far that its jobs are created and watched."""
         for task in ("plan", "shard", "submit"):
-            for step in self.mill.due(run):
-                made = self.mill.do(step)
+            for step in self.pipeline.due(run):
+                made = self.pipeline.do(step)
                 assert step.task == task
                 if task == "submit":
                     index, attempt = step.indices
                     self.chain.track_job(run, index, attempt, made)
         progress.restore_run(
-            self.services.index, self.mill.bucket, snapshot.load_snapshot(self.mill.bucket, run)
+            self.services.index,
+            self.pipeline.bucket,
+            snapshot.load_snapshot(self.pipeline.bucket, run),
         )
         self.sent.clear()
 

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from promptmill.local import Stack, StackOptions
+from promptmill.local.state import ServiceState
 from promptmill.producers import Result, Run
 from promptmill.producers.contract.status import RunStatus
 from support.waiting import PATIENCE
@@ -38,7 +39,7 @@ QUICK = {
 
 
 @dataclass(frozen=True)
-class Site:
+class LocalStack:
     """A running stack, and what its emulator knows."""
 
     stack: Stack
@@ -60,7 +61,11 @@ class Site:
     @property
     def emulator(self) -> str:
         """The emulator's base URL."""
-        return str(self.stack.status()["emulator"].url)
+        return str(self.status()["emulator"].url)
+
+    def status(self) -> dict[str, ServiceState]:
+        """Return the state of each service by its name."""
+        return self.stack.status()
 
     def cli(
         self, *arguments: str, stdin: str = "", timeout: float = PATIENCE
@@ -110,7 +115,7 @@ class Site:
     def processes(self, *services: str) -> list[psutil.Process]:
         """The processes of services, pools included; none of one that is just being started again."""
         found = []
-        for pid in (self.stack.status()[name].pid for name in services):
+        for pid in (self.status()[name].pid for name in services):
             with contextlib.suppress(psutil.NoSuchProcess):
                 first = (
                     psutil.Process(pid) if pid else None
@@ -147,13 +152,13 @@ def running(
     *,
     latency: float = 1.0,
     settings: Mapping[str, str] = QUICK,
-) -> Iterator[Site]:
+) -> Iterator[LocalStack]:
     """Run a stack; its workers have these settings."""
     options = StackOptions(directory=directory, services=services, latency=latency, ports=ANY_PORT)
     with surroundings(settings):
         stack = Stack(options).start()
     try:
-        yield Site(stack)
+        yield LocalStack(stack)
     finally:
         stack.stop()
 
