@@ -1,4 +1,4 @@
-"""Answer the requests of a BigQuery table in another table: the jobs read and write both."""
+"""Answer the requests of a BigQuery table. The jobs read it and write another table."""
 
 import sys
 

@@ -16,7 +16,7 @@ class Claim(BaseModel):
     """What a letter claims."""
 
     cause: Literal["fire", "water", "theft", "other"]
-    urgency: int = Field(ge=1, le=5, description="1: can wait, 5: somebody is in need")
+    urgency: int = Field(ge=1, le=5, description="1: can wait, 5: act today")
     items: list[Item] = Field(min_length=1)
 
 

@@ -1,4 +1,4 @@
-"""Summarize PDF documents of a bucket: rows come from a generator."""
+"""Summarize PDF documents in a bucket. Rows come from a generator."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,9 @@ def papers() -> Iterator[dict[str, object]]:
 
 run = Promptmill().submit_rows(
     papers(),
-    template="Summarize this paper in three sentences{% if readers %} for {{ readers }}{% endif %}.",
+    template=(
+        "Summarize this paper in three sentences{% if readers %} for {{ readers }}{% endif %}."
+    ),
     key="paper-{{ number }}",
     media=["uri"],
     model="gemini-3.8-flash",

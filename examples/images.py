@@ -39,4 +39,4 @@ for result in sorted(run.results(), key=lambda result: result.row):
     print(result.key, result.metadata, result.text)
 report = run.report()
 print("cost", report.cost)
-print("all of them are in", *report.sinks)
+print("all results are in", *report.sinks)

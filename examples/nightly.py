@@ -2,7 +2,6 @@
 
 import os
 from datetime import UTC, datetime
-from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
@@ -37,7 +36,7 @@ def submit(day: str = "") -> None:
 
 
 @app.task(name="nightly.done")
-def done(summary: dict[str, Any], day: str) -> None:
+def done(summary: dict[str, object], day: str) -> None:
     """Handle the end of the run. It may be called twice, so keep it idempotent."""
     print(f"{day}: {summary['state']}, {summary['succeeded']} of {summary['requests']}", flush=True)
 

@@ -1,4 +1,4 @@
-"""Describe products by their images: database rows, of which one has no image and fails alone."""
+"""Describe products by their images. Rows come from a database; the one without an image fails."""
 
 import sqlite3
 

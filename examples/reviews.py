@@ -15,8 +15,8 @@ rows = {
 }
 reviews = Path(__file__).with_name("reviews.csv")
 
-seen = mill.validate(reviews, **rows)  # renders every row and sends nothing
-print(f"{seen.rows} rows, {seen.found} of them wrong")
+report = mill.validate(reviews, **rows)  # renders every row and sends nothing
+print(f"{report.rows} rows, {report.found} of them invalid")
 
 run = mill.submit_rows(reviews, **rows, model="gemini-3.8-flash", name="reviews", deadline="36h")
 print(run.wait().state)

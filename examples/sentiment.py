@@ -27,9 +27,8 @@ run = Promptmill().submit(
     model="gemini-3.8-flash",
     name="sentiment",
     response_schema=Judgement,
-    sinks=[
-        sinks.postgres("warehouse", table="sentiment")
-    ],  # created if missing, with columns sentiment and reason
+    # The table is created if it is missing, with columns sentiment and reason.
+    sinks=[sinks.postgres("warehouse", table="sentiment")],
     idempotency_key="sentiment/2026-11-24",
 )
 if run.wait().state != "succeeded":

@@ -20,7 +20,7 @@ def on_ticket(number: int, text: str) -> None:
 for number, text in enumerate(["It does not start.", "Where is my parcel?", "Thank you!"]):
     on_ticket(number, text)
 
-while True:  # until a run is cut, PROMPTMILL_POOL_SECONDS after the first prompt
+while True:  # a run starts PROMPTMILL_POOL_SECONDS after the first prompt
     try:
         run = mill.find_pooled("tickets", "ticket-2")
         break
@@ -28,9 +28,7 @@ while True:  # until a run is cut, PROMPTMILL_POOL_SECONDS after the first promp
         time.sleep(0.5)
 print(f"{run.wait().succeeded} tickets answered")
 
-with mill.stream(
-    model="gemini-3.8-flash", name="feed"
-) as stream:  # leaving the block ends the run's input
+with mill.stream(model="gemini-3.8-flash", name="feed") as stream:  # the run ends with the block
     for number, text in enumerate(["Delivered.", "Broken on arrival."]):
         stream.add(f"Classify this review: {text}", key=f"review-{number}")
 print(f"{stream.run.wait().succeeded} reviews answered")

@@ -13,7 +13,7 @@ videos = polars.DataFrame(
 
 run = Promptmill().submit_rows(
     videos,
-    template="Five tags for this video, in {{ language }}, parted by commas.",
+    template="Five tags for this video, in {{ language }}, separated by commas.",
     key="{{ video.split('/') | last }}",
     media=[{"uri": "{{ video }}", "mime_type": "video/mp4"}],  # one name has no extension
     metadata=["language"],

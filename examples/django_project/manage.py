@@ -1,4 +1,7 @@
-"""A Django site that has its reviews classified: `python manage.py migrate`, `python manage.py classify`."""
+"""A Django site that classifies its reviews.
+
+Run `python manage.py migrate`, then `python manage.py classify`.
+"""
 
 import os
 import sys

@@ -68,7 +68,7 @@ def test_the_pictures_of_the_second_example_keep_their_keys_and_metadata(
     assert re.fullmatch(
         r"cost \$0\.\d+ \(about \$0\.\d+, at most \$0\.\d+ expected, online \$0\.\d+\)", cost
     )
-    assert lines_of(where.removeprefix("all of them are in "), environment) == {"sku-1", "sku-2"}
+    assert lines_of(where.removeprefix("all results are in "), environment) == {"sku-1", "sku-2"}
 
 
 def test_the_claims_of_the_third_example_are_objects_that_fit_their_model(
@@ -115,7 +115,7 @@ def test_reviews_come_out_of_a_csv_file_with_their_keys_and_columns(
 ) -> None:
     seen, state, *answers = run("reviews.py", environment).splitlines()
 
-    assert (seen, state) == ("3 rows, 0 of them wrong", "succeeded")
+    assert (seen, state) == ("3 rows, 0 of them invalid", "succeeded")
     assert [line.partition(" [emulated")[0] for line in answers] == [
         "r-1 {'shop': '7'}",
         "r-2 {'shop': '7'}",

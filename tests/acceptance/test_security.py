@@ -301,7 +301,7 @@ def test_a_run_whose_message_names_a_sink_that_is_not_allowed_fails_before_it_co
             status = done(run)
             assert (status.state, run.report().jobs) == ("failed", 0)
             assert re.match(
-                r"sink .*(PROMPTMILL_SINKS|must look like|Promptmill itself)", status.error
+                r"sink .*(PROMPTMILL_SINKS|must be a URL such as|Promptmill itself)", status.error
             )
     assert fenced.billed() == 0
     assert not any(path.match("*outside*") for path in fenced.directory.rglob("*"))

@@ -1,7 +1,6 @@
 """Classify reviews: one run per batch, submitted only if the batch is committed."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from django.db import transaction
 
@@ -30,7 +29,7 @@ def submit(batch: Batch) -> None:
     )
 
 
-def prompts(batch: Batch) -> Iterator[dict[str, Any]]:
+def prompts(batch: Batch) -> Iterator[dict[str, str]]:
     """Yield one prompt per review, without loading all of them."""
     for review in Review.objects.filter(batch=batch).iterator():
         yield {"key": str(review.pk), "prompt": f"Positive or negative? {review.text}"}

@@ -131,7 +131,7 @@ def test_a_run_whose_price_is_not_known_is_refused_when_it_has_a_limit() -> None
     report = unknown.drive(unknown.send([prompt("a")]))
 
     assert (report.state, report.jobs) == ("failed", 0)
-    assert "price of gemini-fake is not known" in report.error
+    assert "price of gemini-fake is unknown" in report.error
 
 
 def test_without_a_limit_an_unknown_price_is_no_obstacle_and_not_nothing() -> None:
@@ -214,7 +214,7 @@ def test_a_seal_without_tokens_is_no_ground_for_a_promise() -> None:
     old = Seal([ChunkSize(1, 10)])
 
     assert plan_run_cost(MODEL, old, [], 0, known, 0.0).estimate is None
-    with pytest.raises(OverBudget, match="upgrade producers"):
+    with pytest.raises(OverBudget, match="Upgrade the producers"):
         plan_run_cost(MODEL, old, [], PICODOLLARS_PER_DOLLAR, known, 0.0)
 
 
@@ -227,7 +227,7 @@ def test_what_a_worker_of_old_did_to_a_run_with_a_limit_is_not_paid_for() -> Non
     report = old.drive(run)
 
     assert (report.state, report.jobs, report.failures) == ("failed", 0, {"OVER_BUDGET": 1})
-    assert "upgrade all workers" in report.error
+    assert "Upgrade all workers" in report.error
 
 
 def test_a_later_attempt_whose_input_was_not_counted_is_not_made() -> None:

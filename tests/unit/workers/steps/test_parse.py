@@ -84,7 +84,7 @@ FAILURES: list[tuple[dict[str, Any], Error]] = [
     (line(parts=[]), Error("EMPTY_RESPONSE", "the answer has no text")),
     (line(response={"promptFeedback": {"blockReason": "BLOCKLIST"}}), Error("BLOCKLIST")),
     (line(finish="SAFETY"), Error("SAFETY")),
-    (line(finish="BRAND_NEW"), Error("OTHER", "Vertex said BRAND_NEW")),
+    (line(finish="BRAND_NEW"), Error("OTHER", "Vertex reported BRAND_NEW")),
 ]  # fmt: skip
 
 

@@ -143,7 +143,9 @@ class BigQueryWarehouse:
 
     def start_extract(self, job: BigQueryJob, uri: str) -> None:
         """Start to write a table to files."""
-        config = bigquery.ExtractJobConfig(destination_format="NEWLINE_DELIMITED_JSON")  # type: ignore[no-untyped-call]
+        config = bigquery.ExtractJobConfig(  # type: ignore[no-untyped-call]
+            destination_format="NEWLINE_DELIMITED_JSON"
+        )
         location = self._dataset_location(job.table)
         with _ignore_existing_job(job):
             self._client.extract_table(

@@ -1,1 +1,1 @@
-"""Which rows an attempt sends, and how a request differs from the one before it."""
+"""Chooses the rows of an attempt, and adjusts their requests to earlier failures."""

@@ -1,4 +1,4 @@
-"""How the requests of an attempt differ from the run's, by the facts of earlier attempts."""
+"""Adjusts the requests of a retry to the failures of earlier attempts."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Adjustments(NamedTuple):
     feedback: SchemaFeedback = SchemaFeedback()
 
     def __bool__(self) -> bool:
-        """Whether any request differs."""
+        """Whether any request is adjusted."""
         return bool(self.token_limit.rows or self.feedback.rows)
 
     def adjust_line(self, line: bytes, row_offset: int) -> bytes:
@@ -25,7 +25,7 @@ class Adjustments(NamedTuple):
 
 
 def load_adjustments(attempt: AttemptFolder) -> Adjustments:
-    """Return how the requests of an attempt differ from those of the run."""
+    """Return the adjustments of an attempt. The first attempt has none."""
     if attempt.is_first:
         return Adjustments()
     settled = attempt.previous.settled.get()

@@ -1,7 +1,8 @@
-"""Answers of earlier runs, for the rows of a run that wants them (``reuse_answers``): such a row is not asked again.
+"""Finds answers in earlier runs, so that their requests are not sent again.
 
-A row has the answer of the newest run that is done and was answered the same request, by the same model and to the same
-response schema. What is found is written down before the shard's input is, so that all who look at the run see the same.
+Used by runs with the option ``reuse_answers``. A row gets the answer of the newest done
+run with the same request, model and response schema. The answers are stored before the
+shard's input is written, so every worker uses the same ones.
 """
 
 import hashlib
@@ -34,24 +35,27 @@ from promptmill.workers.output.result_files import encode_files
 from promptmill.workers.ports.google import Bucket
 
 MAX_RUNS = 1000
-"""So many of the newest runs of a kind are looked through: each costs a shard a few reads, however small it was."""
+"""Maximum runs to search, newest first. Each costs a shard a few reads, however small it is."""
 MAX_REQUESTS = 50_000_000
-"""And so many of their requests: about a minute, well within the time that a task may take."""
+"""Maximum requests to search. It takes about a minute, well within a task's time limit."""
 _FIRST_READ_COST = 20
-"""How many times as long it takes to find what a run was answered, rather than to read what was found before."""
+"""Cost of the first search of a run, relative to reading the hashes that it stores."""
 _UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdError
-"""What a run that is damaged, or being deleted, may raise: what cannot be read of it is asked again."""
+"""Errors of a run that is damaged or being deleted.
+
+Requests whose answers cannot be read are sent again.
+"""
 
 
 def load_reused(attempt: AttemptFolder, manifest: Manifest) -> ReusedRows:
-    """Return the reused answers of an attempt: only the first one of a shard has any."""
+    """Return the reused answers of an attempt. Only a shard's first attempt has any."""
     if not manifest.reuse_answers or not attempt.is_first:
         return ReusedRows()
     return attempt.reused.find() or ReusedRows()
 
 
 def reuse_answers(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardPlan) -> ReusedRows:
-    """Return the answers of earlier runs for an attempt; they are searched for once."""
+    """Return the answers of earlier runs for an attempt. Searches only once."""
     if manifest.reuse_answers and attempt.is_first and not attempt.reused.exists():
         is_cancelled = attempt.run.cancelled.exists()
         reused = ReusedRows() if is_cancelled else _find_answers(attempt, manifest, shard_plan)
@@ -60,12 +64,12 @@ def reuse_answers(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardP
 
 
 def mark_done(bucket: Bucket, manifest: Manifest) -> None:
-    """Note that a run has answers, all of which are settled, so that later ones find them."""
+    """Mark a run as done, so that later runs find its answers. All of them must be settled."""
     bucket.create(names.done(_compatibility_key(manifest), manifest.run), b"")
 
 
 def _compatibility_key(manifest: Manifest) -> str:
-    """What is the same in two runs of which one may have the answers of the other."""
+    """Return a hash that is equal for two runs if they may share answers."""
     encoded_key = msgspec.json.encode([manifest.model, manifest.response_schema], order="sorted")
     return hashlib.blake2b(encoded_key, digest_size=8).hexdigest()
 
@@ -76,14 +80,14 @@ def _find_answers(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardP
         for earlier_run in _earlier_runs(attempt.bucket, manifest):
             if not wanted.remaining or wanted.scanned_requests >= MAX_REQUESTS:
                 break
-            with suppress(*_UNREADABLE):  # what was read before holds
+            with suppress(*_UNREADABLE):  # answers read before the error are still valid
                 answers.add_results(_read_answers(earlier_run, wanted, shard_plan.first_row))
         results = answers.results_for(read_lines(attempt.run, shard_plan))
         return _write_results(attempt, shard_plan, results)
 
 
 def _earlier_runs(bucket: Bucket, manifest: Manifest) -> Iterator[RunFolder]:
-    """Yield the runs of the same kind that are done, the newest first."""
+    """Yield the done runs that may share answers, newest first."""
     done_markers = bucket.list(names.all_done(_compatibility_key(manifest)))
     newest = heapq.nlargest(
         MAX_RUNS, done_markers, key=lambda marker: (marker.updated, marker.name)
@@ -92,7 +96,7 @@ def _earlier_runs(bucket: Bucket, manifest: Manifest) -> Iterator[RunFolder]:
 
 
 class _WantedAnswers:
-    """What the rows of a shard ask, and which of it has no answer yet; holds some 130 bytes a row."""
+    """The requests of a shard that still need an answer. Uses about 130 bytes per row."""
 
     def __init__(self, lines: Iterable[RequestLine], shard_plan: ShardPlan) -> None:
         self._requests = RequestIndex()
@@ -110,7 +114,10 @@ class _WantedAnswers:
         self._answered = bytearray(shard_plan.requests)
 
     def match_rows(self, digests: bytes) -> "array[int]":
-        """Return for each row of another shard the place of the first row that wants its answer, or -1."""
+        """Match the rows of another shard, given the hashes of their requests.
+
+        Returns, for each of them, the offset of the first row that needs its answer, or -1.
+        """
         return array(
             "q", (self._find_unanswered(*digest_halves) for digest_halves in split_digests(digests))
         )
@@ -120,7 +127,7 @@ class _WantedAnswers:
         return -1 if row_offset < 0 or self._answered[row_offset] else row_offset
 
     def take_answer(self, row_offset: int) -> bool:
-        """Say that there is an answer; False if there was one before."""
+        """Record that a row has an answer. Returns False if it already had one."""
         if self._answered[row_offset]:
             return False
         self._answered[row_offset] = 1
@@ -129,7 +136,7 @@ class _WantedAnswers:
 
 
 def _read_answers(run: RunFolder, wanted: _WantedAnswers, first_row: int) -> Iterator[Result]:
-    """Yield the wanted answers of a run, each for the first row that wants it.
+    """Yield the answers of a run that are needed, each assigned to the first row that needs it.
 
     Raises ``_UNREADABLE``.
     """
@@ -148,9 +155,9 @@ def _read_answers(run: RunFolder, wanted: _WantedAnswers, first_row: int) -> Ite
 def _load_digests(
     run: RunFolder, shard: int, shard_plan: ShardPlan, wanted: _WantedAnswers
 ) -> bytes:
-    """Return the hashes of the answered requests of a shard, zeros for failed ones.
+    """Return the hashes of a shard's answered requests, with zeros for failed ones.
 
-    They are stored for later runs.
+    Stores them for later runs.
     """
     bucket, name = run.bucket, run.answered(shard)
     wanted.scanned_requests += shard_plan.requests
@@ -173,9 +180,9 @@ def _load_digests(
 def _write_results(
     attempt: AttemptFolder, shard_plan: ShardPlan, results: Iterator[Result]
 ) -> ReusedRows:
-    """Write results into files named by their content.
+    """Write results to files named by a hash of their content.
 
-    A duplicate delivery of this step may have found other answers.
+    A duplicate delivery of this step may find other answers, and must not replace these.
     """
     row_offsets, files = array("I"), []
 

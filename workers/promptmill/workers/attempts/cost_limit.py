@@ -1,4 +1,4 @@
-"""Whether a later attempt of a shard is within the shard's share of what its run may cost."""
+"""Checks that a retry fits into its shard's share of the run's cost limit."""
 
 import msgspec
 
@@ -16,16 +16,20 @@ from promptmill.workers.facts.records import Input
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 
 _OLD_PLANNER = (
-    "a worker that does not know of max_cost_usd planned it: upgrade all workers, send it again"
+    "an old worker without support for max_cost_usd planned this run. "
+    "Upgrade all workers and submit the run again"
 )
-_OLD_WRITER = "a worker that does not know of max_cost_usd wrote its input: upgrade all workers"
+_OLD_WRITER = (
+    "an old worker without support for max_cost_usd wrote the input of this attempt. "
+    "Upgrade all workers"
+)
 
 
 def refusal_reason(attempt: AttemptFolder, attempt_input: Input) -> str:
-    """Return why the cost limit forbids an attempt with this input; "" if it does not.
+    """Return why the cost limit forbids an attempt, or "" if it does not.
 
-    First attempts are always allowed: see ``cost_plan``. The reason follows from facts,
-    so every worker finds the same.
+    First attempts are always allowed: see ``plan_cost``. The reason follows from stored
+    facts, so every worker returns the same one.
     """
     cost_plan = attempt.run.plan.get().money
     if cost_plan is None or not cost_plan.limit or cost_plan.prices is None:
@@ -45,20 +49,20 @@ def refusal_reason(attempt: AttemptFolder, attempt_input: Input) -> str:
 
 
 def has_cost_limit(run: RunFolder) -> bool:
-    """Return whether a run has a limit of costs."""
+    """Return whether a run has a cost limit."""
     plan = run.plan.find()
     return bool(plan and plan.money and plan.money.limit)
 
 
 class UsageBounds:
-    """Counts what the lines of an input file may use."""
+    """Adds up the tokens that the requests of an input file may use at most."""
 
     def __init__(self) -> None:
         self._needs: list[RequestTokens] = []
         self._tokens = TokenTotals()
 
     def add_line(self, line: bytes) -> None:
-        """Add a wire line."""
+        """Add one line of the input file."""
         request = _decode(line).request
         self._needs.append(count_request_tokens(msgspec.json.decode(request), len(request)))
         if len(self._needs) >= 1000:
@@ -66,7 +70,7 @@ class UsageBounds:
 
     @property
     def total_tokens(self) -> TokenTotals:
-        """What all lines may use together."""
+        """The maximum tokens of all lines together."""
         self._sum_up()
         return self._tokens
 

@@ -1,7 +1,8 @@
-"""Rows of an attempt that ask what another of its rows asks: they are left out of its input, and have that one's answer.
+"""Sends identical requests of an attempt only once.
 
-What counts is the request as this attempt would send it. So rows that were asked together and parted, however that came
-about, are told apart again, and no attempt needs to know how another saw them.
+Duplicates are left out of the attempt's input and get the answer of the first such row.
+Requests are compared as this attempt would send them, after adjustments. So an attempt
+does not depend on the duplicates of earlier ones.
 """
 
 import hashlib
@@ -9,7 +10,6 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
-from typing import Any
 
 import msgspec
 
@@ -26,15 +26,15 @@ _MAX_MEMORY_BYTES = 1 << 20
 _NO_MORE = (-1, -1)
 _DIGEST_STRUCT = struct.Struct("<QQ")
 DIGEST_BYTES = _DIGEST_STRUCT.size
-"""The length of the hash of what a line asks."""
+"""Length of the hash of a request."""
 _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def load_deduplicated(attempt: AttemptFolder, plan: Plan) -> DeduplicatedRows:
-    """Return the deduplicated rows of an attempt whose input is written.
+    """Return the deduplicated rows of an attempt, once its input is written.
 
-    Nothing is read for a run without any.
+    Reads nothing for a run without any.
     """
     if not plan.copies or not attempt.input.get().copies:
         return DeduplicatedRows()
@@ -42,9 +42,10 @@ def load_deduplicated(attempt: AttemptFolder, plan: Plan) -> DeduplicatedRows:
 
 
 class RequestIndex:
-    """What some rows ask, as hashes, and the place of the first row that asks each; holds 30 to 48 bytes for each.
+    """Finds the first row with a given request. Uses 30 to 48 bytes per different request.
 
-    One of whose hash only half is that of another is held to be equal to none.
+    Only the lower half of a hash is indexed. A request whose lower half collides with
+    that of another request is not deduplicated.
     """
 
     def __init__(self) -> None:
@@ -53,11 +54,14 @@ class RequestIndex:
         self._firsts = array("I")
 
     def __len__(self) -> int:
-        """Return how many different things are asked."""
+        """Return the number of different requests."""
         return len(self._firsts)
 
     def add_request(self, line: bytes, row_offset: int) -> int:
-        """Note the line of the row at ``row_offset``; returns the place of the first row that asks the same, -1 if unknown."""
+        """Add the request of the row at ``row_offset``.
+
+        Returns the offset of the first row with the same request, or -1 after a collision.
+        """
         ((low, high),) = split_digests(request_digest(line))
         hash_number = self._hashes.assign_number(low)
         if hash_number == len(self):
@@ -66,7 +70,7 @@ class RequestIndex:
         return self._firsts[hash_number] if self._highs[hash_number] == high else -1
 
     def find_row(self, low: int, high: int) -> int:
-        """Return the place of the first row that asks what has this hash; -1 if none does."""
+        """Return the offset of the first row whose request has this hash, or -1."""
         hash_number = self._hashes.find_number(low)
         return (
             self._firsts[hash_number]
@@ -76,14 +80,14 @@ class RequestIndex:
 
 
 class Deduplicator:
-    """Finds the copies among the lines of an input file."""
+    """Finds duplicate requests among the lines of an input file."""
 
     def __init__(self) -> None:
         self._requests = RequestIndex()
         self.deduplicated = DeduplicatedRows([], [])
 
     def is_duplicate(self, line: bytes, row_offset: int) -> bool:
-        """Note the line of the row at ``row_offset``; whether one before it asks the same."""
+        """Add the row at ``row_offset``. Returns whether an earlier row has the same request."""
         first_offset = self._requests.add_request(line, row_offset)
         if first_offset in (row_offset, -1):
             return False
@@ -93,23 +97,30 @@ class Deduplicator:
 
 
 def request_digest(line: bytes) -> bytes:
-    """Hash what a line asks, by which nobody can make another: an answer to the wrong row is worse than none."""
+    """Return a cryptographic hash of a line's request.
+
+    A forged collision would give a row the answer of another request.
+    """
     return hashlib.blake2b(extract_request(line), digest_size=DIGEST_BYTES).digest()
 
 
 def split_digests(digests: bytes) -> Iterator[tuple[int, int]]:
-    """Return each of some hashes as two numbers."""
+    """Yield each hash as two numbers, the lower half first."""
     return _DIGEST_STRUCT.iter_unpack(digests)
 
 
 class AnswerStore:
-    """The results that copies have, on disk where they are many, and where they are there: 8 bytes for a row."""
+    """Stores the results that duplicates share, on disk if there are many.
+
+    Uses 8 bytes of memory per row.
+    """
 
     def __init__(self, deduplicated: DeduplicatedRows, first_row: int) -> None:
         self._deduplicated = deduplicated
         self._wanted = RowSet.of(deduplicated.firsts)
         self._first_row = first_row
-        self._file: Any = SpooledTemporaryFile(_MAX_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
+        self._file = SpooledTemporaryFile[bytes](_MAX_MEMORY_BYTES)
+        self._size = 0
         self._starts = array("Q", bytes(8 * (max(deduplicated.firsts, default=-1) + 1)))
         self._last: tuple[int, Result | None] = -1, None
 
@@ -120,17 +131,17 @@ class AnswerStore:
         self._file.close()
 
     def add_results(self, results: Iterable[Result]) -> None:
-        """Keep those of some results that a copy has."""
+        """Store the results that a duplicate needs."""
         for result in results:
             row_offset = result.row - self._first_row
             if row_offset in self._wanted:
-                self._starts[row_offset] = self._file.tell() + 1  # 0 is where there is none
-                self._file.write(_encode(result) + b"\n")
+                self._starts[row_offset] = self._size + 1  # 0 means no answer
+                self._size += self._file.write(_encode(result) + b"\n")
 
     def results_for(self, lines: Iterable[RequestLine]) -> Iterator[Result]:
-        """Yield the results of the copies among the wire lines of a shard, in order, as far as there is an answer for them.
+        """Yield a result for each duplicate among the lines of a shard that has an answer.
 
-        What a copy used is nothing: its answer is paid for once.
+        Its usage is empty, because the answer is billed only once.
         """
         row_pairs = zip(self._deduplicated.places, self._deduplicated.firsts, strict=True)
         row_offset, first_offset = next(row_pairs, _NO_MORE)

@@ -1,4 +1,7 @@
-"""Which failed answers another try may mend that asks otherwise: those that were cut off, or did not fit the schema."""
+"""Decides which failed answers a retry with an adjusted request may fix.
+
+These are answers that were cut off, or that do not fit the response schema.
+"""
 
 from typing import NamedTuple
 
@@ -13,9 +16,11 @@ from promptmill.workers.output.schema_validation import Validator
 
 
 class RetryPolicy(NamedTuple):
-    """What the run allows: ``max_tokens`` for rows that were cut off with less, and to ``schema_feedback`` what the ``validator`` refuses.
+    """The retries with adjusted requests that a run allows.
 
-    ``feedback_rows`` were already sent with feedback, which is done once only.
+    Answers that were cut off below ``max_tokens`` are retried with that limit. With
+    ``schema_feedback``, answers that ``validator`` rejects are retried with the error.
+    That happens once per row; ``feedback_rows`` have had it.
     """
 
     max_tokens: int = 0
@@ -24,15 +29,18 @@ class RetryPolicy(NamedTuple):
     feedback_rows: RowSet = RowSet()
 
     def validate_result(self, result: Result) -> Result:
-        """Return a result, checked by the run's response schema if it has one."""
+        """Return a result, validated if the run has a response schema."""
         return self.validator.validate_result(result) if self.validator else result
 
     def can_raise_tokens(self, result: Result, line: bytes) -> bool:
-        """Whether more tokens may mend a result, by its line of output."""
+        """Whether a higher token limit may fix a result, given its line of output."""
         return token_limit.can_raise_limit(result, line, self.max_tokens)
 
     def can_send_feedback(self, result: Result, row_offset: int | None = None) -> bool:
-        """Whether hearing what was wrong may mend a result; its ``row_offset`` in the shard may not be known yet."""
+        """Whether feedback on the schema error may fix a result.
+
+        ``row_offset`` is None for an answer that is not matched to a row yet.
+        """
         if (
             not self.schema_feedback
             or result.error is None
@@ -43,7 +51,7 @@ class RetryPolicy(NamedTuple):
 
 
 def load_policy(attempt: AttemptFolder, manifest: Manifest) -> RetryPolicy:
-    """Return which failed rows of an attempt are worth another try."""
+    """Return the retry policy for the failed rows of an attempt."""
     feedback_rows = RowSet()
     if manifest.retry_schema_invalid and not attempt.is_first:
         feedback_rows = RowSet.unpack(attempt.previous.settled.get().repaired)

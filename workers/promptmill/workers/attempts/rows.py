@@ -1,4 +1,4 @@
-"""The rows that an attempt is for."""
+"""The rows that an attempt has to answer."""
 
 from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.attempts import answer_reuse
@@ -8,10 +8,10 @@ from promptmill.workers.facts.run_folder import AttemptFolder
 
 
 def wanted_rows(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardPlan) -> RowSet:
-    """Return the shard's rows that an attempt is for.
+    """Return the rows of a shard that an attempt has to answer.
 
-    The first attempt is for all rows without a reused answer, a later one for the
-    rows that the attempt before it left to retry.
+    For the first attempt, these are all rows without a reused answer. For a later one,
+    they are the rows that the previous attempt left to retry.
     """
     if attempt.is_first:
         reused = answer_reuse.load_reused(attempt, manifest)

@@ -1,4 +1,4 @@
-"""Answers that did not fit the response schema: what was wrong with each, and the request that says so."""
+"""Retries answers that do not fit the response schema, with the error in the prompt."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,7 +9,10 @@ from promptmill.workers.facts.row_lists import FeedbackErrors
 from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 
-_FEEDBACK_TEXT = "\n\nYour last answer to this did not fit the response schema ({error}). Answer again, with JSON that fits it."
+_FEEDBACK_TEXT = (
+    "\n\nYour last answer to this did not fit the response schema ({error}). "
+    "Answer again, with JSON that fits it."
+)
 _UNKNOWN_ERROR = "it is not what the schema says"
 _MAX_ERRORS = 10_000
 _USER_ROLES = (b'"user"', b"null")
@@ -22,7 +25,7 @@ class SchemaFeedback(NamedTuple):
     errors: dict[int, str] = {}  # noqa: RUF012 - never changed
 
     def adjust_line(self, line: bytes, row_offset: int) -> bytes:
-        """Return the wire line of the row at ``row_offset`` as this attempt asks it."""
+        """Return the line of the row at ``row_offset``, with feedback if the row needs it."""
         return (
             append_feedback(line, self.errors.get(row_offset, _UNKNOWN_ERROR))
             if row_offset in self.rows
@@ -31,17 +34,17 @@ class SchemaFeedback(NamedTuple):
 
 
 def load_feedback(attempt: AttemptFolder, rows: RowSet) -> SchemaFeedback:
-    """Return the feedback for the ``rows`` of an attempt that the one before chose."""
+    """Return the feedback for ``rows``, as stored by the previous attempt."""
     if not rows:
         return SchemaFeedback()
     return SchemaFeedback(rows, attempt.previous.repairs.get().errors_by_row())
 
 
 def write_feedback(attempt: AttemptFolder, errors: Iterable[tuple[int, str]]) -> None:
-    """Write, once, the errors of the rows of an attempt that are tried again.
+    """Store the schema errors of the rows that are retried. Only the first call writes.
 
-    The requests of the next attempt quote them, so they never change: another version
-    of the validator may word them otherwise. The first error of a row counts.
+    The next attempt's requests quote them, so they must not change. Another version of
+    the validator may phrase them differently. A row's first error counts.
     """
     error_numbers: dict[str, int] = {}
     number_by_row: dict[int, int] = {}
@@ -56,7 +59,7 @@ def write_feedback(attempt: AttemptFolder, errors: Iterable[tuple[int, str]]) ->
 
 
 def append_feedback(line: bytes, error: str) -> bytes:
-    """Return a wire line whose prompt ends with what was wrong; every other byte of it stays as it is."""
+    """Return a line with the error appended to its prompt. All other bytes stay the same."""
     wire = _decode_fields(line)
     request = _decode_fields(wire["request"])
     contents = _decode_items(request["contents"])

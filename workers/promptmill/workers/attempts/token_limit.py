@@ -1,4 +1,4 @@
-"""Answers that were cut off by MAX_TOKENS: whether more tokens may mend one, and the request that asks for them."""
+"""Retries answers that were cut off with MAX_TOKENS, with a higher token limit."""
 
 from typing import NamedTuple
 
@@ -10,20 +10,20 @@ from promptmill.workers.facts.row_set import RowSet
 
 
 class TokenLimit(NamedTuple):
-    """The rows of an attempt that are sent with a limit of ``tokens``: they were cut off before."""
+    """The rows that are sent with a limit of ``tokens``, because they were cut off before."""
 
     rows: RowSet = RowSet()
     tokens: int = 0
 
     def adjust_line(self, line: bytes, row_offset: int) -> bytes:
-        """Return the wire line of the row at ``row_offset`` in its shard as this attempt asks it."""
+        """Return the line of the row at ``row_offset``, with the higher limit if it applies."""
         return raise_limit(line, self.tokens) if row_offset in self.rows else line
 
 
 def can_raise_limit(result: Result, line: bytes, tokens: int) -> bool:
-    """Whether a result was cut off with less than ``tokens``, by its line of output.
+    """Whether a result was cut off at a limit below ``tokens``, given its line of output.
 
-    What the echoed request names as its limit counts, or where it names none, what was used.
+    The limit is that of the echoed request. Without one, it is the number of used tokens.
     """
     if result.error is None or result.error.reason != FailureReason.MAX_TOKENS:
         return False
@@ -34,7 +34,7 @@ def can_raise_limit(result: Result, line: bytes, tokens: int) -> bool:
 
 
 def raise_limit(line: bytes, tokens: int) -> bytes:
-    """Return a wire line whose request may answer with ``tokens``; every other byte of it stays as it is."""
+    """Return a line whose request has the limit ``tokens``. All other bytes stay the same."""
     wire = _fields(line)
     request = _fields(wire["request"])
     config_key = "generation_config" if "generation_config" in request else "generationConfig"

@@ -1,4 +1,8 @@
-"""The rows of an attempt that no part answers by key: joined by their request, refused, missing, copies, or put off."""
+"""Finds results for the rows of an attempt that no part answers by key.
+
+Such a row is matched by its request, was refused, is missing from the output, or has a
+duplicate with an answer. Otherwise it is deferred to the next attempt.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -25,7 +29,7 @@ from promptmill.workers.output.unkeyed import UnkeyedResult, UnmatchedRows, deco
 
 
 class UnansweredRows:
-    """The rows that no part answers: joined by their request, refused by lint, missing, or put off; and then the copies."""
+    """Writes the results of unanswered rows, and then those of their duplicates."""
 
     def __init__(
         self,
@@ -55,21 +59,23 @@ class UnansweredRows:
         self.files: list[ResultFile] = []
 
     def to_counts(self) -> Counts:
-        """Return what was counted while writing."""
+        """Return the counts of the written results."""
         return self._counter.to_counts()
 
     def write_results(self, unkeyed_parts: list[int], parts: range) -> None:
-        """Write the results of these rows, as files of a bounded size.
+        """Write the results of unanswered rows to files of a bounded size.
 
-        Twins of this step may disagree on what the rest is, when the run is cancelled or output replaced between them;
-        then they write files of other names, and the fact that is written first says which count.
+        Duplicate deliveries of this step may disagree about these rows, if the run is
+        cancelled or output is replaced between them. They then write files with different
+        names. The first fact that is stored decides which files count.
         """
         self._write_files(self._final_results(self._make_results(unkeyed_parts)), parts)
 
     def write_deduplicated(self, files: list[ResultFile], parts: range) -> int:
-        """Write the results of the copies, whose answers are in ``files`` or in those of the rest; return how many they are.
+        """Write the results of duplicates, and return their number.
 
-        The copies of a row that is put off are put off with it.
+        Their answers are in ``files``, or in those that ``write_results`` wrote.
+        Duplicates of a deferred row are deferred with it.
         """
         self.retried_rows = self.deduplicated.expand_rows(self._retried.build())
         remaining = self.deduplicated.without_rows(self.retried_rows)
@@ -105,7 +111,7 @@ class UnansweredRows:
                 yield result
 
     def _defer_row(self, result: Result) -> bool:
-        """Leave a row to the next attempt, if it may do better there."""
+        """Defer a row to the next attempt if a retry may fix it. Returns whether it is deferred."""
         row_offset = self._row_offset(result.row)
         if self._is_last or result.error is None:
             return False

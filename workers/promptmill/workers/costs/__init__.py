@@ -1,1 +1,1 @@
-"""Counts used tokens and turns them into money."""
+"""Counts used tokens and computes their cost."""

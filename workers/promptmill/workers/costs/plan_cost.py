@@ -1,10 +1,15 @@
-"""What a run may cost, fixed by its plan: the prices of that day, an estimate, and how the limit is shared by its shards.
+"""Fixes what a run may cost when it is planned: prices, an estimate and each shard's limit.
 
-A limit is promised before anything is paid for. The first attempts of all shards together cannot cost more than
-``most`` of them; a run for which that is over its limit is refused. Else each shard has its share of the limit, in
-proportion. A later attempt of a shard is made only if what its former ones cost and what it may cost itself are within
-that share. So nothing has to be agreed on between workers or shards: all of it follows from the plan and from facts of
-the one shard, again and again, and shares that are all kept to are a limit that is.
+The limit is guaranteed before anything is billed:
+
+- ``most`` is the maximum cost of each shard's first attempt. If their sum exceeds the
+  run's limit, the run is refused.
+- Otherwise each shard gets a share of the limit, in proportion to ``most``.
+- A retry is sent only if it fits into its shard's share, together with the cost of the
+  shard's earlier attempts.
+
+Workers need no coordination for this. Every decision follows from the plan and from the
+stored facts of one shard.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,13 +31,14 @@ from promptmill.producers.pricing.prices import (
 from promptmill.producers.pricing.tokens import TokenTotals
 
 _MAX_JOB_DURATION = timedelta(days=5)
-"""Vertex lets a job wait for three days and run for one; prices may rise meanwhile."""
+"""A job may wait for three days and run for one. Prices may rise in the meantime."""
 
 
 class PlanCost(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The prices that all costs of a run are told by, its estimate, and its limit in picodollars; 0: none.
+    """The prices of a run, its estimate, and its limit in picodollars (0: no limit).
 
-    ``most`` are the picodollars, by shard, that its first attempt cannot exceed; only where there is a limit.
+    ``most`` is the maximum cost of each shard's first attempt, in picodollars. It is
+    empty without a limit.
     """
 
     prices: Prices | None = None
@@ -41,7 +47,7 @@ class PlanCost(msgspec.Struct, frozen=True, omit_defaults=True):
     most: list[int] = []
 
     def shard_limit(self, shard: int) -> int:
-        """Return the picodollars of the limit that are a shard's."""
+        """Return a shard's share of the limit, in picodollars."""
         total = sum(self.most)
         return (
             self.limit * self.most[shard] // total
@@ -51,7 +57,7 @@ class PlanCost(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ShardRows(Protocol):
-    """The place of a shard in its run: its rows, and the chunks that these lie in."""
+    """The rows of a shard, and the chunks that contain them."""
 
     @property
     def first_row(self) -> int:
@@ -60,7 +66,7 @@ class ShardRows(Protocol):
 
     @property
     def requests(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         ...
 
     @property
@@ -78,7 +84,10 @@ FindPrices = Callable[[str, datetime], Prices | None]
 
 
 def effective_limit(max_cost_usd: float, worker_limit: float) -> int:
-    """Return the limit in picodollars: the lower of what a run asks for and what its workers allow, if not 0."""
+    """Return the lower of the limits of a run and its workers, in picodollars.
+
+    0 means no limit.
+    """
     return min((to_picodollars(usd) for usd in (max_cost_usd, worker_limit) if usd), default=0)
 
 
@@ -90,13 +99,17 @@ def plan_run_cost(
     find_prices: FindPrices,
     at: float,
 ) -> PlanCost:
-    """Return what the plan of a run with ``shards`` says of money; raises OverBudget when ``limit`` cannot be promised."""
+    """Return the costs for the plan of a run. ``limit`` is in picodollars.
+
+    Raises OverBudget if the limit cannot be guaranteed.
+    """
     today = datetime.fromtimestamp(at, UTC)
     prices = find_prices(model, today)
     if len(seal.tokens) < len(seal.chunks):
         if limit:
             raise OverBudget(
-                "its producer did not count tokens, so no limit of costs can be promised: upgrade producers"
+                "the cost limit cannot be guaranteed, because an old producer did not count "
+                "tokens. Upgrade the producers and submit the run again"
             )
         return PlanCost(prices)
     cost_estimate = build_estimate(
@@ -107,8 +120,8 @@ def plan_run_cost(
     if prices is None:
         name = model.rpartition("/")[2]
         raise OverBudget(
-            f"the price of {name} is not known, so no limit of costs can be promised: "
-            "leave max_cost_usd away, or name a model of `promptmill models`"
+            f"the cost limit cannot be guaranteed, because the price of {name} is unknown. "
+            "Omit max_cost_usd, or choose a model that `promptmill models` lists"
         )
     later_prices = find_prices(model, today + _MAX_JOB_DURATION) or prices
     max_costs = [
@@ -124,7 +137,10 @@ def plan_run_cost(
 
 
 def max_shard_tokens(shard: ShardRows, seal: Seal) -> TokenTotals:
-    """Return the tokens that a shard cannot exceed; of a chunk that is divided, no more than any of its rows could."""
+    """Return the maximum tokens of a shard.
+
+    For a chunk that only partly belongs to the shard, any of its rows may be the largest.
+    """
     ends = list(accumulate(chunk.requests for chunk in seal.chunks))
     tokens = TokenTotals()
     for chunk_index in range(shard.first_chunk, shard.last_chunk + 1):
@@ -142,7 +158,7 @@ def max_shard_tokens(shard: ShardRows, seal: Seal) -> TokenTotals:
 
 
 def format_usd(amount: int) -> str:
-    """Return an amount of picodollars for people, never as less than it is."""
+    """Format picodollars as US dollars, rounded up."""
     cents = -(-amount * 10_000 // PICODOLLARS_PER_DOLLAR)
     return (
         f"${cents / 10_000:,.4f}"
@@ -156,6 +172,6 @@ def _over_budget_message(max_cost: int, limit: int, cost_estimate: Estimate) -> 
         f" (about ${cost_estimate.usd:,.2f} is likely)" if cost_estimate.usd is not None else ""
     )
     return (
-        f"it could cost up to {format_usd(max_cost)}{likely}, and may not cost more than ${to_dollars(limit):,.10g}: name a lower "
-        "maxOutputTokens in its requests, or a higher max_cost_usd"
+        f"the run could cost up to {format_usd(max_cost)}{likely}, which exceeds its limit of "
+        f"${to_dollars(limit):,.10g}. Lower maxOutputTokens in the requests, or raise max_cost_usd"
     )

@@ -1,13 +1,13 @@
-"""Counts the tokens that answers used by what is paid for each kind, and what they cost.
+"""Counts used tokens by kind and rate, and computes their cost.
 
-Each answer is counted at the rate of its own size, as tiers are of a request and never of a sum. What is kept are whole
-numbers of tokens by kind and rate; so parts and attempts add up exactly, whoever parsed them, and one price table, that
-of the run's plan, makes money of them.
+The rate of an answer depends on the size of its own request, never on a sum. Counts are
+whole numbers of tokens, so those of parts and attempts add up exactly. All of them are
+priced by the table in the run's plan.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeGuard
 
 import msgspec
 
@@ -16,20 +16,24 @@ from promptmill.producers.pricing.prices import TOKEN_KINDS, Prices, Rate, to_do
 from promptmill.workers.costs.plan_cost import PlanCost
 
 USAGE_COUNTS = (
-    "promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount", "toolUsePromptTokenCount",
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "cachedContentTokenCount",
+    "toolUsePromptTokenCount",
     "totalTokenCount",
-)  # fmt: skip
-"""Counts of Google's usageMetadata."""
+)
+"""The counts in Google's usageMetadata."""
 _TIER_MARK = ">"
 _NO_THRESHOLD = 1 << 62
 _BUFFER_SIZE = 1000
 
 
 class UsageMeter:
-    """Adds up the usage of answers: ``token_counts`` by Google's names, ``billed_tokens`` by kind and rate.
+    """Adds up the usage of answers, by Google's names and by billed kind and rate.
 
-    ``thresholds`` are the input tokens above which an answer has another rate; a kind of that is named
-    ``input>200000``.
+    ``thresholds`` are numbers of input tokens above which another rate applies. Kinds at
+    such a rate are named like ``input>200000``.
     """
 
     def __init__(self, thresholds: Sequence[int] = (0,)) -> None:
@@ -39,12 +43,12 @@ class UsageMeter:
         self._billed: Counter[str] = Counter()
         self._plain_usage: list[tuple[int, ...]] = []
 
-    def add_usage(self, usage: Mapping[str, Any]) -> None:
+    def add_usage(self, usage: Mapping[str, object]) -> None:
         """Add the usageMetadata of one answer."""
         if not usage:
             return
         counts = [usage.get(kind, 0) for kind in USAGE_COUNTS]
-        if self._is_plain(usage, *counts):
+        if _are_integers(counts) and self._is_plain(usage, *counts):
             self._plain_usage.append(tuple(counts))
             if len(self._plain_usage) >= _BUFFER_SIZE:
                 self._sum_up()
@@ -53,24 +57,20 @@ class UsageMeter:
 
     def _is_plain(
         self,
-        usage: Mapping[str, Any],
-        prompt: Any,
-        answer: Any,
-        thoughts: Any,
-        cached: Any,
-        tools: Any,
-        total: Any,
+        usage: Mapping[str, object],
+        prompt: int,
+        answer: int,
+        thoughts: int,
+        cached: int,
+        tools: int,
+        total: int,
     ) -> bool:
-        """Whether an answer is as most are: of text, short, its counts in order. Sums of such need no look at each."""
+        """Whether an answer is text at the lowest rate, with consistent counts.
+
+        Most are. Their counts are added in bulk, which is faster.
+        """
         return (
-            type(prompt)
-            is type(answer)
-            is type(thoughts)
-            is type(cached)
-            is type(tools)
-            is type(total)
-            is int
-            and answer >= 0 <= thoughts
+            answer >= 0 <= thoughts
             and tools >= 0 <= cached <= prompt <= self._lowest_threshold
             and prompt + answer + thoughts + tools == total
             and ("promptTokensDetails" not in usage or _is_text(usage["promptTokensDetails"]))
@@ -86,7 +86,7 @@ class UsageMeter:
 
     def _add_counts(
         self,
-        usage: Mapping[str, Any],
+        usage: Mapping[str, object],
         prompt: int,
         answer: int,
         thoughts: int,
@@ -102,7 +102,7 @@ class UsageMeter:
             if number:
                 self._tokens[kind] += number
         cached = min(cached, prompt)
-        # What only the total tells was used all the same; output is the dearest that it can have been.
+        # Tokens that only the total includes are billed as output, the most expensive kind.
         answer += max(total - prompt - answer - thoughts - tools, 0)
         if rate is None:
             rate = next(
@@ -126,7 +126,7 @@ class UsageMeter:
 
     @property
     def token_counts(self) -> dict[str, int]:
-        """Tokens by Google's names of their counts."""
+        """Tokens by the names in Google's usageMetadata."""
         self._sum_up()
         return dict(sorted(self._tokens.items()))
 
@@ -138,7 +138,10 @@ class UsageMeter:
 
 
 def cost_by_kind(billed: Mapping[str, int], rates: Sequence[Rate]) -> dict[str, int]:
-    """Return picodollars by kind for tokens by kind and rate; the kinds are those of ``prices.KINDS``."""
+    """Return the cost of tokens in picodollars, by kind.
+
+    The kinds are those of ``prices.TOKEN_KINDS``.
+    """
     rate_by_threshold = {rate.above: rate for rate in rates}
     costs: Counter[str] = Counter()
     for name, count in billed.items():
@@ -148,12 +151,12 @@ def cost_by_kind(billed: Mapping[str, int], rates: Sequence[Rate]) -> dict[str, 
 
 
 def total_cost(billed: Mapping[str, int], prices: Prices) -> int:
-    """Return the picodollars that tokens by kind and rate cost in batch jobs."""
+    """Return the cost of tokens in batch jobs, in picodollars."""
     return sum(cost_by_kind(billed, prices.batch).values())
 
 
 def run_cost(cost_plan: PlanCost | None, billed: Mapping[str, int], *, over_budget: bool) -> Cost:
-    """Return what a run cost that used tokens by kind and rate, for its report."""
+    """Return the cost of a run for its report. ``billed`` has its tokens by kind and rate."""
     cost_plan = cost_plan or PlanCost()
     report_cost = msgspec.structs.replace(
         expected_cost(cost_plan), billed=dict(billed), over_budget=over_budget
@@ -171,7 +174,7 @@ def run_cost(cost_plan: PlanCost | None, billed: Mapping[str, int], *, over_budg
 
 
 def expected_cost(cost_plan: PlanCost) -> Cost:
-    """Return what is known of the cost of a run that goes on."""
+    """Return the expected cost of a run that has not ended: its estimate and limit."""
     report_cost = Cost(
         estimate=cost_plan.estimate,
         limit_usd=to_dollars(cost_plan.limit) if cost_plan.limit else None,
@@ -180,6 +183,11 @@ def expected_cost(cost_plan: PlanCost) -> Cost:
         return report_cost
     table, checked, on = cost_plan.prices.table, cost_plan.prices.checked, cost_plan.prices.on
     return msgspec.structs.replace(report_cost, table=table, checked=checked, on=on)
+
+
+def _are_integers(counts: list[object]) -> TypeGuard[list[int]]:
+    """Whether no count is missing, a boolean or a float."""
+    return set(map(type, counts)) == {int}
 
 
 def _to_count(value: object) -> int:
@@ -192,7 +200,7 @@ def _is_text(details: object) -> bool:
     )
 
 
-def _modality_tokens(usage: Mapping[str, Any], details: str, modality: str) -> int:
+def _modality_tokens(usage: Mapping[str, object], details: str, modality: str) -> int:
     """Return the tokens of one modality in a list of ``{"modality": …, "tokenCount": …}``."""
     items = usage.get(details)
     if not isinstance(items, list):

@@ -1,1 +1,1 @@
-"""What a line of a job's output means, and how lines become one final state per row."""
+"""Parses a job's output lines, and reduces them to one final state per row."""

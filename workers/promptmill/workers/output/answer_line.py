@@ -1,4 +1,4 @@
-"""Makes a result of one line of a job's output, however strange the line is."""
+"""Turns one line of a job's output into a result, even if the line is malformed."""
 
 import json
 import re
@@ -55,7 +55,7 @@ class _Response(msgspec.Struct):
 
 
 class OutputLine(msgspec.Struct):
-    """A line of output, as far as it is looked at."""
+    """The fields of an output line that Promptmill reads."""
 
     key: str | None = None
     metadata: str | None = None
@@ -68,7 +68,10 @@ _decode_line = msgspec.json.Decoder(OutputLine).decode
 
 
 def parse_line(data: bytes) -> OutputLine | None:
-    """Read a line; one that only needs mending gets a second chance, as it was paid for."""
+    """Parse a line of output. Returns None if it is not JSON and cannot be repaired.
+
+    Repair is worth a try because the answer was paid for.
+    """
     try:
         return _decode_line(data)
     except _UNREADABLE:
@@ -80,7 +83,7 @@ def parse_line(data: bytes) -> OutputLine | None:
 
 
 def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> Result:
-    """Return the result that a line of output tells."""
+    """Return the result for ``line``, which was parsed from ``data``."""
     response = line.response or _Response()
     candidate = response.candidates[0] if response.candidates else None
     parts = (candidate.content and candidate.content.parts if candidate else None) or []
@@ -138,6 +141,9 @@ def _decode_content(data: bytes) -> dict[str, object]:
 
 
 def _repair_json(data: bytes) -> bytes:
-    """Replace what JSON should not hold: half a surrogate pair, bad UTF-8, NaN. Raises ValueError, RecursionError."""
+    """Replace invalid UTF-8, unpaired surrogates and NaN.
+
+    Raises ValueError or RecursionError if the line is still not JSON.
+    """
     lenient = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
     return re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)).encode()

@@ -1,4 +1,4 @@
-"""Counts results: their states, the reasons of failures, tokens."""
+"""Counts results by state and failure reason, and adds up their tokens."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from promptmill.workers.facts.records import Counts
 def count_result(
     result: Result, states: Counter[str], failures: Counter[str], meter: UsageMeter
 ) -> None:
-    """Count one result: its state, its failure's reason, its tokens."""
+    """Add a result's state, failure reason and tokens to the counts."""
     states[result.state] += 1
     if result.error:
         failures[result.error.reason] += 1
@@ -19,7 +19,7 @@ def count_result(
 
 
 class ResultCounter:
-    """What was counted of some results; ``thresholds`` are those of a ``Meter``."""
+    """Counts results. ``thresholds`` are those of ``UsageMeter``."""
 
     def __init__(self, thresholds: Sequence[int] = (0,)) -> None:
         self.states: Counter[str] = Counter()
@@ -31,7 +31,7 @@ class ResultCounter:
         count_result(result, self.states, self.failures, self.meter)
 
     def to_counts(self) -> Counts:
-        """Return what was counted."""
+        """Return the counts so far."""
         return Counts(
             succeeded=self.states["succeeded"],
             failed=self.states["failed"],

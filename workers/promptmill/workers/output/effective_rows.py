@@ -1,4 +1,4 @@
-"""The rows of files of results that count: those that no other file answers better."""
+"""Reads the effective rows of result files: those with no better answer in another file."""
 
 from collections.abc import Iterator
 
@@ -14,19 +14,22 @@ _decode = msgspec.json.Decoder(Result).decode
 
 
 def effective_lines(data: bytes, file: ResultFile, first_row: int) -> bytes:
-    """Return the lines of ``file``, which holds ``data``, that count, of a shard that begins with ``first_row``."""
+    """Return the effective lines of ``file``, whose content is ``data``.
+
+    ``first_row`` is the first row of the file's shard.
+    """
     if not file.has_drops:
         return data
     return b"".join(line + b"\n" for line, _ in _effective_rows(data, file, first_row))
 
 
 def effective_results(bucket: Bucket, file: ResultFile, first_row: int) -> Iterator[Result]:
-    """Return the results of ``file`` that count."""
+    """Yield the effective results of ``file``, in a shard that starts at ``first_row``."""
     return (result for _, result in _effective_rows(bucket.read(file.name), file, first_row))
 
 
 def shard_results(run: RunFolder, shard: int, first_row: int) -> Iterator[Result]:
-    """Yield the final results of a shard that starts at ``first_row``, of all attempts.
+    """Yield the final results of all attempts of a shard that starts at ``first_row``.
 
     Raises NotFound before the shard is settled.
     """

@@ -1,4 +1,7 @@
-"""Reads the lines of a range of an output object: each line belongs to the range in which it starts."""
+"""Reads the lines in a range of an output object.
+
+A line belongs to the range in which it starts.
+"""
 
 from collections.abc import Iterator
 
@@ -6,12 +9,15 @@ from promptmill.workers.facts.records import PartRange
 from promptmill.workers.ports.google import Bucket
 
 _MARGIN = 256 * 1024
-"""How much is read past the end of a range for the line that crosses it."""
+"""Bytes to read past the end of a range, for the line that crosses it."""
 _MAX_LINE_BYTES = 64 << 20
 
 
 def read_lines(bucket: Bucket, part_range: PartRange) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line) of the lines that start within ``part_range``; the last of a file may lack its newline."""
+    """Yield (offset, line) for each line that starts within ``part_range``.
+
+    The last line of a file may lack its newline.
+    """
     start = max(part_range.start - 1, 0)
     data = bucket.read_range(
         part_range.name, start, part_range.end + _MARGIN, part_range.generation
@@ -32,7 +38,7 @@ def read_lines(bucket: Bucket, part_range: PartRange) -> Iterator[tuple[int, byt
 
 
 def _read_line_end(bucket: Bucket, part_range: PartRange, offset: int) -> bytes:
-    """Return what is left of the line that ``offset`` lies in: up to the next newline, or the file's end."""
+    """Return the rest of the line at ``offset``, up to the end of a line or of the file."""
     line_end = bytearray()
     size = _MARGIN
     while len(line_end) < _MAX_LINE_BYTES:

@@ -1,4 +1,4 @@
-"""Decides which part of an attempt's output answers which row; pure.
+"""Decides which part of an attempt's output answers which row. Pure functions.
 
 A row may be answered in several parts, or in none. The first success counts, else the
 first failure, in the order of parts. A row whose failures are all transient is retried in

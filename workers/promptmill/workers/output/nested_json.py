@@ -1,6 +1,7 @@
-"""Lines whose JSON lies in strings: a column of type JSON, extracted from BigQuery, may come as what it holds or as text.
+"""Decodes requests and responses that an export from BigQuery wrote as strings.
 
-Which of both is not documented for every way out of BigQuery, so both are understood.
+Google does not document for every kind of export whether a column of type JSON is
+written as an object or as text. Both are accepted.
 """
 
 import msgspec
@@ -12,7 +13,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def unnest_json(line: bytes) -> bytes:
-    """Return a line of output with its request and response as objects; one that is no JSON as it is."""
+    """Return an output line with its request and response as objects.
+
+    A line that is not JSON is returned unchanged.
+    """
     if not any(mark in line for mark in _TEXT_MARKS):
         return line
     try:

@@ -1,4 +1,4 @@
-"""Results as the files that hold them: lines of JSON, of a bounded size."""
+"""Encodes results as files of JSON lines, each of a bounded size."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +11,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_files(results: Iterable[Result]) -> Iterator[bytes]:
-    """Yield the content of one file after the other."""
+    """Yield the content of each file, of about MAX_FILE_BYTES at most."""
     buffer = bytearray()
     for result in results:
         buffer += _encode(result) + b"\n"

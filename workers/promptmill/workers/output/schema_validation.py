@@ -1,9 +1,9 @@
-"""Checks the answers of a run by its response schema."""
+"""Checks answers against the run's response schema."""
 
 from collections.abc import Iterable
 from datetime import datetime, time
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,18 +22,18 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Validator:
-    """Tells answers that fit a JSON schema from those that do not; raises ConfigurationError for what is no schema."""
+    """Validates answers. Raises ConfigurationError if ``schema`` is not a JSON schema."""
 
-    def __init__(self, schema: dict[str, Any]) -> None:
+    def __init__(self, schema: dict[str, object]) -> None:
         import jsonschema_rs
 
         try:
             self._compiled_schema = jsonschema_rs.validator_for(
                 schema,
-                mask="the value",  # what is told of an invalid answer has none of its values
+                mask="the value",  # errors must not quote the answer
                 validate_formats=True,
                 formats={"date-time": _is_datetime, "time": _is_time},
-                offline=True,  # a schema comes in a message: nothing is fetched because of it
+                offline=True,  # a schema from a message must not cause requests
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             first_line = str(error).partition("\n")[0][:_MAX_MESSAGE]
@@ -42,7 +42,10 @@ class Validator:
             ) from None
 
     def validate_result(self, result: Result) -> Result:
-        """Return a result with its answer ``parsed``, or as a failure that keeps the text, which was paid for."""
+        """Return the result with ``parsed`` set if its answer is valid, else a failure.
+
+        The failure keeps the text of the answer, which was paid for.
+        """
         if not result.succeeded:
             return result
         try:
@@ -53,12 +56,12 @@ class Validator:
             if self._compiled_schema.is_valid(value):
                 return msgspec.structs.replace(result, parsed=value)
             return _fail_result(result, _describe_errors(self._compiled_schema.iter_errors(value)))
-        except ValueError as error:  # such as one that is nested too deep
+        except ValueError as error:  # the answer is nested too deeply, for example
             return _fail_result(result, str(error))
 
 
 def make_validator(manifest: Manifest) -> Validator | None:
-    """Return the judge of a run's answers, or None when they may be anything."""
+    """Return the validator of a run, or None if it has no response schema."""
     return None if manifest.response_schema is None else Validator(manifest.response_schema)
 
 
@@ -69,7 +72,7 @@ def _fail_result(result: Result, message: str) -> Result:
 
 
 def _describe_errors(errors: "Iterable[ValidationError]") -> str:
-    """What is wrong at which place: names of the answer's fields and rules of the schema, but no value."""
+    """List the fields that break the schema, and how. No value is quoted."""
     messages = [
         f"/{'/'.join(map(str, error.instance_path))}: {error.message}"
         for error in islice(errors, _MAX_ERRORS)
@@ -78,7 +81,10 @@ def _describe_errors(errors: "Iterable[ValidationError]") -> str:
 
 
 def _is_datetime(text: str) -> bool:
-    """Whether pydantic takes it for a point in time: the validator's own rule wants a time zone, which models leave out."""
+    """Whether pydantic would parse ``text`` as a datetime.
+
+    The validator's own check requires a time zone, which models often omit.
+    """
     return _can_parse(datetime, text)
 
 

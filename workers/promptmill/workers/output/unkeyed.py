@@ -1,4 +1,7 @@
-"""Finds the row that an answer without a key belongs to, by the request that Vertex echoes beside it."""
+"""Matches answers without a key to rows, by the request that Vertex echoes.
+
+Vertex does not echo keys for every model and format.
+"""
 
 import hashlib
 import re
@@ -24,9 +27,10 @@ _decode = msgspec.json.Decoder(_WireLine).decode
 
 
 def request_hash(line: bytes) -> str:
-    """Return the hash of a line's request, the same however Vertex orders, names or pads its fields; "" without one.
+    """Return a hash of a line's request, or "" if it has none.
 
-    The echo may have nulls added and ``system_instruction`` turned into ``systemInstruction`` (Google's own samples).
+    Ignores the order of fields, their spelling and nulls. In Google's samples, the echo
+    has added nulls, and ``systemInstruction`` in place of ``system_instruction``.
     """
     try:
         request = msgspec.json.decode(line).get("request")
@@ -52,9 +56,10 @@ def _to_upper(match: re.Match[str]) -> str:
 
 
 class UnkeyedResult(msgspec.Struct, omit_defaults=True):
-    """An answer that came back without a key: the hash of its request, and its result, which lacks what the key tells.
+    """An answer without a key: the hash of its request, and its result without key and row.
 
-    ``cut_off``: more tokens may mend it. ``invalid``: hearing what was wrong may.
+    ``cut_off``: a retry with a higher token limit may succeed. ``invalid``: a retry with
+    feedback on the schema error may.
     """
 
     hash: str
@@ -63,19 +68,19 @@ class UnkeyedResult(msgspec.Struct, omit_defaults=True):
     invalid: bool = False
 
     def with_key(self, key: WireKey, metadata: str | None) -> Result:
-        """Return the result of the row that it was found to answer."""
+        """Return the result, assigned to the row with this key."""
         decoded = None if metadata is None else msgspec.json.decode(metadata)
         return msgspec.structs.replace(self.result, key=key.key, row=key.row, metadata=decoded)
 
 
 decode_unkeyed = msgspec.json.Decoder(UnkeyedResult).decode
-"""Reads an answer without a key as ``parse`` wrote it."""
+"""Decodes an answer without a key, as the step ``parse`` stored it."""
 
 
 class UnmatchedRows:
     """The rows of a shard that have no answer yet, by the hash of their request.
 
-    Holds about 200 bytes a row; needed only when Vertex does not echo keys.
+    Uses about 200 bytes per row. Only needed if Vertex does not echo keys.
     """
 
     def __init__(self, lines: Iterable[bytes]) -> None:
@@ -86,6 +91,9 @@ class UnmatchedRows:
                 self._unmatched[request_hash(line)].append((key, wire.metadata))
 
     def pop_match(self, digest: str) -> tuple[WireKey, str | None] | None:
-        """Return the first row (and its metadata) with this request that was not taken yet, or None."""
+        """Remove and return the next row with this request, as its key and metadata.
+
+        Returns None if no row is left.
+        """
         candidates = self._unmatched.get(digest)
         return candidates.popleft() if candidates else None

@@ -1,1 +1,4 @@
-"""The interfaces to the outside world. Adapters and fakes implement them and pass one contract suite."""
+"""The interfaces to the outside world.
+
+Adapters and fakes implement them and pass the same contract suite.
+"""

@@ -34,7 +34,7 @@ class Column(NamedTuple):
 class TableInfo(NamedTuple):
     """A table as ``role`` sees it.
 
-    ``kind`` is PostgreSQL's ``relkind``. ``has_unique_key`` tells whether (run, key) is
+    ``kind`` is PostgreSQL's ``relkind``. ``has_unique_key`` is whether (run, key) is
     unique.
     """
 

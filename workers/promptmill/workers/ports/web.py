@@ -1,4 +1,4 @@
-"""What a webhook sink needs of the web: to post a body, and to check that a server can be reached."""
+"""What a webhook sink needs of the web: to post a body, and to test a connection."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

@@ -24,7 +24,7 @@ def resolve_folder(settings: Settings, spec: SinkSpec, run: str) -> str:
     """
     url, run_folder = spec.url.rstrip("/"), f"{spec.url.rstrip('/')}/{run}/"
     if not url.startswith("gs://") or {"", ".", ".."} & set(url.removeprefix("gs://").split("/")):
-        raise ConfigurationError(f"sink {spec.url}: must look like gs://bucket/folder/")
+        raise ConfigurationError(f"sink {spec.url}: must be a URL such as gs://bucket/folder/")
     if any(
         run_folder.startswith(f"{settings.bucket}/{reserved}")
         for reserved in names.RESERVED_FOLDERS
@@ -60,8 +60,8 @@ def resolve_file(settings: Settings, spec: SinkSpec) -> Path:
 class SinkServer(NamedTuple):
     """A database or web server.
 
-    ``name`` is public; ``url`` and ``secret`` are not. ``is_host_configured`` tells
-    whether the workers' settings name its host.
+    ``name`` is public; ``url`` and ``secret`` are not. ``is_host_configured`` is
+    true if the workers' settings name its host.
     """
 
     name: str
@@ -126,10 +126,8 @@ def _is_below(url: SplitResult, parent: SplitResult) -> bool:
         return False
     if not parent.hostname:
         return url.scheme != "http" or is_loopback(url.hostname or "")
-    return (url.hostname, url.port) == (
-        parent.hostname,
-        parent.port,
-    ) and f"{url.path.rstrip('/')}/".startswith(parent.path)
+    has_same_host = (url.hostname, url.port) == (parent.hostname, parent.port)
+    return has_same_host and f"{url.path.rstrip('/')}/".startswith(parent.path)
 
 
 def check_dataset(settings: Settings, dataset_name: str) -> None:

@@ -1,6 +1,6 @@
 """`python manage.py classify`."""
 
-from typing import Any
+from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand
 
@@ -14,14 +14,14 @@ class Command(BaseCommand):
 
     help = "Classify all reviews that are not classified yet."
 
-    def add_arguments(self, parser: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
         """Accept new reviews as arguments."""
         parser.add_argument("reviews", nargs="*", help="Reviews to add first.")
 
-    def handle(self, *_: Any, reviews: list[str], **__: Any) -> None:
+    def handle(self, *_: object, reviews: list[str], **__: object) -> None:
         """Resume unfinished batches, then classify new reviews."""
-        for left in Batch.objects.filter(run=""):
-            submit(left)
+        for unfinished in Batch.objects.filter(run=""):
+            submit(unfinished)
         Review.objects.bulk_create(Review(text=text) for text in reviews)
         batch = classify()
         batch.refresh_from_db()
