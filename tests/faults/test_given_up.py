@@ -42,7 +42,7 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
         report = run.report()
         assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 4})
         assert (
-            f"jobs given up: 1; answers that they may yet have come to {report.results}late/"
+            f"abandoned jobs: 1; their late answers will be stored in {report.results}late/"
             in report.error
         )
         assert group.stack.jobs(run.id)[0]["state"] == "JOB_STATE_QUEUED"

@@ -98,7 +98,7 @@ def test_a_run_ends_without_a_job_that_does_not_stop_and_says_where_its_answers_
     assert Step("collect", RUN, (0, 1)).id in worker.sent
     assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 3})
     assert (
-        f"jobs given up: 1; answers that they may yet have come to gs://fake/mill/runs/{RUN}/late/"
+        f"abandoned jobs: 1; their late answers will be stored in gs://fake/mill/runs/{RUN}/late/"
         in report.error
     )
     assert worker.services.open_jobs.list_jobs() == []
@@ -116,7 +116,7 @@ def test_a_run_whose_deadline_has_passed_ends_without_its_job_too() -> None:
 
     report = worker.pipeline.report(RUN)
     assert (report.state, report.failures) == ("expired", {"DEADLINE_EXCEEDED": 1})
-    assert report.error.startswith("the run's deadline of 60 s passed; jobs given up: 1")
+    assert report.error.startswith("the run's deadline of 60 s passed; abandoned jobs: 1")
 
 
 def test_what_the_job_answers_after_all_is_kept_and_nothing_that_was_told_changes(

@@ -96,7 +96,7 @@ def test_the_rows_of_a_lost_job_fail_when_a_person_says_so(worker: FakeWorker) -
     assert worker.sent == [Step("collect", RUN, (0, 1)).id]
     assert (report.state, report.failures, report.jobs) == ("failed", {"JOB_LOST": 2}, 1)
     assert report.error.startswith(
-        "Vertex does not know the job any more; jobs given up: 1; answers that they may yet have"
+        "Vertex does not know the job any more; abandoned jobs: 1; their late answers will be stored"
     )
     assert worker.services.open_jobs.list_jobs() == []
     assert worker.services.open_jobs.list_slots() == set()

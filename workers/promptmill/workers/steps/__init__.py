@@ -1,7 +1,7 @@
-"""The steps of the pipeline: each does one thing to one run, shard or part, and says what comes next.
+"""The steps of the pipeline. Each does one thing to a run, a shard or a part.
 
-No step knows Celery, Redis or Google. Each may run twice, late, or beside its twin: what it writes is written once, or
-is the same every time.
+No step knows Celery, Redis or Google. Every step is idempotent: it may run twice, late, or
+concurrently with a duplicate delivery. It writes an object once, or the same bytes again.
 """
 
 from promptmill.workers.steps import (

@@ -1,7 +1,6 @@
-"""Sends the caller's own tasks word of the end of a run."""
+"""Sends the callbacks of a run: the caller's own tasks, started when the run has ended."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from promptmill.config.errors import ConfigurationError, Permanent
 from promptmill.producers.contract.messages import Manifest, Signature
@@ -14,7 +13,7 @@ from promptmill.workers.ports.google import CallbackBroker
 
 PAYLOAD_VERSION = 1
 SUCCESS_STATES = ("succeeded", "partially_succeeded")
-"""States of a run that has results to go on with; with any other it has ended badly."""
+"""A run in one of these states sends its ``link`` callbacks, else its ``link_error`` ones."""
 
 
 def callback(
@@ -22,9 +21,10 @@ def callback(
 ) -> list[str]:
     """Send the callbacks of a run that are not recorded as sent; returns their task ids.
 
-    Then the run is removed from the open list. A crash between sending a task and
-    recording it repeats the task under the same id. Tasks that ``check`` refuses are
-    not sent. One that can never be sent does not hold up the others.
+    Afterwards the run is removed from the open list. A crash between sending a task and
+    recording it repeats the task under the same id. A task that ``check`` refuses is
+    recorded but not sent. If sending one fails permanently, the others are sent first;
+    then the error is raised.
     """
     manifest, report = run.manifest.get(), run.report.get()
     sent, last_error = [], None
@@ -48,7 +48,7 @@ def callback(
 
 
 def select_callbacks(manifest: Manifest, state: str) -> Iterator[tuple[str, list[Signature]]]:
-    """Yield the callbacks of a run that ended in this state, by the name of each."""
+    """Yield the callbacks to send for a run in this state, as (name, chain of tasks)."""
     kind, chains = (
         ("link", manifest.link) if state in SUCCESS_STATES else ("link_error", manifest.link_error)
     )
@@ -56,8 +56,8 @@ def select_callbacks(manifest: Manifest, state: str) -> Iterator[tuple[str, list
         yield f"{kind}{number}", chain
 
 
-def build_payload(run: RunFolder, manifest: Manifest, report: Report) -> dict[str, Any]:
-    """Return what a callback is told: JSON without any prompt or answer, small however large the run."""
+def build_payload(run: RunFolder, manifest: Manifest, report: Report) -> dict[str, object]:
+    """Return the argument of a callback: small JSON without prompts or answers."""
     return {
         "v": PAYLOAD_VERSION,
         "run": report.run,

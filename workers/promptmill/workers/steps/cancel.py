@@ -1,4 +1,4 @@
-"""Ends a run with what it has: nothing more is submitted, jobs under way are asked to stop, finished rows are kept."""
+"""Ends a run early: submits nothing more, cancels its open jobs, keeps finished rows."""
 
 import msgspec
 
@@ -15,9 +15,9 @@ from promptmill.workers.steps import ingest
 def cancel(bucket: Bucket, jobs: BatchJobs, snapshot: RunSnapshot) -> int:
     """Record the cancellation and ask Vertex to cancel the open jobs; returns their number.
 
-    From then on nothing is submitted. What Vertex finished is billed, so it is collected
-    and delivered. The next sweep finds a job that is being created now. A run that its
-    producer has not sent in full ends at once.
+    From then on nothing is submitted. Rows that Vertex finished are billed, so they are
+    collected and delivered. If a job is being created right now, the next sweep cancels
+    it. A run that its producer has not sent in full ends at once.
     """
     run = RunFolder(bucket, snapshot.run)
     run.cancelled.create(Cancelled(records.current_time()))
@@ -34,16 +34,16 @@ def cancel(bucket: Bucket, jobs: BatchJobs, snapshot: RunSnapshot) -> int:
 
 
 def is_due(snapshot: RunSnapshot) -> bool:
-    """Whether a run that is cancelled has something left to cancel."""
+    """Return whether a cancelled run has something left to cancel."""
     return snapshot.cancelled and bool(open_attempts(snapshot) or _is_partly_sent(snapshot))
 
 
 def open_attempts(snapshot: RunSnapshot) -> list[tuple[int, int]]:
-    """Return the attempts whose job has not ended."""
+    """Return the attempts whose job has not ended, as (shard, attempt)."""
     return [
         attempt_ref
-        for attempt_ref, shard_facts in sorted(snapshot.attempts.items())
-        if shard_facts.job and not shard_facts.ended
+        for attempt_ref, attempt_facts in sorted(snapshot.attempts.items())
+        if attempt_facts.job and not attempt_facts.ended
     ]
 
 
@@ -53,7 +53,10 @@ def expire_run(run: RunFolder) -> None:
 
 
 def build_ended(run: RunFolder, job: Job) -> Ended:
-    """Return the end of a job as a fact; the reason of a cancellation goes to its rows."""
+    """Return the fact that a job ended.
+
+    If the run's deadline cancelled the job, its rows without an answer get that reason.
+    """
     cancellation = run.cancelled.find() if job.state == "JOB_STATE_CANCELLED" else None
     if cancellation is None or not cancellation.reason:
         return Ended(job, records.current_time())
@@ -65,7 +68,7 @@ def build_ended(run: RunFolder, job: Job) -> Ended:
 
 
 def build_abandoned(run: RunFolder, name: str) -> Ended:
-    """Return the end of an abandoned job of a cancelled run."""
+    """Return the fact that the job of a cancelled run was abandoned."""
     cancellation = run.cancelled.get()
     job = Job(name, "JOB_STATE_CANCELLED", error_message=cancellation.error_message)
     return Ended(job, records.current_time(), cancellation.reason, by_hand=True)

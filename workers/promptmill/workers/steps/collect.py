@@ -1,4 +1,4 @@
-"""Finds the output of a job that ended, and divides it into parts."""
+"""Finds the output of an ended job and divides it into parts."""
 
 import re
 from contextlib import suppress
@@ -14,24 +14,31 @@ from promptmill.workers.facts.step import Wait
 from promptmill.workers.ports.google import Job, ObjectInfo
 
 _PREDICTIONS = re.compile(r"predictions[^/]*\.jsonl(-\d+-of-\d+)?")
-"""Several are numbered: before the ending, as the API documents it for other models, or after it, as some exporters do."""
+"""Output files of a job. If there are several, they are numbered.
+
+The number is before the extension, as the API documents for other models, or after it, as
+some exporters write it.
+"""
 _LATE_OUTPUT_SECONDS = 300.0
-"""Seconds for which the final output of a job that has answers may be late before its absence is believed."""
+"""Seconds to wait for the final output of a job that has answers."""
 _STOPPED_OUTPUT_SECONDS = 20.0
-"""The same for a job that was stopped while it ran and does not say whether it has answers."""
+"""Seconds to wait for output of a job that was stopped and does not report its answers."""
 _NO_OUTPUT_CODES = frozenset({3, 7, 9})
-"""google.rpc codes of a failed job that has no answers: the importer refused its file, or it could not reach its bucket."""
+"""google.rpc codes of failed jobs without answers.
+
+The importer refused the input file, or the job could not access its bucket.
+"""
 _QUIET_SECONDS = 5.0
-"""Seconds after which no further file is expected beside several."""
+"""Numbered output is complete when its newest file is this many seconds old."""
 _RETRY_SECONDS = 3.0
 
 
 def collect(attempt: AttemptFolder, part_bytes: int) -> Parts | Wait:
-    """Write down the ranges of the job's output that are to be parsed; none without output.
+    """Record the ranges of the job's output to parse; there are none without output.
 
-    The final ``predictions*.jsonl`` count where there are any, else the files that were
-    exported while the job ran. If a file was replaced since, all output is divided again
-    into parts with further numbers: no two generations mix.
+    The final ``predictions*.jsonl`` count, or without them the files that were exported
+    while the job ran. If a recorded file has been replaced, all output is divided again.
+    The new parts continue the numbering, so that two generations never mix.
     """
     ranges = list_ranges(attempt, attempt.ended, part_bytes)
     if isinstance(ranges, Wait):
@@ -44,9 +51,9 @@ def collect(attempt: AttemptFolder, part_bytes: int) -> Parts | Wait:
 
 
 def _divide_again(fact: Fact[Parts], ranges: list[PartRange]) -> None:
-    """Add the ``ranges`` to the recorded parts, if a file of these was replaced.
+    """Append ``ranges`` to the recorded parts if a recorded file was replaced.
 
-    A file that only went away may come back.
+    A file that is missing does not count as replaced: it may come back.
     """
     stored_parts = fact.find_object()
     recorded = fact.get()
@@ -70,7 +77,7 @@ def _divide_again(fact: Fact[Parts], ranges: list[PartRange]) -> None:
 def list_ranges(
     attempt: AttemptFolder, end: Fact[Ended], part_bytes: int
 ) -> list[PartRange] | Wait:
-    """Return the ranges of the output of a job; ``end`` is the fact of its end."""
+    """Return the ranges of a job's output; ``end`` is the fact that the job ended."""
     ended = end.get()
     files = _list_files(attempt, ended)
     final_files = [stored for stored in files if "/incremental_predictions/" not in stored.name]
@@ -84,7 +91,8 @@ def _is_output_pending(
 ) -> bool:
     """Return whether more output is expected.
 
-    It is while a job that has answers has no output, or one of several files is new.
+    It is expected while a job with answers has no output. It is also expected while the
+    newest of several files is recent.
     """
     if [stored.name.rpartition("/")[2] for stored in final_files] == ["predictions.jsonl"]:
         return False
@@ -97,7 +105,7 @@ def _is_output_pending(
 
 
 def _grace_seconds(job: Job) -> float:
-    """Return for how long output may be late of which nothing is there yet."""
+    """Return the seconds to wait for output when there is none yet."""
     if job.state == "JOB_STATE_SUCCEEDED" or job.successful_count > 0:
         return _LATE_OUTPUT_SECONDS
     is_unclear = (
@@ -107,7 +115,7 @@ def _grace_seconds(job: Job) -> float:
 
 
 def split_file(file: ObjectInfo, part_bytes: int) -> list[PartRange]:
-    """Return ranges of about ``part_bytes``; a line belongs to the range in which it starts."""
+    """Return ranges of about ``part_bytes``. A line belongs to the range it starts in."""
     parts = max(-(-file.size // part_bytes), 1)
     boundaries = [file.size * part // parts for part in range(parts + 1)]
     return [
@@ -120,8 +128,8 @@ def split_file(file: ObjectInfo, part_bytes: int) -> list[PartRange]:
 def _list_files(attempt: AttemptFolder, ended: Ended) -> list[ObjectInfo]:
     """List the output files in the directory that the job reports.
 
-    The output folder of the attempt is listed when the job reports none, or a table,
-    which was extracted there.
+    If the job reports none, or a table, the attempt's output folder is listed: tables are
+    extracted there.
     """
     reported = ended.job.output_directory
     directory = (

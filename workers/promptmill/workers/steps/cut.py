@@ -1,7 +1,6 @@
-"""Makes a run of the batches of a pool that were cut for it."""
+"""Turns the batches of a pool that a cut lists into a run."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import xxhash
@@ -26,7 +25,11 @@ _encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode
 
 
 class CutReader:
-    """One pass over the batches of a cut: its ``manifest``, its ``read_requests``, and afterwards what was found."""
+    """Reads the batches of a cut once.
+
+    ``manifest`` is the run's manifest, and ``read_requests`` yields its requests. After
+    that, ``keys`` has their keys, and ``refused_count`` counts unusable prompts.
+    """
 
     def __init__(self, bucket: Bucket, cut: Cut) -> None:
         self._bucket = bucket
@@ -44,7 +47,7 @@ class CutReader:
         )
 
     def read_requests(self) -> Iterator[RequestLine]:
-        """Yield the encoded requests, those that were there before aside."""
+        """Yield the encoded requests, without repeated ones."""
         schema = schemas.resolve_schema(
             self.manifest.response_schema, retry=self.manifest.retry_schema_invalid
         )
@@ -60,8 +63,11 @@ class CutReader:
                         self.keys.append(str(prompt["key"]))
                         yield prompt
 
-    def _decode_prompts(self, pooled: PooledCall) -> list[dict[str, Any]]:
-        """Return what a call sent; what ``collect`` cannot have sent must not hold up what others did."""
+    def _decode_prompts(self, pooled: PooledCall) -> list[dict[str, object]]:
+        """Return the usable prompts of a call.
+
+        Others are counted and skipped, so that they do not block the prompts of other calls.
+        """
         try:
             prompts = pooled.decode_prompts()
         except MessageRefused:
@@ -72,7 +78,10 @@ class CutReader:
         return usable
 
     def _is_new(self, prompt: dict[str, object]) -> bool:
-        """Whether no request had this key; one that had it and was another has to wait for the next run."""
+        """Return whether the key is new.
+
+        A different request with a used key is deferred to the next run.
+        """
         content = xxhash.xxh3_64_intdigest(_encode_sorted(prompt))
         key = xxhash.xxh3_64_intdigest(str(prompt["key"]).encode())
         if key not in self._content_by_key:
@@ -93,7 +102,10 @@ class CutReader:
         )
 
     def mark_done(self) -> None:
-        """Store what has to wait for the next run, as a batch that is named by this one; then this one is done."""
+        """Store the deferred requests as a batch of the pool, then mark the cut as done.
+
+        The batch is named after this run, so that it is written once.
+        """
         if self._deferred:
             self._store_deferred()
         self._bucket.create(RunFolder(self._bucket, self._cut.run).cut_done, b"")
@@ -119,12 +131,12 @@ class CutReader:
 
 
 def load_cut(bucket: Bucket, run: str) -> Cut:
-    """Return what a run is made of; raises NotFound."""
+    """Return the cut of a run; raises NotFound."""
     return RunFolder(bucket, run).cut.get()
 
 
 def is_done(bucket: Bucket, cut: Cut) -> bool:
-    """Whether the run is whole, and what has to wait for the next one is stored."""
+    """Return whether the run is complete and its deferred requests are stored."""
     name = RunFolder(bucket, cut.run).cut_done
     if (bucket.url, name) not in _done_cuts and bucket.find(name) is not None:
         _done_cuts.add((bucket.url, name))
@@ -132,11 +144,11 @@ def is_done(bucket: Bucket, cut: Cut) -> bool:
 
 
 _done_cuts: set[tuple[str, str]] = set()
-"""The facts of this kind that this process has seen, of cuts whose batches are there."""
+"""Cache of done cuts, as (bucket URL, object name), until their batches are deleted."""
 
 
 def delete_batches(bucket: Bucket, cut: Cut) -> None:
-    """Delete the batches of a run that is whole."""
+    """Delete the batches of a complete run."""
     for batch in cut.batches:
         bucket.delete(names.batch(cut.pool, cut.options, batch))
     _done_cuts.discard((bucket.url, RunFolder(bucket, cut.run).cut_done))

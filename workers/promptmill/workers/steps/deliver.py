@@ -1,4 +1,4 @@
-"""Hands one file of results to one sink."""
+"""Delivers one file of results to one sink."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,14 +15,17 @@ OpenSink = Callable[[SinkSpec, str], Sink]
 
 
 class AttemptDeliveries(NamedTuple):
-    """How many deliveries an attempt needs, each of its files to each sink, and whether another attempt follows it."""
+    """The number of deliveries of an attempt: each file goes to each sink.
+
+    ``is_last`` is true if no attempt follows.
+    """
 
     deliveries: int
     is_last: bool
 
 
 def deliver(attempt: AttemptFolder, open_sink: OpenSink, part: int, sink: int) -> AttemptDeliveries:
-    """Write the results of one file to a sink, then the fact that they are in it."""
+    """Write the results of one file to a sink, then record the delivery."""
     sinks = attempt.run.manifest.get().sinks
     settled = attempt.settled.get()
     delivered = attempt.delivered(sink, part)
@@ -35,7 +38,7 @@ def deliver(attempt: AttemptFolder, open_sink: OpenSink, part: int, sink: int) -
 
 
 def _read_lines(attempt: AttemptFolder, file: ResultFile) -> bytes:
-    """Read the lines that count; the plan, which may be large, only for dropped rows."""
+    """Read the lines that count. The plan may be large, so it is read only if rows drop out."""
     first_row = 0
     if file.has_drops:
         first_row = attempt.run.plan.get().shards[attempt.shard].first_row
@@ -43,5 +46,5 @@ def _read_lines(attempt: AttemptFolder, file: ResultFile) -> bytes:
 
 
 def part_name(shard: int, attempt: int, part: int) -> str:
-    """Return what a file of results is called in a sink."""
+    """Return the name of a file of results in a sink."""
     return f"{shard:04d}-{attempt}-{part:05d}"

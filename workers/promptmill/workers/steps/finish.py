@@ -1,4 +1,4 @@
-"""Closes a run: completes its sinks, writes the report, and takes it off the list of open runs."""
+"""Ends a run: finishes its sinks, writes its report, removes it from the open list."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -68,7 +68,10 @@ def _build_report(
         return _report_unsubmitted(run, manifest, aborted)
     plan = run.plan.get()
     if len({shard for shard, _ in attempt_refs}) < len(plan.shards):
-        raise Transient("the run was divided into shards while it was about to be aborted")
+        raise Transient(
+            f"run {run.id} was planned while it was being aborted; "
+            "it ends when its shards are settled"
+        )
     attempt_facts = _load_attempts(run, attempt_refs, len(manifest.sinks))
     sinks = [_finish_sink(open_sink, spec, run.id, attempt_facts) for spec in manifest.sinks]
     report = _report_submitted(run, manifest, plan, attempt_facts, sinks)
@@ -77,7 +80,7 @@ def _build_report(
 
 
 def _apply_cancellation(report: Report, cancellation: Cancelled | None, deadline: float) -> Report:
-    """Say in the report that the run was ended before its time, if that cost it rows."""
+    """Set the state of the report to ``expired`` or ``cancelled`` if that cost the run rows."""
     if cancellation and cancellation.reason and report.failures.keys() & TRANSIENT:
         error = f"the run's deadline of {spans.format_duration(deadline)} passed"
         return msgspec.structs.replace(report, state="expired", error=error)
@@ -89,16 +92,17 @@ def _apply_cancellation(report: Report, cancellation: Cancelled | None, deadline
 def _note_abandoned_jobs(
     report: Report, run: RunFolder, attempt_facts: list["_AttemptFacts"]
 ) -> Report:
-    """Say in the report where the answers of jobs that were given up would come to be, if they do."""
+    """Add to the report where late answers of abandoned jobs will be stored."""
     abandoned_count = sum(attempt.ended.by_hand for attempt in attempt_facts)
     if not abandoned_count:
         return report
-    note = f"jobs given up: {abandoned_count}; answers that they may yet have come to {run.bucket.url}/{run.late_folder}"
+    late_url = f"{run.bucket.url}/{run.late_folder}"
+    note = f"abandoned jobs: {abandoned_count}; their late answers will be stored in {late_url}"
     return msgspec.structs.replace(report, error="; ".join(filter(None, (report.error, note))))
 
 
 def _find_abort(run: RunFolder) -> Aborted | None:
-    """Return why the run is not to be submitted; None if it is, or had a plan by then."""
+    """Return why the run was aborted; None if it was not, or had shards before."""
     aborted = run.aborted.find()
     if aborted is None:
         return None
@@ -120,7 +124,7 @@ class _AttemptFacts(NamedTuple):
 def _load_attempts(
     run: RunFolder, attempt_refs: list[tuple[int, int]], sinks: int
 ) -> list[_AttemptFacts]:
-    """Read the facts of all attempts, one kind after another."""
+    """Read the facts of all attempts, one kind at a time."""
     attempts = [run.attempt(*attempt_ref) for attempt_ref in attempt_refs]
 
     def read_each(select: Callable[[AttemptFolder], Fact[T]]) -> list[T]:
@@ -143,7 +147,7 @@ def _load_attempts(
 def _delivery_times(
     attempts: list[AttemptFolder], settled: list[Settled], sinks: int
 ) -> Iterator[float]:
-    """Yield when the last file of each attempt came to its last sink."""
+    """Yield the time of the last delivery of each attempt."""
     if not attempts:
         return
     delivered_facts = [
@@ -184,7 +188,7 @@ def _report_submitted(
     busy_seconds = _vertex_seconds(attempt_facts)
     return Report(
         run=manifest.run,
-        state=final_state(counts, {one.ended.job.state for one in attempt_facts}),
+        state=final_state(counts, {attempt.ended.job.state for attempt in attempt_facts}),
         name=manifest.name,
         model=manifest.model,
         requests=requests,
@@ -194,7 +198,7 @@ def _report_submitted(
         duplicates=counts.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,
-        jobs=sum(bool(one.created.name) for one in attempt_facts),
+        jobs=sum(bool(attempt.created.name) for attempt in attempt_facts),
         failures=counts.failures,
         tokens=counts.tokens,
         seconds=seconds,
@@ -205,13 +209,13 @@ def _report_submitted(
         cost=usage.run_cost(
             plan.money, counts.billed, over_budget=FailureReason.OVER_BUDGET in counts.failures
         ),
-        deduplicated=sum(one.settled.copies for one in attempt_facts),
-        reused=sum(one.settled.reused for one in attempt_facts),
+        deduplicated=sum(attempt.settled.copies for attempt in attempt_facts),
+        reused=sum(attempt.settled.reused for attempt in attempt_facts),
         error=next(
             (
-                one.created.refusal or one.ended.job.error_message
-                for one in attempt_facts
-                if _has_error(one)
+                attempt.created.refusal or attempt.ended.job.error_message
+                for attempt in attempt_facts
+                if _has_error(attempt)
             ),
             "",
         ),
@@ -223,7 +227,10 @@ def _has_error(attempt: _AttemptFacts) -> bool:
 
 
 def final_state(counts: Counts, job_states: set[str]) -> str:
-    """Return the final state of a run from its counts; one without any answer ends as its jobs did, if they agree."""
+    """Return the final state of a run from its counts.
+
+    A run without any answer ends like its jobs if these all have the same state.
+    """
     if not counts.failed:
         return "succeeded"
     if counts.succeeded:
@@ -235,14 +242,16 @@ def final_state(counts: Counts, job_states: set[str]) -> str:
 def _stage_seconds(
     manifest: Manifest, plan: Plan, attempt_facts: list[_AttemptFacts]
 ) -> dict[str, float]:
-    """Where the time went: a stage ends when the last shard has passed it, once for every attempt.
+    """Return the seconds spent in each stage; they add up to ``total``.
 
-    The stages add up to the total.
+    In each attempt, a stage ends when the last shard has passed it.
     """
     seconds: defaultdict[str, float] = defaultdict(float, ingest=plan.at - manifest.created)
     stage_start = plan.at
     for number in sorted({attempt.number for attempt in attempt_facts}):
-        for stage, end in _stage_ends([one for one in attempt_facts if one.number == number]):
+        for stage, end in _stage_ends(
+            [attempt for attempt in attempt_facts if attempt.number == number]
+        ):
             seconds[stage] += max(end - stage_start, 0.0)
             stage_start = max(stage_start, end)
     now = records.current_time()
@@ -252,16 +261,19 @@ def _stage_seconds(
 
 def _stage_ends(attempt_facts: list[_AttemptFacts]) -> Iterator[tuple[str, float]]:
     yield "shard", max(attempt.input.at for attempt in attempt_facts)
-    yield "submit", max(one.created.at for one in attempt_facts)
-    yield "vertex", max(one.ended.job.end_time or one.created.at for one in attempt_facts)
-    yield "poll", max(one.ended.at for one in attempt_facts)
-    yield "collect", max(one.parts.at for one in attempt_facts)
-    yield "parse", max(one.settled.at for one in attempt_facts)
-    yield "deliver", max(one.delivered_at for one in attempt_facts)
+    yield "submit", max(attempt.created.at for attempt in attempt_facts)
+    yield (
+        "vertex",
+        max(attempt.ended.job.end_time or attempt.created.at for attempt in attempt_facts),
+    )
+    yield "poll", max(attempt.ended.at for attempt in attempt_facts)
+    yield "collect", max(attempt.parts.at for attempt in attempt_facts)
+    yield "parse", max(attempt.settled.at for attempt in attempt_facts)
+    yield "deliver", max(attempt.delivered_at for attempt in attempt_facts)
 
 
 def _vertex_seconds(attempt_facts: list[_AttemptFacts]) -> float:
-    """How long at least one job was at Vertex, from its creation to its end."""
+    """Return the seconds during which at least one job existed, from creation to end."""
     total = busy_until = 0.0
     for start, end in sorted(
         (attempt.ended.job.create_time, attempt.ended.job.end_time) for attempt in attempt_facts

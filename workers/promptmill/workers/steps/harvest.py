@@ -1,4 +1,4 @@
-"""Keeps the answers of a job that was given up and ended after all: they are paid for."""
+"""Stores the late answers of an abandoned job that ended after all: they are billed."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -25,16 +25,16 @@ from promptmill.workers.steps.collect import list_ranges
 from promptmill.workers.steps.parse import PartReader
 
 _BATCH_SIZE = 2000
-"""Results of copies in one file."""
+"""Maximum results of duplicate rows in one file."""
 _decode = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def harvest(attempt: AttemptFolder, part_bytes: int) -> Harvested | Wait:
-    """Write the late answers of a settled attempt into the run's folder ``late``.
+    """Write the late answers of a settled attempt to the run's folder ``late``.
 
-    They answer rows for which the attempt has no answer. Results, sinks and report of
-    the run stay as they are.
+    Only rows without an answer in the attempt count. The run's results, sinks and report
+    do not change.
     """
     if not attempt.harvested.exists():
         part_ranges = list_ranges(attempt, attempt.late_end, part_bytes)
@@ -47,7 +47,7 @@ def harvest(attempt: AttemptFolder, part_bytes: int) -> Harvested | Wait:
 
 
 class _LateAnswers:
-    """The late answers of an attempt: those with keys, then those known by their request."""
+    """Writes late answers: first those with a key, then those matched by their request."""
 
     def __init__(self, attempt: AttemptFolder, part_ranges: list[PartRange]) -> None:
         self._attempt, self._part_ranges = attempt, part_ranges
@@ -63,7 +63,7 @@ class _LateAnswers:
         self._retry_policy = RetryPolicy(validator=schema_validation.make_validator(manifest))
 
     def write_files(self) -> int:
-        """Write files that are the same however often they are written; returns how many answers are in them."""
+        """Write the files, with the same bytes every time; returns the number of answers."""
         answer_count = sum(
             self._write_file(part, self._read_keyed(part)) for part in range(len(self._part_ranges))
         )
@@ -79,7 +79,7 @@ class _LateAnswers:
         return answer_count + self._write_deduplicated()
 
     def _write_deduplicated(self) -> int:
-        """Write the answers of the rows that have another's, read from the late ones that are written."""
+        """Write the answers of duplicate rows, copied from the late answers written before."""
         if not self._deduplicated:
             return 0
         late_parts = [
@@ -121,7 +121,7 @@ class _LateAnswers:
             self._unkeyed_parts.append(part)
 
     def _unanswered_lines(self) -> Iterator[bytes]:
-        """The wire lines of the rows that have no answer yet, as the attempt asked them."""
+        """Yield the request lines of rows without an answer, as this attempt sent them."""
         row_adjustments = adjustments.load_adjustments(self._attempt)
         for line in rows_of(self._attempt.run, self._shard_plan):
             row_offset = line.row - self._shard_plan.first_row
@@ -131,7 +131,7 @@ class _LateAnswers:
     def _match_unkeyed(self, part: int, unmatched: UnmatchedRows) -> Iterator[Result]:
         reader = self._make_reader()
         for _ in reader.read_results(read_lines(self._attempt.bucket, self._part_ranges[part])):
-            pass  # those with keys are written
+            pass  # answers with keys have been written already
         for unkeyed in map(decode_unkeyed, reader.unkeyed):
             if unkeyed.result.succeeded and (matched := unmatched.pop_match(unkeyed.hash)):
                 yield unkeyed.with_key(*matched)
@@ -143,7 +143,7 @@ def _batch_results(results: Iterator[Result]) -> Iterator[list[Result]]:
 
 
 def _answered_rows(attempt: AttemptFolder, shard_plan: ShardPlan) -> RowSet:
-    """Return the rows of the shard that the attempt answers."""
+    """Return the rows of the shard that the attempt has answered."""
     return RowSet.of(
         result.row - shard_plan.first_row
         for file in attempt.settled.get().files

@@ -1,4 +1,4 @@
-"""Keeps what a producer sent: the run as opened, one chunk, and with the last one the seal."""
+"""Stores what a producer sent: the manifest, one chunk, and with the last one the seal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from promptmill.workers.ports.google import Bucket
 
 
 def ingest(bucket: Bucket, message: Ingest) -> Chunk:
-    """Store the chunk of ``message`` and return it; an existing chunk must be the same.
+    """Store the chunk of ``message`` and return it.
 
-    The open marker is written first and the seal last: a sweep finds whatever a crash
-    leaves behind, and a seal means that its sender sent everything. Raises
-    MessageRefused.
+    The open marker is written first, so that a sweep finds what a crash leaves behind. The
+    seal is written last: it means that the producer sent everything. Raises
+    MessageRefused if the chunk exists with other content.
     """
     run = RunFolder(bucket, message.run.run)
     chunk = decode_chunk(message.chunk)
@@ -32,10 +32,10 @@ def ingest(bucket: Bucket, message: Ingest) -> Chunk:
 
 @contextmanager
 def mark_open(run: RunFolder) -> Iterator[None]:
-    """Mark a run as open before anything else of it is stored, for a sweep to find.
+    """Mark a run as open before any other object of it is stored, so that sweeps find it.
 
-    A late duplicate message leaves no marker of a run that has ended: nothing would
-    delete it soon.
+    The marker is deleted again if the run has ended: a late duplicate delivery must not
+    reopen it.
     """
     is_new = run.bucket.create(run.open_marker, b"")
     yield
@@ -56,13 +56,15 @@ def _had_ended(run: RunFolder) -> bool:
 
 def _require_equal(chunk: Chunk, stored: Chunk) -> None:
     if stored.sha256 != chunk.sha256:
-        raise MessageRefused(f"chunk {chunk.index} is stored already, with other content")
+        raise MessageRefused(
+            f"chunk {chunk.index} already exists with other content; send it as a new run"
+        )
 
 
 def abort_run(run: RunFolder, reason: str, state: str, *, over_budget: bool = False) -> None:
-    """Record that a run is not to be submitted, unless it is divided into shards already.
+    """Record that a run is never submitted, unless its plan already has shards.
 
-    The empty plan decides: with two objects, a plan and an abort could both exist.
+    An empty plan decides: a plan and an abort are separate objects and could both exist.
     """
     run.aborted.create(Aborted(reason, state, records.current_time(), over_budget))
     run.plan.create(Plan([], records.current_time()))

@@ -1,7 +1,8 @@
-"""Makes results of the lines of one part of a job's output.
+"""Turns the output lines of one part into results.
 
-Output order is never trusted, nor that every line is there, there once, or one of ours: a row is known by the key that
-Vertex echoes, and every line is counted as exactly one of answered, duplicate, unknown or unreadable.
+Output may be out of order, incomplete or repeated, and may contain lines that are not ours.
+A row is identified by the key that Vertex echoes. Every line counts as exactly one of
+answered, duplicate, unknown or unreadable; lines without a key are kept for ``settle``.
 """
 
 from collections import Counter
@@ -35,9 +36,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse(attempt: AttemptFolder, part: int) -> Parsed | None:
-    """Write the results of one part, then the fact of its counts; the same bytes every time.
+    """Write the results of one part, then their counts; the bytes are the same every time.
 
-    Returns None when the file was replaced since: the output must be collected again.
+    Returns None if the file was replaced: the output must be collected again.
     """
     part_range = attempt.parts.get().parts[part]
     try:
@@ -73,9 +74,10 @@ def _parse_part(attempt: AttemptFolder, part: int, part_range: PartRange) -> Par
 
 
 class PartReader:
-    """Reads the lines of one part; what it saw is in ``build_parsed`` when ``read_results`` is exhausted.
+    """Reads the lines of one part and counts them.
 
-    Rows that have a chance to be mended are among those that a second try can mend. ``meter`` counts what is paid for.
+    Exhaust ``read_results`` before calling ``build_parsed``. Failed rows that
+    ``retry_policy`` can adjust count as transient. ``meter`` counts billed tokens.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class PartReader:
         self.unkeyed: list[bytes] = []
 
     def read_results(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
-        """Yield each result as a line of JSON: at most one success and one failure for a row."""
+        """Yield results as lines of JSON, at most one success and one failure per row."""
         for offset, raw in lines:
             data = unnest_json(raw)
             line = parse_line(data)
@@ -122,7 +124,7 @@ class PartReader:
                     yield _encode(result) + b"\n"
 
     def build_parsed(self) -> Parsed:
-        """Return what was counted."""
+        """Return the counts and rows of the lines read so far."""
         return Parsed(
             counts=Counts(
                 succeeded=self._counts["succeeded"],
@@ -178,10 +180,11 @@ class PartReader:
             self._transient.add(row)
 
     def _encode_unkeyed(self, line: OutputLine, data: bytes) -> bytes:
-        """A result without its key, and the hash of the request that Vertex echoed, by which it may yet be known."""
+        """Encode a result without a key, with the hash of its echoed request.
+
+        The hash may match it to a row later.
+        """
         result = self._make_result(line, data, WireKey("", 0, ""))
-        cut_off, invalid = (
-            self._retry_policy.can_raise_tokens(result, data),
-            self._retry_policy.can_send_feedback(result),
-        )
+        cut_off = self._retry_policy.can_raise_tokens(result, data)
+        invalid = self._retry_policy.can_send_feedback(result)
         return _encode(UnkeyedResult(request_hash(data), result, cut_off, invalid)) + b"\n"

@@ -1,4 +1,4 @@
-"""Divides a run into shards: each within Vertex's limits, few, and of about the same size."""
+"""Divides a run into few shards of similar size, each within Vertex's limits."""
 
 from collections.abc import Iterator
 
@@ -19,9 +19,10 @@ def plan(
     max_cost_usd: float = 0.0,
     find_prices: FindPrices = prices.find_prices,
 ) -> Plan:
-    """Write the shard plan, or return the existing one, whatever limits and prices are now.
+    """Write the shard plan and return it.
 
-    ``max_cost_usd`` is this worker's limit for a run; 0 means none. Raises OverBudget.
+    An existing plan is returned unchanged, even if limits or prices have changed since.
+    ``max_cost_usd`` is the workers' limit for a run; 0 means none. Raises OverBudget.
     """
     seal, manifest = run.seal.get(), run.manifest.get()
     shards = divide_chunks(seal.chunks, max_requests, max_bytes)
@@ -40,14 +41,15 @@ def plan(
 
 
 def divide_chunks(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[ShardPlan]:
-    """Return the shards of a run with ``chunks``, cut between chunks.
+    """Return the shards of a run; they are divided between chunks.
 
-    A chunk of more than ``max_requests`` is divided among several shards. No chunk may be over ``max_bytes``.
+    A chunk of more than ``max_requests`` is divided among several shards. No chunk may
+    exceed ``max_bytes``.
     """
     pieces = list(_split_chunks(chunks, max_requests))
     fewest_shards = len(_fill_shards(pieces, max_requests, max_bytes))
     largest = max((piece.requests for piece in pieces), default=0)
-    # An even share with room for one more piece: as few shards as can be, and the last one is not a crumb.
+    # An even share plus one piece keeps the number of shards minimal and the last one large.
     shard_size = sum(piece.requests for piece in pieces) // max(fewest_shards, 1) + largest
     return [
         _make_shard(shard_pieces)

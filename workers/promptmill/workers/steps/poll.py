@@ -1,4 +1,4 @@
-"""Looks at all open jobs at once, with one list call, and says when to look again."""
+"""Polls all open jobs with one list call, and computes when to poll next."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -7,14 +7,24 @@ from promptmill.config.errors import NotFound, Permanent, Transient
 from promptmill.workers.ports.google import TERMINAL_STATES, BatchJobs, Job
 
 _INTERVAL_GROWTH = 0.02
-"""A look costs one call whatever the number of jobs, so the interval only follows the age of the youngest job: at 2 % of
-it, detection is late by 1 % of a job's duration on average."""
+"""The poll interval as a fraction of the age of the youngest job.
+
+A poll costs one call for any number of jobs. At 2 % of a job's age, its end is detected
+late by 1 % of its duration on average.
+"""
 _MAX_FAILURES = 3
-"""Calls of one look that may fail before it ends with what it saw: while Vertex is away, each takes its whole timeout."""
+"""A poll stops after this many failed calls, and returns what it has so far.
+
+While Vertex is unreachable, each call takes its whole timeout.
+"""
 
 
 class PollResult(NamedTuple):
-    """The jobs that ended, those that did not, those that Vertex does not know, and why others could not be looked at."""
+    """The result of one poll of the open jobs.
+
+    ``lost`` names jobs that Vertex does not know. ``errors`` has the error of each job that
+    could not be fetched, by job name.
+    """
 
     ended: list[Job]
     waiting: list[Job]
@@ -23,9 +33,10 @@ class PollResult(NamedTuple):
 
 
 def check_jobs(jobs: BatchJobs, deployment_id: str, open_jobs: Iterable[str]) -> PollResult:
-    """Look at the ``open_jobs`` of a mill: one list of those still active, then each that is not on it by itself.
+    """Poll the ``open_jobs`` of a deployment.
 
-    Of many jobs that end at once, one that cannot be looked at does not keep the others back.
+    Lists the active jobs in one call, then fetches each job that is not listed. A job that
+    cannot be fetched does not delay the others.
     """
     job_names = set(open_jobs)
     jobs_by_name = {
@@ -53,7 +64,10 @@ def check_jobs(jobs: BatchJobs, deployment_id: str, open_jobs: Iterable[str]) ->
 def find_listed_job(
     jobs: BatchJobs, name: str, display_name: str, labels: Mapping[str, str]
 ) -> Job | None:
-    """Look in Vertex's list for a job that it does not know by its name: by its labels, and by its display name."""
+    """Find a job in Vertex's list that Vertex does not return by name; None if not listed.
+
+    Searches by labels, then by display name.
+    """
     candidates = (
         job for query in attempt_filters(display_name, labels) for job in jobs.list(query)
     )
@@ -61,13 +75,13 @@ def find_listed_job(
 
 
 def attempt_filters(display_name: str, labels: Mapping[str, str]) -> Iterator[str]:
-    """Yield Google's filters for the jobs of one attempt: by their labels, and by their display name."""
+    """Yield list filters for the jobs of one attempt: by labels, then by display name."""
     yield " AND ".join(f'labels.{name}="{value}"' for name, value in labels.items())
     yield f'display_name="{display_name}"'
 
 
 def active_filter(deployment_id: str) -> str:
-    """Return Google's filter for the jobs of a mill that have not ended."""
+    """Return the list filter for the jobs of a deployment that have not ended."""
     return " AND ".join(
         [
             f'labels.promptmill="{deployment_id}"',
@@ -77,6 +91,9 @@ def active_filter(deployment_id: str) -> str:
 
 
 def next_interval(waiting: Iterable[Job], now: float, shortest: float, longest: float) -> float:
-    """Return the seconds until the next look: short while a job is young, longer as the youngest grows old."""
+    """Return the seconds until the next poll; they grow with the age of the youngest job.
+
+    The result is between ``shortest`` and ``longest``.
+    """
     youngest = min((max(now - job.create_time, 0.0) for job in waiting), default=0.0)
     return max(shortest, min(youngest * _INTERVAL_GROWTH, longest))

@@ -1,9 +1,12 @@
-"""Stores what was collected for pools, in batches, and says which batches make one run.
+"""Stores pooled calls in batches, and decides which batches make up a run.
 
-A batch is named by the first call in it that nobody had stored yet, and written once; what a worker read after a copy of it
-was stored is not written but taken from there. So each call is in one batch, whoever stores at the same time. Which batches
-make a run is decided by the first cut of its number, and a batch of a former cut is never cut again, should a worker that
-stood still write it once more. Its batches are kept for a while after its run is whole: they tell which calls are in them.
+- A batch is named after its first call and written once. A worker that finds the batch
+  written takes its content from there. So each call is in one batch, even if several
+  workers store the same calls.
+- A cut lists the batches of one run. Cuts of a pool are numbered, and the first writer of a
+  number decides. A batch is never cut twice, even if a slow worker writes it again.
+- Batches are kept for a while after their run is complete: they record which calls the run
+  contains.
 """
 
 import hashlib
@@ -27,34 +30,34 @@ MAX_BYTES = 4 << 20
 
 
 class PoolEntry(NamedTuple):
-    """What one call of ``collect`` sent, and its place in the stream that it came by."""
+    """One call of ``enqueue``, and its position in the Redis stream."""
 
     stream_id: bytes
     pooled: PooledCall
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Calls of one pool with the same options, encoded, and their places in the stream."""
+    """Encoded calls of one pool with the same options; ``places`` are their stream ids."""
 
     places: list[bytes]
     calls: list[bytes]
 
     @property
     def unique_calls(self) -> list[PooledCall]:
-        """What the calls sent, each once."""
+        """The decoded calls, without duplicate deliveries."""
         decoded = [decode_pooled_call(call) for call in self.calls]
         return list({pooled.id: pooled for pooled in decoded}.values())
 
 
 class BatchSize(NamedTuple):
-    """How many requests a batch has, and how many bytes they take before compression."""
+    """The number of requests in a batch, and their bytes before compression."""
 
     requests: int
     size: int
 
 
 class PoolLimits(NamedTuple):
-    """When a run is cut: at so many requests, bytes or seconds."""
+    """A run is cut when a pool reaches this many requests, bytes or seconds of age."""
 
     requests: int
     size: int
@@ -62,7 +65,7 @@ class PoolLimits(NamedTuple):
 
 
 class StoredBatch(NamedTuple):
-    """A batch that is stored, its size, and the places of what is in it."""
+    """A stored batch, its size, and the stream ids of its calls."""
 
     id: str
     size: BatchSize
@@ -70,7 +73,7 @@ class StoredBatch(NamedTuple):
 
 
 def store_calls(bucket: Bucket, calls: Iterable[PoolEntry]) -> Iterator[StoredBatch]:
-    """Store calls that were read from the beginning of the stream, a batch for each pool and options."""
+    """Store calls from the head of the stream, as one batch for each pool and options."""
     groups: dict[tuple[str, str], list[PoolEntry]] = {}
     for call in calls:
         options = hashlib.sha256(call.pooled.run).hexdigest()[:16]
@@ -85,7 +88,7 @@ def _store_batch(bucket: Bucket, name: str, group: list[PoolEntry]) -> StoredBat
     )
     if not bucket.create(name, msgspec.msgpack.encode(batch)):
         batch = read_batch(bucket, name)
-        if group[0].stream_id not in batch.places:  # the same call came twice
+        if group[0].stream_id not in batch.places:  # a duplicate delivery of the call
             return StoredBatch(group[0].pooled.id, batch_size(batch), [group[0].stream_id])
     return StoredBatch(group[0].pooled.id, batch_size(batch), batch.places)
 
@@ -96,18 +99,18 @@ def read_batch(bucket: Bucket, name: str) -> Batch:
 
 
 def decode_batch(data: bytes) -> Batch:
-    """Return a batch as it was stored."""
+    """Decode a stored batch."""
     return msgspec.msgpack.decode(data, type=Batch)
 
 
 def batch_size(batch: Batch) -> BatchSize:
-    """Return the size of a batch."""
+    """Return the requests and bytes of the unique calls of a batch."""
     calls = batch.unique_calls
-    return BatchSize(sum(call.requests for call in calls), sum(one.size for one in calls))
+    return BatchSize(sum(call.requests for call in calls), sum(call.size for call in calls))
 
 
 class Pool(NamedTuple):
-    """The batches of one pool and options, by id and oldest first, and its cuts."""
+    """The batches of one pool and options by id, oldest first, and its cuts by number."""
 
     pool: str
     options: str
@@ -122,7 +125,7 @@ class Pool(NamedTuple):
 
     @property
     def remaining_cuts(self) -> list[Cut]:
-        """The cuts of which batches are left."""
+        """The cuts that still have batches."""
         return [
             cut for cut in self.cuts.values() if not self.batches.keys().isdisjoint(cut.batches)
         ]
@@ -145,39 +148,39 @@ def _load_cuts(bucket: Bucket, pool: str, options: str) -> dict[int, Cut]:
     cuts_by_number = {}
     for stored in bucket.list(names.cuts(pool, options)):
         number = int(stored.name.rpartition("/")[2].removesuffix(".json"))
-        cuts_by_number[number] = _read_cut(bucket, stored.name)  # type: ignore[arg-type]  # a bucket is itself
+        # A bucket is hashable by identity, which its protocol does not say.
+        cuts_by_number[number] = _read_cut(bucket, stored.name)  # type: ignore[arg-type]
     return cuts_by_number
 
 
 @lru_cache(maxsize=1024)
 def _read_cut(bucket: Bucket, name: str) -> Cut:
-    """Read a cut, which never changes, once in a process."""
+    """Read a cut. It never changes, so each process reads it once."""
     return Fact(bucket, name, Cut).get()
 
 
 def select_batches(
     free_batches: list[ObjectInfo], sizes: dict[str, BatchSize], age: float, limits: PoolLimits
 ) -> list[str]:
-    """Return the batches that make a run now, if any do: not more than the limits, but one at least."""
+    """Return the ids of the batches that make up the next run; none if no limit is reached.
+
+    The batches stay within the limits, unless the first one alone exceeds these.
+    """
     batch_ids = [stored.name.rpartition("/")[2] for stored in free_batches]
-    total_requests, total_bytes = (
-        sum(sizes[batch_id].requests for batch_id in batch_ids),
-        sum(sizes[one].size for one in batch_ids),
-    )
+    total_requests = sum(sizes[batch_id].requests for batch_id in batch_ids)
+    total_bytes = sum(sizes[batch_id].size for batch_id in batch_ids)
     if not batch_ids or (
         total_requests < limits.requests and total_bytes < limits.size and age < limits.seconds
     ):
         return []
     chosen: list[str] = []
     total_requests = total_bytes = 0
-    for one in batch_ids:
-        total_requests, total_bytes = (
-            total_requests + sizes[one].requests,
-            total_bytes + sizes[one].size,
-        )
+    for batch_id in batch_ids:
+        total_requests += sizes[batch_id].requests
+        total_bytes += sizes[batch_id].size
         if chosen and (total_requests > limits.requests or total_bytes > limits.size):
             break
-        chosen.append(one)
+        chosen.append(batch_id)
     return chosen
 
 
@@ -187,7 +190,7 @@ def pool_age(bucket: Bucket, free_batches: list[ObjectInfo]) -> float:
 
 
 def create_cut(bucket: Bucket, pool: Pool, new_cut: Cut) -> Cut:
-    """Write the next cut of a pool, and return it, or the one that another worker made in its place."""
+    """Write the next cut of a pool; returns the one of another worker that was first."""
     number = max(pool.cuts, default=-1) + 1
     fact = Fact(bucket, names.cut(pool.pool, pool.options, number), Cut)
     new_cut = fact.create_or_get(new_cut)
@@ -196,12 +199,12 @@ def create_cut(bucket: Bucket, pool: Pool, new_cut: Cut) -> Cut:
 
 
 def open_run(bucket: Bucket, cut: Cut) -> None:
-    """Write down in the run's own folder what it is made of."""
+    """Record the cut in the folder of its run."""
     RunFolder(bucket, cut.run).cut.create(cut)
 
 
 def delete_old_cuts(bucket: Bucket, older_than: float, now: float) -> None:
-    """Delete old cuts, but for the last of each pool: the next one's number follows from it."""
+    """Delete old cuts, except the last one of each pool: it determines the next number."""
     stored_cuts = list(bucket.list(names.CUTS))
     for current, following in pairwise(stored_cuts):
         same_pool = current.name.rpartition("/")[0] == following.name.rpartition("/")[0]

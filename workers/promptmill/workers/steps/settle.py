@@ -1,9 +1,11 @@
-"""Gives every row of an attempt exactly one final state, or another attempt, once all parts are parsed.
+"""Gives every row of an attempt one final state or another attempt, when all parts are parsed.
 
-A row may be answered in several parts, or in none. The first success counts, else the first failure, in the order of
-parts; a row without any gets a failure that says why. Answers that came back without a key are joined by their request.
-Rows whose failure may pass are put off to the next attempt, unless this was the last. A copy shares the fate of the row
-that was asked in its place.
+- A row may be answered in several parts, or in none. In the order of parts, the first
+  success counts, else the first failure.
+- Answers without a key are matched to rows by their request.
+- A row without any answer gets a failure that says why.
+- Rows with a transient failure go to the next attempt, unless this is the last one.
+- A duplicate row gets the outcome of the row that was sent in its place.
 """
 
 from collections.abc import Iterator
@@ -32,7 +34,7 @@ from promptmill.workers.output.merge_parts import (
 
 
 def settle(attempt: AttemptFolder) -> Settled:
-    """Write down the files that hold one final state for every row, and their counts."""
+    """Record the files that hold one final state for every row, and their counts."""
     return attempt.settled.get_or_create(lambda: _settle_attempt(attempt))
 
 
@@ -43,7 +45,7 @@ def _settle_attempt(attempt: AttemptFolder) -> Settled:
     parts = attempt.parts.get().part_numbers
     part_facts = read_facts(attempt.bucket, map(attempt.parsed, parts))
     parsed = dict(zip(parts, part_facts, strict=True))
-    resolution = resolve_rows([_part_rows(one) for one in parsed.values()], is_last)
+    resolution = resolve_rows([_part_rows(part) for part in parsed.values()], is_last)
     files, counts = _count_parts(attempt, plan, parsed, resolution)
     deduplicated = deduplication.load_deduplicated(attempt, plan)
     reused = answer_reuse.load_reused(attempt, manifest)
@@ -73,7 +75,7 @@ def _part_rows(parsed: Parsed) -> PartRows:
 def _count_parts(
     attempt: AttemptFolder, plan: Plan, parsed: dict[int, Parsed], resolution: Resolution
 ) -> tuple[list[ResultFile], Counts]:
-    """Return the result files of all parts, and the counts of the rows that count."""
+    """Return the result files of all parts, and the counts of their effective rows."""
     files, counts, deferred = [], Counts(), resolution.retried
     for (part, parsed_part), drop in zip(parsed.items(), resolution.drops, strict=True):
         packed_drops = drop.succeeded.pack(), drop.failed.pack()
@@ -88,9 +90,9 @@ def _count_parts(
 
 
 def _token_limit_rows(parsed: dict[int, Parsed], unanswered_rows: UnansweredRows) -> RowSet:
-    """Return the rows of the next attempt that get more tokens.
+    """Return the rows of the next attempt that get a higher token limit.
 
-    They were cut off in this attempt or in an earlier one.
+    Their answer was cut off in this attempt or in an earlier one.
     """
     rows = RowSet.union(
         [
@@ -105,9 +107,9 @@ def _token_limit_rows(parsed: dict[int, Parsed], unanswered_rows: UnansweredRows
 def _record_feedback(
     attempt: AttemptFolder, parsed: dict[int, Parsed], unanswered_rows: UnansweredRows
 ) -> RowSet:
-    """Return the rows of the next attempt that get feedback, and write it down.
+    """Return the rows of the next attempt that get schema feedback, and store it.
 
-    Their answer broke the schema in this attempt or in an earlier one.
+    Their answer violated the schema in this attempt or in an earlier one.
     """
     invalid = {part: RowSet.unpack(parsed_part.invalid) for part, parsed_part in parsed.items()}
     previous = unanswered_rows.adjustments.feedback
@@ -124,7 +126,7 @@ def _record_feedback(
         & unanswered_rows.retried_rows
     )
     if rows:
-        parts = [part for part, one in invalid.items() if one & rows]
+        parts = [part for part, invalid_rows in invalid.items() if invalid_rows & rows]
         schema_errors = chain(
             previous.errors.items(),
             _read_schema_errors(attempt, parts, unanswered_rows.first_row),
@@ -144,7 +146,7 @@ def _record_feedback(
 def _read_schema_errors(
     attempt: AttemptFolder, parts: list[int], first_row: int
 ) -> Iterator[tuple[int, str]]:
-    """Yield the row offset and error of the answers of some parts that break the schema."""
+    """Yield the row offset and error of each answer in ``parts`` that violates the schema."""
     for part in parts:
         for line in attempt.bucket.read(attempt.results(part)).split(b"\n")[:-1]:
             failed = _decode_failed(line)
@@ -175,8 +177,8 @@ def _recount_part(
 ) -> Counts:
     """Count a part again without its dropped rows.
 
-    The ``billed_rows`` of these go to the next attempt, but used tokens all the same. A
-    row that is answered twice is paid for once.
+    Of these, ``billed_rows`` are retried, but their tokens are billed nevertheless. The
+    tokens of a row that is answered twice count once.
     """
     shard_plan = plan.shards[attempt.shard]
     counter, all_rows = ResultCounter(plan.price_thresholds), RowSet.first(shard_plan.requests)

@@ -16,7 +16,7 @@ from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 
 
 def shard(attempt: AttemptFolder) -> Input:
-    """Write the input file from the chunks, then the fact that it is complete.
+    """Write the input file from the chunks, then record that it is complete.
 
     The bytes are the same every time.
     """

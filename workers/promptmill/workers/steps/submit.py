@@ -1,16 +1,20 @@
-"""Creates the job of a shard: the one step where money is at stake.
+"""Creates the job of a shard. This is the one step where a mistake costs money.
 
-1. An intent is written, once. Only its owner may create.
-2. The job is created in one try, labelled with run, shard and attempt, under a display name that is always the same.
-3. Its name is written down.
+1. The worker writes an intent, a lease on creating the job. Only its owner may create.
+2. It creates the job in a single call. The labels name run, shard and attempt, and the
+   display name is always the same.
+3. It records the name of the job.
 
-Whoever finds an intent of somebody else's looks for the job in Vertex's list, and adopts it. When there is none, and the
-intent is so old (by the server's clock) that a creation under way would have turned up, it takes the intent over by
-replacing exactly the generation it saw. When Vertex surely created nothing, the owner gives the intent back at once.
+A worker that finds another worker's intent searches Vertex's list for the job and adopts
+it. If no job is listed and the intent is old enough, by the bucket's clock, the worker takes
+the intent over: a job that was being created would be visible by then. It replaces exactly
+the generation of the intent that it read. If Vertex certainly created nothing, the owner
+releases the intent at once.
 
-An owner may stand still for as long between writing its intent and creating, and then be overtaken. So it looks at its
-intent once more right before it creates. What remains is a worker that stands still between that look and Vertex's having
-its call, for more than half of the settle time: its job is a duplicate, which the sweep for stray jobs finds and cancels.
+An owner may be suspended between writing its intent and creating the job, and lose the
+intent meanwhile. So it checks the intent again right before it creates. One case remains:
+the worker is suspended after this check, for more than half of the visibility time. Its job
+is then a duplicate, and the sweep for orphaned jobs cancels it.
 """
 
 import time
@@ -29,7 +33,7 @@ from promptmill.workers.steps import tables
 from promptmill.workers.steps.poll import attempt_filters
 
 _RETRY_SECONDS = 10.0
-"""Seconds until somebody else's intent is looked at again."""
+"""Seconds until another worker's intent is checked again."""
 
 
 def submit(
@@ -37,8 +41,8 @@ def submit(
 ) -> Created | Wait:
     """Create the job of an attempt, or find the existing one.
 
-    ``owner`` is new for every call. A creation without an answer turns up in Vertex's
-    list within ``visibility_seconds``, or it did not happen. Returns Wait until then.
+    ``owner`` must be unique to this call. A job whose creation got no response is listed
+    within ``visibility_seconds``, or was not created. Until then, returns Wait.
     """
     if created := _find_created(attempt):
         return created
@@ -56,7 +60,7 @@ def submit(
             return _find_created(attempt) or wait
     if cancelled := _record_cancelled(attempt):
         return cancelled
-    # Another worker may have created the job meanwhile, and Vertex may list it no more.
+    # Another worker may have created the job meanwhile, and Vertex may not list it any more.
     if created := _find_created(attempt):
         return created
     if not _is_fresh(attempt, intent, visibility_seconds):
@@ -76,9 +80,9 @@ def job_labels(attempt: AttemptFolder) -> dict[str, str]:
 
 
 def _find_created(attempt: AttemptFolder) -> Created | None:
-    """Return the outcome of the creation, if it is known.
+    """Return the recorded outcome of the creation, or None.
 
-    A crash may have left only the end of a refused job: then its job is written now.
+    A crash may have left only the end of a refused job; the job is then recorded now.
     """
     if created := attempt.job.find():
         return created
@@ -90,7 +94,7 @@ def _find_created(attempt: AttemptFolder) -> Created | None:
 
 
 def _record_cancelled(attempt: AttemptFolder) -> Created | None:
-    """End the attempt without a job if its run is cancelled."""
+    """If the run is cancelled, end the attempt without a job; otherwise return None."""
     if not attempt.run.cancelled.exists():
         return None
     cancellation = attempt.run.cancelled.get()
@@ -112,11 +116,11 @@ def _build_request(attempt: AttemptFolder) -> JobRequest:
 
 
 def _is_fresh(attempt: AttemptFolder, intent: Intent, visibility_seconds: float) -> bool:
-    """Return whether the intent is still ours, and young enough to create the job.
+    """Return whether the intent is still ours, and recent enough to create the job.
 
-    A creation must turn up before others may take the intent over. The bucket's clock
-    gives the age of the intent; the time of asking is added, as this worker may have
-    been suspended meanwhile.
+    A new job must be listed before other workers may take the intent over. The age is
+    taken from the bucket's clock. The duration of this check is added, because the worker
+    may be suspended during it.
     """
     started = time.monotonic()
     stored_intent = attempt.intent.find_object()
@@ -142,7 +146,7 @@ def _create_job(
 
 
 def _release_intent(attempt: AttemptFolder, intent: Intent) -> None:
-    """Free our intent, as nothing was created; unless another worker owns it by now."""
+    """Release our intent, unless another worker owns it by now."""
     stored_intent = attempt.intent.find_object()
     if stored_intent and attempt.intent.get() == intent:
         with suppress(Conflict):
@@ -169,9 +173,9 @@ def _take_over(
     intent: Intent,
     visibility_seconds: float,
 ) -> Wait | None:
-    """Make the intent ours if its owner is gone and none of its jobs turned up.
+    """Take over the intent if it is free or expired, and no job of it is listed.
 
-    Returns None when it is ours.
+    Returns None if the intent is ours now.
     """
     stored_intent = attempt.intent.find_object()
     if stored_intent is None:
@@ -189,7 +193,7 @@ def _take_over(
 
 
 def _find_job(jobs: BatchJobs, request: JobRequest) -> Job | None:
-    """Find the job by its labels or its name; the oldest of several."""
+    """Find the job by its labels or display name; returns the oldest of several."""
     jobs_by_name = {
         job.name: job
         for query in attempt_filters(request.display_name, request.labels)

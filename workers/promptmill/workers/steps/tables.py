@@ -1,8 +1,9 @@
-"""Vertex's second way: a shard's job reads a table of BigQuery and writes another.
+"""Jobs with BigQuery tables: a shard's job reads one table and writes another.
 
-The bucket stays the truth: the input file of an attempt is loaded into a table right before its job is created, and the
-table that the job wrote is extracted into the attempt's output folder, from which all goes on as ever. Both are jobs of
-BigQuery's with ids that follow from the attempt, and run once. The tables go away by themselves, after 30 days.
+The bucket remains the source of truth. Right before the job is created, the input file is
+loaded into a table. When the job has ended, its output table is extracted into the
+attempt's output folder. Both are BigQuery jobs whose ids are derived from the attempt, so
+each runs once. The tables expire after 30 days.
 """
 
 from functools import partial
@@ -17,12 +18,12 @@ from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.ports.warehouse import Column, Warehouse
 
 INPUT_COLUMNS = (Column("key", "STRING"), Column("metadata", "STRING"), Column("request", "JSON"))
-"""Those of a wire line. Vertex wants ``request``, as JSON or STRING, and passes on the others."""
+"""The fields of a request line. Vertex requires ``request`` and copies the others."""
 _EXPIRY_DAYS = 30
 
 
 def check_dataset(warehouse: Warehouse, manifest: Manifest) -> None:
-    """Raise ConfigurationError when the run's jobs could have no tables where it wants them."""
+    """Raise ConfigurationError if the run's jobs cannot have tables in its dataset."""
     dataset = _parse_dataset(manifest)
     try:
         warehouse.check_job_access(dataset)
@@ -33,7 +34,7 @@ def check_dataset(warehouse: Warehouse, manifest: Manifest) -> None:
 def load_input(warehouse: Warehouse, attempt: AttemptFolder) -> None:
     """Load the input file of an attempt into its table, unless its job exists.
 
-    Raises Transient until that is done.
+    Raises Transient until the table is loaded.
     """
     manifest = attempt.run.manifest.get()
     if attempt.job.exists() or not attempt.input.get().requests:
@@ -47,8 +48,8 @@ def load_input(warehouse: Warehouse, attempt: AttemptFolder) -> None:
 def extract_output(warehouse: Warehouse, attempt: AttemptFolder, end: Fact[Ended]) -> None:
     """Extract the output table of a job into the output folder of its attempt.
 
-    ``end`` is the fact of the job's end. A missing table is waited for like a missing
-    file. Raises Transient until the extraction is done.
+    ``end`` is the fact that the job ended. A missing table is handled like missing output
+    files. Raises Transient until the table is extracted.
     """
     manifest = attempt.run.manifest.get()
     reported_output = end.get().job.output_directory
