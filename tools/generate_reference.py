@@ -81,8 +81,8 @@ def build_pages() -> dict[str, str]:
 
 def build_bucket_page() -> str:
     """Return the page about the objects that the workers keep."""
-    _, other_objects, rules = (inspect.getdoc(names) or "").split("\n\n", 2)
-    _, run_objects, _ = (inspect.getdoc(run_folder) or "").split("\n\n", 2)
+    _, run_objects, rules = (inspect.getdoc(run_folder) or "").split("\n\n", 2)
+    _, other_objects, _ = (inspect.getdoc(names) or "").split("\n\n", 2)
     return f"""# Objects in the bucket
 
 Names are relative to `PROMPTMILL_BUCKET`. [Architecture](../architecture.md) explains the facts.
@@ -96,7 +96,7 @@ Names are relative to `PROMPTMILL_BUCKET`. [Architecture](../architecture.md) ex
 ## Other objects
 
 ```text
-{_drop_line(other_objects, "runs/")}
+{other_objects}
 ```
 
 {_as_markdown(rules)}
@@ -192,10 +192,6 @@ def read_setting_descriptions() -> dict[str, str]:
                 case _:
                     pass
     return descriptions
-
-
-def _drop_line(text: str, start: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.startswith(start))
 
 
 def _list_commands(group: object, prefix: str) -> Iterator[tuple[str, _Command]]:

@@ -1,6 +1,5 @@
-"""Names of the objects in the bucket.
+"""Names of the objects in the bucket that are in no run's folder.
 
-runs/<run>/                           the folder of a run: see workers/facts/run_folder.py
 pools/<pool>/<options>/<batch>        prompts of a pool that are in no complete run
 cuts/<pool>/<options>/<number>.json   the batches of one run
 done/<kind>/<run>                     a run of a model and schema has answers
@@ -8,7 +7,7 @@ dead/<step>                           dead letter: a step that needs an operator
 given-up/<run>/<shard>/<attempt>      an abandoned job that may still end
 open/<run>                            the run is not done
 
-No name is the folder of another: some stores cannot hold both.
+The class ``RunFolder`` of the workers names the objects of a run.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""What the command line needs of the bucket. Producers reach it through entry points."""
+"""Functions of the command line that need the bucket. Producers load them as entry points."""

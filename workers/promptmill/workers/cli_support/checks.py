@@ -1,7 +1,7 @@
-"""What can be wrong between Promptmill and Google, for ``promptmill doctor``; found there as the entry point ``checks``.
+"""Checks access to the bucket and Vertex AI for ``promptmill doctor``: entry point ``checks``.
 
-That the model exists is not looked at: Vertex has no call that tells so for every kind of model, and refuses an unknown
-one when the job is created, which costs nothing.
+The model is not checked: Vertex has no call that works for every kind of model. It refuses
+an unknown model when the job is created, at no cost.
 """
 
 import uuid
@@ -14,11 +14,11 @@ from promptmill.workers.ports.google import BatchJobs, Bucket
 
 LOGIN_COMMAND = "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
 EMPTY_JOB_FILTER = 'display_name="promptmill-doctor"'
-"""A filter that no job passes, so that the answer is small whatever there is."""
+"""A filter that matches no job, so that the response is always small."""
 
 
 def run_checks(settings: Settings) -> Iterator[Check]:
-    """Look at the bucket and at Vertex, as far as the settings say where they are."""
+    """Check the bucket and Vertex AI, whichever of them are configured."""
     if settings.bucket:
         yield _check_bucket(settings)
     if settings.project:
@@ -34,9 +34,12 @@ def _check_bucket(settings: Settings) -> Check:
     name = settings.bucket.removeprefix("gs://").partition("/")[0]
     fixes = {
         NotFound: f"gcloud storage buckets create gs://{name}",
-        Transient: "look at the network, at STORAGE_EMULATOR_HOST and at https://status.cloud.google.com",
+        Transient: "check the network, STORAGE_EMULATOR_HOST and https://status.cloud.google.com",
     }
-    grant = f"gcloud storage buckets add-iam-policy-binding gs://{name} --role roles/storage.objectUser --member MEMBER"
+    grant = (
+        f"gcloud storage buckets add-iam-policy-binding gs://{name} "
+        "--role roles/storage.objectUser --member MEMBER"
+    )
     return _run_probe("bucket access", probe, fixes, grant)
 
 
@@ -48,36 +51,41 @@ def _check_vertex(settings: Settings) -> Check:
         return f"{settings.vertex_endpoint or 'Google'} lists the jobs of {settings.parent}"
 
     fixes = {
-        NotFound: "look at GOOGLE_CLOUD_LOCATION and PROMPTMILL_VERTEX_ENDPOINT",
-        Transient: "look at the network and at PROMPTMILL_VERTEX_ENDPOINT",
+        NotFound: "check GOOGLE_CLOUD_LOCATION and PROMPTMILL_VERTEX_ENDPOINT",
+        Transient: "check the network and PROMPTMILL_VERTEX_ENDPOINT",
     }
     project = settings.project
     grant = (
         f"gcloud services enable aiplatform.googleapis.com --project {project}; "
-        f"gcloud projects add-iam-policy-binding {project} --role roles/aiplatform.user --member MEMBER"
+        f"gcloud projects add-iam-policy-binding {project} "
+        "--role roles/aiplatform.user --member MEMBER"
     )
     return _run_probe("Vertex AI", probe, fixes, grant)
 
 
 def probe_bucket(bucket: Bucket) -> str:
-    """Do to a small object all that a run does to its own; returns what was seen, raises what the bucket raises."""
+    """Create, read, list and delete a small object; returns a message of success.
+
+    Raises PromptmillError, and the errors of the bucket.
+    """
     name = f"doctor/{uuid.uuid4().hex}"
     if not bucket.create(name, b"1"):
-        raise PromptmillError(f"{bucket.url} says that a new object exists already")
+        raise PromptmillError(f"{bucket.url} reports that a new object already exists")
     try:
         if bucket.create(name, b"2") or bucket.read(name) != b"1":
             raise PromptmillError(
-                f"{bucket.url} lets two writers create one object (if_generation_match is ignored)"
+                f"{bucket.url} lets two writers create the same object: "
+                "it ignores if_generation_match"
             )
         if [stored.name for stored in bucket.list(name)] != [name]:
-            raise PromptmillError(f"{bucket.url} does not list an object that is there")
+            raise PromptmillError(f"{bucket.url} does not list an object that exists")
     finally:
         bucket.delete(name)
-    return f"{bucket.url} can be written, read, listed and deleted, and an object is created once"
+    return f"{bucket.url}: objects can be created (only once), read, listed and deleted"
 
 
 def probe_jobs(jobs: BatchJobs) -> None:
-    """Ask for a list of jobs, which costs nothing; raises what Vertex raises."""
+    """List jobs, which is free; raises the errors of Vertex."""
     next(iter(jobs.list(EMPTY_JOB_FILTER)), None)
 
 

@@ -16,7 +16,7 @@ def list_dead_letters(settings: Settings) -> Iterator[DeadLetter]:
 
 
 def replay_letter(settings: Settings, step: str) -> DeadLetter:
-    """Send a parked task again and reset its failure count. Raises NotFound if it is not parked."""
+    """Re-queue a parked task and reset its failure count; raises NotFound if it is not parked."""
     services = build_services(settings)
     fact = dead_letters.letter_fact(services.bucket, step)
     letter = fact.get()

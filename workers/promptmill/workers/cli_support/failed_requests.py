@@ -1,7 +1,7 @@
-"""Reads the failed requests of a run from its chunks, so that they can be sent again."""
+"""Reads the failed requests of a run from its chunks, so that a producer can resend them."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,32 +18,39 @@ from promptmill.workers.services import build_services
 
 
 class FailedRequests(NamedTuple):
-    """A run as opened, and its failed requests, as a producer takes them."""
+    """The manifest of a run, and its failed requests as prompts."""
 
     manifest: Manifest
     prompts: Iterator[Prompt]
 
 
 def failed_requests(
-    settings: Settings, run: str, only: Collection[str], config: Mapping[str, Any]
+    settings: Settings, run: str, only: Collection[str], config: Mapping[str, object]
 ) -> FailedRequests:
-    """Return the failed requests of a run: the entry point of producers."""
+    """Return the failed requests of a run: the entry point ``failed_requests``."""
     return find_failed(build_services(settings).run_folder(run), only, config)
 
 
-def find_failed(run: RunFolder, only: Collection[str], config: Mapping[str, Any]) -> FailedRequests:
-    """Return the failed requests of a run, or ``only`` those with these reasons, with ``config`` laid over their own.
+def find_failed(
+    run: RunFolder, only: Collection[str], config: Mapping[str, object]
+) -> FailedRequests:
+    """Return the failed requests of a run.
 
-    Rows that lint refused are left out: there is no request to send. Raises PromptmillError while the run is not done.
+    ``only`` selects failure reasons; empty means all. ``config`` overrides fields of each
+    request's generationConfig. Rows that validation refused are omitted: they have no
+    request. Raises PromptmillError if the run is not done.
     """
     if not run.report.exists():
         raise PromptmillError(
-            f"run {run.id} is not done; which requests have failed is known when it is"
+            f"run {run.id} is not done, so its failed requests are not known yet; "
+            f"wait for it with promptmill wait {run.id}"
         )
     return FailedRequests(run.manifest.get(), _failed_prompts(run, set(only), config))
 
 
-def _failed_prompts(run: RunFolder, only: set[str], config: Mapping[str, Any]) -> Iterator[Prompt]:
+def _failed_prompts(
+    run: RunFolder, only: set[str], config: Mapping[str, object]
+) -> Iterator[Prompt]:
     for shard, rows in enumerate(run.plan.get().shards):
         failed = _failed_rows(run, shard, rows, only)
         if not failed:
@@ -54,7 +61,7 @@ def _failed_prompts(run: RunFolder, only: set[str], config: Mapping[str, Any]) -
 
 
 def _failed_rows(run: RunFolder, shard: int, rows: ShardPlan, only: set[str]) -> RowSet:
-    """Return the failed rows of a shard, of all reasons or ``only`` some."""
+    """Return the failed rows of a shard; ``only`` selects reasons, and empty means all."""
     return RowSet.of(
         result.row - rows.first_row
         for result in shard_results(run, shard, rows.first_row)
@@ -64,20 +71,21 @@ def _failed_rows(run: RunFolder, shard: int, rows: ShardPlan, only: set[str]) ->
 
 class _WireLine(msgspec.Struct):
     key: str
-    request: dict[str, Any]
+    request: dict[str, object]
     metadata: str = ""
 
 
 _decode_line = msgspec.json.Decoder(_WireLine).decode
 
 
-def prompt_of(line: bytes, config: Mapping[str, Any]) -> Prompt:
-    """Return a wire line as the row that it was made of, with ``config`` laid over its generationConfig."""
+def prompt_of(line: bytes, config: Mapping[str, object]) -> Prompt:
+    """Return the prompt of a request line; ``config`` overrides its generationConfig."""
     wire = _decode_line(line)
     parts = split_wire_key(wire.key)
     request = dict(wire.request)
     if config:
         config_key = "generation_config" if "generation_config" in request else "generationConfig"
-        request[config_key] = {**(request.get(config_key) or {}), **config}
-    row: dict[str, Any] = {"key": parts.key if parts else wire.key, "request": request}
+        own_config = request.get(config_key)
+        request[config_key] = {**(own_config if isinstance(own_config, dict) else {}), **config}
+    row: dict[str, object] = {"key": parts.key if parts else wire.key, "request": request}
     return row | {"metadata": msgspec.json.decode(wire.metadata)} if wire.metadata else row

@@ -12,7 +12,7 @@ from promptmill.workers.supervision import lost_jobs, wiring
 
 
 class LostJob(msgspec.Struct, frozen=True):
-    """A lost job: run/shard/attempt, its name, and since when, in seconds since the epoch."""
+    """A lost job: run/shard/attempt, its name, and when it was lost in epoch seconds."""
 
     place: str
     job: str
@@ -25,7 +25,7 @@ def list_lost_jobs(settings: Settings) -> Iterator[LostJob]:
 
 
 def release_lost_job(settings: Settings, attempt_path: str, *, again: bool) -> None:
-    """End a lost job on an operator's decision. Raises ValueError if it is not lost."""
+    """End a lost job on an operator's decision; raises ValueError if it is not lost."""
     services = build_services(settings)
     dispatcher = wiring.make_dispatcher(make_app(settings, build_services), services)
     lost_jobs.end_lost_job(services, dispatcher, attempt_path, again=again)

@@ -1,4 +1,4 @@
-"""Opens an object of any bucket as a file, for sources of rows: read in ranges, sought in, never held."""
+"""Opens an object of any bucket as a seekable file, for sources of rows. It reads ranges."""
 
 import io
 from collections.abc import Callable
@@ -10,13 +10,17 @@ from promptmill.workers.ports.google import Bucket, ObjectInfo
 from promptmill.workers.services import build_services
 
 _READ_BYTES = 4 << 20
-"""Bytes of a request; a line or a column's page is smaller, and 4 MiB are as fast as more at 30 ms a request."""
+"""Bytes to read in one request.
+
+Lines and pages of columns are smaller. At 30 ms a request, larger reads are no faster.
+"""
 
 
 def open_object(settings: Settings, url: str) -> BinaryIO:
-    """Open ``gs://bucket/name`` for reading; raises NotFound, ConfigurationError, Transient, Permanent.
+    """Open ``gs://bucket/name`` for reading.
 
-    The same errors come out of its ``read``, while the object is read.
+    Raises NotFound, ConfigurationError, Transient or Permanent, and so do the methods of the
+    file.
     """
     folder, _, name = url.removeprefix("gs://").rpartition("/")
     if not folder or not name:
@@ -25,20 +29,22 @@ def open_object(settings: Settings, url: str) -> BinaryIO:
 
 
 def open_allowed(settings: Settings, open_bucket: Callable[[str], Bucket], url: str) -> BinaryIO:
-    """Open an object for whoever sent its URL to a worker, who may read more than they may.
+    """Open an object whose URL was sent to a worker, if the workers' settings allow it.
 
-    Raises ConfigurationError where it lies outside of ``settings.source_places``, and what ``open_object`` raises.
+    A worker can often read more than the sender may. Raises ConfigurationError for a URL
+    outside ``settings.source_allowlist``, and the errors of ``open_object``.
     """
     if not url.startswith(settings.source_allowlist) or url.endswith("/"):
         raise ConfigurationError(
-            f"source {url}: the workers may not read there; {variable_name('sources')} names the places where they may"
+            f"the workers may not read source {url}; "
+            f"ask an operator to add it to {variable_name('sources')}"
         )
     folder, _, name = url.rpartition("/")
     return read_object(open_bucket(folder), name)
 
 
 def read_object(bucket: Bucket, name: str) -> BinaryIO:
-    """Return an object of ``bucket`` as a file of the generation that it has now; raises NotFound, Transient."""
+    """Open the current generation of an object as a file; raises NotFound, Transient."""
     stored = bucket.find(name)
     if stored is None:
         raise NotFound(f"{bucket.url}/{name} does not exist")
@@ -46,7 +52,10 @@ def read_object(bucket: Bucket, name: str) -> BinaryIO:
 
 
 class _RangeReader(io.RawIOBase):
-    """One generation of an object, range by range; one that is replaced meanwhile ends in NotFound, not in a mixture."""
+    """Reads one generation of an object, range by range.
+
+    If the object is replaced meanwhile, it raises NotFound and never mixes generations.
+    """
 
     def __init__(self, bucket: Bucket, stored: ObjectInfo) -> None:
         self._bucket = bucket

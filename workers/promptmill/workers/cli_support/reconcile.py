@@ -1,4 +1,4 @@
-"""Runs one sweep from outside a worker, for the command line."""
+"""Runs one sweep outside a worker, for the command line."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from promptmill.workers.supervision.sweep import Finding
 
 
 def reconcile_runs(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]:
-    """Sweep now and yield what was done, or what would be done when ``dry_run``."""
+    """Run a sweep and yield its findings; ``dry_run`` changes nothing."""
     services = build_services(settings)
     if dry_run:
         return sweep.plan_repairs(services)

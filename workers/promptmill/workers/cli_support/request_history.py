@@ -1,8 +1,8 @@
-"""One request's whole story, from the facts of its run."""
+"""Collects the history of one request from the facts of its run."""
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 
@@ -22,25 +22,60 @@ from promptmill.workers.ports.google import Bucket
 from promptmill.workers.services import build_services
 
 
+class Delivery(TypedDict):
+    """The delivery of a result to one sink; ``at`` is 0 until then."""
+
+    sink: str
+    at: float
+
+
+class JobHistory(TypedDict):
+    """The job of an attempt; fields are empty or 0 until they are known."""
+
+    job: str
+    created: float
+    refusal: str
+    job_state: str
+    ended: float
+    error: str
+
+
+class Outcome(TypedDict):
+    """The result of an attempt, as JSON, and its deliveries."""
+
+    tried_again: bool
+    result: dict[str, Any] | None
+    delivered: list[Delivery]
+
+
+class AttemptHistory(JobHistory, Outcome):
+    """One attempt at a request; ``attempt`` is 0 for an answer of an earlier run."""
+
+    attempt: int
+
+
 def show_request(settings: Settings, run: str, key: str) -> dict[str, Any]:
-    """Return the story of the request of a run with this key: the entry point of the command line."""
+    """Return the history of a request: the entry point ``show``."""
     return request_history(build_services(settings).bucket, run, key)
 
 
 def request_history(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
-    """Return all that is known of a request: itself, where it lies, each attempt with its job and result, deliveries.
+    """Return the request with a key, its chunk and shard, and its attempts with results.
 
-    Chunks are read one by one until the key is found; a key that is a row's number is looked for there first. Of results
-    only the part is read that has the row. Raises RunNotFound, PromptmillError when the run has no such key.
+    Chunks are read one at a time until the key is found. If the key is a row number, the
+    chunk of that row is read first. Of the results, only files that may contain the row are
+    read. Raises RunNotFound, or PromptmillError if the run has no such key.
     """
     snapshot = load_snapshot(bucket, run)
     if snapshot.manifest is None:
-        raise RunNotFound(f"no run {run!r} is in the bucket")
+        raise RunNotFound(
+            f"the bucket has no run {run!r}; promptmill list shows the runs in the index"
+        )
     folder = RunFolder(bucket, run)
     location = _find_request(folder, snapshot, key)
     if location is None:
         raise PromptmillError(
-            f"run {run} has no request with key {key!r}, as far as its chunks are stored"
+            f"run {run} has no request with key {key!r} in the chunks that it has stored so far"
         )
     history = {
         "run": run,
@@ -88,20 +123,20 @@ def _find_request(run: RunFolder, snapshot: RunSnapshot, key: str) -> _RequestLo
 
 
 def _chunks_to_search(run: RunFolder, snapshot: RunSnapshot, key: str) -> list[int]:
-    """Return the chunks to look into; that of the row whose number the key is comes first."""
+    """Return the chunks to search. If the key is a row number, that row's chunk is first."""
     chunks = sorted(snapshot.chunks)
     if snapshot.sealed is None or not (key.isascii() and key.isdigit() and len(key) < 16):
         return chunks
     ends = accumulate(size.requests for size in run.seal.get().chunks)
     likely = next((chunk for chunk, end in enumerate(ends) if int(key) <= end), None)
-    return sorted(chunks, key=lambda index: (index != likely, index))
+    return sorted(chunks, key=lambda chunk: (chunk != likely, chunk))
 
 
-class _Keyed(msgspec.Struct):
+class _RequestKey(msgspec.Struct):
     key: str
 
 
-_decode_key = msgspec.json.Decoder(_Keyed).decode
+_decode_key = msgspec.json.Decoder(_RequestKey).decode
 
 
 def _key_of(line: bytes) -> str:
@@ -109,7 +144,7 @@ def _key_of(line: bytes) -> str:
     return parts.key if parts else ""
 
 
-def _describe_request(line: bytes) -> dict[str, Any]:
+def _describe_request(line: bytes) -> dict[str, object]:
     wire = msgspec.json.decode(line)
     metadata = wire.get("metadata")
     return {
@@ -133,7 +168,7 @@ def _shard_of(snapshot: RunSnapshot, row: int) -> int | None:
 
 def _attempt_history(
     run: RunFolder, snapshot: RunSnapshot, shard: int, row: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[AttemptHistory]:
     assert snapshot.plan is not None and snapshot.manifest is not None  # noqa: S101
     rows = snapshot.plan.shards[shard]
     sink_urls = [mask_password(sink.url) for sink in snapshot.manifest.sinks]
@@ -143,14 +178,20 @@ def _attempt_history(
         is_asked = row - rows.first_row in wanted
         if is_asked:
             created, ended = attempt.job.find(), attempt.ended.find()
-            history = {"attempt": attempt.number, **_describe_job(created, ended)}
-            yield history | _describe_outcome(attempt, rows, row, sink_urls)
-        elif attempt.is_first:  # it is for all rows but those with a reused answer
-            history = {"attempt": 0, **_describe_job(None, None)}
-            yield history | _describe_outcome(attempt, rows, row, sink_urls)
+            yield {
+                "attempt": attempt.number,
+                **_describe_job(created, ended),
+                **_describe_outcome(attempt, rows, row, sink_urls),
+            }
+        elif attempt.is_first:  # its job omits only rows that an earlier run answered
+            yield {
+                "attempt": 0,
+                **_describe_job(None, None),
+                **_describe_outcome(attempt, rows, row, sink_urls),
+            }
 
 
-def _describe_job(created: Created | None, ended: Ended | None) -> dict[str, Any]:
+def _describe_job(created: Created | None, ended: Ended | None) -> JobHistory:
     return {
         "job": created.name if created else "",
         "created": created.at if created else 0.0,
@@ -163,16 +204,16 @@ def _describe_job(created: Created | None, ended: Ended | None) -> dict[str, Any
 
 def _describe_outcome(
     attempt: AttemptFolder, rows: ShardPlan, row: int, sink_urls: list[str]
-) -> dict[str, Any]:
-    """Return the result of a row and its deliveries, as far as the attempt is settled."""
+) -> Outcome:
+    """Return the result of a row and its deliveries, or empty ones before ``settle``."""
     settled = attempt.settled.find()
     again = settled is not None and row - rows.first_row in RowSet.unpack(settled.again)
-    found = _find_result(attempt, settled, rows, row, again=again) if settled else None
+    row_result = _find_result(attempt, settled, rows, row, again=again) if settled else None
     return {
         "tried_again": again,
-        "result": msgspec.to_builtins(found.result) if found else None,
-        "delivered": list(_delivery_history(attempt, found.file, sink_urls))
-        if found and not again
+        "result": msgspec.to_builtins(row_result.result) if row_result else None,
+        "delivered": list(_delivery_history(attempt, row_result.file, sink_urls))
+        if row_result and not again
         else [],
     }
 
@@ -185,9 +226,9 @@ class _RowResult(NamedTuple):
 def _find_result(
     attempt: AttemptFolder, settled: Settled, rows: ShardPlan, row: int, *, again: bool
 ) -> _RowResult | None:
-    """Return a row's result and the number of its file; only files that may have it are read.
+    """Return the result of a row and the number of its file.
 
-    The file drops the result of a row that is tried ``again``; it is returned all the same.
+    A file drops the result of a row that is retried. ``again`` returns it nevertheless.
     """
     for number, file in enumerate(settled.files):
         if _may_have_row(attempt, file.name, row - rows.first_row):
@@ -199,9 +240,9 @@ def _find_result(
 
 
 def _may_have_row(attempt: AttemptFolder, file: str, row_offset: int) -> bool:
-    """Return whether a file may have a row, by the bitmaps of its part.
+    """Return whether a file may contain a row, by the row sets of its part.
 
-    A file without bitmaps has rows that no part answers.
+    A file without row sets has results of rows that no part answers: it may contain any row.
     """
     parsed = attempt.parsed_of(file).find()
     return parsed is None or (
@@ -211,7 +252,7 @@ def _may_have_row(attempt: AttemptFolder, file: str, row_offset: int) -> bool:
 
 def _delivery_history(
     attempt: AttemptFolder, file: int, sink_urls: list[str]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Delivery]:
     for number, url in enumerate(sink_urls):
         delivered = attempt.delivered(number, file).find()
         yield {"sink": url, "at": delivered.at if delivered else 0.0}

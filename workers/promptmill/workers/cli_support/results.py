@@ -1,4 +1,4 @@
-"""Reads a run's results and report from the bucket, for producers that can reach it."""
+"""Reads the results and the report of a run from the bucket, for producers."""
 
 from collections.abc import Iterator
 from itertools import tee
@@ -15,18 +15,18 @@ from promptmill.workers.services import build_services
 
 
 def read_results(settings: Settings, run: str) -> Iterator[bytes]:
-    """Yield the results of all shards that are settled, as lines of JSON without their newlines."""
+    """Yield the results of all settled shards, as lines of JSON without newlines."""
     return result_lines(build_services(settings).bucket, run)
 
 
 def read_report(settings: Settings, run: str) -> bytes:
-    """Return the final report as JSON; raises NotFound while the run is not done."""
+    """Return the final report as JSON; raises NotFound if the run is not done."""
     folder = build_services(settings).run_folder(run)
     return folder.bucket.read(folder.report.name)
 
 
 def read_late_results(settings: Settings, run: str) -> Iterator[bytes]:
-    """Yield the answers of jobs of a run that were given up and ended after all, in the same form."""
+    """Yield the late answers of a run's abandoned jobs, in the form of ``read_results``."""
     folder = build_services(settings).run_folder(run)
     bucket = folder.bucket
     for data in bucket.read_each(stored.name for stored in bucket.list(folder.late_folder)):
@@ -34,7 +34,7 @@ def read_late_results(settings: Settings, run: str) -> Iterator[bytes]:
 
 
 def result_lines(bucket: Bucket, run: str) -> Iterator[bytes]:
-    """Yield the results of a run, in the order of its shards."""
+    """Yield the results of a run by shard, as lines of JSON without newlines."""
     files_to_read, files = tee(_result_files(bucket, snapshot.load_snapshot(bucket, run)))
     for (file, first_row), data in zip(
         files, bucket.read_each(file.name for file, _ in files_to_read), strict=True
@@ -43,7 +43,7 @@ def result_lines(bucket: Bucket, run: str) -> Iterator[bytes]:
 
 
 def _result_files(bucket: Bucket, snapshot: RunSnapshot) -> Iterator[tuple[ResultFile, int]]:
-    """Yield the files of results of all attempts that are settled, and the first row of the shard of each."""
+    """Yield each result file of the settled attempts, with the first row of its shard."""
     shards = snapshot.plan.shards if snapshot.plan else []
     run = RunFolder(bucket, snapshot.run)
     attempts = [
