@@ -43,8 +43,8 @@ def costs(
     """Sum the costs of runs by day, label or model.
 
     Compares them with the estimates and with online prices. Covers runs for 30 days
-    after their end. A run with several labels counts in each of their rows. Open runs
-    and runs of unknown price are counted separately and are in no amount.
+    after their end. A run with several labels counts in the row of each label. Open
+    runs and runs of unknown price are counted separately; amounts exclude them.
 
     \b
     Examples:

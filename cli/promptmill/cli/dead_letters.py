@@ -34,7 +34,7 @@ def dead_letters(
       promptmill dead-letters --all
     """
     if replay and everything:
-        raise typer.BadParameter("give either --replay or --all")
+        raise typer.BadParameter("use either --replay or --all, not both")
     if replay or everything:
         _replay_steps(replay)
         return

@@ -13,9 +13,9 @@ def find_pooled(
     ],
     pool: options.Pool,
 ) -> None:
-    """Print the id of the run that has a pool's prompt.
+    """Print the id of the run that contains a pooled prompt.
 
-    Keys are kept for two days. It is an error while the prompt waits in the pool.
+    Fails while the prompt still waits in the pool. Keys are kept for two days.
 
     \b
     Examples:

@@ -38,7 +38,7 @@ def lost_jobs(
       promptmill lost-jobs --retry 01kq/0/1
     """
     if end and retry:
-        raise typer.BadParameter("give either --end or --retry")
+        raise typer.BadParameter("use either --end or --retry, not both")
     if attempt_ref := end or retry:
         _resolve_job(attempt_ref, retry=bool(retry))
     elif output_format is not RowFormat.table:

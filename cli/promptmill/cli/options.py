@@ -147,7 +147,7 @@ LinkResults = Annotated[list[Any] | None, _callback_option("Celery task that get
 def choose_source(file: str, prompts: list[str] | None, rows: "TemplateOptions") -> str | list[str]:
     """Return the file or the prompts; raises BadParameter unless one is given."""
     if bool(file) == bool(prompts):
-        raise typer.BadParameter("give either FILE (or - for stdin) or --prompt TEXT")
+        raise typer.BadParameter("use either FILE (or - for stdin) or --prompt TEXT")
     if rows and not file:
         raise typer.BadParameter("--template needs the rows of a FILE (or - for stdin)")
     return file or prompts or []

@@ -1,6 +1,6 @@
-"""Commands that replace this process by another program.
+"""Commands that replace this process with another program.
 
-Signals and exit codes are then those of the program.
+Signals and exit codes are then those of that program.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ def celery_command() -> list[str]:
 
 
 def replace_process(arguments: list[str]) -> NoReturn:
-    """Replace this process by Python with these arguments."""
+    """Replace this process with Python and these arguments."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 (no shell needed)

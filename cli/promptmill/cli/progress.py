@@ -92,7 +92,7 @@ def _open_bar(console: "Console", transient: bool = False) -> "Iterator[Progress
 
 
 class _Throttle:
-    """Limits how often something is done."""
+    """Limits the rate of an action."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

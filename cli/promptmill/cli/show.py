@@ -82,7 +82,7 @@ def render_history(history: dict[str, Any]) -> "RenderableType":
     return Group(*parts)
 
 
-def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "key", history["key"]
     yield "run", history["run"]
     yield "state", history["state"]
@@ -102,7 +102,7 @@ def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     )
 
 
-def _attempt_lines(attempt: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _attempt_lines(attempt: dict[str, Any]) -> Iterator[tuple[str, object]]:
     result = attempt["result"] or {}
     error = result.get("error") or {}
     yield "attempt", f"{attempt['attempt']}" + ("; retried" if attempt["tried_again"] else "")

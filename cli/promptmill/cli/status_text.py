@@ -48,7 +48,7 @@ def _describe_open_run(run: RunStatus) -> str:
         case "cancelling":
             return f"The run is being cancelled: {format_progress(run)}"
         case _:
-            return f"Vertex AI is done, answers are being delivered: {format_progress(run)}"
+            return f"Vertex AI is done; answers are being delivered: {format_progress(run)}"
 
 
 def _describe_ended_run(run: RunStatus) -> str:

@@ -50,7 +50,7 @@ def submit(
         bool,
         typer.Option(
             "--retry-schema-invalid",
-            help="Retry answers that violate the schema once, with the error in the prompt.",
+            help="Retry an answer that violates the schema once, with the error in the prompt.",
         ),
     ] = False,
     deadline: Annotated[

@@ -21,7 +21,7 @@ class AlreadyRunning(LocalError):
 
 
 class ServiceFailed(LocalError):
-    """A service exits again and again.
+    """A service exits repeatedly.
 
     `service` is its name, `log` the last lines of its output.
     """
