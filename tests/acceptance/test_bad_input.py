@@ -23,13 +23,13 @@ def unpaid(stack: LocalStack) -> Iterator[None]:
 
 @pytest.mark.usefixtures("unpaid")
 def test_a_run_without_a_prompt_is_refused(mill: Promptmill) -> None:
-    with pytest.raises(EmptyRun, match="not one prompt"):
+    with pytest.raises(EmptyRun, match="the run has no prompts"):
         mill.submit([])
 
 
 @pytest.mark.usefixtures("unpaid")
 def test_a_run_of_nothing_but_empty_prompts_is_refused(mill: Promptmill) -> None:
-    with pytest.raises(EmptyRun, match="not one of the 2 prompts"):
+    with pytest.raises(EmptyRun, match="none of the 2 prompts"):
         mill.submit(["", "  \n"])
 
 
@@ -108,10 +108,14 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("rows.jsonl", '{"prompt": "one"}\nplain words\n', "rows.jsonl line 2: this is not JSON"),
+        (
+            "rows.jsonl",
+            '{"prompt": "one"}\nplain words\n',
+            "rows.jsonl line 2: the line is not JSON",
+        ),
         ("rows.jsonl", '{"prompt": "one"}\n[1, 2]\n', "rows.jsonl line 2: a line is a JSON object"),
-        ("rows.csv", "key,prompt\na,b\n", "rows.csv: a file of prompts is .jsonl"),
-        ("empty.jsonl", "\n\n", "not one prompt"),
+        ("rows.csv", "key,prompt\na,b\n", "rows.csv: a file of prompts must be .jsonl"),
+        ("empty.jsonl", "\n\n", "the run has no prompts"),
     ],
 )
 def test_a_file_that_is_not_jsonl_is_refused_by_its_line(

@@ -236,7 +236,7 @@ def test_rows_that_lie_in_the_bucket_are_read_by_a_worker(
             {"source": "gs://promptmill-local/mill/x.csv", "template": "{{ text }}"},
             "PROMPTMILL_SOURCES",
         ),
-        ({"prompts": []}, "there is not one prompt"),
+        ({"prompts": []}, "the run has no prompts"),
         ({"prompts": [{"key": "a", "prompt": "x"}, {"key": "a", "prompt": "y"}]}, "same key"),
     ],
     ids=["no rows", "rows of others", "nothing", "a key twice"],

@@ -266,7 +266,7 @@ def test_a_wait_ends_when_its_time_is_up(cli: Cli, index: RunIndex) -> None:
     assert waited.exit_code == 124
     assert (
         waited.stderr.splitlines()[-1]
-        == "error: run 01kq1 is still running after 0.5 s; it goes on"
+        == "error: run 01kq1 is still running after 0.5 s; it continues"
     )
 
 
@@ -357,7 +357,7 @@ def test_a_broken_line_leaves_nothing_to_be_paid_for(cli: Cli, index: RunIndex) 
     sent = cli("submit", "-", stdin='{"prompt": "fine"}\n{oops\n')
 
     assert (sent.exit_code, sent.stdout) == (1, "")
-    assert sent.stderr.startswith("error: row 2: standard input line 2: this is not JSON")
+    assert sent.stderr.startswith("error: row 2: standard input line 2: the line is not JSON")
     assert index.list_runs(10) == []
 
 

@@ -1,7 +1,8 @@
-"""The way in: submit prompts, follow runs, read results.
+"""Python API: submit prompts, follow runs, read results.
 
 >>> from promptmill.producers import Promptmill
->>> run = Promptmill().submit(["Translate to Spanish: good morning"], model="gemini-3.8-flash")  # doctest: +SKIP
+>>> mill = Promptmill(model="gemini-3.8-flash")
+>>> run = mill.submit(["Translate to Spanish: good morning"])  # doctest: +SKIP
 """
 
 from promptmill.config.errors import (

@@ -1,12 +1,13 @@
-"""What can be wrong around Promptmill, as far as it can be seen without Google's libraries.
+"""Checks of the environment, for ``promptmill doctor``.
 
-What needs them is announced by the workers as the entry point ``checks``.
+Checks that need Google's libraries are in the workers' package, as the entry point
+``checks``.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from promptmill.config import queues
 from promptmill.config.errors import ConfigurationError, NotInstalled
@@ -19,7 +20,10 @@ INSPECT_TIMEOUT = 1.5
 
 
 class Check(NamedTuple):
-    """One thing that was looked at: ``ok`` is None where it could not be; ``remedy`` is a command or a setting."""
+    """The outcome of one check.
+
+    ``ok`` is None if the check was not possible. ``remedy`` is a command or a setting.
+    """
 
     name: str
     ok: bool | None
@@ -28,7 +32,7 @@ class Check(NamedTuple):
 
 
 def run_checks(settings: Settings) -> Iterator[Check]:
-    """Look at everything, one thing after the other."""
+    """Yield the outcome of every check."""
     yield from _check_settings(settings)
     yield from check_creation_visibility(settings)
     yield check_redis_access(settings)
@@ -46,11 +50,14 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
             name, bool(value), value or f"{variable_name(name)} is not set", "" if value else remedy
         )
     if not settings.model:
-        yield Check("model", None, "PROMPTMILL_MODEL is not set, so every run must name its model")
+        yield Check("model", None, "PROMPTMILL_MODEL is not set, so every run must set its model")
 
 
 def check_creation_visibility(settings: Settings) -> Iterator[Check]:
-    """Look at whether a creation is over before its job is no longer waited for; of no account where nothing is paid."""
+    """Check that job creations are visible before they are repeated.
+
+    It does not matter for an emulator, where nothing is paid.
+    """
     minimum = 2 * settings.create_timeout
     if settings.vertex_endpoint or settings.creation_visibility_seconds >= minimum:
         return
@@ -58,12 +65,12 @@ def check_creation_visibility(settings: Settings) -> Iterator[Check]:
         variable_name("creation_visibility_seconds"),
         variable_name("create_timeout"),
     )
-    message = f"{name} is less than twice {timeout_name}: a job that is created slowly could be created and paid for twice"
+    message = f"{name} is less than twice {timeout_name}, so a slow creation could be paid twice"
     yield Check("creation visibility", False, message, f"export {name}={minimum:g}")
 
 
 def check_redis_access(settings: Settings) -> Check:
-    """Look at whether everybody who reaches Redis is let in."""
+    """Check that Redis is protected by a password or TLS, or is local."""
     try:
         settings.refuse_insecure_redis()
     except ConfigurationError as error:
@@ -82,10 +89,10 @@ def check_redis_access(settings: Settings) -> Check:
 
 
 def check_versions(celery: str, kombu: str) -> Check:
-    """Look at the versions of what carries messages.
+    """Check the versions of Celery and kombu.
 
-    A worker of Celery 5.7.0 exits when its broker dies with a task in flight and a slot free; an older kombu brings the
-    messages of a killed worker back after minutes only.
+    A worker of Celery 5.7.0 exits if its broker dies during a task. A kombu before 5.7
+    redelivers the messages of a killed worker only after minutes.
     """
     is_supported = celery != "5.7.0" and _parse_version(kombu) >= (5, 7)
     remedy = "" if is_supported else "pip install 'celery[redis]>=5.6.3,<5.7' 'kombu>=5.7'"
@@ -121,8 +128,8 @@ def _check_broker(settings: Settings) -> Iterator[Check]:
     yield from _check_workers(settings)
 
 
-def check_redis_server(url: str, info: Mapping[str, Any]) -> Iterator[Check]:
-    """Look at what Redis tells of itself (INFO): whether it may lose messages."""
+def check_redis_server(url: str, info: Mapping[str, object]) -> Iterator[Check]:
+    """Check the INFO of Redis: version, persistence and eviction."""
     redis_version = str(info["redis_version"])
     is_supported = _parse_version(redis_version) >= MIN_REDIS_VERSION
     yield Check(
@@ -154,7 +161,7 @@ def _check_workers(settings: Settings) -> Iterator[Check]:
     for queue in queues.ALL_QUEUES:
         count = listening.count(queue)
         queue_name = queue.removeprefix("promptmill.")
-        message = f"{count} listening" if count else "nobody listens, so runs stand still"
+        message = f"{count} listening" if count else "no worker listens, so runs are stalled"
         yield Check(
             f"worker for {queue_name}",
             bool(count),
@@ -164,7 +171,7 @@ def _check_workers(settings: Settings) -> Iterator[Check]:
 
 
 def _list_worker_queues(settings: Settings) -> list[str]:
-    """Return the queues that workers listen to, each as often as there are workers for it."""
+    """Return the queues of all workers, once per worker."""
     from celery import Celery
 
     app = Celery("promptmill-doctor", set_as_current=False)
@@ -178,7 +185,7 @@ def _check_google(settings: Settings) -> Iterator[Check]:
     try:
         yield from load_bucket_function("checks")(settings)
     except NotInstalled as missing:
-        yield Check("Google Cloud", None, f"not looked at from here: {missing}")
+        yield Check("Google Cloud", None, f"not checked: {missing}")
 
 
 def _parse_version(text: str) -> tuple[int, ...]:

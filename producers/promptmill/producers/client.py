@@ -101,8 +101,8 @@ class Promptmill:
             >>> with Promptmill().stream(model="gemini-3.8-flash") as stream:  # doctest: +SKIP
             ...     stream.add("Say hello", key="t-1")
 
-        ``options`` are those of ``submit``. The end of the block seals the run, which is
-        ``stream.run``. An exception in the block ends the run, as in ``submit``.
+        ``options`` are those of ``submit``. The end of the block seals the run, which
+        is ``stream.run``. An exception in the block ends the run, as in ``submit``.
 
         Raises ConfigurationError. ``Stream.add`` and the end of the block raise the
         other errors of ``submit``.
@@ -128,7 +128,8 @@ class Promptmill:
         key: str | None = None,
         **options: Unpack[PoolOptions],
     ) -> Ticket:
-        """Add one prompt, or a few, to a ``pool``. Workers combine its prompts into runs.
+        """Add one prompt, or a few, to a ``pool``. Workers combine its prompts into
+        runs.
 
         Use it for many small calls from many processes. A worker makes a run when the
         pool reaches ``PROMPTMILL_POOL_REQUESTS``, ``PROMPTMILL_POOL_BYTES`` or
@@ -140,7 +141,8 @@ class Promptmill:
         So does a prompt that repeats both key and content of another in its run. A
         prompt with the same key but other content goes into the next run.
 
-        Raises InvalidRequest, ConfigurationError, Transient. Nothing has been sent then.
+        Raises InvalidRequest, ConfigurationError, Transient. Nothing has been sent
+        then.
         """
         refuse_unknown_options(options, PoolOptions)
         pools.check_pool_name(pool)
@@ -216,10 +218,10 @@ class Promptmill:
 
         ``source`` is ``bq://project.dataset.table`` or a query (SELECT …). Its column
         ``request`` holds Google's GenerateContentRequest, as JSON or STRING. The column
-        ``key`` holds the keys. ``metadata`` names the columns to return with the answers.
-        By default these are all other columns. ``output`` is the dataset for the tables
-        of the jobs, as ``bq://project.dataset``. A table in that dataset also becomes a
-        sink of the run. ``options`` are those of ``submit``.
+        ``key`` holds the keys. ``metadata`` names the columns to return with the
+        answers. By default these are all other columns. ``output`` is the dataset for
+        the tables of the jobs, as ``bq://project.dataset``. A table in that dataset
+        also becomes a sink of the run. ``options`` are those of ``submit``.
 
         Raises what ``submit`` raises, NotInstalled (it needs ``promptmill[bigquery]``),
         NotFound and Permanent.
@@ -241,7 +243,9 @@ class Promptmill:
         only: Collection[str] = (),
         generation_config: Mapping[str, object] | None = None,
     ) -> Run:
-        """Submit the failed requests of a completed run as a new run; see ``Run.retry``."""
+        """Submit the failed requests of a completed run as a new run; see
+        ``Run.retry``.
+        """
         reasons, config = sorted(set(only)), dict(generation_config or {})
         parent, prompts = load_bucket_function("failed_requests")(
             self.settings, run, reasons, config
@@ -265,7 +269,8 @@ class Promptmill:
     def submit_rows(
         self, source: object, *, template: str | Path, **options: Unpack[RowRunOptions]
     ) -> Run:
-        """Make a request of every row of ``source`` with a Jinja ``template``; submit them.
+        """Make a request of every row of ``source`` with a Jinja ``template``; submit
+        them.
 
         ``template`` is a text, or the Path of a file. The sources are listed at
         ``promptmill.producers.rows.sources.open_rows``. ``options`` are those of
@@ -273,7 +278,8 @@ class Promptmill:
         ``promptmill.producers.run_options``. A row without a column that the template
         needs is an invalid row. A column that no row has is an error.
 
-        Raises what ``submit`` raises. Raises ConfigurationError for an invalid template.
+        Raises what ``submit`` raises. Raises ConfigurationError for an invalid
+        template.
         """
         row_options, run_options = split_row_options(options)
         prompts = self.prompts(source, template=template, **row_options)
@@ -367,8 +373,8 @@ class Promptmill:
     def costs(self, by: GroupBy | str = GroupBy.day, *, since: float = 0.0) -> list[Total]:
         """Return the costs of runs, grouped by "label", "model" or "day" (UTC).
 
-        ``since`` is the earliest creation time of a run, in seconds since the epoch. The
-        index keeps a run for 30 days after its end. Raises Transient.
+        ``since`` is the earliest creation time of a run, in seconds since the epoch.
+        The index keeps a run for 30 days after its end. Raises Transient.
         """
         return group_costs(self.index.list_bills(since), GroupBy(by))
 
@@ -385,7 +391,9 @@ def _report_refusals(lines: Iterable[RequestLine], options: RunOptions) -> Itera
 
 
 def _report_refusal(line: RequestLine, options: RunOptions) -> None:
-    """Pass an invalid row to ``on_refused``; raises InvalidRequest if ``strict`` is set."""
+    """Pass an invalid row to ``on_refused``; raises InvalidRequest if ``strict`` is
+    set.
+    """
     if not line.refusal:
         return
     if on_refused := options.get("on_refused"):

@@ -27,9 +27,9 @@ def submit_on_commit(
     generator over ``QuerySet.iterator()`` takes little memory. ``on_run`` receives the
     run, for example to save its id.
 
-    The commit raises the errors of ``submit``, after the rows have been saved. A process
-    that dies in between has submitted nothing. With an ``idempotency_key`` the call can
-    be repeated safely.
+    The commit raises the errors of ``submit``, after the rows have been saved. A
+    process that dies in between has submitted nothing. With an ``idempotency_key`` the
+    call can be repeated safely.
     """
 
     def submit_run() -> None:

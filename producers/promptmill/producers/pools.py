@@ -1,10 +1,11 @@
-"""Pools: single prompts from many processes, which wait in Redis for a worker that stores them, and make runs together.
+"""Pools: single prompts from many processes, combined into runs.
 
-A stream of Redis carries them, not a message each: a worker takes thousands at once, and writes one object of them.
+Prompts wait in a Redis stream. A worker reads thousands at once and stores them as one
+object.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import xxhash
@@ -26,35 +27,40 @@ if TYPE_CHECKING:
     from promptmill.producers.contract.run_index import RunIndex
 
 STREAM_KEY = KEY_PREFIX + "collected:v1"
-"""A message of another version goes into another stream: workers that do not know it leave that alone."""
+"""Key of the stream. Another message version needs another stream."""
 _WAKEUP_KEY = KEY_PREFIX + "pooling"
 _WAKEUP_MILLISECONDS = 10_000
-"""Milliseconds after which a worker is called once more that did not come."""
+"""Milliseconds after which a worker is woken again."""
 _REPEAT_SECONDS = 3600
-"""Seconds in which the same prompts, with the same keys and options, are taken for one call that was repeated."""
+"""Seconds in which the same prompts, keys and options count as one repeated call."""
 _BATCH_SIZE = 16
 MAX_CALL_BYTES = 16 << 20
-"""Of the prompts of one call; more are a run of their own."""
+"""Maximum size of the prompts of one call. Submit more as a run."""
 
 _encode_prompt = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode
 
 
 class WaitingCall(NamedTuple):
-    """What one call sent, and its ``place`` in the stream."""
+    """The encoded call and its id in the stream."""
 
     stream_id: bytes
     data: bytes
 
 
 class PoolQueue:
-    """What was collected and waits in Redis; every method may raise Transient when Redis does not answer."""
+    """The calls that wait in Redis. Every method raises Transient if Redis is
+    unavailable.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._use_client = connection.use_client
 
     def add_call(self, data: bytes, content_hash: str) -> bool:
-        """Add what one call sends, unless the same ``content`` (a hash) came just before; whether to call a worker."""
+        """Add a call, unless ``content_hash`` was added recently.
+
+        Return whether a worker must be woken.
+        """
         script = """
             if redis.call('set', KEYS[2], 1, 'nx', 'ex', ARGV[2]) then
                 redis.call('xadd', KEYS[1], '*', 'm', ARGV[1])
@@ -66,22 +72,22 @@ class PoolQueue:
             return bool(r.eval(script, 3, *keys, data, _REPEAT_SECONDS, _WAKEUP_MILLISECONDS))
 
     def reset_wakeup(self) -> None:
-        """Have the next call call a worker again; to be done before anything is read."""
+        """Let the next call wake a worker again. Use it before reading calls."""
         with self._use_client() as r:
             r.delete(_WAKEUP_KEY)
 
     def count_calls(self) -> int:
-        """Return how many calls wait."""
+        """Return the number of waiting calls."""
         with self._use_client() as r:
             return int(r.xlen(STREAM_KEY))
 
     def memory_size(self) -> int:
-        """Return about how much memory it takes."""
+        """Return the approximate size of the stream in bytes."""
         with self._use_client() as r:
             return int(r.memory_usage(STREAM_KEY, samples=5) or 0)
 
     def iter_calls(self) -> Iterator[WaitingCall]:
-        """Yield what waits, oldest first."""
+        """Yield the waiting calls, oldest first."""
         start = b"-"
         while True:
             with self._use_client() as r:
@@ -94,25 +100,25 @@ class PoolQueue:
             start = b"(" + entries[-1][0]
 
     def remove_calls(self, stream_ids: Sequence[bytes]) -> None:
-        """Take away what is stored."""
+        """Remove calls that are stored."""
         with self._use_client() as r:
             r.xdel(STREAM_KEY, *stream_ids)
 
 
 def open_pool_queue(settings: "Settings") -> PoolQueue:
-    """Return what was collected, which waits on the broker."""
+    """Return the queue of calls on the broker."""
     return PoolQueue(Connection(settings.broker_url.get_secret_value(), binary=True))
 
 
 class Ticket(NamedTuple):
-    """What ``collect`` returns: the ``pool``, and the ``keys`` by which the results will be told apart."""
+    """The pool and the keys of one ``Promptmill.enqueue`` call."""
 
     pool: str
     keys: tuple[str, ...]
 
     @property
     def key(self) -> str:
-        """The key of the one prompt, or of the first."""
+        """The key of the first prompt."""
         return self.keys[0]
 
 
@@ -120,22 +126,23 @@ def pack_call(
     settings: "Settings",
     template: Manifest,
     pool: str,
-    prompts: Sequence[Mapping[str, Any]],
+    prompts: Sequence[Mapping[str, object]],
     schema: bytes,
 ) -> PooledCall:
-    """Make the message of one call; every prompt has its key.
+    """Return the message of one call. Every prompt must have a key.
 
-    Raises InvalidRequest for a prompt that cannot be sent, or a key that is there twice.
+    Raises InvalidRequest for an invalid prompt or a duplicate key.
     """
     for line in encode_lines("pool", prompts, settings.max_request_bytes, schema):
         if line.refusal:
             raise InvalidRequest(line.refusal, row=line.row, key=line.key)
     if len({prompt["key"] for prompt in prompts}) < len(prompts):
-        raise InvalidRequest("two prompts of one call have the same key; give each its own")
+        raise InvalidRequest("two prompts of one call have the same key; give each its own key")
     lines = b"".join(_encode_prompt(prompt) + b"\n" for prompt in prompts)
     if len(lines) > MAX_CALL_BYTES:
         raise InvalidRequest(
-            f"the prompts take {len(lines):,} bytes, of {MAX_CALL_BYTES:,}: submit them as a run"
+            f"the prompts take {len(lines):,} bytes, the maximum is {MAX_CALL_BYTES:,}; "
+            "submit them as a run"
         )
     return PooledCall(
         new_id(), pool, _encode_sorted(template), len(prompts), len(lines), compress_lines(lines)
@@ -143,19 +150,20 @@ def pack_call(
 
 
 def hash_content(pooled: PooledCall) -> str:
-    """Return a hash of what one call asks for, the same when it is repeated."""
+    """Return a hash of a call. A repeated call has the same hash."""
     return xxhash.xxh3_128_hexdigest(encode_message(msgspec.structs.replace(pooled, id="")))
 
 
-def assign_keys(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dict[str, Any]]:
-    """Return the prompts of one call with a key each; those without are given one that nobody else has.
+def assign_keys(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dict[str, object]]:
+    """Return the prompts of one call with a key each. Missing keys are generated.
 
-    Raises ConfigurationError where there is none, or one ``key`` for several.
+    Raises ConfigurationError without prompts, and for one ``key`` of several prompts.
     """
     prompt_list = [prompts] if isinstance(prompts, str | Mapping | RefusedRow) else list(prompts)
     if not prompt_list or (key is not None and len(prompt_list) > 1):
         raise ConfigurationError(
-            "enqueue takes one prompt, with a key if wanted, or a few that may each have a key"
+            "enqueue takes one prompt, optionally with a key, "
+            "or several prompts with their own keys"
         )
     base_key = new_id()
     return [
@@ -164,22 +172,25 @@ def assign_keys(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dic
     ]
 
 
-def with_key(prompt: Prompt, key: str | None, default_key: str) -> dict[str, Any]:
-    """Return a prompt as a mapping with its key: its own, or ``key``, or the one it is given ``default_key``."""
+def with_key(prompt: Prompt, key: str | None, default_key: str) -> dict[str, object]:
+    """Return a prompt as a mapping with a key: ``key``, its own, or ``default_key``.
+
+    Raises InvalidRequest.
+    """
     if isinstance(prompt, RefusedRow):
         raise InvalidRequest(prompt.refusal, key=prompt.key)
     if not isinstance(prompt, str | Mapping):
-        raise InvalidRequest(f"a prompt is a string or a mapping, not {type(prompt).__name__}")
+        raise InvalidRequest(f"a prompt must be a string or a mapping, not {type(prompt).__name__}")
     prompt_fields = {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
     if key is not None and prompt_fields.get("key", key) != key:
-        raise InvalidRequest("the prompt has another key already", key=key)
+        raise InvalidRequest("the prompt already has another key", key=key)
     return prompt_fields | {
         "key": stringify_key(key if key is not None else prompt_fields.get("key", default_key))
     }
 
 
 def check_pool_name(pool: str) -> None:
-    """Raise ConfigurationError when this is no name for a pool."""
+    """Raise ConfigurationError for an invalid pool name."""
     try:
         names.check_pool(pool)
     except ValueError as error:
@@ -187,9 +198,10 @@ def check_pool_name(pool: str) -> None:
 
 
 def find_run_id(index: "RunIndex", pool: str, key: str) -> str:
-    """Return the id of the run that a pool's request is in.
+    """Return the id of the run with this key of a pool.
 
-    Raises RunNotFound while it is in none, or when that was long ago, and ConfigurationError for what is no pool's name.
+    Raises RunNotFound if there is none yet, or after two days. Raises
+    ConfigurationError for an invalid pool name.
     """
     check_pool_name(pool)
     run = index.find_pooled_run(pool, key)

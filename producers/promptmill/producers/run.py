@@ -1,4 +1,4 @@
-"""A run, as the caller holds it."""
+"""A submitted run: status, results, retry, cancellation."""
 
 import functools
 import time
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from promptmill.producers.client import Promptmill
 
 _STATUS_RETRY_SECONDS = 120.0
-"""Seconds for which a run that was known may be unknown while it is waited for."""
+"""Seconds for which ``wait`` tolerates a run that is missing in Redis."""
 
 
 class Run:
-    """One submission; cheap to hold, knows nothing but its ``id`` until asked."""
+    """A submitted run. It holds only its ``id`` and its client."""
 
     def __init__(self, run: str, mill: "Promptmill") -> None:
         self.id = run
@@ -32,16 +32,19 @@ class Run:
 
     @property
     def status(self) -> RunStatus:
-        """What is known now: one read of the index, safe in a web request. Raises RunNotFound, Transient."""
+        """The current status, from one Redis read. Raises RunNotFound, Transient."""
         return self._mill.index.get_status(self.id)
 
     def wait(
         self, timeout: float | None = None, on_status: Callable[[RunStatus], None] | None = None
     ) -> RunStatus:
-        """Wait until the run is done, at most ``timeout`` seconds; ``on_status`` hears of every look.
+        """Wait until the run is done, at most ``timeout`` seconds.
 
-        Stopping the wait does not stop the run. A Redis that is away or was wiped is waited for: the workers bring back
-        what it knew. Raises WaitTimeout, and RunNotFound or Transient when that lasts.
+        ``on_status`` receives the status of every poll. The end of the wait does not
+        stop the run. An unavailable or wiped Redis is tolerated for two minutes, as the
+        workers restore the run index.
+
+        Raises WaitTimeout, RunNotFound, Transient.
         """
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         pause = 0.1
@@ -51,7 +54,7 @@ class Run:
                 on_status(status)
             if time.monotonic() + pause > deadline:
                 raise WaitTimeout(
-                    f"run {self.id} is still {status.state} after {timeout:g} s; it goes on"
+                    f"run {self.id} is still {status.state} after {timeout:g} s; it continues"
                 )
             time.sleep(pause)
             pause = min(pause * 1.2, 1.0)
@@ -69,33 +72,34 @@ class Run:
                     raise
             time.sleep(1.0)
 
-    def results(self, *, late: bool = False, as_: Any = None) -> Iterator[Result]:
-        """Stream the results of all shards that are settled, in no particular order; needs access to the bucket.
+    def results(self, *, late: bool = False, as_: object = None) -> Iterator[Result]:
+        """Yield the results of all settled shards, in no particular order.
 
-        ``late`` ones are instead the answers of jobs that were given up and ended after all; no sink has them, and their
-        rows are failures among the results.
+        Needs access to the bucket. ``late`` selects the answers of abandoned jobs that
+        ended after all. No sink has them, and their rows are failures in the results.
 
-        ``as_`` is a pydantic model, such as the run's response schema was made of, or any type that pydantic can make of
-        JSON: ``Result.parsed`` is then of that type. A row that its own validators refuse comes as a failure with reason
-        SCHEMA_INVALID; sinks and the report, which know the JSON schema alone, count it as succeeded.
+        ``as_`` is a pydantic model, or any type that pydantic can decode from JSON.
+        Then ``Result.parsed`` is of that type. A row that the validators of the model
+        refuse becomes a failure with reason SCHEMA_INVALID. Sinks and the report count
+        it as succeeded, because they only check the JSON schema.
         """
         decode = msgspec.json.Decoder(Result).decode
         results = map(decode, self.result_lines(late=late))
         return results if as_ is None else parsed_models.parse_results(results, as_)
 
     def result_lines(self, *, late: bool = False) -> Iterator[bytes]:
-        """Stream the results as lines of JSON, as they lie in the bucket."""
+        """Yield the results as lines of JSON, as stored in the bucket."""
         lines: Iterator[bytes] = load_bucket_function("late_results" if late else "results")(
             self._mill.settings, self.id
         )
         return lines
 
     def failures(self) -> Iterator[Result]:
-        """Stream the results that are failures."""
+        """Yield the failed results."""
         return (result for result in self.results() if not result.succeeded)
 
     async def wait_async(self, timeout: float | None = None) -> RunStatus:
-        """Wait as ``wait`` does, in an event loop; cancelling it stops the waiting, not the run."""
+        """Wait like ``wait``, in an event loop. Cancellation does not stop the run."""
         import asyncio
 
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
@@ -107,42 +111,48 @@ class Run:
         ).done:
             if time.monotonic() + pause > deadline:
                 raise WaitTimeout(
-                    f"run {self.id} is still {status.state} after {timeout:g} s; it goes on"
+                    f"run {self.id} is still {status.state} after {timeout:g} s; it continues"
                 )
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, 1.0)
         return status
 
     def retry(
-        self, only: Collection[str] = (), generation_config: Mapping[str, Any] | None = None
+        self, only: Collection[str] = (), generation_config: Mapping[str, object] | None = None
     ) -> "Run":
-        """Send the requests that have failed, or of them ``only`` those with these reasons, as a run of their own.
+        """Submit the failed requests as a new run, or ``only`` those with these
+        reasons.
 
-        ``generation_config`` is laid over that of each request, for example ``{"maxOutputTokens": 4096}``. The new run has
-        the model, options, callbacks and sinks of this one, but for a local file, which it would overwrite; its ``parent``
-        is this run. The same arguments again give the same run. Rows that lint refused are not sent again.
+        ``generation_config`` is merged into that of each request, for example
+        ``{"maxOutputTokens": 4096}``. The new run has the model, options, callbacks and
+        sinks of this run, except sinks that are local files. Its ``parent`` is this
+        run. The same arguments return the same run again. Invalid rows are not retried.
 
-        Needs access to the bucket. Raises EmptyRun when nothing has failed so, PromptmillError while this run is not done.
+        Needs access to the bucket. Raises EmptyRun without such failures, and
+        PromptmillError while this run is in progress.
         """
         return self._mill.retry(self.id, only, generation_config)
 
     def cancel(self) -> None:
-        """Ask for the end of the run: what is finished is kept and delivered, the rest ends as cancelled."""
-        from promptmill.producers.sender import Sender  # brings Celery, which is slow to import
+        """Cancel the run. Finished answers are kept and delivered, the rest is
+        cancelled.
+        """
+        from promptmill.producers.sender import Sender  # imports Celery, which is slow
 
         Sender(self._mill.settings).cancel_run(self.id)
 
     def report(self) -> Report:
-        """Return the final report; raises NotFound while the run is not done."""
+        """Return the final report; raises NotFound while the run is in progress."""
         data: bytes = load_bucket_function("report")(self._mill.settings, self.id)
         return msgspec.json.decode(data, type=Report)
 
 
 @functools.cache
 def load_bucket_function(name: str) -> Callable[..., Any]:
-    """Return the function ``name`` of the installed part that can reach the bucket; raises NotInstalled.
+    """Return a function that reads the bucket, by the name of its entry point.
 
-    The thin producer never imports Google's libraries, so whoever can read the bucket announces it as an entry point.
+    Producers never import Google's libraries. The workers' package provides these
+    functions as entry points. Raises NotInstalled.
     """
     for entry in entry_points(group="promptmill", name=name):
         try:
@@ -152,4 +162,4 @@ def load_bucket_function(name: str) -> Callable[..., Any]:
                 f"{missing.name} is missing: pip install 'promptmill[worker]'"
             ) from missing
         return function
-    raise NotInstalled("reading the bucket needs: pip install 'promptmill[worker]'")
+    raise NotInstalled("access to the bucket needs: pip install 'promptmill[worker]'")

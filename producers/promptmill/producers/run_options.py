@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from promptmill.producers.rows.render import Media
 
 _MODEL = re.compile(
-    r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?[\w.@-]+"
+    r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?"
+    r"[\w.@-]+"
 )
 
 
 class PoolOptions(TypedDict, total=False):
-    """Options of a run that can also be given to each call of ``Promptmill.enqueue``."""
+    """Options of a run that ``Promptmill.enqueue`` accepts too."""
 
     model: str | None
     """Gemini model, for example ``gemini-3.8-flash``. Default: ``PROMPTMILL_MODEL``."""
@@ -36,7 +37,9 @@ class PoolOptions(TypedDict, total=False):
     """Labels of the run. Costs can be grouped by label."""
 
     sinks: Sequence[SinkSpec]
-    """Where the workers write results, besides the bucket. See ``promptmill.producers.sinks``."""
+    """Where the workers write results, in addition to the bucket. See
+    ``promptmill.producers.sinks``.
+    """
 
     max_attempts: int
     """How often a request is tried, from 1 to 9. Default: 3.
@@ -87,13 +90,14 @@ class PoolOptions(TypedDict, total=False):
     """
 
     link_error: callbacks.Signatures
-    """Celery signatures to send when the run has ended without results. See ``link``."""
+    """Celery signatures to send when the run ends without results. See ``link``."""
 
     link_results: callbacks.Signatures
     """Celery signatures that receive all results, in slices. See ``link``."""
 
     max_cost_usd: float | None
-    """Upper limit of the run's cost in USD. Default: ``PROMPTMILL_MAX_COST_USD_PER_RUN``.
+    """Upper limit of the run's cost in USD. Default:
+    ``PROMPTMILL_MAX_COST_USD_PER_RUN``.
 
     A run is refused if its first attempts could exceed the limit. The same holds if the
     price of its model is unknown. A row whose next attempt could exceed the limit fails
@@ -225,7 +229,7 @@ def _all_sinks(options: PoolOptions) -> list[SinkSpec]:
 
 
 def check_max_attempts(number: int) -> int:
-    """Return the number of attempts; raises ConfigurationError if it is out of range."""
+    """Return the number of attempts; raises ConfigurationError."""
     if not 1 <= number <= MAX_ATTEMPTS:
         raise ConfigurationError(
             f"max_attempts must be a number from 1 to {MAX_ATTEMPTS}, not {number}"
@@ -234,7 +238,7 @@ def check_max_attempts(number: int) -> int:
 
 
 def check_retry_tokens(number: int) -> int:
-    """Return the output limit of a retry; raises ConfigurationError if it is invalid."""
+    """Return the output limit of a retry; raises ConfigurationError."""
     if not isinstance(number, int) or number < 0:
         raise ConfigurationError(f"retry_max_tokens must be a number of tokens, not {number!r}")
     return number

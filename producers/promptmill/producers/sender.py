@@ -1,4 +1,4 @@
-"""Sends chunks to the workers through Celery, and no faster than they take them."""
+"""Sends messages to the workers through Celery, with backpressure."""
 
 import time
 from functools import cached_property
@@ -20,7 +20,7 @@ _WARN_AFTER = 30.0
 
 
 class Sender:
-    """Enqueues messages for the workers; raises Transient when the broker cannot be reached."""
+    """Sends messages to the workers. Every method raises Transient without a broker."""
 
     def __init__(self, settings: Settings, broker: Connection | None = None) -> None:
         self._settings = settings
@@ -40,7 +40,7 @@ class Sender:
         return app
 
     def send_chunk(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
-        """Enqueue one chunk, after waiting while too much is queued already."""
+        """Send one chunk, after waiting while the ingest queue is full."""
         body = messages.encode_message(Ingest(manifest, messages.encode_message(chunk), seal))
         self._wait_for_capacity(len(body))
         self._send_task(
@@ -48,21 +48,25 @@ class Sender:
         )
 
     def enqueue_prompts(self, pooled: PooledCall) -> None:
-        """Leave what one call collected where a worker takes it; raises Transient also when too much waits there."""
+        """Add the prompts of one call to the pool queue; raises Transient if it is
+        full.
+        """
         if self._pool_queue.memory_size() > self._settings.max_queued_bytes:
-            raise Transient("too much waits to be stored; is a worker of the ingest queue running?")
+            raise Transient(
+                "the pool queue is full; check that a worker of the ingest queue is running"
+            )
         if self._pool_queue.add_call(messages.encode_message(pooled), pools.hash_content(pooled)):
             self._send_task("promptmill.pool", [], f"pool-{pooled.id}", "json")
 
     def abort_run(self, run: str, reason: str) -> None:
-        """Tell the workers that a run will never be whole."""
+        """Notify the workers that a run stays incomplete."""
         self._send_task("promptmill.abort", [run, reason], f"{run}.abort", "json")
 
     def cancel_run(self, run: str) -> None:
-        """Tell the workers to end a run with what it has."""
+        """Request the cancellation of a run."""
         self._send_task("promptmill.cancel", [run], f"{run}.cancel", "json")
 
-    def _send_task(self, task: str, args: list[Any], task_id: str, serializer: str) -> None:
+    def _send_task(self, task: str, args: list[object], task_id: str, serializer: str) -> None:
         import kombu.exceptions
 
         try:
@@ -86,7 +90,9 @@ class Sender:
             ) from error
 
     def _wait_for_capacity(self, size: int) -> None:
-        """Look at the queue once in an eighth of its limit; wait while it is over."""
+        """Check the queue size after every eighth of its limit, and wait while it is
+        over.
+        """
         limit = self._settings.max_queued_bytes
         self._unchecked_bytes += size
         if self._unchecked_bytes < limit // 8:
@@ -97,12 +103,14 @@ class Sender:
         while self._queued_bytes() > limit:
             if not has_warned and time.monotonic() - started > _WARN_AFTER:
                 _log.warning(
-                    "queue_full", queue=queues.INGEST, hint="check that a worker is running"
+                    "queue_full",
+                    hint="check that a worker of the ingest queue is running",
+                    queue=queues.INGEST,
                 )
                 has_warned = True
             time.sleep(0.05)
 
     def _queued_bytes(self) -> int:
-        """Return about how much memory the messages that wait in the queue take."""
+        """Return the approximate size of the queue in bytes."""
         with self._broker.use_client() as r:
             return int(r.memory_usage(queues.INGEST, samples=5) or 0)

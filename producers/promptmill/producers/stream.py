@@ -1,4 +1,4 @@
-"""A run whose requests are sent as they come."""
+"""A run whose prompts are added one at a time."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from promptmill.producers.submission import Submission
 
 _MAX_CHUNK_AGE = 10.0
-"""Seconds after which what was added is sent, when more is, though it does not fill a chunk."""
+"""Age in seconds at which the next prompt closes an incomplete chunk."""
 
 
 class Stream(AbstractContextManager["Stream"]):
-    """Takes prompts one by one inside a ``with`` block, and sends them in chunks; leaving the block ends the run's input.
+    """Takes prompts inside a ``with`` block, and sends them in chunks.
 
-    Leaving it by an exception ends the run as cancelled, unless it has an idempotency key: then it stays open until the
-    same requests come again. One thread at a time may add.
+    The end of the block seals the run. An exception in the block cancels the run. With
+    an idempotency key the run stays open instead, until the same requests are submitted
+    again. Only one thread at a time can add prompts.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Stream(AbstractContextManager["Stream"]):
         return self
 
     def add(self, prompt: Prompt, key: str | None = None) -> None:
-        """Add a prompt, of a kind that ``submit`` takes; its ``key`` may be named here.
+        """Add a prompt, as for ``Promptmill.submit``, optionally with its ``key``.
 
-        Waits while too much is queued. Raises what ``submit`` raises of a prompt, and Transient.
+        Waits while the ingest queue is full. Raises the errors of ``submit`` for a
+        prompt, and Transient.
         """
         if key is not None:
             prompt = with_key(prompt, key, key)
@@ -57,7 +59,10 @@ class Stream(AbstractContextManager["Stream"]):
         self._close_old_chunk()
 
     def _close_old_chunk(self) -> None:
-        """A run with an idempotency key has to come in the same chunks again, so its chunks know no time."""
+        """Close an old chunk, but not in a run with an idempotency key.
+
+        Such a run must be repeatable in the same chunks.
+        """
         if not self._close_by_age:
             return
         now = time.monotonic()
@@ -72,7 +77,10 @@ class Stream(AbstractContextManager["Stream"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Send what is left, and the seal; raises EmptyRun, DuplicateKey, IdempotencyConflict, Transient."""
+        """Send the last chunk and the seal.
+
+        Raises EmptyRun, DuplicateKey, IdempotencyConflict, Transient.
+        """
         if error is not None:
             self._submission.abandon_run(error)
         else:

@@ -1,4 +1,4 @@
-"""Sends the lines of a run as chunks, or what is missing of one that was sent before."""
+"""Sends the lines of a run as chunks, or the missing chunks of a repeated run."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Submission:
-    """One pass over the lines of a run. The last chunk is held back, so that it can carry the seal."""
+    """One pass over the lines of a run.
+
+    The latest chunk is held back, because the last one carries the seal.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,10 @@ class Submission:
         self._has_sent = False
 
     def send_lines(self, lines: Iterable[RequestLine]) -> None:
-        """Send what the workers do not have yet; raises EmptyRun, DuplicateKey, IdempotencyConflict, Transient."""
+        """Send the lines that the workers do not have yet.
+
+        Raises EmptyRun, DuplicateKey, IdempotencyConflict, Transient.
+        """
         self.begin_run()
         try:
             for line in lines:
@@ -61,12 +67,17 @@ class Submission:
         self.finish_run()
 
     def begin_run(self) -> None:
-        """Learn what the workers have already; raises IdempotencyConflict, Transient."""
+        """Load the stored state of a repeated run; raises IdempotencyConflict,
+        Transient.
+        """
         if self._manifest.idempotent:
             self._load_stored_run()
 
     def add_line(self, line: RequestLine) -> None:
-        """Add a line, and send the chunk before the one that it filled, if it did; raises as ``send_lines`` does."""
+        """Add a line, and send the held chunk if the line completes another.
+
+        Raises the errors of ``send_lines``.
+        """
         self._seen_keys.record_key(line)
         self._hold_back(
             self._cutter.add_line(
@@ -75,16 +86,16 @@ class Submission:
         )
 
     def close_chunk(self) -> None:
-        """Let what is held be a chunk, however small."""
+        """Close the current chunk, even if it is small."""
         self._hold_back(self._cutter.close_chunk())
 
     def finish_run(self) -> None:
-        """Send what is left, and the seal; raises as ``send_lines`` does."""
+        """Send the last chunk and the seal; raises the errors of ``send_lines``."""
         try:
             self.close_chunk()
             last_chunk = self._held_chunk
             if last_chunk is None:
-                raise EmptyRun("there is not one prompt in the run")
+                raise EmptyRun("the run has no prompts; submit at least one")
             self._check_complete()
         except BaseException as error:
             self.abandon_run(error)
@@ -96,10 +107,10 @@ class Submission:
             self._index.record_sent_requests(self._manifest.run, self._count_rows())
 
     def abandon_run(self, error: BaseException) -> None:
-        """A run that may be sent again stays open; any other will never be whole, and must not wait for more."""
+        """Abort an incomplete run, unless an idempotency key allows a repetition."""
         if self._has_sent and not self._manifest.idempotent:
             self._sender.abort_run(
-                self._manifest.run, f"the producer gave up: {type(error).__name__}"
+                self._manifest.run, f"the producer stopped: {type(error).__name__}"
             )
 
     def _load_stored_run(self) -> None:
@@ -108,7 +119,8 @@ class Submission:
             return
         if stored_manifest.comparable_content() != self._manifest.comparable_content():
             raise IdempotencyConflict(
-                "this idempotency key belongs to a run with another model, name or options"
+                "the idempotency key belongs to a run with another model, name or options; "
+                "use a new key"
             )
         self._manifest = stored_manifest
         self._stored_hashes = self._index.get_stored_chunks(stored_manifest.run)
@@ -123,14 +135,15 @@ class Submission:
         self._held_chunk = chunk
 
     def _record_chunk(self, chunk: Chunk) -> None:
-        """Compare a chunk with what is known of it; one that was lost on its way is not known, and is sent again."""
+        """Compare a chunk with its stored hash. A chunk that was lost has none."""
         stored_hash = self._stored_hashes.get(chunk.index, chunk.sha256.hex())
         if stored_hash != chunk.sha256.hex() or (
             self._sealed_chunks and chunk.index >= self._sealed_chunks
         ):
             raise IdempotencyConflict(
-                f"this idempotency key belongs to a run with other content: it differs within rows {chunk.first_row} "
-                f"to {chunk.first_row + chunk.requests - 1}"
+                "the idempotency key belongs to a run with other content: rows "
+                f"{chunk.first_row} to {chunk.first_row + chunk.requests - 1} differ; "
+                "use a new key"
             )
         self._chunk_sizes.append(ChunkSize(chunk.requests, chunk.size))
         self._chunk_tokens.append(chunk.tokens)
@@ -148,10 +161,15 @@ class Submission:
 
     def _check_complete(self) -> None:
         if self._refused_rows == self._count_rows():
-            raise EmptyRun(f"not one of the {self._refused_rows:,} prompts can be sent")
+            raise EmptyRun(
+                f"none of the {self._refused_rows:,} prompts can be sent; "
+                "validate them to list the problems"
+            )
         self._seen_keys.check_unique()
         if self._sealed_chunks and self._sealed_chunks != len(self._chunk_sizes):
-            raise IdempotencyConflict("this idempotency key belongs to a run with more rows")
+            raise IdempotencyConflict(
+                "the idempotency key belongs to a run with more rows; use a new key"
+            )
 
     def _count_rows(self) -> int:
         return sum(size.requests for size in self._chunk_sizes)

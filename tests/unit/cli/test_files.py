@@ -63,11 +63,11 @@ def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (b"{oops", "row 2: p.jsonl line 3: this is not JSON"),
-        (b"[1, 2]", "row 2: p.jsonl line 3: a line is a JSON object, not a list"),
-        (b"7", "row 2: p.jsonl line 3: a line is a JSON object, not a number"),
-        (b'{"prompt": "\xff"}', "row 2: p.jsonl line 3: this is not JSON"),
-        (b"[" * 100_000, "row 2: p.jsonl line 3: this is not JSON"),
+        (b"{oops", "row 2: p.jsonl line 3: the line is not JSON"),
+        (b"[1, 2]", "row 2: p.jsonl line 3: a line must be a JSON object, not a list"),
+        (b"7", "row 2: p.jsonl line 3: a line must be a JSON object, not a number"),
+        (b'{"prompt": "\xff"}', "row 2: p.jsonl line 3: the line is not JSON"),
+        (b"[" * 100_000, "row 2: p.jsonl line 3: the line is not JSON"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: bytes, complaint: str) -> None:
@@ -81,7 +81,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: bytes, compla
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"row 2: p.txt line 2: this is not UTF-8"):
+    with pytest.raises(InvalidRequest, match=r"row 2: p.txt line 2: the line is not UTF-8"):
         list(read_prompts(written(tmp_path, "p.txt", b"fine\nna\xefve\n")))
 
 
@@ -96,7 +96,7 @@ def test_a_line_without_end_does_not_fill_the_memory(
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl.gz", "rows.json"])
 def test_a_file_of_another_kind_is_refused_before_it_is_paid_for(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PromptmillError, match=r"a file of prompts is .jsonl"):
+    with pytest.raises(PromptmillError, match=r"a file of prompts must be .jsonl"):
         next(read_prompts(written(tmp_path, name, b"review,stars\n")))
 
 

@@ -173,7 +173,7 @@ def test_a_file_that_is_not_jsonl_is_named_before_anything_is_sent(tmp_path: Pat
     result = CliRunner().invoke(app, ["submit", str(path), "--model", "gemini-3.8-flash"])
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: row 2: rows.jsonl line 2: this is not JSON")
+    assert result.stderr.startswith("error: row 2: rows.jsonl line 2: the line is not JSON")
 
 
 REVIEWS = "id,text,shop\n1,good,7\n2,,7\n3,bad,7,8\n"
@@ -202,7 +202,7 @@ def test_the_rows_that_cannot_be_sent_are_listed_and_nobody_has_to_be_there(revi
     assert result.exit_code == 3
     assert (
         result.stdout
-        == "row,key,reason\n2,2,the prompt is empty\n3,3,reviews.csv line 4: there are 4 values for 3 columns\n"
+        == "row,key,reason\n2,2,the prompt is empty\n3,3,reviews.csv line 4: the row has 4 values for 3 columns\n"
     )
     assert result.stderr == "2 of 3 rows invalid; submit would send the others\n"
 

@@ -172,7 +172,7 @@ class RunIndex:
             return list(r.zrevrange(_RUNS_KEY, 0, limit - 1))
 
     def list_bills(self, since: float) -> Iterator[RunCost]:
-        """Yield the costs of the runs created since a time (seconds since the epoch)."""
+        """Yield the costs of the runs created since a time, in epoch seconds."""
         with self._use_client() as r:
             runs = list(r.zrangebyscore(_RUNS_KEY, since, "+inf"))
         for start in range(0, len(runs), _BATCH_SIZE):

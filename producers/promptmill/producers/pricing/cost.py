@@ -1,4 +1,4 @@
-"""What a run cost, beside what was expected of it."""
+"""The cost of a run, with its estimate."""
 
 from math import floor, log10
 
@@ -8,13 +8,15 @@ from promptmill.producers.pricing.estimate import Estimate
 
 
 class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a run cost, in USD, by the usageMetadata of its answers in all attempts, failed ones too.
+    """The cost of a run in USD, from the usageMetadata of all answers and attempts.
 
-    ``usd`` is None while the run goes on, and where the price is not known; ``online_usd`` is what the same tokens cost
-    without batch jobs. ``by_kind`` has USD by kind of token, thinking and cached tokens apart; ``billed`` has the
-    tokens, a dearer rate of long requests apart (``input>200000``). The prices are those of the day ``on`` from
-    ``table``, last compared with Google's on ``checked``. ``limit_usd`` is what the run may cost; ``over_budget`` says
-    that requests of it were not made for that. Prices of other things, such as searches, are not in it.
+    ``usd`` is None while the run is in progress, and without a known price.
+    ``online_usd`` is the cost of the same tokens outside batch jobs. ``by_kind`` has
+    USD by kind of token, and ``billed`` the tokens. Tokens at a higher rate for long
+    requests are separate (``input>200000``). ``table`` is the price table, ``on`` the
+    day of its prices, and ``checked`` the day of their last comparison with Google's.
+    ``limit_usd`` is the cost limit. ``over_budget`` means that the limit stopped
+    requests. Other charges, such as searches, are not included.
     """
 
     usd: float | None = None
@@ -29,16 +31,19 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     on: str = ""
 
     def __str__(self) -> str:
-        """Return the cost in words, beside what was expected: "unknown" where it is not known, or not yet."""
+        """Return the cost and its estimate as text, "unknown" without a price."""
         expected = f"{_describe_estimate(self.estimate)} expected" if self.estimate else ""
         online = f"online {format_usd(self.online_usd)}" if self.online_usd else ""
         details = ", ".join(filter(None, (expected, online)))
-        limit = f"; it may cost {format_usd(self.limit_usd)}" if self.limit_usd else ""
+        limit = f"; limit {format_usd(self.limit_usd)}" if self.limit_usd else ""
         return format_usd(self.usd) + (f" ({details})" if details else "") + limit
 
 
 def format_usd(usd: float | None) -> str:
-    """Return an amount of USD for people: to the cent, or a small one to its first three digits; None is unknown."""
+    """Return an amount of USD as text, to the cent or to three significant digits.
+
+    None is "unknown".
+    """
     if usd is None:
         return "unknown"
     if usd >= 1 or usd <= 0:

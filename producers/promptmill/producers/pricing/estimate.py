@@ -1,4 +1,4 @@
-"""What a run may use and cost, from the tokens that its requests may use; nothing is spent, and Google is not asked."""
+"""Estimates the tokens and the cost of a run, without a call to Google."""
 
 import re
 from collections.abc import Iterable
@@ -16,19 +16,27 @@ from promptmill.producers.pricing.tokens import (
 )
 
 METHOD = (
-    f"input: a token for every {BYTES_PER_TOKEN} bytes of text, at most one a byte; "
-    f"output: {ESTIMATED_OUTPUT_TOKENS} tokens a request, at most its maxOutputTokens, or what the model can"
+    f"input: one token per {BYTES_PER_TOKEN} bytes of text, at most one per byte; "
+    f"output: {ESTIMATED_OUTPUT_TOKENS} tokens per request, at most maxOutputTokens or the "
+    "model's limit"
 )
 _MODEL_GENERATION = re.compile(r"gemini-(\d+)")
 _IMAGE_TOKENS, _VIDEO_SECOND_TOKENS = 1120, 102
-"""Tokens of an image and of a second of video since Gemini 3: 70 for the frame and 32 for the sound
-(ai.google.dev/gemini-api/docs/media-resolution)."""
+"""Tokens of an image and of a second of video since Gemini 3.
+
+A second has 70 for the frame and 32 for the sound
+(ai.google.dev/gemini-api/docs/media-resolution).
+"""
 _OLDER_IMAGE_TOKENS, _OLDER_VIDEO_SECOND_TOKENS = 258, 300
-"""… and before."""
+"""Tokens of an image and of a second of video before Gemini 3."""
 
 
 class CostRange(NamedTuple):
-    """Picodollars: no answer at all, what is likely, what it cannot exceed; and the likely one without batch jobs."""
+    """Costs in picodollars.
+
+    ``least`` is the input alone, ``likely`` the estimate, ``most`` the upper bound.
+    ``online`` is the estimate outside batch jobs.
+    """
 
     least: int
     likely: int
@@ -37,11 +45,14 @@ class CostRange(NamedTuple):
 
 
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a run may use and cost; amounts in USD, None where no price is known.
+    """The estimated tokens and cost of a run. Amounts are in USD, or None without a
+    price.
 
-    ``usd_least`` is for the input alone, ``usd_most`` cannot be exceeded: with all requests answered once, by the
-    prices of today. ``open`` requests have media of unknown length, or a tool that reads more: the estimate lacks that,
-    and ``usd_most`` has all that the model can read. ``refused`` requests will not be sent.
+    ``usd_least`` is the cost of the input alone. ``usd_most`` is the upper bound if
+    every request is answered once, at today's prices. ``open`` counts requests with
+    media of unknown length, or with a tool that adds input. The estimate leaves that
+    input out; ``usd_most`` assumes the model's maximum. ``refused`` counts invalid
+    rows.
     """
 
     requests: int
@@ -66,7 +77,7 @@ def estimate_run(
     max_requests: int,
     max_bytes: int,
 ) -> Estimate:
-    """Return the estimate of a run by the size and the tokens of its ``chunks``, which are seen once."""
+    """Return the estimate of a run from the sizes and tokens of its ``chunks``."""
     jobs, requests, tokens = JobCounter(max_requests, max_bytes), 0, TokenTotals()
     for size, chunk_tokens in chunks:
         jobs.add_chunk(size)
@@ -78,7 +89,7 @@ def estimate_run(
 def build_estimate(
     requests: int, tokens: TokenTotals, model: str, prices: Prices | None, jobs: int
 ) -> Estimate:
-    """Return the estimate of a run by what its requests may use together."""
+    """Return the estimate of a run from the token totals of its requests."""
     cost = estimate_cost_range(tokens, prices) if prices else None
     return Estimate(
         requests=requests,
@@ -97,7 +108,7 @@ def build_estimate(
 
 
 def estimate_cost_range(tokens: TokenTotals, prices: Prices) -> CostRange:
-    """Return what requests may cost together, each answered once."""
+    """Return the cost range of requests, each answered once."""
     likely = _input_tokens(tokens, prices.model), tokens.answers
     average = likely[0] // max(tokens.sent, 1)
     rate = _find_rate(prices.batch, average)
@@ -112,9 +123,10 @@ def estimate_cost_range(tokens: TokenTotals, prices: Prices) -> CostRange:
 
 
 def max_cost(tokens: TokenTotals, prices: Prices) -> int:
-    """Return the picodollars that requests cannot exceed together, each answered once.
+    """Return the upper bound of the cost in picodollars, each request answered once.
 
-    All count at the rate of the largest, and what is not named at the dearest kind.
+    All requests count at the rate of the largest one. Unknown tokens count as the most
+    expensive kind.
     """
     rate = _find_rate(prices.batch, MAX_INPUT_TOKENS if tokens.open else tokens.largest)
     per_token = rate.per_token
@@ -128,7 +140,7 @@ def max_cost(tokens: TokenTotals, prices: Prices) -> int:
 
 
 class JobCounter:
-    """Counts the jobs that a run of chunks makes, as the workers divide it."""
+    """Counts the jobs of a run, as the workers divide its chunks."""
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         self.count = 0
@@ -136,7 +148,7 @@ class JobCounter:
         self._requests = self._size = 0
 
     def add_chunk(self, chunk: ChunkSize) -> None:
-        """Take the next chunk."""
+        """Add the next chunk."""
         max_requests, max_bytes = self._limits
         for start in range(0, chunk.requests, max_requests):
             requests = min(max_requests, chunk.requests - start)
@@ -151,7 +163,7 @@ class JobCounter:
 
 
 def _find_rate(rates: list[Rate], size: int) -> Rate:
-    """Return the rate of a request with so many input tokens."""
+    """Return the rate of a request with ``size`` input tokens."""
     return next(rate for rate in reversed(rates) if size > rate.above or not rate.above)
 
 

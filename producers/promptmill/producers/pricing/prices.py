@@ -1,14 +1,17 @@
-"""What Gemini's models cost, by kind of token, online and in batch jobs.
+"""Prices of Gemini models by kind of token, online and in batch jobs.
 
-The table is that of the library genai-prices, read as data only. Its own calculation would go wrong here: it gives the
-full price, without a word, where it knows no batch price; it has a near namesake stand in for a model that it does not
-know; and it is for one request, never for a sum. What it does not say is laid over it from Google's documentation of
-batch inference (docs.cloud.google.com/gemini-enterprise-agent-platform/models/capabilities/batch-inference, of
-2026-09-03): a batch job costs half of the online price, and the discount on cached tokens takes its place where tokens
-come from the cache, so those cost what they cost online.
+The price table is the data of the library genai-prices. Its own calculation is not
+used: it falls back silently to the online price, it substitutes models with similar
+names, and it handles one request at a time.
 
-Prices are whole picodollars (10⁻¹² USD) a token, so that sums are exact and the same everywhere. A price that is not
-known is None, never 0. What is billed by other things than tokens (grounding by search) is in none of them.
+Missing batch prices follow Google's documentation of batch inference, of 2026-09-03
+(docs.cloud.google.com/gemini-enterprise-agent-platform/models/capabilities/batch-inference).
+A batch job costs half of the online price. The discount on cached tokens takes
+precedence, so they cost the same as online.
+
+Prices are whole picodollars (10⁻¹² USD) per token, so sums are exact. An unknown price
+is None, never 0. Charges that do not depend on tokens, such as searches, are not
+included.
 """
 
 import re
@@ -31,9 +34,11 @@ TOKEN_KINDS = (
     "output_image",
     "thoughts",
 )
-"""Kinds of tokens that have a price of their own; ``thoughts`` cost what ``output`` does, and are kept apart for people."""
+"""Kinds of tokens. ``thoughts`` cost the same as ``output``, but are reported
+separately.
+"""
 PICODOLLARS_PER_DOLLAR = 10**12
-"""Picodollars."""
+"""Picodollars in one dollar."""
 
 _MODEL_NAME = re.compile(
     r"(?:projects/[\w.:-]+/locations/[\w-]+/)?publishers/google/models/([\w.@-]+)|(gemini-[\w.@-]+)"
@@ -56,28 +61,28 @@ _FALLBACK_KINDS = {
     "cached_audio": "cached",
     "output_image": "output",
 }
-"""What is paid where the table has no price of that kind."""
+"""The kind whose price applies if the table has none for a kind."""
 _NON_TOKEN_FIELDS = {"web_searches_kcount"}
 _VERIFIED_ON = re.compile(r"verified on (\d{4}-\d\d-\d\d)")
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Picodollars a token by kind, for requests of more than ``above`` input tokens."""
+    """Picodollars per token by kind, for over ``above`` input tokens."""
 
     above: int
     per_token: dict[str, int]
 
     def calculate_cost(self, tokens: dict[str, int]) -> int:
-        """Return the price in picodollars of tokens by kind, each kind one that has a price."""
+        """Return the cost in picodollars of ``tokens`` by kind."""
         return sum(self.per_token[kind] * count for kind, count in tokens.items())
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """What a model costs on one day: in ``batch`` jobs and ``online``, the dearer rate of long requests last.
+    """The prices of a model on one day, in ``batch`` jobs and ``online``.
 
-    ``table_version`` is where that is from, ``checked`` the day on which its source was last compared with Google's pages,
-    ``on`` the day whose prices these are; both as ISO dates. ``context``: input tokens that a request may have, 0 when
-    not known.
+    Rates are in order of ``above``. ``table`` names the price table, ``on`` is the day
+    of the prices, and ``checked`` the day of their last comparison with Google's pages.
+    Both are ISO dates. ``context`` is the maximum number of input tokens; 0 is unknown.
     """
 
     model: str
@@ -90,19 +95,21 @@ class Prices(msgspec.Struct, frozen=True):
 
     @property
     def thresholds(self) -> list[int]:
-        """Input tokens above which a request costs more, rising; the first is 0."""
+        """Input tokens above which the next rate applies, ascending from 0."""
         return [rate.above for rate in self.batch]
 
     def age_in_days(self, today: date) -> int:
-        """Return how many days ago the prices were compared with Google's."""
+        """Return the days since the last comparison with Google's pages."""
         return max((today - date.fromisoformat(self.checked)).days, 0)
 
 
 def find_prices(model: str, at: datetime | None = None) -> Prices | None:
-    """Return the prices of a model (``gemini-…`` or ``publishers/google/models/gemini-…``) at a time, now if none is given.
+    """Return the prices of a model at a time, by default now.
 
-    None when they are not known: a tuned model, one of another publisher, one that has no batch jobs or that the table
-    does not have, or when the library is not installed (``pip install 'promptmill[prices]'``).
+    ``model`` is ``gemini-…`` or ``publishers/google/models/gemini-…``. Returns None for
+    unknown prices: of tuned models, other publishers, models without batch jobs, and
+    models that are not in the table. Also returns None without the library (``pip
+    install 'promptmill[prices]'``).
     """
     match = _MODEL_NAME.fullmatch(model)
     provider = _google_provider()
@@ -114,7 +121,7 @@ def find_prices(model: str, at: datetime | None = None) -> Prices | None:
 
 
 def list_prices(at: datetime | None = None) -> list[Prices]:
-    """Return the prices of all models in the table that have batch jobs and are not retired."""
+    """Return the prices of all current models that support batch jobs."""
     provider = _google_provider()
     infos = (
         [info for info in provider.models if info.id.startswith("gemini-") and not info.deprecated]
@@ -128,7 +135,7 @@ def list_prices(at: datetime | None = None) -> list[Prices]:
 
 
 def table_version() -> str:
-    """Return the name and version of the price table; "" when it is not installed."""
+    """Return the name and version of the price table; "" if it is not installed."""
     if _google_provider() is None:
         return ""
     import genai_prices
@@ -137,12 +144,15 @@ def table_version() -> str:
 
 
 def to_dollars(picodollars: int) -> float:
-    """Return an amount in USD, to the last digit that a float has."""
+    """Return an amount in USD."""
     return picodollars / PICODOLLARS_PER_DOLLAR
 
 
 def to_picodollars(dollars: float | str) -> int:
-    """Return an amount of USD as whole picodollars, a fraction of one left out; raises ValueError for what is none."""
+    """Return an amount of USD in whole picodollars, rounded down.
+
+    Raises ValueError for anything but a non-negative amount.
+    """
     try:
         amount = int(Decimal(str(dollars)) * PICODOLLARS_PER_DOLLAR)
     except (ArithmeticError, ValueError):
@@ -164,7 +174,10 @@ def _google_provider() -> "Provider | None":
 
 
 def _find_model(provider: "Provider", name: str) -> "ModelInfo | None":
-    """Find a model that has this very name, but for the edition; the library takes what only begins alike, too."""
+    """Return the model of exactly this name, apart from its version suffix.
+
+    The library also matches names with the same beginning.
+    """
     base_name = _VERSION_SUFFIX.sub("", name, count=1)
     for candidate in (name, base_name):
         info = provider.find_model(candidate)
@@ -208,7 +221,7 @@ def _build_prices(info: "ModelInfo", at: datetime) -> Prices | None:
     )
 
 
-def _priced_fields(prices: Any) -> set[str]:
+def _priced_fields(prices: object) -> set[str]:
     return {name for name, value in vars(prices).items() if value is not None}
 
 
@@ -219,7 +232,7 @@ def _is_batch_variant(variant: Any, at: datetime) -> bool:
 
 
 def _price_tiers(price: Any) -> dict[int, Decimal]:
-    """Return USD per million tokens by the input tokens of a request above which they are paid."""
+    """Return USD per million tokens, by the input tokens above which they apply."""
     if isinstance(price, Decimal):
         return {0: price}
     return {0: price.base} | {tier.start: tier.price for tier in price.tiers}
@@ -228,7 +241,7 @@ def _price_tiers(price: Any) -> dict[int, Decimal]:
 def _batch_tiers(
     kind: str, online: dict[int, Decimal], batch: dict[int, Decimal] | None
 ) -> dict[int, Decimal]:
-    """Return the price of a kind in batch jobs, where the table may have none."""
+    """Return the batch price of a kind; derive it if the table has none."""
     if kind.startswith("cached"):
         return online
     return batch or {above: price / 2 for above, price in online.items()}
@@ -257,7 +270,7 @@ def _fill_missing_kinds(rates: dict[str, int]) -> dict[str, int]:
 
 
 def _verification_date(info: "ModelInfo", at: datetime) -> str:
-    """Return the day on which the batch prices of a model were verified, by the table's own words, or of any model."""
+    """Return the day on which the table verified the model's prices, or any prices."""
     today = at.astimezone(UTC).date().isoformat()
     model_dates = [day for day in _VERIFIED_ON.findall(info.price_comments or "") if day <= today]
     return max(

@@ -1,9 +1,10 @@
-"""How many tokens requests may use: counted while they are encoded, from what is at hand then, and never sent anywhere.
+"""Counts the tokens that requests can use, while they are encoded.
 
-The estimate of text is one token for every 4 bytes of UTF-8: Google's rule is about 4 characters
-(ai.google.dev/gemini-api/docs/tokens), which for English is the same, and for languages with longer characters too few.
-The most that it can be is one token for each byte of the request as JSON, since every token stands for a byte at least.
-Tokens of images and video are Google's published ones (ai.google.dev/gemini-api/docs/tokens, …/media-resolution).
+Text is estimated at one token per 4 bytes of UTF-8. Google's rule is about 4 characters
+(ai.google.dev/gemini-api/docs/tokens). For English that is the same. The upper bound is
+one token per byte of the request as JSON, because a token has at least one byte. Tokens
+of images and video are those that Google publishes
+(ai.google.dev/gemini-api/docs/tokens, …/media-resolution).
 """
 
 from collections.abc import Mapping
@@ -13,34 +14,41 @@ import msgspec
 
 BYTES_PER_TOKEN = 4
 ESTIMATED_OUTPUT_TOKENS = 256
-"""Output tokens of a request in an estimate, where the request allows as many; nothing tells beforehand."""
+"""Estimated output tokens of a request, if it allows as many."""
 MAX_INPUT_TOKENS = 1_048_576
-"""Input tokens of a request: no Gemini model that has batch jobs takes more."""
+"""Maximum input tokens of a request, of all Gemini models with batch jobs."""
 MAX_OUTPUT_TOKENS = 65_536
-"""Output tokens of a request that names no limit: no Gemini model that has batch jobs answers with more."""
+"""Maximum output tokens of a request, of all Gemini models with batch jobs."""
 _MAX_IMAGE_TOKENS = 17 * 258
-"""Tokens of the largest image: whole, and in 16 tiles of 768 × 768; of Gemini 3 at the highest resolution it is 2,240."""
+"""Tokens of the largest image: the whole, and 16 tiles of 768 × 768.
+
+Gemini 3 needs 2,240 at the highest resolution.
+"""
 _MAX_VIDEO_SECOND_TOKENS = 330
-"""Tokens of a second of video: a frame of 258 (Gemini 3 at high resolution: 280), 32 of sound, and its time."""
+"""Tokens of a second of video: 258 for the frame, 32 for the sound, and its time.
+
+Gemini 3 needs 280 for the frame at high resolution.
+"""
 _MAPPING_TYPES = (dict, Mapping)
-"""A dict is told at once, any other mapping only by asking for its abstract class."""
+"""``dict`` comes first because ``isinstance`` is slow for an abstract class."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ChunkSize(msgspec.Struct, frozen=True, array_like=True):
-    """How many requests and bytes a chunk has, before compression."""
+    """The number of requests and bytes of a chunk, before compression."""
 
     requests: Count
     size: Count
 
 
 class RequestTokens(msgspec.Struct, frozen=True, gc=False):
-    """What one request may use.
+    """The tokens that one request can use.
 
-    ``text`` is in bytes of UTF-8, ``images`` and ``seconds`` (of video) are what it holds besides, ``most`` are the
-    input tokens that it cannot exceed, unless it is ``open``: it has media of a length that it does not tell, or a tool
-    that reads more. ``answer`` are the output tokens that it allows, over all candidates; 0 when it does not say.
+    ``text`` is in bytes of UTF-8. ``images`` and ``seconds`` (of video) count its
+    media. ``most`` is the upper bound of input tokens. It does not hold for an ``open``
+    request, which has media of unknown length or a tool that adds input. ``answer`` is
+    the limit of output tokens over all candidates; 0 means no limit.
     """
 
     text: int = 0
@@ -52,10 +60,12 @@ class RequestTokens(msgspec.Struct, frozen=True, gc=False):
 
 
 class TokenTotals(msgspec.Struct, frozen=True, array_like=True):
-    """What the requests of a chunk may use, in sums; ``largest`` and ``longest`` are the ``most`` and ``answer`` of one.
+    """The sums of ``RequestTokens`` over the valid requests of a chunk.
 
-    ``answers`` are the output tokens estimated, ``named`` those allowed by requests that say so; ``unnamed`` counts
-    requests that do not, ``open`` those whose input has no limit of their own, ``sent`` all that are not refused.
+    ``sent`` counts these requests. ``largest`` and ``longest`` are the maximum of
+    ``most`` and ``answer``. ``answers`` is the estimate of output tokens. ``named`` is
+    the sum of output limits. ``unnamed`` counts requests without one. ``open`` counts
+    requests without an upper bound of input.
     """
 
     sent: Count = 0
@@ -81,11 +91,11 @@ class TokenTotals(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def max_output_tokens(self) -> int:
-        """Output tokens that there cannot be more of."""
+        """Upper bound of output tokens."""
         return self.named + self.unnamed * MAX_OUTPUT_TOKENS
 
     def bound_for(self, requests: int) -> "TokenTotals":
-        """Return what no ``requests`` of these can exceed; but for the estimates, which are a share."""
+        """Return upper bounds for any ``requests`` of these. Estimates are a share."""
 
         def prorate(amount: int) -> int:
             return amount * min(requests, self.sent) // max(self.sent, 1)
@@ -106,7 +116,7 @@ class TokenTotals(msgspec.Struct, frozen=True, array_like=True):
 
 
 def sum_tokens(needs: list[RequestTokens]) -> TokenTotals:
-    """Return what requests may use together."""
+    """Return the token totals of requests."""
     answers = [need.answer for need in needs]
     named, unnamed = sum(answers), answers.count(0)
     input_limits = [need.most for need in needs]
@@ -127,12 +137,12 @@ def sum_tokens(needs: list[RequestTokens]) -> TokenTotals:
 
 
 def count_text_tokens(size: int, schema: int = 0) -> RequestTokens:
-    """Return what a request of one text of ``size`` bytes, and a response schema of ``schema`` bytes, may use."""
+    """Return the tokens of a request of one text and a schema, both given in bytes."""
     return RequestTokens(size, min(size + schema, MAX_INPUT_TOKENS))
 
 
-def count_request_tokens(request: Any, size: int) -> RequestTokens:
-    """Return what a GenerateContentRequest of ``size`` bytes of JSON may use; one that lint has nothing against."""
+def count_request_tokens(request: Mapping[str, Any], size: int) -> RequestTokens:
+    """Return the tokens of a valid GenerateContentRequest of ``size`` bytes of JSON."""
     counts = _ContentCounts()
     for content in request["contents"]:
         _scan_content(content, counts)
@@ -156,13 +166,15 @@ def count_request_tokens(request: Any, size: int) -> RequestTokens:
 
 
 class _ContentCounts:
-    """What the parts of a request hold; ``inline`` bytes of JSON are data that is not read as text."""
+    """Counts over the parts of a request. ``inline`` is bytes of JSON that are not
+    text.
+    """
 
     text = images = seconds = inline = 0
     open = False
 
 
-def _scan_content(content: Any, counts: _ContentCounts) -> None:
+def _scan_content(content: object, counts: _ContentCounts) -> None:
     parts = content.get("parts") if isinstance(content, _MAPPING_TYPES) else None
     for part in parts if isinstance(parts, list) else ():
         if not isinstance(part, _MAPPING_TYPES):
@@ -174,7 +186,7 @@ def _scan_content(content: Any, counts: _ContentCounts) -> None:
             _scan_media(part, counts)
 
 
-def _scan_media(part: Mapping[str, Any], counts: _ContentCounts) -> None:
+def _scan_media(part: Mapping[str, object], counts: _ContentCounts) -> None:
     inline = _get_field(part, "inlineData", "inline_data")
     media = inline or _get_field(part, "fileData", "file_data")
     if not isinstance(media, _MAPPING_TYPES):
@@ -195,8 +207,11 @@ def _scan_media(part: Mapping[str, Any], counts: _ContentCounts) -> None:
         counts.open = True
 
 
-def _clip_seconds(metadata: Any) -> int:
-    """Return how long a cut of a video is, up to the next second; 0 when that is not told, or it has more frames."""
+def _clip_seconds(metadata: object) -> int:
+    """Return the length of a video clip in seconds, rounded up.
+
+    Returns 0 for an unknown length or another frame rate.
+    """
     if not isinstance(metadata, _MAPPING_TYPES) or (metadata.get("fps") or 1) != 1:
         return 0
     try:
@@ -212,8 +227,8 @@ def _clip_seconds(metadata: Any) -> int:
     return int(end - start) + 1 if 0 <= start < end < 10**6 else 0
 
 
-def _output_limit(request: Mapping[str, Any]) -> int:
-    """Return the output tokens that a request allows, thinking included, over all candidates."""
+def _output_limit(request: Mapping[str, object]) -> int:
+    """Return the output limit of a request, over all candidates, including thinking."""
     config = _get_field(request, "generationConfig", "generation_config")
     max_output = _get_field(config, "maxOutputTokens", "max_output_tokens")
     candidates = _get_field(config, "candidateCount", "candidate_count")
@@ -222,8 +237,8 @@ def _output_limit(request: Mapping[str, Any]) -> int:
     return max_output * (candidates if isinstance(candidates, int) and candidates > 1 else 1)
 
 
-def _has_unbounded_tools(tools: Any) -> bool:
-    """Whether tools may put more into the input than the request holds: what a search finds, what code says."""
+def _has_unbounded_tools(tools: object) -> bool:
+    """Whether tools can add input, such as search results or the output of code."""
     declaration_fields = {"functionDeclarations", "function_declarations"}
     tool_list = tools if isinstance(tools, list) else [tools] if tools else []
     return any(
@@ -232,7 +247,7 @@ def _has_unbounded_tools(tools: Any) -> bool:
     )
 
 
-def _get_field(message: Any, name: str, snake_name: str) -> Any:
+def _get_field(message: object, name: str, snake_name: str) -> Any:
     if not isinstance(message, _MAPPING_TYPES):
         return None
     return message[name] if name in message else message.get(snake_name)

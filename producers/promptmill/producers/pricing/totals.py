@@ -1,4 +1,4 @@
-"""What many runs cost together, by label, by model or by day."""
+"""The cost of many runs, by label, model or day."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from promptmill.producers.pricing.prices import to_dollars, to_picodollars
 
 
 class GroupBy(StrEnum):
-    """What runs are put together by; a run with several labels is with each of them."""
+    """How runs are grouped. A run with several labels is in several groups."""
 
     label = "label"
     model = "model"
@@ -19,7 +19,7 @@ class GroupBy(StrEnum):
 
 
 class RunCost(msgspec.Struct, frozen=True):
-    """What is known of the cost of one run; ``created`` in seconds since the epoch. ``cost`` is None where nothing is."""
+    """The cost of one run, or None. ``created`` is in seconds since the epoch."""
 
     run: str
     created: float
@@ -30,15 +30,16 @@ class RunCost(msgspec.Struct, frozen=True):
 
     @property
     def final_cost(self) -> Cost | None:
-        """What the run cost, if it is done and that is known."""
+        """The cost of a completed run, if it is known."""
         return self.cost if self.done and self.cost and self.cost.usd is not None else None
 
 
 class Total(msgspec.Struct, frozen=True):
-    """What ``runs`` cost together, in USD: those of them that are done, and whose price is known.
+    """The total cost of a group of runs in USD.
 
-    ``under_way`` runs go on, ``unknown`` ones are done and it is not known what they cost; neither is in the amounts,
-    which are None where no run is. ``estimated_usd`` is what was expected of the same runs, as far as it was.
+    ``runs`` counts all of them. The amounts cover completed runs with a known cost.
+    They are None without such a run. ``under_way`` counts runs in progress, ``unknown``
+    completed runs without a known cost. ``estimated_usd`` is the sum of the estimates.
     """
 
     of: str
@@ -51,7 +52,7 @@ class Total(msgspec.Struct, frozen=True):
 
 
 def group_costs(run_costs: Iterable[RunCost], by: GroupBy) -> list[Total]:
-    """Return what runs cost by ``by``, in order of its values; each run is looked at once."""
+    """Return the totals of runs by group, sorted by group."""
     sums: dict[str, _CostSum] = {}
     for run_cost in run_costs:
         for group in _GROUP_NAMES[by](run_cost):
@@ -60,7 +61,7 @@ def group_costs(run_costs: Iterable[RunCost], by: GroupBy) -> list[Total]:
 
 
 def sum_costs(run_costs: Iterable[RunCost]) -> Total:
-    """Return what runs cost together."""
+    """Return the total of all runs."""
     cost_sum = _CostSum()
     for run_cost in run_costs:
         cost_sum.add_run(run_cost)

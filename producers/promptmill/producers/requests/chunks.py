@@ -1,4 +1,6 @@
-"""Cuts encoded lines into chunks, by bytes, and finds keys that occur twice; holds no more than one chunk."""
+"""Splits encoded lines into chunks, and finds duplicate keys. Holds one chunk at a
+time.
+"""
 
 import hashlib
 from array import array
@@ -22,9 +24,10 @@ _HASH_BUCKETS = 256
 
 
 class Chunker:
-    """Cuts lines into chunks, each closed before it would pass ``max_bytes``; a longer line travels alone.
+    """Splits lines into chunks of at most ``max_bytes``.
 
-    Their version is at least ``version``.
+    A longer line gets a chunk of its own. The version of a chunk is at least
+    ``version``.
     """
 
     def __init__(self, max_bytes: int, version: int = VERSION) -> None:
@@ -33,11 +36,11 @@ class Chunker:
         self._buffer = _ChunkBuffer(max_bytes)
 
     def add_line(self, line: RequestLine) -> Chunk | None:
-        """Add a line; returns the chunk that it did not fit into."""
+        """Add a line; return the previous chunk if the line did not fit into it."""
         return self._next_chunk(self._buffer.add_line(line))
 
     def close_chunk(self) -> Chunk | None:
-        """Return what is held, if it is anything, as a chunk."""
+        """Return the pending lines as a chunk, if there are any."""
         return self._next_chunk(self._buffer.take_pending())
 
     def _next_chunk(self, pending: "_PendingChunk | None") -> Chunk | None:
@@ -51,7 +54,7 @@ class Chunker:
 def measure_chunks(
     lines: Iterable[RequestLine], max_bytes: int
 ) -> Iterator[tuple[ChunkSize, TokenTotals]]:
-    """Yield the size and the tokens of each chunk that a ``Chunker`` would make."""
+    """Yield the size and the tokens of each chunk that ``Chunker`` would make."""
     buffer = _ChunkBuffer(max_bytes)
     for line in lines:
         if pending := buffer.add_line(line):
@@ -65,7 +68,7 @@ def _measure_chunk(pending: "_PendingChunk") -> tuple[ChunkSize, TokenTotals]:
 
 
 class _PendingChunk:
-    """The lines of one chunk: their data, the rows among them that are refused, what the others need, the last row."""
+    """The lines of one chunk, its invalid rows, and the tokens of its other rows."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -76,7 +79,7 @@ class _PendingChunk:
         self.last_row = 0
 
     def add_line(self, line: RequestLine) -> None:
-        """Hold one more line."""
+        """Add a line."""
         row, _, data, refusal, request_tokens, is_repeat = line
         self.lines.append(data)
         self.size += len(data)
@@ -96,7 +99,7 @@ class _ChunkBuffer:
         self._pending = _PendingChunk()
 
     def add_line(self, line: RequestLine) -> _PendingChunk | None:
-        """Add a line; returns what was held, if the line did not fit."""
+        """Add a line; return the pending chunk if the line did not fit into it."""
         pending = self._pending
         is_full = (
             pending.size + len(line.data) > self._max_bytes
@@ -107,7 +110,7 @@ class _ChunkBuffer:
         return full
 
     def take_pending(self) -> _PendingChunk | None:
-        """Give away what is held, if it is anything."""
+        """Return and clear the pending chunk, if it has lines."""
         pending, self._pending = self._pending, _PendingChunk()
         return pending if pending.lines else None
 
@@ -129,33 +132,36 @@ def _build_chunk(index: int, pending: _PendingChunk, version: int) -> Chunk:
 
 
 class KeyRegistry:
-    """The keys of a run so far, in 16 bytes each: hashes and rows, in buckets that are looked at one by one."""
+    """The keys of a run so far: a hash and a row, 16 bytes per key.
+
+    They are kept in buckets, so that duplicates are found one bucket at a time.
+    """
 
     def __init__(self) -> None:
         self._hashes = [array("Q") for _ in range(_HASH_BUCKETS)]
         self._rows = [array("Q") for _ in range(_HASH_BUCKETS)]
 
     def record_lines(self, lines: Iterable[RequestLine]) -> Iterator[RequestLine]:
-        """Pass ``content`` through, noting their keys."""
+        """Yield the lines unchanged, and record their keys."""
         for line in lines:
             self.record_key(line)
             yield line
 
     def record_key(self, line: RequestLine) -> None:
-        """Note the key of a line."""
+        """Record the key of a line."""
         digest = xxhash.xxh3_64_intdigest(line.key.encode())
         self._hashes[digest & 0xFF].append(digest)
         self._rows[digest & 0xFF].append(line.row)
 
     def check_unique(self) -> None:
-        """Raise DuplicateKey, naming both rows, when a key occurred twice."""
+        """Raise DuplicateKey with both rows if a key occurs twice."""
         for row, first_row in self.find_duplicates():
             raise DuplicateKey(
-                f"row {row} has the same key as row {first_row}; give each row its own"
+                f"row {row} has the same key as row {first_row}; give each row its own key"
             )
 
     def find_duplicates(self) -> Iterator[tuple[int, int]]:
-        """Yield every row whose key occurred before, in no order, and the first row that has it."""
+        """Yield each row with a duplicate key, and the first row with that key."""
         for hashes, rows in zip(self._hashes, self._rows, strict=True):
             if len(set(hashes)) < len(hashes):
                 first_rows: dict[int, int] = {}

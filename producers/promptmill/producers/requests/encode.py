@@ -1,10 +1,13 @@
-"""A request as the caller gives it, and the line of JSON that Vertex reads for it.
+"""Encodes a request as the line of JSON that Vertex reads.
 
-The wire line is ``{"key": …, "metadata": …, "request": {…}}``. Vertex echoes extra top-level fields beside the answer
-(seen in the field, and how LangExtract correlates; not promised for generateContent), but its importer turns a numeric
-looking string into a number, and gives a field one type over the whole file. So the wire key starts with a letter, and
-metadata travels as a string of JSON. The wire key holds the run's tag, the row and the caller's key, and is all that is
-needed to make a result of an answer.
+The wire line is ``{"key": …, "metadata": …, "request": {…}}``. Vertex returns extra
+top-level fields with the answer. This was observed, and LangExtract relies on it, but
+Google does not document it for generateContent.
+
+The importer turns numeric strings into numbers, and gives each field one type in the
+whole file. So the wire key starts with a letter, and metadata is a string of JSON. The
+wire key holds the tag of the run, the row and the caller's key. That identifies the
+result of an answer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,25 +28,32 @@ MAX_METADATA_BYTES = 16 * 1024
 
 
 class RefusedRow(NamedTuple):
-    """A row that is known not to be sendable: its ``key`` ("": its number; None: it has none that can be used), and why."""
+    """A row that cannot be sent, and the reason.
+
+    An empty ``key`` stands for the row number. None means that the key is unusable.
+    """
 
     key: str | None
     refusal: str
 
 
-Prompt = str | Mapping[str, Any] | RefusedRow
-"""A prompt, or a mapping with ``request`` (or ``prompt``), and if wanted ``key`` and ``metadata``; or why there is none."""
+Prompt = str | Mapping[str, object] | RefusedRow
+"""A prompt: text, a mapping, or a row that cannot be sent.
+
+A mapping has ``request`` or ``prompt``, and optionally ``key`` and ``metadata``.
+"""
 
 _encode_json = msgspec.json.Encoder().encode
 _REQUEST_FIELD = b',"request":'
-"""Where the request begins: inside of a string these quotes would be escaped."""
+"""Start of the request. Inside a string these quotes would be escaped."""
 _TEXT_PREFIX = b'"request":{"contents":[{"role":"user","parts":[{"text":'
 
 
 class RequestLine(NamedTuple):
-    """One encoded request: its ``row`` (from 1), its ``key``, the wire ``data``, why it is refused if it is, its tokens.
+    """An encoded request. ``row`` counts from 1; ``data`` is the wire line.
 
-    ``is_repeat``: the same request occurred before.
+    ``refusal`` is the reason of an invalid row, or empty. ``is_repeat`` marks a request
+    that repeats an earlier one.
     """
 
     row: int
@@ -55,7 +65,7 @@ class RequestLine(NamedTuple):
 
 
 class WireKey(NamedTuple):
-    """What a wire key says: the run's tag, the row (from 1) and the caller's key."""
+    """The parts of a wire key: the tag of the run, the row from 1, the caller's key."""
 
     tag: str
     row: int
@@ -63,12 +73,12 @@ class WireKey(NamedTuple):
 
 
 def join_wire_key(tag: str, row: int, key: str) -> str:
-    """Join a wire key."""
+    """Return the wire key of these parts."""
     return f"{tag}-{row}-{key}"
 
 
 def split_wire_key(text: str) -> WireKey | None:
-    """Take a wire key apart; None when it is not one of ours."""
+    """Split a wire key; return None for a foreign one."""
     tag, _, row_and_key = text.partition("-")
     row, separator, key = row_and_key.partition("-")
     if not (tag and separator and key and row.isascii() and row.isdigit() and len(row) < 16):
@@ -77,12 +87,12 @@ def split_wire_key(text: str) -> WireKey | None:
 
 
 def extract_request(data: bytes) -> bytes:
-    """Return what makes two wire lines ask the same: all but key and metadata."""
+    """Return the request of a wire line. Equal requests make equal bytes."""
     return data[data.find(_REQUEST_FIELD) :]
 
 
 class RequestEncoder:
-    """Encodes the requests of one run, one by one; what it was told before decides what it may be told."""
+    """Encodes the requests of one run. Each field keeps the type of its first row."""
 
     def __init__(self, run: str, max_bytes: int, schema: bytes = b"") -> None:
         self._tag, self._max_bytes, self._response_shape, self._field_types = (
@@ -94,7 +104,10 @@ class RequestEncoder:
         self._row = 0
 
     def encode_row(self, prompt: Prompt) -> RequestLine:
-        """Encode the next row; one that cannot be sent comes out as a refused line. Raises InvalidRequest for its key."""
+        """Encode the next row. An invalid row becomes a refused line.
+
+        Raises InvalidRequest for an unusable key.
+        """
         self._row += 1
         return _encode_line(
             self._tag, self._row, prompt, self._max_bytes, self._response_shape, self._field_types
@@ -108,12 +121,11 @@ def encode_lines(
     schema: bytes = b"",
     on_invalid_key: Callable[[InvalidRequest], None] | None = None,
 ) -> Iterator[RequestLine]:
-    """Encode ``prompts`` one by one for ``run``; a row that cannot be sent comes out as a refused line.
+    """Encode ``prompts`` one at a time. An invalid row becomes a refused line.
 
-    ``schema`` is the encoded ``responseSchema`` of every request, if there is one.
-
-    Raises InvalidRequest only where not even a result could be written for the row: its key is unusable. With
-    ``on_invalid_key``, that is told instead, and the row passed over.
+    ``schema`` is the encoded ``responseSchema`` of every request, or empty. A row with
+    an unusable key cannot even have a result: it raises InvalidRequest. With
+    ``on_invalid_key`` the error is passed to that function, and the row is skipped.
     """
     encoder = RequestEncoder(run, max_bytes, schema)
     for prompt in prompts:
@@ -135,7 +147,7 @@ def _encode_line(
     response_shape: ResponseShape,
     field_types: FieldTypes,
 ) -> RequestLine:
-    request: object = None
+    request: Any = None
     if isinstance(prompt, str):
         key, prefix = str(row), b'{"key":"%s-%d-%d",' % (tag.encode(), row, row)
         if not prompt.strip():
@@ -149,7 +161,7 @@ def _encode_line(
                 row,
                 key,
                 prefix,
-                "the prompt holds half of a surrogate pair, which UTF-8 cannot carry",
+                "the prompt has half of a surrogate pair, which UTF-8 cannot encode",
             )
     else:
         key, metadata, request, refusal = _split_prompt(row, prompt)
@@ -190,43 +202,44 @@ def _refused_line(row: int, key: str, prefix: bytes, refusal: str) -> RequestLin
     return RequestLine(row, key, prefix + b'"error":' + _encode_json(refusal) + b"}\n", refusal)
 
 
-def _split_prompt(row: int, prompt: object) -> tuple[str, object, object, str]:
-    """Return key, metadata, request, and why the row is refused, if it is known to be."""
+def _split_prompt(row: int, prompt: object) -> tuple[str, object, Any, str]:
+    """Return key, metadata, request, and the reason if the row is invalid."""
     if isinstance(prompt, RefusedRow):
         if prompt.key is None:
             raise InvalidRequest(prompt.refusal, row=row)
         return _check_key(row, prompt.key or str(row)), None, None, prompt.refusal
     if not isinstance(prompt, Mapping):
         raise InvalidRequest(
-            f"a prompt is a string or a mapping, not {type(prompt).__name__}", row=row
+            f"a prompt must be a string or a mapping, not {type(prompt).__name__}", row=row
         )
     key = prompt.get("key", str(row))
     key = _check_key(row, stringify_key(key))
     if unknown_fields := prompt.keys() - {"key", "metadata", "request", "prompt"}:
-        reason = f"unknown field {min(unknown_fields, key=str)!r}; a row has key, metadata, and request or prompt"
-        return key, prompt.get("metadata"), None, reason
+        unknown = min(unknown_fields, key=str)
+        refusal = f"unknown field {unknown!r}; use key, metadata, and request or prompt"
+        return key, prompt.get("metadata"), None, refusal
     request = prompt["request"] if "request" in prompt else _request_from_text(prompt.get("prompt"))
     return key, prompt.get("metadata"), request, ""
 
 
 def _check_key(row: int, key: object) -> str:
     if not is_valid_key(key):
-        raise InvalidRequest(f"a key is a string of 1 to {MAX_KEY_CHARS} characters", row=row)
+        raise InvalidRequest(f"a key must be a string of 1 to {MAX_KEY_CHARS} characters", row=row)
     return key
 
 
 def stringify_key(key: object) -> object:
-    """Return a number that is a key as the text that it is in results; anything else as it stands."""
+    """Return an integer key as text, and any other key unchanged."""
     return str(key) if isinstance(key, int) and not isinstance(key, bool) else key
 
 
 def is_valid_key(key: object) -> TypeGuard[str]:
-    """Whether this can be the key of a request."""
+    """Whether ``key`` can be the key of a request."""
     return isinstance(key, str) and 0 < len(key) <= MAX_KEY_CHARS and _is_utf8(key)
 
 
 def _request_from_text(prompt: object) -> object:
-    """Make a request of a prompt that is a string; ``lint`` refuses what is neither."""
+    """Return the request of a text. The validation refuses any other value."""
     return (
         {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
         if isinstance(prompt, str)
@@ -246,8 +259,10 @@ def _encode_metadata(metadata: object) -> bytes:
     if metadata is None:
         return b""
     if not isinstance(metadata, Mapping):
-        raise _InvalidMetadata("metadata is a mapping of names to JSON values")
+        raise _InvalidMetadata("metadata must be a mapping of names to JSON values")
     data = _encode_json(dict(metadata))
     if len(data) > MAX_METADATA_BYTES:
-        raise _InvalidMetadata(f"metadata takes {len(data):,} bytes of {MAX_METADATA_BYTES:,}")
+        raise _InvalidMetadata(
+            f"metadata takes {len(data):,} bytes; the maximum is {MAX_METADATA_BYTES:,}"
+        )
     return b'"metadata":%s,' % _encode_json(data.decode())

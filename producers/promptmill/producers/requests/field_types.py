@@ -1,29 +1,33 @@
-"""What kind of value every field has over a whole run.
+"""Checks that every field has one type in the whole run.
 
-The batch importer gives each field one type over the whole file, as a BigQuery load does; a field that is a list in one
-line and a string in another, as ``type`` in JSON schemas may be, fails the job before anything is answered. None of that
-is in Google's documentation; it was seen in the field.
+The batch importer gives each field one type in the whole file, like a BigQuery load. A
+field with several types fails the job before any request is answered. ``type`` in JSON
+schemas, a string or a list, is an example. Google does not document this; it was
+observed.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 MAX_FIELDS = 10_000
-"""BigQuery's limit of columns, nested ones counted; it bounds what is held here, too."""
+"""BigQuery's limit of columns, including nested ones. It also bounds memory here."""
 
 _TypesByPath = dict[str, str]
-"""The kind of value by the path of its field."""
+"""Type of the value by the path of its field."""
 
 
 class FieldTypes:
-    """The kinds of the requests that were let through so far, with the row that showed each first."""
+    """Field types of the admitted requests, and the first row with each field."""
 
     def __init__(self) -> None:
         self._types: _TypesByPath = {}
         self._first_rows: dict[str, int] = {}
 
     def admit_request(self, row: int, request: object) -> str:
-        """Return why ``request`` would not fit in one file with those before it; take note of it when it does."""
+        """Record the field types of a request; return "" if they fit the earlier ones.
+
+        Otherwise return the reason, and record nothing.
+        """
         types: _TypesByPath = {}
         if refusal := _collect_types(request, "request", types):
             return refusal
@@ -35,26 +39,32 @@ class FieldTypes:
         for path, field_type in types.items():
             earlier_type = self._types.get(path, field_type)
             if earlier_type != field_type:
-                return f"{path} is {field_type} here and {earlier_type} in row {self._first_rows[path]}; {_ONE_TYPE}"
+                return (
+                    f"{path} is {field_type} here and {earlier_type} "
+                    f"in row {self._first_rows[path]}; {_ONE_TYPE}"
+                )
         return ""
 
     def _record_types(self, row: int, types: _TypesByPath) -> str:
         new_paths = types.keys() - self._types.keys()
         if len(self._types) + len(new_paths) > MAX_FIELDS:
-            return f"with this row the run has more than {MAX_FIELDS:,} different fields, which Vertex's importer refuses"
+            return (
+                f"with this row the run has more than {MAX_FIELDS:,} different fields, "
+                "which Vertex's importer refuses; use fewer field names"
+            )
         self._types |= types
         self._first_rows |= dict.fromkeys(new_paths, row)
         return ""
 
 
-_ONE_TYPE = "Vertex's importer gives a field one type over the whole job, and refuses the job"
+_ONE_TYPE = "a field must have one type in the whole job, or Vertex's importer refuses the job"
 
 
 def _collect_types(value: Any, path: str, types: _TypesByPath) -> str:
-    """Note the kind of ``value`` and of every field below it; returns why not, where one has several."""
+    """Collect the types of ``value`` and its fields; return a reason for two types."""
     field_type = _TYPE_NAMES.get(type(value)) or _field_type(value)
     if field_type and types.setdefault(path, field_type) != field_type:
-        return f"{path} holds {field_type} as well as {types[path]}; {_ONE_TYPE}"
+        return f"{path} is both {field_type} and {types[path]}; {_ONE_TYPE}"
     if field_type == _OBJECT:
         for name, item in value.items():
             if refusal := _collect_types(item, f"{path}.{name}", types):
@@ -76,7 +86,7 @@ _TYPE_NAMES = {
     float: _NUMBER,
     bool: "true or false",
 }
-"""Of the types that there mostly are; to ask what a value is an instance of takes several times as long."""
+"""Names of the common types. ``isinstance`` would be several times slower."""
 
 
 def _field_type(value: object) -> str:

@@ -1,14 +1,17 @@
-"""Says a JSON Schema in Gemini's own dialect, as a request's ``generationConfig.responseSchema``.
+"""Translates a JSON Schema into Gemini's dialect, for
+``generationConfig.responseSchema``.
 
-A request may name a schema as ``responseSchema`` (Google's ``Schema``, a subset of OpenAPI) or as ``responseJsonSchema``
-(JSON Schema); google-cloud-aiplatform 2.7.0 has both, in ``types/openapi.py`` and ``types/content.py``. This is the first,
-because of what the importer of batch jobs does to a file (see ``lint``). It refuses names such as ``$defs`` and ``$ref``, so
-references have to be inlined either way. And it gives each field one kind over the whole file, where JSON Schema's ``type``
-and ``items`` may be one value or a list of them; in Google's ``Schema`` each field has one kind by definition.
+A request can hold a schema as ``responseSchema`` (Google's ``Schema``, a subset of
+OpenAPI) or ``responseJsonSchema`` (JSON Schema). google-cloud-aiplatform 2.7.0 has
+both, in ``types/openapi.py`` and ``types/content.py``. The batch importer decides for
+the first; see ``request_validation``. It refuses names such as ``$defs`` and ``$ref``,
+so references must be inlined. It gives each field one type in the whole file. In JSON
+Schema, ``type`` and ``items`` can be a value or a list. In Google's ``Schema`` each
+field has one type.
 
-The importer also makes numbers of texts that look like numbers, and may make booleans of yes and no (others keep such
-enumerations away from it). So values of that sort, and rules that the dialect has no word for, are told in the description
-instead. Answers are checked by the whole JSON Schema all the same.
+The importer turns numeric strings into numbers. It may turn yes and no into booleans.
+So the description holds such values, and rules that the dialect cannot express. Answers
+are still checked by the whole JSON Schema.
 """
 
 import re
@@ -16,8 +19,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from promptmill.config.errors import ConfigurationError
+from promptmill.config.json_types import JsonObject
 
-Schema = dict[str, Any]
+Schema = JsonObject
 
 _PROPERTY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 _AMBIGUOUS_TEXTS = frozenset(
@@ -36,7 +40,10 @@ _SUPPORTED_KEYWORDS = {
 
 
 def translate(schema: Schema) -> Schema:
-    """Return ``schema`` as Google's ``Schema``; raises ConfigurationError for what that or the importer cannot hold."""
+    """Return ``schema`` as Google's ``Schema``.
+
+    Raises ConfigurationError for what ``Schema`` or the importer cannot hold.
+    """
     return _Translator(schema).translate_node(schema, "response_schema", ())
 
 
@@ -44,9 +51,9 @@ class _Translator:
     def __init__(self, root: Schema) -> None:
         self._root = root
 
-    def translate_node(self, schema: Any, path: str, visited: tuple[str, ...]) -> Schema:
-        schema, visited = self._resolve_references(schema, path, visited)
-        alternatives, common = _split_alternatives(schema)
+    def translate_node(self, schema: object, path: str, visited: tuple[str, ...]) -> Schema:
+        resolved, visited = self._resolve_references(schema, path, visited)
+        alternatives, common = _split_alternatives(resolved)
         nullable = bool(alternatives) and any(map(_is_null_type, alternatives))
         alternatives = [branch for branch in alternatives if not _is_null_type(branch)]
         if len(alternatives) == 1 or not alternatives:
@@ -64,20 +71,20 @@ class _Translator:
         return _build_description(common, []) | {"anyOf": translated} | _nullable_field(nullable)
 
     def _resolve_references(
-        self, schema: Any, path: str, visited: tuple[str, ...]
+        self, schema: object, path: str, visited: tuple[str, ...]
     ) -> tuple[Schema, tuple[str, ...]]:
-        """Follow ``$ref`` and put ``allOf`` together."""
+        """Inline ``$ref`` and merge ``allOf``."""
         if not isinstance(schema, Mapping):
             raise _schema_error(
                 path,
-                "is no schema of a kind of value" if isinstance(schema, bool) else "is no schema",
+                f"must be a schema, as an object, not {type(schema).__name__}",
             )
         resolved = dict(schema)
         if reference := resolved.pop("$ref", None):
             if reference in visited:
                 raise _schema_error(
                     path,
-                    f"refers to itself ({reference}); limit the depth by models of their own for each level",
+                    f"refers to itself ({reference}); limit the depth with one model per level",
                 )
             visited = (*visited, reference)
             resolved, visited = self._resolve_references(
@@ -88,17 +95,17 @@ class _Translator:
             resolved = _merge_schemas(part, resolved)
         return resolved, visited
 
-    def _find_reference(self, reference: Any, path: str) -> Any:
-        node: Any = self._root
+    def _find_reference(self, reference: object, path: str) -> Any:
+        node: object = self._root
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise _schema_error(
                 path,
-                f"refers to {reference!r}, which is not in the schema; references start with #",
+                f"refers to {reference!r} outside the schema; a reference must start with #",
             )
         for step in filter(None, reference[1:].split("/")):
             step = step.replace("~1", "/").replace("~0", "~")
             if not isinstance(node, Mapping) or step not in node:
-                raise _schema_error(path, f"refers to {reference}, which the schema does not have")
+                raise _schema_error(path, f"refers to {reference}, which is not in the schema")
             node = node[step]
         return node
 
@@ -128,13 +135,13 @@ class _Translator:
         if not properties:
             raise _schema_error(
                 path, "is an object without named properties, which Gemini's Schema cannot hold; "
-                "make it a list of objects with a name and a value"
+                "use a list of objects with a name and a value"
             )  # fmt: skip
         for name in properties:
             if not _PROPERTY_NAME.fullmatch(name):
                 raise _schema_error(
-                    path, f"has a property named {name!r}, which Vertex's importer refuses for the whole job; "
-                    "a name has letters, digits and _ only (in pydantic, an alias)"
+                    path, f"has a property named {name!r}, which Vertex's importer refuses; "
+                    "use letters, digits and _ only (in pydantic, an alias)"
                 )  # fmt: skip
         translated: Schema = {
             "properties": {
@@ -144,15 +151,14 @@ class _Translator:
         }
         if required := [name for name in schema.get("required", ()) if name in properties]:
             translated["required"] = required
-        if (
-            len(properties) > 1
-        ):  # else Gemini answers in the order of the alphabet, and thinks in that order
+        # By default Gemini answers, and reasons, in alphabetical order.
+        if len(properties) > 1:
             translated["propertyOrdering"] = schema.get("propertyOrdering") or list(properties)
         return translated
 
 
-def _merge_schemas(first: Any, second: Any) -> Schema:
-    """Return both schemas at once: properties and required of both, otherwise the second wins."""
+def _merge_schemas(first: Schema, second: Schema) -> Schema:
+    """Merge ``properties`` and ``required``. For other keywords the second wins."""
     combined = {**first, **second}
     if isinstance(first.get("properties"), Mapping) and isinstance(
         second.get("properties"), Mapping
@@ -166,8 +172,8 @@ def _merge_schemas(first: Any, second: Any) -> Schema:
     return combined
 
 
-def _split_alternatives(schema: Schema) -> tuple[list[Any], Schema]:
-    """What a value may be instead of one kind alone, and what holds for it in any case."""
+def _split_alternatives(schema: Schema) -> tuple[list[Schema], Schema]:
+    """Return the alternatives of a schema, and what all of them share."""
     for name in ("anyOf", "oneOf"):
         if name in schema:
             return list(schema[name]), {key: value for key, value in schema.items() if key != name}
@@ -194,7 +200,7 @@ def _split_alternatives(schema: Schema) -> tuple[list[Any], Schema]:
     return [], schema
 
 
-def _is_null_type(branch: Any) -> bool:
+def _is_null_type(branch: object) -> bool:
     return isinstance(branch, Mapping) and branch.get("type") == "null"
 
 
@@ -210,7 +216,8 @@ def _schema_type(schema: Schema, path: str) -> str:
         accepted = "any value" if schema_type is None else f"{schema_type!r}"
         raise _schema_error(
             path,
-            f"takes {accepted}; give it a type that Gemini's Schema has: {', '.join(sorted(_SUPPORTED_KEYWORDS))}",
+            f"accepts {accepted}; use a type of Gemini's Schema: "
+            f"{', '.join(sorted(_SUPPORTED_KEYWORDS))}",
         )
     return str(schema_type)
 
@@ -227,10 +234,10 @@ def _value_type(value: object) -> str:
     return "null" if value is None else _TYPE_NAMES.get(type(value), "object")
 
 
-def _translate_enum(values: list[Any], schema_type: str, sentences: list[str], path: str) -> Schema:
-    """Values that a table would take for texts; others are told in words, and numbers also by their limits."""
+def _translate_enum(values: Any, schema_type: str, sentences: list[str], path: str) -> Schema:
+    """Return an enum of unambiguous texts. Describe other values, and limit numbers."""
     if not values:
-        raise _schema_error(path, "has an enum without values")
+        raise _schema_error(path, "has an empty enum; add its values")
     if schema_type == "string" and any(map(_is_unambiguous_text, values)):
         return {"enum": list(values), "format": "enum"}
     sentences.append("One of: " + ", ".join(str(value) for value in values) + ".")
@@ -243,8 +250,8 @@ def _is_unambiguous_text(text: str) -> bool:
     return text[:1].isalpha() and text.lower() not in _AMBIGUOUS_TEXTS
 
 
-def _item_schema(schema: Schema, path: str) -> Any:
-    item_schemas: list[Any] = []
+def _item_schema(schema: Schema, path: str) -> object:
+    item_schemas: list[object] = []
     for item_schema in [
         *schema.get("prefixItems", ()),
         *([schema["items"]] if schema.get("items") else []),
@@ -252,12 +259,15 @@ def _item_schema(schema: Schema, path: str) -> Any:
         if item_schema not in item_schemas:
             item_schemas.append(item_schema)
     if not item_schemas:
-        raise _schema_error(path, "is a list of anything; say what its items are")
+        raise _schema_error(path, "is a list without items; set the schema of its items")
     return item_schemas[0] if len(item_schemas) == 1 else {"anyOf": item_schemas}
 
 
 def _inclusive_limits(schema: Schema, schema_type: str) -> Schema:
-    """Exclusive limits: exact for integers, else one value too wide, which the check of the answer then finds."""
+    """Turn exclusive limits into inclusive ones.
+
+    For floats they are one value too wide. The check of the answer finds that value.
+    """
     step = 1 if schema_type == "integer" else 0
     limits: Schema = {}
     for name, other, inward in (
@@ -271,7 +281,7 @@ def _inclusive_limits(schema: Schema, schema_type: str) -> Schema:
 
 
 def _describe_rules(schema: Schema, translated: Schema) -> Iterator[str]:
-    """What the dialect has no word for, in words."""
+    """Yield sentences for the rules that the dialect cannot express."""
     if schema.get("format") and "format" not in translated:
         yield f"Format: {schema['format']}."
     if "multipleOf" in schema:

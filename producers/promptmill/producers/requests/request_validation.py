@@ -1,8 +1,9 @@
-"""What would make Vertex refuse a request, found before anything is sent.
+"""Finds requests that Vertex would refuse, before anything is sent.
 
-The batch importer loads the file as BigQuery would, and one bad line fails the whole job ("Failed to import data"): an
-empty object, a field name that is no column name (``$defs``), nesting over 15 levels, a list in a list. None of that is in
-Google's documentation; it was seen in the field. What only two lines together show is found by ``kinds``.
+The batch importer loads the file like BigQuery. One bad line fails the whole job
+("Failed to import data"). Bad lines have an empty object, a field name that is not a
+column name (``$defs``), nesting over 15 levels, or a list in a list. Google does not
+document this; it was observed. ``field_types`` finds conflicts between lines.
 """
 
 import re
@@ -22,20 +23,21 @@ _REQUEST_FIELDS = frozenset(
     | {"toolConfig", "tool_config", "safetySettings", "safety_settings", "labels"}
 )
 _MISPLACED = {
-    "model": "the model is chosen for the run, not for a request",
+    "model": "set the model for the run, not for a request",
     "cachedContent": "explicit caching is not available in batch jobs",
     "cached_content": "explicit caching is not available in batch jobs",
 }
+_REFUSED_BY_IMPORTER = ", which Vertex's importer refuses for the whole job"
 _SCALARS = frozenset({str, int, float, bool})
 _ROLES = (None, "user", "model", "function")
 SAMPLE_REQUEST: Mapping[str, object] = {
     "contents": [{"role": "user", "parts": [{"text": "a prompt"}]}]
 }
-"""A request that is as it should be, to hold one field of."""
+"""A valid request, for checking one field at a time."""
 
 
 def check_request(request: object) -> str:
-    """Return why ``request``, a GenerateContentRequest as plain JSON values, would be refused; "" when it would not."""
+    """Return why Vertex would refuse a GenerateContentRequest; "" for a valid one."""
     if not isinstance(request, Mapping):
         return _describe_non_mapping(request)
     return (
@@ -46,14 +48,14 @@ def check_request(request: object) -> str:
 
 
 def check_importable(part: Mapping[str, object]) -> str:
-    """Return why the importer would refuse a job for ``part`` of a request, at its place in it; "" when it would not."""
+    """Return why the importer would refuse part of a request; "" if it would not."""
     return _check_value(part, 1, "request")
 
 
 def _describe_non_mapping(request: object) -> str:
     if request is None:
-        return "the row has neither a request nor a prompt"
-    return f"a request is a mapping with contents, not {type(request).__name__}"
+        return "the row has neither request nor prompt"
+    return f"a request must be a mapping with contents, not {type(request).__name__}"
 
 
 def _check_fields(request: Mapping[str, object]) -> str:
@@ -61,7 +63,8 @@ def _check_fields(request: Mapping[str, object]) -> str:
         if name in _MISPLACED:
             return f"{name}: {_MISPLACED[name]}"
         if name not in _REQUEST_FIELDS:
-            return f"unknown field {name!r}; Vertex knows {', '.join(sorted(f for f in _REQUEST_FIELDS if '_' not in f))}"
+            known_fields = sorted(field for field in _REQUEST_FIELDS if "_" not in field)
+            return f"unknown field {name!r}; use {', '.join(known_fields)}"
     if "contents" not in request:
         return "contents is missing"
     return ""
@@ -76,7 +79,7 @@ def _check_contents(contents: object) -> str:
             or not isinstance(content.get("parts"), list)
             or not content["parts"]
         ):
-            return "each entry of contents needs parts, a list with at least one part"
+            return "each entry of contents must have parts, a list with at least one part"
         if content.get("role") not in _ROLES:
             return f"role {content.get('role')!r} is not one of user, model, function"
         for part in content["parts"]:
@@ -90,7 +93,8 @@ def _check_contents(contents: object) -> str:
 def _check_part(part: object) -> str:
     if not isinstance(part, Mapping) or all(value is None for value in part.values()):
         return (
-            "a part is a mapping such as {'text': …} or {'fileData': {'fileUri': …, 'mimeType': …}}"
+            "a part must be a mapping such as {'text': …} "
+            "or {'fileData': {'fileUri': …, 'mimeType': …}}"
         )
     if "text" in part and not isinstance(part["text"], str):
         return "the text of a part must be a string"
@@ -102,7 +106,7 @@ def _check_file_data(part: Mapping[str, object]) -> str:
     if file is None:
         return ""
     if not isinstance(file, Mapping):
-        return "fileData is a mapping of fileUri and mimeType"
+        return "fileData must be a mapping of fileUri and mimeType"
     if not str(file.get("fileUri", file.get("file_uri", ""))).startswith(
         ("gs://", "https://", "http://")
     ):
@@ -115,7 +119,7 @@ def _check_inline_data(part: Mapping[str, object]) -> str:
     if inline is None:
         return ""
     if not isinstance(inline, Mapping) or not inline.get("data"):
-        return "inlineData is a mapping of data, in base64, and mimeType"
+        return "inlineData must be a mapping of data, in base64, and mimeType"
     return (
         "" if inline.get("mimeType", inline.get("mime_type")) else "inlineData.mimeType is missing"
     )
@@ -137,21 +141,21 @@ def _check_value(value: object, depth: int, path: str) -> str:
 
 
 def _check_list_item(item: object, depth: int, path: str) -> str:
-    """A column of BigQuery can have neither a list nor null in a list."""
+    """Refuse null and lists in a list: a BigQuery column cannot hold them."""
     if item is None or isinstance(item, list | tuple):
         item_type = "null" if item is None else "a list"
-        return f"{path} is a list with {item_type} in it, which Vertex's importer refuses for the whole job"
+        return f"{path} is a list that contains {item_type}{_REFUSED_BY_IMPORTER}"
     return _check_object(item, depth, path + "[]") if isinstance(item, Mapping) else ""
 
 
 def _check_object(value: Mapping[str, object], depth: int, path: str) -> str:
     if not value:
-        return f"{path} is an empty object, which Vertex's importer refuses for the whole job"
+        return f"{path} is an empty object{_REFUSED_BY_IMPORTER}"
     if depth > MAX_DEPTH:
-        return f"{path} is nested over {MAX_DEPTH} levels deep, which Vertex's importer refuses for the whole job"
+        return f"{path} is nested over {MAX_DEPTH} levels deep{_REFUSED_BY_IMPORTER}"
     for name, item in value.items():
         if not isinstance(name, str) or not _COLUMN_NAME.fullmatch(name):
-            return f"{path} has a field named {name!r}, which Vertex's importer refuses for the whole job"
+            return f"{path} has a field named {name!r}{_REFUSED_BY_IMPORTER}"
         if type(item) not in _SCALARS and (
             refusal := _check_value(item, depth + 1, f"{path}.{name}")
         ):

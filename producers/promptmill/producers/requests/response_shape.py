@@ -1,7 +1,6 @@
-"""What shape of answer a request asks for: the run's response schema in each, or whatever a request brings itself."""
+"""The answer format of requests: the run's response schema, or one of their own."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -13,11 +12,14 @@ _MAX_SEEN_SCHEMAS = 10_000
 
 
 class UnsupportedSchema(Exception):
-    """Why the schema that a request brings cannot be sent in this run."""
+    """The schema of a request cannot be sent in this run. The message says why."""
 
 
 class ResponseShape:
-    """Puts the run's encoded ``schema`` into requests; without one, sees that the schemas of requests go together."""
+    """Adds the encoded schema of the run to its requests.
+
+    Without such a schema it checks that the schemas of the requests are compatible.
+    """
 
     def __init__(self, schema: bytes = b"") -> None:
         config = (
@@ -25,9 +27,9 @@ class ResponseShape:
             % schema
         )
         self.text_suffix = b"}]}]%s}}\n" % (config if schema else b"")
-        """What a line has after the text of a prompt that is a string."""
+        """The end of a wire line, after the text of a prompt."""
         self.schema_bytes = len(config) if schema else 0
-        """How many bytes that is more than without a schema."""
+        """Bytes that the schema adds to a wire line."""
         self._run_config = (
             {"responseMimeType": _JSON_MIME_TYPE, "responseSchema": msgspec.Raw(schema)}
             if schema
@@ -35,12 +37,14 @@ class ResponseShape:
         )
         self._schema_types = _SchemaTypes()
 
-    def prepare_request(self, request: Any) -> Any:
-        """Return a request as it is to be sent; raises UnfitSchema."""
+    def prepare_request(self, request: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the request to send; raises UnsupportedSchema."""
         config_field = "generation_config" if "generation_config" in request else "generationConfig"
         config = request.get(config_field)
         if config is not None and not isinstance(config, Mapping):
-            raise UnsupportedSchema(f"{config_field} is a mapping, not {type(config).__name__}")
+            raise UnsupportedSchema(
+                f"{config_field} must be a mapping, not {type(config).__name__}"
+            )
         schema_field = next(
             (name for name in _SCHEMA_FIELDS if config and config.get(name) is not None), ""
         )
@@ -55,16 +59,16 @@ class ResponseShape:
         return request
 
 
-def _strip_overridden_fields(config: Mapping[str, Any], schema_field: str) -> dict[str, Any]:
-    """Return ``config`` without what the run's schema takes the place of."""
+def _strip_overridden_fields(config: Mapping[str, object], schema_field: str) -> dict[str, object]:
+    """Return ``config`` without the fields that the run's schema replaces."""
     if schema_field:
         raise UnsupportedSchema(
-            f"the request brings a {schema_field} of its own, but the run has a response_schema; Vertex's importer "
-            "gives each field one kind over the whole job, so use a run for each schema"
+            f"the request has its own {schema_field}, but the run has a response_schema; "
+            "use one run per schema, because a field must have one type in the whole job"
         )
     if any(config.get(name) not in (None, _JSON_MIME_TYPE) for name in _MIME_TYPE_FIELDS):
         raise UnsupportedSchema(
-            f"the request wants another responseMimeType than the run's response_schema, {_JSON_MIME_TYPE}"
+            f"the responseMimeType must be {_JSON_MIME_TYPE} in a run with a response_schema"
         )
     return {
         name: value
@@ -74,16 +78,16 @@ def _strip_overridden_fields(config: Mapping[str, Any], schema_field: str) -> di
 
 
 class _SchemaTypes:
-    """Whether each field of the schemas of a run is a value, a list or an object in all of them.
+    """Checks that each field of the schemas of a run is always a value, list or object.
 
-    Where it is not, the importer refuses the whole job (see ``lint``).
+    Otherwise the importer refuses the whole job. See ``request_validation``.
     """
 
     def __init__(self) -> None:
         self._types: dict[str, str] = {}
         self._seen_digests: set[int] = set()
 
-    def check_schema(self, schema: Any, name: str) -> None:
+    def check_schema(self, schema: object, name: str) -> None:
         digest = hash(_encode(schema))
         if digest in self._seen_digests:
             return
@@ -92,15 +96,16 @@ class _SchemaTypes:
         for path, field_type in types.items():
             if self._types.get(path, field_type) != field_type:
                 raise UnsupportedSchema(
-                    f"{path} is {field_type} here and {self._types[path]} in the schema of an earlier row; Vertex's importer "
-                    "refuses the whole job for that, so use a run for each schema"
+                    f"{path} is {field_type} here and {self._types[path]} in the schema of an "
+                    "earlier row, so Vertex's importer would refuse the whole job; "
+                    "use one run per schema"
                 )
         self._types |= types
         if len(self._seen_digests) < _MAX_SEEN_SCHEMAS:
             self._seen_digests.add(digest)
 
 
-def _collect_types(value: Any, path: str, types: dict[str, str]) -> None:
+def _collect_types(value: object, path: str, types: dict[str, str]) -> None:
     field_type = (
         "an object"
         if isinstance(value, Mapping)
@@ -112,7 +117,8 @@ def _collect_types(value: Any, path: str, types: dict[str, str]) -> None:
         return
     if types.setdefault(path, field_type) != field_type:
         raise UnsupportedSchema(
-            f"{path} is {field_type} and {types[path]} in one schema; Vertex's importer refuses the whole job for that"
+            f"{path} is {field_type} and {types[path]} in one schema, "
+            "which Vertex's importer refuses for the whole job"
         )
     if isinstance(value, Mapping):
         for name, item in value.items():

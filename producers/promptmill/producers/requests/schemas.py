@@ -1,15 +1,16 @@
-"""The response schema of a run: what its answers are checked by, and what every request tells the model of it."""
+"""The response schema of a run, for its requests and for the check of its answers."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
 from promptmill.config.errors import ConfigurationError
+from promptmill.config.json_types import JsonObject
 from promptmill.producers.requests import gemini_schema, request_validation
 
 MAX_SCHEMA_BYTES = 64 << 10
-"""Of a schema as it is sent; it is a part of every request, and paid for with each."""
+"""Maximum size of an encoded schema. Every request contains it."""
 
 _encode_json = msgspec.json.Encoder().encode
 _MAPPING_KEYWORDS = (
@@ -33,10 +34,18 @@ _SINGLE_KEYWORDS = (
     "unevaluatedItems",
 )
 _GOOGLE_SPELLINGS = {
-    "any_of": "anyOf", "prefix_items": "prefixItems", "property_ordering": "propertyOrdering", "min_items": "minItems",
-    "max_items": "maxItems", "min_length": "minLength", "max_length": "maxLength", "min_properties": "minProperties",
-    "max_properties": "maxProperties", "additional_properties": "additionalProperties", "ref": "$ref",
-}  # fmt: skip
+    "any_of": "anyOf",
+    "prefix_items": "prefixItems",
+    "property_ordering": "propertyOrdering",
+    "min_items": "minItems",
+    "max_items": "maxItems",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "min_properties": "minProperties",
+    "max_properties": "maxProperties",
+    "additional_properties": "additionalProperties",
+    "ref": "$ref",
+}
 _COUNT_KEYWORDS = (
     "minItems",
     "maxItems",
@@ -49,28 +58,33 @@ _GOOGLE_TYPES = frozenset({"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "O
 
 
 class ResponseSchema(NamedTuple):
-    """``json_schema`` is the JSON Schema that answers must fit; ``sent`` the encoded ``responseSchema`` of every request."""
+    """The JSON Schema of answers, and the encoded ``responseSchema`` of requests."""
 
-    json_schema: dict[str, Any] | None = None
+    json_schema: JsonObject | None = None
     encoded: bytes = b""
 
 
 def resolve_schema(schema: object, *, retry: bool) -> ResponseSchema:
-    """Return the response schema of a run, which may have none; raises ConfigurationError as ``parse_schema`` does."""
+    """Return the response schema of a run, or an empty one.
+
+    Raises ConfigurationError, like ``parse_schema``.
+    """
     if schema is not None:
         return parse_schema(schema)
     if retry:
-        raise ConfigurationError("retry_schema_invalid is of use only with a response_schema")
+        raise ConfigurationError("retry_schema_invalid needs a response_schema")
     return ResponseSchema()
 
 
 def parse_schema(schema: object) -> ResponseSchema:
-    """Return the response schema that a caller gave: a JSON Schema as a mapping, or a pydantic model.
+    """Return the response schema of a JSON Schema, as a mapping, or a pydantic model.
 
-    A mapping may also be in Google's dialect (``{"type": "OBJECT", …, "nullable": true}``), and in place of a model may be
-    whatever pydantic makes a schema of: ``list[Model]``, a dataclass, a TypedDict.
+    A mapping can also be in Google's dialect (``{"type": "OBJECT", …, "nullable":
+    true}``). Any type that pydantic supports works too, such as ``list[Model]``, a
+    dataclass or a TypedDict.
 
-    Raises ConfigurationError that names the place for what Gemini's ``Schema`` or Vertex's importer cannot hold.
+    Raises ConfigurationError for what Gemini's ``Schema`` or Vertex's importer cannot
+    hold. The message names the path in the schema.
     """
     try:
         json_schema = (
@@ -90,14 +104,15 @@ def parse_schema(schema: object) -> ResponseSchema:
         raise ConfigurationError(f"response_schema cannot be sent: {refusal}")
     if len(encoded) > MAX_SCHEMA_BYTES:
         raise ConfigurationError(
-            f"response_schema takes {len(encoded):,} bytes in every request; at most {MAX_SCHEMA_BYTES:,}"
+            f"response_schema takes {len(encoded):,} bytes in every request; "
+            f"the maximum is {MAX_SCHEMA_BYTES:,}"
         )
     _check_compiles(json_schema)
     return ResponseSchema(json_schema, encoded)
 
 
-def _check_compiles(schema: dict[str, Any]) -> None:
-    """Say at once what else is wrong with a schema, where the validator of the workers is installed; they look anyway."""
+def _check_compiles(schema: JsonObject) -> None:
+    """Check a schema with the workers' validator, if it is installed here."""
     try:
         import jsonschema_rs
     except ModuleNotFoundError:
@@ -109,21 +124,21 @@ def _check_compiles(schema: dict[str, Any]) -> None:
         raise ConfigurationError(f"response_schema is not a JSON schema: {message}") from None
 
 
-def _pydantic_schema(model_type: Any) -> dict[str, Any]:
-    from pydantic import TypeAdapter  # takes longer to import than all of the producer
+def _pydantic_schema(model_type: object) -> JsonObject:
+    from pydantic import TypeAdapter  # slow to import
     from pydantic.errors import PydanticUserError
 
     try:
-        return TypeAdapter(model_type).json_schema()
+        return TypeAdapter[object](cast("type[object]", model_type)).json_schema()
     except PydanticUserError as error:
         message = str(error).partition("\n")[0]
         raise ConfigurationError(
-            f"response_schema is a pydantic model or a JSON schema as a dict: {message}"
+            f"response_schema must be a pydantic model, or a JSON schema as a dict: {message}"
         ) from error
 
 
-def _to_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return ``schema`` as JSON Schema proper, where it is in Google's dialect or has Google's names."""
+def _to_json_schema(schema: JsonObject) -> JsonObject:
+    """Return ``schema`` as standard JSON Schema, also if it is in Google's dialect."""
     converted = {_GOOGLE_SPELLINGS.get(name, name): value for name, value in schema.items()}
     for name in _MAPPING_KEYWORDS:
         if isinstance(converted.get(name), Mapping):
@@ -137,22 +152,21 @@ def _to_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
         if name in converted:
             converted[name] = _convert_subschema(converted[name])
     for name in _COUNT_KEYWORDS:
-        if isinstance(converted.get(name), str):  # as Google writes 64 bit numbers in JSON
+        if isinstance(converted.get(name), str):  # as Google writes 64-bit integers
             converted[name] = int(converted[name])
     return _normalize_type(converted)
 
 
-def _convert_subschema(value: Any) -> Any:
+def _convert_subschema(value: object) -> object:
     return _to_json_schema(dict(value)) if isinstance(value, Mapping) else value
 
 
-def _normalize_type(schema: dict[str, Any]) -> dict[str, Any]:
+def _normalize_type(schema: JsonObject) -> JsonObject:
     type_name = schema.get("type")
     if isinstance(type_name, str) and type_name in _GOOGLE_TYPES:
         schema["type"] = type_name.lower()
-        if (
-            type_name in ("INTEGER", "NUMBER") and "enum" in schema
-        ):  # Google writes these values as texts
+        # Google writes numeric enum values as strings.
+        if type_name in ("INTEGER", "NUMBER") and "enum" in schema:
             schema["enum"] = [
                 int(value) if type_name == "INTEGER" else float(value) for value in schema["enum"]
             ]
@@ -163,7 +177,7 @@ def _normalize_type(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _make_nullable(schema: dict[str, Any]) -> dict[str, Any]:
+def _make_nullable(schema: JsonObject) -> JsonObject:
     if "anyOf" in schema:
         return schema | {"anyOf": [*schema["anyOf"], {"type": "null"}]}
     return {"anyOf": [schema, {"type": "null"}]}

@@ -1,10 +1,10 @@
-"""Reads prompts from a file, line by line, however long it is."""
+"""Reads prompts from a file, one line at a time."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
@@ -13,7 +13,7 @@ from promptmill.producers.requests.encode import Prompt
 
 STDIN = "-"
 MAX_LINE_BYTES = 32 << 20
-"""Bytes; no request may be as long, so a longer line shows that the file is not what it should be."""
+"""Maximum size of a line in bytes. Requests are smaller, so the file is a wrong one."""
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
 _TEXT_SUFFIXES = (".txt",)
@@ -23,15 +23,15 @@ _UNTYPED_SUFFIXES = ("", ".fifo", ".pipe")
 def read_prompts(
     path: str | Path, open_object: Callable[[str], BinaryIO] | None = None
 ) -> Iterator[Prompt]:
-    """Yield the prompts of a file, or of standard input for ``-``; nothing but the line at hand is held in memory.
+    """Yield the prompts of a file, or of standard input for ``-``.
 
-    ``open_object`` opens what is in a bucket, ``gs://…``.
+    ``open_object`` opens a ``gs://…`` object. ``.jsonl`` has one JSON object per line:
+    ``{"key", "metadata", "request"}``, ``{"prompt": "…"}`` or Google's ``{"contents":
+    …}``. ``.txt`` has one prompt per line. Otherwise the first line decides: JSON
+    starts with a brace. Empty lines are skipped.
 
-    ``.jsonl`` has one JSON object a line: ``{"key", "metadata", "request"}``, ``{"prompt": "…"}`` or Google's
-    ``{"contents": …}`` alone; ``.txt`` has one prompt a line. Where the name says nothing, as for standard input, the
-    first line tells: JSON starts with a brace. Empty lines are passed over.
-
-    Raises InvalidRequest naming file and line where a line cannot be read, PromptmillError when the file cannot.
+    Raises InvalidRequest with file and line for an invalid line. Raises PromptmillError
+    for an unreadable file.
     """
     with ExitStack() as stack:
         _check_suffix(str(path))
@@ -50,7 +50,10 @@ def read_prompts(
 def open_binary(
     path: str, stack: ExitStack, open_object: Callable[[str], BinaryIO] | None = None
 ) -> tuple[str, BinaryIO]:
-    """Open a file, ``gs://`` object or standard input (``-``) until ``stack`` ends; returns its short name, too."""
+    """Open a file, a ``gs://`` object or standard input (``-``).
+
+    Return its short name too. ``stack`` closes it.
+    """
     if path == STDIN:
         return "standard input", sys.stdin.buffer
     if path.startswith("gs://") and open_object:
@@ -62,12 +65,13 @@ def open_binary(
 
 
 def _check_suffix(path: str) -> None:
-    """Prompts out of a table of rows or an archive would be paid for and be nonsense."""
+    """Refuse tables and archives: their lines would be useless prompts."""
     suffix = Path(path).suffix.lower()
     if suffix not in (*_JSON_SUFFIXES, *_TEXT_SUFFIXES, *_UNTYPED_SUFFIXES):
         rows = "; rows need a template" if suffix in (".csv", ".tsv", ".parquet") else ""
         raise PromptmillError(
-            f"{path}: a file of prompts is .jsonl (one JSON object a line) or .txt (one prompt a line){rows}"
+            f"{path}: a file of prompts must be .jsonl (one JSON object per line) "
+            f"or .txt (one prompt per line){rows}"
         )
 
 
@@ -97,26 +101,28 @@ def _parse_text_line(name: str, row: int, number: int, line: bytes) -> Prompt:
     try:
         return line.decode()
     except UnicodeDecodeError:
-        raise InvalidRequest(f"{name} line {number}: this is not UTF-8 text", row=row) from None
+        raise InvalidRequest(f"{name} line {number}: the line is not UTF-8 text", row=row) from None
 
 
 def _parse_json_line(name: str, row: int, number: int, line: bytes) -> Prompt:
     try:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"{name} line {number}: this is not JSON: {error}", row=row) from None
+        raise InvalidRequest(
+            f"{name} line {number}: the line is not JSON: {error}", row=row
+        ) from None
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):
         raise InvalidRequest(
-            f"{name} line {number}: a line is a JSON object, not {_json_type(value)}", row=row
+            f"{name} line {number}: a line must be a JSON object, not {_json_type(value)}", row=row
         )
     return _wrap_request(value) if "contents" in value and "request" not in value else value
 
 
-def _wrap_request(value: dict[str, Any]) -> Prompt:
-    """Make a row of a request that stands alone, or has key and metadata in its midst."""
-    row_fields: dict[str, Any] = {
+def _wrap_request(value: dict[str, object]) -> Prompt:
+    """Return a prompt for a plain request, which can hold key and metadata too."""
+    row_fields: dict[str, object] = {
         name: value.pop(name) for name in ("key", "metadata") if name in value
     }
     return {**row_fields, "request": value}

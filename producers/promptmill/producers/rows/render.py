@@ -1,9 +1,9 @@
-"""Turns rows into requests: a prompt out of a template, and what goes along with it."""
+"""Turns rows into requests: prompt, media, instruction and metadata."""
 
 import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,15 +21,17 @@ from promptmill.producers.rows.templates import (
 )
 
 Media = str | Mapping[str, str]
-"""A file of every prompt: ``{"uri": …, "mime_type": …}``, or the URI alone; a template or the name of a column, both."""
+"""A file of every prompt: ``{"uri": …, "mime_type": …}``, or only the URI.
+
+Both values are templates or column names.
+"""
 
 
 class RowTemplate:
-    """What makes a request of a row, compiled once; raises ConfigurationError for what can never be sent.
+    """Turns rows into requests. Its templates are compiled once.
 
-    ``key`` is a template or the name of a column; without, a row's key is its number. ``metadata`` names columns. ``media``
-    are files, by URI, that go before the text; a type that is left out is guessed from the URI. ``system_instruction`` is
-    a template or Google's Content; ``generation_config`` is Google's, the same for all rows.
+    The options are described in ``promptmill.producers.run_options.RowOptions``. Raises
+    ConfigurationError for an option that is invalid for every row.
     """
 
     def __init__(
@@ -39,17 +41,19 @@ class RowTemplate:
         key: str | None = None,
         metadata: Sequence[str] = (),
         media: Sequence[Media] = (),
-        system_instruction: str | Mapping[str, Any] | None = None,
-        generation_config: Mapping[str, Any] | None = None,
+        system_instruction: str | Mapping[str, object] | None = None,
+        generation_config: Mapping[str, object] | None = None,
     ) -> None:
         if isinstance(metadata, str) or isinstance(media, str | Mapping):
-            raise ConfigurationError("metadata is a list of columns, media a list of files")
+            raise ConfigurationError(
+                "metadata must be a list of columns, and media a list of files"
+            )
         self._prompt_template = Template(read_template(template), "the template")
         self._key_template = None if key is None else _compile_text(key, "the key")
         self._metadata_columns = list(metadata)
         self._media = [_compile_media(number, file) for number, file in enumerate(media, 1)]
         self._instruction_template: Template | None = None
-        constant_fields: dict[str, Any] = (
+        constant_fields: dict[str, object] = (
             {"generationConfig": generation_config} if generation_config else {}
         )
         if isinstance(system_instruction, str) and is_template(system_instruction):
@@ -66,9 +70,9 @@ class RowTemplate:
         }
 
     def render_prompts(self, source: RowSource) -> Iterator[Prompt]:
-        """Yield a prompt, or why there is none, for every row.
+        """Yield a prompt or a RefusedRow for every row.
 
-        Raises InvalidRequest when a column is missing that no row can have.
+        Raises InvalidRequest if a column is missing in all rows.
         """
         for number, row in enumerate(source.rows, 1):
             if isinstance(row, MalformedRow):
@@ -84,7 +88,7 @@ class RowTemplate:
                 yield self._refuse_row(row, str(error))
 
     def _render_prompt(self, row: Row) -> Prompt:
-        prompt: dict[str, Any] = (
+        prompt: dict[str, object] = (
             {} if self._key_template is None else {"key": self._key_template.render(row)}
         )
         if self._metadata_columns:
@@ -92,12 +96,12 @@ class RowTemplate:
         prompt["request"] = self._render_request(row)
         return prompt
 
-    def _render_request(self, row: Row) -> dict[str, Any]:
+    def _render_request(self, row: Row) -> dict[str, object]:
         text = self._prompt_template.render(row)
         if not text.strip():
             raise RenderError("the prompt is empty")
         parts = [file.render_part(row) for file in self._media]
-        request: dict[str, Any] = {
+        request: dict[str, object] = {
             "contents": [{"role": "user", "parts": [*parts, {"text": text}]}],
             **self._constant_fields,
         }
@@ -106,7 +110,7 @@ class RowTemplate:
         return request
 
     def _refuse_row(self, row: Row, reason: str) -> RefusedRow:
-        """A row that is set apart keeps its key; without one there could be no result for it."""
+        """Return an invalid row with its key. Without a key it could have no result."""
         if self._key_template is None:
             return RefusedRow("", reason)
         try:
@@ -126,13 +130,16 @@ class _ColumnText:
         value = _column_value(row, self._name, self.subject)
         if value is None or value == "":
             raise RenderError(
-                f"{self.subject} is empty: the row has nothing in its column {self._name!r}"
+                f"{self.subject} is empty: the row has no value in the column {self._name!r}"
             )
         return str(value)
 
 
 def _compile_text(text: str, subject: str, constant_marker: str = "") -> "Template | _ColumnText":
-    """A template, or a constant, which has the ``constant_marker`` that no column is named with; anything else names a column."""
+    """Compile a template, a constant or a column name.
+
+    A constant contains ``constant_marker``, which no column name contains.
+    """
     return (
         Template(text, subject)
         if is_template(text) or (constant_marker and constant_marker in text)
@@ -140,7 +147,7 @@ def _compile_text(text: str, subject: str, constant_marker: str = "") -> "Templa
     )
 
 
-def _column_value(row: Row, name: str, subject: str = "the metadata") -> Any:
+def _column_value(row: Row, name: str, subject: str = "the metadata") -> object:
     try:
         return row[name]
     except KeyError:
@@ -148,12 +155,12 @@ def _column_value(row: Row, name: str, subject: str = "the metadata") -> Any:
 
 
 class _MediaTemplate(NamedTuple):
-    """A file in a prompt, by the templates of its URI and type."""
+    """A file of a prompt: the templates of its URI and its MIME type."""
 
     uri: Template | _ColumnText
     mime_type: Template | _ColumnText | None
 
-    def render_part(self, row: Row) -> dict[str, Any]:
+    def render_part(self, row: Row) -> dict[str, object]:
         uri = self.uri.render(row).strip()
         if not uri:
             raise RenderError(f"{self.uri.subject} is empty")
@@ -162,7 +169,7 @@ class _MediaTemplate(NamedTuple):
         )
         if not guessed_type:
             raise RenderError(
-                f"the type of {self.uri.subject} cannot be told from its name; give its mime_type"
+                f"the MIME type of {self.uri.subject} cannot be guessed; set its mime_type"
             )
         return {"fileData": {"fileUri": uri, "mimeType": guessed_type}}
 
@@ -172,18 +179,22 @@ def _compile_media(number: int, file: Media) -> _MediaTemplate:
     uri, mime_type = fields.pop("uri", None), fields.pop("mime_type", None)
     if fields or not uri:
         raise ConfigurationError(
-            f"media {number} has a uri and, if wanted, a mime_type; not {', '.join(fields) or 'nothing'}"
+            f"media {number} must have a uri, and optionally a mime_type, "
+            f"not {', '.join(fields) or 'nothing'}"
         )
     return _MediaTemplate(
         _compile_text(uri, f"the URI of media {number}", constant_marker=":"),
-        _compile_text(mime_type, f"the type of media {number}", constant_marker="/")
+        _compile_text(mime_type, f"the MIME type of media {number}", constant_marker="/")
         if mime_type
         else None,
     )
 
 
 def _build_mime_types() -> mimetypes.MimeTypes:
-    """Python's own table and what Gemini reads besides; the machine's would make one run differ from another."""
+    """Return Python's own table and more types of Gemini's.
+
+    The table of the machine is ignored, so that all machines make the same requests.
+    """
     types = mimetypes.MimeTypes()
     for mime_type, suffixes in _EXTRA_MIME_TYPES.items():
         for suffix in suffixes.split():
@@ -208,12 +219,12 @@ _EXTRA_MIME_TYPES = {
 _MIME_TYPES = _build_mime_types()
 
 
-def _text_content(text: str) -> dict[str, Any]:
+def _text_content(text: str) -> dict[str, object]:
     return {"parts": [{"text": text}]}
 
 
 def _check_constant(name: str, value: object) -> object:
-    """Check what is the same in every request before there is any."""
+    """Check a field that is the same in every request."""
     if refusal := request_validation.check_request(
         {**request_validation.SAMPLE_REQUEST, name: value}
     ):

@@ -1,7 +1,7 @@
-"""Where rows come from: files, DataFrames, cursors, QuerySets, whatever can be iterated. One row at a time is held.
+"""Reads rows from files, DataFrames, cursors, QuerySets and iterables, one at a time.
 
-DataFrames and tables of Arrow, Django's QuerySets and cursors are known by what they can do; none of their libraries is
-imported here.
+DataFrames, Arrow tables, QuerySets and cursors are recognized by their methods. None of
+their libraries is imported here.
 """
 
 import csv
@@ -18,25 +18,28 @@ import msgspec
 from promptmill.config.errors import InvalidRequest, NotInstalled, PromptmillError
 from promptmill.producers.rows import prompt_files
 
-Row = Mapping[str, Any]
-"""The values of a row by the names of its columns."""
+Row = Mapping[str, object]
+"""The values of a row by column name."""
 
 BATCH_ROWS = 1_000
-"""Rows that are taken from a library at once."""
+"""Number of rows that are read from a library at once."""
 
 OpenObject = Callable[[str], BinaryIO]
-"""Opens a ``gs://…`` object for reading; it can be sought in, and closed."""
+"""Opens a ``gs://…`` object for reading, as a seekable file."""
 
 
 class MalformedRow(NamedTuple):
-    """A row that cannot be read in full: the columns that it has, and what is wrong."""
+    """A row that cannot be read completely: its readable columns, and the reason."""
 
     row: Row
     reason: str
 
 
 class RowSource(NamedTuple):
-    """Rows, and whether each has the ``same_columns``, so that one that is missing in the first row is missing in all."""
+    """Rows, and whether they all have the same columns.
+
+    With ``same_columns`` a column missing in one row is missing in all rows.
+    """
 
     rows: Iterator[Row | MalformedRow]
     same_columns: bool
@@ -46,21 +49,28 @@ _QUERY_PATTERN = re.compile(r"\s*(SELECT|WITH)\s", re.IGNORECASE)
 
 
 def is_bigquery_source(source: object) -> bool:
-    """Whether a source is a table, ``bq://project.dataset.table``, or a query of BigQuery: workers' code reads those."""
+    """Whether a source is a BigQuery query, or a table (``bq://…``)."""
     return isinstance(source, str) and (
         source.startswith("bq://") or bool(_QUERY_PATTERN.match(source))
     )
 
 
 def open_rows(source: object, open_object: OpenObject) -> RowSource:
-    """Return the rows of ``source``.
+    """Return the rows of ``source``. Sources are:
 
-    A path or ``gs://`` URL of a ``.csv`` or ``.tsv`` file (UTF-8, names of columns in its first line, every value a
-    string), ``.jsonl`` or ``.ndjson`` (an object a line; also ``-``, standard input), or ``.parquet``; a DataFrame of pandas
-    or Polars; a table, dataset or stream of batches of Arrow; a DB-API cursor that has executed a query; a QuerySet of
-    Django or its ``iterator()``; any iterable of mappings, named tuples, dataclass or model instances.
+    - the path or ``gs://`` URL of a ``.csv`` or ``.tsv`` file: UTF-8, column names in the
+      first line, all values strings
+    - the path or URL of a ``.jsonl`` or ``.ndjson`` file, one object per line; ``-`` is
+      standard input
+    - the path or URL of a ``.parquet`` file
+    - a DataFrame of pandas or Polars
+    - a table, dataset or batch stream of Arrow
+    - a DB-API cursor that has executed a query
+    - a QuerySet of Django, or its ``iterator()``
+    - an iterable of mappings, named tuples, dataclass instances or model instances
 
-    Raises PromptmillError for anything else, and while the rows are read where the rest cannot be.
+    Raises PromptmillError for any other source, and for an unreadable rest while the
+    rows are read.
     """
     if isinstance(source, str | Path):
         return _read_file(str(source), open_object)
@@ -69,7 +79,8 @@ def open_rows(source: object, open_object: OpenObject) -> RowSource:
     if isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
         return RowSource(map(_as_row, source), same_columns=False)
     raise PromptmillError(
-        f"rows come from a file, a DataFrame, a cursor, or an iterable of mappings, not from {type(source).__name__}"
+        "rows must come from a file, a DataFrame, a cursor or an iterable of mappings, "
+        f"not from {type(source).__name__}"
     )
 
 
@@ -85,18 +96,17 @@ def _read_file(path: str, open_object: OpenObject) -> RowSource:
             return RowSource(_read_json_lines(path, open_object), same_columns=False)
         case _:
             raise PromptmillError(
-                f"{path}: a file of rows is .csv, .tsv, .jsonl, .ndjson or .parquet"
+                f"{path}: a file of rows must be .csv, .tsv, .jsonl, .ndjson or .parquet"
             )
 
 
 def _read_csv(path: str, open_object: OpenObject, delimiter: str) -> Iterator[Row | MalformedRow]:
-    """The standard library's reader: it can tell the row that is wrong, takes no value for a number, needs no extra.
+    """Read CSV with the standard library: it keeps values as text and reports bad rows.
 
-    Bytes that are not UTF-8 become halves of surrogate pairs, for which the row alone is refused.
+    Bytes that are not UTF-8 become lone surrogates. Later only that row is refused.
     """
-    csv.field_size_limit(
-        prompt_files.MAX_LINE_BYTES
-    )  # 128 KiB by default, for the whole process; a document may be longer
+    # The default, for the whole process, is 128 KiB. A document can be longer.
+    csv.field_size_limit(prompt_files.MAX_LINE_BYTES)
     with ExitStack() as stack:
         name, file = prompt_files.open_binary(path, stack, open_object)
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
@@ -107,21 +117,22 @@ def _read_csv(path: str, open_object: OpenObject, delimiter: str) -> Iterator[Ro
                 if len(values) == len(header):
                     yield dict(zip(header, values, strict=True))
                 elif values:
-                    reason = f"{name} line {reader.line_num}: there are {len(values)} values for {len(header)} columns"
+                    counts = f"{len(values)} values for {len(header)} columns"
+                    reason = f"{name} line {reader.line_num}: the row has {counts}"
                     yield MalformedRow(dict(zip(header, values, strict=False)), reason)
         except csv.Error as error:
             raise InvalidRequest(
-                f"{name} line {reader.line_num}: this is not CSV: {error}"
+                f"{name} line {reader.line_num}: the file is not CSV: {error}"
             ) from None
 
 
 def _check_header(name: str, header: list[str]) -> list[str]:
     if any("\0" in column or "\udc80" <= max(column, default="") <= "\udcff" for column in header):
         raise PromptmillError(
-            f"{name}: the names of the columns are not UTF-8 text; save the file as CSV in UTF-8"
+            f"{name}: the column names are not UTF-8 text; save the file as CSV in UTF-8"
         )
     if duplicates := sorted({column for column in header if header.count(column) > 1}):
-        raise PromptmillError(f"{name}: there are two columns called {duplicates[0]!r}")
+        raise PromptmillError(f"{name}: two columns have the name {duplicates[0]!r}")
     return header
 
 
@@ -132,12 +143,12 @@ def _read_json_lines(path: str, open_object: OpenObject) -> Iterator[Row | Malfo
             try:
                 row = msgspec.json.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                yield MalformedRow({}, f"{name} line {number}: this is not JSON: {error}")
+                yield MalformedRow({}, f"{name} line {number}: the line is not JSON: {error}")
                 continue
             yield (
                 row
                 if isinstance(row, dict)
-                else MalformedRow({}, f"{name} line {number}: a row is a JSON object")
+                else MalformedRow({}, f"{name} line {number}: a row must be a JSON object")
             )
 
 
@@ -150,11 +161,12 @@ def _read_parquet(path: str, open_object: OpenObject) -> Iterator[Row]:
     with ExitStack() as stack:
         name, file = prompt_files.open_binary(path, stack, open_object)
         try:
-            # With a buffer a column is read page by page; without, a group of rows is read whole, which may be the file.
+            # With a buffer, columns are read page by page. Without one, a whole row group
+            # is read at once, which can be the whole file.
             table = parquet.ParquetFile(file, buffer_size=64 << 10, pre_buffer=False)
             yield from _read_batches(table.iter_batches(BATCH_ROWS, use_threads=False))
         except arrow.ArrowException as error:
-            raise PromptmillError(f"{name} is not Parquet that can be read: {error}") from None
+            raise PromptmillError(f"{name} is not readable Parquet: {error}") from None
 
 
 def _read_library_object(source: Any) -> Iterator[Row | MalformedRow] | None:
@@ -172,21 +184,19 @@ def _read_library_object(source: Any) -> Iterator[Row | MalformedRow] | None:
         return _read_batches([source])
     if hasattr(source, "fetchmany") and hasattr(source, "description"):
         return _read_cursor(source)
-    if hasattr(source, "iterator") and hasattr(
-        source, "model"
-    ):  # a QuerySet, which would keep all it has read
+    if hasattr(source, "iterator") and hasattr(source, "model"):  # a QuerySet, without its cache
         return map(_as_row, source.iterator(chunk_size=BATCH_ROWS))
     return None
 
 
-def _rows_from_tuples(columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[Row]:
+def _rows_from_tuples(columns: Iterable[str], rows: Iterable[tuple[object, ...]]) -> Iterator[Row]:
     names = list(columns)
     for values in rows:
         yield {name: _plain_value(value) for name, value in zip(names, values, strict=True)}
 
 
-def _plain_value(value: Any) -> Any:
-    """Make None of what a DataFrame has where a value is missing, and Python's own of a number of numpy's or a Timestamp."""
+def _plain_value(value: Any) -> object:
+    """Return a plain Python value; None for a missing value of a DataFrame."""
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
@@ -194,9 +204,7 @@ def _plain_value(value: Any) -> Any:
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     if hasattr(value, "to_pydatetime"):
-        return value.to_pydatetime(
-            warn=False
-        )  # of the nanoseconds, which JSON's readers would not understand either
+        return value.to_pydatetime(warn=False)  # without a warning about lost nanoseconds
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
@@ -212,7 +220,7 @@ def _read_batches(batches: Iterable[Any]) -> Iterator[Row]:
 
 def _read_cursor(cursor: Any) -> Iterator[Row | MalformedRow]:
     if cursor.description is None:
-        raise PromptmillError("the cursor has no rows: let it execute a query first")
+        raise PromptmillError("the cursor has no rows; execute a query first")
     names = [str(column[0]) for column in cursor.description]
     while rows := cursor.fetchmany(BATCH_ROWS):
         for row in rows:
@@ -224,12 +232,12 @@ def _as_row(item: Any) -> Row | MalformedRow:
         return item
     if hasattr(item, "_asdict"):  # a named tuple, a row of SQLAlchemy
         return dict(item._asdict())
-    if fields := getattr(
-        getattr(item, "_meta", None), "concrete_fields", None
-    ):  # a model instance of Django
+    meta = getattr(item, "_meta", None)
+    if fields := getattr(meta, "concrete_fields", None):  # a model instance of Django
         return {field.attname: getattr(item, field.attname) for field in fields}
     if hasattr(item, "keys"):  # sqlite3.Row
-        return {name: item[name] for name in item.keys()}  # noqa: SIM118 - to iterate it would give its values
+        # Iterating a Row itself yields values.
+        return {name: item[name] for name in item.keys()}  # noqa: SIM118
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
-    return MalformedRow({}, f"a row is a mapping of its columns, not {type(item).__name__}")
+    return MalformedRow({}, f"a row must be a mapping of its columns, not {type(item).__name__}")

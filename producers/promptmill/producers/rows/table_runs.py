@@ -1,8 +1,7 @@
-"""Requests out of the rows of a BigQuery table that has them ready: ``Promptmill.submit_table``."""
+"""Reads requests from a BigQuery table, for ``Promptmill.submit_table``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -13,7 +12,10 @@ REQUEST_COLUMN = "request"
 
 
 def split_output(output: str) -> tuple[str, str]:
-    """Return the dataset of ``output``, and the table that it names, or an empty string; raises ConfigurationError."""
+    """Return the dataset of ``output``, and its table or an empty string.
+
+    Raises ConfigurationError.
+    """
     try:
         table = parse_table(output)
     except ConfigurationError:
@@ -22,18 +24,19 @@ def split_output(output: str) -> tuple[str, str]:
 
 
 def build_prompts(
-    rows: Iterable[Mapping[str, Any]], key: str, metadata: Sequence[str] | None
-) -> Iterator[dict[str, Any]]:
-    """Make a prompt of each row: its request, its key, and of the other columns those that have a value.
+    rows: Iterable[Mapping[str, object]], key: str, metadata: Sequence[str] | None
+) -> Iterator[dict[str, object]]:
+    """Yield a prompt for each row: request, key, and metadata without null values.
 
-    Raises ConfigurationError when a column is missing that is asked for.
+    Raises ConfigurationError for a missing column.
     """
     for row in rows:
         if missing := [
             name for name in (REQUEST_COLUMN, key, *(metadata or ())) if name not in row
         ]:
             raise ConfigurationError(
-                f"the table has no column {missing[0]!r}, but {', '.join(map(repr, row))}"
+                f"the table has no column {missing[0]!r}; its columns are "
+                f"{', '.join(map(repr, row))}"
             )
         metadata_columns = row.keys() - {REQUEST_COLUMN, key} if metadata is None else metadata
         row_metadata = {
@@ -49,7 +52,7 @@ def _normalize_key(value: object) -> object:
 
 
 def _decode_request(value: object) -> object:
-    """A request in a STRING column; what is no JSON is refused by its row, like any other that is no request."""
+    """Decode a request in a STRING column. Invalid JSON becomes an invalid row."""
     if isinstance(value, str):
         with suppress(msgspec.DecodeError):
             return msgspec.json.decode(value)

@@ -1,4 +1,7 @@
-"""Templates that make text of a row: Jinja, in a sandbox, where a column that is not there is an error."""
+"""Jinja templates that render a row as text, in a sandbox.
+
+A missing column is an error.
+"""
 
 from pathlib import Path
 
@@ -19,23 +22,24 @@ _RENDER_FAILURES = (
     AttributeError,
     RecursionError,
 )
-"""What a template may end in when a row's values are not what it expects."""
+"""Errors of a template for unexpected values in a row."""
 
 
 class RenderError(Exception):
-    """A row does not give what a template asks for; its text says why, without the row's values."""
+    """A row does not fit a template. The message never quotes values of the row."""
 
 
 class MissingColumn(RenderError):
-    """A row lacks a column that a template asks for."""
+    """A row has no column that the template needs."""
 
 
 class Template:
-    """A template, compiled once. ``subject`` it makes is for errors.
+    """A compiled template. Error messages name its ``subject``.
 
-    A name in it is a column, and ``row`` is the whole row, for columns whose names Jinja cannot read: ``{{ row["Unit
-    price"] }}``. Jinja's own functions (``range``, ``dict``, …) are away, as one would stand in silently for a column that
-    is missing; filters and tests are there. What is null comes out empty. Raises ConfigurationError for a syntax error.
+    A name in the template is a column. ``row`` is the whole row, for column names that
+    are not identifiers: ``{{ row["Unit price"] }}``. Jinja's global functions, such as
+    ``range``, are removed, because one could hide a missing column. Filters and tests
+    work. Null renders as empty text. Raises ConfigurationError for a syntax error.
     """
 
     def __init__(self, text: str, subject: str) -> None:
@@ -49,7 +53,7 @@ class Template:
             raise ConfigurationError(f"{subject}, line {error.lineno}: {error.message}") from None
 
     def render(self, row: Row) -> str:
-        """Return the text for ``row``; raises MissingColumn, Unrendered."""
+        """Return the text for ``row``; raises MissingColumn, RenderError."""
         try:
             return (
                 self._template.render(row) if "row" in row else self._template.render(row, row=row)
@@ -70,7 +74,7 @@ class Template:
 
 
 def missing_column_error(subject: str, name: str, row: Row) -> MissingColumn:
-    """Return the error of a row that lacks the column ``name``, which names the columns there are."""
+    """Return the error for a missing column. It lists the existing columns."""
     listed_columns = [str(column) for column in row][:_MAX_COLUMNS_LISTED]
     more = f" and {len(row) - len(listed_columns)} more" if len(row) > len(listed_columns) else ""
     available = (
@@ -84,7 +88,10 @@ def missing_column_error(subject: str, name: str, row: Row) -> MissingColumn:
 
 
 def read_template(template: str | Path) -> str:
-    """Return the text of a template that is given as text or as the path of its file; raises ConfigurationError."""
+    """Return the text of a template: a text, or the path of a file.
+
+    Raises ConfigurationError.
+    """
     if isinstance(template, str):
         return template
     try:
@@ -94,12 +101,12 @@ def read_template(template: str | Path) -> str:
 
 
 def is_template(text: str) -> bool:
-    """Whether ``text`` has anything that Jinja would act on."""
+    """Whether ``text`` contains Jinja syntax."""
     return any(mark in text for mark in ("{{", "{%", "{#"))
 
 
 def _finalize_value(value: object) -> object:
-    """Null is empty, as in CSV; the repr of bytes would be nonsense that is paid for."""
+    """Render null as empty text, as in CSV. Refuse bytes, whose repr is useless."""
     if value is None:
         return ""
     if isinstance(value, bytes | bytearray | memoryview):
@@ -108,7 +115,7 @@ def _finalize_value(value: object) -> object:
 
 
 def _describe_line(error: BaseException) -> str:
-    """Say in which line of the template it failed; Jinja puts that into the traceback."""
+    """Return the failed line of the template, from the traceback."""
     line, trace = 0, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == _TEMPLATE_FILENAME:
@@ -120,9 +127,8 @@ def _describe_line(error: BaseException) -> str:
 def _build_environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_finalize_value)
     environment.globals.clear()
-    del environment.filters[
-        "random"
-    ]  # the same rows under the same idempotency key are the same requests
+    # The same rows and idempotency key must make the same requests.
+    del environment.filters["random"]
     return environment
 
 

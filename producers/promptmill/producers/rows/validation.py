@@ -1,4 +1,4 @@
-"""Looks at every request of a run as submitting it would, and spends nothing."""
+"""Validates the requests of a run without sending them."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -12,9 +12,10 @@ _PLACEHOLDER_RUN = "01jvalidate"
 
 
 class Finding(NamedTuple):
-    """What is wrong with a row (from 1): the row alone cannot be sent, or no row of the run when it ``stops`` it.
+    """A problem of a row. ``row`` counts from 1.
 
-    ``key`` is "" where the row has none, and where it has that of a row before.
+    ``stops`` means that the problem prevents the whole run, not only this row. ``key``
+    is empty for a missing or duplicate key.
     """
 
     row: int
@@ -24,9 +25,11 @@ class Finding(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """How many ``rows`` there are, how many of them were ``count`` to be wrong, and the first 10,000 findings, by row.
+    """The problems of a run.
 
-    ``stops``: the run would be refused as a whole, for one of the findings or as no row of it can be sent.
+    ``found`` counts all problems in ``rows`` rows. ``findings`` has the first 10,000,
+    by row. ``stops`` means that the whole run would be refused: for one of the
+    findings, or because no row can be sent.
     """
 
     rows: int
@@ -41,11 +44,10 @@ class Validation(NamedTuple):
 
 
 def validate_prompts(prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Validation:
-    """Return what is wrong with ``prompts``, of which each may take ``max_bytes``, holding no more than the findings.
+    """Return the problems of ``prompts``, each of at most ``max_bytes``.
 
-    ``schema`` is the encoded ``responseSchema`` of every request, if there is one.
-
-    Raises PromptmillError where the prompts cannot be read at all.
+    ``schema`` is the encoded ``responseSchema`` of every request, or empty. Prompts are
+    read one at a time. Raises PromptmillError if they cannot be read.
     """
     checker = _PromptChecker()
     findings: list[Finding] = []
@@ -76,13 +78,16 @@ class _PromptChecker:
                 if line.refusal:
                     yield Finding(line.row, line.key, line.refusal)
                 self.sendable += not line.refusal
-        except InvalidRequest as error:  # what comes after it cannot be read
+        except InvalidRequest as error:  # the rest cannot be read
             self._row_errors.append(error)
             self.rows = error.row or self.rows + 1
         yield from self._drain_row_errors()
         for row, first_row in keys.find_duplicates():
             yield Finding(
-                row, "", f"the key is that of row {first_row}; give each row its own", stops=True
+                row,
+                "",
+                f"the key is the same as in row {first_row}; give each row its own key",
+                stops=True,
             )
 
     def _count_rows(self, prompts: Iterable[Prompt]) -> Iterator[Prompt]:
@@ -90,7 +95,7 @@ class _PromptChecker:
             yield prompt
 
     def _drain_row_errors(self) -> Iterator[Finding]:
-        """Those of the rows before this one, of which none becomes a line."""
+        """Yield the problems of earlier rows that became no line."""
         for error in self._row_errors:
             yield Finding(error.row or self.rows, error.key or "", error.message, stops=True)
         self._row_errors.clear()

@@ -118,13 +118,13 @@ def test_a_key_may_be_a_number() -> None:
     "key", ["", "x" * (MAX_KEY_CHARS + 1), None, True, 1.5, ["a"], "\ud800", "a\0b"]
 )
 def test_a_row_whose_key_cannot_be_used_stops_everything_and_is_named(key: Any) -> None:
-    with pytest.raises(InvalidRequest, match=r"^row 2: a key is a string"):
+    with pytest.raises(InvalidRequest, match=r"^row 2: a key must be a string"):
         encode("fine", {"key": key, "prompt": "a"})
 
 
 @pytest.mark.parametrize("prompt", [None, 7, ["a"], b"bytes"])
 def test_what_is_no_prompt_at_all_stops_everything_and_is_named(prompt: Any) -> None:
-    with pytest.raises(InvalidRequest, match=r"^row 1: a prompt is a string or a mapping"):
+    with pytest.raises(InvalidRequest, match=r"^row 1: a prompt must be a string or a mapping"):
         encode(prompt)
 
 
@@ -134,10 +134,10 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ("half \ud800", "half of a surrogate pair"),
     ("x" * LIMIT, "PROMPTMILL_MAX_REQUEST_BYTES is 10,000"),
     ({"prompt": ""}, "the prompt is empty"),
-    ({"key": "k"}, "neither a request nor a prompt"),
+    ({"key": "k"}, "neither request nor prompt"),
     ({"prompt": 5}, "not int"),
     ({"request": REQUEST, "modle": 1}, "unknown field 'modle'"),
-    ({"request": REQUEST, "metadata": "text"}, "metadata is a mapping"),
+    ({"request": REQUEST, "metadata": "text"}, "metadata must be a mapping"),
     ({"request": REQUEST, "metadata": {"a": "x" * 20_000}}, "metadata takes"),
     ({"request": REQUEST, "metadata": {"a": object()}}, "not JSON"),
     ({"request": REQUEST | {"generationConfig": {"temperature": object()}}}, "not JSON"),

@@ -138,17 +138,17 @@ def test_a_schema_in_googles_dialect_is_understood_too() -> None:
     [
         (Node, r"response_schema\.inner\[\] refers to itself"),
         (Aliased, "has a property named 'Metric A', which Vertex's importer refuses"),
-        (Anything, r"response_schema\.value takes any value"),
+        (Anything, r"response_schema\.value accepts any value"),
         (Table, r"response_schema\.cells is an object without named properties"),
-        ({}, "takes any value"),
-        ({"type": "null"}, "takes 'null'"),
-        ({"type": "array"}, "is a list of anything"),
-        ({"type": "string", "enum": []}, "has an enum without values"),
-        ({"$ref": "https://example.com/schema"}, "which is not in the schema"),
-        ({"$ref": "#/$defs/None"}, "which the schema does not have"),
+        ({}, "accepts any value"),
+        ({"type": "null"}, "accepts 'null'"),
+        ({"type": "array"}, "is a list without items"),
+        ({"type": "string", "enum": []}, "has an empty enum"),
+        ({"$ref": "https://example.com/schema"}, "outside the schema"),
+        ({"$ref": "#/$defs/None"}, "which is not in the schema"),
         (
             {"type": "object", "properties": {"a": True}},
-            r"response_schema\.a is no schema of a kind of value",
+            r"response_schema\.a must be a schema",
         ),
         ({"type": "object", "properties": 7}, "response_schema is not a JSON schema"),
         ({"type": "string", "description": "x" * 70_000}, "takes 70,0.. bytes in every request"),
@@ -156,7 +156,7 @@ def test_a_schema_in_googles_dialect_is_understood_too() -> None:
             {"type": "string", "pattern": "("},
             "response_schema is not a JSON schema: .* is not a .regex.",
         ),
-        (7, "is a pydantic model or a JSON schema as a dict"),
+        (7, "must be a pydantic model, or a JSON schema as a dict"),
     ],
 )
 def test_what_the_dialect_or_the_importer_cannot_hold_is_refused_with_its_place(
@@ -186,7 +186,7 @@ def test_a_schema_is_refused_before_anything_is_sent() -> None:
 
     with pytest.raises(ConfigurationError, match="refers to itself"):
         mill.submit(["a"], response_schema=Node)
-    with pytest.raises(ConfigurationError, match="of use only with a response_schema"):
+    with pytest.raises(ConfigurationError, match="retry_schema_invalid needs a response_schema"):
         mill.submit(["a"], retry_schema_invalid=True)
 
 
@@ -297,12 +297,12 @@ def test_the_spelling_of_the_request_is_kept() -> None:
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        (request(responseSchema=SENT_STARS), "brings a responseSchema of its own"),
-        (request(response_json_schema=STARS), "brings a response_json_schema of its own"),
-        (request(responseMimeType="text/x.enum"), "wants another responseMimeType"),
+        (request(responseSchema=SENT_STARS), "has its own responseSchema"),
+        (request(response_json_schema=STARS), "has its own response_json_schema"),
+        (request(responseMimeType="text/x.enum"), "responseMimeType must be application/json"),
         (
             {"request": request()["request"] | {"generationConfig": 7}},
-            "generationConfig is a mapping, not int",
+            "generationConfig must be a mapping, not int",
         ),
     ],
 )

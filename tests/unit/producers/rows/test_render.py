@@ -116,7 +116,7 @@ def test_a_template_may_be_in_a_file(tmp_path: Path) -> None:
         ({"text": "a"}, {"metadata": ["shop"]}, "the metadata needs the column 'shop'"),
         ({"text": "a"}, {"media": ["photo"]}, "the URI of media 1 needs the column 'photo'"),
         ({"text": "a", "photo": None}, {"media": ["{{ photo }}"]}, "the URI of media 1 is empty"),
-        ({"text": "a", "photo": "gs://b/x"}, {"media": ["photo"]}, "give its mime_type"),
+        ({"text": "a", "photo": "gs://b/x"}, {"media": ["photo"]}, "set its mime_type"),
         ({"text": "a", "photo": "x.jpg"}, {"media": ["photo"]}, "must be a gs:// or https:// URI"),
         (
             {"text": "a"},
@@ -150,9 +150,13 @@ def test_a_row_that_is_set_apart_keeps_its_key() -> None:
         (
             {"text": "a", "id": None},
             "id",
-            "^row 2: the key is empty: the row has nothing in its column 'id'",
+            "^row 2: the key is empty: the row has no value in the column 'id'",
         ),
-        ({"text": "a", "id": ""}, "{{ id }}", "^row 2: a key is a string of 1 to 512 characters"),
+        (
+            {"text": "a", "id": ""},
+            "{{ id }}",
+            "^row 2: a key must be a string of 1 to 512 characters",
+        ),
         (MalformedRow({}, "line 2 is not JSON"), "id", "^row 2: line 2 is not JSON; the key needs"),
         (MalformedRow({"id": ""}, "cut short"), "{{ id }}", "^row 2: cut short"),
     ],
@@ -187,11 +191,11 @@ def test_a_column_that_no_row_of_a_table_has_stops_everything_at_the_first(optio
         ({"key": "{{ id"}, "the key, line 1"),
         (
             {"media": [{"uri": "{{ photo }}", "type": "image/png"}]},
-            "media 1 has a uri and, if wanted, a mime_type; not type",
+            "media 1 must have a uri, and optionally a mime_type, not type",
         ),
         ({"media": [{}]}, "not nothing"),
         ({"media": "photo"}, "media a list of files"),
-        ({"metadata": "shop"}, "metadata is a list of columns"),
+        ({"metadata": "shop"}, "metadata must be a list of columns"),
         (
             {"generation_config": {"responseSchema": {"$ref": "a"}}},
             "generationConfig: .* a field named '\\$ref'",

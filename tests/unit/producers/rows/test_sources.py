@@ -79,9 +79,9 @@ def test_a_row_of_too_many_or_too_few_values_is_marked_and_the_rest_goes_on(tmp_
     long, short, good = rows(path)
 
     assert long == MalformedRow(
-        {"id": "1", "text": "a"}, "r.csv line 2: there are 3 values for 2 columns"
+        {"id": "1", "text": "a"}, "r.csv line 2: the row has 3 values for 2 columns"
     )
-    assert short == MalformedRow({"id": "2"}, "r.csv line 3: there are 1 values for 2 columns")
+    assert short == MalformedRow({"id": "2"}, "r.csv line 3: the row has 1 values for 2 columns")
     assert good == {"id": "3", "text": "c"}
 
 
@@ -104,13 +104,13 @@ def test_a_value_may_be_a_long_document(tmp_path: Path) -> None:
         (
             "r.csv",
             b'id,text\n1,"never closed\n2,b\n',
-            r"r\.csv line 3: this is not CSV: unexpected end of data",
+            r"r\.csv line 3: the file is not CSV: unexpected end of data",
         ),
-        ("r.csv", b"id,id\n1,2\n", r"r\.csv: there are two columns called 'id'"),
+        ("r.csv", b"id,id\n1,2\n", r"r\.csv: two columns have the name 'id'"),
         ("r.csv", "id,text\n".encode("utf-16"), "not UTF-8 text"),
         ("r.csv", "größe,text\n".encode("latin-1"), "not UTF-8 text"),
-        ("r.xlsx", b"PK", r"r\.xlsx: a file of rows is \.csv"),
-        ("r.parquet", b"no parquet", "is not Parquet that can be read"),
+        ("r.xlsx", b"PK", r"r\.xlsx: a file of rows must be \.csv"),
+        ("r.parquet", b"no parquet", "is not readable Parquet"),
     ],
 )
 def test_a_file_whose_rest_cannot_be_read_is_named(
@@ -140,8 +140,8 @@ def test_lines_of_json_are_rows_and_one_that_is_none_is_marked(tmp_path: Path, n
     )
 
     assert (first, last) == ({"id": 1}, {"id": None})
-    assert broken.reason.startswith(f"{name} line 2: this is not JSON")
-    assert number.reason == f"{name} line 4: a row is a JSON object"
+    assert broken.reason.startswith(f"{name} line 2: the line is not JSON")
+    assert number.reason == f"{name} line 4: a row must be a JSON object"
 
 
 def test_standard_input_has_lines_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ def test_a_cursor_gives_its_rows_by_the_names_of_its_columns(database: sqlite3.C
 
 
 def test_a_cursor_that_has_executed_nothing_is_refused(database: sqlite3.Connection) -> None:
-    with pytest.raises(PromptmillError, match="let it execute a query first"):
+    with pytest.raises(PromptmillError, match="execute a query first"):
         rows(database.cursor())
 
 
@@ -275,7 +275,7 @@ def test_an_iterable_may_have_whatever_knows_its_columns(database: sqlite3.Conne
     read = rows(iter([{"id": 1, "text": "a"}, Named(1, "a"), Review(1, "a"), of_sqlite, 7]))
 
     assert read == [{"id": 1, "text": "a"}] * 4 + [
-        MalformedRow({}, "a row is a mapping of its columns, not int")
+        MalformedRow({}, "a row must be a mapping of its columns, not int")
     ]
 
 

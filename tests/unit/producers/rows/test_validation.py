@@ -46,10 +46,10 @@ def test_a_row_that_stops_the_run_does_not_stop_the_search() -> None:
     seen = validate_prompts(prompts, LIMIT)  # type: ignore[arg-type]
 
     assert seen.findings == [
-        Finding(2, "", "a key is a string of 1 to 512 characters", stops=True),
-        Finding(3, "", "the key is that of row 1; give each row its own", stops=True),
+        Finding(2, "", "a key must be a string of 1 to 512 characters", stops=True),
+        Finding(3, "", "the key is the same as in row 1; give each row its own key", stops=True),
         Finding(4, "4", "the prompt is empty"),
-        Finding(5, "", "a prompt is a string or a mapping, not int", stops=True),
+        Finding(5, "", "a prompt must be a string or a mapping, not int", stops=True),
     ]
     assert (seen.rows, seen.found, seen.stops, seen.ok) == (5, 4, True, False)
 
@@ -57,7 +57,7 @@ def test_a_row_that_stops_the_run_does_not_stop_the_search() -> None:
 def test_where_nothing_can_be_read_any_more_that_is_the_last_finding() -> None:
     def prompts() -> Iterator[Prompt]:
         yield ""
-        raise InvalidRequest("line 3: this is not JSON", row=2)
+        raise InvalidRequest("line 3: the line is not JSON", row=2)
 
     assert [one.row for one in validate_prompts(prompts(), LIMIT).findings] == [1, 2]
 
@@ -112,7 +112,7 @@ def test_the_schema_that_a_run_would_have_is_looked_at_too(mill: Promptmill) -> 
 
     seen = mill.validate(["one", {"request": own}], response_schema=schema)
 
-    assert [
-        (one.row, "brings a responseSchema of its own" in one.reason) for one in seen.findings
-    ] == [(2, True)]
+    assert [(one.row, "has its own responseSchema" in one.reason) for one in seen.findings] == [
+        (2, True)
+    ]
     assert mill.validate([{"text": "fine"}], template="{{ text }}", response_schema=schema).ok

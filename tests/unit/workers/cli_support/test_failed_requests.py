@@ -61,7 +61,7 @@ def test_only_reasons_that_were_asked_for_come_back() -> None:
 def test_a_config_is_laid_over_that_of_each_request_in_its_own_spelling() -> None:
     pipeline = done(Script(missing=frozenset({0, 1, 2})))
 
-    requests = [
+    requests: list[Any] = [
         one["request"]
         for one in failed_requests.find_failed(pipeline.folder(), (), {"topK": 9}).prompts
         if isinstance(one, dict)
