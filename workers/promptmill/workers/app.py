@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn, Protocol
 
 from billiard import pool
 from celery import Celery, signals
@@ -19,15 +19,21 @@ from promptmill.workers.services import PerProcessServices, Services
 from promptmill.workers.supervision.poll_revival import PollRevival
 
 
+class _Worker(Protocol):
+    """The part of Celery's worker that is used here."""
+
+    app: Celery
+
+
 def make_app(settings: Settings, build_services: Callable[[Settings], Services]) -> Celery:
-    """Make the app; ``build_services`` makes the services at the first task of each process."""
+    """Make the app. ``build_services`` runs at the first task of each process."""
     app = Celery(
         "promptmill", include=["promptmill.workers.tasks", "promptmill.workers.public_tasks"]
     )
     app.config_from_object(queues.celery_options(settings))
     app.services = PerProcessServices(lambda: build_services(settings))  # type: ignore[attr-defined]
 
-    def configure_logging(**_: Any) -> None:
+    def configure_logging(**_: object) -> None:
         logs.configure_logging(settings)
         refused_messages.redact_refusals()
 
@@ -36,7 +42,7 @@ def make_app(settings: Settings, build_services: Callable[[Settings], Services])
     app.steps["consumer"].update({MessageLeases, PollRevival})
     signals.setup_logging.connect(configure_logging, weak=False)
 
-    def check_safety(**_: Any) -> None:
+    def check_safety(**_: object) -> None:
         _exit_if_unsafe(settings)
 
     signals.celeryd_init.connect(check_safety, weak=False)
@@ -46,27 +52,30 @@ def make_app(settings: Settings, build_services: Callable[[Settings], Services])
 
 
 def _shorten_exit_wait() -> None:
-    """Let the processes of a pool that exit wait for one second, not thirty, until the worker has read all they said.
+    """Limit how long an exiting pool process waits for the worker to read its messages.
 
-    A worker that is told to stop may join them without reading further (billiard 4.2, ``Worker._ensure_messages_consumed``).
-    Their last tasks are then not acknowledged, and done once more.
+    The limit is 1 s instead of 30 s (billiard 4.2, ``Worker._ensure_messages_consumed``). A
+    stopping worker may join the process without reading them. The last tasks of the process
+    are then not acknowledged, and run again.
     """
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 
 def _send_heartbeats_once() -> None:
-    """Let a worker try once to send each heartbeat: Celery 5.6 tries until Redis is back.
+    """Make a worker send each heartbeat once, without retries.
 
-    It does so in the loop in which the worker would connect again, and hear that it is to stop.
+    Celery 5.6 retries until Redis is back. The retries block the loop that reconnects and
+    handles shutdown.
     """
     heartbeat.Heart._send.__defaults__ = (False,)  # type: ignore[attr-defined]
 
 
 def _exit_if_unsafe(settings: Settings) -> None:
-    """End the process when everybody could send it work, and let it unpack nothing before it looks at it.
+    """End the process if its Redis is open to everyone, and refuse compressed messages.
 
-    Celery only logs errors of those who hear its signals. kombu decompresses any message whose header says so, in full
-    and before its content type is looked at; ours are compressed within.
+    Raises SystemExit, since Celery only logs the errors of signal handlers. kombu decompresses
+    whole messages before it checks their content type. Promptmill compresses the payload
+    inside a message, never the message.
     """
     try:
         settings.refuse_insecure_redis()
@@ -80,9 +89,11 @@ def _refuse_compressed(_: bytes) -> NoReturn:
     raise ContentDisallowed("compressed messages are refused")
 
 
-def _load_clients(instance: Any, **_: Any) -> None:
-    """Import what the worker's queues need before its children are forked: the first job does not wait for it, and the
-    children share its memory. Clients themselves are built in each child.
+def _load_clients(instance: "_Worker", **_: object) -> None:
+    """Import the client libraries that the worker's queues need, before it forks.
+
+    The first job does not wait for the import, and the children share its memory. Each child
+    builds its own clients.
     """
     importlib.import_module("promptmill.workers.adapters.storage")
     if {queues.JOBS, queues.POLL} & instance.app.amqp.queues.keys():

@@ -1,4 +1,4 @@
-"""Brings jobs of BigQuery's through, each of them once, however often that is asked for and by however many."""
+"""Runs BigQuery jobs. Each succeeds once, even if several workers ask for it repeatedly."""
 
 import hashlib
 import itertools
@@ -11,7 +11,7 @@ from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.warehouse import BigQueryJob, BigQueryJobState, Warehouse
 
 JOB_TIMEOUT = 20.0
-"""Seconds for which a worker stays with a job; one that takes longer is looked at again by a later try."""
+"""Seconds for which a worker waits for a job. A later attempt checks a job that takes longer."""
 _POLL_SECONDS = 0.5
 _TRANSIENT_REASONS = frozenset(
     {
@@ -19,17 +19,17 @@ _TRANSIENT_REASONS = frozenset(
         "rateLimitExceeded", "resourcesExceeded", "stopped", "tableUnavailable", "timeout",
     }
 )  # fmt: skip
-"""Reasons of failed jobs that a new job may not meet (https://cloud.google.com/bigquery/docs/error-messages)."""
+"""Reasons of failures that are transient: https://cloud.google.com/bigquery/docs/error-messages"""
 _CONCURRENT_UPDATE = "concurrent update"
-"""BigQuery's words when two statements change one table, under the reason invalidQuery."""
+"""BigQuery's message if two statements change one table; its reason is invalidQuery."""
 _MAY_QUOTE_ROWS = frozenset({"invalid", "invalidQuery", "invalidUser"})
-"""Reasons whose messages may show values of rows, which are not for logs."""
+"""Reasons whose messages may quote values of rows, which must not be logged."""
 
 
 def unique_run_name(run: RunFolder) -> str:
     """Return the run's id, made unique among deployments and deleted runs.
 
-    The id alone is not: one that follows from an idempotency key repeats.
+    The id alone is not unique: an id derived from an idempotency key repeats.
     """
     created = run.manifest.get().created
     return f"{run.id}-{hashlib.sha256(f'{run.bucket.url} {created}'.encode()).hexdigest()[:8]}"
@@ -42,9 +42,11 @@ def run_job(
     submit: Callable[[BigQueryJob], None],
     timeout: float = JOB_TIMEOUT,
 ) -> None:
-    """See that one job of this ``name`` succeeds: find it, or ``submit`` it; after one that failed, the next of its name.
+    """Make sure that one job called ``name`` succeeds.
 
-    Raises Transient while it is under way, and when it failed for a reason that may pass; Permanent for any other.
+    Finds the job or submits it. If it failed earlier, submits the next one of its name.
+    Raises Transient while the job runs or if it failed for a transient reason, Permanent
+    for any other reason.
     """
     for number in itertools.count():
         job = BigQueryJob(f"promptmill-{name}-{number}", table)
@@ -65,7 +67,9 @@ def _wait_for_job(
     deadline = time.monotonic() + timeout
     while state is None or not state.done:
         if time.monotonic() > deadline:
-            raise Transient(f"job {job.id} of BigQuery is still under way")
+            raise Transient(
+                f"BigQuery job {job.id} is still running after {timeout:g} s; checking again later"
+            )
         time.sleep(min(_POLL_SECONDS, timeout / 10))
         state = warehouse.get_job_state(job)
     return state
@@ -76,5 +80,5 @@ def _job_error(job: BigQueryJob, state: BigQueryJobState) -> Transient | Permane
     message = f"see `bq show -j {job.id}`" if may_quote_rows else state.message
     is_transient = state.reason in _TRANSIENT_REASONS or _CONCURRENT_UPDATE in state.message
     return (Transient if is_transient else Permanent)(
-        f"job {job.id} of BigQuery failed: {state.reason}: {message}"
+        f"BigQuery job {job.id} failed: {state.reason}: {message}"
     )

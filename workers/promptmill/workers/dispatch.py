@@ -1,4 +1,4 @@
-"""Puts steps into Celery, and keeps note of those under way so that a sweep does not send them again."""
+"""Enqueues steps in Celery, and records them so that a sweep does not send them again."""
 
 import secrets
 from collections.abc import Iterable, Iterator
@@ -15,13 +15,13 @@ from promptmill.workers.facts.step import Step
 from promptmill.workers.runtime import heartbeat
 
 _POOL_QUEUED_SECONDS = 5.0
-"""Seconds for which nobody else is sent to look after pools."""
+"""Seconds for which no other ``pool`` task is enqueued."""
 _QUEUED_SECONDS = 600.0
-"""Seconds for which a step in a queue is not sent again by a sweep, unless the queue is empty."""
+"""Seconds for which a sweep does not send a queued step again, unless its queue is empty."""
 
 
 def queue_of(step: Step) -> str:
-    """Return the name of the queue that a step goes through."""
+    """Return the name of a step's queue."""
     return queues.TASK_QUEUES[f"promptmill.{step.task}"]
 
 
@@ -34,10 +34,10 @@ class Dispatcher:
         self._takeover = takeover
 
     def enqueue_steps(self, steps: Iterable[Step]) -> None:
-        """Send steps; a step that is sent twice runs twice, and must bear it.
+        """Enqueue steps, except those that were sent a moment ago.
 
-        One that was sent just now is not sent again, or each copy of a message would make copies of all that comes after it.
-        Should that have been needed, because the step began too soon or its message was lost, a sweep sends it.
+        Otherwise each duplicate delivery would duplicate everything that follows. If the step
+        did have to run again, a sweep sends it.
         """
         for step in steps:
             if self._leases.mark_queued_once(
@@ -46,16 +46,16 @@ class Dispatcher:
                 self._send_step(step)
 
     def enqueue_poll(self, chain: str) -> None:
-        """Send the first look of a chain of polls."""
+        """Enqueue the first poll of a chain."""
         self._send_task("promptmill.poll", [chain, 0], f"{chain}.poll", queues.POLL)
 
     def enqueue_pool(self) -> None:
-        """Have what was collected stored, and runs cut, unless somebody was sent to do so and has not begun."""
+        """Enqueue ``pool``, unless it was enqueued a moment ago and has not started."""
         if self._leases.try_queue("pool", _POOL_QUEUED_SECONDS):
             self._send_task("promptmill.pool", [], f"pool-{secrets.token_hex(8)}", queues.INGEST)
 
     def enqueue_stalled(self, steps: Iterable[Step]) -> list[Step]:
-        """Send those steps that nobody is known to be at, and return them."""
+        """Enqueue the steps that are neither queued nor running, and return them."""
         stalled = [
             step
             for step in steps
@@ -76,14 +76,19 @@ class Dispatcher:
                 self._leases.unmark_queued(step.id)
             raise
 
-    def _send_task(self, task: str, args: list[Any], task_id: str, queue: str) -> None:
+    def _send_task(self, task: str, args: list[object], task_id: str, queue: str) -> None:
         try:
             self._app.send_task(task, args=args, task_id=task_id, queue=queue)
         except OperationalError as error:
-            raise Transient(f"the broker cannot be reached: {error}") from error
+            raise Transient(
+                f"cannot reach the broker to send {task_id}: {error}; check CELERY_BROKER_URL"
+            ) from error
 
     def _is_message_lost(self, step: Step) -> bool:
-        """Whether a step should be in a queue, but the queue is empty: its message was lost, or its worker died."""
+        """Whether a step is marked as queued, but its queue is empty.
+
+        Then its message was lost, or its worker died.
+        """
         seconds_left = self._leases.queued_seconds_left(step.id)
         return (
             seconds_left is not None
@@ -97,31 +102,35 @@ class Dispatcher:
                 return int(
                     connection.default_channel.queue_declare(queue, passive=True).message_count
                 )
-            except connection.channel_errors:  # no such queue, as Redis sees an empty one
+            except connection.channel_errors:  # Redis does not know an empty queue
                 return 0
             except connection.connection_errors as error:
-                raise Transient(f"the broker cannot be reached: {type(error).__name__}") from error
+                raise Transient(
+                    f"cannot reach the broker to count the messages in {queue}: "
+                    f"{type(error).__name__}; check CELERY_BROKER_URL"
+                ) from error
 
     def create_lease(self, step: str) -> "Lease":
-        """Return a note of a start of a step, which is not written yet."""
+        """Return a lease on one execution of a step, which is not acquired yet."""
         return Lease(self._leases, step, self._takeover)
 
 
 class Lease:
-    """That a step is being worked on, and that this start of it lives."""
+    """A lease on one execution of a step: proof that it is alive."""
 
     def __init__(self, leases: StepLeases, step: str, takeover: TakeoverTimes) -> None:
         self._leases = leases
         self._step = step
         self._lifetime = takeover.step_lease
         self._execution = secrets.token_hex(8)
-        # A sweep that read the facts just before the step's end would take it for one that stands still.
+        # A sweep that read the facts just before the step ended would treat it as stalled.
         self._retention = takeover.start_timeout
 
     def acquire(self, limit: int) -> LeaseState:
-        """Write the note, unless ``limit`` other starts of the step have not ended in order, or one of them is at work.
+        """Acquire the lease. Returns the other unfinished executions of the step.
 
-        Returns those, if they are known.
+        Refused while another execution is running, or once ``limit`` others are unfinished.
+        Without Redis, the execution goes ahead.
         """
         try:
             return self._leases.acquire(self._step, self._execution, self._lifetime, limit)
@@ -130,7 +139,7 @@ class Lease:
 
     @contextmanager
     def keep_alive(self) -> Iterator[None]:
-        """Renew the note until the work is done or the process is dead; then let it stand for a while."""
+        """Renew the lease during the block. Then the step counts as running for a moment more."""
         succeeded = False
         try:
             with heartbeat.keep_heartbeat(self._renew_lease, self._lifetime / 4):
@@ -143,7 +152,7 @@ class Lease:
                 )
 
     def retain_for(self, seconds: float) -> None:
-        """Let the note stand so long after the work, for a step that comes back by itself."""
+        """Retain the lease after the block for a step that will be retried after ``seconds``."""
         self._retention = seconds + self._lifetime
 
     def _renew_lease(self) -> None:

@@ -1,4 +1,4 @@
-"""Entry point of Celery's own commands: ``celery -A promptmill.workers.main worker``."""
+"""Entry point for Celery's commands: ``celery -A promptmill.workers.main worker``."""
 
 from promptmill.config.settings import load_settings
 from promptmill.workers.app import make_app

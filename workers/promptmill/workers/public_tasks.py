@@ -1,6 +1,6 @@
-"""The way in for Celery apps that do not import Promptmill: a task whose name and payload are public.
+"""The task for Celery apps that do not import Promptmill. Its name and payload are public.
 
-``docs/guides/celery.md`` has the payload for those who send it. It has a version, and within one nothing is taken away.
+``docs/guides/celery.md`` describes the payload. It has a version, and a version loses no field.
 """
 
 import hashlib
@@ -38,10 +38,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The payload of ``promptmill.submit_prompts``: what ``Promptmill.submit`` takes, or ``submit_rows``, in JSON.
+    """The payload of ``promptmill.submit_prompts``, in JSON.
 
-    There are either prompts, or a ``source`` of rows in a bucket and a template. A field that is not known is refused: an
-    option that was passed over could cost money.
+    It has the options of ``Promptmill.submit``, and either prompts, or a template and a
+    ``source`` of rows in a bucket. Unknown fields are refused: a misspelled option could
+    cost money.
     """
 
     v: int
@@ -71,7 +72,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class PublicTask(PipelineTask):
-    """A task that others send: its id is theirs, and is the idempotency key of what names none."""
+    """A task that other apps send. Its id is the default idempotency key."""
 
     abstract = True
     carries_payload = True
@@ -79,18 +80,18 @@ class PublicTask(PipelineTask):
 
     @property
     def step_id(self) -> str:
-        """An id that is fit for notes and dead letters, whatever the sender's is."""
+        """An id that is safe in keys and object names, derived from the sender's task id."""
         return "submit-" + hashlib.sha256(str(self.request.id).encode()).hexdigest()[:32]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run with the payload as one; the key is in it from now on, so that a dead letter keeps it."""
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        """Run with one payload. Adds the idempotency key, so that a dead letter keeps it."""
         payload = dict(args[0]) if len(args) == 1 and isinstance(args[0], dict) else {}
         return super().__call__({"idempotency_key": str(self.request.id), **payload, **kwargs})
 
 
 @shared_task(bind=True, base=PublicTask, name="promptmill.submit_prompts")
-def submit_prompts(self: PipelineTask, payload: dict[str, Any]) -> None:
-    """Store a whole run, as its producer would send it, and go on with it."""
+def submit_prompts(self: PipelineTask, payload: dict[str, object]) -> None:
+    """Store a whole run, as a producer would, and enqueue ``plan``."""
     submission = decode_submission(payload)
     run = make_run_id(submission.idempotency_key)
     try:
@@ -107,28 +108,31 @@ def submit_prompts(self: PipelineTask, payload: dict[str, Any]) -> None:
         self.send_steps([Step("plan", run)])
 
 
-def decode_submission(payload: dict[str, Any]) -> Submission:
-    """Decode a payload; raises NewerVersion, MessageRefused, whose texts hold nothing of the prompts."""
+def decode_submission(payload: dict[str, object]) -> Submission:
+    """Decode a payload. Raises NewerVersion and MessageRefused, whose texts quote no prompt."""
     version = payload.get("v")
     if isinstance(version, int) and version > VERSION:
-        raise NewerVersion(f"a submission of a version newer than {VERSION}")
+        raise NewerVersion(
+            f"the submission has version {version}, this worker knows {VERSION}: "
+            "upgrade the workers first"
+        )
     try:
         submission = msgspec.convert(payload, Submission)
     except msgspec.ValidationError as error:
         raise MessageRefused(f"not a submission of version {VERSION}: {str(error)[:200]}") from None
     if (submission.prompts is None) != bool(submission.source and submission.template):
         raise MessageRefused(
-            f"not a submission of version {VERSION}: it has either prompts, or a source and a template"
+            f"not a submission of version {VERSION}: "
+            "pass either `prompts`, or both `source` and `template`"
         )
-    if submission.source and not submission.source.startswith(
-        "gs://"
-    ):  # never a file of the worker's own
-        raise MessageRefused(f"not a submission of version {VERSION}: a source is a gs:// URL")
+    # Never a file of the worker's machine.
+    if submission.source and not submission.source.startswith("gs://"):
+        raise MessageRefused(f"not a submission of version {VERSION}: `source` must be a gs:// URL")
     return submission
 
 
 def submit_run(services: Services, submission: Submission) -> bool:
-    """Store all chunks of a run, those that are there already aside; returns whether this made it whole."""
+    """Store the chunks of a run that are not stored yet. Returns whether the run is complete."""
     mill = _WorkerMill(services)
     options = msgspec.structs.asdict(submission)
     del options["v"]
@@ -139,7 +143,7 @@ def submit_run(services: Services, submission: Submission) -> bool:
 
 
 class _WorkerMill(Promptmill):
-    """A producer in a worker: it stores chunks by itself, and sends no message that could fill the queue it is fed from."""
+    """A producer inside a worker. It stores chunks directly, as messages could fill its queue."""
 
     def __init__(self, services: Services) -> None:
         self.settings, self.index = services.settings, services.index
@@ -157,9 +161,10 @@ class _WorkerMill(Promptmill):
 def _abort_run(
     services: Services, submission: Submission, run: str, refusal: PromptmillError
 ) -> bool:
-    """End a run that can never be whole as failed, so that people and ``link_error`` hear of it; returns whether it was.
+    """End a refused run as failed, so that its status and ``link_error`` report it.
 
-    One that is whole, or that the same idempotency key has begun with other content, is another's.
+    Returns False for a run that another submission with this idempotency key has started
+    or completed: that run goes on.
     """
     folder = services.run_folder(run)
     has_manifest = folder.manifest.exists()
@@ -181,7 +186,7 @@ def _abort_run(
 
 
 def _minimal_manifest(services: Services, submission: Submission, run: str) -> Manifest:
-    """Return as much of a run as its report, and whom it is told to, need."""
+    """Return the parts of a manifest that the report and the callbacks need."""
     return Manifest(
         run=run,
         model=submission.model or services.settings.model,

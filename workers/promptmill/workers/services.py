@@ -1,4 +1,4 @@
-"""What the tasks of one process work with, built at its first task: no client may be shared over a fork."""
+"""The services that tasks use. Each process builds its own, as no client survives a fork."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ from promptmill.workers.sinks.context import Connectors, SinkContext
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, Redis, and the connections to the bucket, Vertex, sinks and callers."""
+    """Settings, state in Redis, and clients of the bucket, Vertex, sinks and callbacks."""
 
     settings: Settings
     connection: Connection
@@ -43,17 +43,17 @@ class Services:
 
     @cached_property
     def index(self) -> RunIndex:
-        """What users see of runs."""
+        """The status of runs, as users see it."""
         return RunIndex(self.connection)
 
     @cached_property
     def leases(self) -> StepLeases:
-        """Who queues and runs which step."""
+        """Leases on steps."""
         return StepLeases(self.connection)
 
     @cached_property
     def open_jobs(self) -> OpenJobs:
-        """The jobs to be polled. Raises ConfigurationError without a project."""
+        """The jobs to poll. Raises ConfigurationError without a project."""
         return OpenJobs(self.connection, self.settings.parent)
 
     @cached_property
@@ -63,7 +63,7 @@ class Services:
 
     @cached_property
     def claims(self) -> Claims:
-        """Rights to do something once in a while."""
+        """Claims, by which one worker at a time does something."""
         return Claims(self.connection)
 
     @cached_property
@@ -73,12 +73,12 @@ class Services:
 
     @cached_property
     def alarm_counts(self) -> AlarmCounts:
-        """How often operators were warned."""
+        """Counts of alarms."""
         return AlarmCounts(self.connection)
 
     @cached_property
     def bucket(self) -> Bucket:
-        """The bucket of this mill."""
+        """The bucket of this deployment."""
         return self.open_bucket(self.settings.get_required("bucket"))
 
     def run_folder(self, run: str) -> RunFolder:
@@ -99,32 +99,35 @@ class Services:
 
     @cached_property
     def pending_calls(self) -> PoolQueue:
-        """What was collected for pools, and is not stored yet."""
+        """The calls that were collected for pools and are not stored yet."""
         return (
             self.open_pending_calls() if self.open_pending_calls else open_pool_queue(self.settings)
         )
 
     @cached_property
     def jobs(self) -> BatchJobs:
-        """Vertex's jobs; the client is the largest import, so only tasks that need it pay for it."""
+        """Vertex's batch jobs. Opened on first use, since the client is a slow import."""
         return self.open_batch_jobs()
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        """BigQuery."""
+        """BigQuery. Opened on first use."""
         return self.connectors.open_warehouse()
 
     @cached_property
     def caller(self) -> CallbackBroker:
-        """The broker of the callers' own workers."""
+        """The broker that callbacks are sent to."""
         return self.connectors.open_callback_broker()
 
     def check_callback(self, chain: list[Signature]) -> None:
-        """Raise ConfigurationError when runs may not have these tasks called."""
+        """Raise ConfigurationError if these callback tasks are not allowed."""
         callbacks.check_callback_tasks(self.settings, chain)
 
     def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
-        """Open a sink for a run with this response schema; raises ConfigurationError when runs may not write there."""
+        """Open a sink for a run, whose response schema is ``schema``.
+
+        Raises ConfigurationError if runs may not write there.
+        """
         connectors = self.connectors._replace(
             open_warehouse=lambda: self.warehouse, open_callback_broker=lambda: self.caller
         )
@@ -133,7 +136,7 @@ class Services:
 
 
 def build_services(settings: Settings) -> Services:
-    """Build the services that reach the real systems; all buckets share one client, and so its token and sockets."""
+    """Build services that reach the real systems. All buckets share one client."""
 
     @cache
     def storage_client() -> Any:
@@ -183,7 +186,7 @@ def build_services(settings: Settings) -> Services:
 
 
 class PerProcessServices:
-    """Builds services once in each process, also when it was forked from one that had some."""
+    """Builds the services once in each process, including forked ones."""
 
     def __init__(self, factory: Callable[[], Services]) -> None:
         self._factory = factory

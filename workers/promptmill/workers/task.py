@@ -1,4 +1,4 @@
-"""The base of all tasks: services, sending what comes next, waiting, and what people see of a task."""
+"""The base class of all tasks: enqueues next steps, retries, and parks steps that keep failing."""
 
 import inspect
 from collections.abc import Iterable
@@ -25,22 +25,23 @@ from promptmill.workers.services import Services
 
 _log = structlog.get_logger(__name__)
 _UNCLEAR_BACKOFF = Wait(30.0)
-"""Until it is clear which starts of a step that was begun often live, as copies of one message do, and which are deaths."""
+"""Back-off while a step has many unfinished executions, and live duplicates cannot yet be
+distinguished from crashes."""
 _DUPLICATE_WAIT_SECONDS = 5.0
-"""Seconds after which a copy of a message looks again whether another start of its step is at work."""
+"""Seconds after which a duplicate delivery checks again whether another execution is running."""
 _NEWER_VERSION_WAIT = Wait(30.0)
-"""How long a message of a later version is put back for: a newer worker is on its way, or one that is here may take it."""
+"""Back-off for a message of a later version, until a newer worker takes it."""
 _FAILURE_WAIT = Wait(60.0)
-"""After which a step that failed in a way that is not known to pass is tried again, by a sweep or by itself."""
+"""Back-off after an error that is not known to be transient."""
 
 
 class PipelineTask(Task):  # type: ignore[type-arg]
-    """A task of the pipeline. A Transient error is tried again, for ever, at most 30 s apart, with jitter."""
+    """A task of the pipeline. Transient errors are retried indefinitely, at most 30 s apart."""
 
     abstract = True
     Request = "promptmill.workers.runtime.task_request:RedactedRequest"
     carries_payload = False
-    """Whether its message has what is nowhere else, so that no sweep could send it again."""
+    """Whether the message carries data that exists nowhere else, so no sweep can send it again."""
     max_retries = None
     autoretry_for = (Transient,)
     retry_backoff = 1
@@ -55,28 +56,28 @@ class PipelineTask(Task):  # type: ignore[type-arg]
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """Sends steps."""
+        """The dispatcher, which enqueues steps."""
         return Dispatcher(
             self.app, self.services.leases, queues.takeover_times(self.services.settings)
         )
 
     @property
     def step_id(self) -> str:
-        """What the step at hand is called in notes and as a dead letter."""
+        """The id of the current step, in leases and dead letters."""
         return self.request.id or self.name
 
     def send_steps(self, steps: Iterable[Step]) -> None:
-        """Send what comes next."""
+        """Enqueue steps."""
         self.dispatcher.enqueue_steps(steps)
 
-    def retry_later(self, pause: Wait, args: tuple[Any, ...] | None = None) -> NoReturn:
-        """Run this task again after a pause, with other arguments if any are given; that is not a failure."""
+    def retry_later(self, pause: Wait, args: tuple[object, ...] | None = None) -> NoReturn:
+        """Run this task again after a pause, with new ``args`` if given. Not a failure."""
         raise self.retry(args=args, countdown=max(pause.seconds, 0.05))
 
     def retry(self, *args: Any, **options: Any) -> Any:
-        """Put the message back when the next try cannot be sent: Celery would throw it away, and a chunk with it.
+        """Requeue the message if the retry cannot be published.
 
-        Who said when to come back is not asked before.
+        Celery would drop it, and the chunk with it. Waits at least as long as the service asked.
         """
         if isinstance(error := options.get("exc"), Transient):
             options["countdown"] = max(options.get("countdown") or 0.0, error.retry_after)
@@ -85,13 +86,13 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         except Reject as unsent:
             raise Reject(unsent.args[0], requeue=True) from unsent
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run, keeping note that this step is being worked on; park it if it took too many workers with it."""
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        """Run the step under a lease. Parks it if too many workers crashed while it ran."""
         step = self.step_id
         lease = self.dispatcher.create_lease(step)
         lease_state = lease.acquire(dead_letters.MAX_CRASHES)
         if lease_state.crashes >= dead_letters.MAX_CRASHES:
-            self._park_crashing_step(step, list(args), lease_state.crashes)
+            self._park_crashing_step(step, args, lease_state.crashes)
             return None
         if lease_state.busy_seconds:
             self.retry_later(Wait(min(lease_state.busy_seconds, _DUPLICATE_WAIT_SECONDS)))
@@ -100,15 +101,15 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         with lease.keep_alive():
             return self._run_step(lease, step, args, kwargs)
 
-    def _park_crashing_step(self, step: str, args: list[Any], crashes: int) -> None:
+    def _park_crashing_step(self, step: str, args: tuple[object, ...], crashes: int) -> None:
         try:
             self._park_step(step, args, f"poison: its worker died {crashes} times while it ran")
         except Transient:
             self.retry_later(_UNCLEAR_BACKOFF)
 
     def _run_step(
-        self, lease: Lease, step: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+        self, lease: Lease, step: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
         try:
             return super().__call__(*args, **kwargs)
         except Retry as retry_request:
@@ -126,7 +127,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
             self.retry_later(_NEWER_VERSION_WAIT)
         except Exception as error:
             lease.retain_for(_FAILURE_WAIT.seconds)
-            is_parked = self._count_failure(step, list(args), error)
+            is_parked = self._count_failure(step, args, error)
             if (
                 self.carries_payload
                 and not is_parked
@@ -137,16 +138,16 @@ class PipelineTask(Task):  # type: ignore[type-arg]
                 self.retry_later(_FAILURE_WAIT)
             raise
 
-    def _has_valid_arguments(self, args: tuple[Any, ...]) -> bool:
-        """Whether a message has the arguments of this task at all; only one of ours holds anything to keep."""
+    def _has_valid_arguments(self, args: tuple[object, ...]) -> bool:
+        """Whether the arguments fit this task. A foreign message carries nothing to keep."""
         try:
             inspect.signature(self.run).bind(*args)
         except TypeError:
             return False
         return True
 
-    def _count_failure(self, step: str, args: list[Any], error: Exception) -> bool:
-        """Count a failure; whether it is one too many, and the step is parked."""
+    def _count_failure(self, step: str, args: tuple[object, ...], error: Exception) -> bool:
+        """Count a failure. Returns whether the step is parked now."""
         self._report_error(step, error)
         with suppress(PromptmillError):
             if self.services.leases.count_failure(step) >= dead_letters.MAX_FAILURES:
@@ -155,25 +156,28 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         return False
 
     def _report_error(self, step: str, error: Exception) -> None:
-        """Let people see what is wrong with their run."""
+        """Show an error in the status of the run."""
         with suppress(Transient):
             self.services.index.record_error(
                 step.partition(".")[0], f"{step}: {_error_text(error)}"
             )
 
-    def _park_step(self, step: str, args: list[Any], reason: str) -> None:
-        dead_letters.park_task(self.services.bucket, step, self.name, args, reason)
+    def _park_step(self, step: str, args: tuple[object, ...], reason: str) -> None:
+        dead_letters.park_task(self.services.bucket, step, self.name, list(args), reason)
         _log.error("step_parked", step=step, reason=reason)
 
     def apply_async(  # type: ignore[override]
         self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
     ) -> Any:
-        """Send, showing people the id in place of the arguments; Celery forgets ``argsrepr`` at a retry."""
+        """Send a message that shows the task's id in place of its arguments.
+
+        Set for every message: Celery drops ``argsrepr`` in a retry.
+        """
         options["argsrepr"] = f"({task_id})" if task_id else "()"
         options["kwargsrepr"] = "{}"
         return super().apply_async(args, kwargs, task_id=task_id, **options)
 
 
 def _error_text(error: Exception) -> str:
-    """What may be said of an error: those of others may quote what they were given."""
+    """Return a text that is safe to log: errors of other libraries may quote their input."""
     return str(error)[:500] if isinstance(error, PromptmillError) else type(error).__name__

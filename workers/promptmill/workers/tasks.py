@@ -1,13 +1,15 @@
-"""The story of a run: ingest → plan → shard → submit → poll → collect → parse → settle → deliver → finish → callback.
+"""The pipeline of a run, one task per step.
 
-Each task calls the step of its own name, notes progress, and sends what comes next. A task carries ids only, except
-``ingest``; it may run twice, late, or beside its twin, and the outcome is the same. ``reconcile`` finds what stands still.
+ingest → plan → shard → submit → poll → collect → parse → settle → deliver → finish → callback
+
+Each task runs the step of its name, records progress in the index and enqueues the next steps.
+Messages carry ids only; ``ingest`` also carries a chunk. Every task is idempotent: it may run
+twice, late, or concurrently with a duplicate delivery. ``reconcile`` re-queues stalled steps.
 """
 
 import secrets
 import time
 from contextlib import suppress
-from typing import Any
 
 import structlog
 from celery import shared_task
@@ -40,13 +42,20 @@ _log = structlog.get_logger(__name__)
 
 
 class IntakeTask(PipelineTask):
-    """A stage before anything is paid for: when it is refused for good, the run ends there, and says why."""
+    """A task that runs before anything is billed. A permanent error ends the run as failed."""
 
     abstract = True
     throws = (Permanent, ConfigurationError, MessageRefused)
 
-    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
-        """Show the refusal to whoever waits for the run; after any other error a sweep goes on with it."""
+    def on_failure(
+        self,
+        exc: Exception,
+        task_id: str,
+        args: tuple[object, ...],  # noqa: ARG002
+        kwargs: dict[str, object],  # noqa: ARG002
+        einfo: object,  # noqa: ARG002
+    ) -> None:
+        """Show the error in the run's status. After any other error, a sweep continues the run."""
         if isinstance(exc, self.throws):
             with suppress(Transient):
                 self.services.index.end_run(task_id.partition(".")[0], "failed", error=str(exc))
@@ -54,7 +63,7 @@ class IntakeTask(PipelineTask):
 
 @shared_task(bind=True, base=IntakeTask, carries_payload=True, name="promptmill.ingest")
 def ingest(self: PipelineTask, body: bytes) -> None:
-    """Keep one chunk; the one that makes the run whole sends ``plan``."""
+    """Store one chunk. The chunk that completes the run enqueues ``plan``."""
     message = decode_ingest(body)
     chunk = steps.ingest.ingest(self.services.bucket, message)
     if progress.record_chunk(self.services.index, message.run.run, chunk, message.seal):
@@ -63,14 +72,17 @@ def ingest(self: PipelineTask, body: bytes) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.pool")
 def pool(self: PipelineTask) -> None:
-    """Store what was collected, and cut runs from pools that are full or have waited; by call, and for each sweep."""
+    """Store collected calls, and cut runs from pools that are full or have waited long enough.
+
+    Producers enqueue it after a call, and sweeps while pools hold calls.
+    """
     pools.store_calls(self.services)
     self.dispatcher.enqueue_stalled(pools.sweep_pools(self.services))
 
 
 @shared_task(bind=True, base=IntakeTask, name="promptmill.cut")
 def cut(self: PipelineTask, run: str) -> None:
-    """Make a run of what was cut from a pool."""
+    """Make a run of the calls that were cut from a pool."""
     _check_run_id(run)
     if pools.make_run(self.services, run):
         self.send_steps([Step("plan", run)])
@@ -78,7 +90,7 @@ def cut(self: PipelineTask, run: str) -> None:
 
 @shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.abort")
 def abort(self: PipelineTask, run: str, reason: str) -> None:
-    """Write down that a run will never be whole."""
+    """Record that a run will never be complete, and end it."""
     _check_run_id(run)
     steps.ingest.abort_run(self.services.run_folder(run), reason, "cancelled")
     self.send_steps([Step("finish", run)])
@@ -86,7 +98,7 @@ def abort(self: PipelineTask, run: str, reason: str) -> None:
 
 @shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.cancel")
 def cancel(self: PipelineTask, run: str) -> None:
-    """End a run with what it has."""
+    """Cancel the jobs of a run. It ends with the results that it has."""
     _check_run_id(run)
     services = self.services
     snapshot = services.load_snapshot(run)
@@ -100,16 +112,18 @@ def cancel(self: PipelineTask, run: str) -> None:
 
 
 def _check_run_id(run: str) -> None:
-    """Refuse a message about what is no run: nothing of it is to be kept, nor tried again."""
+    """Raise MessageRefused for an invalid run id, so that the message is dropped."""
     try:
         names.check_run(run)
     except (ValueError, TypeError):
-        raise MessageRefused("not a run's id") from None
+        raise MessageRefused(
+            "the message has an invalid run id: send one that submit returned"
+        ) from None
 
 
 @shared_task(bind=True, base=IntakeTask, name="promptmill.plan")
 def plan(self: PipelineTask, run: str) -> None:
-    """Check the response schema, callbacks, sinks and what the run may cost, then divide it into shards."""
+    """Check a run's schema, callbacks, sinks and cost, then divide it into shards."""
     services, settings = self.services, self.services.settings
     folder = services.run_folder(run)
     manifest = folder.manifest.get()
@@ -150,7 +164,7 @@ def shard(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.submit")
 def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
-    """Create the shard's job, and see that it is polled."""
+    """Create the job of one shard, and have it polled."""
     services = self.services
     reservation = job_slots.reserve_creation(
         services.open_jobs, services.settings, run, shard, attempt
@@ -177,7 +191,10 @@ def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.poll")
 def poll(self: PipelineTask, chain: str, poll_number: int) -> None:
-    """Look at all open jobs, send ``collect`` for those that ended, and look again; one chain at a time does so."""
+    """Poll all open jobs, enqueue ``collect`` for those that ended, and schedule the next poll.
+
+    Polls form a chain, and only one chain is active.
+    """
     poll_chain = wiring.make_chain(self.services, self.dispatcher)
     if not poll_chain.claim_turn(chain, poll_number):
         return
@@ -196,7 +213,7 @@ def poll(self: PipelineTask, chain: str, poll_number: int) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.collect")
 def collect(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
-    """Divide the output of a job that ended into parts."""
+    """Divide the output of an ended job into parts."""
     services = self.services
     folder = services.attempt_folder(run, shard, attempt)
     if _uses_tables(folder):
@@ -211,9 +228,10 @@ def collect(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.parse")
 def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> None:
-    """Make results of one part; the last one sends ``settle``."""
+    """Turn one part of the output into results. The last part enqueues ``settle``."""
     services = self.services
     folder = services.attempt_folder(run, shard, attempt)
+    # Without a result, the output was replaced after it was divided.
     if steps.parse.parse(folder, part) is None:
         self.send_steps([Step("collect", run, (shard, attempt))])
         return
@@ -229,7 +247,7 @@ def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> 
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.settle")
 def settle(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
-    """Give every row of a shard one final state, and have the results delivered."""
+    """Give every row of a shard its final state, and enqueue deliveries and retries."""
     services = self.services
     folder = services.attempt_folder(run, shard, attempt)
     settled = steps.settle.settle(folder)
@@ -247,7 +265,7 @@ def settle(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.deliver")
 def deliver(self: PipelineTask, run: str, shard: int, attempt: int, part: int, sink: int) -> None:
-    """Hand one file of results to one sink; the last one of the run sends ``finish``."""
+    """Write one result file to one sink. The last delivery of a run enqueues ``finish``."""
     services = self.services
     folder = services.attempt_folder(run, shard, attempt)
     delivery_state = steps.deliver.deliver(folder, services.open_sink, part, sink)
@@ -260,7 +278,7 @@ def deliver(self: PipelineTask, run: str, shard: int, attempt: int, part: int, s
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.harvest")
 def harvest(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
-    """Keep the answers of a job that was given up and ended after all, beside the results of its run."""
+    """Store the late answers of an abandoned job, apart from the results of its run."""
     services = self.services
     folder = services.attempt_folder(run, shard, attempt)
     if _uses_tables(folder):
@@ -274,7 +292,7 @@ def harvest(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.finish")
 def finish(self: PipelineTask, run: str) -> None:
-    """Write the report of a run that is all settled and delivered."""
+    """Write the report of a run once every row is settled and delivered."""
     services = self.services
     snapshot = services.load_snapshot(run)
     if next_steps.next_steps(snapshot) != [Step("finish", run)]:
@@ -295,7 +313,7 @@ def finish(self: PipelineTask, run: str) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.callback")
 def callback(self: PipelineTask, run: str) -> None:
-    """Send the caller's own tasks word of the end of a run that is reported."""
+    """Send the callback tasks of a run that has a report."""
     services = self.services
     snapshot = services.load_snapshot(run)
     if not snapshot.reported:
@@ -322,12 +340,15 @@ def _is_end_reported(services: Services, run: str) -> bool:
 
 
 def _uses_tables(folder: AttemptFolder) -> bool:
-    """Return whether jobs use BigQuery tables; its client is loaded only for these."""
+    """Whether jobs use BigQuery tables. The client of BigQuery is loaded only for these."""
     return bool(folder.run.manifest.get().tables)
 
 
 def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
-    """Note that a shard is through, and send ``finish`` if all are; it looks at the facts before it believes that."""
+    """Record that a shard is complete; the last one enqueues ``finish``.
+
+    The record may be wrong, so ``finish`` checks the facts itself.
+    """
     services = self.services
     complete_count = services.joins.add_member(run, "through", str(shard))
     if complete_count >= len(services.run_folder(run).plan.get().shards):
@@ -336,6 +357,9 @@ def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.reconcile")
 def reconcile(self: PipelineTask) -> None:
-    """Send whatever should be under way and is not, for every open run; beat calls it every few seconds."""
+    """Sweep all open runs: re-queue stalled steps, and restore lost state.
+
+    Beat enqueues it every few seconds.
+    """
     for finding in sweep.repair_runs(self.services, self.dispatcher):
         _log.info("sweep_finding", run=finding.run, finding=finding.message)

@@ -150,7 +150,7 @@ def gc_all(pipeline: FakePipeline, run: str) -> None:
             pipeline.bucket.write(
                 stored.name, pipeline.bucket.read(stored.name)
             )  # as new as can be
-    assert [old.run for old in gc.delete_old_runs(pipeline.bucket, 5, dry_run=False)] == [run]
+    assert [old.run for old in gc.delete_old_runs(pipeline.bucket, 5)] == [run]
     assert [stored.name for stored in pipeline.bucket.list(f"runs/{run}/")] == []
     assert [
         stored.name for stored in pipeline.bucket.list(names.DONE) if stored.name.endswith(run)
@@ -207,13 +207,13 @@ def test_what_a_worker_wrote_of_a_run_that_was_deleted_meanwhile_is_deleted_too(
     gc_all(pipeline, RUN)
     pipeline.bucket.write(pipeline.folder().answered(0), bytes(16))
     pipeline.bucket.write(mark.name, b"")
-    assert list(gc.delete_old_runs(pipeline.bucket, 5, dry_run=False)) == []
+    assert list(gc.delete_old_runs(pipeline.bucket, 5)) == []
     assert pipeline.bucket.find(mark.name)
     pipeline.clock.now += 10
 
-    assert list(gc.delete_old_runs(pipeline.bucket, 5, dry_run=True)) == []
+    assert list(gc.find_old_runs(pipeline.bucket, 5)) == []
     assert pipeline.bucket.find(mark.name)
-    assert list(gc.delete_old_runs(pipeline.bucket, 5, dry_run=False)) == []
+    assert list(gc.delete_old_runs(pipeline.bucket, 5)) == []
     assert list(pipeline.bucket.list("")) == []
 
 

@@ -113,7 +113,7 @@ def test_a_job_that_takes_long_is_left_to_a_later_try_and_not_begun_again(
     one.check()
     deliver_all(one)
     for _ in range(3):
-        with pytest.raises(Transient, match="still under way"):
+        with pytest.raises(Transient, match="still running"):
             one.finish(list(PARTS))
     warehouse.polls_until_done = 0
     one.finish(list(PARTS))

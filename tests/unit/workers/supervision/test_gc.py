@@ -25,22 +25,22 @@ def test_a_run_that_ended_long_ago_is_deleted_and_nothing_else() -> None:
     objects = [name for name in held(pipeline) if name.startswith("runs/")]
     pipeline.clock.now += 31 * DAY
 
-    (old,) = gc.delete_old_runs(pipeline.bucket, 30 * DAY, dry_run=False)
+    (old,) = gc.delete_old_runs(pipeline.bucket, 30 * DAY)
 
     assert (old.run, old.objects) == (RUN, len(objects))
     assert old.size > 0
     assert held(pipeline) == {"answers/01jtest/0000-1-00000.jsonl"}
 
 
-def test_a_dry_run_tells_the_same_and_deletes_nothing() -> None:
+def test_a_dry_run_finds_the_same_runs_and_deletes_nothing() -> None:
     pipeline = done()
     before = held(pipeline)
     pipeline.clock.now += 31 * DAY
 
-    (told,) = gc.delete_old_runs(pipeline.bucket, 30 * DAY, dry_run=True)
+    (old_run,) = gc.find_old_runs(pipeline.bucket, 30 * DAY)
 
     assert held(pipeline) == before
-    assert told == next(gc.delete_old_runs(pipeline.bucket, 30 * DAY, dry_run=False))
+    assert old_run == next(gc.delete_old_runs(pipeline.bucket, 30 * DAY))
 
 
 def test_a_run_that_ended_lately_is_kept() -> None:
@@ -48,7 +48,7 @@ def test_a_run_that_ended_lately_is_kept() -> None:
     before = held(pipeline)
     pipeline.clock.now += 29 * DAY
 
-    assert list(gc.delete_old_runs(pipeline.bucket, 30 * DAY, dry_run=False)) == []
+    assert list(gc.delete_old_runs(pipeline.bucket, 30 * DAY)) == []
     assert held(pipeline) == before
 
 
@@ -69,7 +69,7 @@ def test_a_run_that_somebody_may_need_is_kept_however_old(why: str) -> None:
     before = held(pipeline)
     pipeline.clock.now += 365 * DAY
 
-    assert list(gc.delete_old_runs(pipeline.bucket, 30 * DAY, dry_run=False)) == []
+    assert list(gc.delete_old_runs(pipeline.bucket, 30 * DAY)) == []
     assert held(pipeline) == before
 
 
@@ -86,10 +86,10 @@ def test_a_deletion_that_breaks_off_is_taken_up_again() -> None:
 
     pipeline.bucket.delete = breaks  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        list(gc.delete_old_runs(pipeline.bucket, 30 * DAY, dry_run=False))
+        list(gc.delete_old_runs(pipeline.bucket, 30 * DAY))
     pipeline.bucket.delete = real  # type: ignore[method-assign]
 
-    assert [old.run for old in gc.delete_old_runs(pipeline.bucket, 30 * DAY, dry_run=False)] == [
+    assert [old.run for old in gc.delete_old_runs(pipeline.bucket, 30 * DAY)] == [
         RUN
     ]
     assert held(pipeline) == {"answers/01jtest/0000-1-00000.jsonl"}

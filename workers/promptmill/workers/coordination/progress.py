@@ -1,4 +1,4 @@
-"""Notes in the index how far a run is, for people to see."""
+"""Records the progress of a run in the index, for its status."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,10 @@ from promptmill.workers.ports.google import Bucket, Job
 
 
 def record_chunk(index: RunIndex, run: str, chunk: Chunk, seal: Seal | None) -> bool:
-    """Note a chunk that is stored, and with the last one the seal; returns whether that makes the run whole."""
+    """Record a stored chunk, and the seal that comes with the last one.
+
+    Returns whether the run is complete.
+    """
     stored = index.record_chunk(run, chunk.index, chunk.sha256)
     if seal:
         index.record_seal(run, seal.total_requests, len(seal.chunks))
@@ -23,7 +26,7 @@ def record_chunk(index: RunIndex, run: str, chunk: Chunk, seal: Seal | None) -> 
 
 
 def record_plan(index: RunIndex, run: str, plan: Plan) -> None:
-    """Note the shards of a run, and what it may cost."""
+    """Record the shards of a run and its estimated cost."""
     if plan.money:
         index.record_estimate(run, usage.expected_cost(plan.money))
     for shard, rows in enumerate(plan.shards):
@@ -31,14 +34,14 @@ def record_plan(index: RunIndex, run: str, plan: Plan) -> None:
 
 
 def record_input(index: RunIndex, attempt: AttemptFolder, shard_input: Input) -> None:
-    """Note that an attempt's input is there."""
+    """Record that an attempt's input is stored."""
     requests = shard_input.requests + shard_input.refused + shard_input.copies + shard_input.reused
     status = ShardStatus(attempt.shard, "sharded", attempt.number, requests=requests)
     index.set_shard(attempt.run.id, status)
 
 
 def record_job(index: RunIndex, attempt: AttemptFolder, created: Created) -> None:
-    """Note the job of an attempt, or that Vertex refused it."""
+    """Record the job of an attempt, or that Vertex refused it."""
     state = "JOB_STATE_PENDING" if created.name else "JOB_STATE_FAILED"
     status = ShardStatus(
         attempt.shard, "submitted", attempt.number, job=created.name, job_state=state
@@ -47,7 +50,7 @@ def record_job(index: RunIndex, attempt: AttemptFolder, created: Created) -> Non
 
 
 def record_job_state(index: RunIndex, open_job: OpenJob, polled_job: Job) -> None:
-    """Note the state of a job."""
+    """Record the state of a job."""
     state = "ended" if polled_job.has_ended else "submitted"
     index.set_shard(
         open_job.run,
@@ -58,13 +61,13 @@ def record_job_state(index: RunIndex, open_job: OpenJob, polled_job: Job) -> Non
 
 
 def record_collection(index: RunIndex, attempt: AttemptFolder) -> None:
-    """Note that a job's output is being worked on."""
+    """Record that a job's output is being processed."""
     status = ShardStatus(attempt.shard, "delivering", attempt.number)
     index.set_shard(attempt.run.id, status)
 
 
 def record_counts(index: RunIndex, attempt: AttemptFolder, settled: Settled) -> None:
-    """Note the counts of an attempt."""
+    """Record the counts of an attempt."""
     counts = settled.counts
     status = ShardStatus(
         attempt.shard,
@@ -79,12 +82,12 @@ def record_counts(index: RunIndex, attempt: AttemptFolder, settled: Settled) -> 
 
 
 def record_late_answers(index: RunIndex, attempt: AttemptFolder, harvest: Harvested) -> None:
-    """Note how many answers of an attempt came after its job was given up."""
+    """Record how many answers of an abandoned job arrived late."""
     index.record_late_answers(attempt.run.id, attempt.shard, attempt.number, harvest.answers)
 
 
 def restore_run(index: RunIndex, bucket: Bucket, snapshot: RunSnapshot) -> None:
-    """Write the facts of a run, whose manifest is known, into the index."""
+    """Write a run into the index from its facts. The snapshot must have the manifest."""
     assert snapshot.manifest is not None  # noqa: S101
     run = RunFolder(bucket, snapshot.run)
     index.open_run(snapshot.manifest)

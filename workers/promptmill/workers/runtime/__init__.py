@@ -1,1 +1,1 @@
-"""Extends Celery: message leases, bootsteps, refused messages. Knows nothing of runs."""
+"""Extends Celery: message leases, periodic steps, refused messages. Knows nothing of runs."""

@@ -1,33 +1,39 @@
-"""What a worker does every few seconds beside its tasks, while it is connected to the broker."""
+"""Periodic work of a worker, done alongside its tasks while it is connected to the broker."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 from celery.concurrency import solo
 
 from promptmill.workers.runtime import heartbeat
 
+if TYPE_CHECKING:
+    from celery.worker.consumer.consumer import Consumer
+
 
 class PeriodicStep(bootsteps.StartStopStep):
-    """A part of Celery's consumer; starts anew with each connection to the broker."""
+    """A part of Celery's consumer. It restarts with every connection to the broker."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    def __init__(self, parent: Any, **options: Any) -> None:
+    def __init__(self, parent: "Consumer", **options: object) -> None:
         super().__init__(parent, **options)
-        self._stop: Callable[[], Any] | None = None
+        self._stop: Callable[[], object] | None = None
 
-    def interval_seconds(self, parent: Any) -> float:
-        """Return the seconds between two times."""
+    def interval_seconds(self, parent: "Consumer") -> float:
+        """Return the seconds between two calls of ``run_once``."""
         raise NotImplementedError
 
-    def run_once(self, parent: Any) -> None:
-        """Do it once; must not raise."""
+    def run_once(self, parent: "Consumer") -> None:
+        """Do the work once. Must not raise."""
         raise NotImplementedError
 
     def start(self, parent: Any) -> None:
-        """Do it again and again from now on; beside a pool that works in the main thread, and keeps its timers waiting."""
+        """Start the periodic calls.
+
+        A solo pool runs tasks in the main thread and blocks its timers, so it needs a thread.
+        """
         interval = self.interval_seconds(parent)
         if isinstance(parent.pool, solo.TaskPool):
             stop_event, _ = heartbeat.start_heartbeat(lambda: self.run_once(parent), interval)
@@ -36,6 +42,6 @@ class PeriodicStep(bootsteps.StartStopStep):
             self._stop = parent.timer.call_repeatedly(interval, self.run_once, (parent,)).cancel
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002
-        """Do it no more."""
+        """Stop the periodic calls."""
         if self._stop is not None:
             self._stop()

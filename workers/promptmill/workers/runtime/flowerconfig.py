@@ -1,19 +1,16 @@
-"""Flower's options, as ``promptmill flower`` starts it; FLOWER_… variables and options of the command win.
+"""Flower's options for ``promptmill flower``. FLOWER_… variables and command options win.
 
-Flower runs this file and takes the names that it knows.
+Flower executes this file and reads the names that it knows.
 """
 
 import os
 
 tasks_columns = "name,uuid,state,args,received,started,runtime,worker,retries,eta"
 natural_time = True
-max_tasks = 20_000  # Flower keeps them in memory, 100,000 when left alone
-purge_offline_workers = 300  # seconds; left alone, every worker that ever was stays on the page
-state_save_interval = (
-    60_000  # milliseconds; left alone, --db is written only at the end, so a crash forgets it all
-)
+max_tasks = 20_000  # kept in memory; the default is 100,000
+purge_offline_workers = 300  # seconds; by default the page shows every worker since the start
+state_save_interval = 60_000  # milliseconds; by default --db is only written at exit
 
 for _variable in [name for name in os.environ if name.startswith("FLOWER_")]:
-    globals().pop(
-        _variable.removeprefix("FLOWER_").lower(), None
-    )  # to Flower a file counts for more than a variable
+    # For Flower, this file has precedence over variables.
+    globals().pop(_variable.removeprefix("FLOWER_").lower(), None)

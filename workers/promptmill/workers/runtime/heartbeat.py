@@ -1,4 +1,4 @@
-"""Does something every few seconds in a thread beside the work at hand."""
+"""Calls a function every few seconds in a background thread."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 def start_heartbeat(
     action: Callable[[], None], interval: float
 ) -> tuple[threading.Event, threading.Thread]:
-    """Do it each ``interval`` seconds until the event that is returned is set; ``action`` must not raise."""
+    """Call ``action`` every ``interval`` seconds until the returned event is set.
+
+    ``action`` must not raise.
+    """
     stop_event = threading.Event()
 
     def run_loop() -> None:
@@ -22,7 +25,7 @@ def start_heartbeat(
 
 @contextmanager
 def keep_heartbeat(action: Callable[[], None], interval: float) -> Iterator[None]:
-    """Do it each ``interval`` seconds while the block lasts, and surely not after it."""
+    """Call ``action`` every ``interval`` seconds during the block, and never after it."""
     stop_event, thread = start_heartbeat(action, interval)
     try:
         yield

@@ -1,13 +1,14 @@
-"""Keeps the messages that a worker holds from being handed to another while it lives, however long it holds them.
+"""Keeps a live worker's messages from being redelivered, however long it holds them.
 
-Redis hands a message out again when it was not acknowledged within the visibility timeout. With a long one a killed
-worker's messages are missing for minutes; with a short one a long task, or one that waits for its countdown, runs twice.
-So the timeout is short, and each worker renews what it holds: a message comes back soon after its worker died.
+Redis redelivers a message that is not acknowledged within the visibility timeout. With a long
+timeout, a killed worker's messages are missing for minutes. With a short one, a task that runs
+long or waits for its countdown runs twice. So the timeout is short, and each worker renews the
+messages that it holds. A message is redelivered soon after its worker died.
 """
 
 import time
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
@@ -16,11 +17,14 @@ from redis.exceptions import RedisError
 from promptmill.workers.runtime import task_request
 from promptmill.workers.runtime.bootsteps import PeriodicStep
 
+if TYPE_CHECKING:
+    from celery.worker.consumer.consumer import Consumer
+
 _log = structlog.get_logger(__name__)
 _RENEWALS = 6
-"""How often a message is renewed before its time is over."""
+"""Renewals within one visibility timeout."""
 _BATCH_SIZE = 500
-"""Messages that are given back in one call."""
+"""Messages that one call to Redis requeues."""
 _REQUEUE_SCRIPT = """
     for i = 1, #ARGV, 3 do
         if redis.call('hexists', KEYS[1], ARGV[i]) == 1 then
@@ -33,19 +37,19 @@ _REQUEUE_SCRIPT = """
 
 
 class MessageLeases(PeriodicStep):
-    """Renews what the worker holds; when it stops, that goes back to the queue."""
+    """Renews the messages that the worker holds, and requeues them when it stops."""
 
-    def interval_seconds(self, parent: Any) -> float:
-        """A fraction of the time for which a message is the worker's own."""
+    def interval_seconds(self, parent: "Consumer") -> float:
+        """A fraction of the visibility timeout."""
         return float(parent.app.conf.visibility_timeout) / _RENEWALS
 
     def start(self, parent: Any) -> None:
-        """Renew from now on."""
+        """Start the renewals."""
         self._finished_tags = frozenset[str]()
         super().start(parent)
 
     def shutdown(self, parent: Any) -> None:
-        """Give back what is held, before kombu does so one by one."""
+        """Requeue held messages in batches, before kombu does so one by one."""
         if parent.task_consumer is None:
             return
         try:
@@ -54,10 +58,10 @@ class MessageLeases(PeriodicStep):
             _log.warning("message_requeue_failed", error=type(error).__name__)
 
     def run_once(self, parent: Any) -> None:
-        """Renew, unless there is a message that could not be given back: then let the worker connect anew.
+        """Renew the messages, or reconnect if the worker cannot release a finished one.
 
-        Such a message takes the place of another for ever, and a worker without a free place reads nothing by which it would
-        notice that its connection broke.
+        Such a message occupies a prefetch slot indefinitely. A worker without a free slot
+        reads nothing, and so would not notice that its connection broke.
         """
         task_request.finished_tags.intersection_update(_held_tags(parent))
         previous_tags, self._finished_tags = (
@@ -71,24 +75,27 @@ class MessageLeases(PeriodicStep):
 
 
 def _drop_connection(consumer: Any) -> None:
-    if consumer.blueprint.state == RUN:  # one that ends does what is left in its loop
-        raise ConnectionError("a message could not be given back")
+    if consumer.blueprint.state == RUN:  # a stopping worker finishes its loop
+        raise ConnectionError("a finished message was not released: reconnecting to the broker")
 
 
 def _held_tags(consumer: Any) -> list[str]:
-    """Return the tags of what is held: kombu keeps those of what was given back until the next message comes."""
+    """Return the delivery tags of held messages.
+
+    kombu keeps the tags of released messages until the next message arrives.
+    """
     qos = consumer.task_consumer.channel.qos
     return [tag for tag in list(qos._delivered) if tag not in qos._dirty]
 
 
 def renew_messages(consumer: Any) -> None:
-    """Renew all messages that ``consumer`` holds; one that it has just acknowledged stays gone."""
+    """Renew all messages that ``consumer`` holds, except those acknowledged meanwhile."""
     channel, tags = consumer.task_consumer.channel, _held_tags(consumer)
     if not tags:
         return
     try:
         with channel.conn_or_acquire() as redis:
-            # kombu compares with the clock of the worker that looks, so a worker's clock is what counts here.
+            # kombu compares these times with the clock of a worker, so a worker's clock counts.
             redis.zadd(channel.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
     except channel.connection_errors as error:
         _log.warning("message_renewal_failed", error=type(error).__name__)
@@ -97,8 +104,8 @@ def renew_messages(consumer: Any) -> None:
 def requeue_messages(consumer: Any) -> None:
     """Put all messages that ``consumer`` holds back into their queues.
 
-    kombu takes four round trips for each, and tries one again when another worker changes what is held meanwhile: with
-    thousands that wait for their countdown a worker would not end in time.
+    kombu needs four round trips for each message, and more while other workers change the
+    same keys. With thousands of messages in countdown, a worker would not exit in time.
     """
     channel, held_tags = consumer.task_consumer.channel, iter(_held_tags(consumer))
     delivered = channel.qos._delivered
@@ -119,7 +126,10 @@ def requeue_messages(consumer: Any) -> None:
 
 
 def _restored_pushes(channel: Any, message: Any) -> list[tuple[str, str]]:
-    """Return what kombu would put into which queue to restore a message; none if it is not one, which is left to kombu."""
+    """Return the queue and data by which kombu would restore a message.
+
+    Empty unless it is exactly one push; kombu handles the others.
+    """
     pushes = _PushRecorder()
     info = message.delivery_info
     channel._do_restore_message(message._raw, info["exchange"], info["routing_key"], pushes)
@@ -127,11 +137,11 @@ def _restored_pushes(channel: Any, message: Any) -> list[tuple[str, str]]:
 
 
 class _PushRecorder:
-    """Takes the place of a pipeline of Redis, and keeps what is pushed."""
+    """Records pushes in place of a Redis pipeline."""
 
     def __init__(self) -> None:
         self.pushes: list[tuple[str, str]] = []
 
     def rpush(self, queue: str, data: str) -> None:
-        """Keep what is pushed."""
+        """Record a push."""
         self.pushes.append((queue, data))

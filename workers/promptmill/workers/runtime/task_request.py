@@ -1,35 +1,36 @@
-"""A task that a worker has received: what people and monitors see of it, and when it is done with its message."""
+"""A task that a worker has received: hides its arguments, and records when it is finished."""
 
 from typing import Any
 
 from celery.worker.request import Request
 
 finished_tags: set[str] = set()
-"""Tags of messages that this worker is done with. One that it goes on to hold could not be given back, as Redis did not
-answer: Celery logs that, and looks no further.
+"""Delivery tags of messages that this worker has finished.
+
+If it still holds one of them, Redis did not accept the acknowledgement. Celery only logs that.
 """
 
 
 class RedactedRequest(Request):
-    """Shows its id in place of its arguments, whatever its sender wanted to be shown: a prompt may be among them.
+    """A request that shows its id in place of its arguments, which may contain a prompt.
 
-    ``argsrepr`` and ``kwargsrepr`` are made by who sends a task, and Celery puts them into events, inspections and logs.
+    The sender of a task sets ``argsrepr`` and ``kwargsrepr``. Celery shows them in events,
+    inspections and logs.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._argsrepr, self._kwargsrepr = f"({self.id})", "{}"
         self.request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
-        finished_tags.discard(
-            self.message.delivery_tag
-        )  # a message that comes again has its old tag
+        # A redelivered message keeps its tag.
+        finished_tags.discard(self.message.delivery_tag)
 
     def acknowledge(self) -> None:
-        """Acknowledge the message, which Celery does a moment later."""
+        """Acknowledge the message; Celery sends the acknowledgement a moment later."""
         super().acknowledge()
         finished_tags.add(self.message.delivery_tag)
 
     def reject(self, requeue: bool = False) -> None:
-        """Reject the message, which Celery does a moment later."""
+        """Reject the message; Celery sends the rejection a moment later."""
         super().reject(requeue)
         finished_tags.add(self.message.delivery_tag)

@@ -8,14 +8,14 @@ from promptmill.workers.services import Services
 
 
 class ChunkStore:
-    """Stores chunks, in the place of a ``Sender``; ``is_whole``: whether the run has them all."""
+    """Stores chunks in place of a ``Sender``. ``is_whole``: whether the run is complete."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self.is_whole = False
 
     def send_chunk(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
-        """Keep one chunk."""
+        """Store one chunk."""
         stored_chunk = steps.ingest.ingest(
             self._services.bucket, Ingest(manifest, messages.encode_message(chunk), seal)
         )

@@ -1,12 +1,15 @@
 """Restarts the chain of polls soon after its worker died, without waiting for a sweep."""
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptmill.config import queues
 from promptmill.config.errors import Transient
 from promptmill.workers.runtime.bootsteps import PeriodicStep
 from promptmill.workers.supervision import wiring
+
+if TYPE_CHECKING:
+    from celery.worker.consumer.consumer import Consumer
 
 
 class PollRevival(PeriodicStep):
@@ -15,11 +18,11 @@ class PollRevival(PeriodicStep):
     The check is one call to Redis.
     """
 
-    def include_if(self, parent: Any) -> bool:
+    def include_if(self, parent: "Consumer") -> bool:
         """Only in workers that take polls."""
         return queues.POLL in parent.app.amqp.queues
 
-    def interval_seconds(self, parent: Any) -> float:  # noqa: ARG002
+    def interval_seconds(self, parent: "Consumer") -> float:  # noqa: ARG002
         """One second."""
         return 1.0
 

@@ -1,4 +1,4 @@
-"""Brings what was collected into the bucket, cuts runs from it, and finds what of that stands still."""
+"""Stores collected calls in the bucket, cuts runs from pools, and finds stalled cuts."""
 
 import time
 from collections.abc import Iterator
@@ -29,18 +29,18 @@ from promptmill.workers.supervision.chunk_store import ChunkStore
 
 _log = structlog.get_logger(__name__)
 _CLAIM_SECONDS = 30.0
-"""Seconds for which one worker alone takes what was collected, unless it is through before."""
+"""Seconds for which one worker at most stores collected calls."""
 _MAX_STORE_SECONDS = 60.0
-"""Seconds after which a worker leaves what waits to the next."""
+"""Seconds after which a worker leaves the remaining calls to the next task."""
 _KEEP_BATCHES = 3600.0
-"""Seconds for which the batches of a cut stay: a call may be in one and in the stream still, as its worker died, and only
-the batch tells it from those that came later."""
+"""Seconds for which the batches of a cut are kept. If a worker died between storing and removing
+a call, only its batch shows that the call is stored already."""
 _KEEP_CUTS = 7 * 86_400.0
-"""Seconds for which a worker may stand still with a batch that it has read and not written."""
+"""Seconds for which a worker may hang between reading a batch and writing it."""
 
 
 def store_calls(services: Services) -> None:
-    """Store all that waits; of two workers, one: another would read the same, and find it stored."""
+    """Store all collected calls. One worker at a time does so: another would repeat its work."""
     started = time.monotonic()
     services.pending_calls.reset_wakeup()
     while services.pending_calls.count_calls() and time.monotonic() - started < _MAX_STORE_SECONDS:
@@ -54,7 +54,7 @@ def store_calls(services: Services) -> None:
 
 
 def _store_batches(services: Services) -> bool:
-    """Store one batch of each pool; whether there was anything to store."""
+    """Store one batch of each pool. Returns whether there was anything to store."""
     refused: list[bytes] = []
     batches = list(
         steps.pool.store_calls(services.bucket, _limit_calls(_decode_calls(services, refused)))
@@ -69,7 +69,10 @@ def _store_batches(services: Services) -> bool:
 
 
 def _decode_calls(services: Services, refused: list[bytes]) -> Iterator[PoolEntry]:
-    """Yield what waits. What is newer is left alone, all with the same options: nobody else divides it into batches."""
+    """Yield the collected calls, and add invalid ones to ``refused``.
+
+    Skips calls of a later version; a newer worker stores them.
+    """
     for stream_id, data in services.pending_calls.iter_calls():
         try:
             pooled = decode_pooled_call(data)
@@ -92,7 +95,7 @@ def _limit_calls(calls: Iterator[PoolEntry]) -> Iterator[PoolEntry]:
 
 
 def sweep_pools(services: Services) -> list[Step]:
-    """Cut the runs that are due; returns the steps that make the runs of all cuts that are under way."""
+    """Cut the runs that are due. Returns the ``cut`` steps of all unfinished cuts."""
     parked = dead_letters.parked_steps(services.bucket)
     cut_steps = [
         Step("cut", cut.run)
@@ -105,7 +108,10 @@ def sweep_pools(services: Services) -> list[Step]:
 
 
 def _cut_pool(services: Services, pool: Pool) -> Iterator[Cut]:
-    """Cut the runs of one pool that are due; yields the cuts that are under way, and clears away those done long ago."""
+    """Cut the runs of one pool that are due. Yields the unfinished cuts.
+
+    Deletes the batches of cuts that finished a while ago.
+    """
     settings = services.settings
     limits = PoolLimits(settings.pool_requests, settings.pool_bytes, settings.pool_seconds)
     sizes = _load_sizes(services, pool)
@@ -125,7 +131,7 @@ def _cut_pool(services: Services, pool: Pool) -> Iterator[Cut]:
 
 
 def _load_sizes(services: Services, pool: Pool) -> dict[str, BatchSize]:
-    """Return the sizes of the batches that are not cut; those that Redis has lost are read."""
+    """Return the sizes of the uncut batches. Reads the batches whose size Redis lost."""
     ids = [stored.name.rpartition("/")[2] for stored in pool.free_batches]
     sizes = dict(zip(ids, services.pool_sizes.get_batch_sizes(ids), strict=True))
     for batch in ids:
@@ -139,25 +145,25 @@ def _load_sizes(services: Services, pool: Pool) -> dict[str, BatchSize]:
 
 
 def make_run(services: Services, run: str) -> bool:
-    """Make the run of a cut; returns whether it was this that made it whole."""
+    """Make the run of a cut. Returns whether this call completed it."""
     bucket = services.bucket
     cut = steps.cut.load_cut(bucket, run)
     if steps.cut.is_done(bucket, cut):
         return False
-    gathering, chunk_store = CutReader(bucket, cut), ChunkStore(services)
+    reader, chunk_store = CutReader(bucket, cut), ChunkStore(services)
     sender: Any = chunk_store
-    Submission(gathering.manifest, services.index, sender, None, cut.chunk_bytes).send_lines(
-        gathering.read_requests()
+    Submission(reader.manifest, services.index, sender, None, cut.chunk_bytes).send_lines(
+        reader.read_requests()
     )
-    services.index.record_pooled_keys(cut.pool, run, gathering.keys)
-    gathering.mark_done()
-    if gathering.refused_count:
-        _log.error("pooled_requests_invalid", run=run, requests=gathering.refused_count)
+    services.index.record_pooled_keys(cut.pool, run, reader.keys)
+    reader.mark_done()
+    if reader.refused_count:
+        _log.error("pooled_requests_invalid", run=run, requests=reader.refused_count)
     return chunk_store.is_whole
 
 
 def is_due(services: Services) -> bool:
-    """Whether pools are to be looked after: calls wait, or there are batches, which stay for a while after their cut."""
+    """Whether pools have calls to store, or batches, which are kept for a while after a cut."""
     return (
         bool(services.pending_calls.count_calls())
         or next(iter(services.bucket.list(names.POOLS)), None) is not None
