@@ -31,7 +31,8 @@ def make_app(settings: Settings, build_services: Callable[[Settings], Services])
         "promptmill", include=["promptmill.workers.tasks", "promptmill.workers.public_tasks"]
     )
     app.config_from_object(queues.celery_options(settings))
-    app.services = PerProcessServices(lambda: build_services(settings))  # type: ignore[attr-defined]
+    services = PerProcessServices(lambda: build_services(settings))
+    app.services = services  # type: ignore[attr-defined]
 
     def configure_logging(**_: object) -> None:
         logs.configure_logging(settings)

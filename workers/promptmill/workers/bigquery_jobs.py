@@ -15,10 +15,19 @@ JOB_TIMEOUT = 20.0
 _POLL_SECONDS = 0.5
 _TRANSIENT_REASONS = frozenset(
     {
-        "backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded", "quotaExceeded",
-        "rateLimitExceeded", "resourcesExceeded", "stopped", "tableUnavailable", "timeout",
+        "backendError",
+        "internalError",
+        "jobBackendError",
+        "jobInternalError",
+        "jobRateLimitExceeded",
+        "quotaExceeded",
+        "rateLimitExceeded",
+        "resourcesExceeded",
+        "stopped",
+        "tableUnavailable",
+        "timeout",
     }
-)  # fmt: skip
+)
 """Reasons of failures that are transient: https://cloud.google.com/bigquery/docs/error-messages"""
 _CONCURRENT_UPDATE = "concurrent update"
 """BigQuery's message if two statements change one table; its reason is invalidQuery."""

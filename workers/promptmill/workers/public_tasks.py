@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -108,7 +109,7 @@ def submit_prompts(self: PipelineTask, payload: dict[str, object]) -> None:
         self.send_steps([Step("plan", run)])
 
 
-def decode_submission(payload: dict[str, object]) -> Submission:
+def decode_submission(payload: Mapping[str, object]) -> Submission:
     """Decode a payload. Raises NewerVersion and MessageRefused, whose texts quote no prompt."""
     version = payload.get("v")
     if isinstance(version, int) and version > VERSION:

@@ -89,7 +89,5 @@ def test_a_deletion_that_breaks_off_is_taken_up_again() -> None:
         list(gc.delete_old_runs(pipeline.bucket, 30 * DAY))
     pipeline.bucket.delete = real  # type: ignore[method-assign]
 
-    assert [old.run for old in gc.delete_old_runs(pipeline.bucket, 30 * DAY)] == [
-        RUN
-    ]
+    assert [old.run for old in gc.delete_old_runs(pipeline.bucket, 30 * DAY)] == [RUN]
     assert held(pipeline) == {"answers/01jtest/0000-1-00000.jsonl"}

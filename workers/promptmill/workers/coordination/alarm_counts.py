@@ -1,4 +1,4 @@
-"""How often operators were warned, by kind of alarm."""
+"""Counts of alarms, by kind."""
 
 from promptmill.producers.contract.connection import KEY_PREFIX, Connection
 
@@ -15,7 +15,7 @@ class AlarmCounts:
             redis.hincrby(f"{KEY_PREFIX}alarms", kind, 1)
 
     def load_counts(self) -> dict[str, int]:
-        """Return the count of each kind since Redis was last empty."""
+        """Return the count of each kind."""
         with self._open_redis() as redis:
             return {
                 kind: int(count) for kind, count in redis.hgetall(f"{KEY_PREFIX}alarms").items()

@@ -1,4 +1,4 @@
-"""Claims: the right to do something that one worker should do at a time, or once in a while."""
+"""Claims: exclusive rights of one worker to do something for a while."""
 
 from promptmill.producers.contract.connection import KEY_PREFIX, Connection
 
@@ -10,12 +10,12 @@ class Claims:
         self._open_redis = connection.use_client
 
     def try_claim(self, name: str, seconds: float) -> bool:
-        """Claim ``name`` for ``seconds``. False while another worker has it."""
+        """Claim ``name`` for ``seconds``. False while it is claimed."""
         with self._open_redis() as redis:
             return bool(redis.set(claim_key(name), "queued", nx=True, px=int(seconds * 1000)))
 
     def release_claim(self, name: str) -> None:
-        """End a claim before its time is over."""
+        """Release a claim before it expires."""
         with self._open_redis() as redis:
             redis.delete(claim_key(name))
 

@@ -1,4 +1,4 @@
-"""Joins: sets of finished members, by which the last of several tasks knows that it is the last."""
+"""Joins: sets of finished tasks, from which the last one learns that it is the last."""
 
 from promptmill.producers.contract.connection import KEY_PREFIX, Connection
 
@@ -6,7 +6,7 @@ _KEY_TTL = 30 * 86_400
 
 
 class Joins:
-    """Sets of finished members in Redis. Every method may raise Transient."""
+    """Joins in Redis. Every method may raise Transient."""
 
     def __init__(self, connection: Connection) -> None:
         self._open_redis = connection.use_client

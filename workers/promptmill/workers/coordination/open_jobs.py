@@ -1,4 +1,4 @@
-"""Open jobs: what is polled, the slots they hold, and turns to create jobs and to poll."""
+"""Open jobs: the jobs to poll, the slots they hold, and turns to create jobs and to poll."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ from promptmill.producers.contract.connection import KEY_PREFIX, Connection
 class OpenJob(NamedTuple):
     """A job that had not ended when it was last polled, and its attempt.
 
-    It is in ``state`` since ``since`` (Redis's time). ``is_reported``: users were warned
-    that this lasts for too long.
+    It has been in ``state`` since ``since`` (Redis's time). ``is_reported``: users were
+    warned that this takes too long.
     """
 
     name: str
@@ -22,7 +22,7 @@ class OpenJob(NamedTuple):
 
     @property
     def slot(self) -> str:
-        """The slot that it takes."""
+        """The slot that the job holds."""
         return slot_of(self.run, self.shard, self.attempt)
 
 
@@ -39,7 +39,7 @@ class OpenJobs:
         self._poll_key = f"{KEY_PREFIX}poll:{parent}"
 
     def add_job(self, job: OpenJob) -> None:
-        """Store a job to be polled, with the state of its last poll."""
+        """Store a job to poll, with its last polled state."""
         with self._open_redis() as redis:
             redis.hset(self._jobs_key, job.name, _encode_job(job))
 
@@ -49,7 +49,7 @@ class OpenJobs:
             redis.hdel(self._jobs_key, name)
 
     def list_jobs(self) -> list[OpenJob]:
-        """Return the jobs to be polled."""
+        """Return the jobs to poll."""
         with self._open_redis() as redis:
             fields = redis.hgetall(self._jobs_key)
         return [_decode_job(name, value) for name, value in fields.items()]
@@ -57,9 +57,8 @@ class OpenJobs:
     def take_slot(self, slot: str, limit: int) -> bool:
         """Take one of ``limit`` slots, or keep it if taken already. False if none is free."""
         script = """
-            if redis.call('sismember', KEYS[1], ARGV[1]) == 0 and redis.call('scard', KEYS[1]) >= tonumber(ARGV[2]) then
-                return 0
-            end
+            local is_new = redis.call('sismember', KEYS[1], ARGV[1]) == 0
+            if is_new and redis.call('scard', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
             redis.call('sadd', KEYS[1], ARGV[1])
             return 1
         """
@@ -79,8 +78,7 @@ class OpenJobs:
     def take_creation_turn(self, per_minute: int) -> float:
         """Take a turn to create a job. Returns 0, or the seconds until the next turn.
 
-        Turns are evenly spaced, with bursts of up to a quarter of a minute's worth.
-        Redis's clock counts.
+        Turns are evenly spaced by Redis's clock, with bursts of up to 15 s worth of turns.
         """
         script = """
             local now = redis.call('time')
@@ -141,7 +139,7 @@ class OpenJobs:
             return bool(redis.eval(script, 2, self._poll_key, self._jobs_key))
 
     def server_time(self) -> float:
-        """Return the time by Redis's clock, as workers' clocks may differ."""
+        """Return the time by Redis's clock, which all workers share."""
         with self._open_redis() as redis:
             seconds, micros = redis.time()
         return float(seconds + micros / 1e6)
@@ -153,7 +151,7 @@ def slot_of(run: str, shard: int, attempt: int) -> str:
 
 
 def _encode_job(job: OpenJob) -> str:
-    since_suffix = f"@{job.since}" + "@told" * job.is_reported if job.since else ""
+    since_suffix = f"@{job.since}" + "@reported" * job.is_reported if job.since else ""
     return f"{job.run}/{job.shard}/{job.attempt}/{job.state}{since_suffix}"
 
 

@@ -1,4 +1,4 @@
-"""The sizes of batches that wait in pools, so that no worker reads the batches to add them up."""
+"""The sizes of batches in pools, so that workers need not read the batches."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ class PoolSizes:
             redis.set(f"{KEY_PREFIX}batch:{batch}", f"{requests} {size}", ex=_SIZE_TTL)
 
     def get_batch_sizes(self, batches: Sequence[str]) -> list[tuple[int, int] | None]:
-        """Return the requests and bytes of each batch; None where they are not stored."""
+        """Return the requests and bytes of each batch, or None if they are not stored."""
         if not batches:
             return []
         with self._open_redis() as redis:

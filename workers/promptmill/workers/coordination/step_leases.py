@@ -1,4 +1,4 @@
-"""Redis keys that say which steps are queued or running, and how often they failed."""
+"""Leases in Redis: which steps are queued or running, and how often they failed."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _FAILURE_TTL = 30 * 86_400
 _CRASH_TTL = 86_400
-"""Seconds for which a crash counts against its step. Its message may wait for long."""
+"""Seconds for which a crash counts. Long, as the step's message may wait in a queue."""
 
 
 class LeaseState(NamedTuple):
@@ -25,9 +25,9 @@ class LeaseState(NamedTuple):
 
 
 class StepLeases:
-    """Who queues and runs which step. Every method may raise Transient.
+    """Leases on steps. Every method may raise Transient.
 
-    Only spares duplicate work: all keys may be lost, and a step may still run twice.
+    They only avoid duplicate work: all keys may be lost, and a step may still run twice.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -115,7 +115,8 @@ class StepLeases:
         """Renew the lease of an execution for ``seconds``, even if it was lost."""
         script = """
             local now = redis.call('time')
-            redis.call('zadd', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2], ARGV[1])
+            now = now[1] * 1000 + math.floor(now[2] / 1000)
+            redis.call('zadd', KEYS[1], now + ARGV[2], ARGV[1])
             redis.call('expire', KEYS[1], ARGV[3])
             redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
         """

@@ -7,7 +7,7 @@ from celery.worker.request import Request
 finished_tags: set[str] = set()
 """Delivery tags of messages that this worker has finished.
 
-If it still holds one of them, Redis did not accept the acknowledgement. Celery only logs that.
+If it still holds one of them, Redis did not accept the acknowledgement. Celery only logs this.
 """
 
 

@@ -1,6 +1,6 @@
-"""Reads the abandoned jobs: those that did not stop, or that an operator ended.
+"""Reads the abandoned jobs, which did not stop in time or were ended by an operator.
 
-Vertex may still bill them. Their late answers are kept apart; the run is not reopened.
+Vertex may still bill them. Their late answers are stored apart from the results of the run.
 """
 
 from collections.abc import Iterator

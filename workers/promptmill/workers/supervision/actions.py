@@ -1,4 +1,4 @@
-"""What a sweep may do: every action names what it would do, and what it has done."""
+"""The actions of a sweep. Each describes itself, before and after it is applied."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,14 +10,17 @@ from promptmill.workers.ports.google import Job
 
 @dataclass(frozen=True)
 class Action:
-    """Something to do about a run, or about the whole deployment if ``run`` is empty."""
+    """An action on a run, or on the whole deployment if ``run`` is empty.
+
+    ``verbs``: the infinitive and the past tense of what it does.
+    """
 
     run: str
     verbs: ClassVar[tuple[str, str]] = ("", "")
 
     @property
     def target(self) -> str:
-        """What it is done to, and why."""
+        """The object of the action, and the reason."""
         raise NotImplementedError
 
     @property
@@ -27,13 +30,13 @@ class Action:
 
     @property
     def done_text(self) -> str:
-        """Text once it is done."""
+        """Text after the action was applied."""
         return f"{self.verbs[1]} {self.target}"
 
 
 @dataclass(frozen=True)
 class Report(Action):
-    """Report what only a user or operator can change."""
+    """Report a problem that only a user or operator can fix."""
 
     message: str
 
@@ -50,7 +53,7 @@ class Report(Action):
 
 @dataclass(frozen=True)
 class ReleaseSlot(Action):
-    """Release what Redis still holds for a job that has ended: a crash may have kept it."""
+    """Release the slot of an ended job, which a crash left behind in Redis."""
 
     slot: str
     is_taken: bool
@@ -65,7 +68,7 @@ class ReleaseSlot(Action):
 
 @dataclass(frozen=True)
 class WarnIncomplete(Action):
-    """Warn users of a run that its producer has not sent in full."""
+    """Warn users of a run that was not sent completely."""
 
     message: str
     chunks: int
@@ -80,7 +83,7 @@ class WarnIncomplete(Action):
 
 @dataclass(frozen=True)
 class RestoreRun(Action):
-    """Write a run that Redis has lost into the index."""
+    """Write a run that Redis has lost into the index again."""
 
     snapshot: RunSnapshot
     verbs = ("restore", "restored")
@@ -119,7 +122,7 @@ class AbandonJob(Action):
 
 @dataclass(frozen=True)
 class SendStep(Action):
-    """Send a step that no worker is known to queue or run."""
+    """Enqueue a step that is neither queued nor running."""
 
     step: Step
     verbs = ("send", "sent")
@@ -132,7 +135,7 @@ class SendStep(Action):
 
 @dataclass(frozen=True)
 class ResumePolling(Action):
-    """Have the job of a ``poll`` step polled."""
+    """Poll the job of a ``poll`` step again."""
 
     step: Step
     verbs = ("send", "sent")
@@ -145,7 +148,7 @@ class ResumePolling(Action):
 
 @dataclass(frozen=True)
 class AdoptJob(Action):
-    """Record a job that a crash kept from being recorded."""
+    """Record a job that a crash left unrecorded."""
 
     shard: int
     attempt: int
@@ -187,7 +190,7 @@ class ForgetJob(Action):
 
 @dataclass(frozen=True)
 class HarvestJob(Action):
-    """Keep the answers of an abandoned job that has ended after all."""
+    """Store the late answers of an abandoned job that has ended."""
 
     shard: int
     attempt: int
@@ -202,7 +205,7 @@ class HarvestJob(Action):
 
 @dataclass(frozen=True)
 class CancelAbandoned(Action):
-    """Ask Vertex once more to cancel an abandoned job."""
+    """Cancel an abandoned job again."""
 
     job_name: str
     verbs = ("cancel", "cancelled")
@@ -215,7 +218,7 @@ class CancelAbandoned(Action):
 
 @dataclass(frozen=True)
 class SweepPools(Action):
-    """Have collected calls stored, and runs cut from pools."""
+    """Enqueue ``pool``, which stores collected calls and cuts runs."""
 
     verbs = ("send", "sent")
 

@@ -1,4 +1,4 @@
-"""Warns users of jobs that are in a state for too long: once per state, however often polled."""
+"""Warns users of jobs that stay in one state for too long, once per state."""
 
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from promptmill.workers.ports.google import Job
 _log = structlog.get_logger(__name__)
 
 MISSING = "MISSING"
-"""The state of a job that Vertex does not know any more. Not one of Google's states."""
+"""The state of a job that Vertex no longer knows. Not one of Google's states."""
 
 
 class Alarm(NamedTuple):
-    """The seconds in a state after which users are warned, and the message."""
+    """The warning about a state, and the seconds in it after which users are warned."""
 
     seconds: float
     message: str
@@ -75,7 +75,7 @@ class JobAlarms:
 
 
 def is_lost(job: OpenJob) -> bool:
-    """Whether Vertex has not known a job for so long that an operator must decide."""
+    """Whether Vertex has not known a job for so long that an operator must act."""
     return job.is_reported and job.state == MISSING
 
 

@@ -34,7 +34,7 @@ _WARN_ONCE_SECONDS = 30 * 86_400.0
 
 
 class ActionApplier:
-    """Applies actions; ``thorough`` reports what is warned of already, too."""
+    """Applies actions. ``thorough`` also reports warnings that were issued before."""
 
     def __init__(self, services: Services, dispatcher: Dispatcher, *, thorough: bool) -> None:
         self._services = services
@@ -42,7 +42,7 @@ class ActionApplier:
         self._thorough = thorough
 
     def apply_action(self, action: Action) -> str:
-        """Apply an action. Returns what was done; empty if that is not worth reporting."""
+        """Apply an action. Returns a text for users, or an empty one for routine actions."""
         match action:
             case ReleaseSlot():
                 return self._release_slot(action)

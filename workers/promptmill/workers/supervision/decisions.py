@@ -1,4 +1,4 @@
-"""Decides what a sweep does, from what it has read. Pure: reads and writes nothing."""
+"""Decides what a sweep does, from the state that it has read. Pure: no reads, no writes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -34,16 +34,16 @@ from promptmill.workers.supervision.actions import (
 from promptmill.workers.supervision.job_slots import Reservations
 
 _WATCH_SECONDS = 7 * 86_400.0
-"""Seconds for which an abandoned job is checked. Vertex queues a job for at most 72 hours
+"""Seconds for which an abandoned job is checked. Vertex queues a job for at most 72 hours,
 and runs it for at most 24."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """What a sweep has read of one run.
+    """The state of one run, as a sweep reads it.
 
-    ``slots``: the slots taken after the facts were read; ``reservations``: those of before.
-    ``opened_at`` and ``cancelled_at``: by the bucket's clock, only if anything depends on it.
+    ``reservations`` are read before the facts, and ``slots`` after them. ``opened_at`` and
+    ``cancelled_at`` are times of the bucket's clock, set only if a decision depends on them.
     """
 
     snapshot: RunSnapshot
@@ -57,9 +57,9 @@ class RunView:
 
 @dataclass(frozen=True)
 class AttemptJobs:
-    """All jobs that Vertex lists for one attempt; ``recorded``: the one that its fact names.
+    """All jobs that Vertex lists for one attempt.
 
-    ``recorded`` is None without a fact, and empty if the fact says that there is no job.
+    ``recorded``: the job's name in the fact. None without a fact, empty if the fact has no job.
     """
 
     run: str
@@ -72,9 +72,10 @@ class AttemptJobs:
 
 @dataclass(frozen=True)
 class AbandonedJob:
-    """An abandoned job whose attempt is settled; ``job`` is None if Vertex does not know it.
+    """An abandoned job whose attempt is settled.
 
-    ``by_hand``: its attempt was ended without it. ``age``: seconds since it was abandoned.
+    ``job``: None if Vertex does not know it. ``by_hand``: an operator ended its attempt.
+    ``age``: seconds since it was abandoned.
     """
 
     run: str
@@ -103,28 +104,30 @@ def decide_actions(view: RunView, settings: Settings, now: float) -> list[Action
 
 
 def decide_closed(reservations: Reservations, open_runs: set[str]) -> Iterator[Action]:
-    """Release what is held for runs that are done. ``reservations`` must be older."""
+    """Release the reservations of closed runs. Read ``reservations`` before ``open_runs``."""
     for slot in sorted(reservations.slots | reservations.jobs.keys()):
         run = slot.partition("/")[0]
         if run not in open_runs:
             yield from _release_slot(reservations, run, slot)
 
 
-def decide_orphans(found: AttemptJobs) -> Iterator[Action]:
+def decide_orphans(attempt_jobs: AttemptJobs) -> Iterator[Action]:
     """Adopt a job that no fact names, and cancel duplicates."""
-    if found.recorded is not None:
-        yield from _cancel_orphans(found, found.recorded)
+    if attempt_jobs.recorded is not None:
+        yield from _cancel_orphans(attempt_jobs, attempt_jobs.recorded)
         return
-    oldest = min(found.jobs, key=lambda job: (job.create_time, job.name))
-    if found.has_run:
-        yield AdoptJob(found.run, found.shard, found.attempt, oldest.name)
+    oldest = min(attempt_jobs.jobs, key=lambda job: (job.create_time, job.name))
+    if attempt_jobs.has_run:
+        yield AdoptJob(attempt_jobs.run, attempt_jobs.shard, attempt_jobs.attempt, oldest.name)
     # Vertex remembers the ended jobs of runs that gc has deleted.
-    elif not all(job.has_ended for job in found.jobs):
-        yield Report(found.run, f"job {oldest.name} belongs to a run that is not in the bucket")
+    elif not all(job.has_ended for job in attempt_jobs.jobs):
+        yield Report(
+            attempt_jobs.run, f"job {oldest.name} belongs to a run that is not in the bucket"
+        )
 
 
 def decide_abandoned(abandoned: AbandonedJob) -> Iterator[Action]:
-    """Keep the answers of an abandoned job that ended, or cancel it again."""
+    """Harvest an abandoned job that ended, and cancel one that has not."""
     run, job = abandoned.run, abandoned.job
     if not abandoned.by_hand or abandoned.age > _WATCH_SECONDS:
         yield ForgetJob(run, abandoned.marker)
@@ -135,17 +138,17 @@ def decide_abandoned(abandoned: AbandonedJob) -> Iterator[Action]:
 
 
 def depends_on_opening(snapshot: RunSnapshot) -> bool:
-    """Whether it matters when a run was opened."""
+    """Whether a decision depends on when the run was opened."""
     return _is_incomplete(snapshot) or _has_deadline(snapshot)
 
 
 def depends_on_cancellation(snapshot: RunSnapshot) -> bool:
-    """Whether it matters when a run was cancelled."""
+    """Whether a decision depends on when the run was cancelled."""
     return snapshot.cancelled and bool(steps.cancel.open_attempts(snapshot))
 
 
 def has_submit_steps(snapshot: RunSnapshot) -> bool:
-    """Whether a job is to be created, for which a slot is needed."""
+    """Whether the run has a job to create, which needs a slot."""
     return any(facts.input and not facts.job for facts in snapshot.attempts.values())
 
 
@@ -227,7 +230,7 @@ def _abandon_jobs(view: RunView, settings: Settings, now: float) -> Iterator[Aba
 def _apply_endings(
     snapshot: RunSnapshot, *, is_expired: bool, abandoned: Iterable[AbandonJob]
 ) -> RunSnapshot:
-    """Return the snapshot as it is once the run is expired and the jobs are abandoned."""
+    """Return the snapshot after the run has expired and the jobs are abandoned."""
     ended = {(action.shard, action.attempt) for action in abandoned}
     attempts = {
         attempt_ref: _end_attempt(facts) if attempt_ref in ended else facts
@@ -255,12 +258,12 @@ def _due_actions(snapshot: RunSnapshot, view: RunView, settings: Settings) -> It
             yield SendStep(snapshot.run, step)
 
 
-def _cancel_orphans(found: AttemptJobs, recorded: str) -> Iterator[Action]:
-    for job in found.jobs:
+def _cancel_orphans(attempt_jobs: AttemptJobs, recorded: str) -> Iterator[Action]:
+    for job in attempt_jobs.jobs:
         if job.name == recorded:
             continue
         if job.has_ended:
             orphan = describe_orphan(job.name, recorded)
-            yield Report(found.run, f"{orphan}, has ended and is billed")
+            yield Report(attempt_jobs.run, f"{orphan}, has ended and is billed")
         else:
-            yield CancelOrphan(found.run, job.name, recorded)
+            yield CancelOrphan(attempt_jobs.run, job.name, recorded)

@@ -47,7 +47,9 @@ def collect_garbage(settings: Settings, older_than: float, *, dry_run: bool) -> 
 
 def find_old_runs(bucket: Bucket, older_than: float) -> Iterator[OldRun]:
     """Yield the runs that were reported more than ``older_than`` seconds ago and may go."""
-    return (deletion.old_run for deletion in _plan_deletions(bucket, older_than) if deletion.old_run)
+    return (
+        deletion.old_run for deletion in _plan_deletions(bucket, older_than) if deletion.old_run
+    )
 
 
 def delete_old_runs(bucket: Bucket, older_than: float) -> Iterator[OldRun]:

@@ -1,4 +1,4 @@
-"""Records the end of jobs: the fact, and everything in Redis that is held for an open job."""
+"""Records the end of jobs: writes the fact, and releases what Redis holds for an open job."""
 
 import structlog
 
@@ -26,7 +26,7 @@ class JobEndings:
         self._alarms = alarms
 
     def record_end(self, open_job: OpenJob, ended: Ended) -> list[Step]:
-        """Record an end and close the job. Returns ``collect``, unless recorded before."""
+        """Record an end and close the job. Returns ``collect`` if the end is new."""
         folder = RunFolder(self._bucket, open_job.run).attempt(open_job.shard, open_job.attempt)
         is_new = folder.ended.create(ended)
         progress.record_job_state(self._index, open_job, ended.job)

@@ -1,4 +1,4 @@
-"""The slots of open jobs, which limit how many exist at once, and the turns to create one."""
+"""Slots, which limit the number of open jobs, and turns, which limit the rate of creation."""
 
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ def reserve_creation(
 ) -> bool | Wait:
     """Take a slot and a turn to create a job. False without a free slot.
 
-    A step without a slot is left to a later sweep: thousands that waited in a queue
-    would fill the memory of a worker.
+    A later sweep sends a step that got no slot. Thousands of waiting steps would fill the
+    memory of a worker.
     """
     if not open_jobs.take_slot(slot_of(run, shard, attempt), settings.max_open_jobs):
         return False

@@ -1,6 +1,6 @@
-"""Lost jobs: those that Vertex has not known for a long time. An operator decides about their rows.
+"""Lost jobs, which Vertex has not known for a long time. An operator decides about their rows.
 
-No job is created in their place automatically: one that only seems lost would be billed twice.
+They are not replaced automatically: a job that only seems lost would be billed twice.
 """
 
 from promptmill.producers.contract.failure_reasons import FailureReason

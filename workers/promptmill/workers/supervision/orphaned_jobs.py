@@ -1,4 +1,4 @@
-"""Reads the jobs that Vertex lists for this deployment, with what the facts say of them."""
+"""Reads the jobs that Vertex lists for this deployment, and the recorded ones of their attempts."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -20,8 +20,8 @@ from promptmill.workers.steps import poll
 
 _log = structlog.get_logger(__name__)
 _FIRST_POLL_SECONDS = 10.0
-"""Seconds that the first poll of a chain may be in the queue. With less, chains on a busy
-machine would overtake each other, and none would ever poll."""
+"""Seconds that the first poll of a chain may wait in the queue. If this is too short, new chains
+on a busy machine overtake each other, and none polls."""
 _OVERDUE_SECONDS = 1.5
 """A poll this many seconds overdue is presumed dead and a new chain may start. If it was
 merely late, it sees the new chain and stops; the cost is one message."""
@@ -38,7 +38,7 @@ class PollChain:
         self._dispatcher = dispatcher
 
     def track_job(self, run: str, shard: int, attempt: int, created: Created) -> list[Step]:
-        """Have a job polled. A job that was never created has ended: returns ``collect``."""
+        """Add a job to the polled ones. Returns ``collect`` if Vertex refused to create it."""
         slot = slot_of(run, shard, attempt)
         if not created.name:
             self._open_jobs.free_slot(slot)
@@ -50,7 +50,7 @@ class PollChain:
         return []
 
     def resume_polling(self, step: Step, created: Created) -> list[Step]:
-        """Have the job of a ``poll`` step polled, if it is not. Returns what is next."""
+        """Poll the job of a ``poll`` step, if no chain does. Returns the steps that were resumed."""
         open_names = {job.name for job in self._open_jobs.list_jobs()}
         if created.name not in open_names:
             shard, attempt = step.indices
@@ -75,7 +75,7 @@ class PollChain:
         return self._open_jobs.take_poll_turn(chain, poll_number, _TURN_SECONDS)
 
     def keep_turn(self, chain: str, poll_number: int) -> AbstractContextManager[None]:
-        """Keep this poll's turn until it ends or its process dies."""
+        """Keep this poll's turn during the block."""
 
         def renew_turn() -> None:
             with suppress(Transient):
@@ -84,9 +84,9 @@ class PollChain:
         return heartbeat.keep_heartbeat(renew_turn, _TURN_SECONDS / 3)
 
     def plan_next_poll(self, chain: str, poll_number: int, waiting: Iterable[Job]) -> Wait | None:
-        """Return when to poll next, and keep the chain alive until then.
+        """Return the wait until the next poll, and keep the chain alive until then.
 
-        None if a duplicate of this poll goes on with the chain.
+        None if a duplicate of this poll has continued the chain.
         """
         settings = self._settings
         seconds = poll.next_interval(

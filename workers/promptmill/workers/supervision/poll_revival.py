@@ -1,4 +1,4 @@
-"""Restarts the chain of polls soon after its worker died, without waiting for a sweep."""
+"""Restarts the chain of polls within seconds of a worker's death; a sweep would take longer."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PollRevival(PeriodicStep):
-    """Checks every second, in each worker that polls, whether polling has stopped.
+    """Checks every second whether polling has stopped, in each worker that polls.
 
     The check is one call to Redis.
     """

@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PollOutcome(NamedTuple):
-    """The steps that follow from the jobs that ended, and the jobs that did not end."""
+    """The next steps for jobs that ended, and the jobs that did not end."""
 
     next_steps: list[Step]
     waiting: list[Job]
@@ -47,15 +47,15 @@ class Polling:
         for name, error in polled.errors.items():
             _log.warning("job_poll_failed", job=name, run=open_jobs[name].run, error=error)
         now = self._open_jobs.server_time()
-        found = [self._find_unknown_job(open_jobs[name], now) for name in polled.lost]
-        waiting = polled.waiting + [job for job in found if not job.has_ended]
+        missing = [self._find_missing_job(open_jobs[name], now) for name in polled.lost]
+        waiting = polled.waiting + [job for job in missing if not job.has_ended]
         for job in waiting:
             self._alarms.check_job(open_jobs[job.name], job, now)
-        ended = polled.ended + [job for job in found if job.has_ended]
+        ended = polled.ended + [job for job in missing if job.has_ended]
         next_steps = [step for job in ended for step in self._record_end(open_jobs[job.name], job)]
         return PollOutcome(next_steps, waiting)
 
-    def _find_unknown_job(self, open_job: OpenJob, now: float) -> Job:
+    def _find_missing_job(self, open_job: OpenJob, now: float) -> Job:
         """Return a job for which Vertex answered 404: as listed, or in state MISSING.
 
         Its creation time is when it was first missing, so it is polled ever less often.
@@ -69,7 +69,7 @@ class Polling:
 
 
 def find_job(jobs: BatchJobs, bucket: Bucket, open_job: OpenJob) -> Job | None:
-    """Search Vertex's list for a job that it does not know by its name."""
+    """Search Vertex's list for a job that it did not return by name."""
     attempt = RunFolder(bucket, open_job.run).attempt(open_job.shard, open_job.attempt)
     labels = submit.job_labels(attempt)
     return poll.find_listed_job(jobs, open_job.name, attempt.display_name, labels)

@@ -118,9 +118,14 @@ def _cut_pool(services: Services, pool: Pool) -> Iterator[Cut]:
     age = steps.pool.pool_age(services.bucket, pool.free_batches)
     while batches := steps.pool.select_batches(pool.free_batches, sizes, age, limits):
         new_cut = Cut(
-            new_id(), pool.pool, pool.options, batches, records.current_time(), settings.chunk_bytes,
+            new_id(),
+            pool.pool,
+            pool.options,
+            batches,
+            records.current_time(),
+            settings.chunk_bytes,
             settings.max_request_bytes,
-        )  # fmt: skip
+        )
         steps.pool.create_cut(services.bucket, pool, new_cut)
     for cut in pool.remaining_cuts:
         if not steps.cut.is_done(services.bucket, cut):

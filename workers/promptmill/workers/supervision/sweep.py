@@ -1,6 +1,6 @@
-"""Finds and repairs stalled work: reads the state, decides, and hands every action on.
+"""Finds and repairs stalled work: reads the state, decides, and handles each action.
 
-Re-queues stalled steps, restores what Redis lost, adopts and cancels untracked jobs.
+Re-queues stalled steps, restores state that Redis lost, and adopts or cancels untracked jobs.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +31,7 @@ _ORPHAN_CHECK_SECONDS = 600.0
 
 
 class Finding(NamedTuple):
-    """What was found about a run, or about all if ``run`` is empty, and what was done."""
+    """A message about a run, or about the deployment if ``run`` is empty."""
 
     run: str
     message: str
@@ -40,21 +40,21 @@ class Finding(NamedTuple):
 def repair_runs(
     services: Services, dispatcher: Dispatcher, *, thorough: bool = False
 ) -> Iterator[Finding]:
-    """Sweep all open runs, and yield what was done.
+    """Sweep all open runs, and yield the actions that were applied.
 
-    ``thorough`` includes runs and untracked jobs that were checked a moment ago.
+    ``thorough`` includes runs and untracked jobs that were checked recently.
     """
     applier = ActionApplier(services, dispatcher, thorough=thorough)
     return Sweep(services, applier.apply_action, thorough=thorough).run_sweep()
 
 
 def plan_repairs(services: Services) -> Iterator[Finding]:
-    """Yield what a thorough sweep would do. Changes nothing."""
+    """Yield the actions of a thorough sweep without applying them."""
     return Sweep(services, lambda action: action.plan_text, thorough=True).run_sweep()
 
 
 class Sweep:
-    """One sweep; ``handle`` receives each action, and returns what to report of it."""
+    """One sweep. ``handle`` receives each action and returns its message, which may be empty."""
 
     def __init__(
         self, services: Services, handle: Callable[[Action], str], *, thorough: bool
@@ -64,7 +64,7 @@ class Sweep:
         self._thorough = thorough
 
     def run_sweep(self) -> Iterator[Finding]:
-        """Yield what is worth reporting."""
+        """Sweep, and yield findings."""
         bucket, claims = self._services.bucket, self._services.claims
         # Before the open runs: a slot that is taken later may belong to a newer run.
         reservations = job_slots.load_reservations(self._services.open_jobs)
@@ -86,7 +86,7 @@ class Sweep:
     def _sweep_run(
         self, run: str, reservations: Reservations, parked: set[str]
     ) -> Iterator[Finding]:
-        """Sweep one run. A bad run id or unreadable facts must not stop the others."""
+        """Sweep one run. An invalid run id or unreadable facts must not stop the others."""
         try:
             view, now = load_view(self._services, run, reservations, parked)
             actions = decisions.decide_actions(view, self._services.settings, now)
@@ -112,7 +112,7 @@ def load_view(
 ) -> tuple[RunView, float]:
     """Read what decides about a run, and the time by the bucket's clock.
 
-    The clock costs a write, so it is read only if anything depends on it; else it is 0.
+    Reading the clock costs a write, so it is 0 unless a decision depends on it.
     """
     snapshot = services.load_snapshot(run)
     folder = services.run_folder(run)

@@ -15,17 +15,17 @@ def make_dispatcher(app: object, services: Services) -> Dispatcher:
 
 
 def make_chain(services: Services, dispatcher: Dispatcher) -> PollChain:
-    """Make the chain of polls. Opens no client of Vertex."""
+    """Make the chain of polls. Opens no Vertex client."""
     return PollChain(services.open_jobs, services.settings, dispatcher)
 
 
 def make_endings(services: Services) -> JobEndings:
-    """Make what records the end of jobs. Opens no client of Vertex."""
+    """Make the recorder of job ends. Opens no Vertex client."""
     return JobEndings(services.bucket, services.index, services.open_jobs, _make_alarms(services))
 
 
 def make_polling(services: Services) -> Polling:
-    """Make what polls the open jobs."""
+    """Make the poller of open jobs."""
     return Polling(
         services.jobs,
         services.open_jobs,
