@@ -41,14 +41,14 @@ class Shelf:
         del self.objects[name]
 
 
-def test_a_bucket_is_tried_and_left_as_it_was() -> None:
+def test_probing_a_bucket_leaves_nothing_behind() -> None:
     shelf = Shelf(careless=False)
 
     assert probe_bucket(cast("Bucket", shelf)).startswith("gs://shelf: objects can be created")
     assert shelf.objects == {}
 
 
-def test_a_bucket_that_lets_two_writers_create_one_object_is_found_out() -> None:
+def test_a_bucket_that_lets_two_writers_create_one_object_fails_the_probe() -> None:
     shelf = Shelf(careless=True)
 
     with pytest.raises(PromptmillError, match="two writers"):

@@ -36,7 +36,7 @@ def done(script: Script, **options: Any) -> FakePipeline:
     return pipeline
 
 
-def test_only_what_has_failed_comes_back_as_it_was_given() -> None:
+def test_only_failed_requests_are_returned_as_submitted() -> None:
     pipeline = done(Script(missing=frozenset({0, 3})))
 
     assert list(failed_requests.find_failed(pipeline.folder(), (), {}).prompts) == [
@@ -49,7 +49,7 @@ def test_only_what_has_failed_comes_back_as_it_was_given() -> None:
     ]
 
 
-def test_only_reasons_that_were_asked_for_come_back() -> None:
+def test_only_the_selected_reasons_are_returned() -> None:
     pipeline = done(Script(missing=frozenset({0}), statuses={1: "Error: 400 INVALID_ARGUMENT: no"}))
 
     found = failed_requests.find_failed(pipeline.folder(), ["MISSING_ROW"], {})
@@ -58,7 +58,7 @@ def test_only_reasons_that_were_asked_for_come_back() -> None:
     assert list(failed_requests.find_failed(pipeline.folder(), ["SAFETY"], {}).prompts) == []
 
 
-def test_a_config_is_laid_over_that_of_each_request_in_its_own_spelling() -> None:
+def test_config_overrides_each_request_in_its_own_spelling() -> None:
     pipeline = done(Script(missing=frozenset({0, 1, 2})))
 
     requests: list[Any] = [
@@ -73,14 +73,14 @@ def test_a_config_is_laid_over_that_of_each_request_in_its_own_spelling() -> Non
     assert "generationConfig" not in requests[2]
 
 
-def test_a_request_that_succeeded_in_a_later_attempt_has_not_failed() -> None:
+def test_a_request_that_succeeded_in_a_retry_is_not_returned() -> None:
     pipeline = done(Script(missing=frozenset({1})), max_attempts=2)
 
     assert pipeline.report(RUN).succeeded == 4
     assert list(failed_requests.find_failed(pipeline.folder(), (), {}).prompts) == []
 
 
-def test_a_run_that_is_not_done_is_not_tried_again() -> None:
+def test_failed_requests_of_an_open_run_are_refused() -> None:
     pipeline = FakePipeline()
     pipeline.send(ROWS)
 

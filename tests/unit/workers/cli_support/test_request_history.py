@@ -1,4 +1,4 @@
-"""One request's whole story."""
+"""The history of one request."""
 
 from typing import Any
 
@@ -23,20 +23,20 @@ def done(script: Script, rows: list[Any] = ROWS, **options: Any) -> FakePipeline
     return pipeline
 
 
-def test_a_request_is_shown_with_its_place_its_job_its_result_and_its_sinks() -> None:
+def test_a_request_is_shown_with_location_job_result_and_sinks() -> None:
     pipeline = done(Script())
 
-    story = request_history.request_history(pipeline.bucket, RUN, "sku-17")
+    history = request_history.request_history(pipeline.bucket, RUN, "sku-17")
 
-    assert (story["key"], story["row"], story["shard"], story["state"]) == (
+    assert (history["key"], history["row"], history["shard"], history["state"]) == (
         "sku-17",
         17,
         1,
         "succeeded",
     )
-    assert story["request"]["contents"][0]["parts"] == [{"text": "Say 17"}]
-    assert story["metadata"] == {"shop": 17}
-    (attempt,) = story["attempts"]
+    assert history["request"]["contents"][0]["parts"] == [{"text": "Say 17"}]
+    assert history["metadata"] == {"shop": 17}
+    (attempt,) = history["attempts"]
     assert attempt["job"]
     assert attempt["job_state"] == "JOB_STATE_SUCCEEDED"
     assert attempt["result"]["text"] == "You said: Say 17"
@@ -45,7 +45,7 @@ def test_a_request_is_shown_with_its_place_its_job_its_result_and_its_sinks() ->
     ]
 
 
-def test_every_attempt_is_shown_and_why_there_was_another() -> None:
+def test_every_attempt_is_shown_with_the_reason_for_its_retry() -> None:
     pipeline = done(Script(statuses={1: "Error: 503 UNAVAILABLE: later"}), max_attempts=2)
 
     first, second = request_history.request_history(pipeline.bucket, RUN, "sku-16")["attempts"]
@@ -60,7 +60,7 @@ def test_every_attempt_is_shown_and_why_there_was_another() -> None:
     assert first["delivered"] == []
 
 
-def test_a_row_that_is_missing_and_one_that_was_refused_say_so() -> None:
+def test_missing_and_refused_rows_are_shown_as_such() -> None:
     pipeline = done(Script(missing=frozenset({2})), [*ROWS, {"key": "empty", "prompt": ""}])
 
     missing, refused = (
@@ -74,18 +74,18 @@ def test_a_row_that_is_missing_and_one_that_was_refused_say_so() -> None:
 
 
 @pytest.mark.parametrize("key", ["1", "40", "a-b", 'quote"d', "ключ", "7-sku", "back\\slash"])
-def test_a_key_is_found_whatever_is_in_it(key: str) -> None:
+def test_a_key_with_any_characters_is_found(key: str) -> None:
     rows: list[Any] = [f"Say {row}" for row in range(1, 41)] + [{"key": key, "prompt": "this"}] * (
         not key.isdigit()
     )
     pipeline = done(Script(), rows)
 
-    story = request_history.request_history(pipeline.bucket, RUN, key)
+    history = request_history.request_history(pipeline.bucket, RUN, key)
 
-    assert story["row"] == (int(key) if key.isdigit() else 41)
+    assert history["row"] == (int(key) if key.isdigit() else 41)
 
 
-def test_a_key_that_is_a_rows_number_is_found_in_one_chunk() -> None:
+def test_a_row_number_as_key_reads_one_chunk() -> None:
     pipeline = done(Script(), [f"Say {row}" for row in range(1, 41)])
     read: list[str] = []
     real = pipeline.bucket.read
@@ -101,16 +101,16 @@ def test_a_key_that_is_a_rows_number_is_found_in_one_chunk() -> None:
     assert len([name for name in read if "/results/" in name]) == 1
 
 
-def test_a_request_whose_run_has_just_begun_waits() -> None:
+def test_a_request_of_a_new_run_is_waiting() -> None:
     pipeline = FakePipeline()
     pipeline.send(ROWS)
 
-    story = request_history.request_history(pipeline.bucket, RUN, "sku-1")
+    history = request_history.request_history(pipeline.bucket, RUN, "sku-1")
 
-    assert (story["state"], story["attempts"]) == ("waiting", [])
+    assert (history["state"], history["attempts"]) == ("waiting", [])
 
 
-def test_what_is_not_there_is_said_to_be_so() -> None:
+def test_an_unknown_run_or_key_is_an_error() -> None:
     pipeline = done(Script())
 
     with pytest.raises(PromptmillError, match="no request with key 'sku'"):

@@ -1,4 +1,4 @@
-"""What comes next follows from the facts of a run alone."""
+"""The next steps of a run follow from its facts alone."""
 
 import itertools
 import random
@@ -30,7 +30,7 @@ def facts(**known: object) -> RunSnapshot:
 
 
 def first_shard(attempts: dict[int, AttemptFacts]) -> RunSnapshot:
-    """A run whose second shard is done, and whose first has these attempts."""
+    """Return a run whose second shard is done and whose first has these attempts."""
     shards = {(1, 1): DONE} | {(0, attempt): shard for attempt, shard in attempts.items()}
     return facts(plan=PLAN, attempts=shards)
 
@@ -72,12 +72,12 @@ def test_the_facts_of_a_run_say_what_is_due(
     assert next_steps(known) == [Step(task, "r", place) for task, place in steps]
 
 
-def test_chunks_that_the_seal_speaks_of_and_that_are_not_there_are_missing() -> None:
+def test_chunks_that_the_seal_counts_but_the_bucket_lacks_are_missing() -> None:
     assert missing_chunks(facts(sealed=4, chunks={1, 3})) == [0, 2]
     assert missing_chunks(facts(sealed=None)) == []
 
 
-def test_a_step_has_the_same_readable_id_whenever_it_is_due() -> None:
+def test_a_step_has_a_stable_readable_id() -> None:
     assert Step("parse", "01jd", (3, 1, 7)).id == "01jd.s003.a1.p00007.parse"
     assert Step("deliver", "01jd", (0, 1, 2, 1)).id == "01jd.s000.a1.p00002.k01.deliver"
     assert Step("finish", "01jd").id == "01jd.finish"
@@ -122,7 +122,7 @@ MILLS = st.builds(
     seed=st.integers(0, 1000),
     troubles=st.lists(st.sampled_from("lot"), max_size=3),
 )
-def test_a_run_in_which_steps_come_in_any_order_late_and_twice_ends_in_a_report_that_adds_up(
+def test_steps_in_any_order_late_or_twice_lead_to_a_correct_report(
     pipeline: FakePipeline, prompts: list[object], seed: int, troubles: list[str]
 ) -> None:
     order = random.Random(seed)
@@ -164,7 +164,7 @@ def neighbours(pipeline: FakePipeline) -> list[tuple[str, str]]:
     return list(itertools.pairwise(names))
 
 
-def test_rows_whose_failure_may_pass_are_tried_again_in_a_job_of_their_own() -> None:
+def test_rows_with_transient_failures_are_retried_in_a_job_of_their_own() -> None:
     pipeline = FakePipeline(script=Script(missing=frozenset({1}), seed=None), max_attempts=3)
 
     run = pipeline.send(["a", "b", "c", "d"])
@@ -174,7 +174,7 @@ def test_rows_whose_failure_may_pass_are_tried_again_in_a_job_of_their_own() -> 
     assert [result.attempt for result in pipeline.results(run)] == [1, 2, 1, 1]
 
 
-def test_a_message_that_comes_again_after_the_end_changes_nothing() -> None:
+def test_a_redelivery_after_the_end_changes_nothing() -> None:
     pipeline = FakePipeline(chunk_bytes=100)
     prompts = ["a", "b", "c"]
     report = pipeline.drive(pipeline.send(prompts))
@@ -185,7 +185,7 @@ def test_a_message_that_comes_again_after_the_end_changes_nothing() -> None:
     assert pipeline.report(run) == report
 
 
-def test_a_run_is_driven_into_a_local_file_too(tmp_path: Path) -> None:
+def test_a_run_can_be_delivered_to_a_local_file(tmp_path: Path) -> None:
     pipeline = FakePipeline(max_requests=3, chunk_bytes=100)
     file = tmp_path / "out.jsonl"
 
@@ -197,7 +197,7 @@ def test_a_run_is_driven_into_a_local_file_too(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_all_of_whose_creations_are_refused_ends_failed_and_says_why() -> None:
+def test_a_run_without_any_accepted_job_fails_with_the_reason() -> None:
     pipeline = FakePipeline()
     pipeline.jobs.refuse_next(Permanent("Vertex: 403 no permission"))
 
@@ -212,7 +212,7 @@ def test_a_run_all_of_whose_creations_are_refused_ends_failed_and_says_why() -> 
     assert report.error == "Vertex: 403 no permission"
 
 
-def test_a_shard_without_one_request_that_can_be_sent_costs_no_job() -> None:
+def test_a_shard_without_valid_requests_creates_no_job() -> None:
     pipeline = FakePipeline(max_requests=1, chunk_bytes=10)
 
     report = pipeline.drive(pipeline.send(["", "fine"]))
@@ -225,7 +225,7 @@ def test_a_shard_without_one_request_that_can_be_sent_costs_no_job() -> None:
     assert report.jobs == 1
 
 
-def test_a_mill_with_other_limits_goes_on_with_the_plan_that_is_there() -> None:
+def test_changed_limits_keep_an_existing_plan() -> None:
     pipeline = FakePipeline(max_requests=2, chunk_bytes=10)
     run = pipeline.send(["a", "b", "c", "d"])
     pipeline.do(Step("plan", run))

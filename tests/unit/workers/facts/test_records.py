@@ -1,4 +1,4 @@
-"""What exists in the bucket is understood, and nothing else is."""
+"""Snapshots, facts, and the collection of output from the bucket."""
 
 from typing import Any
 
@@ -37,13 +37,13 @@ EMPTY = Parsed(Counts(), b"", b"", b"", 0, [], 0.0)
     st.integers(0, 99),
     st.integers(0, 99_999),
 )
-def test_every_fact_that_is_written_is_seen(
+def test_a_snapshot_has_every_fact(
     shard: int, attempt: int, part: int, sink: int, chunk: int
 ) -> None:
     assert_seen(shard, attempt, part, sink, chunk)
 
 
-def test_shards_beyond_the_ten_thousandth_are_seen_too() -> None:
+def test_a_snapshot_has_shards_beyond_the_ten_thousandth() -> None:
     assert_seen(10_000, 1, 0, 0, 0)
 
 
@@ -74,7 +74,7 @@ def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> N
     assert known == RunSnapshot("r", chunks={chunk}, attempts={(shard, attempt): whole})
 
 
-def test_the_facts_of_a_run_are_its_own() -> None:
+def test_a_snapshot_has_only_facts_of_its_run() -> None:
     bucket = MemoryBucket()
     manifest = Manifest("r", "m", 1.0)
     RunFolder(bucket, "r").manifest.create(manifest)
@@ -107,7 +107,7 @@ class CountingBucket(MemoryBucket):
         return super().read(name)
 
 
-def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_again() -> None:
+def test_a_reader_reads_each_generation_of_a_fact_once() -> None:
     pipeline, bucket = FakePipeline(), CountingBucket()
     pipeline.bucket = bucket
     services = FakeWorker(pipeline).services
@@ -135,7 +135,7 @@ def test_workers_read_each_fact_of_an_open_run_once_and_a_new_one_in_its_place_a
     assert services.load_snapshot("r").attempts[0, 1].parts == range(0)
 
 
-def test_workers_forget_the_facts_that_they_did_not_ask_for_longest(
+def test_a_reader_forgets_the_least_recently_used_facts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(snapshot.SnapshotReader, "_MAX_ATTEMPTS", 2)
@@ -152,7 +152,7 @@ def test_workers_forget_the_facts_that_they_did_not_ask_for_longest(
     assert bucket.names_read == [a, b, c, b]
 
 
-def test_of_two_who_make_a_fact_at_once_the_first_has_made_the_truth() -> None:
+def test_of_two_concurrent_writers_the_first_decides() -> None:
     bucket = MemoryBucket()
 
     def make_too_late() -> Plan:
@@ -164,7 +164,7 @@ def test_of_two_who_make_a_fact_at_once_the_first_has_made_the_truth() -> None:
     assert Fact(bucket, "another", Plan).get_or_create(lambda: Plan([], 3.0)).at == 3.0
 
 
-def test_a_fact_that_is_there_stands() -> None:
+def test_an_existing_fact_does_not_change() -> None:
     bucket = MemoryBucket()
 
     assert Fact(bucket, "plan", Plan).create(Plan([], 1.0))
@@ -173,7 +173,7 @@ def test_a_fact_that_is_there_stands() -> None:
 
 
 def ended(state: str = "JOB_STATE_SUCCEEDED") -> FakePipeline:
-    """A pipeline with a run whose job has ended, and whose output is gone."""
+    """Return a pipeline with a run whose job has ended without output."""
     pipeline = FakePipeline()
     run = pipeline.send(["a"])
     for step in (
@@ -197,7 +197,7 @@ def found(pipeline: FakePipeline) -> Parts | Wait:
     return collect.collect(pipeline.folder().attempt(0, 1), 1000)
 
 
-def test_output_that_is_late_is_waited_for() -> None:
+def test_collect_waits_for_late_output() -> None:
     pipeline = ended()
     assert isinstance(found(pipeline), Wait)
 
@@ -208,9 +208,7 @@ def test_output_that_is_late_is_waited_for() -> None:
     assert [part.name for part in parts.parts] == [OUTPUT + "prediction-model-1/predictions.jsonl"]
 
 
-def test_the_final_output_of_a_job_that_succeeded_is_waited_for_even_when_there_is_an_early_part_of_it() -> (
-    None
-):
+def test_collect_waits_for_final_output_despite_early_parts() -> None:
     pipeline = ended()
     pipeline.bucket.write(
         OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl", b"{}\n"
@@ -219,14 +217,14 @@ def test_the_final_output_of_a_job_that_succeeded_is_waited_for_even_when_there_
     assert isinstance(found(pipeline), Wait)
 
 
-def test_a_job_that_failed_need_not_have_any_output() -> None:
+def test_a_failed_job_may_have_no_output() -> None:
     parts = found(ended("JOB_STATE_FAILED"))
 
     assert isinstance(parts, Parts)
     assert parts.parts == []
 
 
-def test_what_was_exported_on_the_way_counts_only_when_there_is_nothing_final() -> None:
+def test_incremental_output_counts_only_without_final_output() -> None:
     pipeline = ended("JOB_STATE_EXPIRED")
     early = OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"
     pipeline.bucket.write(early, b"{}\n")
@@ -239,7 +237,7 @@ def test_what_was_exported_on_the_way_counts_only_when_there_is_nothing_final() 
 
 
 @pytest.mark.parametrize("name", ["predictions_000{}.jsonl", "predictions.jsonl-0000{}-of-00002"])
-def test_final_output_is_taken_alone_and_whole(name: str) -> None:
+def test_only_final_output_is_collected(name: str) -> None:
     pipeline = ended()
     files = [OUTPUT + "prediction-model-1/" + name.format(n) for n in (1, 2)]
     for file in (*files, OUTPUT + "prediction-model-1/incremental_predictions/predictions.jsonl"):
@@ -274,9 +272,7 @@ def test_final_output_is_taken_alone_and_whole(name: str) -> None:
         "never began",
     ],
 )
-def test_output_of_a_job_that_did_not_succeed_is_waited_for_as_long_as_it_may_have_answers(
-    told: dict[str, Any], seconds: float
-) -> None:
+def test_collect_waits_for_output_of_stopped_jobs(told: dict[str, Any], seconds: float) -> None:
     pipeline = ended()
     pipeline.bucket.write(
         pipeline.folder().attempt(0, 1).ended.name,

@@ -23,7 +23,7 @@ def test_operators_are_those_of_frozenset(left: frozenset[int], right: frozenset
 
 
 @given(ROWS)
-def test_rows_are_counted_found_and_listed_in_order(rows: frozenset[int]) -> None:
+def test_a_row_set_counts_contains_and_lists_rows_in_order(rows: frozenset[int]) -> None:
     ours = RowSet.of(rows)
 
     assert (list(ours), len(ours), bool(ours)) == (sorted(rows), len(rows), bool(rows))
@@ -31,7 +31,7 @@ def test_rows_are_counted_found_and_listed_in_order(rows: frozenset[int]) -> Non
 
 
 @given(ROWS)
-def test_equal_sets_have_equal_hashes_and_their_repr_makes_them(rows: frozenset[int]) -> None:
+def test_equal_sets_have_equal_hashes_and_reprs(rows: frozenset[int]) -> None:
     ours = RowSet.of(rows)
 
     assert hash(ours) == hash(RowSet.of(sorted(rows, reverse=True)))
@@ -50,9 +50,7 @@ def test_packing_keeps_the_rows_and_the_stored_form(rows: frozenset[int]) -> Non
 
 
 @given(ROWS, st.lists(st.integers(0, 5000)))
-def test_a_builder_has_its_rows_and_leaves_the_first_set_as_it_is(
-    rows: frozenset[int], added: list[int]
-) -> None:
+def test_a_builder_does_not_change_its_first_set(rows: frozenset[int], added: list[int]) -> None:
     start = RowSet.of(rows)
     builder = RowSetBuilder(start)
     for row in added:

@@ -1,4 +1,4 @@
-"""Names of the objects in the folders of runs and attempts, and what facts do."""
+"""Names of the objects in the folders of runs and attempts, and the methods of facts."""
 
 import msgspec
 import pytest
@@ -53,13 +53,13 @@ def test_objects_of_an_attempt_have_stable_names() -> None:
 
 
 @pytest.mark.parametrize("run", ["", "A", "../x", "a/b", "a" * 63])
-def test_a_folder_refuses_what_is_no_run_id(run: str) -> None:
+def test_a_folder_refuses_an_invalid_run_id(run: str) -> None:
     with pytest.raises(ValueError, match="not a run id"):
         RunFolder(BUCKET, run)
 
 
 @pytest.mark.parametrize(("shard", "number"), [(-1, 1), (0, -1), ("../0", 1), (None, 1)])
-def test_a_folder_refuses_what_is_no_number(shard: int, number: int) -> None:
+def test_a_folder_refuses_an_invalid_number(shard: int, number: int) -> None:
     with pytest.raises(ValueError, match="not a row, shard, attempt or part number"):
         RUN.attempt(shard, number)
 
@@ -74,7 +74,7 @@ def test_the_first_writer_decides_what_a_fact_is() -> None:
     assert fact.create_or_get(Intent("c")) == fact.get() == fact.find() == Intent("a")
 
 
-def test_an_existing_fact_is_not_made_again() -> None:
+def test_an_existing_fact_is_not_created_again() -> None:
     fact = Fact(MemoryBucket(), "f", Delivered)
 
     assert fact.get_or_create(lambda: Delivered(1.0)) == Delivered(1.0)
@@ -94,7 +94,7 @@ def test_a_fact_is_replaced_only_in_the_generation_that_was_read() -> None:
     assert fact.get() == Intent("b")
 
 
-def test_facts_are_read_in_their_order_until_one_is_missing() -> None:
+def test_facts_are_read_in_order_until_one_is_missing() -> None:
     run = RunFolder(MemoryBucket(), "01j")
     run.plan.create(Plan([], 1.0))
     run.cancelled.create(Cancelled(2.0))

@@ -1,4 +1,4 @@
-"""Who is called when a run ends, with what, and how often."""
+"""Callbacks at the end of a run: which are sent, with which argument, and how often."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def pipeline(**options: Any) -> FakePipeline:
     return FakePipeline(link=[[NOTIFY]], link_error=[[PAGE]], **options)
 
 
-def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same() -> None:
+def test_a_run_that_ends_while_its_first_chunk_is_stored_sends_its_callbacks() -> None:
     made = pipeline()
     _, *others = made.messages(["a", "b" * 20_000])
 
@@ -46,7 +46,7 @@ def test_a_run_that_ends_while_its_first_chunk_is_being_kept_calls_all_the_same(
     assert [call.task_id for call in made.caller.sent] == [f"{RUN}.link_error0"]
 
 
-def test_a_run_that_ends_well_calls_once_with_what_became_of_it() -> None:
+def test_a_successful_run_sends_link_once_with_its_outcome() -> None:
     made = pipeline(script=Script(missing=frozenset({1})))
 
     made.drive(made.send(["a", "b", "c"]))
@@ -62,7 +62,7 @@ def test_a_run_that_ends_well_calls_once_with_what_became_of_it() -> None:
     json.dumps(summary, allow_nan=False)
 
 
-def test_a_run_that_ends_badly_calls_the_others_on_celerys_own_queue() -> None:
+def test_a_failed_run_sends_link_error_to_the_default_queue() -> None:
     made = pipeline(script=Script(missing=frozenset({0})))
 
     made.drive(made.send(["a"]))
@@ -72,7 +72,7 @@ def test_a_run_that_ends_badly_calls_the_others_on_celerys_own_queue() -> None:
     assert call.args[0]["state"] == "failed"
 
 
-def test_an_aborted_run_calls_too_and_says_why() -> None:
+def test_an_aborted_run_sends_link_error_with_the_reason() -> None:
     made = pipeline()
     run = made.send(["a"])
     steps.ingest.abort_run(made.folder(run), "sink gs://x cannot be written", "failed")
@@ -84,7 +84,7 @@ def test_an_aborted_run_calls_too_and_says_why() -> None:
     ]
 
 
-def test_an_immutable_signature_gets_its_own_arguments_alone() -> None:
+def test_an_immutable_signature_gets_only_its_own_arguments() -> None:
     made = FakePipeline(link=[[Signature("shop.notify", [1], immutable=True)]])
 
     made.drive(made.send(["a"]))
@@ -92,7 +92,7 @@ def test_an_immutable_signature_gets_its_own_arguments_alone() -> None:
     assert made.caller.sent[0].args == [1]
 
 
-def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_alone() -> None:
+def test_a_run_stays_open_until_each_callback_is_sent() -> None:
     made = FakePipeline(link=[[NOTIFY], [PAGE]])
     made.caller.rejected_tasks = {"shop.notify"}
     run = made.send(["a"])
@@ -109,7 +109,7 @@ def test_a_run_stays_on_the_list_until_its_callbacks_are_sent_and_each_is_sent_a
     assert made.bucket.find(made.folder(run).open_marker) is None
 
 
-def test_a_broker_that_is_down_is_waited_for() -> None:
+def test_callbacks_wait_for_a_broker_that_is_down() -> None:
     made = pipeline()
     run = made.send(["a"])
     made.caller.is_down = True
@@ -122,7 +122,7 @@ def test_a_broker_that_is_down_is_waited_for() -> None:
     assert [call.task_id for call in made.caller.sent] == [f"{RUN}.link0"]
 
 
-def test_a_crash_between_a_call_and_its_fact_repeats_it_under_the_same_id() -> None:
+def test_a_crash_before_the_fact_repeats_a_callback_under_the_same_id() -> None:
     made = pipeline()
     run = made.send(["a"])
     made.drive(run)
@@ -135,7 +135,7 @@ def test_a_crash_between_a_call_and_its_fact_repeats_it_under_the_same_id() -> N
     assert first == again
 
 
-def test_late_copies_of_the_last_steps_call_nobody() -> None:
+def test_late_duplicates_of_the_last_steps_send_no_callback() -> None:
     made = pipeline()
     run = made.send(["a"])
     made.drive(run)
@@ -146,7 +146,7 @@ def test_late_copies_of_the_last_steps_call_nobody() -> None:
     assert len(made.caller.sent) == 1
 
 
-def test_what_may_not_be_called_is_written_down_and_keeps_no_other_back() -> None:
+def test_a_refused_callback_is_recorded_and_does_not_block_others() -> None:
     made = FakePipeline(link=[[NOTIFY], [PAGE]])
     run = made.send(["a"])
 
@@ -161,7 +161,7 @@ def test_what_may_not_be_called_is_written_down_and_keeps_no_other_back() -> Non
     assert made.folder(run).callback("link0").get().refusal == "not that"
 
 
-def test_a_chain_takes_its_other_tasks_along_under_ids_of_their_own() -> None:
+def test_a_chain_carries_its_other_tasks_under_separate_ids() -> None:
     call = callbacks_module.build_callback_task(
         [NOTIFY, PAGE, Signature("shop.log", immutable=True)], {"run": RUN}, "r.link0"
     )
@@ -188,7 +188,7 @@ def test_a_chain_takes_its_other_tasks_along_under_ids_of_their_own() -> None:
         ),
     ],
 )
-def test_tasks_that_runs_may_not_have_called_are_refused(
+def test_tasks_outside_the_allowlist_are_refused(
     settings: Any, signature: Signature, words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
@@ -206,11 +206,11 @@ def test_tasks_that_runs_may_not_have_called_are_refused(
     ],
     ids=str,
 )
-def test_tasks_that_runs_may_have_called_are_not(settings: Any) -> None:
+def test_tasks_on_the_allowlist_are_accepted(settings: Any) -> None:
     callbacks_module.check_callback_tasks(Settings(**settings), [NOTIFY, PAGE])
 
 
-def test_all_results_are_handed_over_in_slices_with_ids_that_stay() -> None:
+def test_all_results_are_sent_in_slices_with_stable_ids() -> None:
     made = FakePipeline(part_bytes=100, max_requests=2)
     (sink,) = callbacks.build_result_sinks(
         {"task": "shop.store", "args": ["reviews"], "options": {"queue": "shop"}}
@@ -226,7 +226,7 @@ def test_all_results_are_handed_over_in_slices_with_ids_that_stay() -> None:
     assert f"{RUN}.results0.0000-1-00000.00000" in ids
 
 
-def test_results_wait_while_their_queue_is_full_and_a_part_is_never_half_sent_for_that() -> None:
+def test_results_wait_for_a_full_queue_before_a_part_starts() -> None:
     caller = FakeCallbackBroker()
     (spec,) = callbacks.build_result_sinks({"task": "shop.store"})
     sink = CallbackSink(lambda: caller, spec, RUN, 2, lambda _: None)
@@ -241,7 +241,7 @@ def test_results_wait_while_their_queue_is_full_and_a_part_is_never_half_sent_fo
 
 
 @given(st.lists(st.integers(0, 3 * MAX_TASK_BYTES // 2), max_size=12))
-def test_a_slice_is_bounded_and_the_slices_are_the_whole(lengths: list[int]) -> None:
+def test_slices_are_bounded_and_complete(lengths: list[int]) -> None:
     lines = [json.dumps({"text": "x" * length}) for length in lengths]
 
     cut = list(split_results("".join(line + "\n" for line in lines).encode()))

@@ -1,4 +1,4 @@
-"""The report of a run, and what is left when it is closed."""
+"""The report of a run, and its open marker after the end."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def no_sink(_spec: SinkSpec, _run: str) -> Sink:
     raise AssertionError("no sink is to be opened")
 
 
-def test_the_stages_of_a_report_add_up_to_its_time() -> None:
+def test_the_stages_of_a_report_add_up_to_its_total() -> None:
     pipeline = FakePipeline(
         max_requests=2, chunk_bytes=10, max_attempts=2, script=Script(missing=frozenset({1}))
     )
@@ -44,7 +44,7 @@ def test_the_stages_of_a_report_add_up_to_its_time() -> None:
     assert report.overhead_seconds >= 0
 
 
-def test_a_report_counts_tokens_of_every_answer_that_was_paid_for() -> None:
+def test_a_report_counts_the_tokens_of_every_billed_answer() -> None:
     pipeline = FakePipeline(script=Script(duplicated=frozenset({0})), part_bytes=100)
 
     report = pipeline.drive(pipeline.send(["a", "b"]))
@@ -53,7 +53,7 @@ def test_a_report_counts_tokens_of_every_answer_that_was_paid_for() -> None:
     assert report.tokens["totalTokenCount"] >= sum(tokens)
 
 
-def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> None:
+def test_a_report_is_written_once_and_a_repeat_still_closes_the_run() -> None:
     pipeline = FakePipeline()
     report = pipeline.drive(pipeline.send(["a"]))
     pipeline.bucket.create(f"open/{RUN}", b"")
@@ -63,9 +63,7 @@ def test_a_report_is_written_once_and_the_run_is_closed_again_all_the_same() -> 
 
 
 @pytest.mark.parametrize("late", [0, 1])
-def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(
-    late: int, tmp_path: Path
-) -> None:
+def test_delivery_ends_with_the_last_file_in_the_last_sink(late: int, tmp_path: Path) -> None:
     pipeline = FakePipeline(max_requests=1)
     sinks = [SinkSpec("file", str(tmp_path / name)) for name in ("one", "two")]
     run = pipeline.send(["a", "b"], sinks=sinks)
@@ -81,7 +79,7 @@ def test_a_run_is_delivered_when_the_last_file_of_any_shard_is_in_the_last_sink(
     assert report.seconds["deliver"] == pytest.approx(100.0, abs=5.0)
 
 
-def test_a_run_that_was_given_up_is_reported_with_the_reason() -> None:
+def test_an_aborted_run_is_reported_with_the_reason() -> None:
     pipeline = FakePipeline()
     (message, *_) = pipeline.messages(["a", "b"])
     steps.ingest.ingest(pipeline.bucket, message)
@@ -115,7 +113,7 @@ def test_the_state_of_a_run_follows_from_its_counts_and_jobs(
     assert final_state(counts, jobs) == state
 
 
-def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sent() -> None:
+def test_a_late_message_leaves_a_run_with_unsent_callbacks_open() -> None:
     pipeline = FakePipeline(link=[[Signature("shop.tasks.done")]])
     messages = pipeline.messages(["a"])
     pipeline.send(["a"])
@@ -131,9 +129,7 @@ def test_a_message_that_comes_late_leaves_a_run_open_whose_callbacks_are_not_sen
 
 
 @pytest.mark.usefixtures("celerys_log")
-def test_a_finish_that_comes_before_the_rows_that_were_put_off_are_asked_again_reports_nothing() -> (
-    None
-):
+def test_an_early_finish_reports_nothing_while_rows_await_a_retry() -> None:
     pipeline = FakePipeline(max_attempts=2, script=Script(missing=frozenset({1}), seed=None))
     run = pipeline.send(["a", "b"])
     while (due := pipeline.due(run)) != [Step("shard", run, (0, 2))]:

@@ -1,4 +1,4 @@
-"""What becomes of one line of output, however strange."""
+"""Parsing of single lines of output, including malformed ones."""
 
 import json
 from typing import Any
@@ -52,7 +52,7 @@ def test_an_answer_becomes_a_result() -> None:
     )  # fmt: skip
 
 
-def test_thoughts_are_no_part_of_the_text() -> None:
+def test_text_does_not_include_thoughts() -> None:
     assert (
         one(line(parts=[{"text": "hmm", "thought": True}, {"text": "a"}, {"text": "b"}])).text
         == "ab"
@@ -68,7 +68,7 @@ def test_an_answer_with_more_than_text_keeps_googles_shape() -> None:
     assert result.content == {"role": "model", "parts": [call]}
 
 
-def test_a_field_that_was_padded_with_null_is_no_content() -> None:
+def test_a_null_field_is_not_content() -> None:
     result = one(line(parts=[{"text": "a", "functionCall": None, "inlineData": None}]))
 
     assert (result.text, result.content) == ("a", None)
@@ -89,7 +89,7 @@ FAILURES: list[tuple[dict[str, Any], Error]] = [
 
 
 @pytest.mark.parametrize(("value", "error"), FAILURES)
-def test_a_row_without_a_whole_answer_fails_and_says_why(
+def test_a_row_without_a_complete_answer_fails_with_the_reason(
     value: dict[str, Any], error: Error
 ) -> None:
     result = one(value)
@@ -97,13 +97,13 @@ def test_a_row_without_a_whole_answer_fails_and_says_why(
     assert (result.state, result.error) == ("failed", error)
 
 
-def test_text_that_was_cut_off_is_kept_with_its_failure() -> None:
+def test_truncated_text_is_kept_with_the_failure() -> None:
     result = one(line(finish="MAX_TOKENS"))
 
     assert (result.state, result.text, result.error) == ("failed", "hola", Error("MAX_TOKENS"))
 
 
-def test_a_finish_reason_that_is_not_told_is_no_failure() -> None:
+def test_a_missing_finish_reason_is_not_a_failure() -> None:
     assert one(line(finish=None)).succeeded
 
 
@@ -119,7 +119,7 @@ def test_a_finish_reason_that_is_not_told_is_no_failure() -> None:
     ],
     ids=["half a surrogate pair", "bad UTF-8", "NaN", "Infinity"],
 )
-def test_paid_text_is_not_thrown_away_for_a_flaw(data: bytes) -> None:
+def test_billed_text_survives_a_malformed_field(data: bytes) -> None:
     (result,), parsed = read(data)
 
     assert result.succeeded
@@ -128,7 +128,7 @@ def test_paid_text_is_not_thrown_away_for_a_flaw(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("flaw", [b"\xff", b"\\ud800"])
-def test_more_than_text_survives_a_flaw_too(flaw: bytes) -> None:
+def test_other_content_survives_a_malformed_field(flaw: bytes) -> None:
     data = (
         json.dumps(line(parts=[{"functionCall": {"name": "FLAW"}}])).encode().replace(b"FLAW", flaw)
     )
@@ -143,7 +143,7 @@ UNREADABLE = [b"{", b"[]", b"null", b"1", b'"x"', b"\xff", b"{}x", b'{"key": 1}'
 
 
 @pytest.mark.parametrize("data", UNREADABLE, ids=[str(data[:12]) for data in UNREADABLE])
-def test_what_cannot_be_read_is_counted_with_its_place(data: bytes) -> None:
+def test_unreadable_lines_are_counted_with_their_offset(data: bytes) -> None:
     results, parsed = read(json.dumps(line(2)).encode(), data)
 
     assert [result.row for result in results] == [2]
@@ -153,13 +153,13 @@ def test_what_cannot_be_read_is_counted_with_its_place(data: bytes) -> None:
 @pytest.mark.parametrize(
     "key", ["rtag-0-k", "rtag-11-k", "rother-1-k", "1", "", "rtag-1-", "rtag--1-k", "rtag-1e0-k"]
 )
-def test_a_key_that_is_not_of_this_part_of_the_run_is_unknown(key: str) -> None:
+def test_a_key_outside_the_shard_is_unknown(key: str) -> None:
     results, parsed = read(json.dumps(line() | {"key": key}).encode())
 
     assert (results, parsed.counts.unknown) == ([], 1)
 
 
-def test_a_row_of_an_earlier_attempt_is_unknown_to_a_later_one() -> None:
+def test_a_row_of_an_earlier_attempt_is_unknown_to_a_later_attempt() -> None:
     results, parsed = read(
         json.dumps(line(1)).encode(), json.dumps(line(2)).encode(), wanted=RowSet.of([1])
     )
@@ -180,7 +180,7 @@ BAD = {
 
 @settings(max_examples=200)
 @given(OUTCOMES)
-def test_every_line_is_counted_as_exactly_one_thing(outcomes: list[tuple[int, str]]) -> None:
+def test_every_line_counts_exactly_once(outcomes: list[tuple[int, str]]) -> None:
     data = [
         b"{" if kind == "noise" else json.dumps(line(row, **BAD[kind])).encode()
         for row, kind in outcomes

@@ -1,4 +1,4 @@
-"""A run is divided into shards within Vertex's limits, few and without crumbs."""
+"""Division of runs into few shards of similar size within Vertex's limits."""
 
 from datetime import datetime
 
@@ -26,7 +26,7 @@ def rows(shards: list[ShardPlan]) -> list[int]:
 
 @settings(max_examples=300)
 @given(CHUNKS, st.integers(1, 100))
-def test_every_row_is_in_one_shard_in_order_and_no_shard_is_over_a_limit(
+def test_every_row_is_in_one_shard_and_no_shard_exceeds_a_limit(
     chunks: list[ChunkSize], most: int
 ) -> None:
     shards = divide_chunks(chunks, most, MAX_BYTES)
@@ -50,7 +50,7 @@ def test_the_rows_of_a_shard_lie_in_its_chunks(chunks: list[ChunkSize], most: in
 
 
 @given(CHUNKS, st.integers(60, 1000))
-def test_there_are_hardly_more_shards_than_it_takes(chunks: list[ChunkSize], most: int) -> None:
+def test_the_number_of_shards_is_close_to_the_minimum(chunks: list[ChunkSize], most: int) -> None:
     needed = -(-sum(chunk.requests for chunk in chunks) // most)
 
     assert len(divide_chunks(chunks, most, 10**9)) <= 2 * needed
@@ -64,7 +64,7 @@ def test_a_run_within_the_limits_is_one_shard(chunks: int, requests: int) -> Non
 
 
 @given(st.integers(2, 9), st.integers(20, 60))
-def test_shards_are_of_about_one_size(wanted: int, chunks: int) -> None:
+def test_shards_have_similar_sizes(wanted: int, chunks: int) -> None:
     run = [ChunkSize(10, 100)] * (chunks * wanted)
 
     sizes = [shard.requests for shard in divide_chunks(run, chunks * 10 + 40, 10**9)]
@@ -72,7 +72,7 @@ def test_shards_are_of_about_one_size(wanted: int, chunks: int) -> None:
     assert min(sizes) * 2 >= max(sizes)
 
 
-def test_a_chunk_of_more_rows_than_a_job_takes_is_divided() -> None:
+def test_a_chunk_with_more_rows_than_a_job_allows_is_divided() -> None:
     assert divide_chunks([ChunkSize(5, 50), ChunkSize(1, 10)], 2, 10**9) == [
         ShardPlan(1, 2, 0, 0),
         ShardPlan(3, 2, 0, 0),
@@ -80,7 +80,7 @@ def test_a_chunk_of_more_rows_than_a_job_takes_is_divided() -> None:
     ]
 
 
-def test_of_two_plans_that_are_made_at_once_the_first_counts() -> None:
+def test_of_two_concurrent_plans_the_first_counts() -> None:
     pipeline = FakePipeline(chunk_bytes=10)
     run = pipeline.send(["a", "b", "c", "d"])
     first: list[Plan] = []

@@ -1,4 +1,4 @@
-"""One look at all open jobs, and when the next is due."""
+"""Polls of all open jobs, and the interval between them."""
 
 from collections.abc import Container
 
@@ -25,7 +25,7 @@ def add(made: FakeJobs, mill: str = MILL) -> str:
     ).name
 
 
-def test_a_look_tells_jobs_that_ended_from_those_that_did_not_and_from_strangers() -> None:
+def test_a_poll_separates_ended_waiting_and_lost_jobs() -> None:
     clock = Clock()
     made = jobs(clock, state="JOB_STATE_FAILED")
     old = add(made)
@@ -40,7 +40,7 @@ def test_a_look_tells_jobs_that_ended_from_those_that_did_not_and_from_strangers
     assert seen.lost == ["projects/p/locations/l/batchPredictionJobs/0"]
 
 
-def test_a_job_that_nobody_asked_about_is_passed_over() -> None:
+def test_a_poll_ignores_jobs_that_are_not_open() -> None:
     made = jobs(Clock())
     add(made)
 
@@ -48,7 +48,7 @@ def test_a_job_that_nobody_asked_about_is_passed_over() -> None:
 
 
 class Troubled(FakeJobs):
-    """Cannot tell some of its jobs, and counts how often it is asked."""
+    """Fails to fetch some of its jobs, and counts the calls."""
 
     troubled: Container[str] = ()
     asked = 0
@@ -60,7 +60,7 @@ class Troubled(FakeJobs):
         return super().get(name)
 
 
-def test_a_job_that_cannot_be_looked_at_keeps_no_other_back() -> None:
+def test_a_job_that_cannot_be_fetched_does_not_delay_others() -> None:
     clock = Clock()
     made = Troubled(MemoryBucket(clock=clock), duration=100.0, clock=clock)
     first, *others = sorted(add(made) for _ in range(5))
@@ -73,7 +73,7 @@ def test_a_job_that_cannot_be_looked_at_keeps_no_other_back() -> None:
     assert seen.errors == {first: "Vertex: 503"}
 
 
-def test_a_look_ends_with_what_it_saw_when_many_jobs_cannot_be_looked_at() -> None:
+def test_a_poll_stops_after_several_failed_calls() -> None:
     clock = Clock()
     made = Troubled(MemoryBucket(clock=clock), duration=100.0, clock=clock)
     first, *others = sorted(add(made) for _ in range(9))
@@ -86,14 +86,14 @@ def test_a_look_ends_with_what_it_saw_when_many_jobs_cannot_be_looked_at() -> No
     assert made.asked == 4
 
 
-def test_a_job_with_labels_of_another_mill_is_still_looked_at_by_its_name() -> None:
+def test_a_job_with_foreign_labels_is_fetched_by_name() -> None:
     made = jobs(Clock())
     name = add(made, "other")
 
     assert [job.name for job in check_jobs(made, MILL, [name]).waiting] == [name]
 
 
-def test_a_job_in_a_state_that_nobody_knows_has_not_ended() -> None:
+def test_a_job_in_an_unknown_state_has_not_ended() -> None:
     assert not Job("j", "JOB_STATE_99").has_ended
     assert not Job("j", "JOB_STATE_UNSPECIFIED").has_ended
     assert Job("j", "JOB_STATE_EXPIRED").has_ended
@@ -104,7 +104,7 @@ AGES = st.lists(st.floats(-100, 1e6), max_size=5)
 
 
 @given(AGES, st.floats(0.1, 60), st.floats(0.1, 60))
-def test_looks_are_never_further_apart_than_allowed_nor_closer(
+def test_poll_intervals_stay_within_their_limits(
     ages: list[float], one: float, other: float
 ) -> None:
     shortest, longest = sorted((one, other))
@@ -116,7 +116,7 @@ def test_looks_are_never_further_apart_than_allowed_nor_closer(
     assert shortest <= seconds <= longest
 
 
-def test_looks_become_rarer_as_the_youngest_job_grows_old() -> None:
+def test_poll_intervals_grow_with_the_age_of_the_youngest_job() -> None:
     def after(age: float) -> float:
         return next_interval(
             [Job("a", "s", create_time=1e9 - age), Job("b", "s", create_time=0.0)], 1e9, 3, 60

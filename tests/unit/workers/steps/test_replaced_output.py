@@ -1,4 +1,4 @@
-"""Output that is replaced while it is parsed: each row has one final state, and that of one generation."""
+"""Output that is replaced while it is parsed: rows never mix generations."""
 
 import pytest
 
@@ -11,7 +11,7 @@ PROMPTS = [f"say {number}" for number in range(12)]
 
 
 def collected() -> tuple[FakePipeline, str, list[Step], str]:
-    """A run whose output is divided into several parts, these, and the name of its one file."""
+    """Return a run with output in several parts, the parts, and the name of the file."""
     pipeline = FakePipeline(part_bytes=400)
     run = pipeline.send(PROMPTS)
     while not all(step.task == "parse" for step in pipeline.due(run)):
@@ -28,12 +28,12 @@ def written(pipeline: FakePipeline, run: str) -> Parts:
 
 
 def in_reverse(data: bytes) -> bytes:
-    """Other lines in every part, of which some would be read twice and some not at all."""
+    """Replace the lines, so that old ranges would read some twice and miss others."""
     return b"".join(reversed(data.splitlines(keepends=True)))
 
 
 @pytest.mark.parametrize("before", range(5))
-def test_output_that_is_replaced_at_any_moment_leaves_every_row_once(before: int) -> None:
+def test_replaced_output_leaves_every_row_once(before: int) -> None:
     pipeline, run, parts, name = collected()
     for step in parts[:before]:
         pipeline.do(step)
@@ -49,7 +49,7 @@ def test_output_that_is_replaced_at_any_moment_leaves_every_row_once(before: int
     ]
 
 
-def test_who_comes_late_with_a_part_of_the_old_file_changes_nothing() -> None:
+def test_a_late_part_of_the_old_file_changes_nothing() -> None:
     pipeline, run, parts, name = collected()
     pipeline.bucket.write(name, in_reverse(pipeline.bucket.read(name)))
     for step in parts:
@@ -64,7 +64,7 @@ def test_who_comes_late_with_a_part_of_the_old_file_changes_nothing() -> None:
     assert anew.first == len(parts)
 
 
-def test_output_that_went_away_is_not_taken_for_missing_answers_and_may_come_back() -> None:
+def test_output_that_disappears_may_come_back() -> None:
     pipeline, run, parts, name = collected()
     data = pipeline.bucket.read(name)
     pipeline.bucket.delete(name)

@@ -1,4 +1,4 @@
-"""Every row of a shard ends in exactly one state, whatever its job's output looks like."""
+"""Every row of a shard gets exactly one final state, for any output of its job."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +24,7 @@ PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), ROWS, ROWS, RO
 
 
 @given(PARTS, st.booleans())
-def test_every_answered_row_is_kept_in_exactly_one_place_or_tried_again(
+def test_every_answered_row_is_kept_in_one_file_or_retried(
     parts: list[PartRows], last: bool
 ) -> None:
     made = resolve_rows(parts, last)
@@ -47,7 +47,7 @@ def test_every_answered_row_is_kept_in_exactly_one_place_or_tried_again(
 
 
 @given(PARTS)
-def test_only_rows_all_of_whose_failures_may_pass_are_tried_again(parts: list[PartRows]) -> None:
+def test_only_rows_with_transient_failures_are_retried(parts: list[PartRows]) -> None:
     again = resolve_rows(parts, is_last=False).retried
 
     for row in range(8):
@@ -66,7 +66,7 @@ def states(script: Script, prompts: list[str], **limits: int) -> tuple[FakePipel
 
 
 @pytest.mark.parametrize("part_bytes", [50, 400, 1 << 20])
-def test_the_first_success_counts_whatever_else_was_said_of_the_row(part_bytes: int) -> None:
+def test_the_first_success_of_a_row_counts(part_bytes: int) -> None:
     lines = [line(1, "SAFETY"), line(1, "STOP"), line(2, "SAFETY"), line(2, "MAX_TOKENS")]
 
     pipeline, found = states(
@@ -80,7 +80,7 @@ def test_the_first_success_counts_whatever_else_was_said_of_the_row(part_bytes: 
 
 
 def line(row: int, finish: str) -> bytes:
-    """A line of output for a row, which says "late"."""
+    """Return a line of output that answers a row with "late"."""
     candidate = {"content": {"parts": [{"text": "late"}]}, "finishReason": finish}
     key = join_wire_key(names.tag(RUN), row, str(row))
     return msgspec.json.encode(
@@ -88,7 +88,7 @@ def line(row: int, finish: str) -> bytes:
     )
 
 
-def test_rows_without_keys_are_joined_by_what_was_asked_even_when_it_was_asked_twice() -> None:
+def test_answers_without_keys_are_matched_by_request() -> None:
     script = Script(unkeyed=frozenset(range(4)))
 
     _, found = states(script, ["same", "other", "same", "third"])
@@ -96,7 +96,7 @@ def test_rows_without_keys_are_joined_by_what_was_asked_even_when_it_was_asked_t
     assert found == ["You said: same", "You said: other", "You said: same", "You said: third"]
 
 
-def test_an_answer_without_a_key_to_what_nobody_asked_is_unknown() -> None:
+def test_an_answer_without_a_key_to_an_unknown_request_is_unknown() -> None:
     strange = b'{"status":"","request":{"contents":[{"parts":[{"text":"?"}]}]},"response":{}}'
 
     pipeline, found = states(Script(strange=(strange, b'{"status":"","response":{}}')), ["a"])
@@ -113,7 +113,7 @@ def test_a_row_that_is_not_in_the_output_is_missing() -> None:
 
 
 class Cancelled(MemoryBucket):
-    """A bucket in which, right before one write, the run is cancelled and a twin of the step does all of it."""
+    """Right before one write, cancels the run and lets a duplicate delivery run the step."""
 
     twin: Callable[[], object] | None = None
 
@@ -125,9 +125,7 @@ class Cancelled(MemoryBucket):
         super().write(name, data)
 
 
-def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_first_of_them_wrote() -> (
-    None
-):
+def test_duplicates_that_disagree_about_cancellation_keep_the_first_write() -> None:
     pipeline = FakePipeline(script=Script(missing=frozenset({1})), max_attempts=2)
     pipeline.bucket = bucket = Cancelled(clock=pipeline.clock)
     pipeline.jobs = FakeJobs(bucket, script=pipeline.script, clock=pipeline.clock)
@@ -155,9 +153,7 @@ def test_twins_that_disagree_on_whether_the_run_is_cancelled_leave_what_the_firs
         ("JOB_STATE_PARTIALLY_SUCCEEDED", 0, "MISSING_ROW"),
     ],
 )
-def test_a_row_that_a_job_did_not_come_to_says_how_the_job_ended(
-    state: str, code: int, reason: str
-) -> None:
+def test_an_unprocessed_row_says_how_its_job_ended(state: str, code: int, reason: str) -> None:
     script = Script(state=state, error_code=code, error_message="why", missing=frozenset({0, 1}))
 
     pipeline, found = states(script, ["a", "b"])
@@ -175,7 +171,7 @@ def test_a_row_that_a_job_did_not_come_to_says_how_the_job_ended(
     statuses=st.dictionaries(st.integers(0, 11), st.sampled_from(["Quota: {}", "x"])), files=st.integers(1, 4),
     seed=st.integers(0, 99), part_bytes=st.sampled_from([60, 300, 3000]), strange=st.integers(0, 3),
 )  # fmt: skip
-def test_lines_and_rows_are_counted_to_the_last_one(
+def test_all_lines_and_rows_are_counted(
     missing: frozenset[int], duplicated: frozenset[int], statuses: dict[int, str], files: int, seed: int,
     part_bytes: int, strange: int,
 ) -> None:  # fmt: skip

@@ -1,4 +1,4 @@
-"""One paid job for each attempt of a shard, whatever happens while it is created."""
+"""One billed job for each attempt of a shard, whatever fails during its creation."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ CANCELLED = f"runs/{RUN}/cancelled.json"
 
 @pytest.fixture
 def pipeline() -> FakePipeline:
-    """A pipeline with a run whose input is written."""
+    """Return a pipeline with a run whose input is written."""
     pipeline = FakePipeline()
     pipeline.send(["a", "b"])
     pipeline.do(Step("plan", RUN))
@@ -40,7 +40,7 @@ def intent(pipeline: FakePipeline) -> str:
     return pipeline.folder().attempt(0, 1).intent.get().owner
 
 
-def test_the_job_is_created_with_what_is_needed_to_find_it_again(pipeline: FakePipeline) -> None:
+def test_a_job_is_created_with_labels_that_identify_it(pipeline: FakePipeline) -> None:
     made = create(pipeline, "me")
 
     (asked,) = pipeline.jobs.requests
@@ -59,14 +59,14 @@ def test_the_job_is_created_with_what_is_needed_to_find_it_again(pipeline: FakeP
     assert asked.display_name == f"promptmill-{RUN}-s0000-a1"
 
 
-def test_who_comes_again_finds_the_job_that_is_there(pipeline: FakePipeline) -> None:
+def test_a_repeated_submit_finds_the_existing_job(pipeline: FakePipeline) -> None:
     made = create(pipeline, "me")
 
     assert create(pipeline, "you") == made
     assert len(pipeline.jobs.requests) == 1
 
 
-def test_a_job_whose_creation_was_not_answered_is_adopted(pipeline: FakePipeline) -> None:
+def test_a_job_whose_creation_got_no_response_is_adopted(pipeline: FakePipeline) -> None:
     pipeline.jobs.lose_next_response()
     assert isinstance(create(pipeline, "me"), Wait)
 
@@ -77,7 +77,7 @@ def test_a_job_whose_creation_was_not_answered_is_adopted(pipeline: FakePipeline
     assert len(pipeline.jobs.requests) == 1
 
 
-def test_a_job_that_is_listed_late_is_waited_for_and_adopted(pipeline: FakePipeline) -> None:
+def test_a_job_that_is_listed_late_is_adopted(pipeline: FakePipeline) -> None:
     pipeline.jobs.lose_next_response()
     pipeline.jobs.hide_new_jobs(SETTLE - 1)
     create(pipeline, "me")
@@ -92,7 +92,7 @@ def test_a_job_that_is_listed_late_is_waited_for_and_adopted(pipeline: FakePipel
     assert SETTLE - 1 <= waited <= SETTLE + 62
 
 
-def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(
+def test_an_intent_is_taken_over_only_after_the_visibility_time(
     pipeline: FakePipeline,
 ) -> None:
     pipeline.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
@@ -108,7 +108,7 @@ def test_an_intent_is_taken_over_only_when_no_job_can_turn_up_any_more(
     assert intent(pipeline) == "me"
 
 
-def test_only_the_clock_of_the_bucket_says_how_old_an_intent_is(
+def test_the_age_of_an_intent_is_by_the_buckets_clock(
     pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.bucket.create(FOLDER + "intent.json", encode_fact(Intent("gone")))
@@ -119,7 +119,7 @@ def test_only_the_clock_of_the_bucket_says_how_old_an_intent_is(
     assert pipeline.jobs.requests == []
 
 
-def test_a_creation_that_was_put_off_gives_the_intent_back_at_once(pipeline: FakePipeline) -> None:
+def test_a_transient_error_releases_the_intent_at_once(pipeline: FakePipeline) -> None:
     pipeline.jobs.refuse_next(Transient("429"))
 
     with pytest.raises(Transient, match="429"):
@@ -130,7 +130,7 @@ def test_a_creation_that_was_put_off_gives_the_intent_back_at_once(pipeline: Fak
     assert len(pipeline.jobs.requests) == 1
 
 
-def test_a_creation_that_is_refused_ends_the_attempt_without_a_job(pipeline: FakePipeline) -> None:
+def test_a_refused_creation_ends_the_attempt_without_a_job(pipeline: FakePipeline) -> None:
     pipeline.jobs.refuse_next(Permanent("Vertex: 404 no such model"))
 
     made = create(pipeline, "me")
@@ -143,7 +143,7 @@ def test_a_creation_that_is_refused_ends_the_attempt_without_a_job(pipeline: Fak
     assert pipeline.jobs.requests == []
 
 
-def test_a_crash_between_creation_and_its_fact_costs_no_second_job(pipeline: FakePipeline) -> None:
+def test_a_crash_after_creation_costs_no_second_job(pipeline: FakePipeline) -> None:
     create(pipeline, "me")
     pipeline.bucket.delete(FOLDER + "job.json")
 
@@ -187,7 +187,7 @@ def unanswered(pipeline: FakePipeline) -> None:
 
 
 @pytest.mark.parametrize("before", [nothing, expired, free, put_off, unanswered])
-def test_of_many_at_once_one_creates_and_all_come_to_the_same_job(
+def test_of_concurrent_workers_one_creates_the_job(
     before: Callable[[FakePipeline], None],
 ) -> None:
     for _ in range(15):
@@ -205,15 +205,15 @@ def test_of_many_at_once_one_creates_and_all_come_to_the_same_job(
 
 
 class Overtaken(MemoryBucket):
-    """A bucket in which somebody else is always a moment faster to replace an object."""
+    """A bucket in which another worker is always first to replace an object."""
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
         super().replace(name, b'{"owner":"faster"}', generation)
         super().replace(name, data, generation)
 
 
-class StandsStill(MemoryBucket):
-    """A bucket whose caller stands still once, before its `call` on an object, while something else happens."""
+class SuspendedCaller(MemoryBucket):
+    """Suspends the caller once, before a `call` on an object, and runs `meanwhile`."""
 
     def __init__(
         self, pipeline: FakePipeline, call: str, name: str, meanwhile: Callable[[], object]
@@ -225,19 +225,19 @@ class StandsStill(MemoryBucket):
         pipeline.bucket = self
 
     def find(self, name: str) -> ObjectInfo | None:
-        self._stand_still("find", name)
+        self._suspend_once("find", name)
         return super().find(name)
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
-        self._stand_still("replace", name)
+        self._suspend_once("replace", name)
         super().replace(name, data, generation)
 
-    def _stand_still(self, *at: str) -> None:
+    def _suspend_once(self, *at: str) -> None:
         if at == self._at and self._meanwhile:
             self._meanwhile.pop()()
 
 
-def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(
+def test_a_suspended_owner_that_lost_its_intent_creates_nothing(
     pipeline: FakePipeline,
 ) -> None:
     def overtake() -> None:
@@ -245,14 +245,14 @@ def test_an_owner_that_stood_still_and_was_overtaken_creates_nothing(
         pipeline.jobs.lose_next_response()
         create(pipeline, "you")
 
-    StandsStill(pipeline, "find", CANCELLED, overtake)
+    SuspendedCaller(pipeline, "find", CANCELLED, overtake)
 
     assert isinstance(create(pipeline, "me"), Wait)
     assert intent(pipeline) == "you"
     assert len(pipeline.jobs.requests) == 1
 
 
-def test_who_stood_still_while_others_were_through_creates_nothing_though_their_job_is_listed_no_more(
+def test_a_suspended_worker_creates_nothing_after_the_job_ended(
     pipeline: FakePipeline,
 ) -> None:
     def be_through() -> None:
@@ -263,7 +263,7 @@ def test_who_stood_still_while_others_were_through_creates_nothing_though_their_
         pipeline.clock.now += SETTLE + 1
 
     expired(pipeline)
-    StandsStill(pipeline, "find", FOLDER + "intent.json", be_through)
+    SuspendedCaller(pipeline, "find", FOLDER + "intent.json", be_through)
 
     made = create(pipeline, "me")
 
@@ -272,28 +272,28 @@ def test_who_stood_still_while_others_were_through_creates_nothing_though_their_
 
 
 @pytest.mark.parametrize("place", [CANCELLED, FOLDER + "clock"])
-def test_an_owner_that_stood_still_for_long_begins_anew(
+def test_an_owner_suspended_for_long_starts_again(
     pipeline: FakePipeline, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def freeze() -> None:
         pipeline.clock.now += SETTLE / 2 + 1
 
     monkeypatch.setattr("time.monotonic", lambda: pipeline.clock.now)
-    StandsStill(pipeline, "find", place, freeze)
+    SuspendedCaller(pipeline, "find", place, freeze)
 
     assert isinstance(create(pipeline, "me"), Wait)
     assert (intent(pipeline), pipeline.jobs.requests) == ("", [])
     assert isinstance(create(pipeline, "me again"), Created)
 
 
-def test_an_intent_that_was_taken_over_is_not_given_back(pipeline: FakePipeline) -> None:
+def test_an_intent_of_another_worker_is_not_released(pipeline: FakePipeline) -> None:
     def overtake() -> None:
         pipeline.clock.now += SETTLE + 1
         pipeline.jobs.lose_next_response()
         create(pipeline, "you")
 
     pipeline.jobs.refuse_next(Transient("429"))
-    StandsStill(pipeline, "replace", FOLDER + "intent.json", overtake)
+    SuspendedCaller(pipeline, "replace", FOLDER + "intent.json", overtake)
 
     with pytest.raises(Transient, match="429"):
         create(pipeline, "me")
@@ -301,7 +301,7 @@ def test_an_intent_that_was_taken_over_is_not_given_back(pipeline: FakePipeline)
 
 
 class Slow(FakeJobs):
-    """Jobs of which the first creation takes so long that somebody else takes the intent over, and is then put off."""
+    """The first creation takes so long that it loses its intent; then it fails with 429."""
 
     pipeline: FakePipeline
 
@@ -315,7 +315,7 @@ class Slow(FakeJobs):
         return super().create(request)
 
 
-def test_an_intent_that_was_taken_over_while_the_creation_was_put_off_is_not_given_back(
+def test_an_intent_lost_during_a_transient_error_is_not_released(
     pipeline: FakePipeline,
 ) -> None:
     slow = Slow(pipeline.bucket, clock=pipeline.clock)
@@ -329,17 +329,17 @@ def test_an_intent_that_was_taken_over_while_the_creation_was_put_off_is_not_giv
     assert (len(slow.requests), len(pipeline.jobs.requests)) == (0, 1)
 
 
-class TurnsUp(FakeJobs):
-    """Jobs that only the second look finds."""
+class ListedLate(FakeJobs):
+    """Jobs that only the second search lists."""
 
-    looks = 0
+    searches = 0
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
-        self.looks += 1
-        return super().list(filter) if self.looks > len(["by labels", "by name"]) else iter(())
+        self.searches += 1
+        return super().list(filter) if self.searches > len(["by labels", "by name"]) else iter(())
 
 
-def test_who_loses_the_race_to_take_over_creates_nothing(pipeline: FakePipeline) -> None:
+def test_the_loser_of_a_takeover_creates_nothing(pipeline: FakePipeline) -> None:
     expired(pipeline)
     bucket = Overtaken(clock=pipeline.clock)
     for stored in pipeline.bucket.list(""):
@@ -354,10 +354,10 @@ def test_who_loses_the_race_to_take_over_creates_nothing(pipeline: FakePipeline)
     assert pipeline.jobs.requests == []
 
 
-def test_a_job_that_turns_up_at_the_last_moment_is_adopted_after_all(
+def test_a_job_listed_at_the_last_moment_is_adopted(
     pipeline: FakePipeline,
 ) -> None:
-    pipeline.jobs = TurnsUp(pipeline.bucket, clock=pipeline.clock)
+    pipeline.jobs = ListedLate(pipeline.bucket, clock=pipeline.clock)
     pipeline.jobs.lose_next_response()
     create(pipeline, "me")
     pipeline.clock.now += SETTLE + 1

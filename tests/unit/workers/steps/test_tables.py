@@ -1,4 +1,4 @@
-"""Jobs on tables: what is loaded before a job and extracted after it, once, whatever is done twice or dies."""
+"""Jobs with tables: input is loaded and output extracted once, despite repeats and crashes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -44,7 +44,7 @@ def warehouse(pipeline: FakePipeline) -> FakeWarehouse:
 
 @pytest.fixture
 def run(pipeline: FakePipeline) -> str:
-    """A run on tables whose first shard is to be submitted."""
+    """Return a run with tables whose first shard is due for submit."""
     run = pipeline.send(["one", "two", {"prompt": ""}])
     manifest = pipeline.folder(run).manifest.get()
     on_tables = msgspec.structs.replace(manifest, tables="acme.reviews", v=2)
@@ -60,7 +60,7 @@ def manifest(pipeline: FakePipeline, run: str) -> Manifest:
     return pipeline.folder(run).manifest.get()
 
 
-def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
+def test_the_input_is_loaded_once_before_the_job_is_created(
     pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_the_input_is_in_a_table_before_its_job_is_created_and_there_once(
     assert all(row["key"].startswith(names.tag(run)) for row in rows)
 
 
-def test_a_load_that_takes_long_or_fails_for_a_while_holds_the_job_back(
+def test_a_slow_or_failing_load_delays_the_job(
     pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
     warehouse.next_job_states = [BigQueryJobState(True, "backendError")]
@@ -83,7 +83,7 @@ def test_a_load_that_takes_long_or_fails_for_a_while_holds_the_job_back(
     assert [len(rows) for rows in warehouse.tables.values()] == [2]
 
 
-def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_there(
+def test_an_output_table_is_extracted_once_and_collected(
     pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
     (step,) = pipeline.due(run)
@@ -112,9 +112,7 @@ def test_what_a_job_wrote_into_its_table_is_extracted_once_and_collected_from_th
     ]
 
 
-def test_every_attempt_has_tables_of_its_own_and_another_run_others(
-    pipeline: FakePipeline, run: str
-) -> None:
+def test_every_attempt_has_its_own_tables(pipeline: FakePipeline, run: str) -> None:
     told = manifest(pipeline, run)
     places = [(index, attempt) for index in range(2) for attempt in (1, 2)]
     found = [
@@ -127,7 +125,7 @@ def test_every_attempt_has_tables_of_its_own_and_another_run_others(
     assert all(parse_table(uri)[:2] == ("acme", "reviews") for uri in found)
 
 
-def test_a_dataset_that_is_not_there_is_told_before_anything_is_paid_for(
+def test_a_missing_dataset_is_reported_before_anything_is_billed(
     pipeline: FakePipeline, warehouse: FakeWarehouse, run: str
 ) -> None:
     tables.check_dataset(warehouse, manifest(pipeline, run))
@@ -145,7 +143,7 @@ def test_runs_have_tables_only_where_the_workers_allow_it() -> None:
         allowlist.check_dataset(Settings(sinks="bq://acme.other"), "acme.reviews")
 
 
-def test_rows_are_read_from_a_table_or_a_query_and_from_nothing_else(
+def test_rows_are_read_only_from_a_table_or_a_query(
     warehouse: FakeWarehouse,
 ) -> None:
     table = Table("acme", "reviews", "t")
