@@ -58,7 +58,7 @@ def test_the_command_line_sends_again_and_shows_what_was_asked_for(
     again = made.stdout.strip()
 
     before, after = (
-        json.loads(stack.cli("show", one, failed.key, "--format", "json").stdout)
+        json.loads(stack.read_cli("show", one, failed.key, "--format", "json"))
         for one in (run.id, again)
     )
     assert before["state"] == "failed"
@@ -66,7 +66,7 @@ def test_the_command_line_sends_again_and_shows_what_was_asked_for(
     assert before["attempts"][0]["job"] in {job["name"] for job in stack.jobs(run.id)}
     assert after["request"]["generationConfig"] == {"maxOutputTokens": 64}
     assert after["attempts"][0]["result"]["text"]
-    told = stack.cli("show", run.id, failed.key).stdout
+    told = stack.read_cli("show", run.id, failed.key)
     assert failed.error.reason in told
     assert f'"text": "Say {failed.key.removeprefix("sku-")}"' in told
 

@@ -186,7 +186,7 @@ def test_what_has_failed_is_sent_again_through_tables_too_and_its_story_is_told(
     assert tables_of(warehouse, again.id)
     key = min(failed)
     before, after = (
-        json.loads(bigquery_stack.cli("show", one.id, key, "--format", "json").stdout)
+        json.loads(bigquery_stack.read_cli("show", one.id, key, "--format", "json"))
         for one in (run, again)
     )
     assert [before["state"], after["state"]] == ["failed", "succeeded"]
@@ -261,7 +261,7 @@ def test_what_the_page_on_bigquery_shows_runs(
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
-        command = [sys.executable, "-c", f"{block}\nprint(run.wait(100).state)"]
+        command = [sys.executable, "-c", f"{block}\nprint(run.wait({PATIENCE}).state)"]
         done = subprocess.run(
             command,
             env=dict(os.environ),

@@ -83,7 +83,7 @@ def test_the_command_line_sends_single_prompts_and_finds_the_run_they_are_in(
     for key in keys:
         found(mill, "typed", key)
 
-    runs = [pools.cli("find-pooled", key, "--pool", "typed").stdout.strip() for key in keys]
+    runs = [pools.read_cli("find-pooled", key, "--pool", "typed").strip() for key in keys]
     assert runs == [found(mill, "typed", key).id for key in keys]
     assert {run.status.labels["team"] for run in runs_of(mill, "typed")} == {"growth"}
     assert answered(runs_of(mill, "typed")) == sorted(keys)

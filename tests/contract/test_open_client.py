@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
 
 from promptmill.config.errors import NotFound
 from promptmill.workers.adapters.storage import open_bucket
+from support.http_server import HttpAnswer, HttpCall, serve_http
 from support.proxy import HttpProxy
 from support.waiting import PATIENCE
 
@@ -35,32 +35,18 @@ def test_calls_go_through_the_proxy_that_the_environment_names_unless_it_excepts
 FEW = 8
 
 
-class FiveAtOnce(BaseHTTPRequestHandler):
-    """Answers reads of objects with a number above 8 when five of them wait."""
-
-    waiting = threading.Barrier(5)
-
-    def do_GET(self) -> None:
-        if int(urlsplit(self.path).path.rpartition("fact-")[2]) > FEW:
-            self.waiting.wait(PATIENCE)
-        self.send_response(200)
-        self.send_header("Content-Length", "4")
-        self.end_headers()
-        self.wfile.write(b"fact")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
-        pass
-
-
 @pytest.fixture
 def five_at_once() -> Iterator[str]:
-    """The URL of a storage that answers few reads by themselves, and others when five of them wait."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), FiveAtOnce) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    """The URL of a storage that holds back reads of objects above number 8 until five wait."""
+    waiting = threading.Barrier(5)
+
+    def answer_read(call: HttpCall) -> HttpAnswer:
+        if int(urlsplit(call.path).path.rpartition("fact-")[2]) > FEW:
+            waiting.wait(PATIENCE)
+        return HttpAnswer(b"fact")
+
+    with serve_http(answer_read) as server:
+        yield server.url
 
 
 def test_few_objects_are_read_one_after_another_and_many_five_at_once(

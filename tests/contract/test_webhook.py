@@ -44,7 +44,7 @@ def test_results_come_as_a_message_that_the_receiver_can_verify(receiver: Receiv
     assert message["type"] == "promptmill.results"
     assert (message["run"], message["part"]) == ("01jtest", PART)
     assert [result["key"] for result in message["results"]] == ["1", "2", "3"]
-    assert headers["host"] == f"{HOST}:{receiver.server_port}"
+    assert headers["host"] == f"{HOST}:{receiver.port}"
     assert sink(receiver.url).finish([PART]) == "crm"
 
 
@@ -112,7 +112,7 @@ def test_a_server_that_is_away_is_waited_for() -> None:
     away = sink("http://127.0.0.1:1/")
     calls: list[Any] = [away.check, lambda: away.deliver(PART, LINES)]
     for call in calls:
-        with pytest.raises(Transient, match="no answer"):
+        with pytest.raises(Transient, match="no response"):
             call()
 
 
@@ -164,7 +164,7 @@ def test_a_server_must_be_the_one_that_its_name_says(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with receiving(context) as receiver:
-        url = f"https://localhost:{receiver.server_port}/answers"
+        url = f"https://localhost:{receiver.port}/answers"
         calls: list[Any] = [sink(url).check, lambda: sink(url).deliver(PART, LINES)]
         for call in calls:
             with pytest.raises((Permanent, ConfigurationError), match="certificate"):

@@ -56,9 +56,9 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
             "3",
             "4",
         ]
-        assert group.cli("results", run.id, "--late").stdout.count("\n") == 4
-        assert (
-            f"4 answers: promptmill results {run.id} --late" in group.cli("describe", run.id).stdout
+        assert group.read_cli("results", run.id, "--late").count("\n") == 4
+        assert f"4 answers: promptmill results {run.id} --late" in group.read_cli(
+            "describe", run.id
         )
         assert run.report() == report
         assert run.status.state == "cancelled"

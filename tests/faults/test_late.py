@@ -16,12 +16,12 @@ SECONDS = {"PROMPTMILL_LATE_QUEUED_SECONDS": "2", "PROMPTMILL_LATE_OPEN_SECONDS"
 
 def test_a_job_that_waits_for_too_long_is_told_of_until_it_runs(groups: WorkerGroups) -> None:
     with groups.create_group("late-job", SECONDS) as group:
-        group.stack.fault("job", "queued", seconds=12, match={"model": f"*/{MODEL}"})
+        group.stack.fault("job", "queued", seconds=40, match={"model": f"*/{MODEL}"})
         group.work()
         run = group.submit(4, model=MODEL)
         (warning,) = wait_until(lambda: run.status.warnings, "a warning")
-        described = group.cli("describe", run.id).stdout
-        listed = group.cli("list", "--format", "csv").stdout
+        described = group.read_cli("describe", run.id)
+        listed = group.read_cli("list", "--format", "csv")
         group.wait(run)
 
         assert "has waited in Vertex's queue for more than 2.0 s" in warning

@@ -34,8 +34,8 @@ def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_per
     ) as group:
         run, job = lose(group, vertex)
         (warning,) = wait_until(lambda: run.status.warnings, "a warning")
-        listed = group.cli("lost-jobs", "--format", "csv").stdout
-        found = group.cli("reconcile", "--dry-run").stdout
+        listed = group.read_cli("lost-jobs", "--format", "csv")
+        found = group.read_cli("reconcile", "--dry-run")
 
         assert "see promptmill lost-jobs" in warning
         assert f"{run.id}/0/1,{job['name']}," in listed
@@ -50,7 +50,7 @@ def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_per
         assert (run.report().state, run.report().jobs) == (state, jobs)
         assert run.report().failures == ({} if word == "--retry" else {"JOB_LOST": 4})
         assert run.status.warnings == []
-        assert group.cli("lost-jobs", "--format", "csv").stdout == ""
+        assert group.read_cli("lost-jobs", "--format", "csv") == ""
 
 
 def lose(group: WorkerGroup, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:

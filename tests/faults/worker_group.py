@@ -239,6 +239,12 @@ class WorkerGroup:
             command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
 
+    def read_cli(self, *arguments: str) -> str:
+        """Return what `promptmill` prints to stdout. If it fails, the test fails with its stderr."""
+        done = self.cli(*arguments)
+        assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
+        return done.stdout
+
     def parked(self) -> list[str]:
         """The steps that are parked as dead letters."""
         return [stored.name for stored in self.bucket.list("dead/")]

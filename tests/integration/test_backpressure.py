@@ -35,13 +35,14 @@ def test_a_producer_waits_for_room_on_the_broker_and_loses_nothing(tmp_path: Pat
         producer = threading.Thread(target=mill.submit, args=[NOISE])
         with redis.Redis.from_url(url) as broker:
             producer.start()
+            wait_until(lambda: queued_bytes(broker) > MIB, "a full queue")
             with pytest.raises(AssertionError):
                 wait_until(
                     lambda: not producer.is_alive(),
                     "the end of a producer that should wait",
                     seconds=3,
                 )
-            queued: Any = broker.memory_usage(INGEST)
+            queued = queued_bytes(broker)
             taken = []
             while producer.is_alive() or broker.llen(INGEST):
                 message: Any = broker.rpop(INGEST)
@@ -53,3 +54,9 @@ def test_a_producer_waits_for_room_on_the_broker_and_loses_nothing(tmp_path: Pat
         f"c{chunk:05d}.ingest" for chunk in range(len(taken))
     ]
     assert len(taken) > 16
+
+
+def queued_bytes(broker: "redis.Redis") -> int:
+    """Return how much memory the queue takes."""
+    size: Any = broker.memory_usage(INGEST)
+    return size or 0

@@ -454,7 +454,7 @@ def submitted(slow: LocalStack) -> str:
     )
     run = sent.stdout.strip()
     wait_until(
-        lambda: json.loads(slow.cli("describe", run, "--format", "json").stdout)["jobs"],
+        lambda: json.loads(slow.read_cli("describe", run, "--format", "json"))["jobs"],
         "the job",
     )
     return run

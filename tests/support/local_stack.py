@@ -82,6 +82,12 @@ class LocalStack:
             check=False,
         )
 
+    def read_cli(self, *arguments: str, stdin: str = "") -> str:
+        """Return what `promptmill` prints to stdout. If it fails, the test fails with its stderr."""
+        done = self.cli(*arguments, stdin=stdin)
+        assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
+        return done.stdout
+
     def fault(self, on: str, fault: str, *, times: int | None = 1, **rule: Any) -> None:
         """Let the next calls or jobs meet a fault; `promptmill.emulator.faults` has the names."""
         asked = {"on": on, "fault": fault, **rule} | ({} if times is None else {"times": times})

@@ -1,56 +1,37 @@
-"""A web server that takes webhooks."""
+"""A web server that receives webhooks."""
 
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from dataclasses import dataclass, field
 
-from promptmill.local.ports import HOST
+from support.http_server import HttpAnswer, HttpCall, serve_http
 
-
-class Receiver(ThreadingHTTPServer):
-    """Keeps what it gets, and answers as it is told."""
-
-    daemon_threads = True
-    status = 204
-    retry_after = ""
-
-    def __init__(self) -> None:
-        super().__init__((HOST, 0), _Handler)
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.url = f"http://{HOST}:{self.server_port}/answers"
+LINK_LOCAL = "http://169.254.169.254/"
+"""Where every answer redirects to; a client must not follow it."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Any
+@dataclass
+class Receiver:
+    """Keeps the headers and bodies that it receives, and answers with ``status``."""
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.got.append(
-            ({name.lower(): value for name, value in self.headers.items()}, body)
-        )
-        self.send_response(self.server.status)
-        self.send_header("location", "http://169.254.169.254/")
-        if self.server.retry_after:
-            self.send_header("retry-after", self.server.retry_after)
-        self.send_header("content-length", "0")
-        self.end_headers()
+    port: int = 0
+    url: str = ""
+    status: int = 204
+    retry_after: str = ""
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
-    def log_message(self, format: str, *_: Any) -> None:  # noqa: A002 - so it is called
-        """Say nothing."""
+    def answer_call(self, call: HttpCall) -> HttpAnswer:
+        """Keep a call, and answer it."""
+        self.got.append((call.headers, call.body))
+        retry_after = (("retry-after", self.retry_after),) if self.retry_after else ()
+        return HttpAnswer(status=self.status, headers=(("location", LINK_LOCAL), *retry_after))
 
 
 @contextmanager
 def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        if context:
-            receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
-        thread = threading.Thread(target=receiver.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            receiver.shutdown()
-            thread.join()
+    """Run a receiver until the block ends; with ``context`` it speaks TLS."""
+    receiver = Receiver()
+    with serve_http(receiver.answer_call, context) as server:
+        receiver.port, receiver.url = server.server_port, f"{server.url}/answers"
+        yield receiver

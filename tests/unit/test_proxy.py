@@ -1,74 +1,43 @@
-"""The fault-injecting proxy that other tests lean on."""
+"""The fault-injecting proxy that other tests use."""
 
 import http.client
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import cast
+from dataclasses import dataclass, field
 
 import pytest
 
+from support.http_server import HttpAnswer, HttpCall, serve_http
 from support.proxy import HOST, HttpProxy
 from support.waiting import PATIENCE
 
 BODY = b"0123456789" * 100
 
 
-class Upstream(ThreadingHTTPServer):
-    daemon_threads = False
+@dataclass
+class Upstream:
+    """A server that notes its calls and answers with addresses of itself."""
 
-    def __init__(self) -> None:
-        super().__init__((HOST, 0), Echo)
-        self.seen: list[str] = []
+    port: int = 0
+    url: str = ""
+    seen: list[str] = field(default_factory=list)
 
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
-
-
-class Echo(BaseHTTPRequestHandler):
-    @property
-    def upstream(self) -> Upstream:
-        return cast("Upstream", self.server)
-
-    def do_GET(self) -> None:
-        self._answer(BODY, "text/plain")
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(
-            json.dumps({"got": body.decode(), "next": f"{self.upstream.url}/next"}).encode(),
-            "application/json",
-        )
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
-        pass
-
-    def _answer(self, body: bytes, kind: str) -> None:
-        self.upstream.seen.append(f"{self.command} {self.path}")
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Location", f"{self.upstream.url}/there")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def answer_call(self, call: HttpCall) -> HttpAnswer:
+        """Answer a GET with a text, and a POST with JSON that repeats the body."""
+        self.seen.append(f"{call.method} {call.path}")
+        posted = json.dumps({"got": call.body.decode(), "next": f"{self.url}/next"}).encode()
+        body, kind = (posted, "application/json") if call.method == "POST" else (BODY, "text/plain")
+        return HttpAnswer(body, headers=(("Content-Type", kind), ("Location", f"{self.url}/there")))
 
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    upstream = Upstream()
+    with serve_http(upstream.answer_call) as server:
+        upstream.port, upstream.url = server.server_port, server.url
+        yield upstream
 
 
 @pytest.fixture

@@ -1,35 +1,22 @@
-"""How a service shows that others can lean on it."""
+"""A service shows that it is ready."""
 
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from promptmill.local.readiness import HttpResponds, LogMatches, RedisResponds
-
-
-class Server(BaseHTTPRequestHandler):
-    """Is well at one path and busy at all others."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 503)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
-        pass
+from support.http_server import HttpAnswer, serve_http
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    """The port of a server that is healthy at one path and busy at all others."""
+    with serve_http(
+        lambda call: HttpAnswer(status=200 if call.path == "/healthz" else 503)
+    ) as server:
+        yield server.server_port
 
 
 @pytest.fixture
