@@ -43,6 +43,7 @@ class ImportedRows:
         """With `from_table`, the lines are rows of a table with typed columns."""
         self._lines = lines
         self._from_table = from_table
+        self._size = 0
         self._offsets = array("Q")
 
     def __len__(self) -> int:
@@ -50,8 +51,8 @@ class ImportedRows:
 
     def append_line(self, line: bytes) -> None:
         """Append one line, which ends with a newline."""
-        self._offsets.append(self._lines.tell())
-        self._lines.write(line)
+        self._offsets.append(self._size)
+        self._size += self._lines.write(line)
 
     def read_row(self, index: int) -> JsonObject:
         """Return the decoded row, with numeric top-level strings as numbers."""

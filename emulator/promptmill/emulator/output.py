@@ -1,5 +1,6 @@
 """Output lines in Google's format, written to temporary files."""
 
+import os
 import tempfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ class OutputSpool:
     def write_line(self, name: str, line: bytes) -> None:
         """Append a line to a file; the first line creates the file."""
         file = self.open_file(name)
-        self._last_line_starts[name] = file.tell()
+        self._last_line_starts[name] = file.seek(0, os.SEEK_CUR)
         file.write(line)
 
     def open_file(self, name: str) -> IO[bytes]:
@@ -68,7 +69,7 @@ class OutputSpool:
     def cut_last_lines(self) -> None:
         """Cut the last line of every file in half."""
         for name, file in self._files.items():
-            end, start = file.seek(0, 2), self._last_line_starts[name]
+            end, start = file.seek(0, os.SEEK_END), self._last_line_starts[name]
             file.truncate(start + (end - start) // 2)
 
     def close(self) -> None:

@@ -2,25 +2,28 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from promptmill.config.errors import Transient
 from promptmill.workers.adapters.postgres_errors import POSTGRES_ERRORS, translate_errors
 from promptmill.workers.ports.database import Column, RowsRejected, TableInfo
 
-_CONNECTION_OPTIONS: dict[str, Any] = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,  # notices a vanished server while rows are sent
-    "application_name": "promptmill",
-    "autocommit": True,
-    "prepare_threshold": None,  # PgBouncer may use another connection per transaction
-}
+_connect = partial(
+    psycopg.connect,
+    connect_timeout=10,
+    keepalives_idle=10,
+    keepalives_interval=5,
+    keepalives_count=3,
+    tcp_user_timeout=30_000,  # notices a vanished server while rows are sent
+    application_name="promptmill",
+    autocommit=True,
+    prepare_threshold=None,  # PgBouncer may use another connection per transaction
+)
 _TIMEOUTS_QUERY = """
     SELECT set_config('statement_timeout', '60s', true), set_config('lock_timeout', '20s', true),
            set_config('idle_in_transaction_session_timeout', '60s', true)
@@ -52,7 +55,7 @@ _UNIQUE_KEY_QUERY = """
 def open_database(url: str, name: str) -> "PostgresDatabase":
     """Connect to ``postgresql://…``. Messages show ``name``. Raises Transient, Permanent."""
     with translate_errors(name):
-        return PostgresDatabase(psycopg.connect(url, **_CONNECTION_OPTIONS), name)
+        return PostgresDatabase(_connect(url), name)
 
 
 class PostgresDatabase:
@@ -221,7 +224,9 @@ class PostgresDatabase:
         with self._translate_errors():
             return int(self._connection.execute(query, values).rowcount)
 
-    def _fetch_rows(self, query: str | sql.Composed, values: Sequence[object] = ()) -> list[Any]:
+    def _fetch_rows(
+        self, query: str | sql.Composed, values: Sequence[object] = ()
+    ) -> list[TupleRow]:
         with self._translate_errors():
             return list(self._connection.execute(query, values).fetchall())
 

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -143,12 +142,12 @@ class FakeJobs:
     def _duration_of(self, job: Job) -> float:  # noqa: ARG002 - for subclasses
         return self._duration
 
-    def _end_job(self, name: str, **fields: Any) -> Job:
+    def _end_job(self, name: str, **fields: object) -> Job:
         job, request = self._jobs[name]
         self._jobs[name] = (msgspec.structs.replace(job, **fields), request)
         return self._jobs[name][0]
 
-    def _run_job(self, job: Job, request: JobRequest) -> dict[str, Any]:
+    def _run_job(self, job: Job, request: JobRequest) -> dict[str, object]:
         """Read the input and write the output. Returns the fields of the end."""
         script = self.script
         outcome = {

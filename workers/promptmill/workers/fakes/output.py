@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
-Responder = Callable[[dict[str, Any]], str | dict[str, Any]]
+JsonObject = dict[str, Any]
+"""A request or response as tests write it."""
+Responder = Callable[[JsonObject], str | JsonObject]
 """Answers a GenerateContentRequest with a text or a GenerateContentResponse."""
 
 
@@ -38,7 +40,7 @@ class Script:
 
 
 def output_files(
-    rows: list[dict[str, Any]], answer: Responder, script: Script
+    rows: list[JsonObject], answer: Responder, script: Script
 ) -> list[tuple[str, bytes]]:
     """Return the names and bytes of the files that a job writes for its input."""
     lines = [*_output_lines(rows, answer, script), *script.strange]
@@ -56,7 +58,7 @@ def output_files(
     return [(f"predictions_{number:04d}.jsonl", content) for number, content in enumerate(data, 1)]
 
 
-def _output_lines(rows: list[dict[str, Any]], answer: Responder, script: Script) -> Iterator[bytes]:
+def _output_lines(rows: list[JsonObject], answer: Responder, script: Script) -> Iterator[bytes]:
     for row_index, row in enumerate(rows):
         if row_index in script.missing:
             continue
@@ -78,7 +80,7 @@ def _output_lines(rows: list[dict[str, Any]], answer: Responder, script: Script)
         yield from [encoded] * (2 if row_index in script.duplicated else 1)
 
 
-def make_response(answer: str | dict[str, Any]) -> dict[str, Any]:
+def make_response(answer: str | JsonObject) -> JsonObject:
     """Return a GenerateContentResponse with a text. Four characters are one token."""
     if not isinstance(answer, str):
         return answer
@@ -96,6 +98,6 @@ def make_response(answer: str | dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def echo_prompt(request: dict[str, Any]) -> str:
+def echo_prompt(request: JsonObject) -> str:
     """Return an answer that repeats the last part of the request."""
     return f"You said: {request['contents'][-1]['parts'][-1].get('text', '')}"
