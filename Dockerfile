@@ -1,6 +1,6 @@
-# One image for worker, poll, beat, Flower and the emulators: the command says which.
+# One image for workers, beat, Flower and the emulators. The command selects the process.
 FROM python:3.11-slim AS build
-# worker,monitor is what real Google needs; local adds what the emulators need.
+# Google Cloud needs worker,monitor. The emulators need local.
 ARG EXTRAS=worker,monitor
 WORKDIR /src
 COPY requirements.lock ./
@@ -14,7 +14,7 @@ COPY cli cli
 COPY workers workers
 COPY local local
 COPY emulator emulator
-# As constraints, the locked versions and their hashes hold for whatever the extras need, and for the build's own needs.
+# The lock file constrains the versions and hashes of the extras and of the build.
 RUN /opt/uv/bin/uv pip install --no-cache --python /opt/promptmill/bin/python --compile-bytecode \
     --constraints requirements.lock --build-constraints requirements.lock ".[${EXTRAS}]"
 

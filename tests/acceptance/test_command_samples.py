@@ -28,7 +28,7 @@ MODEL = "gemini-3.8-flash"
 RUN_ELSEWHERE = re.compile(
     r"""
       ^make\b                                                      # the targets run the tests
-    | ^export\ |^(gcloud|docker|pip)\b                             # need Google, Docker, an index
+    | ^export\ |^(gcloud|docker|pip|source)\b                            # need Google, Docker, an index
     | bq://|\bSELECT\b|--tables                                    # test_bigquery.py
     | promptmill\ (up|down|demo|worker|beat|flower|emulator|storage)\b  # tests/integration
     """,
@@ -74,7 +74,7 @@ def list_commands() -> Iterator[tuple[str, str]]:
         for block in re.findall(
             r"^```bash\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL
         ):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", "").splitlines():
                 command = re.sub(r"\s+# .*$", "", line)
                 if command and not RUN_ELSEWHERE.search(command) and command not in seen:
                     seen.add(command)

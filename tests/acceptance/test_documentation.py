@@ -106,7 +106,7 @@ def test_the_samples_of_a_page_run_in_order(
 ) -> None:
     blocks = python_blocks(PAGES[page])
     if page == "docs/guides/celery.md":
-        blocks.insert(-1, DJANGO)
+        blocks.insert(0, DJANGO)
     (folder / "page.py").write_text("\n\n".join(blocks))
 
     done = subprocess.run(

@@ -296,9 +296,14 @@ def table(markdown: str, first_column: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
+def join_lines(block: str) -> list[str]:
+    """Return the commands of a shell sample; a backslash continues a line."""
+    return block.replace("\\\n", "").splitlines()
+
+
 def promptmill_commands(markdown: str) -> Iterator[list[str]]:
     """Yield the arguments of every ``promptmill …`` in blocks and in lines of code."""
-    lines = [line for block in blocks(markdown, "bash") for line in block.splitlines()]
+    lines = [line for block in blocks(markdown, "bash") for line in join_lines(block)]
     inner = re.findall(r"\$\((promptmill [^)]*)\)", markdown)
     for line in [*lines, *inner, *re.findall(r"`([^`\n]*promptmill [^`]+)`", markdown)]:
         line = re.sub(r"\$\([^)]*\)", "inner", line)
