@@ -23,7 +23,7 @@ from promptmill.config.errors import (
     RunNotFound,
     Transient,
 )
-from promptmill.producers.contract.messages import decode_ingest
+from promptmill.producers.contract.messages import Manifest, decode_ingest
 from promptmill.producers.contract.status import Report
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
@@ -70,57 +70,6 @@ def ingest(self: PipelineTask, body: bytes) -> None:
         self.send_steps([Step("plan", message.run.run)])
 
 
-@shared_task(bind=True, base=PipelineTask, name="promptmill.pool")
-def pool(self: PipelineTask) -> None:
-    """Store collected calls, and cut runs from pools that are full or have waited long enough.
-
-    Producers enqueue it after a call, and sweeps while pools hold calls.
-    """
-    pools.store_calls(self.services)
-    self.dispatcher.enqueue_stalled(pools.sweep_pools(self.services))
-
-
-@shared_task(bind=True, base=IntakeTask, name="promptmill.cut")
-def cut(self: PipelineTask, run: str) -> None:
-    """Make a run of the calls that were cut from a pool."""
-    _check_run_id(run)
-    if pools.make_run(self.services, run):
-        self.send_steps([Step("plan", run)])
-
-
-@shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.abort")
-def abort(self: PipelineTask, run: str, reason: str) -> None:
-    """Record that a run will never be complete, and end it."""
-    _check_run_id(run)
-    steps.ingest.abort_run(self.services.run_folder(run), reason, "cancelled")
-    self.send_steps([Step("finish", run)])
-
-
-@shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.cancel")
-def cancel(self: PipelineTask, run: str) -> None:
-    """Cancel the jobs of a run. It ends with the results that it has."""
-    _check_run_id(run)
-    services = self.services
-    snapshot = services.load_snapshot(run)
-    if snapshot.reported:
-        return
-    cancelled_jobs = steps.cancel.cancel(services.bucket, services.jobs, snapshot)
-    services.index.record_cancelling(run)
-    _log.info("run_cancelled", run=run, open_jobs=cancelled_jobs)
-    if not snapshot.is_whole:
-        self.send_steps([Step("finish", run)])
-
-
-def _check_run_id(run: str) -> None:
-    """Raise MessageRefused for an invalid run id, so that the message is dropped."""
-    try:
-        names.check_run(run)
-    except (ValueError, TypeError):
-        raise MessageRefused(
-            "the message has an invalid run id: send one that submit returned"
-        ) from None
-
-
 @shared_task(bind=True, base=IntakeTask, name="promptmill.plan")
 def plan(self: PipelineTask, run: str) -> None:
     """Check a run's schema, callbacks, sinks and cost, then divide it into shards."""
@@ -128,14 +77,7 @@ def plan(self: PipelineTask, run: str) -> None:
     folder = services.run_folder(run)
     manifest = folder.manifest.get()
     try:
-        schema_validation.make_validator(manifest)
-        for chain in (*manifest.link, *manifest.link_error):
-            services.check_callback(chain)
-        for spec in manifest.sinks:
-            services.open_sink(spec, run, manifest.response_schema).check()
-        if manifest.tables:
-            allowlist.check_dataset(settings, manifest.tables)
-            steps.tables.check_dataset(services.warehouse, manifest)
+        _check_manifest(services, run, manifest)
         run_plan = steps.plan.plan(
             folder,
             settings.max_requests_per_job,
@@ -151,6 +93,18 @@ def plan(self: PipelineTask, run: str) -> None:
     self.send_steps(
         Step("shard", run, (shard, FIRST_ATTEMPT)) for shard in range(len(run_plan.shards))
     )
+
+
+def _check_manifest(services: Services, run: str, manifest: Manifest) -> None:
+    """Raise ConfigurationError for a schema, callback, sink or dataset that cannot be used."""
+    schema_validation.make_validator(manifest)
+    for chain in (*manifest.link, *manifest.link_error):
+        services.check_callback(chain)
+    for spec in manifest.sinks:
+        services.open_sink(spec, run, manifest.response_schema).check()
+    if manifest.tables:
+        allowlist.check_dataset(services.settings, manifest.tables)
+        steps.tables.check_dataset(services.warehouse, manifest)
 
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.shard")
@@ -276,18 +230,15 @@ def deliver(self: PipelineTask, run: str, shard: int, attempt: int, part: int, s
         _finish_if_complete(self, run, shard)
 
 
-@shared_task(bind=True, base=PipelineTask, name="promptmill.harvest")
-def harvest(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
-    """Store the late answers of an abandoned job, apart from the results of its run."""
+def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
+    """Record that a shard is complete; the last one enqueues ``finish``.
+
+    The record may be wrong, so ``finish`` checks the facts itself.
+    """
     services = self.services
-    folder = services.attempt_folder(run, shard, attempt)
-    if _uses_tables(folder):
-        steps.tables.extract_output(services.warehouse, folder, folder.late_end)
-    harvested = steps.harvest.harvest(folder, services.settings.part_bytes)
-    if isinstance(harvested, Wait):
-        self.retry_later(harvested)
-    progress.record_late_answers(services.index, folder, harvested)
-    _log.info("late_answers_kept", run=run, shard=shard, attempt=attempt, answers=harvested.answers)
+    complete_count = services.joins.add_member(run, "through", str(shard))
+    if complete_count >= len(services.run_folder(run).plan.get().shards):
+        self.send_steps([Step("finish", run)])
 
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.finish")
@@ -296,8 +247,7 @@ def finish(self: PipelineTask, run: str) -> None:
     services = self.services
     snapshot = services.load_snapshot(run)
     if next_steps.next_steps(snapshot) != [Step("finish", run)]:
-        return
-
+        return  # the message came too early, or the run has ended
     report = steps.finish.finish(
         services.run_folder(run),
         services.open_sink,
@@ -339,20 +289,74 @@ def _is_end_reported(services: Services, run: str) -> bool:
         return False
 
 
+@shared_task(bind=True, base=PipelineTask, name="promptmill.pool")
+def pool(self: PipelineTask) -> None:
+    """Store collected calls, and cut runs from pools that are full or have waited long enough.
+
+    Producers enqueue it after a call, and sweeps while pools hold calls.
+    """
+    pools.store_calls(self.services)
+    self.dispatcher.enqueue_stalled(pools.sweep_pools(self.services))
+
+
+@shared_task(bind=True, base=IntakeTask, name="promptmill.cut")
+def cut(self: PipelineTask, run: str) -> None:
+    """Make a run of the calls that were cut from a pool."""
+    _check_run_id(run)
+    if pools.make_run(self.services, run):
+        self.send_steps([Step("plan", run)])
+
+
+@shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.abort")
+def abort(self: PipelineTask, run: str, reason: str) -> None:
+    """Record that a run will never be complete, and end it."""
+    _check_run_id(run)
+    steps.ingest.abort_run(self.services.run_folder(run), reason, "cancelled")
+    self.send_steps([Step("finish", run)])
+
+
+@shared_task(bind=True, base=PipelineTask, carries_payload=True, name="promptmill.cancel")
+def cancel(self: PipelineTask, run: str) -> None:
+    """Cancel the jobs of a run. It ends with the results that it has."""
+    _check_run_id(run)
+    services = self.services
+    snapshot = services.load_snapshot(run)
+    if snapshot.reported:
+        return
+    cancelled_jobs = steps.cancel.cancel(services.bucket, services.jobs, snapshot)
+    services.index.record_cancelling(run)
+    _log.info("run_cancelled", run=run, open_jobs=cancelled_jobs)
+    if not snapshot.is_whole:
+        self.send_steps([Step("finish", run)])
+
+
+def _check_run_id(run: str) -> None:
+    """Raise MessageRefused for an invalid run id, so that the message is dropped."""
+    try:
+        names.check_run(run)
+    except (ValueError, TypeError):
+        raise MessageRefused(
+            "the message has an invalid run id: send one that submit returned"
+        ) from None
+
+
+@shared_task(bind=True, base=PipelineTask, name="promptmill.harvest")
+def harvest(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
+    """Store the late answers of an abandoned job, apart from the results of its run."""
+    services = self.services
+    folder = services.attempt_folder(run, shard, attempt)
+    if _uses_tables(folder):
+        steps.tables.extract_output(services.warehouse, folder, folder.late_end)
+    harvested = steps.harvest.harvest(folder, services.settings.part_bytes)
+    if isinstance(harvested, Wait):
+        self.retry_later(harvested)
+    progress.record_late_answers(services.index, folder, harvested)
+    _log.info("late_answers_kept", run=run, shard=shard, attempt=attempt, answers=harvested.answers)
+
+
 def _uses_tables(folder: AttemptFolder) -> bool:
     """Whether jobs use BigQuery tables. The client of BigQuery is loaded only for these."""
     return bool(folder.run.manifest.get().tables)
-
-
-def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
-    """Record that a shard is complete; the last one enqueues ``finish``.
-
-    The record may be wrong, so ``finish`` checks the facts itself.
-    """
-    services = self.services
-    complete_count = services.joins.add_member(run, "through", str(shard))
-    if complete_count >= len(services.run_folder(run).plan.get().shards):
-        self.send_steps([Step("finish", run)])
 
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.reconcile")

@@ -134,8 +134,8 @@ class StepLeases:
     def release(self, step: str, execution: str, *, succeeded: bool, retention: float) -> None:
         """Release a lease; the step counts as running for ``retention`` seconds more.
 
-        Success clears the step's crashes. A release that did not reach Redis would look
-        like a crash, so it is sent again with the next acquisition or release.
+        Success clears the step's crashes. A release that did not reach Redis would count
+        as a crash, so it is sent again with the next acquisition or release.
         """
         self._pending_releases.add((step, execution))
         with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
