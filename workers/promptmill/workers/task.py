@@ -110,6 +110,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
     def _run_step(
         self, lease: Lease, step: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> object:
+        """Run the step, and retain its lease until a retry so that no sweep sends it again."""
         try:
             return super().__call__(*args, **kwargs)
         except Retry as retry_request:
