@@ -60,4 +60,4 @@ def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
 
 def _lost_job_rows() -> Iterator[Record]:
     for job in entry_points.call_entry_point("lost_jobs"):
-        yield {"place": job.place, "job": job.job, "since": format_time(job.since)}
+        yield {"place": job.attempt, "job": job.job, "since": format_time(job.since)}

@@ -249,7 +249,7 @@ def test_copies_follow_their_first_row(pairs: dict[int, int], rows: set[int]) ->
     left = found.without_rows(RowSet.of(rows))
 
     assert set(along) == rows | {p for p, first in pairs.items() if first in rows}
-    assert dict(zip(left.places, left.firsts, strict=True)) == {
+    assert dict(zip(left.rows, left.firsts, strict=True)) == {
         p: f for p, f in pairs.items() if p not in rows
     }
     assert found.row_set == RowSet.of(pairs)

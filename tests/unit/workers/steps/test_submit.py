@@ -271,15 +271,15 @@ def test_a_suspended_worker_creates_nothing_after_the_job_ended(
     assert len(pipeline.jobs.requests) == 1
 
 
-@pytest.mark.parametrize("place", [CANCELLED, FOLDER + "clock"])
+@pytest.mark.parametrize("name", [CANCELLED, FOLDER + "clock"])
 def test_an_owner_suspended_for_long_starts_again(
-    pipeline: FakePipeline, place: str, monkeypatch: pytest.MonkeyPatch
+    pipeline: FakePipeline, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def freeze() -> None:
         pipeline.clock.now += SETTLE / 2 + 1
 
     monkeypatch.setattr("time.monotonic", lambda: pipeline.clock.now)
-    SuspendedCaller(pipeline, "find", place, freeze)
+    SuspendedCaller(pipeline, "find", name, freeze)
 
     assert isinstance(create(pipeline, "me"), Wait)
     assert (intent(pipeline), pipeline.jobs.requests) == ("", [])

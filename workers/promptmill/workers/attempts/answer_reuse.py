@@ -108,7 +108,7 @@ class _WantedAnswers:
                 not line.refused
                 and (first_offset := self._requests.add_request(line.data, row_offset)) >= 0
             ):
-                self.deduplicated.places.append(row_offset)
+                self.deduplicated.rows.append(row_offset)
                 self.deduplicated.firsts.append(first_offset)
         self.remaining = len(self._requests)
         self._answered = bytearray(shard_plan.requests)

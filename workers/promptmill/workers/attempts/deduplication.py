@@ -91,7 +91,7 @@ class Deduplicator:
         first_offset = self._requests.add_request(line, row_offset)
         if first_offset in (row_offset, -1):
             return False
-        self.deduplicated.places.append(row_offset)
+        self.deduplicated.rows.append(row_offset)
         self.deduplicated.firsts.append(first_offset)
         return True
 
@@ -143,7 +143,7 @@ class AnswerStore:
 
         Its usage is empty, because the answer is billed only once.
         """
-        row_pairs = zip(self._deduplicated.places, self._deduplicated.firsts, strict=True)
+        row_pairs = zip(self._deduplicated.rows, self._deduplicated.firsts, strict=True)
         row_offset, first_offset = next(row_pairs, _NO_MORE)
         for line in lines:
             if line.row - self._first_row != row_offset:

@@ -12,9 +12,9 @@ from promptmill.workers.supervision import lost_jobs, wiring
 
 
 class LostJob(msgspec.Struct, frozen=True):
-    """A lost job: run/shard/attempt, its name, and when it was lost in epoch seconds."""
+    """A lost job. ``attempt`` is run/shard/attempt; ``since`` is in seconds since the epoch."""
 
-    place: str
+    attempt: str
     job: str
     since: float
 

@@ -19,8 +19,7 @@ Lines and pages of columns are smaller. At 30 ms a request, larger reads are no 
 def open_object(settings: Settings, url: str) -> BinaryIO:
     """Open ``gs://bucket/name`` for reading.
 
-    Raises NotFound, ConfigurationError, Transient or Permanent, and so do the methods of the
-    file.
+    Raises NotFound, ConfigurationError, Transient, Permanent. Reading raises these too.
     """
     folder, _, name = url.removeprefix("gs://").rpartition("/")
     if not folder or not name:

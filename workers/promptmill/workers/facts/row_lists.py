@@ -11,31 +11,31 @@ from promptmill.workers.facts.row_set import RowSet
 class DeduplicatedRows(msgspec.Struct, frozen=True):
     """Rows omitted from the input because an earlier row has the same request.
 
-    The row at offset ``places[i]`` gets the answer of the row at offset ``firsts[i]``.
+    The row at offset ``rows[i]`` gets the answer of the row at offset ``firsts[i]``.
     """
 
-    places: list[int] = []
+    rows: list[int] = msgspec.field(default_factory=list, name="places")
     firsts: list[int] = []
 
     def __len__(self) -> int:
         """Return the number of omitted rows."""
-        return len(self.places)
+        return len(self.rows)
 
     @property
     def row_set(self) -> RowSet:
         """The omitted rows."""
-        return RowSet.of(self.places)
+        return RowSet.of(self.rows)
 
     def without_rows(self, rows: RowSet) -> "DeduplicatedRows":
         """Return a list without ``rows``."""
-        if not self.places or not rows & self.row_set:
+        if not self.rows or not rows & self.row_set:
             return self
         kept = [pair for pair in self._pairs() if pair[0] not in rows]
         return DeduplicatedRows([row for row, _ in kept], [first for _, first in kept])
 
     def expand_rows(self, rows: RowSet) -> RowSet:
         """Return ``rows`` and all duplicates of these."""
-        if not self.places or not rows:
+        if not self.rows or not rows:
             return rows
         return rows | RowSet.of(row for row, first in self._pairs() if first in rows)
 
@@ -49,7 +49,7 @@ class DeduplicatedRows(msgspec.Struct, frozen=True):
             yield from ((duplicate, error) for duplicate in duplicates.get(row, ()))
 
     def _pairs(self) -> Iterator[tuple[int, int]]:
-        return zip(self.places, self.firsts, strict=True)
+        return zip(self.rows, self.firsts, strict=True)
 
 
 class ReusedRows(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,15 +66,15 @@ class ReusedRows(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FeedbackErrors(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Schema errors of answers: the row at offset ``places[i]`` has ``errors[which[i]]``."""
+    """Schema errors of answers: the row at offset ``rows[i]`` has ``errors[which[i]]``."""
 
     errors: list[str] = []
-    places: list[int] = []
+    rows: list[int] = msgspec.field(default_factory=list, name="places")
     which: list[int] = []
 
     def errors_by_row(self) -> dict[int, str]:
         """Return the error of each row, by the row's offset."""
         return {
             row_offset: self.errors[which]
-            for row_offset, which in zip(self.places, self.which, strict=True)
+            for row_offset, which in zip(self.rows, self.which, strict=True)
         }

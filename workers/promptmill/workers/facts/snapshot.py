@@ -60,7 +60,7 @@ class SnapshotReader:
     """Reads the facts whose content a snapshot needs, and caches what it needs of them.
 
     A generation of a fact never changes. Without the cache, each snapshot of a run of 1,000
-    shards would read 2,000 facts again, and one of 1,000 small runs 3,000.
+    shards would read 2,000 facts again. Snapshots of 1,000 small runs would read 3,000.
     """
 
     _MAX_RUNS = 2_000

@@ -42,9 +42,9 @@ def finish(
 ) -> Report:
     """Write the report of a run whose attempts are all settled and delivered.
 
-    ``attempt_refs`` lists them as (shard, attempt). ``notify`` is called before the run
-    is removed from the open list, so that a crash in between is picked up by the sweep.
-    A run with callbacks stays on that list until they are sent.
+    ``attempt_refs`` lists them as (shard, attempt). ``notify`` is called before the run is
+    removed from the open list. So the sweep repeats it after a crash in between. A run with
+    callbacks stays on that list until they are sent.
     """
     manifest = run.manifest.get()
 

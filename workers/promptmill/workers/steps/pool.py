@@ -37,9 +37,9 @@ class PoolEntry(NamedTuple):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Encoded calls of one pool with the same options; ``places`` are their stream ids."""
+    """Encoded calls of one pool with the same options, and their stream ids."""
 
-    places: list[bytes]
+    stream_ids: list[bytes] = msgspec.field(name="places")
     calls: list[bytes]
 
     @property
@@ -88,9 +88,9 @@ def _store_batch(bucket: Bucket, name: str, group: list[PoolEntry]) -> StoredBat
     )
     if not bucket.create(name, msgspec.msgpack.encode(batch)):
         batch = read_batch(bucket, name)
-        if group[0].stream_id not in batch.places:  # a duplicate delivery of the call
+        if group[0].stream_id not in batch.stream_ids:  # a duplicate delivery of the call
             return StoredBatch(group[0].pooled.id, batch_size(batch), [group[0].stream_id])
-    return StoredBatch(group[0].pooled.id, batch_size(batch), batch.places)
+    return StoredBatch(group[0].pooled.id, batch_size(batch), batch.stream_ids)
 
 
 def read_batch(bucket: Bucket, name: str) -> Batch:

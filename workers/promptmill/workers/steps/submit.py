@@ -6,8 +6,8 @@
 3. It records the name of the job.
 
 A worker that finds another worker's intent searches Vertex's list for the job and adopts
-it. If no job is listed and the intent is old enough, by the bucket's clock, the worker takes
-the intent over: a job that was being created would be visible by then. It replaces exactly
+it. If no job is listed, it takes over the intent when that is old enough by the bucket's
+clock. Any job of the previous owner would be listed by then. The worker replaces exactly
 the generation of the intent that it read. If Vertex certainly created nothing, the owner
 releases the intent at once.
 
