@@ -1,7 +1,7 @@
 """Whoever reaches the broker cannot run code, fill memory or write elsewhere.
 
 That no prompt shows is in ``test_secrecy``, that no password does and Redis is not open to all in
-``tests/integration/test_access``, that Flower is not in ``tests/unit/cli/test_verbs``, and that each wrong field of a
+``tests/integration/test_access``, that Flower is not in ``tests/unit/cli/test_app``, and that each wrong field of a
 message is refused in ``tests/unit/producers``.
 """
 
