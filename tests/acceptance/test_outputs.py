@@ -164,7 +164,7 @@ def test_a_job_that_does_not_succeed_ends_its_run_with_the_rows_that_were_finish
     assert [shard.job_state for shard in mill.get(report.run).status.shards] == [f"JOB_STATE_{end}"]
 
 
-def test_rows_whose_failure_may_pass_are_mended_by_a_job_of_their_own(
+def test_rows_with_transient_failures_succeed_in_a_follow_up_job(
     stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
     stack.fault("output", "missing", count=7)

@@ -36,7 +36,7 @@ def test_a_byte_that_changes_on_its_way_is_noticed_and_never_stored_nor_parsed(
         assert len([call for call in storage.calls if call.fault == "corrupt"]) == 4
 
 
-def test_output_that_is_replaced_between_two_reads_is_divided_anew_and_no_generations_mix(
+def test_output_replaced_between_two_reads_is_divided_again(
     groups: WorkerGroups,
 ) -> None:
     with groups.create_group("replaced") as group:

@@ -26,7 +26,7 @@ def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
 @pytest.mark.parametrize(
     ("word", "state", "jobs"), [("--end", "failed", 1), ("--retry", "succeeded", 2)]
 )
-def test_a_job_that_vertex_does_not_know_any_more_is_told_of_and_waits_for_a_persons_word(
+def test_a_lost_job_is_reported_and_waits_for_an_operator(
     groups: WorkerGroups, vertex: HttpProxy, word: str, state: str, jobs: int
 ) -> None:
     with groups.create_group(

@@ -68,7 +68,7 @@ def test_a_killed_process_of_a_pool_costs_nothing(
 
 
 @pytest.mark.alone
-def test_workers_that_are_told_to_stop_in_the_middle_of_a_run_do_so_in_ten_seconds(
+def test_workers_stop_within_ten_seconds_in_the_middle_of_a_run(
     servers: LocalStack, workers: LocalStack, mill: Promptmill
 ) -> None:
     run = mill.submit(f"prompt {number}" for number in range(400))

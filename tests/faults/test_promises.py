@@ -153,7 +153,7 @@ def test_a_run_goes_on_within_15_seconds_after_redis_lost_everything(
 
 @pytest.mark.alone
 @pytest.mark.slow
-def test_a_worker_that_is_told_to_stop_in_any_stage_exits_within_ten_seconds(
+def test_a_worker_stops_within_ten_seconds_in_any_stage(
     groups: WorkerGroups,
 ) -> None:
     with ThreadPoolExecutor(5) as threads:

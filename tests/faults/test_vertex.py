@@ -67,7 +67,7 @@ def test_a_creation_that_is_put_off_is_no_attempt(groups: WorkerGroups, vertex: 
 
 
 @pytest.mark.slow
-def test_a_job_that_turns_up_long_after_its_answer_was_lost_is_found_cancelled_and_told_of(
+def test_a_job_listed_long_after_its_lost_response_is_cancelled_and_reported(
     groups: WorkerGroups, vertex: HttpProxy
 ) -> None:
     """The one case in which a second job is paid for: Vertex shows the first later than the settings allow."""

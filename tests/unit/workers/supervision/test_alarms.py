@@ -72,9 +72,7 @@ def test_people_are_told_of_a_job_that_takes_too_long_and_not_before(
 
 
 @pytest.mark.parametrize("state", ["JOB_STATE_PAUSED", "JOB_STATE_99"])
-def test_people_are_told_at_once_of_a_state_that_nobody_knows(
-    worker: FakeWorker, state: str
-) -> None:
+def test_an_unknown_job_state_is_reported_at_once(worker: FakeWorker, state: str) -> None:
     assert after(worker, state, 0) == [
         f"shard 0, attempt 1: its job is in the unknown state {state}; polling continues"
     ]

@@ -39,7 +39,7 @@ def test_a_duplicate_at_work_is_stopped_and_the_job_itself_is_not(worker: FakeWo
     assert not worker.pipeline.jobs.get(job.name).has_ended
 
 
-def test_a_duplicate_that_has_ended_is_told_of_as_it_is_paid_for(worker: FakeWorker) -> None:
+def test_a_duplicate_that_has_ended_is_reported_because_it_is_billed(worker: FakeWorker) -> None:
     (job,) = worker.services.open_jobs.list_jobs()
     other = twin(worker)
     worker.pipeline.clock.now += 61

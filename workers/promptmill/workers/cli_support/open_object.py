@@ -75,9 +75,6 @@ class _RangeReader(io.RawIOBase):
         }[whence] + offset
         return self._position
 
-    def tell(self) -> int:
-        return self._position
-
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
         end = min(self._position + len(buffer), self._stored.size)
         if end <= self._position:
