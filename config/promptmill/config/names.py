@@ -72,8 +72,8 @@ def check_pool(pool: str) -> str:
     """Return the name of a pool; raises ValueError if names or labels cannot hold it."""
     if not isinstance(pool, str) or not POOL.fullmatch(pool):
         raise ValueError(
-            "a pool name has 1 to 63 characters of a-z, 0-9 and -, and starts with a letter, "
-            f"not {str(pool)[:80]!r}"
+            f"pool {str(pool)[:80]!r}: a pool name must have 1 to 63 characters of a-z, 0-9 and -, "
+            "and start with a letter"
         )
     return pool
 

@@ -86,8 +86,8 @@ def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
         "visibility_timeout": takeover.visibility_timeout,
         "unacked_restore_interval": takeover.restore_interval,
         "unacked_restore_throttle": 1,
-        # Own keys: otherwise our short visibility timeout would redeliver messages of
-        # other Celery apps on this Redis, which nobody renews.
+        # With Celery's default keys, our short visibility timeout would redeliver
+        # messages of other Celery apps on this Redis. Those apps do not renew theirs.
         "unacked_key": "promptmill.unacked",
         "unacked_index_key": "promptmill.unacked_index",
         "unacked_mutex_key": "promptmill.unacked_mutex",
@@ -124,8 +124,8 @@ def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
-        # A process that Celery kills looks like one that its step has crashed, and may
-        # be creating a job. Steps are idempotent, so it is better to let them finish.
+        # A process killed by Celery looks like a crash of its step, and may be creating
+        # a job. Steps are idempotent, so they finish instead.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "beat_schedule": {
             "reconcile": {

@@ -258,7 +258,9 @@ class Settings(BaseSettings):
         """Return a setting; raises ConfigurationError if it is empty."""
         value = str(getattr(self, name))
         if not value:
-            raise ConfigurationError(f"{variable_name(name)} is not set")
+            raise ConfigurationError(
+                f"{variable_name(name)} is not set; set this environment variable"
+            )
         return value
 
 

@@ -83,8 +83,13 @@ class Promptmill:
 
         ``options`` are described in ``promptmill.producers.run_options.RunOptions``.
 
-        Raises EmptyRun, InvalidRequest, DuplicateKey, IdempotencyConflict,
-        ConfigurationError, Transient.
+        Raises:
+            EmptyRun: There are no prompts, or none that can be sent.
+            InvalidRequest: A key is invalid, or ``strict`` is set and a row is invalid.
+            DuplicateKey: Two prompts have the same key.
+            IdempotencyConflict: The idempotency key belongs to other content.
+            ConfigurationError: An option or setting is missing or invalid.
+            Transient: Redis is unavailable.
         """
         refuse_unknown_options(options, RunOptions)
         key = options.get("idempotency_key")
@@ -103,9 +108,10 @@ class Promptmill:
 
         ``options`` are those of ``submit``. The end of the block seals the run, which
         is ``stream.run``. An exception in the block ends the run, as in ``submit``.
+        ``Stream.add`` and the end of the block raise the other errors of ``submit``.
 
-        Raises ConfigurationError. ``Stream.add`` and the end of the block raise the
-        other errors of ``submit``.
+        Raises:
+            ConfigurationError: An option or setting is missing or invalid.
         """
         refuse_unknown_options(options, RunOptions)
         key = options.get("idempotency_key")
@@ -141,8 +147,10 @@ class Promptmill:
         So does a prompt that repeats both key and content of another in its run. A
         prompt with the same key but other content goes into the next run.
 
-        Raises InvalidRequest, ConfigurationError, Transient. Nothing has been sent
-        then.
+        Raises:
+            InvalidRequest: A prompt is invalid, or two have the same key.
+            ConfigurationError: The pool, an option or a setting is invalid.
+            Transient: Redis is unavailable, or the pool queue is full.
         """
         refuse_unknown_options(options, PoolOptions)
         pools.check_pool_name(pool)
@@ -156,9 +164,14 @@ class Promptmill:
         return Ticket(pool, tuple(str(prompt["key"]) for prompt in keyed_prompts))
 
     def find_pooled(self, pool: str, key: str) -> Run:
-        """Return the run with this key of a pool.
+        """Return the run that contains the prompt with this ``key`` of a ``pool``.
 
-        A key is known for two days. Raises RunNotFound, also while the prompt waits.
+        Keys are kept for two days after the run was made.
+
+        Raises:
+            RunNotFound: The prompt still waits, or its key is unknown or too old.
+            ConfigurationError: The name of the pool is invalid.
+            Transient: Redis is unavailable.
         """
         return Run(pools.find_run_id(self.index, pool, key), self)
 
@@ -187,8 +200,12 @@ class Promptmill:
         """Return the estimated tokens, cost and number of jobs of a run. Sends nothing.
 
         ``source``, ``template`` and ``row_options`` are those of ``validate``.
+        ``on_refused`` is called with each invalid row.
 
-        Raises InvalidRequest, ConfigurationError, PromptmillError.
+        Raises:
+            InvalidRequest: A key is invalid.
+            ConfigurationError: An option is missing or invalid.
+            PromptmillError: The source cannot be read.
         """
         prompts = self.prompts(source, template=template, **row_options)
         model = normalize_model(model or self.settings.get_required("model"))
@@ -223,8 +240,12 @@ class Promptmill:
         the tables of the jobs, as ``bq://project.dataset``. A table in that dataset
         also becomes a sink of the run. ``options`` are those of ``submit``.
 
-        Raises what ``submit`` raises, NotInstalled (it needs ``promptmill[bigquery]``),
-        NotFound and Permanent.
+        Raises the errors of ``submit``, and these:
+
+        Raises:
+            NotInstalled: ``promptmill[bigquery]`` is not installed.
+            NotFound: The table does not exist.
+            Permanent: BigQuery refuses the query.
         """
         if "tables" in options:
             raise TypeError("submit_table takes the dataset as output, not as tables")
@@ -243,8 +264,9 @@ class Promptmill:
         only: Collection[str] = (),
         generation_config: Mapping[str, object] | None = None,
     ) -> Run:
-        """Submit the failed requests of a completed run as a new run; see
-        ``Run.retry``.
+        """Submit the failed requests of the completed ``run`` as a new run.
+
+        The arguments, the new run and the errors are those of ``Run.retry``.
         """
         reasons, config = sorted(set(only)), dict(generation_config or {})
         parent, prompts = load_bucket_function("failed_requests")(
@@ -269,17 +291,21 @@ class Promptmill:
     def submit_rows(
         self, source: object, *, template: str | Path, **options: Unpack[RowRunOptions]
     ) -> Run:
-        """Make a request of every row of ``source`` with a Jinja ``template``; submit
-        them.
+        """Make a request of every row of ``source`` with a Jinja ``template``.
+
+        Submit the requests as one run.
 
         ``template`` is a text, or the Path of a file. The sources are listed at
         ``promptmill.producers.rows.sources.open_rows``. ``options`` are those of
         ``submit``, and those for rows: see ``RowOptions`` in
         ``promptmill.producers.run_options``. A row without a column that the template
-        needs is an invalid row. A column that no row has is an error.
+        needs is an invalid row. A column that no row has raises InvalidRequest.
 
-        Raises what ``submit`` raises. Raises ConfigurationError for an invalid
-        template.
+        Raises the errors of ``submit``, and these:
+
+        Raises:
+            ConfigurationError: The template or an option for rows is invalid.
+            PromptmillError: The source cannot be read.
         """
         row_options, run_options = split_row_options(options)
         prompts = self.prompts(source, template=template, **row_options)
@@ -298,8 +324,9 @@ class Promptmill:
         ``submit``. Then ``source`` can also be a file of prompts: its path or ``gs://``
         URL.
 
-        Raises PromptmillError for an unreadable source. Raises ConfigurationError for
-        options that are invalid for every row.
+        Raises:
+            ConfigurationError: An option is invalid for every row.
+            PromptmillError: The source cannot be read.
         """
         refuse_unknown_options(options, RowRunOptions)
         row_options, run_options = split_row_options(options)
@@ -342,9 +369,13 @@ class Promptmill:
         return file
 
     def get(self, run: str) -> Run:
-        """Return the run with this id, or with this unique prefix of it.
+        """Return the run with this id, or whose id is the only one with this prefix.
 
-        Raises RunNotFound.
+        The newest 10,000 runs are searched.
+
+        Raises:
+            RunNotFound: No run, or several runs, have such an id.
+            Transient: Redis is unavailable.
         """
         matches = [
             candidate
@@ -360,9 +391,11 @@ class Promptmill:
         )
 
     def find(self, *, name: str) -> Run:
-        """Return the newest run of this name among the newest 10,000.
+        """Return the newest run with this ``name``, among the newest 10,000 runs.
 
-        Raises RunNotFound.
+        Raises:
+            RunNotFound: No run has this name.
+            Transient: Redis is unavailable.
         """
         for run in self.index.list_runs(_MAX_LISTED_RUNS):
             manifest = self.index.find_manifest(run)
@@ -374,12 +407,15 @@ class Promptmill:
         """Return the costs of runs, grouped by "label", "model" or "day" (UTC).
 
         ``since`` is the earliest creation time of a run, in seconds since the epoch.
-        The index keeps a run for 30 days after its end. Raises Transient.
+        The index keeps a run for 30 days after its end.
+
+        Raises:
+            Transient: Redis is unavailable.
         """
         return group_costs(self.index.list_bills(since), GroupBy(by))
 
     def runs(self, limit: int = 50) -> list[Run]:
-        """Return the newest runs, newest first."""
+        """Return at most ``limit`` runs, newest first. Raises Transient."""
         return [Run(run, self) for run in self.index.list_runs(limit)]
 
 

@@ -111,10 +111,12 @@ def open_pool_queue(settings: "Settings") -> PoolQueue:
 
 
 class Ticket(NamedTuple):
-    """The pool and the keys of one ``Promptmill.enqueue`` call."""
+    """The receipt of one ``Promptmill.enqueue`` call; see ``Promptmill.find_pooled``."""
 
     pool: str
+    """Name of the pool."""
     keys: tuple[str, ...]
+    """Keys of the prompts, in order. Missing keys have been generated."""
 
     @property
     def key(self) -> str:

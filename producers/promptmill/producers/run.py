@@ -21,7 +21,7 @@ _STATUS_RETRY_SECONDS = 120.0
 
 
 class Run:
-    """A submitted run. It holds only its ``id`` and its client."""
+    """A submitted run. The object is cheap: it holds its ``id`` and the client."""
 
     def __init__(self, run: str, mill: "Promptmill") -> None:
         self.id = run
@@ -40,11 +40,14 @@ class Run:
     ) -> RunStatus:
         """Wait until the run is done, at most ``timeout`` seconds.
 
-        ``on_status`` receives the status of every poll. The end of the wait does not
-        stop the run. An unavailable or wiped Redis is tolerated for two minutes, as the
-        workers restore the run index.
+        Return its final status. ``on_status`` receives the status of every poll. A
+        timeout does not stop the run. An unavailable or wiped Redis is tolerated for
+        two minutes, because the workers restore the run index.
 
-        Raises WaitTimeout, RunNotFound, Transient.
+        Raises:
+            WaitTimeout: The run is not done after ``timeout`` seconds.
+            RunNotFound: The run is not in the index.
+            Transient: Redis is unavailable.
         """
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         pause = 0.1
@@ -82,24 +85,34 @@ class Run:
         Then ``Result.parsed`` is of that type. A row that the validators of the model
         refuse becomes a failure with reason SCHEMA_INVALID. Sinks and the report count
         it as succeeded, because they only check the JSON schema.
+
+        Raises:
+            NotInstalled: ``promptmill[worker]`` is not installed.
         """
         decode = msgspec.json.Decoder(Result).decode
         results = map(decode, self.result_lines(late=late))
         return results if as_ is None else parsed_models.parse_results(results, as_)
 
     def result_lines(self, *, late: bool = False) -> Iterator[bytes]:
-        """Yield the results as lines of JSON, as stored in the bucket."""
+        """Yield the results as lines of UTF-8 JSON, as stored in the bucket.
+
+        ``late`` is that of ``results``, and so are the errors.
+        """
         lines: Iterator[bytes] = load_bucket_function("late_results" if late else "results")(
             self._mill.settings, self.id
         )
         return lines
 
     def failures(self) -> Iterator[Result]:
-        """Yield the failed results."""
+        """Yield the failed results. Raises the errors of ``results``."""
         return (result for result in self.results() if not result.succeeded)
 
     async def wait_async(self, timeout: float | None = None) -> RunStatus:
-        """Wait like ``wait``, in an event loop. Cancellation does not stop the run."""
+        """Wait like ``wait``, without blocking the event loop.
+
+        The cancellation of the task does not stop the run. Raises the errors of
+        ``wait``.
+        """
         import asyncio
 
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
@@ -128,21 +141,30 @@ class Run:
         sinks of this run, except sinks that are local files. Its ``parent`` is this
         run. The same arguments return the same run again. Invalid rows are not retried.
 
-        Needs access to the bucket. Raises EmptyRun without such failures, and
-        PromptmillError while this run is in progress.
+        Raises:
+            EmptyRun: The run has no such failures.
+            PromptmillError: The run is in progress.
+            NotInstalled: ``promptmill[worker]`` is not installed.
         """
         return self._mill.retry(self.id, only, generation_config)
 
     def cancel(self) -> None:
-        """Cancel the run. Finished answers are kept and delivered, the rest is
-        cancelled.
+        """Cancel the run, without waiting for its end.
+
+        Answers that exist are delivered. Other requests fail with reason
+        JOB_CANCELLED. Raises Transient.
         """
         from promptmill.producers.sender import Sender  # imports Celery, which is slow
 
         Sender(self._mill.settings).cancel_run(self.id)
 
     def report(self) -> Report:
-        """Return the final report; raises NotFound while the run is in progress."""
+        """Return the final report.
+
+        Raises:
+            NotFound: The run is in progress, or does not exist.
+            NotInstalled: ``promptmill[worker]`` is not installed.
+        """
         data: bytes = load_bucket_function("report")(self._mill.settings, self.id)
         return msgspec.json.decode(data, type=Report)
 

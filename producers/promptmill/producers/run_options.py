@@ -44,7 +44,7 @@ class PoolOptions(TypedDict, total=False):
     max_attempts: int
     """How often a request is tried, from 1 to 9. Default: 3.
 
-    Only transient failures are retried. Each further attempt is a job of its own.
+    Only transient failures are retried. Each further attempt is a separate job.
     """
 
     retry_max_tokens: int

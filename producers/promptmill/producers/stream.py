@@ -48,8 +48,13 @@ class Stream(AbstractContextManager["Stream"]):
     def add(self, prompt: Prompt, key: str | None = None) -> None:
         """Add a prompt, as for ``Promptmill.submit``, optionally with its ``key``.
 
-        Waits while the ingest queue is full. Raises the errors of ``submit`` for a
-        prompt, and Transient.
+        Waits while the ingest queue is full.
+
+        Raises:
+            InvalidRequest: The key is invalid, or ``strict`` is set and the prompt is
+                invalid.
+            IdempotencyConflict: The idempotency key belongs to other content.
+            Transient: Redis is unavailable.
         """
         if key is not None:
             prompt = with_key(prompt, key, key)

@@ -163,7 +163,10 @@ def test_an_error_is_one_line_on_stderr() -> None:
 def test_a_run_without_a_model_is_refused_before_anything_else() -> None:
     result = CliRunner().invoke(app, ["submit", "--prompt", "hi"])
 
-    assert (result.exit_code, result.stderr) == (1, "error: PROMPTMILL_MODEL is not set\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: PROMPTMILL_MODEL is not set; set this environment variable\n",
+    )
 
 
 def test_a_file_that_is_not_jsonl_is_named_before_anything_is_sent(tmp_path: Path) -> None:

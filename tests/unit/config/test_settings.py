@@ -88,9 +88,9 @@ def test_all_wrong_settings_are_named_at_once() -> None:
 
 
 def test_a_setting_that_is_needed_and_missing_is_named_by_its_variable() -> None:
-    with pytest.raises(ConfigurationError, match=r"^GOOGLE_CLOUD_PROJECT is not set$"):
+    with pytest.raises(ConfigurationError, match=r"^GOOGLE_CLOUD_PROJECT is not set; set this"):
         _ = load_settings().parent
-    with pytest.raises(ConfigurationError, match=r"^PROMPTMILL_BUCKET is not set$"):
+    with pytest.raises(ConfigurationError, match=r"^PROMPTMILL_BUCKET is not set; set this"):
         load_settings().get_required("bucket")
 
 

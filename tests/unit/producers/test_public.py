@@ -51,7 +51,7 @@ def test_all_that_is_public_is_listed_and_nothing_else() -> None:
 
 def test_every_error_that_submitting_raises_is_public() -> None:
     named = {
-        word.strip(".,")
+        word.strip(".,:")
         for word in (inspect.getdoc(public.Promptmill.submit) or "").split("Raises")[1].split()
     }
     errors = {kind.__name__ for kind in subclasses(PromptmillError)} & named

@@ -133,7 +133,9 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     def decompress_lines(self) -> bytes:
         """Return the wire lines; raises MessageRefused if they contradict the chunk."""
         if not 0 <= self.size <= MAX_CHUNK_BYTES:
-            raise MessageRefused(f"chunk {self.index} declares {self.size:,} bytes")
+            raise MessageRefused(
+                f"chunk {self.index} declares {self.size:,} bytes; the maximum is {MAX_CHUNK_BYTES:,}"
+            )
         try:
             lines = _decompress_data(self.data, self.size)
         except zstandard.ZstdError:
@@ -207,7 +209,9 @@ class PooledCall(msgspec.Struct, frozen=True, omit_defaults=True):
     def decode_prompts(self) -> list[dict[str, object]]:
         """Return the prompts; raises MessageRefused if they contradict the message."""
         if self.size > MAX_CHUNK_BYTES:
-            raise MessageRefused(f"an enqueue call declares {self.size:,} bytes")
+            raise MessageRefused(
+                f"an enqueue call declares {self.size:,} bytes; the maximum is {MAX_CHUNK_BYTES:,}"
+            )
         try:
             prompts: list[dict[str, object]] = _prompt_decoder.decode_lines(
                 _decompress_data(self.data, self.size)
@@ -246,7 +250,7 @@ def decode_ingest(data: bytes) -> Ingest:
 
 
 def decode_pooled_call(data: bytes) -> PooledCall:
-    """Decode what a call of ``collect`` sent; raises MessageRefused, NewerVersion."""
+    """Decode the message of an ``enqueue`` call; raises MessageRefused, NewerVersion."""
     pooled = _decode_message(data, PooledCall)
     try:
         names.check_pool(pooled.pool)

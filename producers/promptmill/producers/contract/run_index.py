@@ -163,7 +163,9 @@ class RunIndex:
             pipe.hgetall(_run_key(run) + ":shards")
             fields, shards = pipe.execute()
         if "manifest" not in fields:
-            raise RunNotFound(f"no run {run!r} is in the index")
+            raise RunNotFound(
+                f"no run has the id {run!r}; entries are removed 30 days after the end of a run"
+            )
         return _build_status(run, fields, _decode_shards(shards))
 
     def list_runs(self, limit: int) -> list[str]:

@@ -9,52 +9,70 @@ END_STATES = ("succeeded", "partially_succeeded", "failed", "cancelled", "expire
 
 
 class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One attempt of a shard: its state, its counts, and Google's name and state of its
-    job.
-
-    A request that is retried counts as neither succeeded nor failed. ``late`` counts
-    answers that came after the job was abandoned. ``deduplicated`` requests share the
-    answer of an identical request. ``reused`` requests have an answer of an earlier
-    run.
-    """
+    """The status of one attempt of a shard, which is one batch job."""
 
     shard: int
+    """Number of the shard, counted from 0."""
     state: str
+    """``planned``, ``sharded``, ``submitted``, ``delivering`` or ``settled``."""
     attempt: int = 1
+    """Number of the attempt, counted from 1."""
     requests: int = 0
+    """Number of requests in the attempt."""
     succeeded: int = 0
+    """Number of answered requests."""
     failed: int = 0
+    """Number of failed requests. A request that is retried is in neither count."""
     job: str = ""
+    """Google's resource name of the job. Empty before its creation."""
     job_state: str = ""
+    """Google's state of the job, such as ``JOB_STATE_RUNNING``."""
     warning: str = ""
+    """Warning for operators, or empty."""
     late: int = 0
+    """Number of answers that came after the job was abandoned."""
     deduplicated: int = msgspec.field(default=0, name="copies")
+    """Number of requests that share the answer of an identical request."""
     reused: int = 0
+    """Number of requests with an answer of an earlier run."""
 
 
 class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The status of a run.
-
-    Times are in seconds since the epoch. ``deadline`` is in seconds after ``created``.
-    ``cost`` is known once the run is divided into shards. First it holds the estimate,
-    and at the end the cost.
-    """
+    """The status of a run at one time."""
 
     run: str
+    """Id of the run."""
     state: str
+    """State in progress: ``open``, ``submitting``, ``queued``, ``running``, ``delivering``
+    or ``cancelling``. Final state: ``succeeded``, ``partially_succeeded``, ``failed``,
+    ``cancelled`` or ``expired``.
+    """
     name: str = ""
+    """Name of the run, or empty."""
     model: str = ""
+    """Name of the model with its publisher."""
     created: float = 0.0
+    """Creation time, in seconds since the epoch."""
     deadline: float = 0.0
+    """Time limit in seconds; 0 means none."""
     ended: float = 0.0
+    """End time, in seconds since the epoch; 0 while the run is in progress."""
     requests: int = 0
+    """Number of submitted requests. 0 until the producer has sent all of them."""
     succeeded: int = 0
+    """Number of answered requests so far."""
     failed: int = 0
+    """Number of failed requests so far."""
     error: str = ""
+    """Last error of the run, or empty."""
     warning: str = ""
+    """Warning about an incompletely submitted run, or empty."""
     shards: list[ShardStatus] = []
+    """The attempts, by shard and attempt."""
     labels: dict[str, str] = {}
+    """Labels of the run."""
     cost: Cost | None = None
+    """First the estimate, at the end the cost. None until the shards are planned."""
 
     @property
     def done(self) -> bool:
@@ -110,35 +128,51 @@ def derive_state(shards: list[ShardStatus], sealed: bool, cancelling: bool = Fal
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The report of a completed run: counts, tokens, failures by reason, and times.
-
-    ``seconds`` has ``total``, ``vertex``, ``overhead``, and the overhead by stage.
-    ``vertex`` is the time from the first job creation to the end of the last job.
-    ``overhead`` is the rest. ``unaccounted`` requests have no result: anything but 0 is
-    a bug. ``cost`` is None in reports of older versions. ``deduplicated`` and
-    ``reused`` are those of ``RunStatus``.
-    """
+    """The report of a completed run: counts, tokens, failures by reason, and times."""
 
     run: str
+    """Id of the run."""
     state: str
+    """Final state, as in ``RunStatus.state``."""
     name: str
+    """Name of the run, or empty."""
     model: str
+    """Name of the model with its publisher."""
     requests: int
+    """Number of requests."""
     succeeded: int
+    """Number of answered requests."""
     failed: int
+    """Number of failed requests."""
     unaccounted: int
+    """Number of requests without a result. Anything but 0 is a bug."""
     duplicates: int
+    """Number of output lines that repeat the answer of a row."""
     unknown: int
+    """Number of output lines that belong to no row of the run."""
     unreadable: int
+    """Number of output lines that cannot be decoded."""
     jobs: int
+    """Number of jobs created."""
     failures: dict[str, int]
+    """Number of failed requests by failure reason."""
     tokens: dict[str, int]
+    """Number of tokens, by the names in Google's usageMetadata."""
     seconds: dict[str, float]
+    """Seconds by stage, from ``ingest`` to ``finish``. They add up to ``total``."""
     vertex_seconds: float
+    """Seconds during which at least one job existed."""
     overhead_seconds: float
+    """Total seconds without ``vertex_seconds``."""
     results: str
+    """URL of the run's folder in the bucket."""
     sinks: list[str]
+    """The sinks that have the results."""
     error: str = ""
+    """First error of a job, or why the run was not submitted."""
     cost: Cost | None = None
+    """The cost with its estimate. None in reports of older versions."""
     deduplicated: int = msgspec.field(default=0, name="copies")
+    """Number of requests that share the answer of an identical request."""
     reused: int = 0
+    """Number of requests with an answer of an earlier run."""

@@ -10,25 +10,31 @@ from promptmill.producers.pricing.estimate import Estimate
 class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     """The cost of a run in USD, from the usageMetadata of all answers and attempts.
 
-    ``usd`` is None while the run is in progress, and without a known price.
-    ``online_usd`` is the cost of the same tokens outside batch jobs. ``by_kind`` has
-    USD by kind of token, and ``billed`` the tokens. Tokens at a higher rate for long
-    requests are separate (``input>200000``). ``table`` is the price table, ``on`` the
-    day of its prices, and ``checked`` the day of their last comparison with Google's.
-    ``limit_usd`` is the cost limit. ``over_budget`` means that the limit stopped
-    requests. Other charges, such as searches, are not included.
+    Charges that do not depend on tokens, such as searches, are not included.
     """
 
     usd: float | None = None
+    """The cost. None while the run is in progress, and without a known price."""
     online_usd: float | None = None
+    """The cost of the same tokens outside batch jobs."""
     by_kind: dict[str, float] = {}
+    """USD by kind of token. A higher rate for long requests is a separate kind, such as
+    ``input>200000``.
+    """
     billed: dict[str, int] = {}
+    """Number of tokens by kind, as in ``by_kind``."""
     estimate: Estimate | None = None
+    """The estimate of the first attempts, made when the run was divided into shards."""
     limit_usd: float | None = None
+    """The cost limit, or None."""
     over_budget: bool = False
+    """Whether the limit stopped requests."""
     table: str = ""
+    """Name and version of the price table."""
     checked: str = ""
+    """Day of the table's last comparison with Google's prices, as an ISO date."""
     on: str = ""
+    """Day of the prices, as an ISO date."""
 
     def __str__(self) -> str:
         """Return the cost and its estimate as text, "unknown" without a price."""

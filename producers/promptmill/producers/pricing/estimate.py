@@ -47,27 +47,37 @@ class CostRange(NamedTuple):
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     """The estimated tokens and cost of a run. Amounts are in USD, or None without a
     price.
-
-    ``usd_least`` is the cost of the input alone. ``usd_most`` is the upper bound if
-    every request is answered once, at today's prices. ``open`` counts requests with
-    media of unknown length, or with a tool that adds input. The estimate leaves that
-    input out; ``usd_most`` assumes the model's maximum. ``refused`` counts invalid
-    rows.
     """
 
     requests: int
+    """Number of requests, including invalid rows."""
     refused: int
+    """Number of invalid rows. They are not sent."""
     input_tokens: int
+    """Estimated input tokens."""
     input_tokens_most: int
+    """Upper bound of input tokens."""
     output_tokens: int
+    """Estimated output tokens."""
     output_tokens_most: int
+    """Upper bound of output tokens."""
     usd: float | None = None
+    """Estimated cost."""
     usd_least: float | None = None
+    """Cost of the estimated input alone."""
     usd_most: float | None = None
+    """Upper bound of the cost, each request answered once, at today's prices."""
     online_usd: float | None = None
+    """Estimated cost of the same requests outside batch jobs."""
     open: int = 0
+    """Number of requests with media of unknown length, or a tool that adds input.
+
+    The estimate leaves that input out. The upper bounds assume the model's maximum.
+    """
     jobs: int = 0
+    """Number of batch jobs."""
     method: str = METHOD
+    """How tokens are estimated, as a text for users."""
 
 
 def estimate_run(

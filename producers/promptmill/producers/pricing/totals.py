@@ -35,20 +35,25 @@ class RunCost(msgspec.Struct, frozen=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """The total cost of a group of runs in USD.
+    """The total cost of a group of runs, in USD.
 
-    ``runs`` counts all of them. The amounts cover completed runs with a known cost.
-    They are None without such a run. ``under_way`` counts runs in progress, ``unknown``
-    completed runs without a known cost. ``estimated_usd`` is the sum of the estimates.
+    Amounts cover completed runs with a known cost. They are None without such a run.
     """
 
     of: str
+    """The group: ``label=value``, a model, or a day as an ISO date."""
     runs: int
+    """Number of runs in the group."""
     usd: float | None
+    """Total cost."""
     online_usd: float | None
+    """Total cost of the same tokens outside batch jobs."""
     estimated_usd: float | None
+    """Sum of the estimates."""
     under_way: int
+    """Number of runs in progress."""
     unknown: int
+    """Number of completed runs without a known cost."""
 
 
 def group_costs(run_costs: Iterable[RunCost], by: GroupBy) -> list[Total]:

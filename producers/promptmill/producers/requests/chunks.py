@@ -26,7 +26,7 @@ _HASH_BUCKETS = 256
 class Chunker:
     """Splits lines into chunks of at most ``max_bytes``.
 
-    A longer line gets a chunk of its own. The version of a chunk is at least
+    A longer line gets its own chunk. The version of a chunk is at least
     ``version``.
     """
 

@@ -6,8 +6,8 @@ Google does not document it for generateContent.
 
 The importer turns numeric strings into numbers, and gives each field one type in the
 whole file. So the wire key starts with a letter, and metadata is a string of JSON. The
-wire key holds the tag of the run, the row and the caller's key. That identifies the
-result of an answer.
+wire key holds the tag of the run, the row and the caller's key. They identify the
+request of an answer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ MAX_METADATA_BYTES = 16 * 1024
 class RefusedRow(NamedTuple):
     """A row that cannot be sent, and the reason.
 
-    An empty ``key`` stands for the row number. None means that the key is unusable.
+    An empty ``key`` means the row number. None means that the key is unusable.
     """
 
     key: str | None

@@ -1,4 +1,4 @@
-"""The answer format of requests: the run's response schema, or one of their own."""
+"""The answer format of requests: the schema of the run, or that of one request."""
 
 from collections.abc import Mapping
 

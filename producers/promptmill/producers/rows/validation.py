@@ -12,30 +12,29 @@ _PLACEHOLDER_RUN = "01jvalidate"
 
 
 class Finding(NamedTuple):
-    """A problem of a row. ``row`` counts from 1.
-
-    ``stops`` means that the problem prevents the whole run, not only this row. ``key``
-    is empty for a missing or duplicate key.
-    """
+    """A problem of a row."""
 
     row: int
+    """Number of the row, counted from 1."""
     key: str
+    """Key of the row. Empty for a missing or duplicate key."""
     reason: str
+    """What the problem is, for example ``the prompt is empty``."""
     stops: bool = False
+    """Whether the problem prevents the whole run, not only this row."""
 
 
 class Validation(NamedTuple):
-    """The problems of a run.
-
-    ``found`` counts all problems in ``rows`` rows. ``findings`` has the first 10,000,
-    by row. ``stops`` means that the whole run would be refused: for one of the
-    findings, or because no row can be sent.
-    """
+    """The problems of the rows of a run."""
 
     rows: int
+    """Number of rows that were validated."""
     found: int
+    """Number of problems in all rows."""
     findings: list[Finding]
+    """The first 10,000 problems, in order of their rows."""
     stops: bool
+    """Whether the whole run would be refused: for a finding, or with no valid row."""
 
     @property
     def ok(self) -> bool:
