@@ -271,14 +271,14 @@ SAFEGUARDS = [
         "workers.coordination.step_leases:StepLeases.release",
         "self._flush_releases(pipe)",
         "pipe.zrem(_executions_key(step), execution), pipe.execute()",
-        "unit/workers/test_dispatch.py::test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step",
+        "unit/workers/test_dispatch.py::test_a_release_that_redis_missed_is_sent_with_that_of_another_step",
     ),
     Mutation(
         "an end of which Redis did not hear is told again",
         "workers.coordination.step_leases:StepLeases.acquire",
         "if self._pending_releases:",
         "if False:",
-        "unit/workers/test_dispatch.py::test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again",
+        "unit/workers/test_dispatch.py::test_a_release_that_redis_missed_is_no_crash_when_the_step_starts_again",
     ),
     Mutation(
         "a start that lives is no death",

@@ -1,4 +1,4 @@
-"""Steps are put into Celery once for each reason: copies of a message make no copies of all that comes after it."""
+"""Duplicate deliveries of a step do not duplicate the steps that follow it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ TIMES = takeover_times(Settings())
 
 
 class Place:
-    """A broker, and a Redis with a clock that tests move; either may be away."""
+    """A broker, and a Redis with a clock that tests move; either may be unreachable."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -48,7 +48,7 @@ def place() -> Place:
     return Place()
 
 
-def test_a_step_that_was_sent_just_now_is_not_sent_again(place: Place) -> None:
+def test_a_step_that_was_just_sent_is_not_sent_again(place: Place) -> None:
     for _ in range(20):
         place.flow.enqueue_steps([FINISH])
 
@@ -69,7 +69,7 @@ def test_a_step_that_ended_too_soon_is_sent_again_by_a_sweep(place: Place) -> No
     assert place.sent == [FINISH.id] * 2
 
 
-def test_a_step_that_a_sweep_sent_just_now_is_not_sent_again_by_the_step_before_it(
+def test_a_step_that_a_sweep_just_sent_is_not_sent_again_by_the_previous_step(
     place: Place,
 ) -> None:
     place.flow.enqueue_stalled([FINISH])
@@ -88,7 +88,7 @@ def test_a_step_that_was_sent_a_while_ago_is_sent_again_since_its_message_may_be
     assert place.sent == [FINISH.id] * 2
 
 
-def test_a_step_that_could_not_be_sent_is_sent_at_the_next_try(place: Place) -> None:
+def test_a_step_that_could_not_be_sent_is_sent_at_the_next_attempt(place: Place) -> None:
     place.is_down = True
     with pytest.raises(Transient):
         place.flow.enqueue_steps([FINISH])
@@ -98,7 +98,7 @@ def test_a_step_that_could_not_be_sent_is_sent_at_the_next_try(place: Place) -> 
     assert place.sent == [FINISH.id]
 
 
-def test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_again(
+def test_a_release_that_redis_missed_is_no_crash_when_the_step_starts_again(
     place: Place,
 ) -> None:
     note = place.flow.create_lease(FINISH.id)
@@ -110,7 +110,7 @@ def test_an_end_of_which_redis_did_not_hear_is_no_death_when_the_step_begins_aga
     assert place.flow.create_lease(FINISH.id).acquire(3) == LeaseState(crashes=0, live=0)
 
 
-def test_an_end_of_which_redis_did_not_hear_is_told_with_that_of_another_step(place: Place) -> None:
+def test_a_release_that_redis_missed_is_sent_with_that_of_another_step(place: Place) -> None:
     note, other = place.flow.create_lease(FINISH.id), place.flow.create_lease("another")
     other.acquire(3)
     note.acquire(3)

@@ -1,4 +1,4 @@
-"""The public payload: what every Celery app may send is understood, and what is not is said in words."""
+"""The public payload: valid ones start a run, and errors of others name the field."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def recorded() -> dict[str, Any]:
     return dict(json.loads((PAYLOADS / "submit_prompts.json").read_text()))
 
 
-def test_a_recorded_payload_means_what_it_meant() -> None:
+def test_a_recorded_payload_keeps_its_meaning() -> None:
     worker = FakeWorker(FakePipeline())
 
     assert public_tasks.submit_run(worker.services, public_tasks.decode_submission(recorded()))
@@ -72,7 +72,7 @@ def test_a_recorded_payload_means_what_it_meant() -> None:
     assert worker.status.requests == 2
 
 
-def test_a_payload_may_say_what_the_run_may_cost() -> None:
+def test_a_payload_may_limit_the_cost_of_its_run() -> None:
     worker = FakeWorker(FakePipeline())
 
     public_tasks.submit_run(
@@ -84,7 +84,7 @@ def test_a_payload_may_say_what_the_run_may_cost() -> None:
 
 
 @pytest.mark.parametrize(("other", "copies"), [({}, 2), ({"repeat_identical": True}, 0)])
-def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(
+def test_identical_prompts_of_a_payload_are_sent_once_unless_it_repeats_them(
     other: dict[str, Any], copies: int
 ) -> None:
     worker = FakeWorker(FakePipeline())
@@ -98,7 +98,7 @@ def test_identical_prompts_of_a_payload_are_sent_once_unless_it_wants_each(
     assert (sealed.total_requests, sealed.deduplicated) == (4, copies)
 
 
-def test_all_of_a_run_that_reuses_answers_is_left_to_workers_that_know_of_them() -> None:
+def test_a_run_that_reuses_answers_is_left_to_workers_that_support_it() -> None:
     worker = FakeWorker(FakePipeline())
 
     public_tasks.submit_run(
@@ -112,7 +112,7 @@ def test_all_of_a_run_that_reuses_answers_is_left_to_workers_that_know_of_them()
     assert (manifest.reuse_answers, manifest.v, chunk.v) == (True, RUN_VERSION, CHUNK_VERSION)
 
 
-def test_a_payload_that_comes_again_changes_nothing() -> None:
+def test_a_redelivered_payload_changes_nothing() -> None:
     worker = FakeWorker(FakePipeline())
     public_tasks.submit_run(worker.services, public_tasks.decode_submission(recorded()))
     before = {stored.name: stored.generation for stored in worker.pipeline.bucket.list("")}
@@ -122,7 +122,7 @@ def test_a_payload_that_comes_again_changes_nothing() -> None:
     assert {stored.name: stored.generation for stored in worker.pipeline.bucket.list("")} == before
 
 
-def test_a_payload_that_comes_again_after_redis_was_wiped_changes_nothing() -> None:
+def test_a_payload_redelivered_after_redis_was_wiped_changes_nothing() -> None:
     worker = FakeWorker(FakePipeline())
     public_tasks.submit_run(worker.services, public_tasks.decode_submission(SMALLEST))
     before = {stored.name: stored.generation for stored in worker.pipeline.bucket.list("")}
@@ -149,7 +149,7 @@ ROWS: dict[str, Any] = {
 
 @pytest.fixture
 def reader() -> FakeWorker:
-    """A worker that may read rows of one folder."""
+    """A worker that may read rows from one folder."""
     worker = FakeWorker(FakePipeline(), {"sources": "gs://acme/rows/"})
     worker.pipeline.bucket.write(
         "reviews.csv", b"id,text,shop,photo\n1,good,7,gs://acme/a.jpg\n2,bad,8,\n3,cut\n"
@@ -212,7 +212,7 @@ def test_rows_that_cannot_be_read_or_sent_are_refused(
         public_tasks.submit_run(reader.services, public_tasks.decode_submission(ROWS | other))
 
 
-def test_workers_read_nothing_for_others_unless_they_are_told_where() -> None:
+def test_workers_read_only_from_allowed_folders() -> None:
     with pytest.raises(ConfigurationError, match="PROMPTMILL_SOURCES"):
         public_tasks.submit_run(
             FakeWorker(FakePipeline()).services, public_tasks.decode_submission(ROWS)
@@ -230,7 +230,7 @@ def test_workers_read_nothing_for_others_unless_they_are_told_where() -> None:
     ],
     ids=str,
 )
-def test_a_source_is_in_a_bucket_and_takes_the_place_of_prompts(other: dict[str, Any]) -> None:
+def test_a_source_is_in_a_bucket_and_replaces_prompts(other: dict[str, Any]) -> None:
     with pytest.raises(MessageRefused, match="not a submission of version 1"):
         public_tasks.decode_submission(ROWS | other)
 
@@ -257,9 +257,7 @@ def test_other_content_under_the_same_key_is_a_conflict() -> None:
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_payload_that_breaks_the_contract_is_refused_without_a_word_of_what_is_in_it(
-    payload: Any, words: str
-) -> None:
+def test_an_invalid_payload_is_refused_without_quoting_it(payload: Any, words: str) -> None:
     with pytest.raises(MessageRefused, match=words) as refusal:
         public_tasks.decode_submission(payload)
 
@@ -271,7 +269,7 @@ def test_a_payload_of_a_later_version_is_left_to_newer_workers() -> None:
         public_tasks.decode_submission({"v": public_tasks.VERSION + 1, "requests": 3})
 
 
-def test_a_parked_submission_is_sent_again_as_it_came() -> None:
+def test_a_parked_submission_is_sent_again_unchanged() -> None:
     bucket = FakePipeline().bucket
     dead_letters.park_task(bucket, "submit-0a", "promptmill.submit_prompts", [recorded()], "poison")
 
@@ -280,7 +278,7 @@ def test_a_parked_submission_is_sent_again_as_it_came() -> None:
     assert dead_letters.decode_arguments(letter) == [recorded()]
 
 
-def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_name() -> None:
+def test_the_task_id_of_a_submission_is_its_key_and_never_part_of_a_name() -> None:
     worker = FakeWorker(FakePipeline())
     seen: list[Any] = []
 
@@ -300,7 +298,7 @@ def test_the_id_of_whoever_sends_a_submission_is_its_key_and_never_part_of_a_nam
     assert all(names.dead_letter(step) for _, step in seen)
 
 
-def test_the_page_for_those_who_send_it_has_every_field_of_the_payload() -> None:
+def test_the_guide_lists_every_field_of_the_payload() -> None:
     page = (Path(__file__).parents[3] / "docs" / "guides" / "celery.md").read_text()
     rows = page.partition("| field |")[2].partition("\n\n")[0].splitlines()[2:]
 
@@ -308,7 +306,7 @@ def test_the_page_for_those_who_send_it_has_every_field_of_the_payload() -> None
     assert sorted(told) == sorted(public_tasks.Submission.__struct_encode_fields__)
 
 
-def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> None:
+def test_the_guide_lists_every_field_of_a_summary_and_the_bounds_of_a_slice() -> None:
     page = " ".join(
         (Path(__file__).parents[3] / "docs" / "guides" / "celery.md").read_text().split()
     )
@@ -321,7 +319,7 @@ def test_the_page_has_every_field_of_a_summary_and_the_bounds_of_a_slice() -> No
     assert all(f"`{option}`" in page for option in callbacks.SIGNATURE_OPTIONS)
 
 
-def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() -> None:
+def test_a_submission_interrupted_anywhere_is_completed_by_its_redelivery() -> None:
     payload = SMALLEST | {"prompts": [f"{row} " + "word " * 500 for row in range(30)]}
     unbroken = FakeWorker(FakePipeline(), {"chunk_bytes": 1 << 14})
     public_tasks.submit_run(unbroken.services, public_tasks.decode_submission(payload))
@@ -356,7 +354,7 @@ def test_a_submission_that_breaks_off_anywhere_is_whole_when_it_comes_again() ->
 
 
 @pytest.mark.usefixtures("celerys_log")
-def test_a_submission_that_cannot_be_sent_and_comes_again_does_not_open_its_run_again() -> None:
+def test_a_refused_submission_that_is_redelivered_does_not_open_its_run_again() -> None:
     worker, tasks = FakeWorker(FakePipeline()), shared()
     run, refused = make_run_id("k"), SMALLEST | {"deadline": "soon"}
     tasks.bind(lambda: worker.services, worker.send_task, lambda _: 0)

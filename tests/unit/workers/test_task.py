@@ -1,4 +1,4 @@
-"""What only a message holds, a chunk or somebody's wish, is not lost when its step fails in a way that nobody foresaw."""
+"""Data that only a message carries survives unexpected failures of its step."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("celerys_log")
 
 
 class Failing(MemoryBucket):
-    """A bucket that fails as told, until it is mended; dead letters it takes."""
+    """A bucket that raises an error until it is repaired. It always stores dead letters."""
 
     error: Exception | None = None
 
@@ -27,7 +27,7 @@ class Failing(MemoryBucket):
 
 
 class World:
-    """The real tasks, on a mill in memory; what they send is kept."""
+    """The real tasks on a pipeline in memory. It records what they send."""
 
     def __init__(self, error: Exception) -> None:
         self.pipeline = FakePipeline()
@@ -49,7 +49,7 @@ class World:
 @pytest.mark.parametrize(
     "error", [RuntimeError("a prompt"), ConfigurationError("PROMPTMILL_BUCKET is not set")]
 )
-def test_a_chunk_whose_step_fails_comes_back_until_it_is_kept(error: Exception) -> None:
+def test_a_chunk_whose_step_fails_is_redelivered_until_it_is_stored(error: Exception) -> None:
     world = World(error)
     (message,) = world.pipeline.messages(["a", "b"])
     body = encode_message(message)
@@ -65,7 +65,7 @@ def test_a_chunk_whose_step_fails_comes_back_until_it_is_kept(error: Exception) 
     assert [name for name, *_ in world.sent] == ["plan"]
 
 
-def test_a_chunk_whose_step_always_fails_is_a_dead_letter_with_all_it_holds() -> None:
+def test_a_chunk_whose_step_always_fails_becomes_a_complete_dead_letter() -> None:
     world = World(RuntimeError("a prompt"))
     (message,) = world.pipeline.messages(["a", "b"])
     body = encode_message(message)
@@ -85,7 +85,7 @@ def test_a_chunk_whose_step_always_fails_is_a_dead_letter_with_all_it_holds() ->
 @pytest.mark.parametrize(
     ("task", "args"), [("abort", (RUN, "the producer gave up")), ("cancel", (RUN,))]
 )
-def test_a_wish_whose_step_fails_comes_back(task: str, args: tuple[str, ...]) -> None:
+def test_a_cancellation_whose_step_fails_is_redelivered(task: str, args: tuple[str, ...]) -> None:
     world = World(RuntimeError("?"))
 
     assert world.run(task, *args) is None
@@ -95,7 +95,7 @@ def test_a_wish_whose_step_fails_comes_back(task: str, args: tuple[str, ...]) ->
     ]
 
 
-def test_a_chunk_that_is_refused_for_good_does_not_come_back() -> None:
+def test_a_chunk_that_is_refused_permanently_is_not_redelivered() -> None:
     world = World(Permanent("other content"))
     (message,) = world.pipeline.messages(["a"])
 
@@ -104,7 +104,7 @@ def test_a_chunk_that_is_refused_for_good_does_not_come_back() -> None:
     assert world.sent == []
 
 
-def test_a_folder_made_by_hand_among_the_dead_letters_is_none() -> None:
+def test_a_folder_placeholder_among_the_dead_letters_is_not_one() -> None:
     bucket = MemoryBucket()
     bucket.create("dead/", b"")
     dead_letters.park_task(bucket, "01j.plan", "promptmill.plan", ["01j"], "why")

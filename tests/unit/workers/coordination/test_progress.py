@@ -1,4 +1,4 @@
-"""How far a run is, for people to see, when Redis has lost it."""
+"""The progress of a run is restored from its facts when Redis has lost it."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def written_anew(worker: FakeWorker) -> list[ShardStatus]:
         ("settle", "settled", "JOB_STATE_SUCCEEDED"),
     ],
 )
-def test_each_shard_is_as_far_as_its_facts_say(task: str, state: str, job_state: str) -> None:
+def test_a_restored_shard_has_the_state_of_its_facts(task: str, state: str, job_state: str) -> None:
     worker = FakeWorker(FakePipeline(max_requests=2))
     run = worker.pipeline.send(["a", "b", "c"])
     done = ""
@@ -49,7 +49,7 @@ def test_each_shard_is_as_far_as_its_facts_say(task: str, state: str, job_state:
     ]
 
 
-def test_each_attempt_has_its_own_requests_job_and_counts() -> None:
+def test_restored_attempts_have_their_own_requests_job_and_counts() -> None:
     worker = FakeWorker(
         FakePipeline(max_requests=2, max_attempts=2, script=Script(missing=frozenset({1})))
     )

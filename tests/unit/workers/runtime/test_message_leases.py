@@ -1,4 +1,4 @@
-"""What a worker holds is renewed, unless it is done with it and could not give it back."""
+"""Held messages are renewed, unless a finished one could not be released."""
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from promptmill.workers.runtime.task_request import RedactedRequest
 
 
 class Redis:
-    """Notes which messages are renewed."""
+    """Records which messages are renewed."""
 
     def __init__(self) -> None:
         self.renewed: list[str] = []
@@ -31,7 +31,7 @@ class Redis:
 
 
 class Consumer:
-    """As much of Celery's consumer as leases look at; its loop does at once what it is asked to."""
+    """The part of Celery's consumer that leases use. Its loop runs calls immediately."""
 
     def __init__(self, *held: str, given_back: str = "") -> None:
         self.redis = Redis()
@@ -59,7 +59,7 @@ def leases() -> MessageLeases:
     return made
 
 
-def test_what_is_held_is_renewed(leases: MessageLeases) -> None:
+def test_held_messages_are_renewed(leases: MessageLeases) -> None:
     consumer = Consumer("one", "two")
 
     leases.run_once(consumer)
@@ -67,20 +67,20 @@ def test_what_is_held_is_renewed(leases: MessageLeases) -> None:
     assert consumer.redis.renewed == ["one", "two"]
 
 
-def test_a_worker_that_could_not_give_a_message_back_connects_anew(
+def test_a_worker_that_cannot_release_a_finished_message_reconnects(
     leases: MessageLeases, done: set[str]
 ) -> None:
     consumer = Consumer("one", "two")
     done.add("two")
 
-    leases.run_once(consumer)  # it may be about to be given back
+    leases.run_once(consumer)  # its release may be in progress
     with pytest.raises(ConnectionError):
         leases.run_once(consumer)
 
     assert consumer.redis.renewed == ["one", "two"]
 
 
-def test_a_worker_that_ends_is_not_held_up(leases: MessageLeases, done: set[str]) -> None:
+def test_a_stopping_worker_does_not_reconnect(leases: MessageLeases, done: set[str]) -> None:
     consumer = Consumer("one")
     consumer.blueprint.state = CLOSE
     done.add("one")
@@ -89,10 +89,10 @@ def test_a_worker_that_ends_is_not_held_up(leases: MessageLeases, done: set[str]
     leases.run_once(consumer)
 
 
-def test_a_worker_with_nothing_more_to_do_keeps_its_connection(
+def test_a_worker_whose_messages_are_all_released_keeps_its_connection(
     leases: MessageLeases, done: set[str]
 ) -> None:
-    """kombu goes on to name what was given back until another message comes."""
+    """kombu keeps the tags of released messages until the next message arrives."""
     consumer = Consumer("one", given_back="one")
     done.add("one")
 
@@ -102,7 +102,7 @@ def test_a_worker_with_nothing_more_to_do_keeps_its_connection(
     assert consumer.redis.renewed == []
 
 
-def test_what_is_given_back_by_the_next_look_is_forgotten(
+def test_a_message_released_by_the_next_renewal_causes_no_reconnect(
     leases: MessageLeases, done: set[str]
 ) -> None:
     done.add("one")
@@ -114,7 +114,7 @@ def test_what_is_given_back_by_the_next_look_is_forgotten(
 
 
 @pytest.mark.parametrize("give_back", [RedactedRequest.acknowledge, RedactedRequest.reject])
-def test_a_message_that_a_worker_is_done_with_is_noted(
+def test_the_tag_of_a_finished_message_is_recorded(
     done: set[str], give_back: Callable[[RedactedRequest], None]
 ) -> None:
     with kombu.Connection("memory://") as broker, Celery(set_as_current=False) as app:

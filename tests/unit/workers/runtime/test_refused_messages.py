@@ -1,4 +1,4 @@
-"""A refused message leaves in the log why it was refused, and nothing of what it held."""
+"""The log shows why a message was refused, and nothing of its content."""
 
 import logging
 from types import SimpleNamespace

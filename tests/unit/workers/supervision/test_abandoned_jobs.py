@@ -1,4 +1,4 @@
-"""A job that is to stop and does not is given up, so that its run can end; what it answers after all is kept."""
+"""A job that does not stop is abandoned, so that its run can end. Late answers are stored."""
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ HARVEST = Step("harvest", RUN, (0, 1))
 
 
 def cancelled(*prompts: str, **pipeline: object) -> FakeWorker:
-    """A run of three rows that was cancelled, whose job goes on for three hours all the same."""
+    """A cancelled run of three rows, whose job continues for three hours."""
     worker = FakeWorker(FakePipeline(duration=3 * HOUR, **pipeline))  # type: ignore[arg-type]
     worker.pipeline.jobs.ignore_cancellations()
     worker.submit(worker.pipeline.send(prompts or ["a", "b", "c"]))
@@ -38,7 +38,7 @@ def worker() -> FakeWorker:
 
 
 def sweep(worker: FakeWorker) -> list[str]:
-    """Let a sweep that looks for strays come by; returns what it found."""
+    """Sweep, including orphaned jobs; return the findings."""
     return worker.sweep()
 
 
@@ -50,7 +50,7 @@ def give_up(worker: FakeWorker) -> None:
 
 
 def harvest(worker: FakeWorker) -> Harvested:
-    """Let the job end, and its answers be kept."""
+    """Let the job end, and its answers be stored."""
     worker.pipeline.clock.now += 2 * HOUR
     sweep(worker)
     assert HARVEST.id in worker.sent
@@ -68,7 +68,7 @@ def late(worker: FakeWorker) -> list[str]:
     ]
 
 
-def test_a_job_has_time_to_stop(worker: FakeWorker) -> None:
+def test_a_cancelled_job_is_not_abandoned_at_once(worker: FakeWorker) -> None:
     worker.pipeline.clock.now += HOUR - 10
 
     sweep(worker)
@@ -76,7 +76,7 @@ def test_a_job_has_time_to_stop(worker: FakeWorker) -> None:
     assert worker.pipeline.due(RUN) == [Step("poll", RUN, (0, 1))]
 
 
-def test_only_the_clock_of_the_bucket_says_that_it_had_its_time(
+def test_only_the_clock_of_the_bucket_decides_when_a_job_is_abandoned(
     worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: worker.pipeline.clock.now + 1e6)
@@ -86,7 +86,7 @@ def test_only_the_clock_of_the_bucket_says_that_it_had_its_time(
     assert worker.pipeline.due(RUN) == [Step("poll", RUN, (0, 1))]
 
 
-def test_a_run_ends_without_a_job_that_does_not_stop_and_says_where_its_answers_would_come_to_be(
+def test_a_run_ends_without_a_job_that_does_not_stop_and_reports_where_late_answers_go(
     worker: FakeWorker,
 ) -> None:
     worker.pipeline.clock.now += HOUR + 1
@@ -119,7 +119,7 @@ def test_a_run_whose_deadline_has_passed_ends_without_its_job_too() -> None:
     assert report.error.startswith("the run's deadline of 60 s passed; abandoned jobs: 1")
 
 
-def test_what_the_job_answers_after_all_is_kept_and_nothing_that_was_told_changes(
+def test_late_answers_are_stored_and_reported_results_do_not_change(
     worker: FakeWorker,
 ) -> None:
     give_up(worker)
@@ -134,7 +134,7 @@ def test_what_the_job_answers_after_all_is_kept_and_nothing_that_was_told_change
     assert len(worker.pipeline.jobs.requests) == 1
 
 
-def test_keeping_late_answers_twice_changes_nothing(worker: FakeWorker) -> None:
+def test_storing_late_answers_twice_changes_nothing(worker: FakeWorker) -> None:
     give_up(worker)
     first, kept = harvest(worker), late(worker)
 
@@ -145,7 +145,7 @@ def test_keeping_late_answers_twice_changes_nothing(worker: FakeWorker) -> None:
     assert (again, late(worker)) == (first, kept)
 
 
-def test_only_answers_that_the_results_lack_are_late_ones_each_once() -> None:
+def test_each_late_answer_that_the_results_lack_is_stored_once() -> None:
     worker = cancelled(
         script=Script(duplicated=frozenset({1}), statuses={2: "Bad Request: {}"}), part_bytes=60
     )
@@ -158,7 +158,7 @@ def test_only_answers_that_the_results_lack_are_late_ones_each_once() -> None:
     assert ["You said: b" in words for words in late(worker) if words] == [True]
 
 
-def test_late_answers_without_keys_are_joined_by_what_was_asked() -> None:
+def test_late_answers_without_keys_are_matched_by_their_requests() -> None:
     worker = cancelled(script=Script(unkeyed=frozenset({0, 2}), missing=frozenset({1})))
     give_up(worker)
 
@@ -167,7 +167,7 @@ def test_late_answers_without_keys_are_joined_by_what_was_asked() -> None:
     assert [(one["key"], one["row"]) for one in rows(late(worker))] == [("1", 1), ("3", 3)]
 
 
-def test_a_late_answer_is_that_of_all_rows_that_asked_the_same() -> None:
+def test_a_late_answer_counts_for_every_identical_request() -> None:
     worker = cancelled(
         "a", "b", "a", "a", script=Script(missing=frozenset({1}), unkeyed=frozenset({0}))
     )
@@ -182,9 +182,7 @@ def test_a_late_answer_is_that_of_all_rows_that_asked_the_same() -> None:
     ]
 
 
-def test_late_answers_of_a_run_with_a_response_schema_are_parsed_and_those_that_do_not_fit_are_none() -> (
-    None
-):
+def test_late_answers_are_parsed_by_the_response_schema_and_invalid_ones_are_omitted() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     worker = cancelled(response_schema=schema)
     said = {"a": '{"n": 1}', "b": '{"n": "two"}', "c": "three"}
@@ -212,7 +210,7 @@ def export(worker: FakeWorker, request: object) -> None:
     worker.pipeline.bucket.write(folder + "predictions.jsonl", msgspec.json.encode(line) + b"\n")
 
 
-def test_a_job_that_goes_on_is_asked_to_stop_again(worker: FakeWorker) -> None:
+def test_an_abandoned_job_that_still_runs_is_cancelled_again(worker: FakeWorker) -> None:
     give_up(worker)
     worker.pipeline.jobs.ignore_cancellations(False)
 
@@ -222,7 +220,7 @@ def test_a_job_that_goes_on_is_asked_to_stop_again(worker: FakeWorker) -> None:
     assert job.state == "JOB_STATE_CANCELLED"
 
 
-def test_a_job_that_came_to_its_own_end_in_the_meantime_is_not_looked_after(
+def test_a_job_that_ended_before_it_was_abandoned_is_not_checked(
     worker: FakeWorker,
 ) -> None:
     worker.pipeline.bucket.create(MARK, b"")
@@ -235,7 +233,7 @@ def test_a_job_that_came_to_its_own_end_in_the_meantime_is_not_looked_after(
     assert HARVEST.id not in worker.sent
 
 
-def test_after_a_week_nothing_is_expected_of_a_job_any_more(worker: FakeWorker) -> None:
+def test_an_abandoned_job_is_checked_for_a_week(worker: FakeWorker) -> None:
     give_up(worker)
     (job,) = worker.pipeline.jobs.list("")
     worker.pipeline.jobs.forget_job(job.name)
@@ -248,7 +246,7 @@ def test_after_a_week_nothing_is_expected_of_a_job_any_more(worker: FakeWorker) 
     assert worker.pipeline.bucket.find(MARK) is None
 
 
-def test_a_lost_job_that_turns_up_after_its_rows_have_failed_has_its_answers_kept() -> None:
+def test_answers_of_a_lost_job_that_turns_up_after_its_rows_failed_are_stored() -> None:
     worker = FakeWorker(FakePipeline(duration=3 * HOUR))
     worker.submit(worker.pipeline.send(["a"]))
     (job,) = worker.services.open_jobs.list_jobs()

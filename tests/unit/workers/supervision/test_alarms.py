@@ -1,4 +1,4 @@
-"""People are told of what takes too long, or is not known: once for each job and state."""
+"""Users are warned of jobs that take too long or are unknown, once per job and state."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ QUEUED, PENDING, RUNNING = "JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_R
 
 
 class Stuck(FakeJobs):
-    """Jobs that are in a state for ever."""
+    """Jobs that stay in one state."""
 
     state = QUEUED
     started = 0.0
@@ -30,7 +30,7 @@ class Stuck(FakeJobs):
 
 @pytest.fixture
 def worker() -> FakeWorker:
-    """A worker that polls a job that comes to no end."""
+    """A worker that polls a job that does not end."""
     pipeline = FakePipeline()
     pipeline.jobs = Stuck(pipeline.bucket, clock=pipeline.clock)
     worker = FakeWorker(pipeline)
@@ -39,7 +39,7 @@ def worker() -> FakeWorker:
 
 
 def after(worker: FakeWorker, state: str, seconds: float) -> list[str]:
-    """What people are told when the job was in this state for so long."""
+    """The warnings after the job was in this state for so long."""
     stuck: Any = worker.pipeline.jobs
     if state == RUNNING != stuck.state:
         stuck.started = worker.pipeline.clock.now
@@ -63,7 +63,7 @@ TOO_LONG = [
 
 
 @pytest.mark.parametrize(("state", "seconds", "words"), TOO_LONG)
-def test_people_are_told_of_a_job_that_takes_too_long_and_not_before(
+def test_users_are_warned_of_a_job_that_takes_too_long_and_not_before(
     worker: FakeWorker, state: str, seconds: float, words: str
 ) -> None:
     assert after(worker, state, seconds - 1) == []
@@ -78,7 +78,7 @@ def test_an_unknown_job_state_is_reported_at_once(worker: FakeWorker, state: str
     ]
 
 
-def test_people_are_told_once_for_each_job_and_state(worker: FakeWorker) -> None:
+def test_users_are_warned_once_per_job_and_state(worker: FakeWorker) -> None:
     for _ in range(5):
         after(worker, QUEUED, 80 * HOUR)
     after(worker, RUNNING, HOUR)
@@ -89,13 +89,13 @@ def test_people_are_told_once_for_each_job_and_state(worker: FakeWorker) -> None
     assert worker.services.alarm_counts.load_counts() == {QUEUED: 1, "JOB_STATE_PAUSED": 1}
 
 
-def test_a_warning_is_taken_back_when_the_job_goes_on(worker: FakeWorker) -> None:
+def test_a_warning_is_removed_when_the_job_changes_its_state(worker: FakeWorker) -> None:
     after(worker, QUEUED, 80 * HOUR)
 
     assert after(worker, RUNNING, 1) == []
 
 
-def test_a_wiped_redis_does_not_make_a_job_young_again(worker: FakeWorker) -> None:
+def test_a_wiped_redis_does_not_reset_the_age_of_a_job(worker: FakeWorker) -> None:
     after(worker, QUEUED, 71 * HOUR)
     (job,) = worker.services.open_jobs.list_jobs()
     worker.services.open_jobs.add_job(job._replace(state="", since=0.0))
@@ -103,7 +103,7 @@ def test_a_wiped_redis_does_not_make_a_job_young_again(worker: FakeWorker) -> No
     assert len(after(worker, QUEUED, 2 * HOUR)) == 1
 
 
-def test_how_long_a_job_takes_is_told_by_no_workers_clock(
+def test_no_clock_of_a_worker_decides_how_long_a_job_takes(
     worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: worker.pipeline.clock.now + 1e6)
@@ -111,9 +111,7 @@ def test_how_long_a_job_takes_is_told_by_no_workers_clock(
     assert after(worker, QUEUED, HOUR) == []
 
 
-def test_describe_shows_what_people_are_told(
-    worker: FakeWorker, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_describe_shows_warnings(worker: FakeWorker, capsys: pytest.CaptureFixture[str]) -> None:
     after(worker, QUEUED, 80 * HOUR)
 
     stdout_console().print(run_views.render_status(worker.status))
@@ -126,7 +124,7 @@ def test_describe_shows_what_people_are_told(
 
 
 def unsealed() -> FakeWorker:
-    """A run of which half was sent."""
+    """A run of which half the chunks were sent."""
     pipeline = FakePipeline(chunk_bytes=10)
     worker = FakeWorker(pipeline)
     first, *_ = pipeline.messages(["a", "b"])
@@ -139,7 +137,7 @@ def sweep(worker: FakeWorker, *, thorough: bool) -> list[str]:
     return worker.sweep(thorough=thorough)
 
 
-def test_people_are_told_of_a_run_that_waits_for_its_rest() -> None:
+def test_users_are_warned_of_an_incomplete_run() -> None:
     worker = unsealed()
     worker.pipeline.clock.now += HOUR - 10
     assert sweep(worker, thorough=True) == []
@@ -153,7 +151,7 @@ def test_people_are_told_of_a_run_that_waits_for_its_rest() -> None:
     assert worker.services.alarm_counts.load_counts() == {"open": 1}
 
 
-def test_a_run_that_waits_is_told_of_once_and_whenever_a_person_asks() -> None:
+def test_an_incomplete_run_is_reported_once_by_beat_and_always_by_the_command() -> None:
     worker = unsealed()
     for _ in range(3):
         worker.pipeline.clock.now += HOUR
@@ -163,7 +161,7 @@ def test_a_run_that_waits_is_told_of_once_and_whenever_a_person_asks() -> None:
     assert worker.services.alarm_counts.load_counts() == {"open": 1}
 
 
-def test_a_run_whose_rest_came_is_no_longer_told_of() -> None:
+def test_a_completed_run_is_no_longer_reported_as_incomplete() -> None:
     worker = unsealed()
     worker.pipeline.clock.now += 2 * HOUR
     sweep(worker, thorough=True)

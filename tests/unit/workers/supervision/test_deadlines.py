@@ -1,4 +1,4 @@
-"""A run that is past its deadline ends with what it has, by the bucket's clock."""
+"""A run ends with the results that it has once its deadline passed by the bucket's clock."""
 
 import pytest
 
@@ -15,7 +15,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 def worker() -> FakeWorker:
-    """A run of two jobs, which take two hours and have one."""
+    """A run of two jobs that take two hours, with a deadline of one hour."""
     pipeline = FakePipeline(
         deadline=HOUR, duration=2 * HOUR, max_requests=2, chunk_bytes=10, max_attempts=3
     )
@@ -29,7 +29,7 @@ def sweep(worker: FakeWorker) -> list[str]:
 
 
 def cancel(worker: FakeWorker) -> None:
-    """Do as the task `cancel` does."""
+    """Cancel the run as the task `cancel` does."""
     steps.cancel.cancel(
         worker.pipeline.bucket,
         worker.pipeline.jobs,
@@ -86,7 +86,7 @@ def test_what_vertex_finished_before_the_deadline_is_delivered_and_nothing_more_
     assert report.jobs == 1
 
 
-def test_rows_that_would_have_been_tried_again_are_lost_to_the_deadline_too() -> None:
+def test_rows_that_wait_for_a_retry_fail_at_the_deadline_too() -> None:
     pipeline = FakePipeline(deadline=HOUR, max_attempts=3, script=Script(missing=frozenset({0})))
     run = pipeline.send(["a", "b"])
     for step in (Step("plan", run), Step("shard", run, (0, 1)), Step("submit", run, (0, 1))):
@@ -110,7 +110,7 @@ def test_a_deadline_that_costs_no_row_changes_nothing() -> None:
     assert (report.state, report.failures) == ("partially_succeeded", {"INVALID_REQUEST": 1})
 
 
-def test_a_run_that_is_not_whole_by_its_deadline_ends_as_expired() -> None:
+def test_a_run_that_is_incomplete_at_its_deadline_ends_as_expired() -> None:
     pipeline = FakePipeline(deadline=HOUR, chunk_bytes=10)
     worker = FakeWorker(pipeline)
     first, *_ = pipeline.messages(["a", "b"])
@@ -129,7 +129,7 @@ def test_a_run_that_is_not_whole_by_its_deadline_ends_as_expired() -> None:
     assert pipeline.folder().aborted.get().state == "expired"
 
 
-def test_a_run_that_somebody_cancelled_before_its_deadline_stays_cancelled(
+def test_a_run_that_was_cancelled_before_its_deadline_stays_cancelled(
     worker: FakeWorker,
 ) -> None:
     cancel(worker)
@@ -141,7 +141,7 @@ def test_a_run_that_somebody_cancelled_before_its_deadline_stays_cancelled(
     assert (report.state, report.failures) == ("cancelled", {"JOB_CANCELLED": 3})
 
 
-def test_only_the_clock_of_the_bucket_says_that_a_deadline_has_passed(
+def test_only_the_clock_of_the_bucket_decides_whether_a_deadline_has_passed(
     worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: worker.pipeline.clock.now + 1e6)
@@ -151,7 +151,7 @@ def test_only_the_clock_of_the_bucket_says_that_a_deadline_has_passed(
     assert worker.pipeline.folder().cancelled.find() is None
 
 
-def test_a_dry_run_only_says_that_a_deadline_has_passed(worker: FakeWorker) -> None:
+def test_a_dry_run_only_reports_that_a_deadline_has_passed(worker: FakeWorker) -> None:
     worker.pipeline.clock.now += HOUR + 1
 
     found = worker.plan()

@@ -1,4 +1,4 @@
-"""What a sweep decides, from what it has read: a table of situations."""
+"""A table of the actions that a sweep decides on, by the state that it has read."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def snapshot(*attempts: AttemptFacts, deadline: float = 0.0, **facts: object) ->
 
 
 def unsent(**facts: object) -> RunSnapshot:
-    """A run of which one of two chunks was sent."""
+    """A run with one of two chunks."""
     defaults: dict[str, object] = {"chunks": {0}, "sealed": None, "plan": None}
     return msgspec.structs.replace(snapshot(), **{**defaults, **facts})
 
@@ -180,14 +180,14 @@ VIEWS = [
 @pytest.mark.parametrize(
     ("view", "actions"), [case[1:] for case in VIEWS], ids=[case[0] for case in VIEWS]
 )
-def test_what_is_read_of_a_run_decides_what_is_done(view: RunView, actions: list[Action]) -> None:
+def test_the_state_of_a_run_decides_the_actions(view: RunView, actions: list[Action]) -> None:
     before = msgspec.to_builtins(view.snapshot, enc_hook=repr)
 
     assert decisions.decide_actions(view, SETTINGS, NOW) == actions
     assert msgspec.to_builtins(view.snapshot, enc_hook=repr) == before
 
 
-def test_what_is_held_for_closed_runs_is_released() -> None:
+def test_reservations_of_closed_runs_are_released() -> None:
     held = Reservations({f"{RUN}/0/1", f"{OTHER}/0/1"}, holding(f"{OTHER}/0/2").jobs)
 
     assert list(decisions.decide_closed(held, {RUN})) == [
@@ -234,7 +234,7 @@ ORPHANS = [
 @pytest.mark.parametrize(
     ("listed", "actions"), [case[1:] for case in ORPHANS], ids=[case[0] for case in ORPHANS]
 )
-def test_what_vertex_lists_for_an_attempt_decides_what_is_done(
+def test_the_listed_jobs_of_an_attempt_decide_the_actions(
     listed: AttemptJobs, actions: list[Action]
 ) -> None:
     assert list(decisions.decide_orphans(listed)) == actions
@@ -267,7 +267,7 @@ def test_an_abandoned_job_is_harvested_or_cancelled_again(
     assert list(decisions.decide_abandoned(abandoned)) == actions
 
 
-def test_an_action_names_what_it_would_do_and_what_it_has_done() -> None:
+def test_an_action_describes_itself_before_and_after_it_is_applied() -> None:
     action = CancelOrphan(RUN, "jobs/2", "jobs/1")
 
     assert action.plan_text == "would cancel jobs/2, a duplicate of jobs/1"

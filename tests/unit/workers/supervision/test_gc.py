@@ -1,4 +1,4 @@
-"""What is deleted of old runs, and what never is."""
+"""Which objects of old runs are deleted, and which never are."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_a_dry_run_finds_the_same_runs_and_deletes_nothing() -> None:
     assert old_run == next(gc.delete_old_runs(pipeline.bucket, 30 * DAY))
 
 
-def test_a_run_that_ended_lately_is_kept() -> None:
+def test_a_run_that_ended_recently_is_kept() -> None:
     pipeline = done()
     before = held(pipeline)
     pipeline.clock.now += 29 * DAY
@@ -52,13 +52,13 @@ def test_a_run_that_ended_lately_is_kept() -> None:
     assert held(pipeline) == before
 
 
-@pytest.mark.parametrize("why", ["open", "job given up", "dead letter", "not reported"])
-def test_a_run_that_somebody_may_need_is_kept_however_old(why: str) -> None:
+@pytest.mark.parametrize("why", ["open", "abandoned job", "dead letter", "not reported"])
+def test_a_run_that_is_still_needed_is_kept_however_old(why: str) -> None:
     pipeline = done()
     match why:
         case "open":
             pipeline.bucket.create(pipeline.folder().open_marker, b"")
-        case "job given up":
+        case "abandoned job":
             pipeline.bucket.create(pipeline.folder().attempt(0, 1).abandoned_marker, b"")
         case "dead letter":
             dead_letters.park_task(
@@ -73,7 +73,7 @@ def test_a_run_that_somebody_may_need_is_kept_however_old(why: str) -> None:
     assert held(pipeline) == before
 
 
-def test_a_deletion_that_breaks_off_is_taken_up_again() -> None:
+def test_an_interrupted_deletion_is_resumed() -> None:
     pipeline = done()
     pipeline.clock.now += 31 * DAY
     real, left = pipeline.bucket.delete, [4]

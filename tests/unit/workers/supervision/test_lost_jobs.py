@@ -1,4 +1,4 @@
-"""A job that Vertex does not know any more: waited for, told of when that lasts, and ended by a person's word alone."""
+"""A job that Vertex no longer knows is polled, then reported; only operators end it."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def worker() -> FakeWorker:
 
 
 def missing(worker: FakeWorker, seconds: float) -> str:
-    """Let Vertex not know the job for so long, with a look at the beginning, in the middle and at the end."""
+    """Hide the job from Vertex for so long; poll at the start, halfway and at the end."""
     (job,) = worker.services.open_jobs.list_jobs()
     worker.pipeline.jobs.forget_job(job.name)
     for _ in range(3):
@@ -31,7 +31,7 @@ def missing(worker: FakeWorker, seconds: float) -> str:
     return job.name
 
 
-def test_a_job_that_vertex_does_not_know_for_a_while_is_looked_for_until_it_does(
+def test_a_job_that_is_missing_for_a_while_is_polled_until_it_returns(
     worker: FakeWorker,
 ) -> None:
     name = missing(worker, 600)
@@ -51,7 +51,7 @@ def test_a_job_that_only_the_list_knows_is_not_missing(worker: FakeWorker) -> No
     assert worker.look().next_steps == [Step("collect", RUN, (0, 1))]
 
 
-def test_a_job_that_is_missing_for_long_is_told_of_and_nothing_else_is_done(
+def test_a_job_that_is_missing_for_long_is_reported_and_nothing_else_is_done(
     worker: FakeWorker,
 ) -> None:
     name = missing(worker, 3700)
@@ -65,7 +65,7 @@ def test_a_job_that_is_missing_for_long_is_told_of_and_nothing_else_is_done(
     assert len(worker.pipeline.jobs.requests) == 1
 
 
-def test_how_long_a_job_is_missing_is_told_by_no_workers_clock(
+def test_no_clock_of_a_worker_decides_how_long_a_job_is_missing(
     worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: worker.pipeline.clock.now + 1e6)
@@ -75,7 +75,7 @@ def test_how_long_a_job_is_missing_is_told_by_no_workers_clock(
     assert lost_jobs.find_lost_jobs(worker.services.open_jobs) == []
 
 
-def test_a_lost_job_that_turns_up_goes_on_and_the_warning_is_taken_back(worker: FakeWorker) -> None:
+def test_a_lost_job_that_turns_up_continues_and_its_warning_is_removed(worker: FakeWorker) -> None:
     name = missing(worker, 3700)
     worker.pipeline.jobs.recall_job(name)
 
@@ -87,7 +87,7 @@ def test_a_lost_job_that_turns_up_goes_on_and_the_warning_is_taken_back(worker: 
         lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=True)
 
 
-def test_the_rows_of_a_lost_job_fail_when_a_person_says_so(worker: FakeWorker) -> None:
+def test_the_rows_of_a_lost_job_fail_when_an_operator_ends_it(worker: FakeWorker) -> None:
     missing(worker, 3700)
 
     lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=False)
@@ -103,7 +103,7 @@ def test_the_rows_of_a_lost_job_fail_when_a_person_says_so(worker: FakeWorker) -
     assert worker.status.warnings == []
 
 
-def test_the_rows_of_a_lost_job_are_tried_again_when_a_person_says_so_though_it_was_the_last_attempt(
+def test_an_operator_may_retry_the_rows_of_a_lost_job_after_the_last_attempt(
     worker: FakeWorker,
 ) -> None:
     missing(worker, 3700)
@@ -114,7 +114,7 @@ def test_the_rows_of_a_lost_job_are_tried_again_when_a_person_says_so_though_it_
     assert (report.state, report.succeeded, report.jobs) == ("succeeded", 2, 2)
 
 
-def test_answers_that_a_lost_job_left_in_the_bucket_are_kept(worker: FakeWorker) -> None:
+def test_answers_that_a_lost_job_left_in_the_bucket_are_collected(worker: FakeWorker) -> None:
     worker.pipeline.clock.now += 61
     (job,) = worker.services.open_jobs.list_jobs()
     assert worker.pipeline.jobs.get(job.name).has_ended
@@ -126,7 +126,7 @@ def test_answers_that_a_lost_job_left_in_the_bucket_are_kept(worker: FakeWorker)
     assert len(worker.pipeline.jobs.requests) == 1
 
 
-def test_a_job_that_vertex_knows_is_not_ended_by_a_persons_word(worker: FakeWorker) -> None:
+def test_an_operator_cannot_end_a_job_that_vertex_knows(worker: FakeWorker) -> None:
     name = missing(worker, 3700)
     worker.pipeline.jobs.recall_job(name)
 
@@ -136,7 +136,7 @@ def test_a_job_that_vertex_knows_is_not_ended_by_a_persons_word(worker: FakeWork
     assert not worker.pipeline.folder().attempt(0, 1).ended.exists()
 
 
-def test_what_a_crash_left_noted_of_a_job_that_was_ended_by_hand_is_let_go(
+def test_reservations_that_a_crash_left_of_an_ended_lost_job_are_released(
     worker: FakeWorker,
 ) -> None:
     (job,) = worker.services.open_jobs.list_jobs()

@@ -1,4 +1,4 @@
-"""Jobs of a mill that no fact tells of: what is still at work is stopped, and what was paid for in vain is told of."""
+"""Orphaned jobs are cancelled while they run, and reported once they are billed."""
 
 import pytest
 
@@ -19,18 +19,18 @@ def worker() -> FakeWorker:
 
 
 def found(worker: FakeWorker, *, dry_run: bool = False) -> list[str]:
-    """What a sweep for strays says of the run."""
+    """The findings of a sweep for orphaned jobs."""
     return worker.plan() if dry_run else worker.sweep()
 
 
-def twin(worker: FakeWorker) -> str:
+def create_duplicate(worker: FakeWorker) -> str:
     """Create another job for the same attempt."""
     return worker.pipeline.jobs.create(worker.pipeline.jobs.requests[0]).name
 
 
-def test_a_duplicate_at_work_is_stopped_and_the_job_itself_is_not(worker: FakeWorker) -> None:
+def test_a_running_duplicate_is_cancelled_and_the_recorded_job_is_not(worker: FakeWorker) -> None:
     (job,) = worker.services.open_jobs.list_jobs()
-    other = twin(worker)
+    other = create_duplicate(worker)
 
     assert f"would cancel {other}, a duplicate of {job.name}" in found(worker, dry_run=True)
     assert not worker.pipeline.jobs.get(other).has_ended
@@ -41,13 +41,15 @@ def test_a_duplicate_at_work_is_stopped_and_the_job_itself_is_not(worker: FakeWo
 
 def test_a_duplicate_that_has_ended_is_reported_because_it_is_billed(worker: FakeWorker) -> None:
     (job,) = worker.services.open_jobs.list_jobs()
-    other = twin(worker)
+    other = create_duplicate(worker)
     worker.pipeline.clock.now += 61
 
     assert f"{other}, a duplicate of {job.name}, has ended and is billed" in found(worker)
 
 
-def test_a_job_that_turns_up_after_its_creation_was_given_up_is_stopped(worker: FakeWorker) -> None:
+def test_a_job_that_turns_up_after_its_creation_was_abandoned_is_cancelled(
+    worker: FakeWorker,
+) -> None:
     (job,) = worker.services.open_jobs.list_jobs()
     fact = worker.pipeline.folder().attempt(0, 1).job
     worker.pipeline.bucket.write(

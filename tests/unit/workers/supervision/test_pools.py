@@ -1,4 +1,4 @@
-"""Whoever stores and cuts what was collected, and however often: each call is in one batch, each batch in one run."""
+"""Each call is in one batch and each batch in one run, however many workers store and cut."""
 
 import random
 from collections import Counter
@@ -30,7 +30,7 @@ CALLS = [call(number) for number in range(12)]
 
 
 def cut_all(bucket: MemoryBucket, run: str) -> Cut | None:
-    """Cut whatever is free, as a run."""
+    """Cut all free batches as a run."""
     for found in pool.load_pools(bucket):
         if found.free_batches:
             ids = [stored.name.rpartition("/")[2] for stored in found.free_batches]
@@ -41,14 +41,14 @@ def cut_all(bucket: MemoryBucket, run: str) -> Cut | None:
 
 
 def keep_all(bucket: MemoryBucket, stream: list[PoolEntry]) -> None:
-    """Store all that is left, as one worker that nothing happens to."""
+    """Store all remaining calls, as a worker without failures."""
     while stream:
         for kept in pool.store_calls(bucket, stream):
             stream = [one for one in stream if one.stream_id not in kept.stream_ids]
 
 
 @given(st.integers(0, 1 << 32))
-def test_each_call_is_cut_once_whatever_workers_read_at_which_time_and_die_before_they_take_away(
+def test_each_call_is_cut_once_however_workers_interleave_and_die(
     seed: int,
 ) -> None:
     order, bucket = random.Random(seed), MemoryBucket(f"gs://fake/{seed}")
@@ -61,7 +61,7 @@ def test_each_call_is_cut_once_whatever_workers_read_at_which_time_and_die_befor
             case 1 if stream:
                 read.append(
                     stream[: order.randint(1, len(stream))]
-                )  # a worker that may stand still from here on
+                )  # a worker that may hang from here on
             case 2 if read:
                 for kept in pool.store_calls(bucket, read.pop(order.randrange(len(read)))):
                     if order.random() < 0.7:  # or dies
@@ -80,7 +80,7 @@ def test_each_call_is_cut_once_whatever_workers_read_at_which_time_and_die_befor
     assert found == Counter(one.pooled.id for one in CALLS)
 
 
-def test_of_two_cuts_at_once_the_first_is_that_of_both() -> None:
+def test_two_concurrent_cuts_use_the_first_one() -> None:
     bucket = MemoryBucket()
     list(pool.store_calls(bucket, CALLS[:3]))
     (one,), (other,) = pool.load_pools(bucket), pool.load_pools(bucket)
@@ -96,7 +96,7 @@ def test_of_two_cuts_at_once_the_first_is_that_of_both() -> None:
     assert other.free_batches == []
 
 
-def test_a_call_that_came_twice_is_taken_away_without_a_batch_of_its_own() -> None:
+def test_a_duplicate_call_is_removed_without_a_second_batch() -> None:
     bucket = MemoryBucket()
     list(pool.store_calls(bucket, [CALLS[0]]))
 
@@ -105,7 +105,7 @@ def test_a_call_that_came_twice_is_taken_away_without_a_batch_of_its_own() -> No
     assert kept.stream_ids == [b"99-0"]
 
 
-def test_a_request_with_the_key_of_another_waits_for_the_next_run_and_the_same_one_counts_once() -> (
+def test_a_request_with_a_used_key_waits_for_the_next_run_and_an_identical_one_counts_once() -> (
     None
 ):
     bucket = MemoryBucket()
@@ -132,7 +132,7 @@ def test_a_request_with_the_key_of_another_waits_for_the_next_run_and_the_same_o
     assert [stored.name.rpartition("/")[2] for stored in bucket.list("pools/")] == ["first"]
 
 
-def test_what_collect_cannot_have_sent_does_not_hold_up_what_others_did() -> None:
+def test_an_invalid_call_does_not_block_valid_ones() -> None:
     bucket = MemoryBucket()
     good, spoilt, keyless = call(0, "a"), call(1), call(2)
     spoilt = spoilt._replace(pooled=msgspec.structs.replace(spoilt.pooled, data=b"no"))
@@ -175,7 +175,7 @@ def test_a_run_is_cut_by_count_bytes_or_age_and_is_not_larger_than_the_limits(
     assert pool.select_batches(found.free_batches, sizes, age, limits) == expected
 
 
-def test_old_cuts_are_forgotten_but_for_the_last_and_those_whose_batches_are_left() -> None:
+def test_old_cuts_are_deleted_except_the_last_and_those_with_batches() -> None:
     bucket = MemoryBucket(clock=Clock())
     made = []
     for number in range(3):
