@@ -50,7 +50,7 @@ class PollChain:
         return []
 
     def resume_polling(self, step: Step, created: Created) -> list[Step]:
-        """Poll the job of a ``poll`` step, if no chain does. Returns the steps that were resumed."""
+        """Poll the job of a ``poll`` step if no chain does. Returns the resumed steps."""
         open_names = {job.name for job in self._open_jobs.list_jobs()}
         if created.name not in open_names:
             shard, attempt = step.indices
