@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from promptmill.producers.rows.render import Media
 
 _MODEL = re.compile(
-    r"(publishers/[\w.-]+/models/|projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?"
+    r"(publishers/[\w.-]+/models/|"
+    r"projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?"
     r"[\w.@-]+"
 )
 
