@@ -134,7 +134,8 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return the wire lines; raises MessageRefused if they contradict the chunk."""
         if not 0 <= self.size <= MAX_CHUNK_BYTES:
             raise MessageRefused(
-                f"chunk {self.index} declares {self.size:,} bytes; the maximum is {MAX_CHUNK_BYTES:,}"
+                f"chunk {self.index} declares {self.size:,} bytes; "
+                f"the maximum is {MAX_CHUNK_BYTES:,}"
             )
         try:
             lines = _decompress_data(self.data, self.size)
