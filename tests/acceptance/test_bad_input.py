@@ -113,7 +113,11 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
             '{"prompt": "one"}\nplain words\n',
             "rows.jsonl line 2: the line is not JSON",
         ),
-        ("rows.jsonl", '{"prompt": "one"}\n[1, 2]\n', "rows.jsonl line 2: a line is a JSON object"),
+        (
+            "rows.jsonl",
+            '{"prompt": "one"}\n[1, 2]\n',
+            "rows.jsonl line 2: a line must be a JSON object",
+        ),
         ("rows.csv", "key,prompt\na,b\n", "rows.csv: a file of prompts must be .jsonl"),
         ("empty.jsonl", "\n\n", "the run has no prompts"),
     ],
