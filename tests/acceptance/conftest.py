@@ -1,4 +1,4 @@
-"""One stack for all acceptance tests: Redis, Storage, the emulator, Celery workers, beat and Flower as processes."""
+"""One local stack for all acceptance tests, with every service as a process."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sides of every contract: the fakes, and the real adapters before our stand-ins, and before storage by others."""
+"""The sides of each contract: fakes, adapters with our emulators, and with fake-gcs-server."""
 
 import uuid
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Servers for the fault tests; the workers are the tests' own."""
+"""Servers of the fault tests. Each test starts its own workers."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 LONGEST = ["test_crash_sweep.py", "test_storage.py", "test_pools.py", "test_processes.py"]
-"""Files that take the longest, and are begun first, lest all processors but one have nothing to do in the end."""
+"""The slowest files. They start first, so that no processor is idle at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have what takes long come first, and mutations, which fit in anywhere, last."""
+    """Run the slowest files first and mutations last."""
 
     def rank(item: pytest.Item) -> int:
         longest = LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileScheduling":
-    """Have the tests of a file share a process, and so its servers, but for mutations, which need none."""
+    """Run the tests of a file in one process with its servers; mutations need no servers."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]
@@ -46,7 +46,7 @@ def _is_mutation(nodeid: str) -> bool:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """Redis, storage and the emulator, in whose environment the tests run."""
+    """Redis, storage and the emulator, with their environment set."""
     with (
         running(tmp_path_factory.mktemp("servers"), SERVERS, latency=0.3) as stack,
         surroundings(_shared(stack)),
@@ -56,7 +56,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
-    """The turns at the processors of this machine."""
+    """The limit on concurrent groups on this machine."""
     return Turns(tmp_path_factory.getbasetemp().parent)
 
 
@@ -70,18 +70,18 @@ def groups(
 
 @pytest.fixture
 def storage(servers: LocalStack) -> Iterator[HttpProxy]:
-    """A proxy before storage, for workers."""
+    """A proxy before storage, used by the workers."""
     with HttpProxy(servers.environment["STORAGE_EMULATOR_HOST"]) as proxy:
         yield proxy
 
 
 def _shared(stack: LocalStack) -> dict[str, str]:
-    """Celery's own variable wins over what a client is told, and every mill has a broker of its own."""
+    """Return the environment without the broker: every group has its own."""
     return {name: value for name, value in stack.environment.items() if name != "CELERY_BROKER_URL"}
 
 
 @pytest.fixture(scope="session")
 def out(servers: LocalStack) -> Iterator[Outlets]:
-    """Servers that take results, for sinks of every kind."""
+    """Servers that receive results, for sinks of every kind."""
     with outlets() as running_outlets:
         yield running_outlets

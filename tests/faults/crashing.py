@@ -1,7 +1,7 @@
-"""Workers in processes of their own that note every effect they have on the world, and die at one of them if asked.
+"""Worker processes that record each of their effects, and crash at a chosen one.
 
-An effect is whatever others can see: an object written or deleted, a call to Vertex that changes something, a task sent,
-a note in Redis, rows handed to a sink. The worker is the product's own: its app, with its services wrapped.
+An effect is a change that others can see: a written object, a call that changes Vertex, a sent
+task, a write to Redis, or rows in a sink. The worker is the real app with wrapped services.
 """
 
 import gc
@@ -46,7 +46,7 @@ When = Literal["before", "after"]
 Pool = Literal["solo", "prefork"]
 Deed = Literal["die", "die whole", "stop", "wait", "wipe"]
 STRUCK = "struck"
-"""What a journal says once a moment has come at which its worker lives on."""
+"""The line in a journal that records that the chosen moment has come."""
 READS = frozenset(
     {
         "url",
@@ -103,15 +103,14 @@ READS = frozenset(
         "list_runs",
     }
 )
-"""What changes nothing. Every other public method of what a worker works with has an effect, also one that is new."""
+"""Methods without an effect. Every other public method has one, including new methods."""
 
 
 @dataclass(frozen=True)
 class Crash:
-    """What happens right before or after the `nth` effect of this kind that a worker has.
+    """A fault right before or after the `nth` effect of this kind.
 
-    Its process dies; the worker with its whole pool does; the worker is told to stop, or waits until its mill is told to go
-    on; or Redis is wiped.
+    The process or the whole worker dies, the worker stops or waits, or Redis is wiped.
     """
 
     effect: str
@@ -127,27 +126,27 @@ class Crash:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one worker process does: its environment, where it notes effects and logs, and when it dies."""
+    """The environment, files and crash of one worker process."""
 
     environment: Mapping[str, str]
     journal: Path
     log: Path
     crash: Crash | None = None
     copies: int = 1
-    """How often every task is sent that is not yet known."""
+    """How often each new task is sent."""
     fast: float = 0.0
-    """How many seconds its clock is fast."""
+    """Seconds by which its clock is fast."""
     pool: Pool = "solo"
 
     @property
     def sent(self) -> Path:
-        """Where it notes every task that it sends: name, arguments and id, a line of JSON each."""
+        """The file of the tasks that it sends: name, arguments and id as JSON, one a line."""
         return self.journal.with_name("sent")
 
 
 @dataclass
 class Journal:
-    """Notes effects in order, a line each, and strikes at the one that is asked for."""
+    """Records effects in order, one a line, and triggers the fault at the chosen one."""
 
     path: Path
     crash: Crash | None
@@ -160,7 +159,7 @@ class Journal:
         )  # at once, as a worker may run out of file descriptors
 
     def watch(self, effect: str, act: Callable[[], Any]) -> Any:
-        """Have an effect, unless death comes before it."""
+        """Record an effect, with the fault before or after it."""
         self.had[effect] += 1
         self._strike("before", effect)
         result = act()
@@ -191,7 +190,7 @@ class Journal:
                 os.killpg(0, signal.SIGKILL)
 
     def _is_first(self) -> bool:
-        """Whether nobody died here before: the next process of a pool comes to the same moment."""
+        """Return whether this is the first crash; other processes of a pool follow."""
         if self.pool == "prefork" and STRUCK in self.path.read_text().splitlines():
             return False
         self._write(STRUCK)
@@ -205,9 +204,9 @@ class Journal:
 
 
 def work(plan: Plan) -> None:
-    """Be a worker until killed."""
+    """Run a worker until it is killed."""
     os.setpgid(0, 0)
-    gc.freeze()  # or the first look for garbage writes to, and so copies, everything that was imported before the fork
+    gc.freeze()  # else the first collection would copy all memory shared by the fork
     os.environ.update(plan.environment)
     _write_to(plan.log)
     _set_clock(plan.fast)
@@ -223,7 +222,7 @@ def work(plan: Plan) -> None:
 
 
 def _watch_moves(journal: Journal) -> None:
-    """Note every move of a file of a local sink: what is before it is in the middle of a write."""
+    """Record every move of a file of a local sink; a crash before it is amid a write."""
 
     def heed(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "os.rename" and (moved := _moved(Path(os.fsdecode(arguments[1])))):
@@ -281,13 +280,13 @@ Notes = TypeVar("Notes")
 
 
 class _Watched(Services):
-    """The services of a worker, with every effect noted."""
+    """The services of a worker; each effect is recorded."""
 
     journal: Journal
 
     @cached_property
     def index(self) -> RunIndex:
-        """What users see of runs, watched."""
+        """The run index, watched."""
         watched: Any = _Effects(super().index, self.journal, lambda *_: "index")
         return watched  # type: ignore[no-any-return]
 
@@ -377,7 +376,7 @@ def _watched(settings: Settings, journal: Journal) -> Services:
 
 
 class _Effects:
-    """Something whose methods have effects, all but READS; `name` says from the arguments what is affected."""
+    """A proxy whose methods have effects, except READS; `name` names the affected object."""
 
     def __init__(self, real: Any, journal: Journal, name: Callable[..., str]) -> None:
         self._real, self._journal, self._name = real, journal, name

@@ -1,4 +1,4 @@
-"""Names for the effects of a worker, by kind: the same whichever run, shard or part they are about."""
+"""Names of the effects of a worker, independent of run, shard and part."""
 
 import re
 
@@ -14,9 +14,9 @@ def kind_of_object(name: str, *_: object) -> str:
 
 
 def first_and_last(journal: list[str]) -> list[tuple[str, int]]:
-    """Every kind of effect in order, with the number of its first and of its last time.
+    """Return every kind of effect in order, with the numbers of its first and last occurrence.
 
-    How often a kind occurs that depends on time (a look, a note in Redis) differs from run to run: the first must do.
+    Effects that depend on time, such as polls, vary in number. Only their first is returned.
     """
     times: dict[str, int] = {}
     for effect in journal:
@@ -31,5 +31,5 @@ def first_and_last(journal: list[str]) -> list[tuple[str, int]]:
 
 
 def depends_on_time(effect: str) -> bool:
-    """Whether an effect is one of what goes on all the time, rather than of a run: not each run need have it."""
+    """Return whether an effect is periodic, so that a run may lack it."""
     return effect.endswith((" note", " index", ".poll", ".pool", ".reconcile", "clock"))

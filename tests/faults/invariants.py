@@ -1,8 +1,12 @@
-"""What must hold after every fault: each request has one final state, each shard's attempt one paid job, each sink each row.
+"""Invariants of every ended run, whatever faults occurred.
+
+- Each request has one final state.
+- Each attempt of a shard has one paid job.
+- Each sink has each row.
 
     assert violations(observed) == []
 
-`observe` gathers what there is to see of a run that has ended; `violations` judges it and says each breach in words.
+`observe` collects the data of an ended run. `violations` describes each violation.
 """
 
 from collections import Counter
@@ -14,12 +18,12 @@ from promptmill.producers import Report, Result, Run
 from support.local_stack import keys
 
 Bill = Callable[[str], list[dict[str, Any]]]
-"""The emulator's bill for a run, as `LocalStack.jobs` gives it."""
+"""Returns the emulator's bill for a run, as `LocalStack.jobs` does."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A run that has ended: the keys that were accepted, what came of them in each place, the report, and the bill."""
+    """An ended run: its accepted keys, results, sinks, report and bill."""
 
     accepted: Counter[str]
     results: list[Result]
@@ -31,14 +35,14 @@ class Observed:
 def observe(
     run: Run, accepted: Iterable[str], bill: Bill, sinks: Mapping[str, list[Result]]
 ) -> Observed:
-    """Gather what there is to see of a run that has ended."""
+    """Collect the data of an ended run."""
     return Observed(Counter(accepted), list(run.results()), sinks, run.report(), bill(run.id))
 
 
 def violations(seen: Observed) -> list[str]:
-    """Every breach of the invariants, in words; none is what every test wants."""
+    """Return a description of each violation."""
     return [
-        *_of_rows("the results", seen.accepted, seen.results),
+        *_of_rows("the list of results", seen.accepted, seen.results),
         *(
             breach
             for name, rows in seen.sinks.items()
@@ -59,18 +63,18 @@ def _of_rows(where: str, accepted: Counter[str], rows: list[Result]) -> Iterator
     lost, strange = accepted - found, found.keys() - accepted.keys()
     twice = [key for key, times in found.items() if times > 1]
     if lost:
-        yield f"{where} lack {_some(lost)}"
+        yield f"{where} lacks {_some(lost)}"
     if twice:
-        yield f"{where} have more than once {_some(twice)}"
+        yield f"{where} has duplicates of {_some(twice)}"
     if strange:
-        yield f"{where} have {_some(strange)}, which nobody sent"
+        yield f"{where} has {_some(strange)}, which no producer sent"
 
 
 def _of_content(where: str, results: list[Result], rows: list[Result]) -> Iterator[str]:
     known = {result.key: result for result in results}
     other = [row.key for row in rows if row.key in known and row != known[row.key]]
     if other:
-        yield f"{where} differ from the results in {_some(other)}"
+        yield f"{where} differs from the results in {_some(other)}"
 
 
 def _of_the_bill(seen: Observed) -> Iterator[str]:
@@ -79,11 +83,11 @@ def _of_the_bill(seen: Observed) -> Iterator[str]:
         if times > 1:
             yield f"shard {shard} was paid for {times} times in attempt {attempt}"
     if seen.report.jobs != len(seen.bill):
-        yield f"the report tells of {seen.report.jobs} jobs, the bill of {len(seen.bill)}"
+        yield f"the report has {seen.report.jobs} jobs, the bill {len(seen.bill)}"
     tried = max((result.attempt for result in seen.results), default=1)
     needless = [attempt for _, attempt in paid if int(attempt) > tried]
     if needless:
-        yield f"attempt {needless[0]} was paid for, and no result is of it"
+        yield f"attempt {needless[0]} was paid for, and has no result"
 
 
 def _of_the_report(seen: Observed) -> Iterator[str]:
@@ -91,11 +95,11 @@ def _of_the_report(seen: Observed) -> Iterator[str]:
     if report.unaccounted:
         yield f"{report.unaccounted} requests are not accounted for"
     if report.requests != seen.accepted.total():
-        yield f"the report tells of {report.requests} requests, of {seen.accepted.total()} accepted"
+        yield f"the report has {report.requests} requests, {seen.accepted.total()} were accepted"
     if (report.succeeded, report.failed) != (states[True], states[False]):
         yield (
-            f"the report tells of {report.succeeded} succeeded and {report.failed} failed, "
-            f"the results of {states[True]} and {states[False]}"
+            f"the report has {report.succeeded} succeeded and {report.failed} failed, "
+            f"the results {states[True]} and {states[False]}"
         )
 
 

@@ -1,4 +1,4 @@
-"""One sink of every kind for a mill of the fault tests, and what has come to each."""
+"""One sink of every kind for a group of workers, and the rows that each received."""
 
 import json
 from collections.abc import Iterator
@@ -26,18 +26,18 @@ from support.receiver import Receiver, receiving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SETTINGS = {"PROMPTMILL_WEBHOOK_SECRET": SECRET}
-"""What a mill needs so that its workers can write to all of them."""
+"""The settings that workers need to write to all of them."""
 
 
 @dataclass(frozen=True)
 class Outlets:
-    """Servers that take results."""
+    """Servers that receive results."""
 
     postgres: PostgresServer
     receiver: Receiver
 
     def specs(self, group: WorkerGroup) -> list[SinkSpec]:
-        """A sink of every kind, for this mill alone."""
+        """Return a sink of every kind for this group."""
         return [
             *group.sinks,
             sink_specs.postgres(self.postgres.url(), table=_table(group)),
@@ -47,7 +47,7 @@ class Outlets:
         ]
 
     def violations(self, group: WorkerGroup, run: Run, requests: int) -> list[str]:
-        """What is wrong with a run that has ended, in any of its sinks."""
+        """Return the violations of an ended run in all its sinks."""
         rows = {
             "the file": read_results(group.answers),
             "the folder": rows_in(f"{BUCKET}/{group.name}-answers", run),
@@ -59,11 +59,11 @@ class Outlets:
         return violations(observe(run, map(str, range(1, requests + 1)), group.stack.jobs, rows))
 
     def in_table(self, group: WorkerGroup, run: Run) -> list[Result]:
-        """The rows of a run in the table of a mill, those that are there twice twice."""
+        """Return the rows of a run in the table of a group, with duplicates."""
         return rows_of(self.postgres, run, _table(group))
 
     def _received(self, run: Run) -> list[Result]:
-        """The results of messages that the receiver can verify and had not got before."""
+        """Return the results of verified messages, without duplicate deliveries."""
         messages = {headers["webhook-id"]: (headers, body) for headers, body in self.receiver.got}
         mine = [
             Webhook(SECRET).verify(body, headers)
@@ -77,13 +77,13 @@ class Outlets:
 
 @contextmanager
 def outlets() -> Iterator[Outlets]:
-    """Run the servers that take results."""
+    """Run the servers that receive results."""
     with postgres_server() as postgres, receiving() as receiver:
         yield Outlets(postgres, receiver)
 
 
 def rows_of(server: PostgresServer, run: Run, table: str) -> list[Result]:
-    """The rows of a run in a table, those that are there twice twice."""
+    """Return the rows of a run in a table, with duplicates."""
     query = SQL("SELECT * FROM {} WHERE run = %s").format(Identifier(table))
     with (
         psycopg.connect(server.url()) as connection,
@@ -107,14 +107,16 @@ def _in_parquet(data: bytes) -> list[Result]:
 
 
 def _result(row: dict[str, Any]) -> Result:
-    """Make a result again from the columns of a row."""
-    told = {
+    """Rebuild a result from the columns of a row."""
+    columns = {
         name: value
         for name, value in row.items()
         if value is not None and name in Result.__struct_fields__
     }
-    for name in {"usage", "metadata", "content", "parsed"} & told.keys():
-        told[name] = json.loads(told[name]) if isinstance(told[name], str) else told[name]
+    for name in {"usage", "metadata", "content", "parsed"} & columns.keys():
+        columns[name] = (
+            json.loads(columns[name]) if isinstance(columns[name], str) else columns[name]
+        )
     if row["error_reason"]:
-        told["error"] = {"reason": row["error_reason"], "message": row["error_message"] or ""}
-    return msgspec.convert(told, Result)
+        columns["error"] = {"reason": row["error_reason"], "message": row["error_message"] or ""}
+    return msgspec.convert(columns, Result)

@@ -1,7 +1,7 @@
-"""Faults at random for as long as asked: `make soak SECONDS=1800`.
+"""Inject random faults for a given time: `make soak SECONDS=1800`.
 
-Runs are submitted to workers as they are run in earnest, while those are killed, Redis is wiped or cut off, and Vertex
-fails calls. In the end every run must have ended, and breach nothing.
+Workers run as in production. They are killed, Redis is wiped or cut off, and calls to Vertex
+fail. Afterwards every run must end without a violation.
 """
 
 import argparse
@@ -29,12 +29,13 @@ from support.local_stack import (
     running,
     surroundings,
 )
+from support.waiting import PATIENCE
 
 REQUESTS = 60
 PAUSE = 4.0
 """Seconds between two faults, on average."""
-AFTERWARDS = 300.0
-"""Seconds in which every run must end when the faults are over."""
+AFTERWARDS = PATIENCE
+"""Maximum seconds until every run has ended after the last fault."""
 SETTINGS = QUICK | {
     "PROMPTMILL_MAX_REQUESTS_PER_JOB": "20",
     "PROMPTMILL_PART_BYTES": "8192",
@@ -44,7 +45,7 @@ SETTINGS = QUICK | {
 
 
 class Soak:
-    """Submits runs and makes faults, each of its own kind and at a time that the seed decides."""
+    """Submits runs and injects faults. The seed decides on their kinds and times."""
 
     def __init__(self, servers: LocalStack, workers: LocalStack, answers: Path, seed: int) -> None:
         self.servers, self.workers, self.answers = servers, workers, answers
@@ -54,7 +55,7 @@ class Soak:
         self.made: Counter[str] = Counter()
 
     def go_on(self, seconds: float) -> None:
-        """Make runs and faults for so many seconds."""
+        """Submit runs and inject faults for this many seconds."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.submit(f"soak {len(self.runs)}")
@@ -68,7 +69,7 @@ class Soak:
         self.servers.clear_faults()
 
     def submit(self, key: str) -> None:
-        """Submit a run, or one again of which something was lost on the way."""
+        """Submit a run, or repeat it if part of it was lost."""
         prompts = (f"Say {number} {'word ' * 200}" for number in range(1, REQUESTS + 1))
         with suppress(PromptmillError):
             self.runs[key] = Promptmill().submit(
@@ -76,7 +77,7 @@ class Soak:
             )
 
     def sink(self, key: str) -> Path:
-        """Where the rows of a run go."""
+        """Return the file for the rows of a run."""
         return self.answers / f"{key}.jsonl"
 
     def kill(self) -> None:
@@ -106,7 +107,7 @@ class Soak:
         )
 
     def end(self) -> dict[str, list[str]]:
-        """Wait for the end of every run, and return what is wrong, by run."""
+        """Wait for the end of every run, and return the violations by run."""
         until = time.monotonic() + AFTERWARDS
         while open_runs := [key for key in self.runs if not self.ended(key)]:
             if time.monotonic() > until:
@@ -117,24 +118,24 @@ class Soak:
         return {key: wrong for key, run in self.runs.items() if (wrong := self.judge(key, run))}
 
     def ended(self, key: str) -> bool:
-        """Whether a run is reported, and its file is there."""
+        """Return whether a run has a report and its file."""
         with suppress(PromptmillError):
             return bool(self.runs[key].report()) and self.sink(key).exists()
         return False
 
     def judge(self, key: str, run: Run) -> list[str]:
-        """What is wrong with a run that has ended."""
+        """Return the violations of an ended run."""
         rows = {"the file": read_results(self.sink(key))}
         return violations(observe(run, map(str, range(1, REQUESTS + 1)), self.servers.jobs, rows))
 
 
-def main(told: Callable[[str], object]) -> int:
-    """Soak, and tell what came of it."""
+def main(show: Callable[[str], object]) -> int:
+    """Inject faults, and print the violations."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     asked = parser.parse_args()
-    told(f"seed {asked.seed}, {asked.seconds:g} s of faults")
+    show(f"seed {asked.seed}, {asked.seconds:g} s of faults")
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         with (
@@ -146,11 +147,11 @@ def main(told: Callable[[str], object]) -> int:
             soak = Soak(servers, workers, directory / "answers", asked.seed)
             soak.answers.mkdir()
             soak.go_on(asked.seconds)
-            told(f"{len(soak.runs)} runs, faults: {dict(soak.made)}; now they have to end")
+            show(f"{len(soak.runs)} runs, faults: {dict(soak.made)}; waiting for their end")
             wrong = soak.end()
-    told(
+    show(
         "\n".join(f"{key}: {breach}" for key, found in wrong.items() for breach in found)
-        or "nothing is wrong"
+        or "no violations"
     )
     return int(bool(wrong))
 

@@ -1,4 +1,4 @@
-"""A BigQuery table as a sink: whatever dies while rows are loaded, each is there once in the end."""
+"""A BigQuery sink has each row once, even if workers die while they load rows."""
 
 import uuid
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ DEATHS = [
 
 @pytest.fixture(scope="module")
 def bigquery(servers: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """BigQuery's stand-in beside the other servers, with a dataset."""
+    """Run the BigQuery emulator with a dataset."""
     storage = servers.environment["STORAGE_EMULATOR_HOST"]
     with running_bigquery(tmp_path_factory.mktemp("bigquery"), storage) as url:
         yield url

@@ -1,4 +1,4 @@
-"""A worker dies right before and right after each of its effects; whatever was under way is done, and paid for, once."""
+"""A worker dies right before and after each of its effects. The run still completes, paid once."""
 
 import json
 import time
@@ -20,18 +20,21 @@ from support.waiting import PATIENCE, wait_until
 AROUND_A_CREATION = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("intent", "job")] + [
     "create job"
 ]
-"""Where a death may cost money."""
+"""Effects around which a crash could cost money."""
 AROUND_A_REPAIR = [f"create runs/*/shards/*/*/{fact}.json" for fact in ("repairs", "settled")]
-"""Where a death may change what a row is asked again."""
+"""Effects around which a crash could change the repeated request of a row."""
 AROUND_A_CALL = ["send callback", "create runs/*/callbacks/link0.json", "send promptmill.callback"]
-"""Where a death may cost the caller word of its run. The first calls are slices of results, the last is of the run's end."""
+"""Effects around which a crash could lose a callback.
+
+The first callbacks carry results. The last one reports the end of the run.
+"""
 AROUND_WHAT_IS_NOT_ASKED = [
     "write runs/*/answered/*",
     "write runs/*/shards/*/*/results/reused-*.jsonl",
     "create runs/*/shards/*/*/reused.json",
     "create runs/*/shards/*/*/copies.json",
 ]
-"""Where a death may cost a row the answer that it has without being asked."""
+"""Effects around which a crash could lose a reused answer."""
 ONE_OF_EACH_KIND = [
     "create runs/*/chunks/*",
     "write_stream runs/*/shards/*/*/input.jsonl",
@@ -43,10 +46,10 @@ ONE_OF_EACH_KIND = [
     "add_job note",
     "delete open/*",
 ]
-"""Deaths in a pool do not differ by what was under way; those of the whole worker are swept with the solo pool."""
+"""Crashes of a pool process; the sweep with the solo pool covers those of the whole worker."""
 DEATHS: tuple[Deed, ...] = ("die", "die whole")
-"""Seconds from the death of a worker to the end of its run, at most; it is about 10 on a machine with nothing else to do."""
-"""Seconds that a run may take until the moment of death, with fifteen others on the same two processors."""
+"""Maximum seconds from the crash to the end of the run; about 10 on an idle machine."""
+"""Maximum seconds until the crash, with fifteen other runs on two processors."""
 
 CANCELLATION = "create runs/*/cancelled.json"
 CANCELLED_MODEL = "gemini-3.5-flash-lite"
@@ -60,12 +63,12 @@ WANTED: dict[str, Any] = {
     "link": {"task": "shop.notify"},
     "link_results": {"task": "shop.store"},
 }
-"""What the runs here want of their answers."""
+"""The response schema of the runs."""
 
 
 @pytest.fixture(scope="module")
 def a_row_fails_once(servers: LocalStack) -> Iterator[None]:
-    """One row of each run's first job fails in a way that may pass, and one does not fit: there is a second attempt."""
+    """Force a second attempt: one row fails transiently, and one violates the schema."""
     match = {"label.shard": "0", "label.attempt": "1"}
     servers.fault("output", "error", times=None, count=1, code=429, match=match)
     servers.fault("output", "off-schema", times=None, count=1, seed=1, match=match)
@@ -75,7 +78,7 @@ def a_row_fails_once(servers: LocalStack) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def effects(a_row_fails_once: None, groups: WorkerGroups) -> list[tuple[str, int]]:
-    """All effects of a run in which nobody dies."""
+    """Return all effects of a run without a crash."""
     with groups.create_group("nobody-dies") as group:
         group.work()
         run = submit(group)
@@ -87,7 +90,7 @@ def effects(a_row_fails_once: None, groups: WorkerGroups) -> list[tuple[str, int
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended in which a worker died; `seconds` from its death."""
+    """The end of a run after a crash. ``seconds`` count from the crash."""
 
     crash: Crash
     seconds: float
@@ -100,7 +103,7 @@ def test_a_worker_may_die_around_the_creation_of_a_job(groups: WorkerGroups) -> 
 
     endings = sweep(groups, crashes)
 
-    tell(endings)
+    print_durations(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
@@ -112,7 +115,7 @@ def test_a_worker_may_die_around_what_it_keeps_of_answers_that_do_not_fit(
 
     endings = sweep(groups, crashes)
 
-    tell(endings)
+    print_durations(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
@@ -123,12 +126,12 @@ def test_a_worker_may_die_around_its_calls_to_the_caller(groups: WorkerGroups) -
 
     endings = sweep(groups, crashes)
 
-    tell(endings)
+    print_durations(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
 def test_a_worker_may_die_around_what_is_answered_without_being_asked(groups: WorkerGroups) -> None:
-    """Three of ten rows have the answers of an earlier run, and two those of others."""
+    """Three of ten rows reuse answers of an earlier run, and two are repeats."""
     crashes = [
         Crash(effect, when) for effect, when in product(AROUND_WHAT_IS_NOT_ASKED, get_args(When))
     ]
@@ -137,7 +140,7 @@ def test_a_worker_may_die_around_what_is_answered_without_being_asked(groups: Wo
 
     endings = sweep(groups, crashes, start=submit_what_was_asked_before)
 
-    tell(endings)
+    print_durations(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
@@ -149,7 +152,7 @@ def test_a_worker_may_die_before_and_after_each_of_its_effects(
 
     endings = sweep(groups, crashes)
 
-    tell(endings)
+    print_durations(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
@@ -163,7 +166,7 @@ def test_a_process_of_a_pool_and_its_whole_worker_may_die_around_what_costs_and_
 
     endings = sweep(groups, crashes, pool="prefork")
 
-    tell(endings)
+    print_durations(endings)
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
@@ -171,7 +174,7 @@ def test_a_process_of_a_pool_and_its_whole_worker_may_die_around_what_costs_and_
 def test_a_worker_may_die_around_each_effect_of_a_cancellation(
     groups: WorkerGroups, servers: LocalStack
 ) -> None:
-    """The jobs wait in Vertex's queue until they are cancelled, so that there is something to cancel."""
+    """The jobs stay queued at Vertex until they are cancelled."""
     servers.fault("job", "queued", times=None, match={"model": f"*/{CANCELLED_MODEL}"})
     with groups.create_group("cancelled") as group:
         group.work()
@@ -188,13 +191,13 @@ def test_a_worker_may_die_around_each_effect_of_a_cancellation(
 
     endings = sweep(groups, crashes, start=submit_and_cancel)
 
-    tell(endings)
+    print_durations(endings)
     assert {"create job", "cancel job"} & {crash.effect for crash in crashes} == {"cancel job"}
     assert {str(ending.crash): ending.violations for ending in endings if ending.violations} == {}
 
 
 def submit_and_cancel(group: WorkerGroup) -> Run:
-    """Submit a run, and cancel it when its jobs wait in the queue."""
+    """Submit a run, and cancel it when its jobs are queued."""
     run = group.submit(model=CANCELLED_MODEL)
     wait_until(lambda: len(group.stack.jobs(run.id)) == 2, "two jobs")
     run.cancel()
@@ -202,7 +205,7 @@ def submit_and_cancel(group: WorkerGroup) -> Run:
 
 
 def submit_what_was_asked_before(group: WorkerGroup) -> Run:
-    """Submit a run, and when that is done another that asks the same three times, and twice the same itself."""
+    """Submit a run, then one that repeats three of its requests and two of its own."""
     group.wait(group.submit(3, sinks=[]))
     return group.submit((1, 2, 3, 4, 4, 5, 6, 7, 7, 8), reuse_answers=True)
 
@@ -218,14 +221,14 @@ def sweep(
     pool: Pool = "solo",
     start: Callable[[WorkerGroup], Run] = submit,
 ) -> list[Ending]:
-    """Let a worker die at each of these moments, many beside each other."""
+    """Crash a worker at each of these moments, with many runs concurrently."""
     return groups.sweep(lambda crash: die_and_go_on(groups, crash, pool, start), crashes)
 
 
 def die_and_go_on(
     groups: WorkerGroups, crash: Crash, pool: Pool, start: Callable[[WorkerGroup], Run]
 ) -> Ending:
-    """Let one worker die, and another one bring its run to the end."""
+    """Crash one worker, and let another one complete its run."""
     with groups.create_group(f"crash-{next(numbers)}") as group:
         doomed = group.work(crash, pool=pool)
         run = start(group)
@@ -251,7 +254,7 @@ def die_and_go_on(
 
 
 def asked_again(run: Run) -> list[str]:
-    """What is wrong with a run of whose rows some are not to be asked."""
+    """Return violations in a run in which some rows must not be sent."""
     report = run.report()
     return [f"{report.reused} rows are reused, {report.deduplicated} copies"] * (
         (report.reused, report.deduplicated) != (3, 2)
@@ -259,7 +262,7 @@ def asked_again(run: Run) -> list[str]:
 
 
 def uncalled(group: WorkerGroup, run: Run) -> list[str]:
-    """What is wrong with the calls that wait in the caller's queue: the end once or more, all results, copies the same."""
+    """Return violations in the callbacks: every result and the end, at least once each."""
     held: Any = group.redis.lrange("celery", 0, -1)
     bodies: dict[str, set[str]] = {}
     for message in map(json.loads, held):
@@ -284,13 +287,13 @@ def uncalled(group: WorkerGroup, run: Run) -> list[str]:
         for one, copies in bodies.items()
         if len(copies) > 1
     ]
-    wrong += [f"the end was told as {ends}"] * (ends != ["succeeded"])
+    wrong += [f"the end was reported as {ends}"] * (ends != ["succeeded"])
     return wrong + [f"the results of {keys} were handed over"] * (
         keys != [str(row) for row in range(1, 11)]
     )
 
 
-def tell(endings: list[Ending]) -> None:
+def print_durations(endings: list[Ending]) -> None:
     """Print how long each run took to end after the death of its worker."""
     for ending in sorted(endings, key=lambda ending: -ending.seconds):
         print(f"{ending.seconds:5.1f} s  {ending.crash}")  # noqa: T201 - a measurement

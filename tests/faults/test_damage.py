@@ -1,4 +1,4 @@
-"""What storage holds or hands out is cut, changed or no fact of ours: it is noticed, and costs nobody else anything."""
+"""Truncated or corrupted objects are detected, and affect no other run."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_body_that_is_cut_is_read_again_and_no_half_of_a_line_is_parsed(
 def test_a_byte_that_changes_on_its_way_is_noticed_and_never_stored_nor_parsed(
     groups: WorkerGroups, storage: HttpProxy, calls: tuple[str, str]
 ) -> None:
-    """Output is read whole here: the service has no checksum for a range."""
+    """The output is read whole, because the service has no checksum for a range."""
     with groups.create_group(
         f"corrupt-{calls[0].lower()}", behind(storage) | {"PROMPTMILL_PART_BYTES": str(1 << 20)}
     ) as group:
@@ -77,7 +77,7 @@ def test_a_run_whose_facts_are_damaged_keeps_no_other_from_being_mended(
 
 
 def through(group: WorkerGroup) -> None:
-    """Bring a run to its end."""
+    """Complete a run."""
     group.work()
     run = group.submit()
     group.wait(run)

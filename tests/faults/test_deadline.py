@@ -1,4 +1,4 @@
-"""A run that is past its deadline ends with what Vertex has finished, whatever its other jobs do."""
+"""A run ends at its deadline with the answers of the jobs that have ended."""
 
 from faults.worker_group import WorkerGroups
 from promptmill.producers import Result
@@ -21,9 +21,9 @@ def test_a_run_past_its_deadline_ends_with_what_is_finished(groups: WorkerGroups
             "JOB_STATE_SUCCEEDED",
             "JOB_STATE_CANCELLED",
         }
-        told = group.cli("wait", run.id)
-        assert told.returncode == 6
-        assert "The run expired with 10 of 10 done, 5 failed" in told.stderr
+        waited = group.cli("wait", run.id)
+        assert waited.returncode == 6
+        assert "The run expired with 10 of 10 done, 5 failed" in waited.stderr
 
 
 def is_late(result: Result) -> bool:

@@ -1,4 +1,4 @@
-"""Messages that come twice, late, or in any order: the outcome is the same, and nothing is paid for again."""
+"""Messages arrive twice, late or in any order. The outcome and the bill stay the same."""
 
 import json
 import random
@@ -123,26 +123,26 @@ def test_many_reconcilers_at_once_send_nothing_twice_that_costs(groups: WorkerGr
 
 
 def waiting(group: WorkerGroup) -> list[bytes]:
-    """The messages with chunks that no worker has taken yet, as they lie in Redis."""
+    """Return the queued messages with chunks, as stored in Redis."""
     found: Any = group.redis.lrange(INGEST, 0, -1)
     assert len(found) > 1
     return list(found)
 
 
 def again(group: WorkerGroup, messages: list[bytes]) -> None:
-    """Have the broker deliver these messages once more, the last first."""
+    """Let the broker deliver these messages again, in reverse order."""
     for message in messages:
         group.redis.lpush(INGEST, message)
 
 
 def sent(file: Path) -> list[tuple[str, list[Any], str]]:
-    """What workers sent."""
+    """Return the tasks that workers sent."""
     found = [json.loads(line) for line in file.read_text().splitlines()]
     return [(name, args, task) for name, args, task in found]
 
 
 def resend(group: WorkerGroup, tasks: list[tuple[str, list[Any], str]]) -> None:
-    """Send these tasks again, in an order that is no order."""
+    """Send these tasks again, in random order."""
     random.Random(7).shuffle(tasks)
     with Celery(broker=group.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
         for name, args, task in tasks:
@@ -150,14 +150,14 @@ def resend(group: WorkerGroup, tasks: list[tuple[str, list[Any], str]]) -> None:
 
 
 def at_rest(group: WorkerGroup) -> bool:
-    """Whether no message waits, and none is being worked on."""
+    """Return whether no message is queued or held by a worker."""
     return not any(group.redis.llen(queue) for queue in ALL_QUEUES) and not group.redis.hlen(
         "promptmill.unacked"
     )
 
 
 def traces(group: WorkerGroup, run: Run) -> dict[str, Any]:
-    """All that a run left behind: its objects by generation, its jobs, and its rows in both sinks."""
+    """Return what a run left: its objects by generation, its jobs, and its rows in both sinks."""
     objects = [(stored.name, stored.generation) for stored in group.bucket.list(f"runs/{run.id}/")]
     with closing(group.answers.open("rb")) as file:
         return {

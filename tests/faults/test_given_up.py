@@ -1,4 +1,4 @@
-"""A job that is asked to stop and does not keeps its run open for a while only, and is not paid for in vain."""
+"""A job that ignores its cancellation is abandoned, and its late answers are kept."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ SECONDS = {"PROMPTMILL_GIVE_UP_SECONDS": "2"}
 
 @pytest.fixture
 def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
-    """A proxy before Vertex, for workers, which tells nobody of cancellations."""
+    """A proxy before Vertex that drops cancellations."""
     with HttpProxy(servers.emulator) as proxy:
         proxy.fail("POST", r".*:cancel.*", status=200, times=float("inf"))
         yield proxy
@@ -67,6 +67,6 @@ def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_k
 
 
 def answers_came(group: WorkerGroup, run: Run) -> bool:
-    """Let a sweep look for strays, as it does every ten minutes; whether the answers are kept."""
+    """Sweep for orphaned jobs, and return whether the late answers are kept."""
     assert group.cli("reconcile").returncode == 0
     return run.status.late == 4

@@ -1,4 +1,4 @@
-"""What takes too long is told of, where people look, for as long as it lasts."""
+"""Users see a warning while a job or a submission takes too long."""
 
 from collections.abc import Iterator
 
@@ -49,12 +49,12 @@ def test_a_run_that_is_not_sent_in_full_is_told_of(groups: WorkerGroups) -> None
 
 
 def half() -> Iterator[str]:
-    """Prompts of which the producer has only half."""
+    """Yield half of the prompts, then fail."""
     for number in range(40):
         yield f"Say {number}: {'word ' * 500}"
     raise ValueError("no more")
 
 
 def alarms(client: Promptmill) -> dict[str, int]:
-    """How often people were told of what."""
+    """Return how often each alarm was raised."""
     return AlarmCounts(Connection(client.settings.index_url)).load_counts()

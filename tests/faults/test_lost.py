@@ -1,4 +1,4 @@
-"""A job that Vertex does not know any more: the run stays open, people are told, and one of them decides."""
+"""A job that Vertex no longer knows keeps its run open until an operator decides."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ SECONDS = {"PROMPTMILL_LOST_SECONDS": "2"}
 
 @pytest.fixture
 def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
-    """A proxy before Vertex, for workers."""
+    """A proxy before Vertex, used by the workers."""
     with HttpProxy(servers.emulator) as proxy:
         yield proxy
 
@@ -54,7 +54,7 @@ def test_a_lost_job_is_reported_and_waits_for_an_operator(
 
 
 def lose(group: WorkerGroup, vertex: HttpProxy) -> tuple[Run, dict[str, Any]]:
-    """Submit a run of one job that never starts, and that neither a look nor the list knows; returns both."""
+    """Submit a run whose job never starts and is unknown to Vertex; return run and job."""
     match = {"model": f"*/{MODEL}"}
     group.stack.fault("job", "queued", match=match)
     group.stack.fault("list", "stale-list", seconds=3600, match=match)

@@ -1,4 +1,4 @@
-"""Very many small runs, and very many steps that wait: no run is lost, and no worker holds on to more than it can drop."""
+"""Thousands of small runs and delayed steps: no run is lost, and a worker stops quickly."""
 
 import json
 import time
@@ -27,12 +27,12 @@ MOST_JOBS = 10
 
 
 TURNS = 5
-"""Submits that may get their turn meanwhile, one a minute, and end, as their run is made up."""
+"""Submits that may run and end in the meantime, at one a minute."""
 
 
 @pytest.fixture
 def slow_to_create(tmp_path: Path) -> Iterator[LocalStack]:
-    """A worker that creates jobs, one a minute."""
+    """A worker that creates one job a minute."""
     settings = {
         "PROMPTMILL_MAX_CREATES_PER_MINUTE": "1",
         "PROMPTMILL_MAX_OPEN_JOBS": str(2 * WAITING),
@@ -43,7 +43,7 @@ def slow_to_create(tmp_path: Path) -> Iterator[LocalStack]:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[LocalStack]:
-    """A whole stack whose workers wait for nothing."""
+    """A complete stack with short intervals."""
     settings = {**QUICK, "PROMPTMILL_POOL_SECONDS": "5"}
     with (
         running(tmp_path, (*SERVERS, *WORKERS), settings=settings) as stack,
@@ -56,7 +56,7 @@ def quick(tmp_path: Path) -> Iterator[LocalStack]:
 def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_and_loses_none(
     slow_to_create: LocalStack,
 ) -> None:
-    """Open jobs cost no message at all; a submit that waits for its turn is one that its worker holds."""
+    """Open jobs need no message. A delayed submit is a message that a worker holds."""
     url = slow_to_create.environment["CELERY_BROKER_URL"]
     with redis.Redis.from_url(url) as broker, Celery(broker=url, set_as_current=False) as sender:
         for shard in range(WAITING):
@@ -77,7 +77,7 @@ def test_a_worker_to_which_thousands_of_submits_come_back_stops_in_five_seconds_
 
 
 def stop(stack: LocalStack, name: str) -> Stopwatch:
-    """Stop a worker and return how long that took."""
+    """Stop a worker, and return the time that it took."""
     first = psutil.Process(stack.status()[name].pid)
     with stopwatch() as watch:
         first.terminate()
@@ -86,7 +86,7 @@ def stop(stack: LocalStack, name: str) -> Stopwatch:
 
 
 def waiting(broker: "redis.Redis") -> set[str]:
-    """The steps whose messages are in the queue or held by a worker."""
+    """Return the steps whose messages are queued or held by a worker."""
     queued: Any = broker.lrange(JOBS, 0, -1)
     held: Any = broker.hvals("promptmill.unacked")
     messages = [*map(json.loads, queued), *(json.loads(one)[0] for one in held)]
@@ -114,7 +114,7 @@ def test_very_many_tiny_runs_at_once_all_end_with_a_job_each(quick: LocalStack) 
 def test_very_many_tiny_submissions_at_once_share_a_few_jobs_when_they_are_pooled(
     quick: LocalStack,
 ) -> None:
-    """`make bench` has 10,000 of them."""
+    """`make bench` runs 10,000 of them."""
     mill = Promptmill()
     began = time.monotonic()
     collect(quick, COLLECTED, prompts=2, processes=2)
@@ -126,6 +126,6 @@ def test_very_many_tiny_submissions_at_once_share_a_few_jobs_when_they_are_poole
 
 
 def took(run: Run) -> float:
-    """How many seconds a run took; 0 while it is under way."""
+    """Return the seconds that a run took; 0 while it is open."""
     status = run.status
     return status.ended - status.created if status.state in END_STATES else 0.0

@@ -1,4 +1,4 @@
-"""Without any one of the safeguards something is found to be wrong: each is needed, and each is looked at."""
+"""Removing any one safeguard makes a test fail: each is needed and tested."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from faults.simulation.mutations import SAFEGUARDS, Mutation, without
 pytestmark = pytest.mark.slow
 
 SEEDS = 150
-"""Those of ``test_simulation.py``, which finds nothing wrong with them when all safeguards are there."""
+"""Seeds of ``test_simulation.py``, which pass with all safeguards."""
 TESTS = Path(__file__).parents[1]
 
 

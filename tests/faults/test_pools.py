@@ -1,4 +1,4 @@
-"""A worker dies around each effect of storing and cutting what was collected; each request is in one run, paid for once."""
+"""A worker dies around each effect on a pool. Each request is in one run, paid once."""
 
 import time
 from collections import Counter
@@ -20,7 +20,7 @@ AROUND_A_CUT = [
     "create cuts/*.json",
     "create runs/*/cut-done",
 ]
-"""Where a death could lose what was collected, or have it sent twice."""
+"""Effects around which a crash could lose pooled requests or send them twice."""
 OF_A_RUN = [
     "create open/*",
     "create runs/*/run.json",
@@ -36,7 +36,7 @@ POOLS = {
 }
 FIRST = Counter({"same": 2} | {f"t-{number}": 1 for number in CALLS})
 ALL = FIRST + Counter(f"t-{number}" for number in LATER_CALLS)
-"""Two requests with one key and other content are both answered; one that came twice is once."""
+"""Requests with one key and different content are both answered; a repeat is answered once."""
 
 numbers = count()
 
@@ -88,7 +88,7 @@ def is_of_a_pool(effect: str) -> bool:
 
 
 def sweep(groups: WorkerGroups, crashes: Sequence[Crash]) -> dict[str, list[str]]:
-    """Let each of these happen to a worker; returns what is wrong afterwards."""
+    """Apply each crash to a worker; return the violations."""
     found = groups.sweep(lambda crash: strike_and_go_on(groups, crash), crashes)
     return {
         str(crash): breaches for crash, breaches in zip(crashes, found, strict=True) if breaches
@@ -96,7 +96,7 @@ def sweep(groups: WorkerGroups, crashes: Sequence[Crash]) -> dict[str, list[str]
 
 
 def strike_and_go_on(groups: WorkerGroups, crash: Crash) -> list[str]:
-    """Let a worker take at once all that was collected; it dies or Redis is wiped, after which more is collected."""
+    """Crash a worker or wipe Redis while it stores a full pool, then enqueue more."""
     with groups.create_group(f"pool-{crash.deed}-{next(numbers)}", POOLS) as group:
         collect(group)
         worker = group.work(crash)
@@ -112,7 +112,7 @@ def strike_and_go_on(groups: WorkerGroups, crash: Crash) -> list[str]:
 
 
 def collect(group: WorkerGroup) -> None:
-    """Collect enough for a run, and what has to wait for a second one."""
+    """Enqueue enough for one run, and a rest for a second one."""
     _collect(group, CALLS)
     group.client.enqueue("Say one thing", key="same", pool="tickets")
     group.client.enqueue(
@@ -122,7 +122,7 @@ def collect(group: WorkerGroup) -> None:
 
 
 def collect_more(group: WorkerGroup) -> None:
-    """Collect what is in a run by its age alone."""
+    """Enqueue requests that enter a run only because of their age."""
     _collect(group, LATER_CALLS)
 
 
@@ -132,7 +132,7 @@ def _collect(group: WorkerGroup, calls: Iterable[int]) -> None:
 
 
 def wrong(group: WorkerGroup, wanted: Counter[str]) -> list[str]:
-    """Wait until all is done that was collected; returns what is wrong then."""
+    """Wait until all pooled requests are done; return the violations."""
     deadline = time.monotonic() + PATIENCE
     while not is_through(group) or wanted - (found := answered(group)):
         assert time.monotonic() < deadline, (
@@ -146,17 +146,17 @@ def wrong(group: WorkerGroup, wanted: Counter[str]) -> list[str]:
 
 
 def is_through(group: WorkerGroup) -> bool:
-    """Whether nothing waits to be stored, and no run is open."""
+    """Return whether the pool is empty and no run is open."""
     return not group.redis.xlen("promptmill:collected:v1") and not any(group.bucket.list("open/"))
 
 
 def answered(group: WorkerGroup) -> Counter[str]:
-    """How many results there are of each key."""
+    """Return the number of results of each key."""
     return Counter(result.key for run in reported(group) for result in once(run))
 
 
 def once(run: Run) -> list[Result]:
-    """The results of a run, of which no two may be the same."""
+    """Return the results of a run; no two may be equal."""
     results = list(run.results())
     assert len({(result.key, result.text) for result in results}) == len(results)
     return results

@@ -1,4 +1,4 @@
-"""Producers and workers that are killed, told to stop, or have a wrong clock; prompts that take their worker with them."""
+"""Producers and workers are killed or stopped, or have a wrong clock; a step kills its workers."""
 
 import json
 import os
@@ -25,12 +25,12 @@ from support.waiting import PATIENCE, wait_until
 
 DELIVERING = "deliver file"
 ONE_DELIVERY = {"PROMPTMILL_PART_BYTES": str(1 << 20)}
-"""Settings with which five requests make one part: with one sink there is one delivery."""
+"""Settings that put five requests into one part: one sink means one delivery."""
 
 
 @pytest.fixture(scope="module")
 def workers(servers: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """Workers as they are run in earnest: prefork, in several processes, with beat, supervised."""
+    """Supervised prefork workers with beat, as in production."""
     settings = QUICK | servers.environment | {"PROMPTMILL_MAX_REQUESTS_PER_JOB": "20"}
     with running(tmp_path_factory.mktemp("workers"), WORKERS, settings=settings) as stack:
         yield stack
@@ -44,7 +44,7 @@ def mill(servers: LocalStack) -> Iterator[Promptmill]:
 
 
 def whole(servers: LocalStack, run: Run, requests: int) -> None:
-    """Wait for the end of a run, and judge it."""
+    """Wait for the end of a run, and check it."""
     done(run)
     assert violations(observe(run, map(str, range(1, requests + 1)), servers.jobs, {})) == []
 
@@ -52,7 +52,7 @@ def whole(servers: LocalStack, run: Run, requests: int) -> None:
 def test_a_killed_process_of_a_pool_costs_nothing(
     servers: LocalStack, workers: LocalStack, mill: Promptmill
 ) -> None:
-    """Twice, as a step whose process dies for the third time is taken for the cause: at once, and when there are jobs."""
+    """Kill two processes: a third crash would count as the fault of the step."""
     run = mill.submit(f"prompt {number}" for number in range(200))
     for jobs in (0, 1):
         wait_until(lambda least=jobs: len(servers.jobs(run.id)) >= least, "the first job")  # type: ignore[misc]
@@ -87,7 +87,7 @@ def test_workers_stop_within_ten_seconds_in_the_middle_of_a_run(
 
 
 def pool(stack: LocalStack, name: str) -> list[psutil.Process]:
-    """The processes of a worker's pool."""
+    """Return the processes of a worker's pool."""
     first, *others = stack.processes(name)
     return [one for one in others if one.ppid() != first.pid or len(others) == 1] or others
 
@@ -116,7 +116,7 @@ def test_a_producer_that_is_killed_half_way_sends_what_is_missing_when_it_runs_a
 
 
 def producer(group: WorkerGroup, stop_after: int) -> "subprocess.Popen[bytes]":
-    """A producer of a hundred requests in a process of its own, which stops for good after so many."""
+    """A separate producer process of a hundred requests that hangs after ``stop_after``."""
     code = f"""
         import time
         from promptmill.producers import Promptmill
@@ -133,7 +133,7 @@ def producer(group: WorkerGroup, stop_after: int) -> "subprocess.Popen[bytes]":
 
 
 def run_of(group: WorkerGroup) -> str:
-    """The only run of a mill."""
+    """Return the only run of a group."""
     found = group.client.index.list_runs(1)
     return found[0] if found else ""
 
@@ -168,7 +168,7 @@ def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(
 
 
 def replay(group: WorkerGroup, step: str) -> None:
-    """Send a dead letter again, as a person does."""
+    """Replay a dead letter on the command line."""
     verb = [sys.executable, "-m", "promptmill.cli", "dead-letters", "--replay", step]
     subprocess.run(verb, env=os.environ | group.environment, check=True, capture_output=True)
 
@@ -195,14 +195,14 @@ def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(groups: Wo
 
 
 def delivery(group: WorkerGroup) -> tuple[list[object], str] | None:
-    """The arguments and the id of the delivery that a worker sent."""
+    """Return the arguments and the id of the delivery that a worker sent."""
     sent = group.folder / "sent"
     tasks = [json.loads(line) for line in sent.read_text().splitlines()] if sent.exists() else []
     return next(((args, step) for name, args, step in tasks if name == "promptmill.deliver"), None)
 
 
 def copies(group: WorkerGroup, delivery: tuple[list[object], str], number: int) -> None:
-    """Send a delivery again, so many times."""
+    """Send a delivery again, ``number`` times."""
     args, step = delivery
     with Celery(broker=group.environment["CELERY_BROKER_URL"], set_as_current=False) as sender:
         for _ in range(number):
@@ -215,7 +215,7 @@ def copies(group: WorkerGroup, delivery: tuple[list[object], str], number: int) 
 
 
 def put_off(group: WorkerGroup) -> int:
-    """How often a worker put a delivery off."""
+    """Return how often a worker delayed a delivery."""
     logs = "".join(log.read_text() for log in group.folder.glob("*.log"))
     return sum(".deliver] retry: " in line for line in logs.splitlines())
 

@@ -1,4 +1,4 @@
-"""The promises that have a number, measured with the settings that users have, and the whole disaster at once."""
+"""The documented time limits hold with default settings, also when several parts fail at once."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +30,13 @@ from support.proxy import HttpProxy
 from support.waiting import PATIENCE, wait_until
 
 TAKEOVER = 30.0
-"""Seconds from the death of a worker until another has done what it was at."""
+"""Maximum seconds from the death of a worker until another one completes its task."""
 WITHOUT_REDIS = 15.0
-"""Seconds from the loss of all that Redis held, or of Redis itself, until a run goes on."""
+"""Maximum seconds from the loss of Redis or its data until a run continues."""
 STOP = 10.0
-"""Seconds from SIGTERM to the worker's exit."""
+"""Maximum seconds from SIGTERM to the exit of a worker."""
 INTERVAL = 3.0
-"""Seconds between two looks at young jobs, as users have it."""
+"""Seconds between two polls of recent jobs, by default."""
 QUEUED_MODEL = "gemini-3.1-pro"
 LOOKS = r".*/batchPredictionJobs\?.*"
 PER_JOB = 20
@@ -53,19 +53,19 @@ STAGES = {
     "deliver": "deliver file",
     "finish": "finish file",
 }
-"""An effect in the middle of each stage."""
+"""An effect in the middle of each step."""
 
 
 @dataclass(frozen=True)
 class Plant:
-    """Servers that stay up, workers with the settings that users have, and between them a proxy before storage."""
+    """Servers, workers with default settings, and a proxy before storage."""
 
     servers: LocalStack
     workers: LocalStack
     storage: HttpProxy
 
     def facts(self, run: Run) -> set[str]:
-        """The names of all objects of a run."""
+        """Return the names of all objects of a run."""
         bucket = open_bucket(self.servers.environment["PROMPTMILL_BUCKET"])
         return {
             stored.name.removeprefix(f"runs/{run.id}/") for stored in bucket.list(f"runs/{run.id}/")
@@ -90,7 +90,7 @@ def running_plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 
 @pytest.fixture
 def plant(running_plant: Plant) -> Iterator[Plant]:
-    """The plant, in its own environment for a test: the session's other servers may be started beside it."""
+    """The running plant, with its environment set for one test."""
     with surroundings(running_plant.servers.environment):
         yield running_plant
 
@@ -104,7 +104,7 @@ def plant(running_plant: Plant) -> Iterator[Plant]:
 def test_what_a_killed_worker_was_at_is_taken_over_within_30_seconds(
     plant: Plant, calls: str, fact: str
 ) -> None:
-    """A chunk, which only its message carries, and a step that a sweep knows of."""
+    """Covers a chunk, which exists only in its message, and a step that a sweep can restore."""
     method, _, path = calls.partition(" ")
     plant.storage.fail(method, path, times=EVERY)
     run = Promptmill().submit(f"prompt {number}" for number in range(PER_JOB))
@@ -167,7 +167,10 @@ def test_a_worker_stops_within_ten_seconds_in_any_stage(
 
 
 def stopped_in(groups: WorkerGroups, stage: str) -> Stopwatch:
-    """Stop a worker in this stage, and let another one go on; returns the seconds from SIGTERM to its exit."""
+    """Stop a worker in this step, and complete the run with another one.
+
+    Returns the seconds from SIGTERM to the exit.
+    """
     with groups.create_group(f"stop-{stage}") as group:
         worker = group.work(Crash(STAGES[stage], "before", deed="stop"), pool="prefork")
         run = group.submit()
@@ -187,7 +190,7 @@ def stopped_in(groups: WorkerGroups, stage: str) -> Stopwatch:
 def test_polling_goes_on_within_two_intervals_after_the_death_of_the_worker_that_polled(
     groups: WorkerGroups, servers: LocalStack, moment: str
 ) -> None:
-    """Of two workers one dies; no sweep comes in between, as they are minutes apart here."""
+    """One of two workers dies. Sweeps are minutes apart, so they do not help."""
     with HttpProxy(servers.emulator) as vertex:
         settings = {
             "PROMPTMILL_POLL_INTERVAL": str(INTERVAL),

@@ -1,4 +1,4 @@
-"""Redis that is wiped, cut off, full, read-only, away, or comes back empty: it is the memory, and never the truth."""
+"""Redis is wiped, unreachable, full, read-only or empty after a restart. No run is lost."""
 
 import time
 from collections.abc import Iterator
@@ -27,19 +27,19 @@ CANNOT_CONNECT = "Cannot connect to redis"
 
 @pytest.fixture(scope="module")
 def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A Redis beside that of all others, to do to it what would hurt them."""
+    """A separate Redis for faults that would affect other tests."""
     with running(tmp_path_factory.mktemp("redis"), ("redis",)) as stack:
         yield stack
 
 
 def at(url: str) -> dict[str, str]:
-    """The settings of a mill whose Redis is there."""
+    """Return the settings of workers that use the Redis at this URL."""
     return {"CELERY_BROKER_URL": url, "PROMPTMILL_REDIS_URL": url}
 
 
 @pytest.mark.slow
 def test_redis_may_be_wiped_after_every_effect_of_a_worker(groups: WorkerGroups) -> None:
-    """What the broker held of a run that is not whole yet is sent again by its producer, with the same key."""
+    """The producer repeats an incomplete run with the same idempotency key."""
     with groups.create_group("nobody-wipes") as group:
         group.work()
         group.wait(group.submit())
@@ -147,7 +147,7 @@ def test_a_worker_that_has_nothing_to_do_keeps_its_connection(groups: WorkerGrou
 def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(
     groups: WorkerGroups, own_redis: LocalStack
 ) -> None:
-    """Its heartbeats are long due when it is through, and its message cannot be given back."""
+    """Its heartbeats are overdue when it ends, and its message cannot be requeued."""
     port = int(own_redis.environment["CELERY_BROKER_URL"].rpartition(":")[2].partition("/")[0])
     with (
         TcpProxy(HOST, port) as proxy,
@@ -176,7 +176,7 @@ def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(
 def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(
     groups: WorkerGroups, own_redis: LocalStack
 ) -> None:
-    """A worker may end when Redis refuses its notes of messages: then its supervisor starts it again."""
+    """A worker may exit when Redis refuses its writes; its supervisor restarts it."""
     with groups.create_group("full", at(own_redis.environment["CELERY_BROKER_URL"])) as group:
         group.work()
         run = group.submit()
@@ -201,13 +201,13 @@ def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(
 
 
 def refused(group: WorkerGroup, error: str) -> int:
-    """How many commands Redis has refused with an error of this kind."""
-    told: Any = group.redis.info("errorstats")
-    return int(told.get(f"errorstat_{error}", {"count": 0})["count"])
+    """Return the number of commands that Redis has refused with this error."""
+    errors: Any = group.redis.info("errorstats")
+    return int(errors.get(f"errorstat_{error}", {"count": 0})["count"])
 
 
 def known(group: WorkerGroup, run: Run) -> Any:
-    """Whether Redis tells of the run."""
+    """Return what Redis knows of the run."""
     try:
         return run.id in group.client.index.list_runs(10)
     except (Transient, redis.RedisError):

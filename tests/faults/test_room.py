@@ -1,4 +1,4 @@
-"""A disk that is full and file descriptors that run out: a step waits for room, says so, and leaves no half of anything."""
+"""A step waits and logs it when the disk is full or file descriptors run out."""
 
 import resource
 import subprocess
@@ -21,7 +21,7 @@ SIZE = 256 * 1024
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a quarter of a MiB."""
+    """A disk of 256 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -62,13 +62,13 @@ def test_file_descriptors_that_run_out_are_waited_for(groups: WorkerGroups) -> N
 
 
 def lowest_free(process: int) -> int:
-    """The file descriptor that a process gets next."""
+    """Return the next file descriptor of a process."""
     used = {int(descriptor.name) for descriptor in Path(f"/proc/{process}/fd").iterdir()}
     return next(number for number in count() if number not in used)
 
 
 def fill(disk: Path) -> Path:
-    """Write until nothing more goes onto a disk."""
+    """Write until the disk is full."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as out:
         try:
@@ -80,12 +80,12 @@ def fill(disk: Path) -> Path:
 
 
 def delivery_waits(group: WorkerGroup) -> bool:
-    """Whether a worker says that it will try again to write to a sink: the last step may need one descriptor more."""
+    """Return whether a worker logs that it retries a sink."""
     return group.tries_again("deliver|finish", "cannot be written now")
 
 
 def whole(group: WorkerGroup, run: Run, answers: Path) -> None:
-    """Wait for the end of a run, and judge it."""
+    """Wait for the end of a run, and check it."""
     group.wait(run)
     rows = {"the file": read_results(answers)}
     assert violations(observe(run, map(str, range(1, 11)), group.stack.jobs, rows)) == []

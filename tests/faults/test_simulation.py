@@ -1,4 +1,7 @@
-"""The real tasks in simulated worlds, one a seed; `python -m faults.simulation SEED` replays one, with its calls."""
+"""Run the real tasks in simulated worlds, one a seed.
+
+`python -m faults.simulation SEED` replays a world and prints its calls.
+"""
 
 import functools
 import subprocess

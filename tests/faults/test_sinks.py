@@ -1,4 +1,4 @@
-"""Sinks that are away, or die in the middle of their rows, as workers do: each has every row once in the end."""
+"""Sinks and workers fail in the middle of a write. Every sink has each row once in the end."""
 
 from itertools import count, product
 from typing import get_args
@@ -16,13 +16,13 @@ from support.proxy import HttpProxy
 from support.receiver import receiving
 from support.waiting import PATIENCE, wait_until
 
-"""Seconds for a run among a dozen others, each of which is delivered to every sink."""
+"""Maximum seconds of a run to every sink, among a dozen others."""
 REQUESTS = 5
-"""Which are one shard, and two parts of it."""
+"""One shard with two parts."""
 EVERY = float("inf")
 AROUND_A_COMMIT = ["copy_rows database", "commit database"]
 OF_SINKS = ("check ", "deliver ", "finish ", "move ", "write *", "delete *")
-"""How effects on a sink begin, or on what it writes to."""
+"""Prefixes of effects on a sink or on its files."""
 
 numbers = count()
 
@@ -91,7 +91,7 @@ def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_
         storage.fail("POST", "/upload/storage/v1/b/away/.*", status=503, times=EVERY)
         wait_until(
             lambda: group.tries_again("deliver", "503"),
-            "a delivery that waits, as the client itself gave up",
+            "a delivery that waits, as the client has stopped its retries",
         )
         storage.clear()
         group.wait(run)
@@ -132,13 +132,13 @@ def is_of_a_sink(effect: str) -> bool:
 
 
 def sweep(groups: WorkerGroups, out: Outlets, crashes: list[Crash]) -> dict[str, list[str]]:
-    """Let a worker die at each of these moments, many beside each other; return what is wrong in the end."""
+    """Crash a worker at each of these moments, many concurrently; return the violations."""
     endings = groups.sweep(lambda crash: (str(crash), die_and_go_on(groups, out, crash)), crashes)
     return {crash: wrong for crash, wrong in endings if wrong}
 
 
 def die_and_go_on(groups: WorkerGroups, out: Outlets, crash: Crash) -> list[str]:
-    """Let one worker die, look at the table, and have another one bring the run to its end."""
+    """Crash one worker, check the table, and complete the run with another one."""
     with groups.create_group(f"sink-crash-{next(numbers)}", SETTINGS) as group:
         doomed = group.work(crash)
         run = group.submit(REQUESTS, sinks=out.specs(group))

@@ -1,4 +1,4 @@
-"""Storage that refuses, is slow or loses answers: nothing is lost, and nothing is paid for twice."""
+"""Storage refuses calls, is slow or drops responses. Nothing is lost or paid twice."""
 
 import json
 import time
@@ -25,7 +25,7 @@ def test_storage_that_refuses_everything_for_a_while_is_waited_for(
         storage.fail(".*", ".*", status=503, times=EVERY)
         wait_until(
             lambda: group.tries_again(STEP_OF_A_RUN, "503"),
-            "a step that waits, as the client itself gave up",
+            "a step that waits, as the client has stopped its retries",
         )
         storage.clear()
         better = time.monotonic()
@@ -78,7 +78,7 @@ def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
 def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(
     groups: WorkerGroups, storage: HttpProxy
 ) -> None:
-    """Longer than the client itself tries again, so that its message goes back into the queue."""
+    """The outage outlasts the retries of the client, so that the message is requeued."""
     with groups.create_group("not-taken", behind(storage)) as group:
         storage.fail("POST", WRITES, status=503, times=EVERY)
         group.work()
@@ -110,7 +110,7 @@ def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(
 
 
 def twice(group: WorkerGroup) -> dict[str, int]:
-    """The steps that were sent more than once; a look at the jobs is, by design."""
+    """Return the steps that were sent more than once, except polls."""
     sent = [json.loads(line) for line in (group.folder / "sent").read_text().splitlines()]
     times = Counter(step for name, _, step in sent if name != "promptmill.poll")
     return {step: copies for step, copies in times.items() if copies > 1}

@@ -1,4 +1,4 @@
-"""The page on faults describes every case and names its tests, and those tests exist."""
+"""The page on faults describes every case and names existing tests."""
 
 import re
 from pathlib import Path

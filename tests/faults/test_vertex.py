@@ -1,4 +1,4 @@
-"""Vertex that does not answer looks, shows a job too late, or refuses: one paid job for each shard, and a clear end."""
+"""Vertex fails polls, lists a job late or refuses it. Each shard has one paid job."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ LOOKS = r".*/batchPredictionJobs\?.*"
 
 @pytest.fixture
 def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
-    """A proxy before Vertex, for workers."""
+    """A proxy before Vertex, used by the workers."""
     with HttpProxy(servers.emulator) as proxy:
         yield proxy
 
@@ -70,7 +70,7 @@ def test_a_creation_that_is_put_off_is_no_attempt(groups: WorkerGroups, vertex: 
 def test_a_job_listed_long_after_its_lost_response_is_cancelled_and_reported(
     groups: WorkerGroups, vertex: HttpProxy
 ) -> None:
-    """The one case in which a second job is paid for: Vertex shows the first later than the settings allow."""
+    """The one case with a second paid job: Vertex lists the first later than the settings allow."""
     settings = {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url, "PROMPTMILL_MAX_REQUESTS_PER_JOB": "200"}
     with groups.create_group("turns-up", settings) as group:
         model = "gemini-2.5-flash"

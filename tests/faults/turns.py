@@ -1,4 +1,4 @@
-"""Turns at the processors, of which all processes of a test session share a few."""
+"""A limit on concurrent groups of workers, shared by all processes of a test session."""
 
 import fcntl
 import time
@@ -9,27 +9,27 @@ from pathlib import Path
 from typing import IO
 
 BESIDE = 12
-"""How many mills of all sweeps are at work beside each other: more of them only wait longer for a processor."""
+"""Maximum number of concurrent groups; more would only wait for a processor."""
 _AGAIN = 0.2
-"""Seconds between two looks for a free turn."""
+"""Seconds between two checks for a free turn."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """The turns of the test session whose processes have this folder in common."""
+    """The turns of a test session, as locked files in a folder that its processes share."""
 
     folder: Path
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Hold a turn, as soon as one is free."""
+        """Wait for a free turn, and hold it."""
         while not (held := self._free()):
             time.sleep(_AGAIN)
         with held:
             yield
 
     def _free(self) -> IO[str] | None:
-        """A turn that is free, locked."""
+        """Return a free turn, locked; None if all are held."""
         return next(filter(None, map(_locked, self._paths)), None)
 
     @property
@@ -38,7 +38,7 @@ class Turns:
 
 
 def _locked(path: Path) -> IO[str] | None:
-    """The open file, which nobody else locks until it is closed; None when somebody does."""
+    """Return the file, locked until it is closed; None if another process holds it."""
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,8 @@
-"""Many small mills beside each other on one Redis, one storage and one emulator, with workers that tests own.
+"""Groups of workers that share one Redis, one storage and one emulator.
 
-Each has a Redis database and a folder of the bucket for itself, so that no fault of one is felt by another. Its workers are
-forked from a process that has imported everything, or starting them would take most of the time.
+Each group has its own Redis database and folder of the bucket, so that its faults affect no
+other group. Workers are forked from a process that has imported everything, which makes
+their start fast.
 """
 
 import multiprocessing
@@ -42,11 +43,11 @@ from support.waiting import PATIENCE, wait_until
 
 DATABASES = 16
 BEAT = 2.0
-"""Seconds between two sweeps, which are most of what a small mill does."""
+"""Seconds between two sweeps, which are most of the work of a small group."""
 LOOK = 1.0
-"""Seconds between two looks for the end of a run: each is a call to storage, beside which a dozen mills are at work."""
+"""Seconds between two checks for the end of a run; each is a call to storage."""
 AT_THE_END = 5.0
-"""Seconds in which a worker does what is left to do when its run has ended."""
+"""Seconds that a worker has for its last effects after its run has ended."""
 BUCKET = "gs://promptmill-local"
 QUICK = {
     "PROMPTMILL_MODEL": MODEL,
@@ -60,7 +61,7 @@ QUICK = {
     "PROMPTMILL_PART_BYTES": "16384",
     "PROMPTMILL_SINKS": "/,gs://,bq://,postgresql://,http://",
 }
-"""Settings with which ten requests make two chunks, two shards and several parts of each."""
+"""Settings that make two chunks and two shards of several parts from ten requests."""
 
 _TESTS = Path(__file__).parents[1]
 _PRELOADED = [
@@ -85,7 +86,7 @@ Found = TypeVar("Found")
 
 @dataclass
 class WorkerGroups:
-    """Hands out mills, at most one for each Redis database at a time."""
+    """Creates groups, at most one for each Redis database at a time."""
 
     stack: LocalStack
     directory: Path
@@ -93,7 +94,7 @@ class WorkerGroups:
     databases: "queue.Queue[int]" = field(default_factory=queue.Queue)
 
     def __post_init__(self) -> None:
-        for number in range(1, DATABASES):  # the first is that of workers which are no mill's
+        for number in range(1, DATABASES):  # the first belongs to workers outside of groups
             self.databases.put(number)
         _forks.set_forkserver_preload(_PRELOADED)
         with surroundings(
@@ -102,7 +103,7 @@ class WorkerGroups:
             forkserver.ensure_running()
 
     def sweep(self, work: Callable[[Place], Found], places: Iterable[Place]) -> list[Found]:
-        """Do some work at each place, many beside each other, be they of this sweep or of another on this machine."""
+        """Do some work for each place concurrently, within the limit of the machine."""
 
         def in_turn(place: Place) -> Found:
             with self.turns.one():
@@ -115,7 +116,7 @@ class WorkerGroups:
     def create_group(
         self, name: str, settings: Mapping[str, str] | None = None
     ) -> Iterator["WorkerGroup"]:
-        """A mill with nothing in it, that is reconciled all the time, as by beat; afterwards its workers are killed."""
+        """Create an empty group with periodic sweeps; kill its workers when the block ends."""
         folder = self.directory / name
         folder.mkdir(parents=True)
         with self._database() as broker:
@@ -140,7 +141,7 @@ class WorkerGroups:
 
     @contextmanager
     def _database(self) -> Iterator[str]:
-        """The URL of a Redis database that nobody else has."""
+        """Hold a Redis database, and yield its URL."""
         number = self.databases.get()
         try:
             yield self.stack.environment["CELERY_BROKER_URL"].removesuffix("/0") + f"/{number}"
@@ -150,7 +151,7 @@ class WorkerGroups:
 
 @dataclass
 class WorkerGroup:
-    """One small mill; `environment` is that of its workers."""
+    """Workers on one Redis database and one folder. ``environment`` is that of the workers."""
 
     stack: LocalStack
     folder: Path
@@ -169,16 +170,16 @@ class WorkerGroup:
 
     @property
     def journal(self) -> Path:
-        """Where its workers note their effects, a line each."""
+        """The file in which its workers record their effects, one a line."""
         return self.folder / "journal"
 
     def journal_lines(self) -> list[str]:
-        """The effects of its workers so far, in order."""
+        """Return the effects of its workers so far, in order."""
         return self.journal.read_text().splitlines() if self.journal.exists() else []
 
     @property
     def answers(self) -> Path:
-        """The local file that is one of its sinks."""
+        """The local file of one of its sinks."""
         return self.folder / "answers.jsonl"
 
     @property
@@ -189,7 +190,7 @@ class WorkerGroup:
     def work(
         self, crash: Crash | None = None, *, copies: int = 1, fast: float = 0.0, pool: Pool = "solo"
     ) -> BaseProcess:
-        """Start a worker, which may have a moment of death, send every task several times, or have a wrong clock."""
+        """Start a worker, optionally with a crash, duplicate sends or a fast clock."""
         log = self.folder / f"worker{len(self.processes)}.log"
         plan = Plan(self.environment, self.journal, log, crash, copies, fast, pool)
         process = _forks.Process(target=work, args=(plan,), daemon=True)
@@ -198,12 +199,12 @@ class WorkerGroup:
         return process
 
     def revive(self) -> None:
-        """Start a worker if none is alive, as a supervisor does again and again: one that is ending is still alive."""
+        """Start a worker if none is alive, as a supervisor does."""
         if not any(process.is_alive() for process in self.processes):
             self.work()
 
     def kill(self) -> None:
-        """Kill all workers that are left, and what is left of their pools."""
+        """Kill all remaining workers and their pools."""
         for process in self.processes:
             assert process.pid
             if process.exitcode is None or not psutil.pid_exists(
@@ -215,24 +216,24 @@ class WorkerGroup:
             process.join()
 
     def submit(self, requests: int | Iterable[int] = 10, **options: Any) -> Run:
-        """Submit so many requests, or those with these numbers, as a run; to both sinks unless others are named.
+        """Submit a number of requests, or those with these numbers, as a run.
 
-        A request is long enough for several chunks.
+        Results go to both sinks by default. Requests are long enough for several chunks.
         """
         numbers = range(1, requests + 1) if isinstance(requests, int) else requests
         prompts = (f"Say {number}: {'word ' * 500}" for number in numbers)
         return self.client.submit(prompts, sinks=options.pop("sinks", self.sinks), **options)
 
     def ended(self, run: Run) -> bool:
-        """Whether the run is through for good, by the facts: it is reported, and off the list of open runs."""
+        """Return whether the run has a report and is no longer listed as open."""
         return self.holds(f"runs/{run.id}/report.json") and not self.holds(f"open/{run.id}")
 
     def holds(self, name: str) -> bool:
-        """Whether an object is in the mill's folder of the bucket."""
+        """Return whether an object exists in the group's folder of the bucket."""
         return self.bucket.find(name) is not None
 
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run `promptmill` as a person of this mill does."""
+        """Run `promptmill` in the environment of this group."""
         command = [sys.executable, "-m", "promptmill.cli", *arguments]
         environment = os.environ | self.environment
         return subprocess.run(
@@ -240,19 +241,20 @@ class WorkerGroup:
         )
 
     def read_cli(self, *arguments: str) -> str:
-        """Return what `promptmill` prints to stdout. If it fails, the test fails with its stderr."""
+        """Return the stdout of `promptmill`; if it fails, the test fails with its stderr."""
         done = self.cli(*arguments)
         assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
         return done.stdout
 
     def parked(self) -> list[str]:
-        """The steps that are parked as dead letters."""
+        """Return the names of the dead letters."""
         return [stored.name for stored in self.bucket.list("dead/")]
 
     def strikes(self, run: Run, what: str) -> bool:
-        """Wait for the moment of a crash; False when the run ended without it.
+        """Wait for a crash; return False if the run ended without it.
 
-        What depends on time need not be in every run. An AssertionError tells ``what`` did not come.
+        Effects that depend on time do not occur in every run. Raises AssertionError that names
+        ``what`` if neither happens.
         """
         wait_until(lambda: self._has_struck() or self.ended(run), what)
         with suppress(AssertionError):
@@ -263,7 +265,7 @@ class WorkerGroup:
         return STRUCK in self.journal_lines()
 
     def wait(self, run: Run, *, reviving: bool = False) -> None:
-        """Wait for the end of a run by the facts; an AssertionError tells its status, and the end of the workers' logs."""
+        """Wait for the end of a run; raises AssertionError with its status and logs."""
         deadline = time.monotonic() + PATIENCE
         while not self.ended(run):
             if reviving:
@@ -274,14 +276,14 @@ class WorkerGroup:
             time.sleep(LOOK)
 
     def violations(self, run: Run, requests: int = 10) -> list[str]:
-        """What is wrong with a run that has ended."""
+        """Return the violations of an ended run."""
         folder = f"{BUCKET}/{self.name}-answers"
         rows = {"the file": read_results(self.answers), "the folder": rows_in(folder, run)}
         return violations(observe(run, map(str, range(1, requests + 1)), self.stack.jobs, rows))
 
     @contextmanager
     def beat(self) -> Iterator[None]:
-        """Send `reconcile` every few seconds, as beat does."""
+        """Send `reconcile` every few seconds until the block ends, as beat does."""
         stop = threading.Event()
         beat = threading.Thread(target=self._beat, args=(stop,))
         beat.start()
@@ -298,13 +300,13 @@ class WorkerGroup:
                     sender.send_task("promptmill.reconcile", queue=POLL, expires=BEAT)
 
     def log(self) -> str:
-        """What its workers have logged so far."""
+        """Return the logs of its workers so far."""
         return "".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
 
     def tries_again(self, steps: str, why: str) -> bool:
-        """Whether a worker has said that it tries one of these steps again, and why; both are regular expressions.
+        """Return whether a worker has logged a retry of a step with this reason.
 
-        A step that just waits for its time, as a look at a job does, says so without a reason.
+        Both are regular expressions. A step that only waits logs no reason.
         """
         return bool(re.search(rf"Task promptmill\.({steps})\[.* retry: .*({why})", self.log()))
 
@@ -318,12 +320,12 @@ class WorkerGroup:
 
 
 def behind(proxy: HttpProxy) -> dict[str, str]:
-    """The settings of a mill whose workers reach storage through the proxy."""
+    """Return the settings of workers that reach storage through the proxy."""
     return {"STORAGE_EMULATOR_HOST": proxy.url}
 
 
 def rows_in(folder: str, run: Run) -> list[Result]:
-    """The rows of a run in a sink in a bucket."""
+    """Return the rows of a run in a sink in a bucket."""
     bucket = open_bucket(folder)
     lines = [
         line for stored in bucket.list(run.id) for line in bucket.read(stored.name).splitlines()

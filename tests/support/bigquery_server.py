@@ -1,7 +1,7 @@
-"""BigQuery's stand-in: local-bigquery, a server over DuckDB, in an environment of its own.
+"""The BigQuery emulator: local-bigquery, a server over DuckDB, in its own environment.
 
-It needs Python 3.13 exactly. Its environment is made beside ours at the first use, from pinned wheels; DuckDB's
-extensions are among them, so that nothing is fetched when it runs.
+It needs Python 3.13 exactly. The first use creates the environment from pinned wheels, which
+include the extensions of DuckDB. The server downloads nothing when it runs.
 """
 
 import contextlib
@@ -32,7 +32,10 @@ _INSTALL = "import duckdb_extensions, sys; [duckdb_extensions.import_extension(n
 
 @contextlib.contextmanager
 def running_bigquery(directory: Path, storage: str = "") -> Iterator[str]:
-    """Run the server, which reads and writes ``gs://`` at the URL ``storage``; yields its URL. Skips without Python 3.13."""
+    """Run the server, and yield its URL; skip the test without Python 3.13.
+
+    The server reads and writes ``gs://`` at the URL ``storage``.
+    """
     python = _environment()
     if python is None:
         pytest.skip("BigQuery's stand-in needs Python 3.13, and none is found")
@@ -62,7 +65,10 @@ def running_bigquery(directory: Path, storage: str = "") -> Iterator[str]:
 
 @functools.cache
 def _environment() -> Path | None:
-    """The Python of the server's environment, which is made if need be; several test processes may ask at once."""
+    """Return the Python of the server's environment, which is created if needed.
+
+    Several test processes may call this at the same time.
+    """
     found = _find_python()
     if found is None:
         return None
@@ -101,7 +107,10 @@ def _is_3_13(python: str) -> bool:
 
 
 def _meet_storage(url: str) -> None:
-    """Have it load a file that is not there: it makes itself known to storage at its first load, and two at once fail."""
+    """Load a missing file, so that tests need not share the first load.
+
+    The server registers with storage at its first load, and two first loads at once fail.
+    """
     load = {
         "destinationTable": {"projectId": PROJECT, "datasetId": "local", "tableId": "none"},
         "sourceUris": ["gs://nowhere/none.jsonl"],

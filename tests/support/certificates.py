@@ -1,4 +1,4 @@
-"""Certificates for servers of tests, which vouch for themselves."""
+"""Self-signed certificates for test servers."""
 
 import datetime
 import ipaddress
@@ -12,7 +12,7 @@ from promptmill.local.ports import HOST
 
 
 def certify(directory: Path) -> tuple[Path, Path]:
-    """Make a certificate for this machine, which vouches for itself, and its key."""
+    """Create a self-signed certificate for this machine and its key; return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server of a test")])
     names = [x509.IPAddress(ipaddress.ip_address(HOST)), x509.DNSName("localhost")]

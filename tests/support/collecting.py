@@ -1,4 +1,4 @@
-"""Many processes that collect into one pool at once, and what comes of it."""
+"""Many processes that enqueue into one pool at the same time."""
 
 import os
 import subprocess
@@ -14,12 +14,13 @@ from promptmill.producers import Promptmill
 mill, pool, first, last, prompts = Promptmill(), sys.argv[1], *map(int, sys.argv[2:])
 for call in range(first, last):
     keys = (f"{call}-{prompt}" for prompt in range(prompts))
-    mill.collect([{"key": key, "prompt": f"Classify ticket {key}: my parcel has not come"} for key in keys], pool=pool)
+    prompts_of_call = [{"key": key, "prompt": f"Classify ticket {key}"} for key in keys]
+    mill.enqueue(prompts_of_call, pool=pool)
 """
 
 
 def collect(stack: LocalStack, calls: int, prompts: int, processes: int) -> None:
-    """Let several processes make so many calls between them, of so many prompts each."""
+    """Divide a number of calls, each with several prompts, among processes."""
     share = calls // processes
     places = [
         (POOL, str(first), str(first + share), str(prompts)) for first in range(0, calls, share)
@@ -33,10 +34,10 @@ def collect(stack: LocalStack, calls: int, prompts: int, processes: int) -> None
 
 
 def answered(mill: Promptmill) -> int:
-    """How many requests of the pool are in runs that are done."""
+    """Return the number of succeeded requests in completed runs of the pool."""
     return sum(run.status.succeeded for run in pooled(mill) if run.status.done)
 
 
 def pooled(mill: Promptmill) -> list[Run]:
-    """The runs of the pool."""
+    """Return the runs of the pool."""
     return [run for run in mill.runs() if run.status.labels.get("pool") == POOL]

@@ -1,4 +1,4 @@
-"""Drives runs through the real steps over the fakes, by the facts alone: no Celery, no Redis, no clock but its own.
+"""Runs the real steps over fakes, driven by facts alone: no Celery, no Redis, its own clock.
 
 pipeline = FakePipeline()
 run = pipeline.send(["good morning", "good night"])
@@ -45,16 +45,17 @@ from promptmill.workers.sinks.files import BucketSink, FileSink
 from support.chunking import cut
 
 MOST_ROUNDS = 300
+"""Rounds after which a run that is still open is stalled."""
 
 RUN = "01jtest"
 MODEL = "publishers/google/models/gemini-fake"
 SETTLE = 120.0
-"""Rounds after which a run that is not done stands still."""
+"""Seconds until the list of jobs has every created one."""
 
 
 @dataclass
 class Clock:
-    """A clock that only tests move."""
+    """A clock that only tests advance."""
 
     now: float = 1_700_000_000.0
 
@@ -64,7 +65,7 @@ class Clock:
 
 @dataclass
 class FakePipeline:
-    """The steps of a pipeline in memory, with limits so small that a few requests need several shards."""
+    """A pipeline in memory. Its limits are so small that few requests make many parts."""
 
     script: Script = field(default_factory=Script)
     max_requests: int = 1000
@@ -112,7 +113,7 @@ class FakePipeline:
         sinks: Sequence[SinkSpec] = (),
         order: random.Random | None = None,
     ) -> list[Ingest]:
-        """Return the messages of a run, the last one with the seal, in any order."""
+        """Return the messages of a run, one of them with the seal, in any order."""
         schema = schemas.resolve_schema(self.response_schema, retry=self.retry_schema_invalid)
         manifest = Manifest(
             self.run,
@@ -146,7 +147,10 @@ class FakePipeline:
         return sent
 
     def drive(self, run: str, order: random.Random | None = None) -> Report:
-        """Do what is due until the run is closed. With ``order``: any part of it, in any order, some twice or late."""
+        """Do all due steps until the run is closed.
+
+        With ``order``, steps run in random order, some twice or late.
+        """
         done: list[Step] = []
         due: list[Step] = []
         for _ in range(MOST_ROUNDS):
@@ -157,14 +161,14 @@ class FakePipeline:
                 self.do(step)
                 done.append(step)
             self.clock.now += 1.0
-        raise AssertionError(f"the run stands still at {due}")
+        raise AssertionError(f"the run is stalled at {due}")
 
     def due(self, run: str) -> list[Step]:
-        """Return the steps whose turn it is."""
+        """Return the steps that are due."""
         return next_steps.next_steps(snapshot.load_snapshot(self.bucket, run))
 
     def do(self, step: Step) -> Any:
-        """Do one step as the task of its name does; a Wait or a Transient leaves it due."""
+        """Do one step as its task does; a Wait or a Transient error leaves it due."""
         try:
             return getattr(self, f"_{step.task}")(step.run, *step.indices)
         except Transient as error:
@@ -179,7 +183,7 @@ class FakePipeline:
         return self.folder(run).report.get()
 
     def results(self, run: str) -> list[Result]:
-        """Return the results in the bucket, in order of rows."""
+        """Return the results in the bucket, sorted by row."""
         found = [
             msgspec.json.decode(line, type=Result)
             for line in results.result_lines(self.bucket, run)
@@ -187,7 +191,7 @@ class FakePipeline:
         return sorted(found, key=lambda result: result.row)
 
     def open_sink(self, spec: SinkSpec, run: str) -> Sink:
-        """Open a sink; those in a bucket are in this mill's own, which is the only one."""
+        """Open a sink; all sinks in buckets use the one bucket of this pipeline."""
         if spec.kind == "celery":
             return CallbackSink(lambda: self.caller, spec, run, 64, lambda _: None)
         return (
@@ -247,7 +251,7 @@ class FakePipeline:
 
 
 def disorder(due: list[Step], done: list[Step], order: random.Random) -> list[Step]:
-    """Return some of the steps that are due, twice, in any order, and some that were done long ago."""
+    """Return some due steps twice and some earlier steps, in random order."""
     some = order.sample(due, order.randint(min(len(due), 1), len(due)))
     late = [step for step in order.sample(done, min(len(done), 2)) if step.task != "finish"]
     mixed = [*some, *some, *late]

@@ -1,4 +1,4 @@
-"""A mill with what its workers note for each other and for people: Redis is in memory, what is sent is kept in a list."""
+"""A pipeline with coordination and supervision. Redis is in memory; sent tasks go to a list."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from support.fake_pipeline import FakePipeline
 
 @dataclass
 class FakeWorker:
-    """The services around a mill; Redis and the bucket go by its clock."""
+    """The services of a worker over a pipeline. Redis and the bucket use its clock."""
 
     pipeline: FakePipeline
     settings: dict[str, Any] = field(default_factory=dict)
@@ -47,33 +47,33 @@ class FakeWorker:
 
     @property
     def chain(self) -> PollChain:
-        """The chain of polls."""
+        """The chain of polls of open jobs."""
         return wiring.make_chain(self.services, self.flow)
 
     def sweep(self, *, thorough: bool = True) -> list[str]:
-        """Sweep, and return what was found and done."""
+        """Sweep, and return the messages about repairs."""
         return [
             found.message
             for found in sweep.repair_runs(self.services, self.flow, thorough=thorough)
         ]
 
     def plan(self) -> list[str]:
-        """Return what a dry run says."""
+        """Return the messages of a dry run."""
         return [found.message for found in sweep.plan_repairs(self.services)]
 
     @property
     def parent(self) -> str:
-        """Where the jobs are."""
+        """The parent of the jobs at Vertex."""
         return self.services.settings.parent
 
     @property
     def status(self) -> RunStatus:
-        """What a user sees of the one run."""
+        """The status of the only run."""
         (run,) = self.services.index.list_runs(2)
         return self.services.index.get_status(run)
 
     def submit(self, run: str) -> None:
-        """Bring a run so far that its jobs are created and watched."""
+        """Run all steps until the jobs are created and polled."""
         for task in ("plan", "shard", "submit"):
             for step in self.pipeline.due(run):
                 made = self.pipeline.do(step)
@@ -89,11 +89,11 @@ class FakeWorker:
         self.sent.clear()
 
     def look(self) -> PollOutcome:
-        """Look at the open jobs once."""
+        """Poll the open jobs once."""
         return wiring.make_polling(self.services).poll_open_jobs()
 
     def send_task(self, task: str, *, task_id: str, **_: Any) -> None:
-        """Take a message, in place of a Celery app."""
+        """Record a task, in place of a Celery app."""
         self.sent.append(task_id)
 
 

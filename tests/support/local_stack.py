@@ -1,4 +1,4 @@
-"""A whole mill on this machine, as tests see it: real servers and workers in processes of their own."""
+"""A local stack for tests: real servers and workers as processes."""
 
 import contextlib
 import http.client
@@ -35,12 +35,12 @@ QUICK = {
     "PROMPTMILL_CREATION_VISIBILITY_SECONDS": "3",
     "PROMPTMILL_MAX_CREATES_PER_MINUTE": "60000",
 }
-"""Settings with which nothing is waited for longer than a test can bear."""
+"""Settings with short intervals for tests."""
 
 
 @dataclass(frozen=True)
 class LocalStack:
-    """A running stack, and what its emulator knows."""
+    """A running stack, with access to its emulator."""
 
     stack: Stack
 
@@ -50,12 +50,12 @@ class LocalStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client needs to find the stack."""
+        """The environment variables with which a client finds the stack."""
         return self.stack.client_environment() | {"PROMPTMILL_MODEL": MODEL}
 
     @property
     def everything(self) -> dict[str, str]:
-        """The whole environment of a client in a process of its own."""
+        """The complete environment of a client process."""
         return os.environ | self.environment
 
     @property
@@ -83,18 +83,18 @@ class LocalStack:
         )
 
     def read_cli(self, *arguments: str, stdin: str = "") -> str:
-        """Return what `promptmill` prints to stdout. If it fails, the test fails with its stderr."""
+        """Return the stdout of `promptmill`; if it fails, the test fails with its stderr."""
         done = self.cli(*arguments, stdin=stdin)
         assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
         return done.stdout
 
     def fault(self, on: str, fault: str, *, times: int | None = 1, **rule: Any) -> None:
-        """Let the next calls or jobs meet a fault; `promptmill.emulator.faults` has the names."""
+        """Inject a fault into the next calls or jobs; see `promptmill.emulator.faults`."""
         asked = {"on": on, "fault": fault, **rule} | ({} if times is None else {"times": times})
         ask(self.emulator, "POST", "/admin/faults", msgspec.json.encode(asked))
 
     def faults(self) -> list[dict[str, Any]]:
-        """The faults that wait for their call or job."""
+        """Return the faults that are not used up."""
         return list(ask(self.emulator, "GET", "/admin/faults"))
 
     def clear_faults(self) -> None:
@@ -102,7 +102,7 @@ class LocalStack:
 
     @contextlib.contextmanager
     def standing_clock(self) -> Iterator[None]:
-        """Let no time pass at the emulator, so that no job ends meanwhile."""
+        """Stop the emulator's clock until the block ends, so that no job ends."""
         ask(self.emulator, "POST", "/admin/clock", b'{"speed": 0.000001}')
         try:
             yield
@@ -110,16 +110,16 @@ class LocalStack:
             ask(self.emulator, "POST", "/admin/clock", b'{"speed": 1}')
 
     def jobs(self, run: str) -> list[dict[str, Any]]:
-        """The jobs on the emulator's bill for a run."""
+        """Return the jobs on the emulator's bill for a run."""
         bill = ask(self.emulator, "GET", "/admin/bill")
         return [job for job in bill["jobs_detail"] if job["labels"].get("run") == run]
 
     def billed(self) -> int:
-        """How many jobs are on the bill."""
+        """Return the number of jobs on the bill."""
         return int(ask(self.emulator, "GET", "/admin/bill")["jobs"])
 
     def processes(self, *services: str) -> list[psutil.Process]:
-        """The processes of services, pools included; none of one that is just being started again."""
+        """Return the processes of services with their pools; none for a restarting service."""
         found = []
         for pid in (self.status()[name].pid for name in services):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -130,7 +130,7 @@ class LocalStack:
         return found
 
     def kill(self, *services: str) -> None:
-        """Kill services with all their processes, as a machine that loses its power would; they are started again."""
+        """Kill services with all their processes, as a power failure does; they are restarted."""
         doomed = self.processes(*services)
         for process in doomed:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -139,7 +139,7 @@ class LocalStack:
 
 
 def ask(url: str, method: str, path: str, body: bytes | None = None) -> Any:
-    """Make a call and return the decoded answer."""
+    """Make a call, and return the decoded response."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
     try:
         connection.request(method, path, body)
@@ -159,7 +159,7 @@ def running(
     latency: float = 1.0,
     settings: Mapping[str, str] = QUICK,
 ) -> Iterator[LocalStack]:
-    """Run a stack; its workers have these settings."""
+    """Run a stack until the block ends; its workers have these settings."""
     options = StackOptions(directory=directory, services=services, latency=latency, ports=ANY_PORT)
     with surroundings(settings):
         stack = Stack(options).start()
@@ -171,7 +171,7 @@ def running(
 
 @contextlib.contextmanager
 def surroundings(environment: Mapping[str, str]) -> Iterator[None]:
-    """Have these variables in the environment for a while."""
+    """Set these environment variables until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -179,12 +179,12 @@ def surroundings(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def done(run: Run, timeout: float = PATIENCE) -> RunStatus:
-    """Wait for the end of a run."""
+    """Wait for the end of a run, and return its status."""
     return run.wait(timeout)
 
 
 def shows_its_price(run: Run) -> bool:
-    """Whether the report of a run has what it cost and, beside it, what was expected before."""
+    """Return whether the report of a run has its cost and the earlier estimate."""
     cost = run.report().cost
     return bool(
         cost
@@ -195,16 +195,16 @@ def shows_its_price(run: Run) -> bool:
 
 
 def keys(results: list[Result]) -> Counter[str]:
-    """How often each key is there."""
+    """Count the results of each key."""
     return Counter(result.key for result in results)
 
 
 def once(names: Iterator[str] | list[str] | range) -> Counter[str]:
-    """Each of these keys exactly once."""
+    """Return a count of one for each of these keys."""
     return Counter(map(str, names))
 
 
 def read_results(path: Path) -> list[Result]:
-    """The results in a file."""
+    """Return the results in a file."""
     with path.open("rb") as lines:
         return [msgspec.json.decode(line, type=Result) for line in lines]

@@ -1,4 +1,4 @@
-"""What measurements are shown as: a table for people, and a line of JSON for programs."""
+"""Print measurements as a table and as a line of JSON."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ Tell = Callable[[str, Rows], None]
 
 
 def show(title: str, rows: Rows) -> None:
-    """Write rows, which all have the same names, to stdout."""
+    """Print rows that all have the same names."""
     sys.stdout.write(f"\n{title}\n" + "\n".join(_table(rows)) + "\n")
     sys.stdout.write(json.dumps({"benchmark": title, "rows": list(rows)}) + "\n")
 

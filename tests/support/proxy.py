@@ -1,12 +1,12 @@
-"""A server on this machine that hands calls on to another one, and fails those that it is told to.
+"""An HTTP proxy that forwards calls to a server and injects faults.
 
     with HttpProxy(upstream) as proxy:
         proxy.fail("POST", "/upload/.*", status=503, times=2)
         proxy.drop_answer("POST", ".*/batchPredictionJobs")
-        ... # talk to proxy.url
+        ...  # call proxy.url
         assert [call.fault for call in proxy.calls] == ["fail", "fail", None]
 
-Rules may be added at any time; the oldest that matches a call and is not used up is applied to it.
+Rules can be added at any time. The oldest matching rule that is not used up applies.
 """
 
 import http.client
@@ -36,7 +36,7 @@ Fault = Literal["fail", "refuse", "drop_answer", "replace_answer", "delay", "cut
 
 @dataclass(frozen=True)
 class Call:
-    """A call that came in; `status` is what the caller was told, None when it got no answer."""
+    """A received call. ``status`` is None if the caller got no response."""
 
     method: str
     path: str
@@ -47,7 +47,10 @@ class Call:
 
 @dataclass
 class Rule:
-    """What to do with calls whose method and path (with the query) match these regular expressions, `left` times."""
+    """A fault for the next ``left`` calls whose method and path match.
+
+    Both are regular expressions. The path includes the query.
+    """
 
     fault: Fault
     method: str
@@ -77,7 +80,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class HttpProxy:
-    """A proxy before one HTTP server; addresses of the upstream in its answers lead back through the proxy."""
+    """A proxy before one HTTP server. It replaces the address of the upstream in responses."""
 
     def __init__(self, upstream: str):
         self.upstream = upstream.rstrip("/")
@@ -96,42 +99,42 @@ class HttpProxy:
         return f"http://{HOST}:{self._server.server_address[1]}"
 
     def fail(self, method: str, path: str, *, status: int = 503, times: float = 1) -> None:
-        """Answer with a status; the upstream never hears of the call."""
+        """Answer with a status, without a call to the upstream."""
         self._add(Rule("fail", method, path, times, status=status))
 
     def refuse(self, method: str, path: str, *, times: float = 1) -> None:
-        """Break the connection; the upstream never hears of the call."""
+        """Break the connection, without a call to the upstream."""
         self._add(Rule("refuse", method, path, times))
 
     def drop_answer(self, method: str, path: str, *, times: float = 1) -> None:
-        """Let the call have its effect, then break the connection."""
+        """Forward the call, then break the connection."""
         self._add(Rule("drop_answer", method, path, times))
 
     def replace_answer(
         self, method: str, path: str, *, status: int = 503, times: float = 1
     ) -> None:
-        """Let the call have its effect, then answer with another status."""
+        """Forward the call, then answer with another status."""
         self._add(Rule("replace_answer", method, path, times, status=status))
 
     def delay(self, method: str, path: str, *, seconds: float, times: float = 1) -> None:
-        """Keep the call for so long before it is handed on."""
+        """Delay the call by this many seconds before it is forwarded."""
         self._add(Rule("delay", method, path, times, seconds=seconds))
 
     def cut(self, method: str, path: str, *, after: int, times: float = 1) -> None:
-        """Send so many bytes of the answer's body, whose header promises all of it, then break the connection."""
+        """Send only the first bytes of the response body, then break the connection."""
         self._add(Rule("cut", method, path, times, after=after))
 
     def corrupt(self, method: str, path: str, *, times: float = 1) -> None:
-        """Change one byte of a body on its way: of what is sent, else of the answer."""
+        """Change one byte of the request body; of the response body if the request has none."""
         self._add(Rule("corrupt", method, path, times))
 
     def clear(self) -> None:
-        """Forget all rules; the calls are kept."""
+        """Remove all rules, and keep the list of calls."""
         with self._lock:
             self._rules.clear()
 
     def seen(self, method: str, path: str) -> list[Call]:
-        """The calls whose method and path match."""
+        """Return the calls whose method and path match."""
         return [
             call
             for call in self.calls
@@ -216,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
-        """Say nothing."""
+        """Log nothing."""
 
     def _handle(self) -> None:
         body = self._body()
@@ -282,7 +285,7 @@ def _length(answer: Answer, method: str) -> str:
 
 
 def _corrupted(body: bytes) -> bytes:
-    """Change the last byte of the data, which boundaries of parts may come after; none where there is no data."""
+    """Change the last byte of the data, before any boundary of parts."""
     end = body.rfind(b"\r\n--")
     data = body[: end if end > 0 else len(body)]
     return (

@@ -1,4 +1,4 @@
-"""Real processes under a real supervisor, and what they leave behind."""
+"""Real processes under a real supervisor, and the processes that they leave."""
 
 import contextlib
 import os
@@ -23,9 +23,10 @@ MARK = "PROMPTMILL_TEST_MARK"
 
 @contextlib.contextmanager
 def marking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """A sign in the environment of all that a test starts, however deep; when the test ends nothing may bear it.
+    """Mark the environment of all processes of a test; none may remain when the test ends.
 
-    It is the test's own directory, for Redis writes its title over its environment, but is found by where it runs.
+    The mark is the test's directory. Redis overwrites its environment, so that its working
+    directory identifies it.
     """
     value = str(tmp_path)
     monkeypatch.setenv(MARK, value)
@@ -37,7 +38,7 @@ def marking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     assert left == []
 
 
-# A child that ignores SIGTERM, and two grandchildren in sessions of their own, one of them orphaned.
+# A child that ignores SIGTERM, and two grandchildren in new sessions, one orphaned.
 STUBBORN = """
     import os, signal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -106,7 +107,7 @@ def supervised(
 def foreign_supervisor(
     directory: Path, service: Service, *, wait: bool = True
 ) -> Iterator[subprocess.Popen[str]]:
-    """A supervisor of one service in a process of its own."""
+    """Run a supervisor of one service as a separate process."""
     code = f"""
         from pathlib import Path
         from promptmill.local.readiness import LogMatches
@@ -142,7 +143,7 @@ def script(code: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Every process with the mark in its environment, or that runs below that directory."""
+    """Return the processes with the mark in their environment or working directory."""
     return [process for process in psutil.process_iter() if bears(process, mark)]
 
 

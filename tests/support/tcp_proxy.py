@@ -1,4 +1,4 @@
-"""A server on this machine that hands every connection on to another one, and breaks or refuses them when told to."""
+"""A TCP proxy that can break or refuse connections."""
 
 import select
 import socket
@@ -10,7 +10,7 @@ HOST = "127.0.0.1"
 
 
 class TcpProxy:
-    """A proxy before one TCP server, whatever it speaks."""
+    """A proxy before one TCP server, for any protocol."""
 
     def __init__(self, host: str, port: int):
         self.upstream = (host, port)
@@ -27,7 +27,7 @@ class TcpProxy:
         return int(self._server.server_address[1])
 
     def break_all(self) -> None:
-        """Break every open connection; new ones are accepted, unless `refusing` was set to True."""
+        """Break every open connection; new ones are accepted unless ``refusing`` is True."""
         for connection in list(self._connections):
             _break(connection)
 
@@ -65,7 +65,7 @@ class _Pipe(BaseRequestHandler):
 
 
 def _pump(near: socket.socket, far: socket.socket) -> None:
-    """Hand bytes on both ways until one side ends."""
+    """Forward bytes in both directions until one side closes."""
     while True:
         for ready in select.select([near, far], [], [])[0]:
             data = ready.recv(65536)

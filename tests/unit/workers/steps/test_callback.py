@@ -113,7 +113,7 @@ def test_callbacks_wait_for_a_broker_that_is_down() -> None:
     made = pipeline()
     run = made.send(["a"])
     made.caller.is_down = True
-    with pytest.raises(AssertionError, match="stands still"):
+    with pytest.raises(AssertionError, match="is stalled"):
         made.drive(run)
 
     made.caller.is_down = False
