@@ -1,7 +1,7 @@
 """The table of sinks, read by producers, workers and tests.
 
 A new sink is one module in ``promptmill.workers.sinks``, one line here and one section
-of ``docs/sinks.md``.
+of ``docs/guides/sinks.md``.
 """
 
 from collections.abc import Callable
@@ -68,10 +68,6 @@ def _parse_jsonl(text: str) -> SinkSpec:
     return sink_specs.jsonl(text.removeprefix("jsonl:"))
 
 
-def _parse_parquet(text: str) -> SinkSpec:
-    return sink_specs.parquet(text.removeprefix("parquet:"))
-
-
 def _parse_postgres(text: str) -> SinkSpec:
     database, _, table = text.partition("#")
     name = database if "://" in database else database.partition(":")[2]
@@ -86,10 +82,22 @@ def _parse_custom(text: str) -> SinkSpec:
     return sink_specs.custom(text.removeprefix("custom:"))
 
 
+def _file_kind(name: str, extra: str = "") -> SinkKind:
+    """Return a kind of file that is written to a local path or ``gs://bucket/folder/``."""
+    return SinkKind(
+        name,
+        name,
+        (name,),
+        lambda text: sink_specs.files(name, text.removeprefix(f"{name}:")),
+        _is_path,
+        extra,
+    )
+
+
 _TABLE = (
     SinkKind("jsonl", "files", ("jsonl",), _parse_jsonl),
     SinkKind("file", "files", is_local_file=_is_path),
-    SinkKind("parquet", "parquet", ("parquet",), _parse_parquet, _is_path, "parquet"),
+    _file_kind("parquet", extra="parquet"),
     SinkKind("postgres", "postgres", ("postgres", "postgresql"), _parse_postgres, extra="postgres"),
     SinkKind("bigquery", "bigquery", ("bq",), sink_specs.bigquery, extra="bigquery"),
     SinkKind("webhook", "webhook", ("webhook", "https", "http"), _parse_webhook, extra="webhook"),

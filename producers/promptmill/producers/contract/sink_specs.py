@@ -32,7 +32,12 @@ def parquet(url: str | Path) -> SinkSpec:
 
     Parsed answers, usage, metadata and content are columns of JSON text.
     """
-    return SinkSpec("parquet", _normalize_location(url))
+    return files("parquet", url)
+
+
+def files(kind: str, url: str | Path) -> SinkSpec:
+    """Write results as files of a kind, such as ``parquet``, to the same locations."""
+    return SinkSpec(kind, _normalize_location(url))
 
 
 def postgres(database: str, *, table: str) -> SinkSpec:
