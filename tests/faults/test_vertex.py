@@ -23,7 +23,7 @@ def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
 
 
 @pytest.mark.parametrize("status", [500, 404, 429])
-def test_looks_that_fail_for_a_while_are_made_again_and_no_job_is_given_up(
+def test_polls_that_fail_for_a_while_are_repeated_and_no_job_is_abandoned(
     groups: WorkerGroups, vertex: HttpProxy, status: int
 ) -> None:
     with groups.create_group(

@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     """Time after its cancellation at which a job gets a warning, in seconds."""
     late_open_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Age at which an incompletely submitted run gets a warning, in seconds."""
-    give_up_seconds: Annotated[float, Field(ge=0)] = 3600.0
+    abandon_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Time after a deadline or cancellation until jobs are abandoned, in seconds."""
     lost_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Time that a created job can be missing in Vertex before it counts as lost, in

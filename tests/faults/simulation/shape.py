@@ -33,7 +33,7 @@ def shape(rng: random.Random) -> Shape:
         max_open_jobs=rng.choice((1, 3, 1000)),
         max_creates_per_minute=rng.choice((10, 1000)),
         lost_seconds=120,
-        give_up_seconds=300,
+        abandon_seconds=300,
         reconcile_interval=rng.choice((15, 30)),
     ).model_copy(
         update={"chunk_bytes": rng.randint(200, 1500), "part_bytes": rng.randint(300, 3000)}

@@ -42,7 +42,7 @@ def sweep(worker: FakeWorker) -> list[str]:
     return worker.sweep()
 
 
-def give_up(worker: FakeWorker) -> None:
+def abandon_jobs(worker: FakeWorker) -> None:
     """Let the run end without its job."""
     worker.pipeline.clock.now += HOUR + 1
     sweep(worker)
@@ -112,7 +112,7 @@ def test_a_run_whose_deadline_has_passed_ends_without_its_job_too() -> None:
     worker.pipeline.clock.now += 61
     sweep(worker)
 
-    give_up(worker)
+    abandon_jobs(worker)
 
     report = worker.pipeline.report(RUN)
     assert (report.state, report.failures) == ("expired", {"DEADLINE_EXCEEDED": 1})
@@ -122,7 +122,7 @@ def test_a_run_whose_deadline_has_passed_ends_without_its_job_too() -> None:
 def test_late_answers_are_stored_and_reported_results_do_not_change(
     worker: FakeWorker,
 ) -> None:
-    give_up(worker)
+    abandon_jobs(worker)
     report, before = worker.pipeline.report(RUN), worker.pipeline.results(RUN)
 
     assert harvest(worker).answers == 3
@@ -135,7 +135,7 @@ def test_late_answers_are_stored_and_reported_results_do_not_change(
 
 
 def test_storing_late_answers_twice_changes_nothing(worker: FakeWorker) -> None:
-    give_up(worker)
+    abandon_jobs(worker)
     first, kept = harvest(worker), late(worker)
 
     again = steps.harvest.harvest(
@@ -150,7 +150,7 @@ def test_each_late_answer_that_the_results_lack_is_stored_once() -> None:
         script=Script(duplicated=frozenset({1}), statuses={2: "Bad Request: {}"}), part_bytes=60
     )
     export(worker, {"contents": [{"role": "user", "parts": [{"text": "a"}]}]})
-    give_up(worker)
+    abandon_jobs(worker)
     assert [result.text for result in worker.pipeline.results(RUN) if result.succeeded] == ["early"]
 
     assert harvest(worker).answers == 1
@@ -160,7 +160,7 @@ def test_each_late_answer_that_the_results_lack_is_stored_once() -> None:
 
 def test_late_answers_without_keys_are_matched_by_their_requests() -> None:
     worker = cancelled(script=Script(unkeyed=frozenset({0, 2}), missing=frozenset({1})))
-    give_up(worker)
+    abandon_jobs(worker)
 
     assert harvest(worker).answers == 2
 
@@ -171,7 +171,7 @@ def test_a_late_answer_counts_for_every_identical_request() -> None:
     worker = cancelled(
         "a", "b", "a", "a", script=Script(missing=frozenset({1}), unkeyed=frozenset({0}))
     )
-    give_up(worker)
+    abandon_jobs(worker)
 
     assert harvest(worker).answers == 3
     kept = [msgspec.json.decode(line) for file in late(worker) for line in file.splitlines()]
@@ -187,7 +187,7 @@ def test_late_answers_are_parsed_by_the_response_schema_and_invalid_ones_are_omi
     worker = cancelled(response_schema=schema)
     said = {"a": '{"n": 1}', "b": '{"n": "two"}', "c": "three"}
     worker.pipeline.jobs._answer = lambda request: said[request["contents"][0]["parts"][0]["text"]]
-    give_up(worker)
+    abandon_jobs(worker)
 
     assert harvest(worker).answers == 1
 
@@ -211,7 +211,7 @@ def export(worker: FakeWorker, request: object) -> None:
 
 
 def test_an_abandoned_job_that_still_runs_is_cancelled_again(worker: FakeWorker) -> None:
-    give_up(worker)
+    abandon_jobs(worker)
     worker.pipeline.jobs.ignore_cancellations(False)
 
     sweep(worker)
@@ -234,7 +234,7 @@ def test_a_job_that_ended_before_it_was_abandoned_is_not_checked(
 
 
 def test_an_abandoned_job_is_checked_for_a_week(worker: FakeWorker) -> None:
-    give_up(worker)
+    abandon_jobs(worker)
     (job,) = worker.pipeline.jobs.list("")
     worker.pipeline.jobs.forget_job(job.name)
 

@@ -35,7 +35,7 @@ from promptmill.workers.supervision.job_slots import Reservations
 RUN, OTHER = "01jrun", "01jother"
 HOUR = 3600.0
 NOW = 10 * HOUR
-SETTINGS = Settings(max_open_jobs=2, late_open_seconds=HOUR, give_up_seconds=HOUR)
+SETTINGS = Settings(max_open_jobs=2, late_open_seconds=HOUR, abandon_seconds=HOUR)
 NOTHING = AttemptFacts()
 SHARDED = AttemptFacts(input=True)
 SUBMITTED = AttemptFacts(input=True, job=True)

@@ -221,7 +221,7 @@ def _expire_run(view: RunView, now: float) -> Iterator[Action]:
 
 
 def _abandon_jobs(view: RunView, settings: Settings, now: float) -> Iterator[AbandonJob]:
-    if view.cancelled_at is None or now - view.cancelled_at <= settings.give_up_seconds:
+    if view.cancelled_at is None or now - view.cancelled_at <= settings.abandon_seconds:
         return
     for shard, attempt in steps.cancel.open_attempts(view.snapshot):
         yield AbandonJob(view.snapshot.run, shard, attempt)

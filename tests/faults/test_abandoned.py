@@ -11,7 +11,7 @@ from support.proxy import HttpProxy
 from support.waiting import wait_until
 
 MODEL = "gemini-2.5-pro"
-SECONDS = {"PROMPTMILL_GIVE_UP_SECONDS": "2"}
+SECONDS = {"PROMPTMILL_ABANDON_SECONDS": "2"}
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def vertex(servers: LocalStack) -> Iterator[HttpProxy]:
         yield proxy
 
 
-def test_a_job_that_does_not_stop_is_given_up_and_what_it_answers_after_all_is_kept(
+def test_a_job_that_does_not_stop_is_abandoned_and_its_late_answers_are_kept(
     groups: WorkerGroups, vertex: HttpProxy
 ) -> None:
     with groups.create_group(
