@@ -45,6 +45,14 @@ never busy for long.
 TIME_LIMIT = 540
 """Seconds after which a task is killed: ten times the longest step."""
 
+# With Celery's default keys, our short visibility timeout would redeliver messages of
+# other Celery apps on this Redis. Those apps do not renew theirs.
+_UNACKED_KEYS = {
+    "unacked_key": "promptmill.unacked",
+    "unacked_index_key": "promptmill.unacked_index",
+    "unacked_mutex_key": "promptmill.unacked_mutex",
+}
+
 
 class TakeoverTimes(NamedTuple):
     """Times, in seconds, that decide when the work of a dead worker is taken over."""
@@ -82,34 +90,9 @@ def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
     of unacknowledged messages all get the shortest visibility timeout.
     """
     takeover = takeover_times(settings)
-    transport_options = {
-        "visibility_timeout": takeover.visibility_timeout,
-        "unacked_restore_interval": takeover.restore_interval,
-        "unacked_restore_throttle": 1,
-        # With Celery's default keys, our short visibility timeout would redeliver
-        # messages of other Celery apps on this Redis. Those apps do not renew theirs.
-        "unacked_key": "promptmill.unacked",
-        "unacked_index_key": "promptmill.unacked_index",
-        "unacked_mutex_key": "promptmill.unacked_mutex",
-        "socket_keepalive": True,
-        "socket_timeout": 30,
-        "socket_connect_timeout": 5,
-        "health_check_interval": 10,
-        "queue_order_strategy": "round_robin",
-    }
-    broker = broker or settings.broker_url.get_secret_value()
     return {
-        "broker_url": broker,
-        # In Celery, the variable CELERY_BROKER_URL overrides broker_url, but not these.
-        "broker_read_url": broker,
-        "broker_write_url": broker,
-        # Without this, kombu does not verify the server's certificate.
-        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED}
-        if broker.startswith("rediss://")
-        else False,
-        "broker_transport_options": transport_options,
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,
+        **_broker_options(broker or settings.broker_url.get_secret_value()),
+        "broker_transport_options": _transport_options(takeover),
         "visibility_timeout": takeover.visibility_timeout,
         "accept_content": ["json", "msgpack"],
         "task_serializer": "json",
@@ -127,12 +110,45 @@ def celery_options(settings: Settings, broker: str = "") -> dict[str, Any]:
         # A process killed by Celery looks like a crash of its step, and may be creating
         # a job. Steps are idempotent, so they finish instead.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "beat_schedule": {
-            "reconcile": {
-                "task": "promptmill.reconcile",
-                "schedule": settings.reconcile_interval,
-                "options": {"expires": settings.reconcile_interval},
-            }
-        },
-        "beat_max_loop_interval": min(5.0, settings.reconcile_interval),
+        **_beat_options(settings.reconcile_interval),
+    }
+
+
+def _broker_options(broker: str) -> dict[str, object]:
+    uses_tls = broker.startswith("rediss://")
+    return {
+        "broker_url": broker,
+        # In Celery, the variable CELERY_BROKER_URL overrides broker_url, but not these.
+        "broker_read_url": broker,
+        "broker_write_url": broker,
+        # Without this, kombu does not verify the server's certificate.
+        "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if uses_tls else False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+    }
+
+
+def _transport_options(takeover: TakeoverTimes) -> dict[str, object]:
+    return {
+        **_UNACKED_KEYS,
+        "visibility_timeout": takeover.visibility_timeout,
+        "unacked_restore_interval": takeover.restore_interval,
+        "unacked_restore_throttle": 1,
+        "socket_keepalive": True,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 10,
+        "queue_order_strategy": "round_robin",
+    }
+
+
+def _beat_options(reconcile_interval: float) -> dict[str, object]:
+    reconcile = {
+        "task": "promptmill.reconcile",
+        "schedule": reconcile_interval,
+        "options": {"expires": reconcile_interval},
+    }
+    return {
+        "beat_schedule": {"reconcile": reconcile},
+        "beat_max_loop_interval": min(5.0, reconcile_interval),
     }

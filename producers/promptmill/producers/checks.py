@@ -74,12 +74,8 @@ def check_redis_access(settings: Settings) -> Check:
     try:
         settings.refuse_insecure_redis()
     except ConfigurationError as error:
-        return Check(
-            "access to Redis",
-            False,
-            str(error),
-            f"export {variable_name('broker_url')}=rediss://:PASSWORD@HOST",
-        )
+        remedy = f"export {variable_name('broker_url')}=rediss://:PASSWORD@HOST"
+        return Check("access to Redis", False, str(error), remedy)
     message = (
         "allowed without a password"
         if settings.allow_insecure_redis
@@ -117,12 +113,8 @@ def _check_broker(settings: Settings) -> Iterator[Check]:
     try:
         info = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=5).info()
     except (redis.RedisError, ValueError) as error:
-        yield Check(
-            "broker",
-            False,
-            f"{mask_password(url)}: {error}",
-            f"start Redis, or set {variable_name('broker_url')}",
-        )
+        remedy = f"start Redis, or set {variable_name('broker_url')}"
+        yield Check("broker", False, f"{mask_password(url)}: {error}", remedy)
         return
     yield from check_redis_server(mask_password(url), info)
     yield from _check_workers(settings)

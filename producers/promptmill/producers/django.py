@@ -31,13 +31,7 @@ def submit_on_commit(
     process that dies in between has submitted nothing. With an ``idempotency_key`` the
     call can be repeated safely.
     """
-
-    def submit_run() -> None:
-        run = (mill or Promptmill()).submit(prompts, **options)
-        if on_run:
-            on_run(run)
-
-    transaction.on_commit(submit_run, using=using)
+    _call_on_commit(lambda: (mill or Promptmill()).submit(prompts, **options), on_run, using)
 
 
 def submit_rows_on_commit(
@@ -54,9 +48,18 @@ def submit_rows_on_commit(
     See ``submit_on_commit``.
     """
 
-    def submit_run() -> None:
-        run = (mill or Promptmill()).submit_rows(rows, template=template, **options)
+    def submit_run() -> Run:
+        return (mill or Promptmill()).submit_rows(rows, template=template, **options)
+
+    _call_on_commit(submit_run, on_run, using)
+
+
+def _call_on_commit(
+    submit_run: Callable[[], Run], on_run: Callable[[Run], object] | None, using: str | None
+) -> None:
+    def submit_and_report() -> None:
+        run = submit_run()
         if on_run:
             on_run(run)
 
-    transaction.on_commit(submit_run, using=using)
+    transaction.on_commit(submit_and_report, using=using)

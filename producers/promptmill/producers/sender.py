@@ -98,6 +98,9 @@ class Sender:
         if self._unchecked_bytes < limit // 8:
             return
         self._unchecked_bytes = 0
+        self._wait_for_drain(limit)
+
+    def _wait_for_drain(self, limit: int) -> None:
         started = time.monotonic()
         has_warned = False
         while self._queued_bytes() > limit:

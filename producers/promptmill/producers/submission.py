@@ -100,9 +100,8 @@ class Submission:
         except BaseException as error:
             self.abandon_run(error)
             raise
-        self._send_chunk(
-            last_chunk, Seal(self._chunk_sizes, self._chunk_tokens, self._deduplicated)
-        )
+        seal = Seal(self._chunk_sizes, self._chunk_tokens, self._deduplicated)
+        self._send_chunk(last_chunk, seal)
         if not self._sealed_chunks:
             self._index.record_sent_requests(self._manifest.run, self._count_rows())
 

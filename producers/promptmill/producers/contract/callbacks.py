@@ -84,6 +84,14 @@ def _parse_chain(
         if not tasks:
             raise ConfigurationError(f"{name}: a chain needs at least one task")
         return [link for subtask in tasks for link in _parse_chain(name, subtask, options)]
+    _check_task(name, task, options)
+    args, kwargs, options = _to_json_values(
+        name, task, [list(signature.get("args") or ()), signature.get("kwargs") or {}, options]
+    )
+    return [Signature(task, args, kwargs, options, bool(signature.get("immutable")))]
+
+
+def _check_task(name: str, task: str, options: Mapping[str, object]) -> None:
     if task.startswith("celery."):
         raise ConfigurationError(
             f"{name}: {task} cannot be called. Use several signatures, or a task that starts it"
@@ -93,10 +101,6 @@ def _parse_chain(
             f"{name}: {task} has the option {min(unknown_options)}. "
             f"Allowed options: {', '.join(SIGNATURE_OPTIONS)}"
         )
-    args, kwargs, options = _to_json_values(
-        name, task, [list(signature.get("args") or ()), signature.get("kwargs") or {}, options]
-    )
-    return [Signature(task, args, kwargs, options, bool(signature.get("immutable")))]
 
 
 def _to_json_values(

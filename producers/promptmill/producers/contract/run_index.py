@@ -127,17 +127,11 @@ class RunIndex:
     ) -> None:
         """Record that a run is done, and its cost."""
         key = _run_key(run)
-        cost_field = {} if cost is None else {"cost": msgspec.json.encode(cost)}
+        fields = {"state": state, "error": error, "ended": ended or time.time()}
+        if cost is not None:
+            fields["cost"] = msgspec.json.encode(cost)
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
-            pipe.hset(
-                key,
-                mapping={
-                    "state": state,
-                    "error": error,
-                    "ended": ended or time.time(),
-                    **cost_field,
-                },
-            )
+            pipe.hset(key, mapping=fields)
             for suffix in ("", ":shards", ":chunks"):
                 pipe.expire(key + suffix, _RETENTION_SECONDS)
             pipe.execute()

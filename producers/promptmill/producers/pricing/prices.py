@@ -188,12 +188,6 @@ def _find_model(provider: "Provider", name: str) -> "ModelInfo | None":
 
 def _build_prices(info: "ModelInfo", at: datetime) -> Prices | None:
     online_prices, batch_prices = info.get_prices(at), info.get_prices(at, {"processing": "batch"})
-    batch_fields = {
-        name
-        for variant in info.price_variants or []
-        if _is_batch_variant(variant, at)
-        for name in _priced_fields(variant.prices)
-    }
     if (
         not {"input_mtok", "output_mtok"}
         <= _priced_fields(online_prices)
@@ -205,7 +199,9 @@ def _build_prices(info: "ModelInfo", at: datetime) -> Prices | None:
         for kind, name in _PRICE_FIELDS.items()
         if name in _priced_fields(online_prices)
     }
-    batch_tiers = {name: _price_tiers(getattr(batch_prices, name)) for name in batch_fields}
+    batch_tiers = {
+        name: _price_tiers(getattr(batch_prices, name)) for name in _list_batch_fields(info, at)
+    }
     batch = {
         kind: _batch_tiers(kind, steps, batch_tiers.get(_PRICE_FIELDS[kind]))
         for kind, steps in online.items()
@@ -223,6 +219,15 @@ def _build_prices(info: "ModelInfo", at: datetime) -> Prices | None:
 
 def _priced_fields(prices: object) -> set[str]:
     return {name for name, value in vars(prices).items() if value is not None}
+
+
+def _list_batch_fields(info: "ModelInfo", at: datetime) -> set[str]:
+    return {
+        name
+        for variant in info.price_variants or []
+        if _is_batch_variant(variant, at)
+        for name in _priced_fields(variant.prices)
+    }
 
 
 def _is_batch_variant(variant: Any, at: datetime) -> bool:

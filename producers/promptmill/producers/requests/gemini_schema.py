@@ -56,19 +56,23 @@ class _Translator:
         alternatives, common = _split_alternatives(resolved)
         nullable = bool(alternatives) and any(map(_is_null_type, alternatives))
         alternatives = [branch for branch in alternatives if not _is_null_type(branch)]
-        if len(alternatives) == 1 or not alternatives:
-            if alternatives:
-                return self.translate_node(
-                    _merge_schemas(common, alternatives[0]), path, visited
-                ) | _nullable_field(nullable)
-            return self._translate_single_type(common, path, visited) | _nullable_field(nullable)
+        if not alternatives:
+            translated = self._translate_single_type(common, path, visited)
+        elif len(alternatives) == 1:
+            translated = self.translate_node(_merge_schemas(common, alternatives[0]), path, visited)
+        else:
+            translated = self._translate_union(common, alternatives, path, visited)
+        return translated | _nullable_field(nullable)
+
+    def _translate_union(
+        self, common: Schema, alternatives: list[Schema], path: str, visited: tuple[str, ...]
+    ) -> Schema:
+        shared_fields = _without_annotations(common)
         translated = [
-            self.translate_node(
-                _merge_schemas(_without_annotations(common), branch), f"{path}.anyOf", visited
-            )
+            self.translate_node(_merge_schemas(shared_fields, branch), f"{path}.anyOf", visited)
             for branch in alternatives
         ]
-        return _build_description(common, []) | {"anyOf": translated} | _nullable_field(nullable)
+        return _build_description(common, []) | {"anyOf": translated}
 
     def _resolve_references(
         self, schema: object, path: str, visited: tuple[str, ...]

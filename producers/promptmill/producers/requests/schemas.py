@@ -139,22 +139,22 @@ def _pydantic_schema(model_type: object) -> JsonObject:
 
 def _to_json_schema(schema: JsonObject) -> JsonObject:
     """Return ``schema`` as standard JSON Schema, also if it is in Google's dialect."""
-    converted = {_GOOGLE_SPELLINGS.get(name, name): value for name, value in schema.items()}
-    for name in _MAPPING_KEYWORDS:
-        if isinstance(converted.get(name), Mapping):
-            converted[name] = {
-                key: _convert_subschema(value) for key, value in converted[name].items()
-            }
-    for name in _LIST_KEYWORDS:
-        if isinstance(converted.get(name), list | tuple):
-            converted[name] = [_convert_subschema(value) for value in converted[name]]
-    for name in _SINGLE_KEYWORDS:
-        if name in converted:
-            converted[name] = _convert_subschema(converted[name])
-    for name in _COUNT_KEYWORDS:
-        if isinstance(converted.get(name), str):  # as Google writes 64-bit integers
-            converted[name] = int(converted[name])
-    return _normalize_type(converted)
+    standard_names = {_GOOGLE_SPELLINGS.get(name, name): value for name, value in schema.items()}
+    return _normalize_type(
+        {name: _convert_keyword(name, value) for name, value in standard_names.items()}
+    )
+
+
+def _convert_keyword(name: str, value: object) -> object:
+    if name in _MAPPING_KEYWORDS and isinstance(value, Mapping):
+        return {key: _convert_subschema(subschema) for key, subschema in value.items()}
+    if name in _LIST_KEYWORDS and isinstance(value, list | tuple):
+        return [_convert_subschema(subschema) for subschema in value]
+    if name in _SINGLE_KEYWORDS:
+        return _convert_subschema(value)
+    if name in _COUNT_KEYWORDS and isinstance(value, str):  # as Google writes 64-bit integers
+        return int(value)
+    return value
 
 
 def _convert_subschema(value: object) -> object:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,9 +42,7 @@ def read_prompts(
         if first is None:
             return
         parse_line = _parse_json_line if _is_json(path, first[1]) else _parse_text_line
-        row = 1
-        yield parse_line(name, row, *first)
-        for row, (number, line) in enumerate(lines, 2):
+        for row, (number, line) in enumerate(chain([first], lines), 1):
             yield parse_line(name, row, number, line)
 
 
