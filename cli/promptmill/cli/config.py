@@ -40,11 +40,9 @@ def show(
     """
     from promptmill.config.settings import list_settings, load_settings
 
+    columns = ("variable", "value", "origin") if origin else ("variable", "value")
     rows = (
-        {"variable": setting.variable, "value": setting.value, "origin": setting.origin}
+        {column: getattr(setting, column) for column in columns}
         for setting in list_settings(load_settings())
     )
-    output.write_records(
-        (row if origin else {name: row[name] for name in ("variable", "value")} for row in rows),
-        output_format,
-    )
+    output.write_records(rows, output_format)

@@ -9,20 +9,15 @@ from promptmill.producers.pricing.estimate import Estimate
 
 def estimate_rows(estimate: Estimate) -> list[Record]:
     """Return an estimate as rows of a table."""
+    input_limit = f"at most {estimate.input_tokens_most:,}"
+    output_limit = f"at most {estimate.output_tokens_most:,}"
+    price_range = f"{format_usd(estimate.usd_least)} to {format_usd(estimate.usd_most)}"
     rows = [
         ("requests", f"{estimate.requests - estimate.refused:,}", "valid"),
         ("jobs", f"{estimate.jobs:,}", ""),
-        ("input tokens", f"{estimate.input_tokens:,}", f"at most {estimate.input_tokens_most:,}"),
-        (
-            "output tokens",
-            f"{estimate.output_tokens:,}",
-            f"at most {estimate.output_tokens_most:,}",
-        ),
-        (
-            "price",
-            format_usd(estimate.usd),
-            f"{format_usd(estimate.usd_least)} to {format_usd(estimate.usd_most)}",
-        ),
+        ("input tokens", f"{estimate.input_tokens:,}", input_limit),
+        ("output tokens", f"{estimate.output_tokens:,}", output_limit),
+        ("price", format_usd(estimate.usd), price_range),
         ("online", format_usd(estimate.online_usd), "without batch jobs"),
     ]
     return [{"what": quantity, "estimate": value, "range": note} for quantity, value, note in rows]

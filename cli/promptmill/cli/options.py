@@ -175,14 +175,12 @@ def row_options(
             }
         )
         return {}
+    mime_type = {"mime_type": media_type} if media_type else {}
     return {
         "template": _read_text(template),
         "key": key,
         "metadata": metadata or [],
-        "media": [
-            {"uri": uri, "mime_type": media_type} if media_type else {"uri": uri}
-            for uri in media or []
-        ],
+        "media": [{"uri": uri, **mime_type} for uri in media or []],
         "system_instruction": _read_text(system) if system else None,
         "generation_config": _parse_json_object(_read_text(config)) if config else None,
     }

@@ -60,20 +60,23 @@ def track_run(console: "Console") -> Iterator[OnStatus]:
 def track_sending(console: "Console", total: int | None = None) -> Iterator[OnSent]:
     """Yield a function that shows the number of sent requests it gets."""
     if not console.is_terminal:
-        throttle = _Throttle()
-        yield (
-            lambda count: (
-                console.print(f"sent {count:,} requests")
-                if throttle.is_due(UPDATE_SECONDS)
-                else None
-            )
-        )
+        yield _print_sending(console)
         return
     with _open_bar(console, transient=True) as bar:
         task = bar.add_task("", total=total, state="sending", counts="")
         yield lambda count: bar.update(
             task, completed=count, counts=status_text.format_count(count, "request") + " sent"
         )
+
+
+def _print_sending(console: "Console") -> OnSent:
+    throttle = _Throttle()
+
+    def print_count(count: int) -> None:
+        if throttle.is_due(UPDATE_SECONDS):
+            console.print(f"sent {count:,} requests")
+
+    return print_count
 
 
 @contextmanager
@@ -129,15 +132,13 @@ class StatusLines:
         """Write a line for this status if one is due."""
         current = (run.state, status_text.format_progress(run))
         silent_seconds = self._clock() - self._last_written
-        min_interval = (
-            KEEPALIVE_SECONDS
-            if current == self._last_shown
-            else 0
-            if current[0] != self._last_shown[0]
-            else UPDATE_SECONDS
-        )
-        if silent_seconds >= min_interval:
+        if silent_seconds >= self._choose_interval(current):
             state = run.state.replace("_", " ")
             elapsed = spans.format_duration(self._clock() - self._started)
             self._write(f"{elapsed:>9}  {state:<10}  {current[1]}")
             self._last_written, self._last_shown = self._clock(), current
+
+    def _choose_interval(self, current: tuple[str, str]) -> float:
+        if current == self._last_shown:
+            return KEEPALIVE_SECONDS
+        return UPDATE_SECONDS if current[0] == self._last_shown[0] else 0

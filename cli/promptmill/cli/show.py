@@ -86,37 +86,33 @@ def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "key", history["key"]
     yield "run", history["run"]
     yield "state", history["state"]
-    yield (
-        "location",
-        f"row {history['row']}, chunk {history['chunk']}"
-        + (f", shard {history['shard']}" if "shard" in history else ""),
-    )
+    shard = f", shard {history['shard']}" if "shard" in history else ""
+    yield "location", f"row {history['row']}, chunk {history['chunk']}{shard}"
     yield "refused", history["refused"]
-    yield (
-        "metadata",
-        json.dumps(history["metadata"], ensure_ascii=False) if history["metadata"] else "",
-    )
-    yield (
-        "request",
-        json.dumps(history["request"], ensure_ascii=False, indent=2) if history["request"] else "",
-    )
+    yield "metadata", _format_json(history["metadata"])
+    yield "request", _format_json(history["request"], indent=2)
+
+
+def _format_json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent) if value else ""
 
 
 def _attempt_lines(attempt: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    result = attempt["result"] or {}
-    error = result.get("error") or {}
+    ending = (attempt["ended"], attempt["job_state"], attempt["error"])
     yield "attempt", f"{attempt['attempt']}" + ("; retried" if attempt["tried_again"] else "")
     yield "job", attempt["job"]
     yield "created", attempt["created"]
     yield "refusal", attempt["refusal"]
-    yield (
-        "ended",
-        " ".join(filter(None, (attempt["ended"], attempt["job_state"], attempt["error"]))),
-    )
+    yield "ended", " ".join(filter(None, ending))
+    yield from _result_lines(attempt["result"] or {})
+    for delivery in attempt["delivered"]:
+        yield "sink", f"{delivery['sink']} {delivery['at'] or 'pending'}"
+
+
+def _result_lines(result: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    error = result.get("error") or {}
     yield "state", result.get("state", "")
     yield "finish", result.get("finish_reason", "")
     yield "reason", ": ".join(filter(None, (error.get("reason"), error.get("message"))))
-    yield "tokens", json.dumps(result["usage"]) if result.get("usage") else ""
+    yield "tokens", _format_json(result.get("usage"))
     yield "text", result.get("text", "")
-    for delivery in attempt["delivered"]:
-        yield "sink", f"{delivery['sink']} {delivery['at'] or 'pending'}"

@@ -191,10 +191,9 @@ def _submit_run(
         if run_options.get("idempotency_key")
         else "the run was abandoned"
     )
+    message = f"interrupted before the last row; nothing is billed; {advice}"
     with (
-        exit_codes.exit_on_interrupt(
-            f"interrupted before the last row; nothing is billed; {advice}"
-        ),
+        exit_codes.exit_on_interrupt(message),
         progress.track_sending(output.stderr_console()) as on_sent,
     ):
         complete: RunOptions = {

@@ -67,12 +67,9 @@ class _ChildWatcher:
         while (code := _reap_children(self.child_pid)) is None:
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 return 128 + signal.SIGKILL
-            ready, _, _ = select.select(
-                [self.wake_fd, *([self.control_fd] if self.control_fd >= 0 else [])],
-                [],
-                [],
-                self._select_timeout(),
-            )
+            control_fds = [self.control_fd] if self.control_fd >= 0 else []
+            watched_fds = [self.wake_fd, *control_fds]
+            ready, _, _ = select.select(watched_fds, [], [], self._select_timeout())
             if self.wake_fd in ready:
                 self._handle_signals(os.read(self.wake_fd, 64))
             if self.control_fd in ready or os.getppid() != self.parent_pid:

@@ -114,12 +114,8 @@ class ServiceRunner:
                 self._due_at = time.monotonic() + delay
                 self._enter_state("restarting", "restarting", f"restarts in {delay:g} s")
             case Abandon(deaths):
-                self._enter_state(
-                    "failed",
-                    "failed",
-                    f"{reason}, {deaths} times in all; not restarted",
-                    self.log.read_tail(),
-                )
+                message = f"{reason}, {deaths} times in all; not restarted"
+                self._enter_state("failed", "failed", message, self.log.read_tail())
 
     def _close_process(self) -> None:
         if self._process:

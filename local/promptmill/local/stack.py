@@ -94,12 +94,9 @@ class Stack:
         if self.options.fresh:
             _remove_data(self.directory)
         self._choose_ports()
+        log_directory = self.directory / "logs"
         supervisor = Supervisor(
-            self._build_services(),
-            self.directory / "logs",
-            lock_fd,
-            self._on_event,
-            self._write_state,
+            self._build_services(), log_directory, lock_fd, self._on_event, self._write_state
         )
         for _ in range(self._interrupt_count):
             supervisor.request_stop()

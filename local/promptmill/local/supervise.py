@@ -52,18 +52,23 @@ def _handle_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     def handle_signal(_number: int, _frame: FrameType | None) -> None:
         interrupt()
 
-    # Under nohup SIGHUP is ignored.
-    handled_signals = [
-        number
-        for number in STOP_SIGNALS
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-    ]
-    previous_handlers = {number: signal.signal(number, handle_signal) for number in handled_signals}
+    previous_handlers = {
+        number: signal.signal(number, handle_signal) for number in _list_handled_signals()
+    }
     try:
         yield
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
+
+
+def _list_handled_signals() -> list[signal.Signals]:
+    # Under nohup SIGHUP is ignored.
+    return [
+        number
+        for number in STOP_SIGNALS
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
 
 
 def _send_signal(pid: int, number: int) -> None:
