@@ -28,23 +28,25 @@ def make_app(service: JobService) -> Starlette:
 
     Serve it with `server.DroppableProtocol`, so that faults can drop responses.
     """
-    endpoints = _JobEndpoints(service)
-    routes = [
-        Route(_JOBS_PATH, endpoints.create_job, methods=["POST"]),
-        Route(_JOBS_PATH, endpoints.list_jobs, methods=["GET"]),
-        Route(_JOBS_PATH + "/{id}:cancel", endpoints.cancel_job, methods=["POST"]),
-        Route(_JOBS_PATH + "/{id}", endpoints.get_job, methods=["GET"]),
-        Route(_JOBS_PATH + "/{id}", endpoints.delete_job, methods=["DELETE"]),
-        *admin.make_admin_routes(service),
-    ]
     return Starlette(
-        routes=routes,
+        routes=[*_make_job_routes(service), *admin.make_admin_routes(service)],
         exception_handlers={
             ApiError: _handle_api_error,
             HTTPException: _handle_http_error,
             Exception: _handle_crash,
         },
     )
+
+
+def _make_job_routes(service: JobService) -> list[Route]:
+    endpoints = _JobEndpoints(service)
+    return [
+        Route(_JOBS_PATH, endpoints.create_job, methods=["POST"]),
+        Route(_JOBS_PATH, endpoints.list_jobs, methods=["GET"]),
+        Route(_JOBS_PATH + "/{id}:cancel", endpoints.cancel_job, methods=["POST"]),
+        Route(_JOBS_PATH + "/{id}", endpoints.get_job, methods=["GET"]),
+        Route(_JOBS_PATH + "/{id}", endpoints.delete_job, methods=["DELETE"]),
+    ]
 
 
 class _JobEndpoints:

@@ -102,10 +102,15 @@ class _FilterParser:
         return False
 
 
-def _restriction_predicate(name: str, comparator: str, raw: str) -> Predicate:
+def _parse_value(raw: str) -> str:
+    """Return a value without its quotes. Raises ApiError 400 for a symbol."""
     if raw in {"(", ")", "=", "!=", ":", "<", "<=", ">", ">="}:
         raise _invalid_filter(f"unexpected {raw!r}")
-    value = re.sub(r"\\(.)", r"\1", raw[1:-1]) if raw[0] in "\"'" else raw
+    return re.sub(r"\\(.)", r"\1", raw[1:-1]) if raw[0] in "\"'" else raw
+
+
+def _restriction_predicate(name: str, comparator: str, raw: str) -> Predicate:
+    value = _parse_value(raw)
     if name == "state":
         return _state_predicate(comparator, value)
     if name == "display_name":

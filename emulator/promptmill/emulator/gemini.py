@@ -51,11 +51,7 @@ def get_field(message: object, name: str) -> Any:
 
 def check_request(request: JsonObject) -> None:
     """Raise RowRefused (400) for a request that Gemini rejects."""
-    for name in request:
-        if _to_camel_case(name) not in REQUEST_FIELDS:
-            raise _invalid_request(
-                f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
-            )
+    _check_field_names(request)
     contents = request.get("contents")
     if not isinstance(contents, list) or not contents:
         raise _invalid_request(
@@ -67,6 +63,13 @@ def check_request(request: JsonObject) -> None:
     if instruction is not None:
         _check_parts(get_field(instruction, "parts"), "system_instruction")
     _check_config(get_field(request, "generationConfig") or {})
+
+
+def _check_field_names(request: JsonObject) -> None:
+    for name in request:
+        if _to_camel_case(name) not in REQUEST_FIELDS:
+            message = f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
+            raise _invalid_request(message)
 
 
 def prompt_text(request: JsonObject) -> str:

@@ -155,19 +155,21 @@ def _check_output(config: OutputConfig) -> None:
     if config.vertex_multimodal_dataset_destination:
         raise ApiError(501, "This emulator writes its output to Cloud Storage and BigQuery only.")
     if config.bigquery_destination:
-        _check_table(
-            config.predictions_format, "predictions_format", config.bigquery_destination.output_uri
-        )
+        output_uri = config.bigquery_destination.output_uri
+        _check_table(config.predictions_format, "predictions_format", output_uri)
         return
+    _check_storage_output(config)
+
+
+def _check_storage_output(config: OutputConfig) -> None:
     if config.predictions_format != "jsonl":
         raise ApiError(
             400, f"Unsupported predictions_format {config.predictions_format!r}: must be 'jsonl'."
         )
     if not config.gcs_destination:
         raise ApiError(400, "The output destination is required: output_config.gcs_destination.")
-    _check_uri(
-        config.gcs_destination.output_uri_prefix, "output_config.gcs_destination.output_uri_prefix"
-    )
+    prefix = config.gcs_destination.output_uri_prefix
+    _check_uri(prefix, "output_config.gcs_destination.output_uri_prefix")
 
 
 def _check_table(kind: str, field: str, uri: str) -> None:

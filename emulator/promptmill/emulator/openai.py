@@ -124,11 +124,13 @@ def to_json_schema(schema: object) -> object:
         if name not in {"nullable", "propertyOrdering", "enum", "type"}
     }
     json_schema |= {"enum": schema["enum"]} if "enum" in schema else {}
-    if isinstance(kind := schema.get("type"), str):
-        json_schema["type"] = [kind.lower(), "null"] if schema.get("nullable") else kind.lower()
-    elif kind is not None:
-        json_schema["type"] = kind
-    return json_schema
+    return json_schema | _convert_type(schema.get("type"), schema.get("nullable"))
+
+
+def _convert_type(kind: object, nullable: object) -> JsonObject:
+    if isinstance(kind, str):
+        return {"type": [kind.lower(), "null"] if nullable else kind.lower()}
+    return {} if kind is None else {"type": kind}
 
 
 def _chat_messages(request: JsonObject) -> Iterator[dict[str, str]]:

@@ -131,23 +131,20 @@ def _is_chosen(
 
 
 def _alter_response(rule: FaultRule, response: JsonObject) -> JsonObject:
-    without_candidates = {name: value for name, value in response.items() if name != "candidates"}
-    if rule.fault == "no-candidates":
-        return without_candidates
+    altered = {name: value for name, value in response.items() if name != "candidates"}
     if rule.fault == "blocked":
-        return without_candidates | {
-            "promptFeedback": {"blockReason": rule.reason or "PROHIBITED_CONTENT"}
-        }
-    if rule.fault == "off-schema":
-        return without_candidates | {
-            "candidates": [_break_schema(candidate) for candidate in response["candidates"]]
-        }
-    reason = rule.reason or "SAFETY"
-    return without_candidates | {
-        "candidates": [
-            _set_finish_reason(candidate, reason) for candidate in response["candidates"]
+        altered["promptFeedback"] = {"blockReason": rule.reason or "PROHIBITED_CONTENT"}
+    elif rule.fault != "no-candidates":
+        altered["candidates"] = [
+            _alter_candidate(rule, candidate) for candidate in response["candidates"]
         ]
-    }
+    return altered
+
+
+def _alter_candidate(rule: FaultRule, candidate: JsonObject) -> JsonObject:
+    if rule.fault == "off-schema":
+        return _break_schema(candidate)
+    return _set_finish_reason(candidate, rule.reason or "SAFETY")
 
 
 def _set_finish_reason(candidate: JsonObject, reason: str) -> JsonObject:
@@ -168,17 +165,14 @@ def _break_schema(candidate: JsonObject) -> JsonObject:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return candidate
-    wrong_value = (
-        {name: _change_type(property_value) for name, property_value in value.items()}
-        if isinstance(value, dict) and value
-        else _change_type(value)
-    )
-    return candidate | {
-        "content": {
-            "role": "model",
-            "parts": [{"text": output.encode_line(wrong_value).decode().strip()}],
-        }
-    }
+    wrong_text = output.encode_line(_change_types(value)).decode().strip()
+    return candidate | {"content": {"role": "model", "parts": [{"text": wrong_text}]}}
+
+
+def _change_types(value: object) -> object:
+    if isinstance(value, dict) and value:
+        return {name: _change_type(property_value) for name, property_value in value.items()}
+    return _change_type(value)
 
 
 def _change_type(value: object) -> object:

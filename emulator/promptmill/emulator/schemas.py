@@ -143,14 +143,8 @@ class _InstanceMaker:
         items = schema.get("items", {})
         values: list[object] = []
         for index in range(min(length, max(high, low))):
-            values.append(
-                self._make_item(
-                    prefix_items[index] if index < len(prefix_items) else items,
-                    values,
-                    schema,
-                    depth,
-                )
-            )
+            item_schema = prefix_items[index] if index < len(prefix_items) else items
+            values.append(self._make_item(item_schema, values, schema, depth))
         return values
 
     def _make_item(
@@ -195,15 +189,11 @@ class _InstanceMaker:
             reference = schema.get("$ref") or schema.get("ref")
             if not isinstance(reference, str):
                 break
-            other_fields = {
-                key: value for key, value in schema.items() if key not in {"$ref", "ref"}
-            }
-            schema = merge_schemas(other_fields, self._find_target(reference))
+            target = self._find_target(reference)
+            schema = merge_schemas(_omit_fields(schema, "$ref", "ref"), target)
         for part in schema.get("allOf") or []:
-            schema = merge_schemas(
-                {key: value for key, value in schema.items() if key != "allOf"},
-                self._resolve_references(part),
-            )
+            resolved = self._resolve_references(part)
+            schema = merge_schemas(_omit_fields(schema, "allOf"), resolved)
         return schema
 
     def _find_target(self, reference: str) -> Schema:
@@ -253,3 +243,7 @@ def _number_limits(schema: Schema, inset: float) -> tuple[float, float]:
 
 def _get_either(schema: Schema, name: str, alternative: str, default: int) -> int:
     return int(schema[name] if name in schema else schema.get(alternative, default))
+
+
+def _omit_fields(schema: Schema, *names: str) -> Schema:
+    return {name: value for name, value in schema.items() if name not in names}

@@ -13,7 +13,7 @@ from .clock import Clock
 from .errors import INTERNAL, ApiError
 from .execution import JobAbandoned, JobExecutor
 from .faults import FaultRule, Faults
-from .job_spec import read_spec
+from .job_spec import JobSpec, read_spec
 from .jobs import (
     CANCELLED,
     CANCELLING,
@@ -66,20 +66,23 @@ class JobService:
         spec = read_spec(body)
         require_model(spec.model, self.options.models)
         now = round(self.clock.now(), 6)
+        job = self._build_job(parent, spec, now)
+        self.registry.add_job(job)
+        self._submit_job(job)
+        return to_resource(job, now)
+
+    def _build_job(self, parent: str, spec: JobSpec, now: float) -> Job:
         rules = self.faults.take_job_rules(spec)
         number = str(10**18 + secrets.randbelow(8 * 10**18))
-        job = Job(
+        unlisted_seconds = [rule.seconds or 0 for rule in rules if rule.fault == "stale-list"]
+        return Job(
             name=f"{parent}/batchPredictionJobs/{number}",
             spec=msgspec.structs.replace(spec, name="", state=0, create_time="", update_time=""),
             created=now,
             schedule=_schedule_with_faults(now, self.options, rules),
             rules=[rule for rule in rules if rule.on != "list"],
-            unlisted_until=now
-            + max((rule.seconds or 0 for rule in rules if rule.fault == "stale-list"), default=0),
+            unlisted_until=now + max(unlisted_seconds, default=0),
         )
-        self.registry.add_job(job)
-        self._submit_job(job)
-        return to_resource(job, now)
 
     def find_job(self, name: str) -> Job | None:
         """Return the job with this name, unless it was deleted."""
@@ -121,11 +124,8 @@ class JobService:
         Raises ApiError 400 if the job has not ended.
         """
         if state_at(self._require_job(name), self.clock.now()) not in END_STATES:
-            raise ApiError(
-                400,
-                "The batch prediction job has not ended; cancel it first.",
-                "FAILED_PRECONDITION",
-            )
+            message = "The batch prediction job has not ended; cancel it first."
+            raise ApiError(400, message, "FAILED_PRECONDITION")
         self.registry.update_job(name, lambda job: msgspec.structs.replace(job, deleted=True))
         parent = name.split("/batchPredictionJobs/")[0]
         empty = {"@type": "type.googleapis.com/google.protobuf.Empty"}

@@ -109,9 +109,7 @@ class StorageApp:
         return GcsResponse(status=204)
 
     async def _list_objects(self, request: GcsRequest) -> GcsResponse:
-        for name in _UNSUPPORTED_LIST_PARAMETERS:
-            if name in request.query:
-                raise RequestRefused(501, f"Listing by {name} is not emulated.")
+        _refuse_unsupported_listing(request)
         self._store.require_bucket(request.bucket)
         page = listing.list_page(self._store.index, request.bucket, request.query)
         result: JsonObject = {"kind": "storage#objects"}
@@ -121,9 +119,9 @@ class StorageApp:
             ]
         if page.prefixes:
             result["prefixes"] = page.prefixes
-        return json_response(
-            result | ({"nextPageToken": page.next_page_token} if page.next_name else {})
-        )
+        if page.next_name:
+            result["nextPageToken"] = page.next_page_token
+        return json_response(result)
 
     async def _get_object(self, request: GcsRequest) -> _Sendable:
         if request.query.get("alt") == "media":
@@ -153,3 +151,9 @@ async def _refusal_response(refusal: RequestRefused, body: RequestBody) -> GcsRe
     if refusal.code == 304:
         return GcsResponse(status=304)
     return json_response(refusal.response_body(), refusal.code, refusal.headers)
+
+
+def _refuse_unsupported_listing(request: GcsRequest) -> None:
+    for name in _UNSUPPORTED_LIST_PARAMETERS:
+        if name in request.query:
+            raise RequestRefused(501, f"Listing by {name} is not emulated.")

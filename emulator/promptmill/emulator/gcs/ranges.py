@@ -21,11 +21,7 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     range past the end.
     """
     match = _RANGE.fullmatch(header) if header else None
-    if (
-        match is None
-        or match[1] == match[2] == ""
-        or (match[1] and match[2] and int(match[1]) > int(match[2]))
-    ):
+    if match is None or not _is_valid_range(match[1], match[2]):
         return None
     if match[1]:
         start, end = int(match[1]), min(int(match[2]) + 1, size) if match[2] else size
@@ -36,6 +32,12 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
             416, "The requested range cannot be satisfied.", {"Content-Range": f"bytes */{size}"}
         )
     return start, end
+
+
+def _is_valid_range(first: str, last: str) -> bool:
+    if first and last:
+        return int(first) <= int(last)
+    return bool(first or last)
 
 
 @dataclass(frozen=True)

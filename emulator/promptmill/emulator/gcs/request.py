@@ -41,6 +41,15 @@ class RequestBody:
         raise StopAsyncIteration
 
 
+def _split_path(path: str) -> tuple[str | None, ...]:
+    """Return the target's family, the bucket, "o" if objects are meant, and the name."""
+    if match := _PATH.fullmatch(path):
+        return match.groups()
+    if match := _XML_PATH.fullmatch(path):
+        return "xml", match[1], "o", match[2]
+    raise RequestRefused(404, f"Not found: {path}")
+
+
 class GcsRequest:
     """A request to `target`.
 
@@ -50,13 +59,7 @@ class GcsRequest:
 
     def __init__(self, scope: Scope, body: RequestBody) -> None:
         """Raises RequestRefused 404 for an unknown path."""
-        path = scope["raw_path"].decode("latin-1")
-        if match := _PATH.fullmatch(path):
-            family, bucket, objects, name = match.groups()
-        elif match := _XML_PATH.fullmatch(path):
-            family, bucket, objects, name = "xml", match[1], "o", match[2]
-        else:
-            raise RequestRefused(404, f"Not found: {path}")
+        family, bucket, objects, name = _split_path(scope["raw_path"].decode("latin-1"))
         kind = "object" if name else "objects" if objects else "bucket" if bucket else "buckets"
         self.method = str(scope["method"])
         self.target = f"{family} {kind}" if family else kind

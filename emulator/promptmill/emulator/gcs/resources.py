@@ -18,6 +18,14 @@ WRITABLE_FIELDS = (
 )
 """Metadata fields that the writer of an object may set."""
 
+_OPTIONAL_HEADERS = {
+    "Content-Encoding": "contentEncoding",
+    "Content-Disposition": "contentDisposition",
+    "Content-Language": "contentLanguage",
+    "Cache-Control": "cacheControl",
+}
+"""Headers of a download, and the metadata fields that they show if set."""
+
 
 def bucket_resource(name: str, created: int, base_url: str) -> JsonObject:
     """Return a bucket's JSON; `base_url` is the URL of this server."""
@@ -65,12 +73,6 @@ def object_resource(stored: StoredObject, base_url: str) -> JsonObject:
 def media_headers(stored: StoredObject) -> dict[str, str]:
     """Return the headers of a download."""
     metadata = stored.metadata
-    optional = {
-        "Content-Encoding": metadata.get("contentEncoding"),
-        "Content-Disposition": metadata.get("contentDisposition"),
-        "Content-Language": metadata.get("contentLanguage"),
-        "Cache-Control": metadata.get("cacheControl"),
-    }
     return {
         "Content-Type": metadata.get("contentType", "application/octet-stream"),
         "ETag": object_etag(stored),
@@ -80,7 +82,13 @@ def media_headers(stored: StoredObject) -> dict[str, str]:
         "X-Goog-Stored-Content-Encoding": metadata.get("contentEncoding", "identity"),
         "X-Goog-Stored-Content-Length": str(stored.size),
         "X-Goog-Hash": f"crc32c={stored.crc32c},md5={stored.md5}",
-    } | {name: value for name, value in optional.items() if value}
+        **_optional_headers(metadata),
+    }
+
+
+def _optional_headers(metadata: JsonObject) -> dict[str, str]:
+    values = {header: metadata.get(field) for header, field in _OPTIONAL_HEADERS.items()}
+    return {header: value for header, value in values.items() if value}
 
 
 def object_etag(stored: StoredObject) -> str:
