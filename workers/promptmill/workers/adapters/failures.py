@@ -30,6 +30,12 @@ NO_CREDENTIALS = (
 _REQUEST_PREFIX = re.compile(r"^[A-Z]+ https?://\S+: ")
 """The start of REST clients' messages, which does not help a reader."""
 _TRANSIENT_STATUSES = frozenset({408, 409, 429, 499})
+_REJECTED_ARGUMENTS = (
+    exceptions.DuplicateCredentialArgs,
+    exceptions.AsyncRestUnsupportedParameterError,
+    ValueError,
+)
+"""Contradicting arguments or an invalid URL: these calls never reached the network."""
 _CONNECT_ERRORS = ("NewConnectionError", "NameResolutionError", "ConnectTimeout")
 
 
@@ -51,13 +57,7 @@ def is_transient(error: Exception) -> bool:
         )
     if isinstance(error, json.JSONDecodeError | requests.JSONDecodeError):
         return True
-    # These never reached the network: contradicting arguments, an invalid URL.
-    return not isinstance(
-        error,
-        exceptions.DuplicateCredentialArgs
-        | exceptions.AsyncRestUnsupportedParameterError
-        | ValueError,
-    )
+    return not isinstance(error, _REJECTED_ARGUMENTS)
 
 
 def is_denied(error: Exception) -> bool:

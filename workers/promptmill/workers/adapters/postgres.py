@@ -30,6 +30,7 @@ _TIMEOUTS_QUERY = """
 """
 _KEY_COLUMNS = ("run", "key")
 _STAGING_TABLE = sql.Identifier("pg_temp", "promptmill_staged")
+_TABLE_QUERY = "SELECT oid, relkind, current_user FROM pg_class WHERE oid = to_regclass(%s)"
 _COLUMNS_QUERY = """
     SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname, t.typcategory,
            a.attnotnull AND d.adbin IS NULL AND a.attidentity = '',
@@ -74,10 +75,7 @@ class PostgresDatabase:
     def describe_table(self, table: str) -> TableInfo | None:
         """Return a table's columns and privileges, or None if it does not exist."""
         quoted_table = _table_identifier(table).as_string(self._connection)
-        table_rows = self._fetch_rows(
-            "SELECT oid, relkind, current_user FROM pg_class WHERE oid = to_regclass(%s)",
-            [quoted_table],
-        )
+        table_rows = self._fetch_rows(_TABLE_QUERY, [quoted_table])
         if not table_rows:
             return None
         oid, kind, role = table_rows[0]
@@ -85,9 +83,8 @@ class PostgresDatabase:
             Column._make((*row[:-1], tuple(row[-1])))
             for row in self._fetch_rows(_COLUMNS_QUERY, [oid])
         ]
-        return TableInfo(
-            kind, role, bool(self._fetch_rows(_UNIQUE_KEY_QUERY, [oid])[0][0]), tuple(columns)
-        )
+        has_unique_key = bool(self._fetch_rows(_UNIQUE_KEY_QUERY, [oid])[0][0])
+        return TableInfo(kind, role, has_unique_key, tuple(columns))
 
     def can_create_temp_tables(self) -> bool:
         """Whether the role may create temporary tables."""

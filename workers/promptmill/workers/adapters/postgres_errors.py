@@ -24,6 +24,7 @@ _SERVER_BUSY_TEXTS = (
     "cannot connect now",
 )
 """Parts of messages of a server that starts, stops, or has too many connections."""
+_CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 _AUTHORIZATION_CLASS = "28"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _DATA_ERROR_CLASSES = ("21", "22", "23", "44")
@@ -43,19 +44,20 @@ def _classify_error(database_name: str, error: Exception) -> PromptmillError:
     sqlstate = getattr(error, "sqlstate", None) or ""
     if sqlstate.startswith(_DATA_ERROR_CLASSES):
         return RowsRejected(f"{database_name}: {_rejection_message(error)}")
+    message = f"{database_name}: {_error_message(error)}"
     if sqlstate.startswith(_TRANSIENT_CLASSES) or sqlstate in _TRANSIENT_STATES:
-        return Transient(f"{database_name}: {_error_message(error)}")
-    if (
-        sqlstate.startswith(_AUTHORIZATION_CLASS)
-        or sqlstate == _INSUFFICIENT_PRIVILEGE
-        or (not sqlstate and _is_access_denied(error))
-    ):
-        return Denied(f"{database_name}: {_error_message(error)}")
-    if sqlstate or not isinstance(
-        error, psycopg.OperationalError | psycopg.InterfaceError | OSError
-    ):
-        return Permanent(f"{database_name}: {_error_message(error)}")
-    return Transient(f"{database_name}: {_error_message(error)}")
+        return Transient(message)
+    if _is_denied(error, sqlstate):
+        return Denied(message)
+    if sqlstate or not isinstance(error, _CONNECTION_ERRORS):
+        return Permanent(message)
+    return Transient(message)
+
+
+def _is_denied(error: Exception, sqlstate: str) -> bool:
+    if not sqlstate:
+        return _is_access_denied(error)
+    return sqlstate.startswith(_AUTHORIZATION_CLASS) or sqlstate == _INSUFFICIENT_PRIVILEGE
 
 
 def _is_access_denied(error: Exception) -> bool:

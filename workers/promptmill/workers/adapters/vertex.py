@@ -43,21 +43,25 @@ def open_jobs(settings: Settings) -> "VertexJobs":
 
 def _make_client(settings: Settings) -> Any:
     endpoint = settings.vertex_endpoint
-    credentials = None
-    if endpoint.startswith("http://"):
-        from google.auth.credentials import AnonymousCredentials
-
-        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
     try:
         client: Any = aiplatform_v1.JobServiceClient(
             transport="rest",
             client_options=ClientOptions(api_endpoint=endpoint or api_host(settings.location)),
-            credentials=credentials,
+            credentials=_choose_credentials(endpoint),
         )
     except auth_exceptions.DefaultCredentialsError as error:
         raise ConfigurationError(failures.NO_CREDENTIALS) from error
     client.transport._session.hooks["response"].append(_strip_error_details)
     return client
+
+
+def _choose_credentials(endpoint: str) -> Any:
+    """Return anonymous credentials for an emulator, and None for the default ones."""
+    if not endpoint.startswith("http://"):
+        return None
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
 def _strip_error_details(response: requests.Response, **_: object) -> None:
@@ -103,12 +107,7 @@ class VertexJobs:
 
     def create(self, request: JobRequest) -> Job:
         """Create a job in one attempt. The client must not retry, as each job is billed."""
-        job = aiplatform_v1.BatchPredictionJob(
-            display_name=request.display_name,
-            model=request.model,
-            labels=request.labels,
-            **_job_config(request),
-        )
+        job = _describe_job(request)
         with _translate_errors(creating=True):
             created_job = self._client.create_batch_prediction_job(
                 parent=self._parent,
@@ -144,6 +143,15 @@ class VertexJobs:
     def _job_name(self, job: aiplatform_v1.BatchPredictionJob) -> str:
         """Return a job's name with the project's id. Vertex uses the project's number."""
         return f"{self._parent}/batchPredictionJobs/{job.name.rpartition('/')[2]}"
+
+
+def _describe_job(request: JobRequest) -> aiplatform_v1.BatchPredictionJob:
+    return aiplatform_v1.BatchPredictionJob(
+        display_name=request.display_name,
+        model=request.model,
+        labels=request.labels,
+        **_job_config(request),
+    )
 
 
 class _JobConfig(TypedDict):
@@ -221,16 +229,14 @@ def _translate_errors(*, creating: bool = False) -> Iterator[None]:
 def _classify_error(error: Exception, creating: bool) -> PromptmillError:
     """Return Promptmill's error. A forbidden creation is permanent, so that the run ends."""
     message = f"Vertex: {failures.describe_error(error)}"
-    if failures.http_status(error) == HTTPStatus.NOT_FOUND:
+    status = failures.http_status(error)
+    if status == HTTPStatus.NOT_FOUND:
         return NotFound(message)
-    if failures.is_denied(error) and not (
-        creating and failures.http_status(error) == HTTPStatus.FORBIDDEN
-    ):
+    is_forbidden_creation = creating and status == HTTPStatus.FORBIDDEN
+    if failures.is_denied(error) and not is_forbidden_creation:
         return Denied(message)
     if not failures.is_transient(error):
         return Permanent(message)
-    return (
-        Transient(message)
-        if not creating or failures.had_no_effect(error)
-        else OutcomeUnknown(message)
-    )
+    if creating and not failures.had_no_effect(error):
+        return OutcomeUnknown(message)
+    return Transient(message)

@@ -67,18 +67,12 @@ def _open_pool(endpoint: Endpoint) -> urllib3.HTTPConnectionPool:
     """
     url = urlsplit(endpoint.url)
     host = url.hostname or ""
-    address = _resolve_address(
-        host, url.port or (443 if url.scheme == "https" else 80), endpoint.allow_private
-    )
+    port = url.port or (443 if url.scheme == "https" else 80)
+    address = _resolve_address(host, port, endpoint.allow_private)
     if url.scheme != "https":
-        return urllib3.HTTPConnectionPool(address, url.port or 80, timeout=_TIMEOUT, maxsize=1)
+        return urllib3.HTTPConnectionPool(address, port, timeout=_TIMEOUT, maxsize=1)
     return urllib3.HTTPSConnectionPool(
-        address,
-        url.port or 443,
-        timeout=_TIMEOUT,
-        maxsize=1,
-        server_hostname=host,
-        assert_hostname=host,
+        address, port, timeout=_TIMEOUT, maxsize=1, server_hostname=host, assert_hostname=host
     )
 
 

@@ -88,19 +88,14 @@ def request_history(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
     if shard is None:
         return history | {"state": "waiting", "attempts": []}
     attempts = list(_attempt_history(folder, snapshot, shard, location.row))
-    last = next(
-        (
-            attempt["result"]
-            for attempt in attempts
-            if attempt["result"] and not attempt["tried_again"]
-        ),
-        None,
-    )
-    return history | {
-        "shard": shard,
-        "state": last["state"] if last else "waiting",
-        "attempts": attempts,
-    }
+    return history | {"shard": shard, "state": _final_state(attempts), "attempts": attempts}
+
+
+def _final_state(attempts: list[AttemptHistory]) -> str:
+    for attempt in attempts:
+        if attempt["result"] and not attempt["tried_again"]:
+            return str(attempt["result"]["state"])
+    return "waiting"
 
 
 class _RequestLocation(NamedTuple):

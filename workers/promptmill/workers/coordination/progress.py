@@ -13,6 +13,8 @@ from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.ports.google import Bucket, Job
 
+_IndexedFact = ReadableFact[Input | Ended | Created | Settled]
+
 
 def record_chunk(index: RunIndex, run: str, chunk: Chunk, seal: Seal | None) -> bool:
     """Record a stored chunk, and the seal that comes with the last one.
@@ -95,12 +97,7 @@ def restore_run(index: RunIndex, bucket: Bucket, snapshot: RunSnapshot) -> None:
         index.record_seal(run.id, run.seal.get().total_requests, snapshot.sealed)
     if snapshot.plan is not None:
         record_plan(index, run.id, snapshot.plan)
-    indexed = [
-        (attempt, fact)
-        for attempt_ref, attempt_facts in sorted(snapshot.attempts.items())
-        for attempt in [run.attempt(*attempt_ref)]
-        for fact in _indexed_facts(attempt, attempt_facts)
-    ]
+    indexed = list(_list_indexed_facts(run, snapshot))
     values = read_facts(bucket, (fact for _, fact in indexed))
     for (attempt, _), value in zip(indexed, values, strict=True):
         _record_fact(index, attempt, value)
@@ -121,9 +118,15 @@ def _record_fact(
             record_counts(index, attempt, fact)
 
 
-def _indexed_facts(
-    attempt: AttemptFolder, attempt_facts: AttemptFacts
-) -> Iterator[ReadableFact[Input | Ended | Created | Settled]]:
+def _list_indexed_facts(
+    run: RunFolder, snapshot: RunSnapshot
+) -> Iterator[tuple[AttemptFolder, _IndexedFact]]:
+    for attempt_ref, attempt_facts in sorted(snapshot.attempts.items()):
+        attempt = run.attempt(*attempt_ref)
+        yield from ((attempt, fact) for fact in _indexed_facts(attempt, attempt_facts))
+
+
+def _indexed_facts(attempt: AttemptFolder, attempt_facts: AttemptFacts) -> Iterator[_IndexedFact]:
     """Yield the facts of an attempt that the index shows, oldest first."""
     if attempt_facts.input:
         yield attempt.input

@@ -94,21 +94,14 @@ class StepLeases:
             end
             return {deaths, living, math.ceil(busy)}
         """
+        keys = _executions_key(step), claim_key(step)
         with self._open_redis() as redis:
             if self._pending_releases:
                 with redis.pipeline(transaction=False) as pipe:
                     self._flush_releases(pipe)
-            counts = redis.eval(
-                script,
-                2,
-                _executions_key(step),
-                claim_key(step),
-                execution,
-                int(seconds * 1000),
-                limit,
-                _CRASH_TTL,
+            crashes, live, busy_milliseconds = redis.eval(
+                script, len(keys), *keys, execution, int(seconds * 1000), limit, _CRASH_TTL
             )
-        crashes, live, busy_milliseconds = counts
         return LeaseState(crashes, live, busy_milliseconds / 1000)
 
     def renew(self, step: str, execution: str, seconds: float) -> None:

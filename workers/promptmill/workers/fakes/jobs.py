@@ -11,7 +11,7 @@ import msgspec
 
 from promptmill.config.errors import NotFound, OutcomeUnknown, Permanent, PromptmillError
 from promptmill.workers.fakes.bucket import Clock
-from promptmill.workers.fakes.output import Responder, Script, echo_prompt, output_files
+from promptmill.workers.fakes.output import JsonObject, Responder, Script, echo_prompt, output_files
 from promptmill.workers.ports.google import Bucket, Job, JobRequest
 
 
@@ -158,11 +158,7 @@ class FakeJobs:
         if script.state == "JOB_STATE_FAILED":
             return outcome
         try:
-            rows = [
-                msgspec.json.decode(line)
-                for line in self._read_object(request.input_uri).split(b"\n")
-                if line
-            ]
+            rows = _decode_rows(self._read_object(request.input_uri))
         except NotFound as error:
             return {"state": "JOB_STATE_FAILED", "error_code": 5, "error_message": str(error)}
         except msgspec.DecodeError as error:
@@ -217,3 +213,7 @@ def _parse_filter_term(term: str) -> Callable[[Job], bool]:
         return (actual == value) == (operator == "=")
 
     return matches
+
+
+def _decode_rows(data: bytes) -> list[JsonObject]:
+    return [msgspec.json.decode(line) for line in data.split(b"\n") if line]

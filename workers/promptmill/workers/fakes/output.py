@@ -43,13 +43,10 @@ def output_files(
     rows: list[JsonObject], answer: Responder, script: Script
 ) -> list[tuple[str, bytes]]:
     """Return the names and bytes of the files that a job writes for its input."""
-    lines = [*_output_lines(rows, answer, script), *script.strange]
+    lines = [line + b"\n" for line in (*_output_lines(rows, answer, script), *script.strange)]
     if script.seed is not None:
         random.Random(script.seed).shuffle(lines)  # noqa: S311 - a repeatable choice, no secret
-    data = [
-        b"".join(line + b"\n" for line in lines[start :: script.files])
-        for start in range(script.files)
-    ]
+    data = [b"".join(lines[start :: script.files]) for start in range(script.files)]
     if script.truncated and data[-1]:
         last_line = data[-1].rfind(b"\n", 0, -1) + 1
         data[-1] = data[-1][: (last_line + len(data[-1])) // 2]
@@ -85,10 +82,9 @@ def make_response(answer: str | JsonObject) -> JsonObject:
     if not isinstance(answer, str):
         return answer
     tokens = len(answer) // 4 + 1
+    content = {"role": "model", "parts": [{"text": answer}]}
     return {
-        "candidates": [
-            {"content": {"role": "model", "parts": [{"text": answer}]}, "finishReason": "STOP"}
-        ],
+        "candidates": [{"content": content, "finishReason": "STOP"}],
         "modelVersion": "fake",
         "usageMetadata": {
             "promptTokenCount": 1,

@@ -112,11 +112,9 @@ def _find_error(
         return failure_reasons.error_from_status(line.status)
     if candidate is None:
         block_reason = response.promptFeedback and response.promptFeedback.blockReason
-        return (
-            failure_reasons.error_from_finish(block_reason)
-            if block_reason
-            else Error(FailureReason.EMPTY_RESPONSE, "the answer has no candidates")
-        )
+        if block_reason:
+            return failure_reasons.error_from_finish(block_reason)
+        return Error(FailureReason.EMPTY_RESPONSE, "the answer has no candidates")
     if candidate.finishReason not in (None, "", "STOP", "FINISH_REASON_UNSPECIFIED"):
         return failure_reasons.error_from_finish(candidate.finishReason or "")
     return None if has_answer else Error(FailureReason.EMPTY_RESPONSE, "the answer has no text")

@@ -42,12 +42,8 @@ def _read_line_end(bucket: Bucket, part_range: PartRange, offset: int) -> bytes:
     line_end = bytearray()
     size = _MARGIN
     while len(line_end) < _MAX_LINE_BYTES:
-        block = bucket.read_range(
-            part_range.name,
-            offset + len(line_end),
-            offset + len(line_end) + size,
-            part_range.generation,
-        )
+        start = offset + len(line_end)
+        block = bucket.read_range(part_range.name, start, start + size, part_range.generation)
         line_end += block
         if b"\n" in block or len(block) < size:
             break

@@ -36,10 +36,8 @@ class Validator:
                 offline=True,  # a schema from a message must not cause requests
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-            first_line = str(error).partition("\n")[0][:_MAX_MESSAGE]
-            raise ConfigurationError(
-                f"response_schema is not a JSON schema: {first_line}"
-            ) from None
+            reason = str(error).partition("\n")[0][:_MAX_MESSAGE]
+            raise ConfigurationError(f"response_schema is not a JSON schema: {reason}") from None
 
     def validate_result(self, result: Result) -> Result:
         """Return the result with ``parsed`` set if its answer is valid, else a failure.

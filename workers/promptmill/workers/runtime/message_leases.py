@@ -109,18 +109,13 @@ def requeue_messages(consumer: Any) -> None:
     """
     channel, held_tags = consumer.task_consumer.channel, iter(_held_tags(consumer))
     delivered = channel.qos._delivered
+    keys = channel.unacked_key, channel.unacked_index_key
     while tags := list(islice(held_tags, _BATCH_SIZE)):
         pushes = [
             (tag, *push) for tag in tags for push in _restored_pushes(channel, delivered[tag])
         ]
         with channel.conn_or_acquire() as redis:
-            redis.eval(
-                _REQUEUE_SCRIPT,
-                2,
-                channel.unacked_key,
-                channel.unacked_index_key,
-                *chain.from_iterable(pushes),
-            )
+            redis.eval(_REQUEUE_SCRIPT, len(keys), *keys, *chain.from_iterable(pushes))
         for tag, *_ in pushes:
             delivered.pop(tag, None)
 

@@ -25,10 +25,8 @@ def resolve_folder(settings: Settings, spec: SinkSpec, run: str) -> str:
     url, run_folder = spec.url.rstrip("/"), f"{spec.url.rstrip('/')}/{run}/"
     if not url.startswith("gs://") or {"", ".", ".."} & set(url.removeprefix("gs://").split("/")):
         raise ConfigurationError(f"sink {spec.url}: must be a URL such as gs://bucket/folder/")
-    if any(
-        run_folder.startswith(f"{settings.bucket}/{reserved}")
-        for reserved in names.RESERVED_FOLDERS
-    ):
+    reserved = tuple(f"{settings.bucket}/{folder}" for folder in names.RESERVED_FOLDERS)
+    if run_folder.startswith(reserved):
         raise ConfigurationError(
             f"sink {spec.url}: Promptmill itself uses this folder. Choose another one"
         )
@@ -90,14 +88,7 @@ def resolve_server(settings: Settings, spec: SinkSpec, *schemes: str) -> SinkSer
         return SinkServer(spec.url, named_sink.url, named_sink.secret)
     try:
         url = urlsplit(spec.url)
-        allowed_url = next(
-            (
-                candidate
-                for candidate in map(urlsplit, settings.sink_allowlist)
-                if _is_below(url, candidate)
-            ),
-            None,
-        )
+        allowed_url = _find_allowed(settings, url)
     except ValueError:
         raise ConfigurationError("sink: not a URL") from None
     if url.scheme not in schemes or not url.hostname or url.password or url.query or url.fragment:
@@ -110,6 +101,13 @@ def resolve_server(settings: Settings, spec: SinkSpec, *schemes: str) -> SinkSer
     return SinkServer(
         spec.url, spec.url, is_host_configured=bool(allowed_url.hostname) or url.scheme == "http"
     )
+
+
+def _find_allowed(settings: Settings, url: SplitResult) -> SplitResult | None:
+    for allowed_url in map(urlsplit, settings.sink_allowlist):
+        if _is_below(url, allowed_url):
+            return allowed_url
+    return None
 
 
 def _is_below(url: SplitResult, parent: SplitResult) -> bool:

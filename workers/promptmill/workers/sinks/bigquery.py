@@ -127,15 +127,11 @@ class BigQuerySink:
         load_table = self._create_staging_table() if self._key_columns else self._table
         for offset in range(0, len(parts), MAX_SOURCE_URIS):
             uris = [self._part_uri(part) for part in parts[offset : offset + MAX_SOURCE_URIS]]
-            self._complete_job(
-                f"load{offset}", load_table, partial(self._warehouse.start_load, uris=uris)
-            )
+            load = partial(self._warehouse.start_load, uris=uris)
+            self._complete_job(f"load{offset}", load_table, load)
         if self._key_columns:
-            self._complete_job(
-                "merge",
-                self._table,
-                partial(self._warehouse.start_merge, source=load_table, on=self._key_columns),
-            )
+            merge = partial(self._warehouse.start_merge, source=load_table, on=self._key_columns)
+            self._complete_job("merge", self._table, merge)
             self._warehouse.delete_table(load_table)
         return self._table.url
 

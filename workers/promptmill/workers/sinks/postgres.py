@@ -105,15 +105,16 @@ class PostgresSink:
                 "Run: GRANT TEMPORARY ON DATABASE … TO …"
             )
         if database.describe_table(self._table) is None:
-            property_columns = schema_columns.columns_for_schema(
-                self._schema, frozenset(name for name, _ in columns.RESULT_COLUMNS)
-            )
-            database.create_table(
-                self._table, [*columns.RESULT_COLUMNS, *property_columns], ("run", "key")
-            )
+            self._create_table(database)
         self._create_rejected_table(database)
         if problems := columns.find_problems(self._table, self._describe_table(database)):
             raise Permanent(f"table at {database.name}: {'; '.join(problems)}")
+
+    def _create_table(self, database: Database) -> None:
+        result_names = frozenset(name for name, _ in columns.RESULT_COLUMNS)
+        property_columns = schema_columns.columns_for_schema(self._schema, result_names)
+        table_columns = [*columns.RESULT_COLUMNS, *property_columns]
+        database.create_table(self._table, table_columns, ("run", "key"))
 
     def _create_rejected_table(self, database: Database) -> None:
         """Create the table of rejected rows. Without permission, wait for such a row."""
@@ -148,10 +149,7 @@ class PostgresSink:
         """
         database.set_savepoint()
         try:
-            database.copy_rows(
-                self._table, plan.column_names, (self._row_values(plan, line) for line in batch)
-            )
-            database.upsert_rows(self._table, plan.written_columns, plan.compared_columns)
+            self._write_batch(database, plan, batch)
         except RowsRejected as error:
             database.rollback_to_savepoint()
             if len(batch) == 1:
@@ -159,6 +157,13 @@ class PostgresSink:
                 return
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 yield from self._upsert_rows(database, plan, half)
+
+    def _write_batch(
+        self, database: Database, plan: WritePlan, batch: Sequence[ResultLine]
+    ) -> None:
+        rows = (self._row_values(plan, line) for line in batch)
+        database.copy_rows(self._table, plan.column_names, rows)
+        database.upsert_rows(self._table, plan.written_columns, plan.compared_columns)
 
     def _row_values(self, plan: WritePlan, line: ResultLine) -> list[object]:
         sink_values: dict[str, object] = {"run": self._run, "nul_replaced": line.had_nul}

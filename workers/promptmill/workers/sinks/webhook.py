@@ -65,13 +65,7 @@ class WebhookSink:
         return head[:-1] + b',"results":[' + b",".join(results) + b"]}"
 
     def _send_message(self, message_id: str, body: bytes) -> None:
-        sent_at = datetime.now(UTC)
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(sent_at.timestamp())),
-            "webhook-signature": self._make_signer().sign(message_id, sent_at, body.decode()),
-        }
+        headers = self._sign_message(message_id, body)
         status, retry_after = self._web.post(self._endpoint, body, headers)
         if status in _TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             error = Transient(f"sink {self._endpoint.name}: answered {status}")
@@ -81,6 +75,16 @@ class WebhookSink:
             raise Permanent(
                 f"sink {self._endpoint.name}: refused message {message_id} with {status}"
             )
+
+    def _sign_message(self, message_id: str, body: bytes) -> dict[str, str]:
+        """Return the headers of a message."""
+        sent_at = datetime.now(UTC)
+        return {
+            "content-type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+            "webhook-signature": self._make_signer().sign(message_id, sent_at, body.decode()),
+        }
 
     def _make_signer(self) -> Webhook:
         try:
