@@ -10,6 +10,7 @@ twice, late, or concurrently with a duplicate delivery. ``reconcile`` re-queues 
 import secrets
 import time
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from celery import shared_task
@@ -192,10 +193,8 @@ def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> 
     parts = folder.parts.get()
     if part not in parts.part_numbers:
         return
-    parsed_count = services.joins.add_member(
-        run, f"parsed:{shard}.{attempt}.{parts.first}", str(part)
-    )
-    if parsed_count >= len(parts.part_numbers):
+    parsed_parts = f"parsed:{shard}.{attempt}.{parts.first}"
+    if services.joins.add_member(run, parsed_parts, str(part)) >= len(parts.part_numbers):
         self.send_steps([Step("settle", run, (shard, attempt))])
 
 
@@ -248,11 +247,9 @@ def finish(self: PipelineTask, run: str) -> None:
     snapshot = services.load_snapshot(run)
     if next_steps.next_steps(snapshot) != [Step("finish", run)]:
         return  # the message came too early, or the run has ended
+    report_end = partial(_report_end, services, snapshot)
     report = steps.finish.finish(
-        services.run_folder(run),
-        services.open_sink,
-        sorted(snapshot.attempts),
-        lambda report: _report_end(services, snapshot, report),
+        services.run_folder(run), services.open_sink, sorted(snapshot.attempts), report_end
     )
     _log.info(
         "run_ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed

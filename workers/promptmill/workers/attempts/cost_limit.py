@@ -33,9 +33,7 @@ def refusal_reason(attempt: AttemptFolder, attempt_input: Input) -> str:
     """
     cost_plan = attempt.run.plan.get().money
     if cost_plan is None or not cost_plan.limit or cost_plan.prices is None:
-        if attempt.run.manifest.get().max_cost_usd:
-            return _OLD_PLANNER
-        return ""
+        return _OLD_PLANNER if attempt.run.manifest.get().max_cost_usd else ""
     if attempt.is_first:
         return ""
     if attempt_input.tokens is None:

@@ -143,12 +143,7 @@ class UnansweredRows:
         return self.wanted - self._resolved.build()
 
     def _match_unkeyed(self, parts: Iterable[int]) -> Iterator[Result]:
-        sent_lines = (
-            self.adjustments.adjust_line(line.data, self._row_offset(line.row))
-            for line in self._open_lines()
-            if not line.refused
-        )
-        unmatched = UnmatchedRows(sent_lines)
+        unmatched = UnmatchedRows(self._sent_lines())
         for state in ("succeeded", "failed"):
             for unkeyed in self._read_unkeyed(parts):
                 if unkeyed.result.state != state:
@@ -157,6 +152,11 @@ class UnansweredRows:
                     yield self._assign_key(unkeyed, *matched)
                 else:
                     self._counter.states["unknown"] += 1
+
+    def _sent_lines(self) -> Iterator[bytes]:
+        for line in self._open_lines():
+            if not line.refused:
+                yield self.adjustments.adjust_line(line.data, self._row_offset(line.row))
 
     def _read_unkeyed(self, parts: Iterable[int]) -> Iterator[UnkeyedResult]:
         for part in parts:

@@ -30,6 +30,10 @@ from promptmill.producers.pricing.prices import (
 )
 from promptmill.producers.pricing.tokens import TokenTotals
 
+_UNCOUNTED_TOKENS = (
+    "the cost limit cannot be guaranteed, because an old producer did not count "
+    "tokens. Upgrade the producers and submit the run again"
+)
 _MAX_JOB_DURATION = timedelta(days=5)
 """A job may wait for three days and run for one. Prices may rise in the meantime."""
 
@@ -107,10 +111,7 @@ def plan_run_cost(
     prices = find_prices(model, today)
     if len(seal.tokens) < len(seal.chunks):
         if limit:
-            raise OverBudget(
-                "the cost limit cannot be guaranteed, because an old producer did not count "
-                "tokens. Upgrade the producers and submit the run again"
-            )
+            raise OverBudget(_UNCOUNTED_TOKENS)
         return PlanCost(prices)
     cost_estimate = build_estimate(
         seal.total_requests, sum(seal.tokens, TokenTotals()), model, prices, len(shards)
@@ -118,18 +119,11 @@ def plan_run_cost(
     if not limit:
         return PlanCost(prices, cost_estimate)
     if prices is None:
-        name = model.rpartition("/")[2]
-        raise OverBudget(
-            f"the cost limit cannot be guaranteed, because the price of {name} is unknown. "
-            "Omit max_cost_usd, or choose a model that `promptmill models` lists"
-        )
+        raise OverBudget(_unknown_price_message(model))
     later_prices = find_prices(model, today + _MAX_JOB_DURATION) or prices
+    max_tokens = [max_shard_tokens(shard, seal) for shard in shards]
     max_costs = [
-        max(
-            max_cost(max_shard_tokens(shard, seal), price_table)
-            for price_table in (prices, later_prices)
-        )
-        for shard in shards
+        max(max_cost(tokens, prices), max_cost(tokens, later_prices)) for tokens in max_tokens
     ]
     if sum(max_costs) > limit:
         raise OverBudget(_over_budget_message(sum(max_costs), limit, cost_estimate))
@@ -142,18 +136,13 @@ def max_shard_tokens(shard: ShardRows, seal: Seal) -> TokenTotals:
     For a chunk that only partly belongs to the shard, any of its rows may be the largest.
     """
     ends = list(accumulate(chunk.requests for chunk in seal.chunks))
+    shard_end = shard.first_row + shard.requests
     tokens = TokenTotals()
     for chunk_index in range(shard.first_chunk, shard.last_chunk + 1):
-        requests = seal.chunks[chunk_index].requests
-        first = ends[chunk_index] - requests + 1
-        row_count = min(ends[chunk_index] + 1, shard.first_row + shard.requests) - max(
-            first, shard.first_row
-        )
-        tokens += (
-            seal.tokens[chunk_index]
-            if row_count == requests
-            else seal.tokens[chunk_index].bound_for(row_count)
-        )
+        requests, chunk_tokens = seal.chunks[chunk_index].requests, seal.tokens[chunk_index]
+        chunk_end = ends[chunk_index] + 1
+        row_count = min(chunk_end, shard_end) - max(chunk_end - requests, shard.first_row)
+        tokens += chunk_tokens if row_count == requests else chunk_tokens.bound_for(row_count)
     return tokens
 
 
@@ -164,6 +153,14 @@ def format_usd(amount: int) -> str:
         f"${cents / 10_000:,.4f}"
         if cents < 100 * 100
         else f"${-(-amount * 100 // PICODOLLARS_PER_DOLLAR) / 100:,.2f}"
+    )
+
+
+def _unknown_price_message(model: str) -> str:
+    return (
+        "the cost limit cannot be guaranteed, because the price of "
+        f"{model.rpartition('/')[2]} is unknown. "
+        "Omit max_cost_usd, or choose a model that `promptmill models` lists"
     )
 
 

@@ -161,14 +161,13 @@ def run_cost(cost_plan: PlanCost | None, billed: Mapping[str, int], *, over_budg
     report_cost = msgspec.structs.replace(
         expected_cost(cost_plan), billed=dict(billed), over_budget=over_budget
     )
-    prices = cost_plan.prices
-    if prices is None:
+    if cost_plan.prices is None:
         return report_cost
-    by_kind = cost_by_kind(billed, prices.batch)
+    by_kind = cost_by_kind(billed, cost_plan.prices.batch)
     return msgspec.structs.replace(
         report_cost,
         usd=to_dollars(sum(by_kind.values())),
-        online_usd=to_dollars(sum(cost_by_kind(billed, prices.online).values())),
+        online_usd=to_dollars(sum(cost_by_kind(billed, cost_plan.prices.online).values())),
         by_kind={kind: to_dollars(by_kind[kind]) for kind in TOKEN_KINDS if by_kind.get(kind)},
     )
 

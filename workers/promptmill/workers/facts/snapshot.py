@@ -97,13 +97,8 @@ class _FactCache(Generic[T, View]):
         """Return the view of each fact. New facts are read, a few at once."""
         keys = [(stored_object.name, stored_object.generation) for stored_object in stored]
         new_keys = [key for key in keys if key not in self._views]
-        for key, fact in zip(
-            new_keys,
-            read_facts(
-                self._bucket, (Fact(self._bucket, name, self._fact_type) for name, _ in new_keys)
-            ),
-            strict=True,
-        ):
+        new_facts = (Fact(self._bucket, name, self._fact_type) for name, _ in new_keys)
+        for key, fact in zip(new_keys, read_facts(self._bucket, new_facts), strict=True):
             self._views[key] = self._view(fact)
         views = [self._views.pop(key) for key in keys]
         self._views.update(zip(keys, views, strict=True))

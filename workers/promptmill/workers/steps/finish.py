@@ -22,6 +22,7 @@ from promptmill.workers.facts.records import (
     Cancelled,
     Counts,
     Created,
+    Delivered,
     Ended,
     Input,
     Parts,
@@ -151,17 +152,17 @@ def _delivery_times(
     if not attempts:
         return
     delivered_facts = [
-        [
-            attempt.delivered(sink, part)
-            for sink in range(sinks)
-            for part in range(len(settled_attempt.files))
-        ]
+        _delivered_facts(attempt, sinks, len(settled_attempt.files))
         for attempt, settled_attempt in zip(attempts, settled, strict=True)
     ]
     deliveries = read_facts(attempts[0].bucket, chain.from_iterable(delivered_facts))
     for settled_attempt, facts in zip(settled, delivered_facts, strict=True):
         times = (delivered.at for delivered in islice(deliveries, len(facts)))
         yield max(times, default=settled_attempt.at)
+
+
+def _delivered_facts(attempt: AttemptFolder, sinks: int, parts: int) -> list[Fact[Delivered]]:
+    return [attempt.delivered(sink, part) for sink in range(sinks) for part in range(parts)]
 
 
 def _finish_sink(

@@ -78,16 +78,17 @@ class _LateAnswers:
             answer_count += sum(file_counts)
         return answer_count + self._write_deduplicated()
 
+    def _list_parts(self) -> list[int]:
+        """Return the parts written so far: those with keys, then those matched."""
+        keyed_count = len(self._part_ranges)
+        return [*range(keyed_count), *(keyed_count + part for part in self._unkeyed_parts)]
+
     def _write_deduplicated(self) -> int:
         """Write the answers of duplicate rows, copied from the late answers written before."""
         if not self._deduplicated:
             return 0
-        late_parts = [
-            *range(len(self._part_ranges)),
-            *(len(self._part_ranges) + part for part in self._unkeyed_parts),
-        ]
         with AnswerStore(self._deduplicated, self._shard_plan.first_row) as answers:
-            for part in late_parts:
+            for part in self._list_parts():
                 content = self._attempt.bucket.read(self._attempt.late(part))
                 answers.add_results(map(_decode, content.split(b"\n")[:-1]))
             deduplicated_results = answers.results_for(rows_of(self._attempt.run, self._shard_plan))

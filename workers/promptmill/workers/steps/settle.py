@@ -113,32 +113,20 @@ def _record_feedback(
     """
     invalid = {part: RowSet.unpack(parsed_part.invalid) for part, parsed_part in parsed.items()}
     previous = unanswered_rows.adjustments.feedback
-    rows = (
-        unanswered_rows.deduplicated.expand_rows(
-            RowSet.union(
-                [
-                    previous.rows,
-                    RowSet.of(unanswered_rows.invalid),
-                    *invalid.values(),
-                ]
-            )
-        )
-        & unanswered_rows.retried_rows
-    )
+    matched_rows = RowSet.of(unanswered_rows.invalid)
+    invalid_rows = RowSet.union([previous.rows, matched_rows, *invalid.values()])
+    deduplicated = unanswered_rows.deduplicated
+    rows = deduplicated.expand_rows(invalid_rows) & unanswered_rows.retried_rows
     if rows:
-        parts = [part for part, invalid_rows in invalid.items() if invalid_rows & rows]
+        parts = [part for part, part_rows in invalid.items() if part_rows & rows]
         schema_errors = chain(
             previous.errors.items(),
             _read_schema_errors(attempt, parts, unanswered_rows.first_row),
             unanswered_rows.invalid.items(),
         )
+        row_errors = deduplicated.expand_errors(schema_errors)
         schema_feedback.write_feedback(
-            attempt,
-            (
-                (row, error)
-                for row, error in unanswered_rows.deduplicated.expand_errors(schema_errors)
-                if row in rows
-            ),
+            attempt, ((row, error) for row, error in row_errors if row in rows)
         )
     return rows
 

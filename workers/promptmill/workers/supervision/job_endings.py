@@ -29,18 +29,15 @@ class JobEndings:
         """Record an end and close the job. Returns ``collect`` if the end is new."""
         folder = RunFolder(self._bucket, open_job.run).attempt(open_job.shard, open_job.attempt)
         is_new = folder.ended.create(ended)
-        progress.record_job_state(self._index, open_job, ended.job)
+        job = ended.job
+        progress.record_job_state(self._index, open_job, job)
         self._alarms.clear_alarm(open_job)
         self._open_jobs.free_slot(open_job.slot)
         self._open_jobs.remove_job(open_job.name)
         if not is_new:
             return []
         _log.info(
-            "job_ended",
-            run=open_job.run,
-            shard=open_job.shard,
-            job=open_job.name,
-            state=ended.job.state,
+            "job_ended", run=open_job.run, shard=open_job.shard, job=open_job.name, state=job.state
         )
         return [Step("collect", open_job.run, (open_job.shard, open_job.attempt))]
 

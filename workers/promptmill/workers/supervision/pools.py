@@ -157,9 +157,8 @@ def make_run(services: Services, run: str) -> bool:
         return False
     reader, chunk_store = CutReader(bucket, cut), ChunkStore(services)
     sender: Any = chunk_store
-    Submission(reader.manifest, services.index, sender, None, cut.chunk_bytes).send_lines(
-        reader.read_requests()
-    )
+    submission = Submission(reader.manifest, services.index, sender, None, cut.chunk_bytes)
+    submission.send_lines(reader.read_requests())
     services.index.record_pooled_keys(cut.pool, run, reader.keys)
     reader.mark_done()
     if reader.refused_count:
