@@ -29,6 +29,7 @@ from promptmill.producers.run_options import RowOptions
 from promptmill.workers import steps
 from promptmill.workers.cli_support.open_object import open_allowed
 from promptmill.workers.facts import records
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.step import Step
 from promptmill.workers.services import Services
 from promptmill.workers.supervision.chunk_store import ChunkStore
@@ -168,12 +169,7 @@ def _abort_run(
     or completed: that run goes on.
     """
     folder = services.run_folder(run)
-    has_manifest = folder.manifest.exists()
-    if (
-        isinstance(refusal, IdempotencyConflict)
-        or (has_manifest and isinstance(refusal, EmptyRun))
-        or folder.seal.exists()
-    ):
+    if _has_other_submission(folder, refusal):
         return False
     try:
         manifest = _minimal_manifest(services, submission, run)
@@ -184,6 +180,12 @@ def _abort_run(
         services.index.open_run(manifest)
         steps.ingest.abort_run(folder, str(refusal), "failed")
     return True
+
+
+def _has_other_submission(folder: RunFolder, refusal: PromptmillError) -> bool:
+    has_manifest = folder.manifest.exists()
+    is_conflict = isinstance(refusal, IdempotencyConflict)
+    return is_conflict or (has_manifest and isinstance(refusal, EmptyRun)) or folder.seal.exists()
 
 
 def _minimal_manifest(services: Services, submission: Submission, run: str) -> Manifest:

@@ -99,18 +99,8 @@ class PostgresDatabase:
 
         Concurrent creations conflict in PostgreSQL's catalog. The loser raises Transient.
         """
-        definitions = [
-            sql.SQL("{} {}").format(sql.Identifier(name), _trusted_sql(type_name))
-            for name, type_name in columns
-        ]
-        key_constraint = sql.SQL("PRIMARY KEY ({})").format(_column_list(primary_key))
-        statement = sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})")
         try:
-            self._execute(
-                statement.format(
-                    _table_identifier(table), sql.SQL(", ").join([*definitions, key_constraint])
-                )
-            )
+            self._execute(_creation_statement(table, columns, primary_key))
         except RowsRejected:
             if self.describe_table(table) is None:
                 raise Transient(
@@ -229,6 +219,18 @@ class PostgresDatabase:
 
     def _translate_errors(self) -> AbstractContextManager[None]:
         return translate_errors(self.name)
+
+
+def _creation_statement(
+    table: str, columns: Sequence[tuple[str, str]], primary_key: Sequence[str]
+) -> sql.Composed:
+    definitions = [
+        sql.SQL("{} {}").format(sql.Identifier(name), _trusted_sql(type_name))
+        for name, type_name in columns
+    ]
+    definitions.append(sql.SQL("PRIMARY KEY ({})").format(_column_list(primary_key)))
+    statement = sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})")
+    return statement.format(_table_identifier(table), sql.SQL(", ").join(definitions))
 
 
 def _table_identifier(table: str) -> sql.Identifier:

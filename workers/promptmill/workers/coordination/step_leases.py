@@ -113,16 +113,9 @@ class StepLeases:
             redis.call('expire', KEYS[1], ARGV[3])
             redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
         """
+        keys = _executions_key(step), claim_key(step)
         with self._open_redis() as redis:
-            redis.eval(
-                script,
-                2,
-                _executions_key(step),
-                claim_key(step),
-                execution,
-                int(seconds * 1000),
-                _CRASH_TTL,
-            )
+            redis.eval(script, len(keys), *keys, execution, int(seconds * 1000), _CRASH_TTL)
 
     def release(self, step: str, execution: str, *, succeeded: bool, retention: float) -> None:
         """Release a lease; the step counts as running for ``retention`` seconds more.

@@ -57,21 +57,20 @@ def _divide_again(fact: Fact[Parts], ranges: list[PartRange]) -> None:
     """
     stored_parts = fact.find_object()
     recorded = fact.get()
-    current_generations = {piece.name: piece.generation for piece in ranges}
-    used_generations = {piece.name: piece.generation for piece in recorded.parts[recorded.first :]}
-    if (
-        stored_parts
-        and used_generations.keys() <= current_generations.keys()
-        and any(
-            current_generations[name] != generation for name, generation in used_generations.items()
-        )
-    ):
-        all_ranges = [*recorded.parts, *ranges]
-        with suppress(Conflict):
-            fact.replace(
-                Parts(all_ranges, records.current_time(), first=len(recorded.parts)),
-                stored_parts.generation,
-            )
+    if not stored_parts or not _has_replaced_file(recorded, ranges):
+        return
+    all_ranges = [*recorded.parts, *ranges]
+    parts = Parts(all_ranges, records.current_time(), first=len(recorded.parts))
+    with suppress(Conflict):
+        fact.replace(parts, stored_parts.generation)
+
+
+def _has_replaced_file(recorded: Parts, ranges: list[PartRange]) -> bool:
+    current = {piece.name: piece.generation for piece in ranges}
+    used = {piece.name: piece.generation for piece in recorded.parts[recorded.first :]}
+    if not used.keys() <= current.keys():
+        return False
+    return any(current[name] != generation for name, generation in used.items())
 
 
 def list_ranges(

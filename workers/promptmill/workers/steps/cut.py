@@ -111,22 +111,19 @@ class CutReader:
         self._bucket.create(RunFolder(self._bucket, self._cut.run).cut_done, b"")
 
     def _store_deferred(self) -> None:
-        calls: list[PooledCall] = []
-        for position, prompt in enumerate(self._deferred):
-            line = _encode(prompt) + b"\n"
-            calls.append(
-                msgspec.structs.replace(
-                    self._first_call,
-                    id=f"{self._cut.run}{position}",
-                    requests=1,
-                    size=len(line),
-                    data=compress_lines(line),
-                )
-            )
+        calls = [self._make_call(*deferred) for deferred in enumerate(self._deferred)]
         batch = Batch([], [msgspec.msgpack.encode(call) for call in calls])
-        self._bucket.create(
-            names.batch(self._cut.pool, self._cut.options, self._cut.run),
-            msgspec.msgpack.encode(batch),
+        name = names.batch(self._cut.pool, self._cut.options, self._cut.run)
+        self._bucket.create(name, msgspec.msgpack.encode(batch))
+
+    def _make_call(self, position: int, prompt: dict[str, object]) -> PooledCall:
+        line = _encode(prompt) + b"\n"
+        return msgspec.structs.replace(
+            self._first_call,
+            id=f"{self._cut.run}{position}",
+            requests=1,
+            size=len(line),
+            data=compress_lines(line),
         )
 
 
