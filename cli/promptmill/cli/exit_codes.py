@@ -26,11 +26,9 @@ def code_for_state(state: str) -> int:
 
 def code_for_status(status: RunStatus) -> int:
     """Return the exit code for a run. OVER_BUDGET takes precedence over its state."""
-    return (
-        OVER_BUDGET
-        if status.done and status.cost and status.cost.over_budget
-        else code_for_state(status.state)
-    )
+    if status.done and status.cost and status.cost.over_budget:
+        return OVER_BUDGET
+    return code_for_state(status.state)
 
 
 def code_for_error(error: PromptmillError) -> int:

@@ -113,11 +113,8 @@ def _reuse_lines(status: "RunStatus") -> Iterator[tuple[str, str]]:
 
 
 def _shard_record(shard: "ShardStatus") -> Record:
-    return {
-        name: value
-        for name, value in msgspec.structs.asdict(shard).items()
-        if name not in _RUN_FIELDS
-    }
+    fields = msgspec.structs.asdict(shard)
+    return {name: value for name, value in fields.items() if name not in _RUN_FIELDS}
 
 
 def _overview_row(status: "RunStatus", now: float) -> Record:

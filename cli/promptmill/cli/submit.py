@@ -186,14 +186,8 @@ def _submit_run(
     mill = Promptmill()
     logs.configure_logging(mill.settings)
     refusals = RefusedRows()
-    advice = (
-        "repeat the command to continue"
-        if run_options.get("idempotency_key")
-        else "the run was abandoned"
-    )
-    message = f"interrupted before the last row; nothing is billed; {advice}"
     with (
-        exit_codes.exit_on_interrupt(message),
+        exit_codes.exit_on_interrupt(_describe_interruption(run_options)),
         progress.track_sending(output.stderr_console()) as on_sent,
     ):
         complete: RunOptions = {
@@ -205,3 +199,9 @@ def _submit_run(
         run = bind_submit(mill)(**complete)
     refusals.print_summary()
     return run
+
+
+def _describe_interruption(run_options: "RunOptions") -> str:
+    is_repeatable = run_options.get("idempotency_key")
+    advice = "repeat the command to continue" if is_repeatable else "the run was abandoned"
+    return f"interrupted before the last row; nothing is billed; {advice}"

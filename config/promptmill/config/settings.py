@@ -326,11 +326,7 @@ def list_settings(settings: Settings) -> Iterator[SettingValue]:
     """Yield all settings; the origin is default, environment or argument."""
     environment = {name.upper() for name in os.environ}
     for name in Settings.model_fields:
-        value = getattr(settings, name)
-        display_value = _display_value(
-            value.get_secret_value() if isinstance(value, SecretStr) else value,
-            isinstance(value, SecretStr),
-        )
+        display_value = _display_value(getattr(settings, name))
         # For a variable of Google's or Celery's, pydantic-settings reads both names.
         is_set = environment & {variable_name(name), f"PROMPTMILL_{name.upper()}"}
         origin = "environment" if is_set else "argument"
@@ -341,10 +337,11 @@ def list_settings(settings: Settings) -> Iterator[SettingValue]:
         )
 
 
-def _display_value(value: object, secret: bool) -> str:
-    if secret and value and not _URL_PATTERN.match(str(value)):
+def _display_value(value: object) -> str:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(value, SecretStr) and text and not _URL_PATTERN.match(str(text)):
         return "***"
-    return "" if value is None else ",".join(map(mask_password, str(value).split(",")))
+    return "" if text is None else ",".join(map(mask_password, str(text).split(",")))
 
 
 def variable_name(name: str) -> str:

@@ -11,9 +11,8 @@ def parse_duration(text: str) -> float:
     """Return the seconds of a duration. A plain number is seconds. Raises ValueError."""
     if not _DURATION.fullmatch(text.strip()):
         raise ValueError(f"{text!r} is not a duration such as 90s, 30m, 12h or 1h30m")
-    return sum(
-        float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text.strip())
-    )
+    parts = _DURATION_PART.findall(text.strip())
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def format_duration(seconds: float) -> str:

@@ -55,8 +55,5 @@ class Clock:
 
 def format_timestamp(moment: float) -> str:
     """Return RFC 3339 with microseconds and Z, Google's format of a `Timestamp`."""
-    return (
-        datetime.fromtimestamp(moment, UTC)
-        .isoformat(timespec="microseconds")
-        .replace("+00:00", "Z")
-    )
+    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")

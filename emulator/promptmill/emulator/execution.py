@@ -76,9 +76,8 @@ class JobExecutor:
     def _fail_job(
         self, control: JobControl, code: int, message: str, *, early: bool = False
     ) -> None:
-        control.record_outcome(
-            Outcome(self.clock.now(), FAILED, early=early, code=code, message=message)
-        )
+        outcome = Outcome(self.clock.now(), FAILED, early=early, code=code, message=message)
+        control.record_outcome(outcome)
 
     def _process_job(self, job: Job, control: JobControl, spool: OutputSpool) -> None:
         self._require_buckets(job)
@@ -100,9 +99,8 @@ class JobExecutor:
 
     def _import_rows(self, job: Job, line_file: IO[bytes]) -> ImportedRows:
         if job.spec.input_table:
-            return importer.import_table_rows(
-                self.tables.read_rows(job.spec.input_table), line_file, self.limits
-            )
+            rows = self.tables.read_rows(job.spec.input_table)
+            return importer.import_table_rows(rows, line_file, self.limits)
         return importer.import_objects(self.storage, job.spec.input_uris, line_file, self.limits)
 
     def _require_buckets(self, job: Job) -> None:

@@ -77,11 +77,9 @@ class _ChildWatcher:
         return code
 
     def _select_timeout(self) -> float:
-        return (
-            PARENT_CHECK_SECONDS
-            if self.deadline is None
-            else max(0.0, min(PARENT_CHECK_SECONDS, self.deadline - time.monotonic()))
-        )
+        if self.deadline is None:
+            return PARENT_CHECK_SECONDS
+        return max(0.0, min(PARENT_CHECK_SECONDS, self.deadline - time.monotonic()))
 
     def _handle_signals(self, signals: bytes) -> None:
         for number in signals:

@@ -65,9 +65,8 @@ class ServiceFactory:
         """Create the broker, which also holds the index of runs."""
         port = self.ports["redis"]
         command = servers.redis_command(port, self.directory / "redis")
-        return self._server_service(
-            "redis", command, RedisResponds(port), f"redis://{HOST}:{port}/0"
-        )
+        url = f"redis://{HOST}:{port}/0"
+        return self._server_service("redis", command, RedisResponds(port), url)
 
     def storage_service(self) -> Service:
         """Create the Cloud Storage emulator with its bucket."""
@@ -132,9 +131,8 @@ class ServiceFactory:
         """Create Flower, the web page for workers and tasks."""
         port = self.ports["flower"]
         command = promptmill_command("flower", "--port", str(port))
-        return self._server_service(
-            "flower", command, HttpResponds(port, "/healthcheck"), http_url(port)
-        )
+        is_ready = HttpResponds(port, "/healthcheck")
+        return self._server_service("flower", command, is_ready, http_url(port))
 
     def _celery_service(self, name: str, options: list[str]) -> Service:
         command = tuple(promptmill_command("worker", *options))

@@ -118,9 +118,8 @@ class Supervisor:
         return [other for other in self._runners if other.service.name in runner.service.depends_on]
 
     def _report_changes(self) -> None:
-        if (
-            states := {runner.service.name: runner.status for runner in self._runners}
-        ) != self._states:
+        states = {runner.service.name: runner.status for runner in self._runners}
+        if states != self._states:
             self._states = states
             self._notify_listener(self._on_change, states)
 

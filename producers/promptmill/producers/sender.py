@@ -43,9 +43,8 @@ class Sender:
         """Send one chunk, after waiting while the ingest queue is full."""
         body = messages.encode_message(Ingest(manifest, messages.encode_message(chunk), seal))
         self._wait_for_capacity(len(body))
-        self._send_task(
-            "promptmill.ingest", [body], f"{manifest.run}.c{chunk.index:05d}.ingest", "msgpack"
-        )
+        task_id = f"{manifest.run}.c{chunk.index:05d}.ingest"
+        self._send_task("promptmill.ingest", [body], task_id, "msgpack")
 
     def enqueue_prompts(self, pooled: PooledCall) -> None:
         """Add the prompts of one call to the pool queue; raises Transient if it is

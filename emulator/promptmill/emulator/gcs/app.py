@@ -98,11 +98,9 @@ class StorageApp:
         )
 
     async def _get_bucket(self, request: GcsRequest) -> GcsResponse:
-        return json_response(
-            resources.bucket_resource(
-                request.bucket, self._store.require_bucket(request.bucket), request.base_url
-            )
-        )
+        created = self._store.require_bucket(request.bucket)
+        resource = resources.bucket_resource(request.bucket, created, request.base_url)
+        return json_response(resource)
 
     async def _delete_bucket(self, request: GcsRequest) -> GcsResponse:
         self._store.remove_bucket(request.bucket)

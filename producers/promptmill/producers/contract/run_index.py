@@ -63,10 +63,8 @@ class RunIndex:
     def get_stored_chunks(self, run: str) -> dict[int, str]:
         """Return the stored chunks: index to SHA-256 in hex."""
         with self._use_client() as r:
-            return {
-                int(chunk_index): sha256
-                for chunk_index, sha256 in r.hgetall(_run_key(run) + ":chunks").items()
-            }
+            digests = r.hgetall(_run_key(run) + ":chunks")
+        return {int(chunk_index): sha256 for chunk_index, sha256 in digests.items()}
 
     def record_seal(self, run: str, requests: int, chunks: int) -> None:
         """Record that the seal is stored."""

@@ -240,11 +240,9 @@ def is_valid_key(key: object) -> TypeGuard[str]:
 
 def _request_from_text(prompt: object) -> object:
     """Return the request of a text. The validation refuses any other value."""
-    return (
-        {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
-        if isinstance(prompt, str)
-        else prompt
-    )
+    if not isinstance(prompt, str):
+        return prompt
+    return {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
 
 
 def _is_utf8(text: str) -> bool:

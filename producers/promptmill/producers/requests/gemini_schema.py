@@ -302,11 +302,8 @@ def _build_description(schema: Schema, sentences: list[str]) -> Schema:
 
 
 def _without_annotations(schema: Schema) -> Schema:
-    return {
-        name: value
-        for name, value in schema.items()
-        if name not in ("description", "title", "default")
-    }
+    annotations = ("description", "title", "default")
+    return {name: value for name, value in schema.items() if name not in annotations}
 
 
 def _schema_error(path: str, reason: str) -> ConfigurationError:

@@ -7,6 +7,7 @@ import msgspec
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _SCHEMA_FIELDS = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
 _MIME_TYPE_FIELDS = ("responseMimeType", "response_mime_type")
+_REPLACED_FIELDS = (*_MIME_TYPE_FIELDS, *_SCHEMA_FIELDS)
 _JSON_MIME_TYPE = "application/json"
 _MAX_SEEN_SCHEMAS = 10_000
 
@@ -30,11 +31,8 @@ class ResponseShape:
         """The end of a wire line, after the text of a prompt."""
         self.schema_bytes = len(config) if schema else 0
         """Bytes that the schema adds to a wire line."""
-        self._run_config = (
-            {"responseMimeType": _JSON_MIME_TYPE, "responseSchema": msgspec.Raw(schema)}
-            if schema
-            else {}
-        )
+        run_config = {"responseMimeType": _JSON_MIME_TYPE, "responseSchema": msgspec.Raw(schema)}
+        self._run_config = run_config if schema else {}
         self._schema_types = _SchemaTypes()
 
     def prepare_request(self, request: Mapping[str, object]) -> Mapping[str, object]:
@@ -70,11 +68,7 @@ def _strip_overridden_fields(config: Mapping[str, object], schema_field: str) ->
         raise UnsupportedSchema(
             f"the responseMimeType must be {_JSON_MIME_TYPE} in a run with a response_schema"
         )
-    return {
-        name: value
-        for name, value in config.items()
-        if name not in (*_MIME_TYPE_FIELDS, *_SCHEMA_FIELDS)
-    }
+    return {name: value for name, value in config.items() if name not in _REPLACED_FIELDS}
 
 
 class _SchemaTypes:
