@@ -72,8 +72,8 @@ class Code:
 
 
 def measure_function_length(code: Code, percentile: int) -> float:
-    """Return a percentile of the lines of function bodies, without signature and docstring."""
-    return _find_percentile([_count_body_lines(node) for node in code.functions], percentile)
+    """Return a percentile of the lines of functions: signature and body, no docstring."""
+    return _find_percentile([_count_function_lines(node) for node in code.functions], percentile)
 
 
 def measure_line_length(code: Code) -> float:
@@ -212,11 +212,14 @@ def _list_names(code: Code) -> list[str]:
     return [name.strip("_") for name in names if not name.startswith("__")]
 
 
-def _count_body_lines(function: Function) -> int:
-    body = function.body
-    if ast.get_docstring(function) is not None:
-        body = body[1:]
-    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 1
+def _count_function_lines(function: Function) -> int:
+    lines = _count_lines(function)
+    has_docstring = ast.get_docstring(function) is not None
+    return lines - _count_lines(function.body[0]) if has_docstring else lines
+
+
+def _count_lines(statement: ast.stmt) -> int:
+    return (statement.end_lineno or 0) - statement.lineno + 1
 
 
 def _find_percentile(figures: list[int], percentile: int) -> float:
