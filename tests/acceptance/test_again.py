@@ -41,7 +41,7 @@ def test_what_has_failed_is_sent_again_as_a_run_of_its_own_that_is_one_however_o
 
 
 def test_nothing_is_sent_again_that_has_not_failed_so(run: Run) -> None:
-    with pytest.raises(EmptyRun, match="has failed with SAFETY"):
+    with pytest.raises(EmptyRun, match="no failed request with SAFETY"):
         run.retry(only=["SAFETY"])
 
 
@@ -106,7 +106,7 @@ def test_a_run_is_waited_for_in_an_event_loop_and_found_by_its_name(
         with pytest.raises(WaitTimeout):
             asyncio.run(run.wait_async(timeout=0.3))
     assert mill.find(name=name).id == run.id
-    with pytest.raises(RunNotFound, match="no run is called"):
+    with pytest.raises(RunNotFound, match="no run has the name"):
         mill.find(name="nobody")
 
     assert asyncio.run(run.wait_async()).state == "succeeded"

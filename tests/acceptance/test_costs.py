@@ -92,8 +92,8 @@ def test_the_command_line_exits_with_7_for_a_run_over_budget_or_without_a_price(
         "--wait",
     )
 
-    assert over.returncode == 7 and "name a lower maxOutputTokens" in over.stderr
-    assert unknown.returncode == 7 and "price of gemini-unheard-of is not known" in unknown.stderr
+    assert over.returncode == 7 and "Lower maxOutputTokens" in over.stderr
+    assert unknown.returncode == 7 and "price of gemini-unheard-of is unknown" in unknown.stderr
 
 
 def test_a_run_within_its_limit_goes_its_way_and_retries_stay_within_it(

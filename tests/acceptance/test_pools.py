@@ -116,7 +116,7 @@ def test_what_cannot_be_sent_is_refused_at_once(mill: Promptmill) -> None:
         mill.enqueue(["Say one", " "], pool="bad")
     with pytest.raises(InvalidRequest, match="same key"):
         mill.enqueue([{"key": "a", "prompt": "b"}, {"key": "a", "prompt": "c"}], pool="bad")
-    with pytest.raises(ConfigurationError, match="pool's name"):
+    with pytest.raises(ConfigurationError, match="a pool name must have"):
         mill.enqueue("Say one", pool="../bad")
     with pytest.raises(RunNotFound):
         mill.find_pooled("bad", "a")

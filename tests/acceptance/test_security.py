@@ -225,7 +225,7 @@ def test_tasks_with_wrong_arguments_end_without_a_trace_and_without_the_worker(
     for task, arguments in WRONG:
         send(task, *arguments)
     for task in {task for task, _ in WRONG}:
-        heard.until(rf"{re.escape(task)}\[.*raised|unregistered task of type '{re.escape(task)}'")
+        heard.until(rf"{re.escape(task)}\[.*raised|message_refused.*{re.escape(task)}")
     run = mill.submit(["Say hello"])
 
     assert done(run).state == "succeeded"
