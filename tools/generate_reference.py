@@ -120,7 +120,7 @@ A request without an answer has exactly one of these reasons, in `Result.error.r
 `promptmill failures RUN` counts a run's failures by reason.
 
 Transient reasons are retried in follow-up jobs, up to `max_attempts` attempts in all.
-`promptmill retry RUN --only REASON` sends failed requests again, as a run of their own.
+`promptmill retry RUN --only REASON` sends failed requests again, as a new run.
 
 {_format_table(("reason", "transient", "what happened", "what to do"), rows)}
 """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from promptmill.producers import Validation
 
 SOME_INVALID, ALL_INVALID = 3, 4
-"""Exit codes, as of a run that would succeed partly or not at all."""
+"""Exit codes: those of a run that succeeds partly, and of one that fails."""
 
 
 def validate(

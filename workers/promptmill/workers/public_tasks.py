@@ -166,7 +166,7 @@ def _abort_run(
     """End a refused run as failed, so that its status and ``link_error`` report it.
 
     Returns False for a run that another submission with this idempotency key has started
-    or completed: that run goes on.
+    or completed: that run continues.
     """
     folder = services.run_folder(run)
     if _has_other_submission(folder, refusal):

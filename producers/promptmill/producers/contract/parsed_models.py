@@ -16,7 +16,7 @@ _MAX_MESSAGE_CHARS = 500
 
 
 def parse_results(results: Iterable[Result], model_type: Any) -> Iterator[Result]:
-    """Yield results whose ``parsed`` is of ``model_type``.
+    """Yield results whose ``parsed`` is an instance of ``model_type``.
 
     An answer that pydantic refuses becomes a failure with reason SCHEMA_INVALID.
     """

@@ -137,6 +137,6 @@ def _check_server(url: str, *schemes: str) -> str:
 def _split_url(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        return parts if parts.port != 0 else None  # a port that is no number raises, too
+        return parts if parts.port != 0 else None  # an invalid port raises ValueError too
     except ValueError:
         return None

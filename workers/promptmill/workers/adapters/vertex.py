@@ -219,7 +219,7 @@ def _to_epoch_seconds(timestamp: Any) -> float:
 
 @contextmanager
 def _translate_errors(*, creating: bool = False) -> Iterator[None]:
-    """Translate the client's errors. A response that is no job raises ParseError."""
+    """Translate the client's errors. A response that is not a job raises ParseError."""
     try:
         yield
     except (*failures.GOOGLE_ERRORS, json_format.Error) as error:

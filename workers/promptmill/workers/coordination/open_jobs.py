@@ -109,7 +109,7 @@ class OpenJobs:
     def pass_poll_turn(self, chain: str, poll_number: int, seconds: float) -> bool:
         """Pass the turn from this poll to the next of its chain, due within ``seconds``.
 
-        False if a duplicate of this poll did so before: only one of them goes on.
+        False if a duplicate of this poll already did: only one of them continues.
         """
         script = """
             if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end

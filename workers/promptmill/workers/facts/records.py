@@ -205,7 +205,7 @@ class Delivered(msgspec.Struct, frozen=True):
 
 
 class Called(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One callback was sent, or was refused for good for the reason ``refusal``."""
+    """One callback was sent, or was refused permanently: ``refusal`` is the reason."""
 
     at: float
     refusal: str = ""

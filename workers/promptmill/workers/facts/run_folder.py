@@ -19,8 +19,8 @@ runs/<run>/shards/<shard>/<attempt>/
     ended.json                               how the job ended
     parts.json                               the ranges of output, parsed concurrently
     results/<part>.jsonl                     results of one part
-    results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers; the
-                                             last attempt has names of its own
+    results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers:
+                                             "last" in the last attempt
     results/reused-<hash>.jsonl              answers of earlier runs
     unkeyed/<part>.jsonl                     answers of one part without a key
     parsed/<part>.json                       counts of one part

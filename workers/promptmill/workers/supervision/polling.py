@@ -58,7 +58,7 @@ class Polling:
     def _find_missing_job(self, open_job: OpenJob, now: float) -> Job:
         """Return a job for which Vertex answered 404: as listed, or in state MISSING.
 
-        Its creation time is when it was first missing, so it is polled ever less often.
+        Its creation time is when it was first missing, so polls become less frequent.
         """
         listed = find_job(self._jobs, self._bucket, open_job)
         return listed or Job(open_job.name, MISSING, create_time=open_job.since or now)
