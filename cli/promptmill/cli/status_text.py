@@ -8,6 +8,8 @@ def describe_status(run: RunStatus, now: float) -> str:
     """Return a sentence about a run at ``now`` (seconds since the epoch)."""
     if run.done:
         return _describe_ended_run(run)
+    if run.state == "unreadable":
+        return f"The state of the run is unknown: {run.error}."
     age = spans.format_duration(now - run.created)
     return f"{_describe_open_run(run)}, {age} after the start of the run."
 
@@ -51,8 +53,13 @@ def _describe_open_run(run: RunStatus) -> str:
             return f"Vertex AI is done; answers are being delivered: {format_progress(run)}"
 
 
+def _format_sentence(error: str) -> str:
+    """Return an error as a sentence to append, or ""."""
+    return f" {error[0].upper()}{error[1:].rstrip('.')}." if error else ""
+
+
 def _describe_ended_run(run: RunStatus) -> str:
-    error = f" {run.error.rstrip('.')}." if run.error else ""
+    error = _format_sentence(run.error)
     succeeded = f"{run.succeeded:,} of {format_count(run.requests, 'request')}"
     match run.state:
         case "succeeded":

@@ -17,6 +17,7 @@ from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.run_index import RunIndex
+from promptmill.producers.option_types import check_prompts
 from promptmill.producers.pools import Ticket
 from promptmill.producers.pricing import estimate as estimating
 from promptmill.producers.pricing import prices
@@ -36,8 +37,8 @@ from promptmill.producers.run_options import (
     RowRunOptions,
     RunOptions,
     build_manifest,
+    check_options,
     normalize_model,
-    refuse_unknown_options,
     split_row_options,
 )
 from promptmill.producers.stream import Stream
@@ -88,10 +89,12 @@ class Promptmill:
             InvalidRequest: A key is invalid, or ``strict`` is set and a row is invalid.
             DuplicateKey: Two prompts have the same key.
             IdempotencyConflict: The idempotency key belongs to other content.
-            ConfigurationError: An option or setting is missing or invalid.
+            ConfigurationError: An option or setting is missing or invalid, or
+                ``prompts`` is one prompt.
             Transient: Redis is unavailable.
         """
-        refuse_unknown_options(options, RunOptions)
+        check_options(options, RunOptions)
+        check_prompts(prompts)
         key = options.get("idempotency_key")
         manifest, schema = build_manifest(
             self.settings, make_run_id(key), options, idempotent=key is not None
@@ -113,7 +116,7 @@ class Promptmill:
         Raises:
             ConfigurationError: An option or setting is missing or invalid.
         """
-        refuse_unknown_options(options, RunOptions)
+        check_options(options, RunOptions)
         key = options.get("idempotency_key")
         manifest, schema = build_manifest(
             self.settings, make_run_id(key), options, idempotent=key is not None
@@ -152,7 +155,7 @@ class Promptmill:
             ConfigurationError: The pool, an option or a setting is invalid.
             Transient: Redis is unavailable, or the pool queue is full.
         """
-        refuse_unknown_options(options, PoolOptions)
+        check_options(options, PoolOptions)
         pools.check_pool_name(pool)
         options.setdefault("name", pool)
         options["labels"] = {**(options.get("labels") or {}), "pool": pool}
@@ -249,6 +252,7 @@ class Promptmill:
         """
         if "tables" in options:
             raise TypeError("submit_table takes the dataset as output, not as tables")
+        check_options(options, RunOptions)
         order_by = (
             key if options.get("idempotency_key") and source.startswith(BIGQUERY_SCHEME) else ""
         )
@@ -328,7 +332,7 @@ class Promptmill:
             ConfigurationError: An option is invalid for every row.
             PromptmillError: The source cannot be read.
         """
-        refuse_unknown_options(options, RowRunOptions)
+        check_options(options, RowRunOptions)
         row_options, run_options = split_row_options(options)
         schema = schemas.resolve_schema(
             run_options.get("response_schema"), retry=run_options.get("retry_schema_invalid", False)
@@ -353,6 +357,7 @@ class Promptmill:
                 raise TypeError(f"{min(row_options)!r} is an option for rows; add a template")
             if isinstance(source, str | Path):
                 return read_prompts(source, self._open_object)
+            check_prompts(source)
             return cast("Iterable[Prompt]", source)
         from promptmill.producers.rows.render import RowTemplate  # imports Jinja
 
@@ -382,13 +387,11 @@ class Promptmill:
             for candidate in self.index.list_runs(_MAX_LISTED_RUNS)
             if candidate.startswith(run)
         ]
-        if run in matches or len(matches) == 1:
-            return Run(run if run in matches else matches[0], self)
-        raise RunNotFound(
-            f"no run has an id that starts with {run!r}"
-            if not matches
-            else f"{len(matches)} runs have an id that starts with {run!r}; add more characters"
-        )
+        if run in matches:
+            return Run(run, self)
+        if len(matches) == 1:
+            return Run(matches[0], self)
+        raise RunNotFound(_describe_matches(run, matches))
 
     def find(self, *, name: str) -> Run:
         """Return the newest run with this ``name``, among the newest 10,000 runs.
@@ -417,6 +420,15 @@ class Promptmill:
     def runs(self, limit: int = 50) -> list[Run]:
         """Return at most ``limit`` runs, newest first. Raises Transient."""
         return [Run(run, self) for run in self.index.list_runs(limit)]
+
+
+def _describe_matches(prefix: str, matches: Sequence[str]) -> str:
+    if not matches:
+        return f"no run has an id that starts with {prefix!r}; list runs with promptmill list"
+    return (
+        f"{prefix!r} matches {len(matches)} runs, newest {matches[0]}; "
+        "add characters (see promptmill list)"
+    )
 
 
 def _report_refusals(lines: Iterable[RequestLine], options: RunOptions) -> Iterator[RequestLine]:

@@ -51,7 +51,7 @@ class Run:
         """
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         pause = 0.1
-        status = self.status
+        status = self._read_status()
         while not status.done:
             if on_status:
                 on_status(status)
@@ -69,11 +69,18 @@ class Run:
     def _wait_for_status(self, deadline: float) -> RunStatus:
         while True:
             try:
-                return self.status
+                return self._read_status()
             except (RunNotFound, Transient):
                 if time.monotonic() > deadline:
                     raise
             time.sleep(1.0)
+
+    def _read_status(self) -> RunStatus:
+        """Return the status; raises RunNotFound for an unreadable entry of the index."""
+        status = self.status
+        if status.state == "unreadable":
+            raise RunNotFound(f"run {self.id}: {status.error}")
+        return status
 
     def results(self, *, late: bool = False, as_: object = None) -> Iterator[Result]:
         """Yield the results of all settled shards, in no particular order.

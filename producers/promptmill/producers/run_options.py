@@ -10,6 +10,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.config.tables import parse_dataset
 from promptmill.producers.contract import callbacks
 from promptmill.producers.contract.messages import MAX_ATTEMPTS, Manifest, SinkSpec
+from promptmill.producers.option_types import check_option_types, check_storable
 from promptmill.producers.pricing import prices
 from promptmill.producers.requests import schemas
 from promptmill.producers.requests.encode import RequestLine
@@ -169,11 +170,17 @@ class RowRunOptions(RunOptions, RowOptions, total=False):
     """Options of ``Promptmill.submit_rows``."""
 
 
-def refuse_unknown_options(options: Mapping[str, object], allowed: type) -> None:
-    """Raise TypeError for an option that the TypedDict ``allowed`` does not have."""
+def check_options(options: Mapping[str, object], allowed: type) -> None:
+    """Check the names and types of options.
+
+    Raises:
+        TypeError: The TypedDict ``allowed`` does not have an option.
+        ConfigurationError: An option has a wrong type.
+    """
     names: frozenset[str] = getattr(allowed, "__optional_keys__", frozenset())
     if unknown := options.keys() - names:
         raise TypeError(f"unexpected option {min(unknown)!r}; use {', '.join(sorted(names))}")
+    check_option_types(options)
 
 
 def split_row_options(options: RowRunOptions) -> tuple[RowOptions, RunOptions]:
@@ -221,6 +228,7 @@ def build_manifest(
             options.get("reuse_answers", False), repeat_identical=repeat_identical
         ),
     )
+    check_storable(manifest)
     return manifest.with_version(), schema.encoded
 
 

@@ -45,7 +45,7 @@ def test_a_run_that_partly_succeeded_has_both_counts() -> None:
 
 def test_a_run_that_failed_says_why() -> None:
     assert at("failed", error="the bucket is gone.") == (
-        "The run failed: 0 of 1,500 requests succeeded. the bucket is gone."
+        "The run failed: 0 of 1,500 requests succeeded. The bucket is gone."
     )
 
 

@@ -80,9 +80,7 @@ def test_a_budget_that_is_no_number_of_tokens_is_refused(tokens: Any) -> None:
         broker_url="redis://127.0.0.1:1/0", bucket="gs://acme/mill", model="gemini-3.8-flash"
     )
 
-    with pytest.raises(
-        public.ConfigurationError, match="retry_max_tokens must be a number of tokens, not"
-    ):
+    with pytest.raises(public.ConfigurationError, match=r"retry_max_tokens:? must be a"):
         mill.submit(["a"], retry_max_tokens=tokens)
 
 

@@ -78,10 +78,11 @@ def _parse_chain(
             f"{name}: must be a Celery signature such as notify.s(), or its dict, "
             f"not {type(signature).__name__}"
         )
+    _check_parts(name, task, signature)
     options = {**outer_options, **(signature.get("options") or {})}
     if task == "celery.chain":
         tasks = (signature.get("kwargs") or {}).get("tasks") or ()
-        if not tasks:
+        if not tasks or not isinstance(tasks, list | tuple):
             raise ConfigurationError(f"{name}: a chain needs at least one task")
         return [link for subtask in tasks for link in _parse_chain(name, subtask, options)]
     _check_task(name, task, options)
@@ -91,6 +92,17 @@ def _parse_chain(
     return [Signature(task, args, kwargs, options, bool(signature.get("immutable")))]
 
 
+def _check_parts(name: str, task: str, signature: Mapping[str, object]) -> None:
+    """Raise ConfigurationError for arguments or options of a wrong type."""
+    for part, kind in (("args", list | tuple), ("kwargs", Mapping), ("options", Mapping)):
+        value = signature.get(part)
+        if value is not None and not isinstance(value, kind):
+            kind_name = "list" if part == "args" else "dict"
+            raise ConfigurationError(
+                f"{name}: {part} of {task} must be a {kind_name}, not {type(value).__name__}"
+            )
+
+
 def _check_task(name: str, task: str, options: Mapping[str, object]) -> None:
     if task.startswith("celery."):
         raise ConfigurationError(
@@ -98,7 +110,7 @@ def _check_task(name: str, task: str, options: Mapping[str, object]) -> None:
         )
     if unknown_options := options.keys() - set(SIGNATURE_OPTIONS):
         raise ConfigurationError(
-            f"{name}: {task} has the option {min(unknown_options)}. "
+            f"{name}: {task} has the option {min(map(str, unknown_options))}. "
             f"Allowed options: {', '.join(SIGNATURE_OPTIONS)}"
         )
 

@@ -21,6 +21,10 @@ _RETENTION_SECONDS = 30 * 86_400
 _POOLED_RETENTION_SECONDS = 2 * 86_400
 _RUNS_KEY = KEY_PREFIX + "runs"
 _BATCH_SIZE = 500
+_UNREADABLE = (
+    "its entry in the run index cannot be decoded; another version may have written it. "
+    "Update Promptmill"
+)
 
 
 class RunIndex:
@@ -143,13 +147,16 @@ class RunIndex:
             pipe.execute()
 
     def find_manifest(self, run: str) -> Manifest | None:
-        """Return the manifest of a run, or None."""
+        """Return the manifest of a run; None if it is missing or unreadable."""
         with self._use_client() as r:
             data = r.hget(_run_key(run), "manifest")
-        return None if data is None else msgspec.json.decode(data, type=Manifest)
+        return _decode_manifest(data or "")
 
     def get_status(self, run: str) -> RunStatus:
-        """Return the status of a run; raises RunNotFound."""
+        """Return the status of a run; raises RunNotFound.
+
+        The state is ``unreadable`` if the entry cannot be decoded.
+        """
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
             pipe.hgetall(_run_key(run))
             pipe.hgetall(_run_key(run) + ":shards")
@@ -158,7 +165,10 @@ class RunIndex:
             raise RunNotFound(
                 f"no run has the id {run!r}; entries are removed 30 days after the end of a run"
             )
-        return _build_status(run, fields, _decode_shards(shards))
+        try:
+            return _build_status(run, fields, _decode_shards(shards))
+        except (msgspec.MsgspecError, ValueError):
+            return RunStatus(run, "unreadable", error=_UNREADABLE)
 
     def list_runs(self, limit: int) -> list[str]:
         """Return the newest runs, newest first."""
@@ -166,7 +176,10 @@ class RunIndex:
             return list(r.zrevrange(_RUNS_KEY, 0, limit - 1))
 
     def list_bills(self, since: float) -> Iterator[RunCost]:
-        """Yield the costs of the runs created since a time, in epoch seconds."""
+        """Yield the costs of the runs created since a time, in epoch seconds.
+
+        An unreadable run is skipped.
+        """
         with self._use_client() as r:
             runs = list(r.zrangebyscore(_RUNS_KEY, since, "+inf"))
         for start in range(0, len(runs), _BATCH_SIZE):
@@ -175,11 +188,9 @@ class RunIndex:
                 for run in batch:
                     pipe.hmget(_run_key(run), "manifest", "state", "cost", "expected")
                 rows = pipe.execute()
-            yield from (
-                _build_bill(run, *values)
-                for run, values in zip(batch, rows, strict=True)
-                if values[0]
-            )
+            for run, values in zip(batch, rows, strict=True):
+                if manifest := _decode_manifest(values[0] or ""):
+                    yield _build_bill(run, manifest, *values[1:])
 
     def record_pooled_keys(self, pool: str, run: str, keys: Sequence[str]) -> None:
         """Record the run of these keys of a pool, for two days."""
@@ -204,6 +215,13 @@ def _run_key(run: str) -> str:
     return f"{KEY_PREFIX}run:{run}"
 
 
+def _decode_manifest(data: str) -> Manifest | None:
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
 def _decode_shards(fields: dict[str, str]) -> list[ShardStatus]:
     shards: dict[str, dict[str, str]] = {}
     for field, value in fields.items():
@@ -224,15 +242,14 @@ def _decode_shard(fields: dict[str, str]) -> ShardStatus | None:
 
 
 def _build_bill(
-    run: str, manifest: str, state: str | None, cost: str | None, expected: str | None
+    run: str, manifest: Manifest, state: str | None, cost: str | None, expected: str | None
 ) -> RunCost:
-    decoded_manifest = msgspec.json.decode(manifest, type=Manifest)
     decoded_cost = _decode_cost({"cost": cost or "", "expected": expected or ""})
     return RunCost(
         run,
-        decoded_manifest.created,
-        decoded_manifest.model,
-        decoded_manifest.labels,
+        manifest.created,
+        manifest.model,
+        manifest.labels,
         state in END_STATES,
         decoded_cost,
     )

@@ -45,7 +45,7 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str
     """State in progress: ``open``, ``submitting``, ``queued``, ``running``, ``delivering``
     or ``cancelling``. Final state: ``succeeded``, ``partially_succeeded``, ``failed``,
-    ``cancelled`` or ``expired``.
+    ``cancelled`` or ``expired``. ``unreadable``: the entry in the index cannot be decoded.
     """
     name: str = ""
     """Name of the run, or empty."""
