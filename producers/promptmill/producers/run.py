@@ -4,7 +4,7 @@ import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -14,16 +14,34 @@ from promptmill.producers.contract.results import Result
 from promptmill.producers.contract.status import Report, RunStatus
 
 if TYPE_CHECKING:
-    from promptmill.producers.client import Promptmill
+    from promptmill.config.settings import Settings
+    from promptmill.producers.contract.run_index import RunIndex
 
 _STATUS_RETRY_SECONDS = 120.0
 """Seconds for which ``wait`` tolerates a run that is missing in Redis."""
 
 
+class RunClient(Protocol):
+    """The part of ``Promptmill`` that a run uses. The client imports this module."""
+
+    settings: "Settings"
+
+    @functools.cached_property
+    def index(self) -> "RunIndex":
+        """The index of runs, in Redis."""
+        ...
+
+    def retry(
+        self, run: str, only: Collection[str], generation_config: Mapping[str, object] | None
+    ) -> "Run":
+        """Submit the failed requests of ``run`` as a new run."""
+        ...
+
+
 class Run:
     """A submitted run. The object is cheap: it holds its ``id`` and the client."""
 
-    def __init__(self, run: str, mill: "Promptmill") -> None:
+    def __init__(self, run: str, mill: RunClient) -> None:
         self.id = run
         self._mill = mill
 
