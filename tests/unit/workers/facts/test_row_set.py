@@ -1,11 +1,13 @@
 """A ``RowSet`` behaves like a frozenset of row offsets."""
 
+from contextlib import suppress
+
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.workers.facts.row_set import RowSet, RowSetBuilder
+from promptmill.workers.facts.row_set import DamagedRowSet, RowSet, RowSetBuilder
 
 ROWS = st.frozensets(st.integers(0, 40) | st.integers(0, 5000))
 
@@ -58,7 +60,31 @@ def test_a_builder_does_not_change_its_first_set(rows: frozenset[int], added: li
 
     assert set(builder.build()) == rows | set(added)
     assert {row for row in range(5010) if row in builder} == rows | set(added)
+    assert not [row for row in range(-5010, 0) if row in builder]
     assert start == RowSet.of(rows)
+
+
+@given(ROWS, st.lists(st.integers(-5000, -1), min_size=1))
+def test_negative_rows_are_refused(rows: frozenset[int], negative: list[int]) -> None:
+    with pytest.raises(ValueError, match=f"row offset {min(negative)} is negative"):
+        RowSet.of([*rows, *negative])
+    with pytest.raises(ValueError, match="bitmap of a row set is negative"):
+        RowSet(negative[0])
+
+
+@given(ROWS.filter(bool), st.binary(min_size=1))
+def test_trailing_bytes_and_truncated_sets_are_refused(rows: frozenset[int], tail: bytes) -> None:
+    packed = RowSet.of(rows).pack()
+
+    for damaged in (packed + tail, packed + packed, packed[:-1]):
+        with pytest.raises(DamagedRowSet, match="are not a packed row set"):
+            RowSet.unpack(damaged)
+
+
+@given(st.binary())
+def test_unpacking_other_data_raises_no_other_error(data: bytes) -> None:
+    with suppress(DamagedRowSet):
+        RowSet.unpack(data)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 1000])

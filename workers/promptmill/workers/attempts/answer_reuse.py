@@ -28,7 +28,7 @@ from promptmill.workers.attempts.deduplication import (
 from promptmill.workers.facts.records import ShardPlan
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
 from promptmill.workers.facts.row_lists import DeduplicatedRows, ReusedRows
-from promptmill.workers.facts.row_set import RowSet
+from promptmill.workers.facts.row_set import DamagedRowSet, RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.output.effective_rows import shard_results
 from promptmill.workers.output.result_files import encode_files
@@ -40,7 +40,7 @@ MAX_REQUESTS = 50_000_000
 """Maximum requests to search. It takes about a minute, well within a task's time limit."""
 _FIRST_READ_COST = 20
 """Cost of the first search of a run, relative to reading the hashes that it stores."""
-_UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdError
+_UNREADABLE = NotFound, MessageRefused, msgspec.MsgspecError, zstandard.ZstdError, DamagedRowSet
 """Errors of a run that is damaged or being deleted.
 
 Requests whose answers cannot be read are sent again.

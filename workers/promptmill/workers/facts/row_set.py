@@ -8,17 +8,24 @@ from typing import final
 import zstandard
 
 
+class DamagedRowSet(ValueError):
+    """The data is not a packed row set."""
+
+
 @final
 class RowSet:
     """An immutable set of rows, each given by its offset in the shard.
 
-    Bit ``i`` of ``bitmap`` is the row at offset ``i``. The operators are those of
-    ``frozenset``. ``in`` takes constant time: its first use caches the bitmap as bytes.
+    Bit ``i`` of ``bitmap`` is the row at offset ``i``. Raises ValueError if ``bitmap`` is
+    negative. The operators ``|``, ``&``, ``-`` and ``==`` work as in ``frozenset``. There
+    are no others. ``in`` takes constant time: its first use caches the bitmap as bytes.
     """
 
     __slots__ = ("_bitmap", "_bytes")
 
     def __init__(self, bitmap: int = 0) -> None:
+        if bitmap < 0:
+            raise ValueError("the bitmap of a row set is negative; pass at least 0")
         self._bitmap = bitmap
         self._bytes: bytes | None = None
 
@@ -29,11 +36,16 @@ class RowSet:
 
     @classmethod
     def of(cls, rows: Iterable[int]) -> "RowSet":
-        """Return the set of ``rows``, which may be in any order."""
-        builder = RowSetBuilder()
-        for row in rows:
-            builder.add(row)
-        return builder.build()
+        """Return the set of ``rows``, in any order. Raises ValueError for negative numbers."""
+        offsets = list(rows)
+        if not offsets:
+            return cls()
+        if (lowest := min(offsets)) < 0:
+            raise ValueError(f"row offset {lowest} is negative; offsets start at 0")
+        bits = bytearray((max(offsets) >> 3) + 1)
+        for offset in offsets:
+            bits[offset >> 3] |= 1 << (offset & 7)
+        return cls(int.from_bytes(bits, "little"))
 
     @classmethod
     def union(cls, row_sets: Iterable["RowSet"]) -> "RowSet":
@@ -42,8 +54,16 @@ class RowSet:
 
     @classmethod
     def unpack(cls, data: bytes) -> "RowSet":
-        """Return the set from what ``pack`` returned."""
-        return cls(int.from_bytes(zstandard.decompress(data), "little")) if data else cls()
+        """Return the set from what ``pack`` returned. Raises DamagedRowSet for other data."""
+        if not data:
+            return cls()
+        try:
+            bitmap = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise DamagedRowSet(
+                f"{len(data)} bytes are not a packed row set ({error}); restore the stored object"
+            ) from None
+        return cls(int.from_bytes(bitmap, "little"))
 
     def pack(self) -> bytes:
         """Return the little-endian bitmap, compressed with zstd; b"" for an empty set."""
@@ -101,7 +121,10 @@ class RowSetBuilder:
         self._bits = bytearray(rows.to_bytes() if rows else b"")
 
     def add(self, row: int) -> None:
-        """Add the row at offset ``row``."""
+        """Add the row at offset ``row``, which must not be negative.
+
+        This is not checked, because parsing adds every row of a shard.
+        """
         byte = row >> 3
         if byte >= len(self._bits):
             self._bits.extend(bytes(byte + 1 - len(self._bits)))
@@ -109,7 +132,7 @@ class RowSetBuilder:
 
     def __contains__(self, row: int) -> bool:
         byte = row >> 3
-        return byte < len(self._bits) and self._bits[byte] >> (row & 7) & 1 == 1
+        return 0 <= byte < len(self._bits) and self._bits[byte] >> (row & 7) & 1 == 1
 
     def build(self) -> RowSet:
         """Return the set of the rows added so far."""
