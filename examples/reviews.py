@@ -16,7 +16,7 @@ rows = {
 reviews = Path(__file__).with_name("reviews.csv")
 
 report = mill.validate(reviews, **rows)  # renders every row and sends nothing
-print(f"{report.rows} rows, {report.found} of them invalid")
+print(f"{report.rows} rows, {report.problem_count} of them invalid")
 
 run = mill.submit_rows(reviews, **rows, model="gemini-3.8-flash", name="reviews", deadline="36h")
 print(run.wait().state)

@@ -59,15 +59,15 @@ def validate(
 
 
 def _print_summary(validation: "Validation") -> None:
-    if validation.found > len(validation.findings):
-        hidden_count = validation.found - len(validation.findings)
+    if validation.problem_count > len(validation.findings):
+        hidden_count = validation.problem_count - len(validation.findings)
         typer.echo(f"{hidden_count:,} more problems are not shown", err=True)
     rows = status_text.format_count(validation.rows, "row")
     if validation.stops:
-        problems = status_text.format_count(validation.found, "problem")
+        problems = status_text.format_count(validation.problem_count, "problem")
         summary = f"{problems} in {rows}; submit would refuse the whole run"
-    elif validation.found:
-        summary = f"{validation.found:,} of {rows} invalid; submit would send the others"
+    elif validation.problem_count:
+        summary = f"{validation.problem_count:,} of {rows} invalid; submit would send the others"
     else:
         summary = f"{rows}, all valid"
     typer.echo(summary, err=True)

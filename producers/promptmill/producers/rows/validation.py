@@ -29,7 +29,7 @@ class Validation(NamedTuple):
 
     rows: int
     """Number of rows that were validated."""
-    found: int
+    problem_count: int
     """Number of problems in all rows."""
     findings: list[Finding]
     """The first 10,000 problems, in order of their rows."""
@@ -39,7 +39,7 @@ class Validation(NamedTuple):
     @property
     def ok(self) -> bool:
         """Whether every row can be sent."""
-        return not self.found and not self.stops
+        return not self.problem_count and not self.stops
 
 
 def validate_prompts(prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Validation:

@@ -27,7 +27,7 @@ def test_what_is_found_is_what_submitting_refuses(prompts: list[Any]) -> None:
 
     seen = validate_prompts(prompts, LIMIT)
 
-    assert (seen.rows, seen.found) == (len(prompts), len(refused))
+    assert (seen.rows, seen.problem_count) == (len(prompts), len(refused))
     assert [(one.row, one.key, one.reason) for one in seen.findings] == [
         (r.row, r.key, r.refusal) for r in refused
     ]
@@ -51,7 +51,7 @@ def test_a_row_that_stops_the_run_does_not_stop_the_search() -> None:
         Finding(4, "4", "the prompt is empty"),
         Finding(5, "", "a prompt must be a string or a mapping, not int", stops=True),
     ]
-    assert (seen.rows, seen.found, seen.stops, seen.ok) == (5, 4, True, False)
+    assert (seen.rows, seen.problem_count, seen.stops, seen.ok) == (5, 4, True, False)
 
 
 def test_where_nothing_can_be_read_any_more_that_is_the_last_finding() -> None:
@@ -65,7 +65,7 @@ def test_where_nothing_can_be_read_any_more_that_is_the_last_finding() -> None:
 def test_of_very_many_findings_the_first_are_kept_and_all_are_counted() -> None:
     seen = validate_prompts(("" for _ in range(MAX_FINDINGS + 5)), LIMIT)
 
-    assert (seen.found, len(seen.findings), seen.findings[-1].row) == (
+    assert (seen.problem_count, len(seen.findings), seen.findings[-1].row) == (
         MAX_FINDINGS + 5,
         MAX_FINDINGS,
         MAX_FINDINGS,
