@@ -49,11 +49,11 @@ def asked(leases: StepLeases, step: str) -> LeaseState:
 def test_no_start_of_a_step_begins_while_another_is_at_work(leases: StepLeases, step: str) -> None:
     assert leases.acquire(step, "first", LONG, MOST) == LeaseState()
 
-    twin = leases.acquire(step, "twin", LONG, MOST)
+    duplicate = leases.acquire(step, "duplicate", LONG, MOST)
 
-    assert (twin.crashes, twin.live) == (0, 1)
-    assert 0 < twin.busy_seconds <= LONG / 2
-    assert leases.acquire("another", "twin", LONG, MOST) == LeaseState()
+    assert (duplicate.crashes, duplicate.live) == (0, 1)
+    assert 0 < duplicate.busy_seconds <= LONG / 2
+    assert leases.acquire("another", "duplicate", LONG, MOST) == LeaseState()
 
 
 def test_a_start_that_goes_on_is_at_work_for_longer(leases: StepLeases, step: str) -> None:

@@ -276,7 +276,7 @@ def _set_clock(fast: float) -> None:
         time.time = lambda: right() + fast
 
 
-Notes = TypeVar("Notes")
+State = TypeVar("State")
 
 
 class _Watched(Services):
@@ -293,34 +293,34 @@ class _Watched(Services):
     @cached_property
     def leases(self) -> StepLeases:
         """The leases, watched."""
-        return self._watch_notes(super().leases)
+        return self._watch_state(super().leases)
 
     @cached_property
     def open_jobs(self) -> OpenJobs:
         """The open jobs, watched."""
-        return self._watch_notes(super().open_jobs)
+        return self._watch_state(super().open_jobs)
 
     @cached_property
     def joins(self) -> Joins:
         """The joins, watched."""
-        return self._watch_notes(super().joins)
+        return self._watch_state(super().joins)
 
     @cached_property
     def claims(self) -> Claims:
         """The claims, watched."""
-        return self._watch_notes(super().claims)
+        return self._watch_state(super().claims)
 
     @cached_property
     def pool_sizes(self) -> PoolSizes:
         """The sizes of batches, watched."""
-        return self._watch_notes(super().pool_sizes)
+        return self._watch_state(super().pool_sizes)
 
     @cached_property
     def alarm_counts(self) -> AlarmCounts:
         """The counts of alarms, watched."""
-        return self._watch_notes(super().alarm_counts)
+        return self._watch_state(super().alarm_counts)
 
-    def _watch_notes(self, real: Notes) -> Notes:
+    def _watch_state(self, real: State) -> State:
         watched: Any = _Effects(real, self.journal, lambda *_: "note")
         return watched  # type: ignore[no-any-return]
 

@@ -39,7 +39,7 @@ def test_a_lost_job_is_reported_and_waits_for_an_operator(
 
         assert "see promptmill lost-jobs" in warning
         assert f"{run.id}/0/1,{job['name']}," in listed
-        assert "does not know job" in found
+        assert "no longer has job" in found
         assert not run.status.done
         assert len(group.stack.jobs(run.id)) == 1
 

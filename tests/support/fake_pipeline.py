@@ -207,12 +207,12 @@ class FakePipeline:
         except OverBudget as refusal:
             steps.ingest.abort_run(folder, str(refusal), "failed", over_budget=True)
 
-    def _shard(self, run: str, index: int, attempt: int) -> None:
-        steps.shard.shard(self.folder(run).attempt(index, attempt))
+    def _shard(self, run: str, shard: int, attempt: int) -> None:
+        steps.shard.shard(self.folder(run).attempt(shard, attempt))
 
-    def _submit(self, run: str, index: int, attempt: int) -> records.Created | Wait:
+    def _submit(self, run: str, shard: int, attempt: int) -> records.Created | Wait:
         made = steps.submit.submit(
-            self.folder(run).attempt(index, attempt),
+            self.folder(run).attempt(shard, attempt),
             self.jobs,
             owner=secrets.token_hex(4),
             visibility_seconds=SETTLE,
@@ -221,26 +221,26 @@ class FakePipeline:
             self.clock.now += made.seconds
         return made
 
-    def _poll(self, run: str, index: int, attempt: int) -> None:
-        folder = self.folder(run).attempt(index, attempt)
+    def _poll(self, run: str, shard: int, attempt: int) -> None:
+        folder = self.folder(run).attempt(shard, attempt)
         name = folder.job.get().name
         for job in steps.poll.check_jobs(
             self.jobs, names.deployment_id(self.bucket.url), [name] if name else []
         ).ended:
             folder.ended.create(steps.cancel.build_ended(folder.run, job))
 
-    def _collect(self, run: str, index: int, attempt: int) -> None:
-        steps.collect.collect(self.folder(run).attempt(index, attempt), self.part_bytes)
+    def _collect(self, run: str, shard: int, attempt: int) -> None:
+        steps.collect.collect(self.folder(run).attempt(shard, attempt), self.part_bytes)
 
-    def _parse(self, run: str, index: int, attempt: int, part: int) -> None:
-        if steps.parse.parse(self.folder(run).attempt(index, attempt), part) is None:
-            self._collect(run, index, attempt)
+    def _parse(self, run: str, shard: int, attempt: int, part: int) -> None:
+        if steps.parse.parse(self.folder(run).attempt(shard, attempt), part) is None:
+            self._collect(run, shard, attempt)
 
-    def _settle(self, run: str, index: int, attempt: int) -> None:
-        steps.settle.settle(self.folder(run).attempt(index, attempt))
+    def _settle(self, run: str, shard: int, attempt: int) -> None:
+        steps.settle.settle(self.folder(run).attempt(shard, attempt))
 
-    def _deliver(self, run: str, index: int, attempt: int, part: int, sink: int) -> None:
-        steps.deliver.deliver(self.folder(run).attempt(index, attempt), self.open_sink, part, sink)
+    def _deliver(self, run: str, shard: int, attempt: int, part: int, sink: int) -> None:
+        steps.deliver.deliver(self.folder(run).attempt(shard, attempt), self.open_sink, part, sink)
 
     def _finish(self, run: str) -> None:
         attempts = snapshot.load_snapshot(self.bucket, run).attempts

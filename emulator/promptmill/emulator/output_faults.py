@@ -181,7 +181,7 @@ def _change_type(value: object) -> object:
 
 def _make_foreign_line(line: JsonObject, row_index: int) -> JsonObject:
     request = {
-        "contents": [{"role": "user", "parts": [{"text": f"nobody asked this {row_index}"}]}]
+        "contents": [{"role": "user", "parts": [{"text": f"an unknown request {row_index}"}]}]
     }
     return line | {"key": f"foreign-{row_index}", "request": request}
 

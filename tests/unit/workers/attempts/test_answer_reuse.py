@@ -356,7 +356,7 @@ def planned(pipeline: FakePipeline) -> Callable[[], ReusedRows]:
     return lambda: answer_reuse.reuse_answers(folder, manifest, rows)
 
 
-def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> None:
+def test_a_run_that_is_done_by_then_changes_nothing_for_a_duplicate_of_the_step() -> None:
     """Twins of the step that see other runs agree on what one of them wrote first."""
     pipeline = FakePipeline()
     look = planned(pipeline)
@@ -371,7 +371,7 @@ def test_a_run_that_is_done_by_then_changes_nothing_for_a_twin_of_the_step() -> 
     assert (made.reused, settled.reused, settled.requests) == (1, 1, 2)
 
 
-def test_of_twins_that_find_different_answers_the_first_counts(
+def test_of_duplicates_that_find_different_answers_the_first_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline = FakePipeline()
@@ -379,7 +379,7 @@ def test_of_twins_that_find_different_answers_the_first_counts(
     find, first = answer_reuse._find_answers, list[ReusedRows]()
 
     def overtaken(*place: Any) -> ReusedRows:
-        """A twin starts, finds more, as one more run is done, and is through before this one is."""
+        """A duplicate starts, finds more, as one more run is done, and is through before this one is."""
         monkeypatch.setattr(answer_reuse, "_find_answers", find)
         found = find(*place)
         drive(pipeline, "01jtest-b", say([2]))

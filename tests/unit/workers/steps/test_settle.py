@@ -115,13 +115,13 @@ def test_a_row_that_is_not_in_the_output_is_missing() -> None:
 class Cancelled(MemoryBucket):
     """Right before one write, cancels the run and lets a duplicate delivery run the step."""
 
-    twin: Callable[[], object] | None = None
+    duplicate: Callable[[], object] | None = None
 
     def write(self, name: str, data: bytes) -> None:
-        if "/results/" in name and self.twin:
-            twin, self.twin = self.twin, None
+        if "/results/" in name and self.duplicate:
+            duplicate, self.duplicate = self.duplicate, None
             self.create(RunFolder(self, RUN).cancelled.name, b'{"at":0}')
-            twin()
+            duplicate()
         super().write(name, data)
 
 
@@ -134,7 +134,7 @@ def test_duplicates_that_disagree_about_cancellation_keep_the_first_write() -> N
         for step in due:
             pipeline.do(step)
 
-    bucket.twin = lambda: pipeline.do(due[0])
+    bucket.duplicate = lambda: pipeline.do(due[0])
     report = pipeline.drive(run)
 
     assert [result.error and result.error.reason for result in pipeline.results(run)] == [

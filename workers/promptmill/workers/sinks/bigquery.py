@@ -185,7 +185,7 @@ def _find_column_problems(
     for name, column in table_columns.items():
         result_column = result_columns.get(name)
         if result_column is None and column.mode == "REQUIRED":
-            yield f"column {name} is REQUIRED, but is no column of results"
+            yield f"column {name} is REQUIRED, but results have no such column"
         elif result_column and column.mode == "REQUIRED" and result_column.mode != "REQUIRED":
             yield f"column {name} is REQUIRED, but not every result has a value"
         elif result_column and (

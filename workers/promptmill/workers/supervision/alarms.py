@@ -93,7 +93,7 @@ def _state_since(open_job: OpenJob, job: Job) -> float:
 def _alarm_for(settings: Settings, state: str) -> Alarm:
     if state == MISSING:
         return Alarm(
-            settings.lost_seconds, "Vertex does not know its job any more: see promptmill lost-jobs"
+            settings.lost_seconds, "Vertex no longer has its job; see promptmill lost-jobs"
         )
     match state:
         case "JOB_STATE_QUEUED" | "JOB_STATE_PENDING":

@@ -141,5 +141,5 @@ def _time_of(stored: ObjectInfo | None) -> float | None:
 def _report_lost(job: OpenJob) -> Action:
     return Report(
         job.run,
-        f"Vertex does not know job {job.name} any more: end or retry it with promptmill lost-jobs",
+        f"Vertex no longer has job {job.name}; end or retry it with promptmill lost-jobs",
     )
