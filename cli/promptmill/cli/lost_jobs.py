@@ -51,7 +51,7 @@ def lost_jobs(
 
 def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
     try:
-        entry_points.call_entry_point("end_lost_job", attempt_ref, again=retry)
+        entry_points.call_entry_point("end_lost_job", attempt_ref, retry=retry)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     effect = "are retried in a new job" if retry else "fail with reason JOB_LOST"
@@ -60,4 +60,4 @@ def _resolve_job(attempt_ref: str, *, retry: bool) -> None:
 
 def _lost_job_rows() -> Iterator[Record]:
     for job in entry_points.call_entry_point("lost_jobs"):
-        yield {"place": job.attempt, "job": job.job, "since": format_time(job.since)}
+        yield {"attempt": job.attempt, "job": job.job, "since": format_time(job.since)}

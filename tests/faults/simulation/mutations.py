@@ -130,7 +130,7 @@ SAFEGUARDS = [
         "workers.attempts.answer_reuse:reuse_answers",
         "attempt.reused.create(reused)",
         "attempt.bucket.write(attempt.reused.name, __import__('msgspec').json.encode(reused))",
-        "unit/workers/attempts/test_answer_reuse.py::test_of_twins_that_find_different_answers_the_first_counts",
+        "unit/workers/attempts/test_answer_reuse.py::test_of_duplicates_that_find_different_answers_the_first_counts",
     ),
     Mutation(
         "a run with callbacks leaves the list of open runs only when they are sent",
@@ -238,7 +238,7 @@ SAFEGUARDS = [
     Mutation(
         "rows that were put off are due in a next attempt",
         "workers.facts.next_steps:next_steps",
-        "if attempt_facts.again}",
+        "if attempt_facts.has_retries}",
         "if False}",
         "unit/workers/facts/test_next_steps.py::test_rows_with_transient_failures_are_retried_in_a_job_of_their_own",
     ),

@@ -186,7 +186,7 @@ def test_the_counts_and_bitmaps_of_a_part_mean_what_they_meant() -> None:
         RowSet(0b010001),
         RowSet(0b001000),
     ]
-    assert (RowSet.unpack(settled.again), settled.retried) == (RowSet(0b001010), 2)
+    assert (RowSet.unpack(settled.retried_rows), settled.retried) == (RowSet(0b001010), 2)
     assert [RowSet.unpack(file.drop_failed) for file in settled.files] == [
         RowSet(0b001000),
         RowSet(),
@@ -200,9 +200,10 @@ def test_what_was_wrong_with_an_answer_means_what_it_meant() -> None:
     kept = attempt.repairs.get().errors_by_row()
 
     wrong = '/mood: the value is not one of "good", "bad" or "mixed"; /stars: the value is greater than the maximum of 5'
-    assert [RowSet.unpack(rows) for rows in (parsed.invalid, settled.again, settled.repaired)] == [
-        RowSet(0b10)
-    ] * 3
+    assert [
+        RowSet.unpack(rows)
+        for rows in (parsed.invalid, settled.retried_rows, settled.feedback_rows)
+    ] == [RowSet(0b10)] * 3
     assert kept == {1: wrong}
 
 

@@ -177,7 +177,7 @@ def test_requests_differ_by_anything_but_key_and_metadata() -> None:
     pipeline.drive(pipeline.send(sent))
 
     assert pipeline.folder().attempt(0, 1).deduplicated.get() == DeduplicatedRows([2], [0])
-    assert pipeline.folder().attempt(0, 1).input.get().copies == 1
+    assert pipeline.folder().attempt(0, 1).input.get().deduplicated == 1
 
 
 def test_a_request_ends_where_no_key_or_metadata_can_reach() -> None:

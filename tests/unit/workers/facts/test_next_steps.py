@@ -35,7 +35,7 @@ def first_shard(attempts: dict[int, AttemptFacts]) -> RunSnapshot:
     return facts(plan=PLAN, attempts=shards)
 
 
-AGAIN = AttemptFacts(True, True, True, range(0), set(), 0, again=True)
+AGAIN = AttemptFacts(True, True, True, range(0), set(), 0, has_retries=True)
 TABLE: list[tuple[str, RunSnapshot, list[tuple[str, tuple[int, ...]]]]] = [
     ("nothing is known", RunSnapshot("r"), []),
     ("no seal yet", facts(sealed=None), []),

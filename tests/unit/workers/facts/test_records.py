@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from promptmill.workers.facts import records, snapshot
 from promptmill.workers.facts.fact import Fact, encode_fact
 from promptmill.workers.facts.records import (
     Counts,
+    Input,
     Parsed,
     PartRange,
     Parts,
@@ -69,7 +71,7 @@ def assert_seen(shard: int, attempt: int, part: int, sink: int, chunk: int) -> N
     known = snapshot.load_snapshot(bucket, "r")
 
     whole = AttemptFacts(
-        True, True, True, range(3), {part}, 0, delivered={(sink, part)}, again=True
+        True, True, True, range(3), {part}, 0, delivered={(sink, part)}, has_retries=True
     )
     assert known == RunSnapshot("r", chunks={chunk}, attempts={(shard, attempt): whole})
 
@@ -125,7 +127,7 @@ def test_a_reader_reads_each_generation_of_a_fact_once() -> None:
     first, again = (services.load_snapshot("r") for _ in range(2))
 
     assert first == again == snapshot.load_snapshot(bucket, "r")
-    assert first.attempts == {(0, 1): AttemptFacts(parts=range(3), files=0, again=True)}
+    assert first.attempts == {(0, 1): AttemptFacts(parts=range(3), files=0, has_retries=True)}
     assert bucket.names_read == 2 * list(written), (
         "once by the services, and once by whoever has no memory"
     )
@@ -292,3 +294,33 @@ def test_the_output_is_divided_once() -> None:
     parts = found(pipeline)
 
     assert collect.collect(pipeline.folder().attempt(0, 1), 10) == parts
+
+
+@pytest.mark.parametrize(
+    ("fact", "stored"),
+    [
+        (Plan([], 1.0), b'{"shards":[],"at":1.0}'),
+        (Plan([], 1.0, deduplicated=3), b'{"shards":[],"at":1.0,"copies":3}'),
+        (
+            Input(4, 2, 3, 1.0, deduplicated=5),
+            b'{"requests":4,"size":2,"refused":3,"at":1.0,"copies":5}',
+        ),
+        (
+            records.Ended(Job("job", "S"), 1.0, retry=True),
+            b'{"job":%b,"at":1.0,"again":true}' % encode_fact(Job("job", "S")),
+        ),
+        (
+            Parsed(Counts(), b"a", b"b", b"c", 0, [], 1.0),
+            b'{"counts":%b,"succeeded":"YQ==","failed":"Yg==","passing":"Yw==","unkeyed":0,'
+            b'"unreadable_at":[],"at":1.0,"cut_off":"","invalid":""}' % encode_fact(Counts()),
+        ),
+        (
+            Settled([], Counts(), 1, 1.0, b"a", 2, b"b", b"c", 3, 4),
+            b'{"files":[],"counts":%b,"requests":1,"at":1.0,"again":"YQ==","retried":2,'
+            b'"raised":"Yg==","repaired":"Yw==","copies":3,"reused":4}' % encode_fact(Counts()),
+        ),
+    ],
+)
+def test_the_stored_form_keeps_its_field_names(fact: msgspec.Struct, stored: bytes) -> None:
+    assert encode_fact(fact) == stored
+    assert msgspec.json.decode(stored, type=type(fact)) == fact

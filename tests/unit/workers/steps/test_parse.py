@@ -168,12 +168,12 @@ def test_a_row_of_an_earlier_attempt_is_unknown_to_a_later_attempt() -> None:
 
 
 OUTCOMES = st.lists(
-    st.tuples(st.integers(1, ROWS), st.sampled_from(["good", "bad", "passing", "noise"])),
+    st.tuples(st.integers(1, ROWS), st.sampled_from(["good", "bad", "transient", "noise"])),
     max_size=40,
 )
 BAD = {
     "bad": {"finish": "SAFETY"},
-    "passing": {"status": 'x: {"error": {"code": 503}}'},
+    "transient": {"status": 'x: {"error": {"code": 503}}'},
     "good": {},
 }
 
@@ -205,6 +205,6 @@ def test_every_line_counts_exactly_once(outcomes: list[tuple[int, str]]) -> None
     )
     good = {row for row, kind in outcomes if kind == "good"}
     assert {result.row for result in results if result.succeeded} == good
-    assert not RowSet.unpack(parsed.passing) - RowSet.unpack(parsed.failed)
+    assert not RowSet.unpack(parsed.transient_rows) - RowSet.unpack(parsed.failed)
     assert counts.tokens.get("totalTokenCount", 0) == 3 * len(results)
     assert sum(counts.failures.values()) == counts.failed

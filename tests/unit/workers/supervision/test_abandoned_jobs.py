@@ -255,7 +255,7 @@ def test_answers_of_a_lost_job_that_turns_up_after_its_rows_failed_are_stored() 
         worker.look()
         worker.pipeline.clock.now += HOUR + 1
     worker.look()
-    lost_jobs.end_lost_job(worker.services, worker.flow, f"{RUN}/0/1", again=False)
+    lost_jobs.end_lost_job(worker.services, worker.flow, f"{RUN}/0/1", retry=False)
     worker.pipeline.drive(RUN)
     worker.pipeline.jobs.recall_job(job.name)
 

@@ -58,9 +58,9 @@ def test_a_job_that_is_missing_for_long_is_reported_and_nothing_else_is_done(
 
     assert [job.name for job in lost_jobs.find_lost_jobs(worker.services.open_jobs)] == [name]
     assert worker.status.warnings == [
-        "shard 0, attempt 1: Vertex does not know its job any more: see promptmill lost-jobs"
+        "shard 0, attempt 1: Vertex no longer has its job; see promptmill lost-jobs"
     ]
-    assert f"does not know job {name} any more" in str(worker.plan())
+    assert f"no longer has job {name}" in str(worker.plan())
     assert worker.pipeline.due(RUN) == [Step("poll", RUN, (0, 1))]
     assert len(worker.pipeline.jobs.requests) == 1
 
@@ -83,20 +83,23 @@ def test_a_lost_job_that_turns_up_continues_and_its_warning_is_removed(worker: F
 
     assert lost_jobs.find_lost_jobs(worker.services.open_jobs) == []
     assert worker.status.warnings == []
-    with pytest.raises(ValueError, match="no job at '01jtest/0/1' is lost"):
-        lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=True)
+    with pytest.raises(
+        ValueError,
+        match="no job at '01jtest/0/1' is lost; list lost jobs with promptmill lost-jobs",
+    ):
+        lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
 
 
 def test_the_rows_of_a_lost_job_fail_when_an_operator_ends_it(worker: FakeWorker) -> None:
     missing(worker, 3700)
 
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=False)
+    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=False)
 
     report = worker.pipeline.drive(RUN)
     assert worker.sent == [Step("collect", RUN, (0, 1)).id]
     assert (report.state, report.failures, report.jobs) == ("failed", {"JOB_LOST": 2}, 1)
     assert report.error.startswith(
-        "Vertex does not know the job any more; abandoned jobs: 1; their late answers will be stored"
+        "Vertex no longer has the job; abandoned jobs: 1; their late answers will be stored"
     )
     assert worker.services.open_jobs.list_jobs() == []
     assert worker.services.open_jobs.list_slots() == set()
@@ -108,7 +111,7 @@ def test_an_operator_may_retry_the_rows_of_a_lost_job_after_the_last_attempt(
 ) -> None:
     missing(worker, 3700)
 
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=True)
+    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
 
     report = worker.pipeline.drive(RUN)
     assert (report.state, report.succeeded, report.jobs) == ("succeeded", 2, 2)
@@ -120,7 +123,7 @@ def test_answers_that_a_lost_job_left_in_the_bucket_are_collected(worker: FakeWo
     assert worker.pipeline.jobs.get(job.name).has_ended
     missing(worker, 3700)
 
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=True)
+    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
 
     assert worker.pipeline.drive(RUN).state == "succeeded"
     assert len(worker.pipeline.jobs.requests) == 1
@@ -130,8 +133,8 @@ def test_an_operator_cannot_end_a_job_that_vertex_knows(worker: FakeWorker) -> N
     name = missing(worker, 3700)
     worker.pipeline.jobs.recall_job(name)
 
-    with pytest.raises(ValueError, match="is lost"):
-        lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=True)
+    with pytest.raises(ValueError, match="is lost; list lost jobs with promptmill lost-jobs"):
+        lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
 
     assert not worker.pipeline.folder().attempt(0, 1).ended.exists()
 
@@ -141,7 +144,7 @@ def test_reservations_that_a_crash_left_of_an_ended_lost_job_are_released(
 ) -> None:
     (job,) = worker.services.open_jobs.list_jobs()
     missing(worker, 3700)
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, again=False)
+    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=False)
     worker.chain.track_job(RUN, 0, 1, Created(job.name, 0.0))
 
     worker.sweep()

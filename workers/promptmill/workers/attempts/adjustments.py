@@ -29,9 +29,9 @@ def load_adjustments(attempt: AttemptFolder) -> Adjustments:
     if attempt.is_first:
         return Adjustments()
     settled = attempt.previous.settled.get()
-    raised_rows = RowSet.unpack(settled.raised)
+    raised_rows = RowSet.unpack(settled.raised_rows)
     tokens = attempt.run.manifest.get().retry_max_tokens if raised_rows else 0
-    feedback_rows = RowSet.unpack(settled.repaired)
+    feedback_rows = RowSet.unpack(settled.feedback_rows)
     return Adjustments(
         TokenLimit(raised_rows, tokens), schema_feedback.load_feedback(attempt, feedback_rows)
     )

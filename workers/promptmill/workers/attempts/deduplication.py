@@ -36,7 +36,7 @@ def load_deduplicated(attempt: AttemptFolder, plan: Plan) -> DeduplicatedRows:
 
     Reads nothing for a run without any.
     """
-    if not plan.copies or not attempt.input.get().copies:
+    if not plan.deduplicated or not attempt.input.get().deduplicated:
         return DeduplicatedRows()
     return attempt.deduplicated.get()
 

@@ -54,7 +54,7 @@ def load_policy(attempt: AttemptFolder, manifest: Manifest) -> RetryPolicy:
     """Return the retry policy for the failed rows of an attempt."""
     feedback_rows = RowSet()
     if manifest.retry_schema_invalid and not attempt.is_first:
-        feedback_rows = RowSet.unpack(attempt.previous.settled.get().repaired)
+        feedback_rows = RowSet.unpack(attempt.previous.settled.get().feedback_rows)
     return RetryPolicy(
         manifest.retry_max_tokens,
         schema_validation.make_validator(manifest),

@@ -16,4 +16,4 @@ def wanted_rows(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardPla
     if attempt.is_first:
         reused = answer_reuse.load_reused(attempt, manifest)
         return RowSet.first(shard_plan.requests) - reused.row_set
-    return RowSet.unpack(attempt.previous.settled.get().again)
+    return RowSet.unpack(attempt.previous.settled.get().retried_rows)

@@ -46,7 +46,7 @@ class UnansweredRows:
         self.first_row = self._shard_plan.first_row
         self._ended = ended
         self._is_last = is_last
-        self._transient = TRANSIENT | ({ended.reason} if ended.again else frozenset())
+        self._transient = TRANSIENT | ({ended.reason} if ended.retry else frozenset())
         self._resolved = RowSetBuilder(resolution.answered | resolution.retried)
         self._counter = ResultCounter(plan.price_thresholds)
         self.deduplicated = deduplicated.without_rows(self._resolved.build())

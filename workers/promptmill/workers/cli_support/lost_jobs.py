@@ -24,11 +24,11 @@ def list_lost_jobs(settings: Settings) -> Iterator[LostJob]:
     return map(_describe_job, lost_jobs.find_lost_jobs(build_services(settings).open_jobs))
 
 
-def release_lost_job(settings: Settings, attempt_path: str, *, again: bool) -> None:
+def release_lost_job(settings: Settings, attempt_path: str, *, retry: bool) -> None:
     """End a lost job on an operator's decision; raises ValueError if it is not lost."""
     services = build_services(settings)
     dispatcher = wiring.make_dispatcher(make_app(settings, build_services), services)
-    lost_jobs.end_lost_job(services, dispatcher, attempt_path, again=again)
+    lost_jobs.end_lost_job(services, dispatcher, attempt_path, retry=retry)
 
 
 def _describe_job(job: OpenJob) -> LostJob:

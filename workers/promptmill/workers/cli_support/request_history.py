@@ -202,13 +202,15 @@ def _describe_outcome(
 ) -> Outcome:
     """Return the result of a row and its deliveries, or empty ones before ``settle``."""
     settled = attempt.settled.find()
-    again = settled is not None and row - rows.first_row in RowSet.unpack(settled.again)
-    row_result = _find_result(attempt, settled, rows, row, again=again) if settled else None
+    is_retried = settled is not None and row - rows.first_row in RowSet.unpack(settled.retried_rows)
+    row_result = (
+        _find_result(attempt, settled, rows, row, is_retried=is_retried) if settled else None
+    )
     return {
-        "tried_again": again,
+        "tried_again": is_retried,
         "result": msgspec.to_builtins(row_result.result) if row_result else None,
         "delivered": list(_delivery_history(attempt, row_result.file, sink_urls))
-        if row_result and not again
+        if row_result and not is_retried
         else [],
     }
 
@@ -219,15 +221,15 @@ class _RowResult(NamedTuple):
 
 
 def _find_result(
-    attempt: AttemptFolder, settled: Settled, rows: ShardPlan, row: int, *, again: bool
+    attempt: AttemptFolder, settled: Settled, rows: ShardPlan, row: int, *, is_retried: bool
 ) -> _RowResult | None:
     """Return the result of a row and the number of its file.
 
-    A file drops the result of a row that is retried. ``again`` returns it nevertheless.
+    A file drops the result of a row that is retried. ``is_retried`` returns it nevertheless.
     """
     for number, file in enumerate(settled.files):
         if _may_have_row(attempt, file.name, row - rows.first_row):
-            result_file = ResultFile(file.name) if again else file
+            result_file = ResultFile(file.name) if is_retried else file
             for result in effective_results(attempt.bucket, result_file, rows.first_row):
                 if result.row == row:
                     return _RowResult(number, result)

@@ -37,7 +37,9 @@ def record_plan(index: RunIndex, run: str, plan: Plan) -> None:
 
 def record_input(index: RunIndex, attempt: AttemptFolder, shard_input: Input) -> None:
     """Record that an attempt's input is stored."""
-    requests = shard_input.requests + shard_input.refused + shard_input.copies + shard_input.reused
+    requests = (
+        shard_input.requests + shard_input.refused + shard_input.deduplicated + shard_input.reused
+    )
     status = ShardStatus(attempt.shard, "sharded", attempt.number, requests=requests)
     index.set_shard(attempt.run.id, status)
 
@@ -77,7 +79,7 @@ def record_counts(index: RunIndex, attempt: AttemptFolder, settled: Settled) -> 
         attempt.number,
         succeeded=counts.succeeded,
         failed=counts.failed,
-        deduplicated=settled.copies,
+        deduplicated=settled.deduplicated,
         reused=settled.reused,
     )
     index.set_shard(attempt.run.id, status)

@@ -27,7 +27,7 @@ def next_steps(snapshot: RunSnapshot) -> list[Step]:
     attempt_refs |= {
         (shard, attempt + 1)
         for (shard, attempt), attempt_facts in snapshot.attempts.items()
-        if attempt_facts.again
+        if attempt_facts.has_retries
     }
     steps = [
         step

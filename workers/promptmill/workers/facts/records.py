@@ -28,13 +28,13 @@ class ShardPlan(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """The shards of a run and its cost plan.
 
-    ``copies`` is the number of requests that repeat an earlier request.
+    ``deduplicated`` is the number of requests that repeat an earlier request.
     """
 
     shards: list[ShardPlan]
     at: float
     money: PlanCost | None = None
-    copies: int = 0
+    deduplicated: int = msgspec.field(default=0, name="copies")
 
     @property
     def price_thresholds(self) -> list[int]:
@@ -45,9 +45,9 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     """A complete input file: its lines, its bytes, and the rows that validation refused.
 
-    ``tokens`` bounds the usage of a retry in a run with a cost limit. ``copies`` rows are
-    omitted because another row has the same request. ``reused`` rows are omitted because
-    an earlier run answered them.
+    ``tokens`` bounds the usage of a retry in a run with a cost limit. ``deduplicated`` rows
+    are omitted because another row has the same request. ``reused`` rows are omitted
+    because an earlier run answered them.
     """
 
     requests: int
@@ -55,7 +55,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: int
     at: float
     tokens: TokenTotals | None = None
-    copies: int = 0
+    deduplicated: int = msgspec.field(default=0, name="copies")
     reused: int = 0
 
 
@@ -79,7 +79,7 @@ class Created(msgspec.Struct, frozen=True):
 class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a job ended, and when a worker saw it.
 
-    ``reason`` overrides the failure reason of rows without an answer. ``again`` retries
+    ``reason`` overrides the failure reason of rows without an answer. ``retry`` retries
     these rows regardless of the reason. ``by_hand`` marks an abandoned job: its end was
     not reported by Vertex.
     """
@@ -87,7 +87,7 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
     job: Job
     at: float
     reason: str = ""
-    again: bool = False
+    retry: bool = msgspec.field(default=False, name="again")
     by_hand: bool = False
 
 
@@ -150,14 +150,14 @@ class Counts(msgspec.Struct, frozen=True):
 class Parsed(msgspec.Struct, frozen=True):
     """The counts of one parsed part, and packed sets of the rows that it answers.
 
-    ``passing`` has the failed rows that are worth a retry. Of these, ``cut_off`` need more
-    tokens, and ``invalid`` need feedback on their schema error.
+    ``transient_rows`` are the failed rows that are worth a retry. Of these, ``cut_off``
+    need more tokens, and ``invalid`` need feedback on their schema error.
     """
 
     counts: Counts
     succeeded: bytes
     failed: bytes
-    passing: bytes
+    transient_rows: bytes = msgspec.field(name="passing")
     unkeyed: int
     unreadable_at: list[int]
     at: float
@@ -181,20 +181,21 @@ class ResultFile(msgspec.Struct, frozen=True):
 class Settled(msgspec.Struct, frozen=True):
     """The outcome of an attempt: its files of final results, their counts, and its retries.
 
-    ``again`` is the packed set of the ``retried`` rows of the next attempt. Of these,
-    ``raised`` get more tokens and ``repaired`` get feedback on their schema error.
-    ``copies`` rows have the answer of another row, ``reused`` rows that of an earlier run.
+    ``retried_rows`` is the packed set of the ``retried`` rows of the next attempt. Of
+    these, ``raised_rows`` get more tokens and ``feedback_rows`` get feedback on their
+    schema error. ``deduplicated`` rows have the answer of another row, ``reused`` rows
+    that of an earlier run.
     """
 
     files: list[ResultFile]
     counts: Counts
     requests: int
     at: float
-    again: bytes = b""
+    retried_rows: bytes = msgspec.field(default=b"", name="again")
     retried: int = 0
-    raised: bytes = b""
-    repaired: bytes = b""
-    copies: int = 0
+    raised_rows: bytes = msgspec.field(default=b"", name="raised")
+    feedback_rows: bytes = msgspec.field(default=b"", name="repaired")
+    deduplicated: int = msgspec.field(default=0, name="copies")
     reused: int = 0
 
 

@@ -21,7 +21,7 @@ class AttemptFacts(msgspec.Struct):
     """The facts of one attempt that exist.
 
     ``parts`` has the numbers of the expected parts. ``files`` is the number of result
-    files to deliver.
+    files to deliver. ``has_retries`` is true if rows are left for a next attempt.
     """
 
     input: bool = False
@@ -30,7 +30,7 @@ class AttemptFacts(msgspec.Struct):
     parts: range | None = None
     parsed: set[int] = msgspec.field(default_factory=set)
     files: int | None = None
-    again: bool = False
+    has_retries: bool = False
     delivered: set[tuple[int, int]] = msgspec.field(default_factory=set)
 
 
@@ -140,10 +140,10 @@ def load_snapshot(bucket: Bucket, run: str, reader: SnapshotReader | None = None
         with_parts, reader.parts(stored for _, stored in with_parts), strict=True
     ):
         attempt_facts.parts = parts
-    for (attempt_facts, _), (files, again) in zip(
+    for (attempt_facts, _), (files, has_retries) in zip(
         with_settled, reader.settled(stored for _, stored in with_settled), strict=True
     ):
-        attempt_facts.files, attempt_facts.again = files, again
+        attempt_facts.files, attempt_facts.has_retries = files, has_retries
     return snapshot
 
 

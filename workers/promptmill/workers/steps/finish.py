@@ -210,7 +210,7 @@ def _report_submitted(
         cost=usage.run_cost(
             plan.money, counts.billed, over_budget=FailureReason.OVER_BUDGET in counts.failures
         ),
-        deduplicated=sum(attempt.settled.copies for attempt in attempt_facts),
+        deduplicated=sum(attempt.settled.deduplicated for attempt in attempt_facts),
         reused=sum(attempt.settled.reused for attempt in attempt_facts),
         error=next(
             (

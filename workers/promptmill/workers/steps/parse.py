@@ -138,7 +138,7 @@ class PartReader:
             ),
             succeeded=self._succeeded.build().pack(),
             failed=self._failed.build().pack(),
-            passing=self._transient.build().pack(),
+            transient_rows=self._transient.build().pack(),
             unkeyed=len(self.unkeyed),
             unreadable_at=self._unreadable_at,
             at=records.current_time(),

@@ -59,17 +59,17 @@ def _settle_attempt(attempt: AttemptFolder) -> Settled:
         counts=counts + unanswered_rows.to_counts() + Counts(succeeded=reused.count),
         requests=len(unanswered_rows.wanted) + len(unanswered_rows.deduplicated) + reused.count,
         at=records.current_time(),
-        again=unanswered_rows.retried_rows.pack(),
+        retried_rows=unanswered_rows.retried_rows.pack(),
         retried=len(unanswered_rows.retried_rows),
-        raised=_token_limit_rows(parsed, unanswered_rows).pack(),
-        repaired=_record_feedback(attempt, parsed, unanswered_rows).pack(),
-        copies=deduplicated_count,
+        raised_rows=_token_limit_rows(parsed, unanswered_rows).pack(),
+        feedback_rows=_record_feedback(attempt, parsed, unanswered_rows).pack(),
+        deduplicated=deduplicated_count,
         reused=reused.count,
     )
 
 
 def _part_rows(parsed: Parsed) -> PartRows:
-    return PartRows(*map(RowSet.unpack, (parsed.succeeded, parsed.failed, parsed.passing)))
+    return PartRows(*map(RowSet.unpack, (parsed.succeeded, parsed.failed, parsed.transient_rows)))
 
 
 def _count_parts(
@@ -151,7 +151,7 @@ _decode_failed = msgspec.json.Decoder(_FailedResult).decode
 
 
 def _is_last_attempt(attempt: AttemptFolder, manifest: Manifest, ended: Ended) -> bool:
-    is_exhausted = attempt.number >= manifest.max_attempts and not ended.again
+    is_exhausted = attempt.number >= manifest.max_attempts and not ended.retry
     return is_exhausted or attempt.run.cancelled.exists()
 
 

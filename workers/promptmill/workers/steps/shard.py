@@ -28,7 +28,7 @@ def _write_input(attempt: AttemptFolder) -> Input:
     if not attempt.is_first and cost_limit.has_cost_limit(attempt.run):
         totals.bounds = UsageBounds()
     manifest, plan = attempt.run.manifest.get(), attempt.run.plan.get()
-    if plan.copies:
+    if plan.deduplicated:
         totals.deduplicator = Deduplicator()
     shard_plan = plan.shards[attempt.shard]
     reused = answer_reuse.reuse_answers(attempt, manifest, shard_plan)
@@ -43,7 +43,7 @@ def _write_input(attempt: AttemptFolder) -> Input:
         totals.refused,
         records.current_time(),
         tokens,
-        copies=_record_deduplicated(attempt, totals.deduplicator),
+        deduplicated=_record_deduplicated(attempt, totals.deduplicator),
         reused=reused.count,
     )
 

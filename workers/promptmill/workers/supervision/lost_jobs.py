@@ -19,21 +19,21 @@ def find_lost_jobs(open_jobs: OpenJobs) -> list[OpenJob]:
 
 
 def end_lost_job(
-    services: Services, dispatcher: Dispatcher, attempt_path: str, *, again: bool
+    services: Services, dispatcher: Dispatcher, attempt_path: str, *, retry: bool
 ) -> None:
     """End the lost job of ``attempt_path`` (``run/shard/attempt``).
 
-    Its unanswered rows are retried if ``again``, or fail with reason JOB_LOST. Output that
+    Its unanswered rows are retried if ``retry``, or fail with reason JOB_LOST. Output that
     it left in the bucket is collected. Raises ValueError if no job there is lost.
     """
     lost_jobs = find_lost_jobs(services.open_jobs)
     open_job = next((job for job in lost_jobs if job.slot == attempt_path), None)
     if open_job is None or polling.find_job(services.jobs, services.bucket, open_job):
-        raise ValueError(f"no job at {attempt_path[:80]!r} is lost")
-    job = Job(
-        open_job.name, "JOB_STATE_FAILED", error_message="Vertex does not know the job any more"
-    )
+        raise ValueError(
+            f"no job at {attempt_path[:80]!r} is lost; list lost jobs with promptmill lost-jobs"
+        )
+    job = Job(open_job.name, "JOB_STATE_FAILED", error_message="Vertex no longer has the job")
     ended = Ended(
-        job, records.current_time(), reason=FailureReason.JOB_LOST, again=again, by_hand=True
+        job, records.current_time(), reason=FailureReason.JOB_LOST, retry=retry, by_hand=True
     )
     dispatcher.enqueue_steps(wiring.make_endings(services).abandon_job(open_job, ended))
