@@ -222,6 +222,13 @@ def test_whether_a_job_may_have_been_created_decides_what_its_creation_raises(
         assert type(raised(jobs.get, "n")) is Transient
 
 
+def test_a_creation_that_finds_no_model_names_the_settings_to_check() -> None:
+    jobs = VertexJobs(Raising(core.NotFound("no such model")), "projects/p/locations/l", 1.0)
+
+    assert str(raised(jobs.create, REQUEST)).endswith("check --model and GOOGLE_CLOUD_LOCATION")
+    assert "--model" not in str(raised(jobs.get, "n"))
+
+
 STORING: list[tuple[Exception, type[Exception]]] = [
     (core.PreconditionFailed("a"), Conflict),
     (storage.InvalidResponse(Reply(412), "a"), Conflict),

@@ -18,4 +18,6 @@ def down(data: DataDirectory = DEFAULT_DATA_DIRECTORY) -> None:
 
     with local_stack.convert_local_errors():
         was_running = local.stop_running(data)
-    typer.echo("all services stopped" if was_running else f"no stack runs in {data}", err=True)
+    advice = "run this in the folder where you ran promptmill up, or pass --data"
+    message = "all services stopped" if was_running else f"no stack runs in {data}; {advice}"
+    typer.echo(message, err=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli import options, schema_option
+from promptmill.cli import options, output, schema_option
 
 
 def enqueue(
@@ -41,7 +41,9 @@ def enqueue(
     from promptmill.producers import Promptmill
     from promptmill.producers.contract.sink_kinds import parse_sink
 
-    ticket = Promptmill().enqueue(
+    mill = Promptmill()
+    output.print_broker_note(mill.settings)
+    ticket = mill.enqueue(
         [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts],
         pool=pool,
         key=key,

@@ -9,6 +9,7 @@ import typer
 
 from promptmill.cli.output import ObjectFormat, RowFormat
 from promptmill.config import spans
+from promptmill.config.errors import PromptmillError
 
 if TYPE_CHECKING:
     from promptmill.producers.run_options import RowOptions
@@ -195,17 +196,22 @@ def _read_text(text: str) -> str:
     """Return ``text``, or the content of the file that ``@FILE`` names."""
     if not text.startswith("@"):
         return text
+    path = text[1:]
     try:
-        return Path(text[1:]).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{text} cannot be read: {error}") from None
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise PromptmillError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise PromptmillError(f"{path} is not UTF-8 text; convert it to UTF-8") from None
 
 
 def _parse_json_object(text: str) -> dict[str, object]:
     try:
         return msgspec.json.decode(text, type=dict[str, object])
     except msgspec.DecodeError as error:
-        raise typer.BadParameter(f"--config must be a JSON object: {error}") from None
+        example = '{"temperature": 0}'
+        message = f"--config must be a JSON object such as {example}: {error}"
+        raise typer.BadParameter(message) from None
 
 
 def parse_span(text: str | float) -> float:

@@ -1,4 +1,4 @@
-"""Writes data to stdout in the requested format."""
+"""Writes data to stdout in the requested format, and notes to stderr."""
 
 import csv
 import json
@@ -8,10 +8,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from promptmill.config.settings import Settings
 
 Record = Mapping[str, object]
 FILE_WIDTH = 200
@@ -33,6 +36,14 @@ class ObjectFormat(StrEnum):
 
     table = "table"
     json = "json"
+
+
+def print_broker_note(settings: "Settings") -> None:
+    """Print a note to stderr if no broker is configured."""
+    from promptmill.config.settings import describe_default_broker
+
+    if note := describe_default_broker(settings):
+        typer.echo(note, err=True)
 
 
 def stdout_console() -> "Console":

@@ -134,9 +134,15 @@ class StatusLines:
         silent_seconds = self._clock() - self._last_written
         if silent_seconds >= self._choose_interval(current):
             state = run.state.replace("_", " ")
-            elapsed = spans.format_duration(self._clock() - self._started)
+            elapsed = spans.format_duration(self._elapsed_seconds(run))
             self._write(f"{elapsed:>9}  {state:<10}  {current[1]}")
             self._last_written, self._last_shown = self._clock(), current
+
+    def _elapsed_seconds(self, run: RunStatus) -> float:
+        """Return the duration of a completed run, or the time since the first line."""
+        if run.done and run.ended:
+            return run.ended - run.created
+        return self._clock() - self._started
 
     def _choose_interval(self, current: tuple[str, str]) -> float:
         if current == self._last_shown:

@@ -7,13 +7,16 @@ from pathlib import Path
 import msgspec
 import typer
 
+from promptmill.config.errors import PromptmillError
+
 _OPTION_NAME = "'--response-schema'"
 
 
 def load_schema(text: str) -> object:
     """Return the JSON schema in a file, or the model at ``module:Model``; None for "".
 
-    Modules are imported from the current directory too. Raises BadParameter.
+    Modules are imported from the current directory too. Raises PromptmillError for
+    an unreadable file, otherwise BadParameter.
     """
     if not text:
         return None
@@ -27,9 +30,7 @@ def _read_schema(path: str) -> object:
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, object])
     except OSError as error:
-        raise typer.BadParameter(
-            f"{path} cannot be read: {error.strerror}", param_hint=_OPTION_NAME
-        ) from None
+        raise PromptmillError(f"{path} cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise typer.BadParameter(
             f"{path} is not a JSON schema: {error}", param_hint=_OPTION_NAME

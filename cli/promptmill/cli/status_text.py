@@ -54,8 +54,10 @@ def _describe_open_run(run: RunStatus) -> str:
 
 
 def _format_sentence(error: str) -> str:
-    """Return an error as a sentence to append, or ""."""
-    return f" {error[0].upper()}{error[1:].rstrip('.')}." if error else ""
+    """Return an error as a sentence to append, or "". A name or URL keeps its case."""
+    starts_with_word = error.partition(" ")[0].isalpha()
+    start = error[:1].upper() if starts_with_word else error[:1]
+    return f" {start}{error[1:].rstrip('.')}." if error else ""
 
 
 def _describe_ended_run(run: RunStatus) -> str:

@@ -111,11 +111,13 @@ def submit(
     --max-attempts attempts in all. Nothing is billed until the last row is accepted.
 
     \b
-    FILE has one prompt per line. A line of a .txt file is a prompt.
-    A line of a .jsonl file has one of these forms:
+    Without --template, FILE has one prompt per line. A line of a .txt file is a
+    prompt. A line of a .jsonl file has one of these forms:
+      "..."
       {"prompt": "..."}
-      {"key": "...", "metadata": {...}, "request": {"contents": [...]}}
+      {"request": {"contents": [...]}}
       {"contents": [...]}
+    An object may also have a "key" and "metadata". Both return with the answer.
 
     With --template every row of a .csv, .tsv, .jsonl or .parquet file becomes a
     prompt. Files may be gs:// URLs. FILE may also be a BigQuery table or query.
@@ -185,6 +187,7 @@ def _submit_run(
 
     mill = Promptmill()
     logs.configure_logging(mill.settings)
+    output.print_broker_note(mill.settings)
     refusals = RefusedRows()
     with (
         exit_codes.exit_on_interrupt(_describe_interruption(run_options)),

@@ -38,6 +38,7 @@ def watch(
 
     console = output.stdout_console()
     if not run_id:
+        typer.echo("Ctrl-C stops watching", err=True)
         with exit_codes.exit_on_interrupt("the runs continue"):
             _watch_newest(console)
     selected_run = Promptmill().get(run_id)

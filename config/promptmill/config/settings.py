@@ -1,5 +1,6 @@
 """Settings: one frozen, validated object. Nothing else reads the environment."""
 
+import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -327,8 +328,7 @@ def list_settings(settings: Settings) -> Iterator[SettingValue]:
     environment = {name.upper() for name in os.environ}
     for name in Settings.model_fields:
         display_value = _display_value(getattr(settings, name))
-        # For a variable of Google's or Celery's, pydantic-settings reads both names.
-        is_set = environment & {variable_name(name), f"PROMPTMILL_{name.upper()}"}
+        is_set = environment & _variable_names(name)
         origin = "environment" if is_set else "argument"
         yield SettingValue(
             variable_name(name),
@@ -342,6 +342,30 @@ def _display_value(value: object) -> str:
     if isinstance(value, SecretStr) and text and not _URL_PATTERN.match(str(text)):
         return "***"
     return "" if text is None else ",".join(map(mask_password, str(text).split(",")))
+
+
+def list_unknown_variables() -> Iterator[tuple[str, str]]:
+    """Yield unknown ``PROMPTMILL_`` variables of the environment, each with a similar
+    setting or an empty text.
+    """
+    known = set().union(*map(_variable_names, Settings.model_fields))
+    for variable in sorted(os.environ):
+        if variable.startswith("PROMPTMILL_") and variable not in known:
+            similar = difflib.get_close_matches(variable, known, n=1, cutoff=0.8)
+            yield variable, similar[0] if similar else ""
+
+
+def describe_default_broker(settings: Settings) -> str:
+    """Return a note if the broker is not configured; otherwise an empty text."""
+    if "broker_url" in settings.model_fields_set:
+        return ""
+    url = settings.broker_url.get_secret_value()
+    return f"{variable_name('broker_url')} is not set; using {url}"
+
+
+def _variable_names(name: str) -> set[str]:
+    # For a variable of Google's or Celery's, pydantic-settings reads both names.
+    return {variable_name(name), f"PROMPTMILL_{name.upper()}"}
 
 
 def variable_name(name: str) -> str:

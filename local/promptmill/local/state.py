@@ -127,7 +127,8 @@ def _try_lock(lock: int) -> bool:
 def _in_use_message(directory: Path) -> str:
     state = read_state(directory)
     owner = f"process {state.pid}" if state else "processes of a killed stack"
-    return f"{directory} is in use by {owner}; stop it, or choose another directory"
+    command = f"promptmill down --data {directory}"
+    return f"{directory} is in use by {owner}; stop it with {command}, or choose another directory"
 
 
 def _state_file(directory: Path) -> Path:

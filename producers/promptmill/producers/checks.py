@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from promptmill.config import queues
 from promptmill.config.errors import ConfigurationError, NotInstalled
-from promptmill.config.settings import Settings, variable_name
+from promptmill.config.settings import (
+    Settings,
+    describe_default_broker,
+    list_unknown_variables,
+    variable_name,
+)
 from promptmill.config.urls import mask_password
 from promptmill.producers.run import load_bucket_function
 
@@ -33,12 +38,22 @@ class Check(NamedTuple):
 
 def run_checks(settings: Settings) -> Iterator[Check]:
     """Yield the outcome of every check."""
+    yield from check_variables(settings)
     yield from _check_settings(settings)
     yield from check_creation_visibility(settings)
     yield check_redis_access(settings)
     yield check_versions(version("celery"), version("kombu"))
     yield from _check_broker(settings)
     yield from _check_google(settings)
+
+
+def check_variables(settings: Settings) -> Iterator[Check]:
+    """Report unknown variables, and a broker that is not configured."""
+    for variable, similar in list_unknown_variables():
+        advice = f"; did you mean {similar}?" if similar else ""
+        yield Check("settings", None, f"{variable} is unknown{advice}")
+    if note := describe_default_broker(settings):
+        yield Check("broker", None, note)
 
 
 def _check_settings(settings: Settings) -> Iterator[Check]:

@@ -129,7 +129,6 @@ def test_the_version_is_told() -> None:
         ["submit", "--prompt", "x", "--label", "no-value"],
         ["submit", "rows.csv", "--key", "id"],
         ["submit", "--prompt", "x", "--template", "{{ x }}"],
-        ["submit", "rows.csv", "--template", "@none.txt"],
         ["validate", "rows.csv", "--template", "{{ x }}", "--config", "[1]"],
         ["validate"],
         ["wait", "01kq", "--timeout", "soon"],
@@ -271,6 +270,7 @@ def test_down_where_nothing_runs_says_so(tmp_path: Path) -> None:
 
     assert result.exit_code == 0
     assert "no stack runs in" in result.stderr
+    assert "in the folder where you ran promptmill up" in result.stderr
 
 
 def test_settings_are_shown_with_their_origin_and_without_passwords(
@@ -319,3 +319,40 @@ def test_what_a_table_of_requests_would_not_heed_is_refused(options: list[str], 
 
     assert told.exit_code == 2
     assert words in " ".join(told.output.replace("│", " ").split())
+
+
+def test_a_missing_file_of_an_option_is_an_error_like_a_missing_file_of_prompts() -> None:
+    result = CliRunner().invoke(app, ["submit", "rows.csv", "--template", "@none.txt"])
+
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: none.txt cannot be read: No such file or directory\n",
+    )
+
+
+def test_a_malformed_config_is_answered_with_an_example() -> None:
+    result = CliRunner().invoke(
+        app, ["submit", "rows.csv", "--template", "x", "--config", "temperature=0"]
+    )
+
+    assert result.exit_code == 2
+    assert '--config must be a JSON object such as {"temperature": 0}' in result.stderr
+
+
+def test_submitting_to_the_default_redis_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CELERY_BROKER_URL")
+
+    result = CliRunner().invoke(app, ["submit", "--prompt", "hi"])
+
+    assert result.stderr.startswith(
+        "CELERY_BROKER_URL is not set; using redis://127.0.0.1:6379/0\n"
+    )
+
+
+def test_the_doctor_notes_a_mistyped_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTMILL_PART_BYTE", "3")
+
+    result = CliRunner().invoke(app, ["doctor"])
+
+    message = "PROMPTMILL_PART_BYTE is unknown; did you mean PROMPTMILL_PART_BYTES?"
+    assert message in result.stdout

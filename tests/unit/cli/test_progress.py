@@ -53,6 +53,14 @@ def test_a_line_says_when_where_and_how_much() -> None:
     assert " ".join(line.split()) == "12 s queued 5 of 10 done, 1 failed"
 
 
+def test_a_run_that_has_ended_shows_its_own_duration() -> None:
+    ended = msgspec.structs.replace(RUN, state="succeeded", created=1000.0, ended=1090.0)
+
+    (line,) = lines_at((0.0, ended))
+
+    assert line.split("succeeded")[0].strip() == "90 s"
+
+
 def test_elsewhere_than_in_a_terminal_there_are_no_bars_and_no_colours() -> None:
     out = io.StringIO()
 

@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from promptmill.cli import schema_option
+from promptmill.config.errors import PromptmillError
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +41,6 @@ def test_a_model_is_imported_from_the_folder_that_the_command_is_called_in(folde
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("no.json", "no.json cannot be read: No such file"),
-        ("review", "review cannot be read: No such file"),
         ("list.json", "list.json is not a JSON schema: Expected `object`, got `array`"),
         ("broken.json", "broken.json is not a JSON schema: "),
         ("no_module:Review", "no_module:Review cannot be imported: No module named 'no_module'"),
@@ -57,3 +56,9 @@ def test_what_cannot_be_found_is_a_mistake_in_usage(folder: Path, text: str, wor
         schema_option.load_schema(text)
 
     assert words in told.value.message
+
+
+@pytest.mark.parametrize("text", ["no.json", "review"])
+def test_a_missing_file_is_an_error(folder: Path, text: str) -> None:
+    with pytest.raises(PromptmillError, match=f"{text} cannot be read: No such file"):
+        schema_option.load_schema(text)

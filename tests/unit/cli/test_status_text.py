@@ -47,6 +47,7 @@ def test_a_run_that_failed_says_why() -> None:
     assert at("failed", error="the bucket is gone.") == (
         "The run failed: 0 of 1,500 requests succeeded. The bucket is gone."
     )
+    assert at("failed", error="gs://x/ is gone").endswith("succeeded. gs://x/ is gone.")
 
 
 def test_one_of_a_thing_is_singular() -> None:

@@ -7,7 +7,13 @@ import pytest
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.queues import ALL_QUEUES, TASK_QUEUES, celery_options, takeover_times
-from promptmill.config.settings import Settings, load_settings, variable_name
+from promptmill.config.settings import (
+    Settings,
+    describe_default_broker,
+    list_unknown_variables,
+    load_settings,
+    variable_name,
+)
 from promptmill.config.urls import mask_password
 
 OWN = ("PROMPTMILL_", "GOOGLE_", "CELERY_", "STORAGE_EMULATOR")
@@ -166,3 +172,24 @@ def test_other_apps_on_the_broker_are_left_their_own_record_of_lost_messages() -
         "promptmill.unacked_index",
         "promptmill.unacked_mutex",
     }
+
+
+def test_an_unknown_variable_is_listed_with_the_nearest_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROMPTMILL_PART_BYTE", "3")
+    monkeypatch.setenv("PROMPTMILL_XYZ", "3")
+    monkeypatch.setenv("PROMPTMILL_PART_BYTES", "4096")
+
+    assert list(list_unknown_variables()) == [
+        ("PROMPTMILL_PART_BYTE", "PROMPTMILL_PART_BYTES"),
+        ("PROMPTMILL_XYZ", ""),
+    ]
+
+
+def test_a_missing_broker_is_noted_with_the_default() -> None:
+    assert (
+        describe_default_broker(load_settings())
+        == "CELERY_BROKER_URL is not set; using redis://127.0.0.1:6379/0"
+    )
+    assert describe_default_broker(load_settings(broker_url="redis://127.0.0.1:1/0")) == ""

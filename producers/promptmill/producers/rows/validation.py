@@ -59,6 +59,12 @@ def validate_prompts(prompts: Iterable[Prompt], max_bytes: int, schema: bytes = 
     return Validation(checker.rows, count, sorted(findings), stops or not checker.sendable)
 
 
+def _unreadable_row(error: InvalidRequest, row: int) -> Finding:
+    """Return the problem of a row after which nothing can be read."""
+    reason = f"{error.message}; later rows are not checked"
+    return Finding(row, error.key or "", reason, stops=True)
+
+
 class _PromptChecker:
     def __init__(self) -> None:
         self.rows = self.sendable = 0
@@ -77,9 +83,10 @@ class _PromptChecker:
                 if line.refusal:
                     yield Finding(line.row, line.key, line.refusal)
                 self.sendable += not line.refusal
-        except InvalidRequest as error:  # the rest cannot be read
-            self._row_errors.append(error)
+        except InvalidRequest as error:
             self.rows = error.row or self.rows + 1
+            yield from self._drain_row_errors()
+            yield _unreadable_row(error, self.rows)
         yield from self._drain_row_errors()
         for row, first_row in keys.find_duplicates():
             yield Finding(

@@ -59,7 +59,10 @@ def test_where_nothing_can_be_read_any_more_that_is_the_last_finding() -> None:
         yield ""
         raise InvalidRequest("line 3: the line is not JSON", row=2)
 
-    assert [one.row for one in validate_prompts(prompts(), LIMIT).findings] == [1, 2]
+    findings = validate_prompts(prompts(), LIMIT).findings
+
+    assert [one.row for one in findings] == [1, 2]
+    assert findings[-1].reason == "line 3: the line is not JSON; later rows are not checked"
 
 
 def test_of_very_many_findings_the_first_are_kept_and_all_are_counted() -> None:

@@ -231,7 +231,8 @@ def _classify_error(error: Exception, creating: bool) -> PromptmillError:
     message = f"Vertex: {failures.describe_error(error)}"
     status = failures.http_status(error)
     if status == HTTPStatus.NOT_FOUND:
-        return NotFound(message)
+        advice = "; check --model and GOOGLE_CLOUD_LOCATION" if creating else ""
+        return NotFound(message + advice)
     is_forbidden_creation = creating and status == HTTPStatus.FORBIDDEN
     if failures.is_denied(error) and not is_forbidden_creation:
         return Denied(message)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from promptmill.config import queues
+from promptmill.config.errors import NotFound
 from promptmill.config.settings import Settings
 from promptmill.workers.app import make_app
 from promptmill.workers.facts import dead_letters
@@ -19,7 +20,9 @@ def replay_letter(settings: Settings, step: str) -> DeadLetter:
     """Re-queue a parked task and reset its failure count; raises NotFound if it is not parked."""
     services = build_services(settings)
     fact = dead_letters.letter_fact(services.bucket, step)
-    letter = fact.get()
+    letter = fact.find()
+    if letter is None:
+        raise NotFound(f"no dead letter {step}; list them with promptmill dead-letters")
     services.leases.reset_failures(step)
     make_app(settings, build_services).send_task(
         letter.task,
