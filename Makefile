@@ -14,7 +14,7 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv with every dependency at its locked version
 
 $(READY): requirements.lock pyproject.toml
-	@echo "setting up .venv with $(PYTHON): dependencies, Redis, the emulators (once; about 30 s)"
+	@echo "setting up .venv with $(PYTHON): dependencies, Redis, the emulators (once; about a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Promptmill needs Python 3.11 or later; name one with make PYTHON=…")'
 	@$(PYTHON) -m venv .venv
 	@grep -A 40 '^uv==' requirements.lock | sed '/^uv==/!{/^[a-z]/,$$d}' > .venv/uv.lock

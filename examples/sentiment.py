@@ -1,4 +1,8 @@
-"""Classify reviews into a PostgreSQL table. Workers know the database as "warehouse"."""
+"""Classify reviews into a PostgreSQL table.
+
+Workers know the database as "warehouse". Start them, or ``promptmill up``, with:
+``export PROMPTMILL_NAMED_SINKS='{"warehouse": "postgresql://…"}'``
+"""
 
 import sys
 from typing import Literal

@@ -156,18 +156,19 @@ def test_each_kind_of_command_is_run() -> None:
 
 
 def test_the_prompt_file_of_the_quick_start_is_valid(shell: Shell) -> None:
-    (sample,) = re.findall(
+    samples = re.findall(
         r"^```json\n(.*?)^```$",
         (ROOT / "docs/quick-start.md").read_text(),
         re.MULTILINE | re.DOTALL,
     )
-    (shell.folder / "sample.jsonl").write_text(sample)
+    (shell.folder / "sample.jsonl").write_text("".join(samples))
 
     assert shell.run("promptmill validate sample.jsonl").returncode == 0
 
 
 def adapt_command(command: str, run: str) -> str:
     """Replace names of the samples by those of the stack."""
+    command = command.replace('"$run"', run)
     command = re.sub(r"\b01(kq|m8)(?=[ ./]|$)", run, command)
     return command.replace("gs://acme/", f"gs://{BUCKET}/acme/")
 
@@ -180,6 +181,7 @@ def write_files(folder: Path) -> None:
     parquet.write_table(pyarrow.Table.from_pylist(photos), folder / "photos.parquet")
     products = [photo | {"sku": "sku-1", "shop": 7, "photo": photo["uri"]} for photo in photos]
     parquet.write_table(pyarrow.Table.from_pylist(products), folder / "products.parquet")
+    (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "bin").mkdir()
     for name, script in PROGRAMS.items():
         (folder / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")

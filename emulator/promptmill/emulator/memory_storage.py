@@ -16,21 +16,21 @@ class MemoryStorage:
         self.objects: dict[str, bytes] = {}
 
     def has_bucket(self, bucket: str) -> bool:
-        """See Storage."""
+        """Return whether the bucket is one of `buckets`."""
         return bucket in self.buckets
 
     def expand_uri(self, uri: str) -> list[str]:
-        """See Storage."""
+        """Return the objects that match a URI; `*` also matches slashes."""
         return sorted(object_uri for object_uri in self.objects if fnmatchcase(object_uri, uri))
 
     def open_object(self, uri: str) -> IO[bytes]:
-        """See Storage."""
+        """Open the bytes of an object. Raises FileNotFoundError."""
         if uri not in self.objects:
             raise FileNotFoundError(uri)
         return io.BytesIO(self.objects[uri])
 
     def write_object(self, uri: str, content: IO[bytes]) -> None:
-        """See Storage."""
+        """Store a file. Raises PermissionError in a read-only bucket, or FileNotFoundError."""
         bucket, _ = split_uri(uri)
         if bucket in self.read_only:
             raise PermissionError(uri)

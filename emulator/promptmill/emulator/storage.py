@@ -71,12 +71,12 @@ class GoogleStorage:
         return Client(project="emulator", credentials=credentials)
 
     def has_bucket(self, bucket: str) -> bool:
-        """See Storage."""
+        """Ask Cloud Storage whether the bucket exists."""
         with translate_errors(bucket):
             return bool(self._client.bucket(bucket).exists())
 
     def expand_uri(self, uri: str) -> list[str]:
-        """See Storage."""
+        """Return the objects that match a URI; list the bucket only for a `*`."""
         bucket, name = split_uri(uri)
         with translate_errors(uri):
             if "*" in name:
@@ -84,7 +84,7 @@ class GoogleStorage:
             return [uri] if self._client.bucket(bucket).blob(name).exists() else []
 
     def open_object(self, uri: str) -> IO[bytes]:
-        """See Storage. Reads ranges of `READ_CHUNK_BYTES`."""
+        """Open an object, read in ranges of `READ_CHUNK_BYTES`. Raises FileNotFoundError."""
         bucket, name = split_uri(uri)
         with translate_errors(uri):
             blob = self._client.bucket(bucket).get_blob(name)
@@ -96,7 +96,7 @@ class GoogleStorage:
         )
 
     def write_object(self, uri: str, content: IO[bytes]) -> None:
-        """See Storage. Uploads chunks of `WRITE_CHUNK_BYTES`."""
+        """Upload a file in chunks of `WRITE_CHUNK_BYTES`."""
         bucket, name = split_uri(uri)
         content.seek(0)
         with translate_errors(uri):

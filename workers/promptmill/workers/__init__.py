@@ -1,1 +1,1 @@
-"""The way through: Celery tasks, the steps they call, and the adapters of the systems outside."""
+"""Celery tasks, the steps they call, and adapters of external systems."""

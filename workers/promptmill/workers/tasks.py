@@ -1,6 +1,14 @@
 """The pipeline of a run, one task per step.
 
-ingest → plan → shard → submit → poll → collect → parse → settle → deliver → finish → callback
+    ingest → plan → shard → submit → poll → collect → parse → settle → deliver → finish → callback
+
+The other paths:
+
+    settle → shard           rows are retried in another attempt
+    pool → cut → plan        pooled calls become a run
+    cancel → poll            cancelled jobs end and are collected as usual
+    cancel, abort → finish   the run was never submitted completely
+    reconcile → harvest      late answers of an abandoned job are kept
 
 Each task runs the step of its name, records progress in the index and enqueues the next steps.
 Messages carry ids only; ``ingest`` also carries a chunk. Every task is idempotent: it may run
@@ -40,6 +48,8 @@ from promptmill.workers.supervision import job_slots, pools, sweep, wiring
 from promptmill.workers.task import PipelineTask
 
 _log = structlog.get_logger(__name__)
+_COMPLETE_SHARDS = "through"
+"""Name of the join of a run's complete shards. It is part of a Redis key, so it stays."""
 
 
 class IntakeTask(PipelineTask):
@@ -235,7 +245,7 @@ def _finish_if_complete(self: PipelineTask, run: str, shard: int) -> None:
     The record may be wrong, so ``finish`` checks the facts itself.
     """
     services = self.services
-    complete_count = services.joins.add_member(run, "through", str(shard))
+    complete_count = services.joins.add_member(run, _COMPLETE_SHARDS, str(shard))
     if complete_count >= len(services.run_folder(run).plan.get().shards):
         self.send_steps([Step("finish", run)])
 

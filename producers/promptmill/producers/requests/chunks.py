@@ -79,7 +79,7 @@ class _PendingChunk:
         self.last_row = 0
 
     def add_line(self, line: RequestLine) -> None:
-        """Add a line."""
+        """Append a line; a refused row has no tokens."""
         row, _, data, refusal, request_tokens, is_repeat = line
         self.lines.append(data)
         self.size += len(data)
