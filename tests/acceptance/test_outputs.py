@@ -68,7 +68,7 @@ def test_a_missing_row_ends_as_a_failure_that_says_so(
 @pytest.mark.parametrize(
     ("fault", "rule", "lost"), [("truncated", {}, 1), ("invalid", {"count": 3}, 3)]
 )
-def test_a_line_that_cannot_be_read_costs_its_own_row_alone(
+def test_only_the_row_of_an_unreadable_line_fails(
     stack: LocalStack, mill: Promptmill, answers: Path, fault: str, rule: dict[str, Any], lost: int
 ) -> None:
     stack.fault("output", fault, **rule)
@@ -93,7 +93,7 @@ def test_a_line_that_cannot_be_read_costs_its_own_row_alone(
         ("no-candidates", {}, "EMPTY_RESPONSE"),
     ],
 )
-def test_a_row_that_vertex_refused_says_why(
+def test_a_row_that_vertex_refused_has_the_reason(
     stack: LocalStack,
     mill: Promptmill,
     answers: Path,
@@ -182,9 +182,7 @@ def test_rows_with_transient_failures_succeed_in_a_follow_up_job(
     assert again[0] in range(9, 17)  # the two faults may have met in a row
 
 
-def test_a_job_that_was_interrupted_is_tried_again(
-    stack: LocalStack, mill: Promptmill, answers: Path
-) -> None:
+def test_an_interrupted_job_is_retried(stack: LocalStack, mill: Promptmill, answers: Path) -> None:
     stack.fault("job", "FAILED", code=13)
 
     assert translated(mill, answers, max_attempts=3, jobs=2).succeeded == REQUESTS
@@ -212,7 +210,7 @@ def test_rows_that_would_fail_again_are_not_paid_for_again(
     assert set(report.failures) == {"INVALID_ARGUMENT", "MAX_TOKENS"}
 
 
-def test_answers_that_were_cut_off_are_tried_again_with_more_tokens_where_the_run_allows_it(
+def test_truncated_answers_are_retried_with_more_tokens_if_the_run_allows_it(
     stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:
     stack.fault("output", "finish", count=5, reason="MAX_TOKENS")
@@ -233,7 +231,7 @@ def test_answers_that_were_cut_off_are_tried_again_with_more_tokens_where_the_ru
         ("CANCELLED", 0.5, 1, "partially_succeeded"),
     ],
 )
-def test_what_a_job_has_finished_is_kept_and_only_the_rest_is_paid_for_again_unless_somebody_cancelled_it(
+def test_finished_rows_are_kept_and_the_others_are_retried_unless_the_job_was_cancelled(
     stack: LocalStack,
     mill: Promptmill,
     answers: Path,

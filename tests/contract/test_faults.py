@@ -136,7 +136,7 @@ def test_who_took_an_intent_over_knows_it_even_when_the_answer_was_lost(
 
 
 @pytest.mark.parametrize("size", [100, 3 * MIB])
-def test_a_body_that_was_cut_is_never_taken_for_the_whole(
+def test_a_truncated_body_is_never_treated_as_complete(
     bucket: StorageBucket, storage_proxy: HttpProxy, size: int
 ) -> None:
     data = bytes(range(100)) * (size // 100)

@@ -282,7 +282,7 @@ def test_a_nul_which_postgresql_cannot_store_is_replaced_and_the_row_says_so(bas
     ]
 
 
-def test_rows_that_do_not_fit_are_set_apart_with_the_reason_and_the_others_are_there(
+def test_rows_that_do_not_fit_are_stored_separately_with_the_reason_and_the_others_arrive(
     base: Base,
 ) -> None:
     base.run(

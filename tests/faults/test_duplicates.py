@@ -60,7 +60,7 @@ def test_copies_of_a_message_do_not_make_copies_of_all_that_comes_after_it(
         assert group.violations(run) == []
 
 
-def test_copies_of_a_step_that_die_with_their_workers_are_one_death(
+def test_duplicates_of_a_step_that_die_with_their_workers_count_as_one_crash(
     groups: WorkerGroups, storage: HttpProxy
 ) -> None:
     with groups.create_group("dying-copies", behind(storage)) as group:

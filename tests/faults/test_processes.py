@@ -174,7 +174,9 @@ def replay(group: WorkerGroup, step: str) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_copies_of_one_message_at_once_are_taken_for_no_deaths(groups: WorkerGroups) -> None:
+def test_twenty_concurrent_duplicates_of_a_message_do_not_count_as_crashes(
+    groups: WorkerGroups,
+) -> None:
     with groups.create_group("copies", ONE_DELIVERY) as group:
         for _ in range(5):
             group.work(Crash(DELIVERING, "before", deed="wait"))

@@ -106,9 +106,7 @@ def test_connections_that_break_again_and_again_cost_nothing(groups: WorkerGroup
         assert group.violations(run) == []
 
 
-def test_a_redis_that_is_away_for_a_while_is_waited_for(
-    groups: WorkerGroups, own_redis: LocalStack
-) -> None:
+def test_workers_wait_for_an_unavailable_redis(groups: WorkerGroups, own_redis: LocalStack) -> None:
     port = int(own_redis.environment["CELERY_BROKER_URL"].rpartition(":")[2].partition("/")[0])
     with (
         TcpProxy(HOST, port) as proxy,
@@ -173,7 +171,7 @@ def test_a_worker_that_is_at_work_when_redis_goes_away_connects_again(
         assert len(group.stack.jobs(run.id)) == 2
 
 
-def test_a_redis_that_is_full_or_read_only_is_a_reason_to_wait(
+def test_workers_wait_for_a_full_or_read_only_redis(
     groups: WorkerGroups, own_redis: LocalStack
 ) -> None:
     """A worker may exit when Redis refuses its writes; its supervisor restarts it."""

@@ -33,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(
+def test_workers_wait_for_space_on_a_full_disk_and_leave_no_partial_file(
     groups: WorkerGroups, small_disk: Path
 ) -> None:
     answers = small_disk / "answers.jsonl"
@@ -49,7 +49,7 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_half_is_left_on_it(
         assert [path.name for path in small_disk.iterdir()] == [answers.name]
 
 
-def test_file_descriptors_that_run_out_are_waited_for(groups: WorkerGroups) -> None:
+def test_workers_wait_for_free_file_descriptors(groups: WorkerGroups) -> None:
     with groups.create_group("no-descriptors") as group:
         worker = psutil.Process(group.work().pid)
         run = group.submit(sinks=[sink_specs.jsonl(group.answers)])

@@ -75,7 +75,7 @@ def test_a_webhook_that_says_when_to_come_back_is_left_alone_until_then(
         assert min(each[1] - each[0] for each in times.values()) >= 4
 
 
-def test_a_sink_that_is_away_for_a_while_gets_its_rows_later_and_no_job_is_paid_for_again(
+def test_an_unavailable_sink_gets_its_rows_later_and_no_job_is_created_again(
     groups: WorkerGroups, servers: LocalStack, storage: HttpProxy
 ) -> None:
     ask(

@@ -15,7 +15,7 @@ WRITES = r"/upload/.*"
 STEP_OF_A_RUN = r"(?!reconcile)\w+"
 
 
-def test_storage_that_refuses_everything_for_a_while_is_waited_for(
+def test_workers_wait_for_storage_that_refuses_every_call(
     groups: WorkerGroups, storage: HttpProxy
 ) -> None:
     with groups.create_group("refused", behind(storage)) as group:
@@ -60,7 +60,7 @@ def test_storage_that_lets_nobody_in_for_a_while_is_waited_for_and_the_run_says_
 
 
 @pytest.mark.parametrize("fault", ["drop_answer", "replace_answer"])
-def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
+def test_a_write_that_succeeded_but_was_reported_as_failed_counts_as_done(
     groups: WorkerGroups, storage: HttpProxy, fault: str
 ) -> None:
     with groups.create_group(fault.replace("_", "-"), behind(storage)) as group:
@@ -75,7 +75,7 @@ def test_a_write_that_was_done_and_reported_as_failed_is_taken_for_done(
         assert len([call for call in storage.calls if call.fault == fault]) == 6
 
 
-def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(
+def test_a_chunk_is_kept_while_storage_refuses_it_for_a_long_time(
     groups: WorkerGroups, storage: HttpProxy
 ) -> None:
     """The outage outlasts the retries of the client, so that the message is requeued."""
@@ -93,7 +93,7 @@ def test_a_chunk_that_storage_does_not_take_for_a_long_time_is_kept(
 
 
 @pytest.mark.slow
-def test_storage_that_takes_a_second_for_every_call_is_overtaken_by_nobody(
+def test_no_other_worker_takes_over_while_each_storage_call_takes_a_second(
     groups: WorkerGroups, storage: HttpProxy
 ) -> None:
     seconds = {"PROMPTMILL_TAKEOVER_SECONDS": "30", "PROMPTMILL_CREATION_VISIBILITY_SECONDS": "40"}

@@ -39,7 +39,7 @@ def test_polls_that_fail_for_a_while_are_repeated_and_no_job_is_abandoned(
         assert len([call for call in vertex.calls if call.fault]) == 8
 
 
-def test_a_creation_that_is_forbidden_ends_the_run_at_once_with_the_words_of_the_service(
+def test_a_forbidden_creation_ends_the_run_at_once_with_the_message_of_the_service(
     groups: WorkerGroups, vertex: HttpProxy
 ) -> None:
     with groups.create_group("forbidden", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as group:
@@ -54,7 +54,9 @@ def test_a_creation_that_is_forbidden_ends_the_run_at_once_with_the_words_of_the
         assert group.violations(run) == []
 
 
-def test_a_creation_that_is_put_off_is_no_attempt(groups: WorkerGroups, vertex: HttpProxy) -> None:
+def test_a_postponed_creation_does_not_count_as_an_attempt(
+    groups: WorkerGroups, vertex: HttpProxy
+) -> None:
     with groups.create_group("put-off", {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url}) as group:
         vertex.fail("POST", CREATIONS, status=429, times=6)
         group.work()
