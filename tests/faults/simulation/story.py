@@ -182,8 +182,8 @@ class Story:
             again = world.rng.random() < 0.5
             world.faults.note(f"job: lost, and {'tried again' if again else 'ended'}")
             with suppress(ValueError):  # it has turned up
-                place = f"{job.run}/{job.shard}/{job.attempt}"
-                lost_jobs.end_lost_job(world.services, flow, place, retry=again)
+                attempt_path = f"{job.run}/{job.shard}/{job.attempt}"
+                lost_jobs.end_lost_job(world.services, flow, attempt_path, retry=again)
         if not self.ended:
             world.later(_REPLAY, self._look_after_lost_jobs)
 

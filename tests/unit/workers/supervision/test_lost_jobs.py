@@ -9,7 +9,7 @@ from promptmill.workers.supervision import lost_jobs
 from support.fake_pipeline import RUN, FakePipeline
 from support.fake_worker import FakeWorker
 
-PLACE = f"{RUN}/0/1"
+ATTEMPT_PATH = f"{RUN}/0/1"
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def test_a_lost_job_that_turns_up_continues_and_its_warning_is_removed(worker: F
         ValueError,
         match="no job at '01jtest/0/1' is lost; list lost jobs with promptmill lost-jobs",
     ):
-        lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
+        lost_jobs.end_lost_job(worker.services, worker.flow, ATTEMPT_PATH, retry=True)
 
 
 def test_the_rows_of_a_lost_job_fail_when_an_operator_ends_it(worker: FakeWorker) -> None:
     missing(worker, 3700)
 
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=False)
+    lost_jobs.end_lost_job(worker.services, worker.flow, ATTEMPT_PATH, retry=False)
 
     report = worker.pipeline.drive(RUN)
     assert worker.sent == [Step("collect", RUN, (0, 1)).id]
@@ -111,7 +111,7 @@ def test_an_operator_may_retry_the_rows_of_a_lost_job_after_the_last_attempt(
 ) -> None:
     missing(worker, 3700)
 
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
+    lost_jobs.end_lost_job(worker.services, worker.flow, ATTEMPT_PATH, retry=True)
 
     report = worker.pipeline.drive(RUN)
     assert (report.state, report.succeeded, report.jobs) == ("succeeded", 2, 2)
@@ -123,7 +123,7 @@ def test_answers_that_a_lost_job_left_in_the_bucket_are_collected(worker: FakeWo
     assert worker.pipeline.jobs.get(job.name).has_ended
     missing(worker, 3700)
 
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
+    lost_jobs.end_lost_job(worker.services, worker.flow, ATTEMPT_PATH, retry=True)
 
     assert worker.pipeline.drive(RUN).state == "succeeded"
     assert len(worker.pipeline.jobs.requests) == 1
@@ -134,7 +134,7 @@ def test_an_operator_cannot_end_a_job_that_vertex_knows(worker: FakeWorker) -> N
     worker.pipeline.jobs.recall_job(name)
 
     with pytest.raises(ValueError, match="is lost; list lost jobs with promptmill lost-jobs"):
-        lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=True)
+        lost_jobs.end_lost_job(worker.services, worker.flow, ATTEMPT_PATH, retry=True)
 
     assert not worker.pipeline.folder().attempt(0, 1).ended.exists()
 
@@ -144,7 +144,7 @@ def test_reservations_that_a_crash_left_of_an_ended_lost_job_are_released(
 ) -> None:
     (job,) = worker.services.open_jobs.list_jobs()
     missing(worker, 3700)
-    lost_jobs.end_lost_job(worker.services, worker.flow, PLACE, retry=False)
+    lost_jobs.end_lost_job(worker.services, worker.flow, ATTEMPT_PATH, retry=False)
     worker.chain.track_job(RUN, 0, 1, Created(job.name, 0.0))
 
     worker.sweep()
