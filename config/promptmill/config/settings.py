@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -299,13 +299,23 @@ def load_settings(**explicit: object) -> Settings:
     """Build the settings from the environment and ``explicit`` values.
 
     None means that a value is not given. Raises ConfigurationError with every invalid
-    variable.
+    variable, or with an unknown name.
     """
+    _refuse_unknown_settings(explicit)
     try:
         given = {name: value for name, value in explicit.items() if value is not None}
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigurationError("; ".join(_error_messages(error))) from None
+
+
+def _refuse_unknown_settings(explicit: Iterable[str]) -> None:
+    for name in explicit:
+        if name not in Settings.model_fields:
+            (closest,) = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.0)
+            raise ConfigurationError(
+                f"unknown setting {name!r}; the closest known setting is {closest!r}"
+            )
 
 
 def _error_messages(error: ValidationError) -> list[str]:

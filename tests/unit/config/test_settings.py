@@ -93,6 +93,17 @@ def test_all_wrong_settings_are_named_at_once() -> None:
         load_settings(bucket="x", poll_interval=-1)
 
 
+@pytest.mark.parametrize("value", [3, None])
+def test_an_unknown_setting_is_refused_with_the_closest_known_one(value: object) -> None:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^unknown setting 'takeover_secs'; the closest known setting is 'takeover_seconds'$",
+    ):
+        load_settings(bucket="gs://b", takeover_secs=value)
+    with pytest.raises(ConfigurationError, match=r"^unknown setting 'qqq'; the closest known"):
+        load_settings(qqq=value)
+
+
 def test_a_setting_that_is_needed_and_missing_is_named_by_its_variable() -> None:
     with pytest.raises(ConfigurationError, match=r"^GOOGLE_CLOUD_PROJECT is not set; set this"):
         _ = load_settings().parent
