@@ -210,6 +210,7 @@ class Promptmill:
             ConfigurationError: An option is missing or invalid.
             PromptmillError: The source cannot be read.
         """
+        check_options(row_options, RowOptions, "template", "model", "response_schema", "on_refused")
         prompts = self.prompts(source, template=template, **row_options)
         model = normalize_model(model or self.settings.get_required("model"))
         schema = schemas.resolve_schema(response_schema, retry=False).encoded
@@ -252,7 +253,7 @@ class Promptmill:
         """
         if "tables" in options:
             raise TypeError("submit_table takes the dataset as output, not as tables")
-        check_options(options, RunOptions)
+        check_options(options, RunOptions, "key", "metadata")
         order_by = (
             key if options.get("idempotency_key") and source.startswith(BIGQUERY_SCHEME) else ""
         )
@@ -311,6 +312,7 @@ class Promptmill:
             ConfigurationError: The template or an option for rows is invalid.
             PromptmillError: The source cannot be read.
         """
+        check_options(options, RowRunOptions)
         row_options, run_options = split_row_options(options)
         prompts = self.prompts(source, template=template, **row_options)
         return self.submit(prompts, **run_options)
@@ -332,7 +334,7 @@ class Promptmill:
             ConfigurationError: An option is invalid for every row.
             PromptmillError: The source cannot be read.
         """
-        check_options(options, RowRunOptions)
+        check_options(options, RowRunOptions, "template")
         row_options, run_options = split_row_options(options)
         schema = schemas.resolve_schema(
             run_options.get("response_schema"), retry=run_options.get("retry_schema_invalid", False)
@@ -352,6 +354,7 @@ class Promptmill:
         Without a template, ``source`` is the path or URL of a file of prompts, or an
         iterable of prompts.
         """
+        check_options(row_options, RowOptions, "template")
         if template is None:
             if row_options:
                 raise TypeError(f"{min(row_options)!r} is an option for rows; add a template")

@@ -170,8 +170,10 @@ class RowRunOptions(RunOptions, RowOptions, total=False):
     """Options of ``Promptmill.submit_rows``."""
 
 
-def check_options(options: Mapping[str, object], allowed: type) -> None:
+def check_options(options: Mapping[str, object], allowed: type, *arguments: str) -> None:
     """Check the names and types of options.
+
+    The error for a name also lists ``arguments``, which the method takes too.
 
     Raises:
         TypeError: The TypedDict ``allowed`` does not have an option.
@@ -179,7 +181,8 @@ def check_options(options: Mapping[str, object], allowed: type) -> None:
     """
     names: frozenset[str] = getattr(allowed, "__optional_keys__", frozenset())
     if unknown := options.keys() - names:
-        raise TypeError(f"unexpected option {min(unknown)!r}; use {', '.join(sorted(names))}")
+        listed_names = ", ".join(sorted(names.union(arguments)))
+        raise TypeError(f"unexpected option {min(unknown)!r}; use {listed_names}")
     check_option_types(options)
 
 

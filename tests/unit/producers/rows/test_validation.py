@@ -1,6 +1,6 @@
 """Everything that is wrong with a run is found without sending it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -99,6 +99,33 @@ def test_an_argument_that_neither_takes_is_an_error(
 ) -> None:
     with pytest.raises(TypeError):
         mill.validate([{"id": "a"}], **wrong)
+
+
+def test_every_method_lists_the_options_that_it_takes(mill: Promptmill) -> None:
+    unknown: Any = {"foo": 1}
+    calls: list[Callable[[], object]] = [
+        lambda: mill.submit(["a"], **unknown),
+        lambda: mill.submit_rows([{"id": "a"}], template="{{ id }}", **unknown),
+        lambda: mill.submit_table("bq://p.d.t", output="bq://p.d", **unknown),
+        lambda: mill.estimate(["a"], **unknown),
+        lambda: mill.estimate([{"id": "a"}], template="{{ id }}", **unknown),
+        lambda: mill.prompts(["a"], **unknown),
+        lambda: mill.prompts([{"id": "a"}], template="{{ id }}", **unknown),
+    ]
+    expected_options = [
+        {"idempotency_key", "model"},
+        {"idempotency_key", "model", "media", "system_instruction"},
+        {"idempotency_key", "model", "metadata"},
+        {"media", "model", "on_refused", "response_schema", "template"},
+        {"media", "model", "on_refused", "response_schema", "template"},
+        {"media", "system_instruction", "template"},
+        {"media", "system_instruction", "template"},
+    ]
+
+    for call, options in zip(calls, expected_options, strict=True):
+        with pytest.raises(TypeError, match=r"^unexpected option 'foo'; use ") as refusal:
+            call()
+        assert options <= set(str(refusal.value).split("; use ")[1].split(", "))
 
 
 def test_a_run_that_is_strict_is_refused_for_one_row(mill: Promptmill) -> None:
