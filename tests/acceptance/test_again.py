@@ -106,7 +106,9 @@ def test_a_run_is_waited_for_in_an_event_loop_and_found_by_its_name(
         with pytest.raises(WaitTimeout):
             asyncio.run(run.wait_async(timeout=0.3))
     assert mill.find(name=name).id == run.id
-    with pytest.raises(RunNotFound, match="no run has the name"):
+    with pytest.raises(
+        RunNotFound, match=r"no run has the name .*; list runs with promptmill list"
+    ):
         mill.find(name="nobody")
 
     assert asyncio.run(run.wait_async()).state == "succeeded"

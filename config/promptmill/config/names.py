@@ -30,7 +30,7 @@ RESERVED_FOLDERS = ("runs/", OPEN, DEAD, DONE, POOLS, CUTS)
 def check_run(run: str) -> str:
     """Return a run's id; raises ValueError if it could escape its folder."""
     if not RUN_ID.fullmatch(run):
-        raise ValueError(f"not a run id: {run[:80]!r}")
+        raise ValueError(f"{run[:80]!r} is not a run id; list runs with promptmill list")
     return run
 
 

@@ -407,7 +407,7 @@ class Promptmill:
             manifest = self.index.find_manifest(run)
             if manifest and manifest.name == name:
                 return Run(run, self)
-        raise RunNotFound(f"no run has the name {name!r}")
+        raise RunNotFound(f"no run has the name {name!r}; list runs with promptmill list")
 
     def costs(self, by: GroupBy | str = GroupBy.day, *, since: float = 0.0) -> list[Total]:
         """Return the costs of runs, grouped by "label", "model" or "day" (UTC).

@@ -32,9 +32,9 @@ IDS = st.from_regex(names.RUN_ID, fullmatch=True)
     ],
 )
 def test_an_id_that_could_lead_elsewhere_is_refused(run: str) -> None:
-    with pytest.raises(ValueError, match="not a run id"):
+    with pytest.raises(ValueError, match=r" is not a run id; list runs with promptmill list$"):
         names.check_run(run)
-    with pytest.raises(ValueError, match="not a run id"):
+    with pytest.raises(ValueError, match=r" is not a run id; list runs with promptmill list$"):
         RunFolder(BUCKET, run)
 
 

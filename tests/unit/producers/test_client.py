@@ -1,11 +1,12 @@
-"""`Promptmill.submit` takes prompts, and nothing that only resembles them."""
+"""`Promptmill.submit` takes only prompts, and `Promptmill.find` names the next step."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from promptmill.config.errors import ConfigurationError
+from promptmill.config.errors import ConfigurationError, RunNotFound
 from promptmill.producers import Promptmill
+from promptmill.producers.contract.run_index import RunIndex
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,18 @@ def test_one_prompt_is_not_taken_apart(prompts: Any, message: str) -> None:
 
     assert str(refused.value).startswith("prompts must be an iterable of prompts")
     assert message in str(refused.value)
+
+
+class EmptyIndex:
+    """An index without runs."""
+
+    def list_runs(self, limit: int) -> list[str]:
+        return []
+
+
+def test_a_name_without_a_run_leads_to_the_list_of_runs() -> None:
+    mill = Promptmill(broker_url="redis://127.0.0.1:1/0")
+    mill.index = cast("RunIndex", EmptyIndex())
+
+    with pytest.raises(RunNotFound, match=r"^no run has the name 'n'; list runs with promptmill "):
+        mill.find(name="n")
