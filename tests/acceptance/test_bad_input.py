@@ -29,7 +29,7 @@ def test_a_run_without_a_prompt_is_refused(mill: Promptmill) -> None:
 
 @pytest.mark.usefixtures("unpaid")
 def test_a_run_of_nothing_but_empty_prompts_is_refused(mill: Promptmill) -> None:
-    with pytest.raises(EmptyRun, match="none of the 2 prompts"):
+    with pytest.raises(EmptyRun, match="no prompt can be sent: row 1: "):
         mill.submit(["", "  \n"])
 
 
@@ -111,7 +111,7 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
         (
             "rows.jsonl",
             '{"prompt": "one"}\nplain words\n',
-            "rows.jsonl line 2: the line is not JSON",
+            "rows.jsonl line 2: not valid JSON",
         ),
         (
             "rows.jsonl",

@@ -66,7 +66,7 @@ def test_the_pictures_of_the_second_example_keep_their_keys_and_metadata(
     seen = "[emulated gemini-3.8-flash] (with 1 file: image/jpeg) You said: Describe it in one sentence."
     assert answers == [f"sku-1 {{'shop': 7}} {seen}", f"sku-2 {{'shop': 7}} {seen}"]
     assert re.fullmatch(
-        r"cost \$0\.\d+ \(about \$0\.\d+, at most \$0\.\d+ expected, online \$0\.\d+\)", cost
+        r"cost \$0\.\d+ \(estimated \$0\.\d+, at most \$0\.\d+, online \$0\.\d+\)", cost
     )
     assert lines_of(where.removeprefix("all results are in "), environment) == {"sku-1", "sku-2"}
 

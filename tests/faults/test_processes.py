@@ -155,7 +155,7 @@ def test_a_step_that_kills_every_worker_is_parked_and_its_neighbours_end(
         letter = Fact(group.bucket, name, dead_letters.DeadLetter).get()
 
         assert deaths == dead_letters.MAX_CRASHES == 3
-        assert letter.reason == "poison: its worker died 3 times while it ran"
+        assert letter.reason == "the worker died 3 times while it ran this step"
         assert letter.step == f"{poison.id}.s000.a1.p00000.k00.deliver"
         assert not group.ended(poison)
 

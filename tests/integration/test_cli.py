@@ -234,11 +234,11 @@ def test_an_id_may_be_shortened_while_it_fits_one_run_only(cli: Cli, index: RunI
     opened(index, "01kr2")
 
     assert "01kr2" in cli("describe", "01kr").stdout
+    assert cli("describe", "01k").stderr.startswith("error: '01k' matches 2 runs, newest ")
     assert (
-        cli("describe", "01k").stderr
-        == "error: 2 runs have an id that starts with '01k'; add more characters\n"
+        cli("describe", "02").stderr
+        == "error: no run has an id that starts with '02'; list runs with promptmill list\n"
     )
-    assert cli("describe", "02").stderr == "error: no run has an id that starts with '02'\n"
     assert cli("describe", "02").exit_code == 1
 
 
@@ -357,7 +357,7 @@ def test_a_broken_line_leaves_nothing_to_be_paid_for(cli: Cli, index: RunIndex) 
     sent = cli("submit", "-", stdin='{"prompt": "fine"}\n{oops\n')
 
     assert (sent.exit_code, sent.stdout) == (1, "")
-    assert sent.stderr.startswith("error: row 2: standard input line 2: the line is not JSON")
+    assert sent.stderr.startswith("error: standard input line 2: not valid JSON")
     assert index.list_runs(10) == []
 
 
@@ -502,7 +502,7 @@ def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: LocalStack) -> Non
             parked,
             "promptmill.cancel",
             [run],
-            "its worker died 3 times",
+            "the worker died 3 times",
         )
 
     listed = rows(slow.cli("dead-letters", "--format", "jsonl"))
@@ -511,7 +511,7 @@ def test_a_dead_letter_is_listed_until_it_is_sent_again(slow: LocalStack) -> Non
     replayed = slow.cli("dead-letters", "--all")
 
     assert [(one["step"], one["task"], one["reason"]) for one in listed] == [
-        (parked, "promptmill.cancel", "its worker died 3 times")
+        (parked, "promptmill.cancel", "the worker died 3 times")
     ]
     assert (refused.returncode, "not a step id" in refused.stderr) == (2, True)
     assert (unknown.returncode, unknown.stderr) == (

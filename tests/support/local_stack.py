@@ -190,7 +190,7 @@ def shows_its_price(run: Run) -> bool:
         cost
         and cost.usd
         and cost.estimate
-        and re.match(r"\$[\d.,]+ \(about \$[\d.,]+, at most .* expected", str(cost))
+        and re.match(r"\$[\d.,]+ \(estimated \$[\d.,]+, at most ", str(cost))
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from promptmill.config import spans
@@ -16,6 +17,11 @@ from promptmill.config.urls import is_insecure_redis, mask_password
 
 MIB = 1 << 20
 _URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://")
+_TYPE_RULES = {
+    "int_parsing": "is not a whole number",
+    "float_parsing": "is not a number",
+    "bool_parsing": "is not true or false",
+}
 _SINK_PREFIXES = ("gs://", "/", "bq://", "postgresql://", "https://", "http://")
 
 
@@ -258,6 +264,10 @@ class Settings(BaseSettings):
     def get_required(self, name: str) -> str:
         """Return a setting; raises ConfigurationError if it is empty."""
         value = str(getattr(self, name))
+        if not value and name == "model":
+            raise ConfigurationError(
+                "no model: pass --model (Python: model=) or set PROMPTMILL_MODEL"
+            )
         if not value:
             raise ConfigurationError(
                 f"{variable_name(name)} is not set; set this environment variable"
@@ -320,9 +330,27 @@ def _refuse_unknown_settings(explicit: Iterable[str]) -> None:
 
 def _error_messages(error: ValidationError) -> list[str]:
     return [
-        f"{variable_name(str(details['loc'][0]))}: {details['msg'].removeprefix('Value error, ')}"
+        f"{variable_name(str(details['loc'][0]))}: {_describe_problem(details)}"
         for details in error.errors()
     ]
+
+
+def _describe_problem(details: ErrorDetails) -> str:
+    """Return the problem of a setting. The value of a secret is not quoted."""
+    message = details["msg"]
+    if details["type"] == "value_error":
+        return message.removeprefix("Value error, ")
+    rule = _TYPE_RULES.get(details["type"]) or message.replace("Input should ", "must ", 1)
+    value = details["input"]
+    is_secret = _is_secret(str(details["loc"][0]))
+    return rule if is_secret else f"{str(value)[:80]!r} {rule}"
+
+
+def _is_secret(name: str) -> bool:
+    return any(
+        name in (field_name, variable_name(field_name)) and "SecretStr" in str(field.annotation)
+        for field_name, field in Settings.model_fields.items()
+    )
 
 
 class SettingValue(NamedTuple):

@@ -49,6 +49,7 @@ class Submission:
         self._chunk_sizes: list[ChunkSize] = []
         self._chunk_tokens: list[TokenTotals] = []
         self._refused_rows = 0
+        self._first_refusal = ""
         self._deduplicated = 0
         self._has_sent = False
 
@@ -79,6 +80,8 @@ class Submission:
         Raises the errors of ``send_lines``.
         """
         self._seen_keys.record_key(line)
+        if line.refusal and not self._first_refusal:
+            self._first_refusal = f"row {line.row}: {line.refusal}"
         self._hold_back(
             self._cutter.add_line(
                 self._seen_requests.mark_repeat(line) if self._seen_requests else line
@@ -161,8 +164,8 @@ class Submission:
     def _check_complete(self) -> None:
         if self._refused_rows == self._count_rows():
             raise EmptyRun(
-                f"none of the {self._refused_rows:,} prompts can be sent; "
-                "validate them to list the problems"
+                f"no prompt can be sent: {self._first_refusal}. "
+                "Validate the prompts to list all problems"
             )
         self._seen_keys.check_unique()
         if self._sealed_chunks and self._sealed_chunks != len(self._chunk_sizes):

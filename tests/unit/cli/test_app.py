@@ -164,7 +164,7 @@ def test_a_run_without_a_model_is_refused_before_anything_else() -> None:
 
     assert (result.exit_code, result.stderr) == (
         1,
-        "error: PROMPTMILL_MODEL is not set; set this environment variable\n",
+        "error: no model: pass --model (Python: model=) or set PROMPTMILL_MODEL\n",
     )
 
 
@@ -175,7 +175,7 @@ def test_a_file_that_is_not_jsonl_is_named_before_anything_is_sent(tmp_path: Pat
     result = CliRunner().invoke(app, ["submit", str(path), "--model", "gemini-3.8-flash"])
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: row 2: rows.jsonl line 2: the line is not JSON")
+    assert result.stderr.startswith("error: rows.jsonl line 2: not valid JSON")
 
 
 REVIEWS = "id,text,shop\n1,good,7\n2,,7\n3,bad,7,8\n"

@@ -53,8 +53,8 @@ def test_no_amount_is_rounded_to_nothing(usd: float) -> None:
 
 
 def test_the_cost_of_a_run_stands_beside_what_was_expected() -> None:
-    assert str(SPENT) == "$0.250 (about $0.500, at most $2.00 expected, online $0.500)"
-    assert str(Cost(estimate=GUESS)) == "unknown (about $0.500, at most $2.00 expected)"
+    assert str(SPENT) == "$0.250 (estimated $0.500, at most $2.00, online $0.500)"
+    assert str(Cost(estimate=GUESS)) == "unknown (estimated $0.500, at most $2.00)"
     assert str(Cost(limit_usd=5.0)) == "unknown; limit $5.00"
     assert {"what": "price", "estimate": "$0.500", "actual": "$0.250"} in cost_tables.cost_rows(
         SPENT

@@ -4,9 +4,10 @@ from typing import Any, cast
 
 import pytest
 
-from promptmill.config.errors import ConfigurationError, RunNotFound
+from promptmill.config.errors import ConfigurationError, EmptyRun, RunNotFound
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.run_index import RunIndex
+from support.recording_mill import open_mill
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,12 @@ def test_a_name_without_a_run_leads_to_the_list_of_runs() -> None:
 
     with pytest.raises(RunNotFound, match=r"^no run has the name 'n'; list runs with promptmill "):
         mill.find(name="n")
+
+
+def test_a_run_without_a_sendable_prompt_names_the_first_problem() -> None:
+    mill, index, sender = open_mill()
+
+    with pytest.raises(EmptyRun, match=r"^no prompt can be sent: row 1: the prompt is empty\. "):
+        mill.submit(["", ""])
+
+    assert (index.opened, sender.sent) == ([], [])

@@ -103,7 +103,8 @@ class PipelineTask(Task):  # type: ignore[type-arg]
 
     def _park_crashing_step(self, step: str, args: tuple[object, ...], crashes: int) -> None:
         try:
-            self._park_step(step, args, f"poison: its worker died {crashes} times while it ran")
+            reason = f"the worker died {crashes} times while it ran this step"
+            self._park_step(step, args, reason)
         except Transient:
             self.retry_later(_UNCLEAR_BACKOFF)
 
@@ -150,6 +151,8 @@ class PipelineTask(Task):  # type: ignore[type-arg]
     def _count_failure(self, step: str, args: tuple[object, ...], error: Exception) -> bool:
         """Count a failure. Returns whether the step is parked now."""
         self._report_error(step, error)
+        if isinstance(error, MessageRefused):
+            _log.warning("step_message_refused", step=step, error=str(error))
         with suppress(PromptmillError):
             if self.services.leases.count_failure(step) >= dead_letters.MAX_FAILURES:
                 self._park_step(step, args, _error_text(error))

@@ -39,5 +39,6 @@ class Connection:
             yield self._client
         except redis.RedisError as error:
             raise Transient(
-                f"Redis at {mask_password(self._url)} does not answer: {error}"
+                f"Redis at {mask_password(self._url)} does not answer: {error}; "
+                "start Redis or check CELERY_BROKER_URL"
             ) from error

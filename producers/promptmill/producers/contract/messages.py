@@ -271,8 +271,8 @@ def _decode_message(data: bytes, kind: type[T], max_version: int = VERSION) -> T
     try:
         _check_version(msgspec.msgpack.decode(data, type=_VersionHeader).v, label, max_version)
         return msgspec.msgpack.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
-        raise MessageRefused(f"not a {label}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
+        raise MessageRefused(f"the message is not a valid {label}: {error}") from None
 
 
 class _VersionHeader(msgspec.Struct):

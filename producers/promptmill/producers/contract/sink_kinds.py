@@ -71,6 +71,10 @@ def _parse_jsonl(text: str) -> SinkSpec:
 def _parse_postgres(text: str) -> SinkSpec:
     database, _, table = text.partition("#")
     name = database if "://" in database else database.partition(":")[2]
+    if not table:
+        # A URL may hold a secret, so it is not repeated.
+        sink = "postgresql://host/database" if "://" in database else database
+        raise ConfigurationError(f"sink {sink}: the table is missing; write {sink}#TABLE")
     return sink_specs.postgres(name, table=table)
 
 

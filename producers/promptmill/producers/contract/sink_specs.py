@@ -108,7 +108,8 @@ def _normalize_location(url: str | Path) -> str:
         return text.rstrip("/")
     if "://" in text:
         raise ConfigurationError(
-            f"sink {mask_password(text)}: not a location of files. Use gs://… or a local path"
+            f"sink {mask_password(text)}: not a known sink. Use gs://bucket/folder/, a path, "
+            "bq://…, postgres:NAME#TABLE or webhook:NAME"
         )
     return str(Path(text).expanduser().resolve())
 

@@ -38,7 +38,7 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __str__(self) -> str:
         """Return the cost and its estimate as text, "unknown" without a price."""
-        expected = f"{_describe_estimate(self.estimate)} expected" if self.estimate else ""
+        expected = _describe_estimate(self.estimate) if self.estimate else ""
         online = f"online {format_usd(self.online_usd)}" if self.online_usd else ""
         details = ", ".join(filter(None, (expected, online)))
         limit = f"; limit {format_usd(self.limit_usd)}" if self.limit_usd else ""
@@ -59,5 +59,5 @@ def format_usd(usd: float | None) -> str:
 
 def _describe_estimate(estimate: Estimate) -> str:
     if estimate.usd is None:
-        return "an unknown amount is"
-    return f"about {format_usd(estimate.usd)}, at most {format_usd(estimate.usd_most)}"
+        return "no price for this model"
+    return f"estimated {format_usd(estimate.usd)}, at most {format_usd(estimate.usd_most)}"

@@ -100,23 +100,40 @@ def _parse_text_line(name: str, row: int, number: int, line: bytes) -> Prompt:
     try:
         return line.decode()
     except UnicodeDecodeError:
-        raise InvalidRequest(f"{name} line {number}: the line is not UTF-8 text", row=row) from None
+        raise _line_error(name, number, row, "the line is not UTF-8 text") from None
 
 
 def _parse_json_line(name: str, row: int, number: int, line: bytes) -> Prompt:
     try:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(
-            f"{name} line {number}: the line is not JSON: {error}", row=row
-        ) from None
+        raise _line_error(name, number, row, describe_json_error(error)) from None
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):
-        raise InvalidRequest(
-            f"{name} line {number}: a line must be a JSON object, not {_json_type(value)}", row=row
-        )
+        problem = f"a line must be a JSON object, not {_json_type(value)}"
+        raise _line_error(name, number, row, problem)
     return _wrap_request(value) if "contents" in value and "request" not in value else value
+
+
+def describe_json_error(error: Exception) -> str:
+    """Return the problem of a line that cannot be decoded."""
+    if isinstance(error, RecursionError):
+        detail = "nested too deeply"
+    elif isinstance(error, UnicodeDecodeError):
+        detail = "not UTF-8 text"
+    elif "truncated" in str(error):
+        detail = "it ends too early"
+    else:
+        detail = str(error).removeprefix("JSON is malformed: ")
+    return f"not valid JSON ({detail})"
+
+
+def _line_error(name: str, number: int, row: int, problem: str) -> InvalidRequest:
+    """Return the error of a line. Its text has the line alone, without the row."""
+    error = InvalidRequest(f"{name} line {number}: {problem}")
+    error.row = row
+    return error
 
 
 def _wrap_request(value: dict[str, object]) -> Prompt:

@@ -117,13 +117,17 @@ def _read_csv(path: str, open_object: OpenObject, delimiter: str) -> Iterator[Ro
                 if len(values) == len(header):
                     yield dict(zip(header, values, strict=True))
                 elif values:
-                    counts = f"{len(values)} values for {len(header)} columns"
+                    counts = f"{_format_count(len(values))} for {len(header)} columns"
                     reason = f"{name} line {reader.line_num}: the row has {counts}"
                     yield MalformedRow(dict(zip(header, values, strict=False)), reason)
         except csv.Error as error:
             raise InvalidRequest(
                 f"{name} line {reader.line_num}: the file is not CSV: {error}"
             ) from None
+
+
+def _format_count(values: int) -> str:
+    return "1 value" if values == 1 else f"{values} values"
 
 
 def _check_header(name: str, header: list[str]) -> list[str]:
@@ -143,7 +147,9 @@ def _read_json_lines(path: str, open_object: OpenObject) -> Iterator[Row | Malfo
             try:
                 row = msgspec.json.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                yield MalformedRow({}, f"{name} line {number}: the line is not JSON: {error}")
+                yield MalformedRow(
+                    {}, f"{name} line {number}: {prompt_files.describe_json_error(error)}"
+                )
                 continue
             yield (
                 row

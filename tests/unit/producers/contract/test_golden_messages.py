@@ -424,7 +424,7 @@ def test_a_message_of_a_run_that_would_leave_its_folder_is_refused(run: str) -> 
 def test_a_chunk_with_a_wrong_field_is_refused(wrong: dict[str, Any]) -> None:
     chunk = msgspec.msgpack.decode(decode_ingest((V1 / "ingest.msgpack").read_bytes()).chunk)
 
-    with pytest.raises(MessageRefused, match="not a chunk message"):
+    with pytest.raises(MessageRefused, match="not a valid chunk message: "):
         decode_chunk(msgspec.msgpack.encode(chunk | wrong))
 
 

@@ -63,11 +63,11 @@ def test_a_byte_order_mark_is_not_part_of_the_first_prompt(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (b"{oops", "row 2: p.jsonl line 3: the line is not JSON"),
-        (b"[1, 2]", "row 2: p.jsonl line 3: a line must be a JSON object, not a list"),
-        (b"7", "row 2: p.jsonl line 3: a line must be a JSON object, not a number"),
-        (b'{"prompt": "\xff"}', "row 2: p.jsonl line 3: the line is not JSON"),
-        (b"[" * 100_000, "row 2: p.jsonl line 3: the line is not JSON"),
+        (b"{oops", "p.jsonl line 3: not valid JSON"),
+        (b"[1, 2]", "p.jsonl line 3: a line must be a JSON object, not a list"),
+        (b"7", "p.jsonl line 3: a line must be a JSON object, not a number"),
+        (b'{"prompt": "\xff"}', "p.jsonl line 3: not valid JSON"),
+        (b"[" * 100_000, "p.jsonl line 3: not valid JSON"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: bytes, complaint: str) -> None:
@@ -81,7 +81,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: bytes, compla
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"row 2: p.txt line 2: the line is not UTF-8"):
+    with pytest.raises(InvalidRequest, match=r"^p\.txt line 2: the line is not UTF-8"):
         list(read_prompts(written(tmp_path, "p.txt", b"fine\nna\xefve\n")))
 
 

@@ -81,7 +81,7 @@ def test_a_row_of_too_many_or_too_few_values_is_marked_and_the_rest_goes_on(tmp_
     assert long == MalformedRow(
         {"id": "1", "text": "a"}, "r.csv line 2: the row has 3 values for 2 columns"
     )
-    assert short == MalformedRow({"id": "2"}, "r.csv line 3: the row has 1 values for 2 columns")
+    assert short == MalformedRow({"id": "2"}, "r.csv line 3: the row has 1 value for 2 columns")
     assert good == {"id": "3", "text": "c"}
 
 
@@ -140,7 +140,7 @@ def test_lines_of_json_are_rows_and_one_that_is_none_is_marked(tmp_path: Path, n
     )
 
     assert (first, last) == ({"id": 1}, {"id": None})
-    assert broken.reason.startswith(f"{name} line 2: the line is not JSON")
+    assert broken.reason.startswith(f"{name} line 2: not valid JSON (")
     assert number.reason == f"{name} line 4: a row must be a JSON object"
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from promptmill.config.errors import OverBudget
 from promptmill.producers.contract.messages import Seal
+from promptmill.producers.pricing import cost
 from promptmill.producers.pricing.estimate import Estimate, build_estimate, max_cost
 from promptmill.producers.pricing.prices import (
     PICODOLLARS_PER_DOLLAR,
@@ -166,9 +167,12 @@ def _unknown_price_message(model: str) -> str:
 
 def _over_budget_message(max_cost: int, limit: int, cost_estimate: Estimate) -> str:
     likely = (
-        f" (about ${cost_estimate.usd:,.2f} is likely)" if cost_estimate.usd is not None else ""
+        f" (estimated {cost.format_usd(cost_estimate.usd)})"
+        if cost_estimate.usd is not None
+        else ""
     )
     return (
         f"the run could cost up to {format_usd(max_cost)}{likely}, which exceeds its limit of "
-        f"${to_dollars(limit):,.10g}. Lower maxOutputTokens in the requests, or raise max_cost_usd"
+        f"{cost.format_usd(to_dollars(limit))}. "
+        "Lower maxOutputTokens in the requests, or raise max_cost_usd"
     )
