@@ -4,9 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 TIERS := unit contract integration acceptance faults
+LINTERS := lint-ruff lint-imports lint-mypy lint-pyright lint-figures lint-site
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-faults soak lint measure format docs lock bench simulate clean
+.PHONY: help setup demo test test-unit test-faults soak lint measure format docs lock bench \
+	simulate clean $(LINTERS)
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -27,13 +29,13 @@ demo: $(READY)  ## run 1,500 translations through the whole stack on this machin
 	@$(BIN)/promptmill demo $(ARGS)
 
 test: $(READY)  ## lint and all tests but those that take minutes; runs every tier, then reports each
-	@table=""; status=0; \
+	@table=""; status=0; trap 'exit 130' INT; \
 	run() { \
 		name=$$1; shift; began=$$(date +%s); echo "== $$name"; \
 		if "$$@"; then outcome=passed; else outcome=FAILED; status=1; fi; \
 		table="$$table$$(printf '%-24s %-8s %5s s' "$$name" "$$outcome" $$(($$(date +%s) - began)))\n"; \
 	}; \
-	run lint $(MAKE) --no-print-directory lint; \
+	run lint $(MAKE) --no-print-directory --keep-going lint; \
 	for tier in $(TIERS); do \
 		run "tests/$$tier" $(BIN)/pytest -q -rs -m "not slow and not alone" -n 3 --dist loadfile "tests/$$tier"; \
 	done; \
@@ -50,13 +52,25 @@ test-faults: $(READY)  ## kill, wipe, cut off and delay everything; under 20 min
 soak: $(READY)  ## faults at random for as long as asked; make soak SECONDS=1800
 	@cd tests && ../$(BIN)/python -m faults.soak --seconds $(or $(SECONDS),600)
 
-lint: $(READY)  ## ruff, mypy, pyright, the import rules, the limits of make measure, the site
+lint: $(LINTERS)  ## ruff, mypy, pyright, the import rules, the limits of make measure, the site
+
+lint-ruff: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+lint-imports: $(READY)
 	@$(BIN)/lint-imports --no-logo
+
+lint-mypy: $(READY)
 	@$(BIN)/mypy
+
+lint-pyright: $(READY)
 	@$(BIN)/basedpyright
+
+lint-figures: $(READY)
 	@$(BIN)/python tools/measure_code.py --quiet
+
+lint-site: $(READY)
 	@$(BIN)/zensical build --clean --strict
 
 measure: $(READY)  ## print figures on names, functions, lines and prose, with their limits

@@ -1,5 +1,6 @@
-"""Unit tests mirror the product: each file is named after the module that it tests."""
+"""Unit tests mirror the product, and the import rules cover every folder of it."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_a_unit_test_is_named_after_its_module(file: str) -> None:
 
 def test_the_list_of_other_tests_names_only_files_that_exist() -> None:
     assert ABOUT_SEVERAL_MODULES.keys() <= set(FILES)
+
+
+def test_the_import_rules_cover_every_package() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    packages = {f"promptmill.{path.name}" for path in ROOT.glob("*/promptmill/*") if path.is_dir()}
+
+    assert set(options["root_packages"]) == packages
+
+
+def test_every_folder_of_the_product_is_a_package() -> None:
+    folders = {path.parent for path in ROOT.glob("*/promptmill/*/**/*.py")}
+
+    # The import rules do not see modules in a folder without __init__.py.
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
 def find_module(file: str) -> Path:

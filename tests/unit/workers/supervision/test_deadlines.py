@@ -153,8 +153,10 @@ def test_only_the_clock_of_the_bucket_decides_whether_a_deadline_has_passed(
 
 def test_a_dry_run_only_reports_that_a_deadline_has_passed(worker: FakeWorker) -> None:
     worker.pipeline.clock.now += HOUR + 1
+    before = list(worker.pipeline.bucket.list(""))
 
     found = worker.plan()
 
     assert "would end the run: its deadline has passed" in found
+    assert list(worker.pipeline.bucket.list("")) == before
     assert worker.pipeline.folder().cancelled.find() is None

@@ -54,6 +54,11 @@ class RunView:
     opened_at: float | None = None
     cancelled_at: float | None = None
 
+    @property
+    def needs_clock(self) -> bool:
+        """Whether a decision depends on the time."""
+        return self.opened_at is not None or self.cancelled_at is not None
+
 
 @dataclass(frozen=True)
 class AttemptJobs:

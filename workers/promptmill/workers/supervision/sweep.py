@@ -11,6 +11,7 @@ from promptmill.config.errors import Permanent
 from promptmill.workers.coordination.open_jobs import OpenJob
 from promptmill.workers.dispatch import Dispatcher
 from promptmill.workers.facts import dead_letters, records
+from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import ObjectInfo
 from promptmill.workers.services import Services
 from promptmill.workers.supervision import (
@@ -45,22 +46,36 @@ def repair_runs(
     ``thorough`` includes runs and untracked jobs that were checked recently.
     """
     applier = ActionApplier(services, dispatcher, thorough=thorough)
-    return Sweep(services, applier.apply_action, thorough=thorough).run_sweep()
+    return Sweep(services, applier.apply_action, read_bucket_clock, thorough=thorough).run_sweep()
 
 
 def plan_repairs(services: Services) -> Iterator[Finding]:
-    """Yield the actions of a thorough sweep without applying them."""
-    return Sweep(services, lambda action: action.plan_text, thorough=True).run_sweep()
+    """Yield the actions of a thorough sweep without applying them. Writes nothing.
+
+    Redis supplies the time, because reading the bucket's clock requires a write.
+    """
+    return Sweep(
+        services,
+        lambda action: action.plan_text,
+        lambda _: services.open_jobs.server_time(),
+        thorough=True,
+    ).run_sweep()
 
 
 class Sweep:
     """One sweep. ``handle`` receives each action and returns its message, which may be empty."""
 
     def __init__(
-        self, services: Services, handle: Callable[[Action], str], *, thorough: bool
+        self,
+        services: Services,
+        handle: Callable[[Action], str],
+        read_clock: Callable[[RunFolder], float],
+        *,
+        thorough: bool,
     ) -> None:
         self._services = services
         self._handle = handle
+        self._read_clock = read_clock
         self._thorough = thorough
 
     def run_sweep(self) -> Iterator[Finding]:
@@ -88,7 +103,8 @@ class Sweep:
     ) -> Iterator[Finding]:
         """Sweep one run. An invalid run id or unreadable facts must not stop the others."""
         try:
-            view, now = load_view(self._services, run, reservations, parked)
+            view = load_view(self._services, run, reservations, parked)
+            now = self._read_clock(self._services.run_folder(run)) if view.needs_clock else 0.0
             actions = decisions.decide_actions(view, self._services.settings, now)
             yield from self._handle_all(actions)
         except (Permanent, ValueError) as error:
@@ -109,11 +125,8 @@ class Sweep:
 
 def load_view(
     services: Services, run: str, reservations: Reservations, parked: set[str]
-) -> tuple[RunView, float]:
-    """Read what decides about a run, and the time by the bucket's clock.
-
-    Reading the clock costs a write, so it is 0 unless a decision depends on it.
-    """
+) -> RunView:
+    """Read what decides about a run."""
     snapshot = services.load_snapshot(run)
     folder = services.run_folder(run)
     opened = cancelled = None
@@ -121,7 +134,7 @@ def load_view(
         opened = folder.manifest.find_object()
     if decisions.depends_on_cancellation(snapshot):
         cancelled = folder.cancelled.find_object()
-    view = RunView(
+    return RunView(
         snapshot,
         reservations,
         services.open_jobs.list_slots() if decisions.has_submit_steps(snapshot) else set(),
@@ -130,8 +143,11 @@ def load_view(
         opened_at=_time_of(opened),
         cancelled_at=_time_of(cancelled),
     )
-    needs_clock = opened or cancelled
-    return view, records.read_clock(services.bucket, f"{folder.path}clock") if needs_clock else 0.0
+
+
+def read_bucket_clock(folder: RunFolder) -> float:
+    """Return the time by the bucket's clock, which sets the times of its objects."""
+    return records.read_clock(folder.bucket, f"{folder.path}clock")
 
 
 def _time_of(stored: ObjectInfo | None) -> float | None:
