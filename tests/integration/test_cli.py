@@ -171,11 +171,11 @@ def test_a_run_shows_what_is_expected_and_then_what_it_cost(cli: Cli, index: Run
     run = opened(index, "01cost")
     index.record_estimate(run, Cost(estimate=GUESS))
 
-    assert "about $0.500" in cli("describe", run).stdout
+    assert "estimated $0.500" in cli("describe", run).stdout
     assert "($0.500)" in cli("list").stdout
     index.end_run(run, "failed", cost=Cost(usd=0.25, estimate=GUESS, over_budget=True))
     index.record_estimate(run, Cost(estimate=GUESS))  # a late copy of a message changes nothing
-    assert "$0.250 (about $0.500" in cli("describe", run).stdout
+    assert "$0.250 (estimated $0.500" in cli("describe", run).stdout
     assert json.loads(cli("describe", run, "--format", "json").stdout)["cost"]["usd"] == 0.25
     assert json.loads(cli("list", "--format", "json").stdout)[0]["usd"] == 0.25
     assert cli("wait", run).exit_code == 7
