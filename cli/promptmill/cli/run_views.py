@@ -56,7 +56,7 @@ def status_record(status: "RunStatus") -> dict[str, object]:
         "deduplicated": status.deduplicated,
         "reused": status.reused,
         "warnings": status.warnings,
-        "standing": status_text.describe_status(status, time.time()),
+        "summary": status_text.describe_status(status, time.time()),
         "shards": [msgspec.structs.asdict(shard) for shard in status.shards],
     }
 

@@ -99,7 +99,7 @@ def _format_json(value: object, indent: int | None = None) -> str:
 
 def _attempt_lines(attempt: dict[str, Any]) -> Iterator[tuple[str, object]]:
     ending = (attempt["ended"], attempt["job_state"], attempt["error"])
-    yield "attempt", f"{attempt['attempt']}" + ("; retried" if attempt["tried_again"] else "")
+    yield "attempt", f"{attempt['attempt']}" + ("; retried" if attempt["is_retried"] else "")
     yield "job", attempt["job"]
     yield "created", attempt["created"]
     yield "refusal", attempt["refusal"]

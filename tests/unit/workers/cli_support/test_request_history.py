@@ -50,8 +50,8 @@ def test_every_attempt_is_shown_with_the_reason_for_its_retry() -> None:
 
     first, second = request_history.request_history(pipeline.bucket, RUN, "sku-16")["attempts"]
 
-    assert (first["tried_again"], first["result"]["error"]["reason"]) == (True, "UNKNOWN")
-    assert (second["tried_again"], second["result"]["state"], second["attempt"]) == (
+    assert (first["is_retried"], first["result"]["error"]["reason"]) == (True, "UNKNOWN")
+    assert (second["is_retried"], second["result"]["state"], second["attempt"]) == (
         False,
         "succeeded",
         2,

@@ -43,7 +43,7 @@ class JobHistory(TypedDict):
 class Outcome(TypedDict):
     """The result of an attempt, as JSON, and its deliveries."""
 
-    tried_again: bool
+    is_retried: bool
     result: dict[str, Any] | None
     delivered: list[Delivery]
 
@@ -93,7 +93,7 @@ def request_history(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
 
 def _final_state(attempts: list[AttemptHistory]) -> str:
     for attempt in attempts:
-        if attempt["result"] and not attempt["tried_again"]:
+        if attempt["result"] and not attempt["is_retried"]:
             return str(attempt["result"]["state"])
     return "waiting"
 
@@ -207,7 +207,7 @@ def _describe_outcome(
         _find_result(attempt, settled, rows, row, is_retried=is_retried) if settled else None
     )
     return {
-        "tried_again": is_retried,
+        "is_retried": is_retried,
         "result": msgspec.to_builtins(row_result.result) if row_result else None,
         "delivered": list(_delivery_history(attempt, row_result.file, sink_urls))
         if row_result and not is_retried
