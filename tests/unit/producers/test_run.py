@@ -2,38 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from promptmill.producers import Promptmill, client
+from promptmill.producers import client
 from promptmill.producers.contract import sink_specs
 from promptmill.producers.contract.messages import Manifest, SinkSpec
-from promptmill.producers.contract.run_index import RunIndex
+from support.recording_mill import open_mill
 
 MakeSink = Callable[[str | Path], SinkSpec]
 EACH_FILE_SINK = pytest.mark.parametrize("make_sink", [sink_specs.jsonl, sink_specs.parquet])
-
-
-class RecordingIndex:
-    """An index that knows no run, and keeps the manifests of those that are opened."""
-
-    def __init__(self) -> None:
-        self.opened: list[Manifest] = []
-
-    def find_manifest(self, run: str) -> Manifest | None:
-        return None
-
-    def open_run(self, manifest: Manifest) -> None:
-        self.opened.append(manifest)
-
-    def record_sent_requests(self, run: str, requests: int) -> None: ...
-
-
-class SilentSender:
-    """A sender that sends nothing."""
-
-    def send_chunk(self, *message: object) -> None: ...
 
 
 def retry_sinks(monkeypatch: pytest.MonkeyPatch, *sinks: SinkSpec) -> list[SinkSpec]:
@@ -41,10 +19,7 @@ def retry_sinks(monkeypatch: pytest.MonkeyPatch, *sinks: SinkSpec) -> list[SinkS
     parent = Manifest("01jparent", "publishers/google/models/gemini-fake", 7.0, sinks=[*sinks])
     prompts = [{"key": "a", "prompt": "Say a"}]
     monkeypatch.setattr(client, "load_bucket_function", lambda _: lambda *_: (parent, prompts))
-    index = RecordingIndex()
-    mill = Promptmill(broker_url="redis://127.0.0.1:1/0")
-    mill.index = cast("RunIndex", index)
-    vars(mill)["_sender"] = SilentSender()
+    mill, index, _ = open_mill()
 
     mill.retry(parent.run)
 

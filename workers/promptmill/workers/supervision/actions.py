@@ -35,6 +35,27 @@ class Action:
 
 
 @dataclass(frozen=True)
+class StepAction(Action):
+    """An action that sends a step."""
+
+    step: Step
+    verbs = ("send", "sent")
+
+    @property
+    def target(self) -> str:
+        """The step."""
+        return self.step.id
+
+
+@dataclass(frozen=True)
+class AttemptAction(Action):
+    """An action on the job of an attempt."""
+
+    shard: int
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Report(Action):
     """Report a problem that only a user or operator can fix."""
 
@@ -107,11 +128,9 @@ class ExpireRun(Action):
 
 
 @dataclass(frozen=True)
-class AbandonJob(Action):
+class AbandonJob(AttemptAction):
     """End the attempt of a job that does not stop, so that its run can end."""
 
-    shard: int
-    attempt: int
     verbs = ("abandon", "abandoned")
 
     @property
@@ -121,37 +140,19 @@ class AbandonJob(Action):
 
 
 @dataclass(frozen=True)
-class SendStep(Action):
+class SendStep(StepAction):
     """Enqueue a step that is neither queued nor running."""
 
-    step: Step
-    verbs = ("send", "sent")
-
-    @property
-    def target(self) -> str:
-        """The step."""
-        return self.step.id
-
 
 @dataclass(frozen=True)
-class ResumePolling(Action):
+class ResumePolling(StepAction):
     """Poll the job of a ``poll`` step again."""
 
-    step: Step
-    verbs = ("send", "sent")
-
-    @property
-    def target(self) -> str:
-        """The step."""
-        return self.step.id
-
 
 @dataclass(frozen=True)
-class AdoptJob(Action):
+class AdoptJob(AttemptAction):
     """Record a job that a crash left unrecorded."""
 
-    shard: int
-    attempt: int
     job_name: str
     verbs = ("adopt", "adopted")
 
@@ -189,11 +190,9 @@ class ForgetJob(Action):
 
 
 @dataclass(frozen=True)
-class HarvestJob(Action):
+class HarvestJob(AttemptAction):
     """Store the late answers of an abandoned job that has ended."""
 
-    shard: int
-    attempt: int
     job: Job
     verbs = ("keep", "keeps")
 

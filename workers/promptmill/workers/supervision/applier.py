@@ -16,6 +16,7 @@ from promptmill.workers.supervision.actions import (
     AbandonJob,
     Action,
     AdoptJob,
+    AttemptAction,
     CancelAbandoned,
     CancelOrphan,
     ExpireRun,
@@ -126,7 +127,5 @@ class ActionApplier:
         return action.done_text if self._dispatcher.enqueue_stalled([step]) else ""
 
 
-def _attempt_folder(
-    services: Services, action: AbandonJob | AdoptJob | HarvestJob
-) -> AttemptFolder:
+def _attempt_folder(services: Services, action: AttemptAction) -> AttemptFolder:
     return services.attempt_folder(action.run, action.shard, action.attempt)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from promptmill.config import names
 from promptmill.config.settings import Settings
-from promptmill.workers.facts import dead_letters
+from promptmill.workers.facts import dead_letters, records
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket, ObjectInfo
 from promptmill.workers.services import Services, build_services
@@ -125,7 +125,6 @@ def _needed_runs(bucket: Bucket) -> set[str]:
 
 def _read_clock(bucket: Bucket) -> float:
     """Return the time by the bucket's clock, as this machine's may be wrong."""
-    bucket.write(_CLOCK, b"")
-    clock = bucket.find(_CLOCK)
+    now = records.read_clock(bucket, _CLOCK)
     bucket.delete(_CLOCK)
-    return clock.updated if clock else 0.0
+    return now
