@@ -1,7 +1,9 @@
 """Where runs may write.
 
 Anyone who can send a message can name any sink, so the workers' settings list what is
-allowed.
+allowed: servers by name, and everything below an entry of ``settings.sink_allowlist``. For
+BigQuery, an entry is a table, a dataset or a project; ``bq://`` alone allows all. The
+deployment's own bucket needs no entry, but the folders that Promptmill uses are refused.
 """
 
 from pathlib import Path
@@ -17,11 +19,7 @@ from promptmill.producers.contract.messages import SinkSpec
 
 
 def resolve_folder(settings: Settings, spec: SinkSpec, run: str) -> str:
-    """Return the ``gs://`` URL of a folder that a run may write to.
-
-    Allowed are the deployment's own bucket, except the folders that Promptmill uses, and
-    folders below an entry of ``settings.sink_allowlist``. Raises ConfigurationError.
-    """
+    """Return the ``gs://`` URL of a folder that a run may write to. Raises ConfigurationError."""
     url, run_folder = spec.url.rstrip("/"), f"{spec.url.rstrip('/')}/{run}/"
     if not url.startswith("gs://") or {"", ".", ".."} & set(url.removeprefix("gs://").split("/")):
         raise ConfigurationError(f"sink {spec.url}: must be a URL such as gs://bucket/folder/")
@@ -37,10 +35,7 @@ def resolve_folder(settings: Settings, spec: SinkSpec, run: str) -> str:
 
 
 def resolve_file(settings: Settings, spec: SinkSpec) -> Path:
-    """Return the path of a file that runs may write, with links and ``..`` resolved.
-
-    It is below an entry of ``settings.sink_allowlist``. Raises ConfigurationError.
-    """
+    """Return the resolved path of a file that runs may write. Raises ConfigurationError."""
     try:
         path = Path(spec.url).resolve()
         allowed_folders = [
@@ -111,10 +106,7 @@ def _find_allowed(settings: Settings, url: SplitResult) -> SplitResult | None:
 
 
 def _is_below(url: SplitResult, parent: SplitResult) -> bool:
-    """Whether a URL is below another one.
-
-    Every URL is below its bare scheme, except that ``http://`` allows this machine only.
-    """
+    """Whether a URL is below another one. A bare ``http://`` allows this machine only."""
     if (
         url.scheme != parent.scheme
         or {".", ".."} & set(url.path.split("/"))
@@ -134,11 +126,7 @@ def check_dataset(settings: Settings, dataset_name: str) -> None:
 
 
 def resolve_table(settings: Settings, spec: SinkSpec) -> Table:
-    """Return the BigQuery table that runs may write to.
-
-    ``settings.sink_allowlist`` has the table, its dataset or its project; ``bq://`` alone
-    allows all. Raises ConfigurationError.
-    """
+    """Return the BigQuery table that runs may write to. Raises ConfigurationError."""
     requested = parse_table(spec.url)
     allowed_tables = [
         prefix.partition(":")[2].strip("/")

@@ -97,25 +97,11 @@ class BigQuerySink:
     def check(self) -> None:
         """Check the dataset, permissions and columns. Creates a missing table."""
         try:
-            self._warehouse.check_job_access(self._table)
-            columns = self._warehouse.get_columns(self._table)
-            if columns is None:
-                self._warehouse.create_table(self._table, RESULT_COLUMNS)
-                columns = list(RESULT_COLUMNS)
-            missing = set(_REQUIRED_PERMISSIONS) - self._warehouse.test_permissions(
-                self._table, _REQUIRED_PERMISSIONS
-            )
+            problems = self._find_problems()
         except (Permanent, Denied) as error:
-            raise ConfigurationError(
-                f"sink {self._table.url} cannot be written: {error}"
-            ) from error
-        problems = [f"{name} is missing" for name in sorted(missing)] or list(
-            _find_column_problems(columns, self._key_columns or ("key",))
-        )
+            raise self._unwritable_error(str(error)) from error
         if problems:
-            raise ConfigurationError(
-                f"sink {self._table.url} cannot be written: {'; '.join(problems)}"
-            )
+            raise self._unwritable_error("; ".join(problems))
 
     def deliver(self, part: str, lines: bytes) -> None:
         """Store one part in the bucket, with the run's id in each row."""
@@ -134,6 +120,20 @@ class BigQuerySink:
             self._complete_job("merge", self._table, merge)
             self._warehouse.delete_table(load_table)
         return self._table.url
+
+    def _find_problems(self) -> list[str]:
+        self._warehouse.check_job_access(self._table)
+        columns = self._warehouse.get_columns(self._table)
+        if columns is None:
+            self._warehouse.create_table(self._table, RESULT_COLUMNS)
+            columns = list(RESULT_COLUMNS)
+        granted = self._warehouse.test_permissions(self._table, _REQUIRED_PERMISSIONS)
+        if missing := set(_REQUIRED_PERMISSIONS) - granted:
+            return [f"{name} is missing" for name in sorted(missing)]
+        return list(_find_column_problems(columns, self._key_columns or ("key",)))
+
+    def _unwritable_error(self, reason: str) -> ConfigurationError:
+        return ConfigurationError(f"sink {self._table.url} cannot be written: {reason}")
 
     def _create_staging_table(self) -> Table:
         """Create the table that a run's rows are merged from."""

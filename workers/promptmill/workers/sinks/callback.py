@@ -48,10 +48,7 @@ class CallbackSink:
         self._max_waiting = max_waiting
         self._check_chain = check_chain
         self._callback_number = spec.options.get("number", 0)
-        try:
-            self._chain = msgspec.convert(spec.options.get("chain"), list[Signature])
-        except msgspec.ValidationError:
-            self._chain = []
+        self._chain = _decode_chain(spec)
 
     def check(self) -> None:
         """Check that the workers' settings allow the tasks."""
@@ -76,6 +73,13 @@ class CallbackSink:
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
         """Return ``celery:`` and the name of the task."""
         return f"celery:{self._chain[0].task}"
+
+
+def _decode_chain(spec: SinkSpec) -> list[Signature]:
+    try:
+        return msgspec.convert(spec.options.get("chain"), list[Signature])
+    except msgspec.ValidationError:
+        return []
 
 
 def split_results(lines: bytes) -> Iterator[list[dict[str, object]]]:

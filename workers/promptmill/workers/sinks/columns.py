@@ -59,7 +59,11 @@ _SUGGESTED_TYPES: dict[ColumnType, str] = {
 
 
 class WritePlan(NamedTuple):
-    """The columns to write: those of results, and those of properties of parsed answers."""
+    """The columns to write: those of results, and those of properties of parsed answers.
+
+    An existing row is written only if one of ``compared_columns`` differs, so a repeated
+    delivery changes nothing.
+    """
 
     result_names: tuple[str, ...]
     property_columns: tuple[Column, ...]
@@ -82,11 +86,7 @@ def property_candidates(table: TableInfo) -> list[Column]:
 
 
 def plan_write(table: TableInfo, properties: Collection[str]) -> WritePlan:
-    """Return the columns to write when parsed answers have these properties.
-
-    An existing row is written only if a result column differs, so a repeated delivery
-    changes nothing.
-    """
+    """Return the columns to write when parsed answers have these properties."""
     result_columns = [column for column in table.columns if column.name in _COLUMN_TYPES]
     property_columns = [
         column for column in property_candidates(table) if column.name in properties
@@ -155,9 +155,8 @@ def _find_result_column_problems(
     if not column.writable:
         yield f"column {name} is generated: {alter_table} DROP COLUMN {quoted_name}"
     if column.missing_privileges:
-        privileges = ", ".join(column.missing_privileges)
-        grant = f"GRANT {privileges} ON {_quote_name(table_name)} TO {_quote_name(role)}"
-        yield f"column {name} lacks privileges: {grant}"
+        grant = f"GRANT {', '.join(column.missing_privileges)} ON {_quote_name(table_name)}"
+        yield f"column {name} lacks privileges: {grant} TO {_quote_name(role)}"
 
 
 def _is_compatible(column: Column, column_type: ColumnType) -> bool:

@@ -74,6 +74,10 @@ class FileSink:
     """Writes one file on a disk that all workers share.
 
     The file appears when the run ends: complete, with the parts in the run's order.
+
+    Two workers may finish it concurrently. The folder of parts disappears in one rename,
+    after the file is complete. So a missing folder means that another worker has finished,
+    while a single missing part is an error.
     """
 
     def __init__(self, path: Path, run: str, file_format: FileFormat = JSONL) -> None:
@@ -101,12 +105,7 @@ class FileSink:
             )
 
     def finish(self, parts: list[str]) -> str:
-        """Join the parts under the final name, then remove them.
-
-        Two workers may do this concurrently. The folder of parts disappears in one
-        rename, after the file is complete. So a missing folder means that another worker
-        has finished, while a single missing part is an error.
-        """
+        """Join the parts under the final name, then remove them."""
         with self._translate_disk_errors():
             try:
                 self._join_parts(parts)

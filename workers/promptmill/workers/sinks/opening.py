@@ -1,4 +1,8 @@
-"""Opens the sink that a run names, by the table of sinks."""
+"""Opens the sink that a run names, by the table of sinks.
+
+Opening raises ConfigurationError when the kind is unknown, the workers' settings do not allow
+the location, or an extra is not installed.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -14,11 +18,7 @@ SinkOpener = Callable[[SinkSpec, SinkContext], Sink]
 
 
 def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
-    """Open a sink for a run.
-
-    Raises ConfigurationError when the kind is unknown, the workers' settings do not
-    allow the location, or an extra is not installed.
-    """
+    """Open a sink for a run. Raises ConfigurationError."""
     kind = get_sink_kind(spec)
     try:
         return load_opener(kind.module)(spec, context)

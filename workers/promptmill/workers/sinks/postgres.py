@@ -27,6 +27,8 @@ from promptmill.workers.sinks.sink import Sink
 MAX_REJECTED_ROWS = 100
 """Maximum rejected rows of one part. With more, the table itself is wrong, and the part
 waits until an operator has fixed it."""
+_RejectedLine = tuple[ResultLine, str]
+"""A line whose row the table rejected, and the reason."""
 
 
 def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
@@ -142,14 +144,11 @@ class PostgresSink:
 
     def _upsert_rows(
         self, database: Database, plan: WritePlan, batch: Sequence[ResultLine]
-    ) -> Iterator[tuple[ResultLine, str]]:
-        """Upsert rows, and yield each rejected row with the reason.
-
-        A rejected batch is halved until the rejected row is alone.
-        """
+    ) -> Iterator[_RejectedLine]:
+        """Upsert rows, and yield each rejected row with the reason. Halves rejected batches."""
         database.set_savepoint()
         try:
-            self._write_batch(database, plan, batch)
+            self._write_rows(database, plan, batch)
         except RowsRejected as error:
             database.rollback_to_savepoint()
             if len(batch) == 1:
@@ -158,9 +157,7 @@ class PostgresSink:
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 yield from self._upsert_rows(database, plan, half)
 
-    def _write_batch(
-        self, database: Database, plan: WritePlan, batch: Sequence[ResultLine]
-    ) -> None:
+    def _write_rows(self, database: Database, plan: WritePlan, batch: Sequence[ResultLine]) -> None:
         rows = (self._row_values(plan, line) for line in batch)
         database.copy_rows(self._table, plan.column_names, rows)
         database.upsert_rows(self._table, plan.written_columns, plan.compared_columns)
@@ -177,34 +174,32 @@ class PostgresSink:
         ]
 
     def _store_rejected_rows(
-        self,
-        database: Database,
-        part: str,
-        rejected_lines: list[tuple[ResultLine, str]],
-        has_rejected_table: bool,
+        self, database: Database, part: str, rejected_lines: list[_RejectedLine], has_table: bool
     ) -> None:
-        if not rejected_lines:
-            return
-        _, reason = rejected_lines[0]
-        if len(rejected_lines) > MAX_REJECTED_ROWS or not has_rejected_table:
-            remedy = (
-                "Fix the table"
-                if has_rejected_table
-                else f"Fix the table, or run: {columns.rejected_table_sql(self._table)}"
-            )
-            raise Permanent(
-                f"sink {self._table}: {len(rejected_lines)} rows of part {part} do not fit "
-                f"({reason}). {remedy}"
-            )
-        for line, line_reason in rejected_lines:
+        self._check_rejections(part, rejected_lines, has_table)
+        for line, reason in rejected_lines:
             rejected_row = [
                 ("run", self._run),
                 ("key", line.row.key),
                 ("part", part),
-                ("reason", line_reason),
+                ("reason", reason),
                 ("result", line.line.decode()),
             ]
             database.insert_row(self._rejected_table, rejected_row)
+
+    def _check_rejections(
+        self, part: str, rejected_lines: list[_RejectedLine], has_table: bool
+    ) -> None:
+        if not rejected_lines or (has_table and len(rejected_lines) <= MAX_REJECTED_ROWS):
+            return
+        remedy = "Fix the table"
+        if not has_table:
+            remedy += f", or run: {columns.rejected_table_sql(self._table)}"
+        _, reason = rejected_lines[0]
+        raise Permanent(
+            f"sink {self._table}: {len(rejected_lines)} rows of part {part} do not fit "
+            f"({reason}). {remedy}"
+        )
 
 
 def _property_value(column: Column, property_values: dict[str, msgspec.Raw]) -> object:

@@ -1,4 +1,8 @@
-"""PostgreSQL columns for the top-level properties of a response schema."""
+"""PostgreSQL columns for the top-level properties of a response schema.
+
+Columns are nullable, as failed rows have no values. Anything but text, numbers and booleans
+is ``jsonb``.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,11 +16,7 @@ _POSTGRES_TYPES = {"string": "text", "integer": "bigint", "number": "numeric", "
 def columns_for_schema(
     schema: Mapping[str, object] | None, reserved_names: frozenset[str]
 ) -> list[tuple[str, str]]:
-    """Return column names and types for the properties of a JSON Schema.
-
-    Leaves out ``reserved_names``. Columns are nullable, as failed rows have no values.
-    Anything but text, numbers and booleans is ``jsonb``.
-    """
+    """Return column names and types for the properties of a schema, but ``reserved_names``."""
     if not schema:
         return []
     properties = _as_mapping(_resolve_reference(schema, schema).get("properties"))

@@ -8,6 +8,7 @@ class Sink(Protocol):
 
     A part is a file of results. Parts are delivered in any order and concurrently, and
     the same part again after a crash. Each delivery may use another ``Sink`` object.
+    Repeating ``check`` or ``finish`` changes nothing.
 
     Every method may raise these errors:
 
@@ -22,10 +23,7 @@ class Sink(Protocol):
     """
 
     def check(self) -> None:
-        """Raise ConfigurationError if results could not be written here.
-
-        Called before anything is billed. Called again, it changes nothing.
-        """
+        """Raise ConfigurationError if results could not be written here."""
         ...
 
     def deliver(self, part: str, lines: bytes) -> None:
@@ -33,8 +31,5 @@ class Sink(Protocol):
         ...
 
     def finish(self, parts: list[str]) -> str:
-        """Complete the sink once all ``parts`` are delivered.
-
-        Returns the location of the results. Repeating it changes nothing.
-        """
+        """Complete the sink once all ``parts`` are delivered. Return where the results are."""
         ...

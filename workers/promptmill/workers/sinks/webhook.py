@@ -50,9 +50,8 @@ class WebhookSink:
     def deliver(self, part: str, lines: bytes) -> None:
         """Send one part, in one or more messages."""
         for number, results in enumerate(_split_results(lines)):
-            self._send_message(
-                f"{self._run}.{part}.{number}", self._message_body(part, number, results)
-            )
+            body = self._message_body(part, number, results)
+            self._send_message(f"{self._run}.{part}.{number}", body)
 
     def finish(self, parts: list[str]) -> str:  # noqa: ARG002
         """Return the public name of the server."""
