@@ -48,10 +48,7 @@ See https://cloud.google.com/bigquery/docs/error-messages."""
 
 
 def open_warehouse(settings: Settings) -> "BigQueryWarehouse":
-    """Connect to BigQuery. Jobs belong to the project of ``settings``.
-
-    Raises ConfigurationError.
-    """
+    """Connect to BigQuery. Jobs belong to ``settings.project``. Raises ConfigurationError."""
     credentials = None
     if settings.bigquery_emulator_host:
         from google.auth.credentials import AnonymousCredentials
@@ -83,10 +80,9 @@ class BigQueryWarehouse:
 
     def get_columns(self, table: Table) -> list[Column] | None:
         """Return the columns of a table, or None when there is no such table."""
-        try:
+        with suppress(NotFound):
             return [_to_column(field) for field in self._fetch_schema(table)]
-        except NotFound:
-            return None
+        return None
 
     def create_table(
         self, table: Table, columns: Sequence[Column], expiration_days: int = 0
@@ -130,15 +126,10 @@ class BigQueryWarehouse:
             create_disposition="CREATE_NEVER",
             write_disposition="WRITE_APPEND",
         )
-        location = self._dataset_location(job.table)
+        options = self._job_options(job)
         with _ignore_existing_job(job):
             self._client.load_table_from_uri(
-                list(uris),
-                str(job.table),
-                job_id=job.id,
-                location=location,
-                job_config=config,
-                **_CALL_OPTIONS,
+                list(uris), str(job.table), job_config=config, **options
             )
 
     def start_extract(self, job: BigQueryJob, uri: str) -> None:
@@ -146,27 +137,18 @@ class BigQueryWarehouse:
         config = bigquery.ExtractJobConfig(  # type: ignore[no-untyped-call]
             destination_format="NEWLINE_DELIMITED_JSON"
         )
-        location = self._dataset_location(job.table)
+        options = self._job_options(job)
         with _ignore_existing_job(job):
-            self._client.extract_table(
-                str(job.table),
-                uri,
-                job_id=job.id,
-                location=location,
-                job_config=config,
-                **_CALL_OPTIONS,
-            )
+            self._client.extract_table(str(job.table), uri, job_config=config, **options)
 
     def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
         """Start a MERGE."""
         sql = _merge_statement(
             job.table, source, on, [field.name for field in self._fetch_schema(job.table)]
         )
-        location = self._dataset_location(job.table)
+        options = self._job_options(job)
         with _ignore_existing_job(job):
-            self._client.query(
-                sql, job_id=job.id, location=location, job_retry=None, **_CALL_OPTIONS
-            )
+            self._client.query(sql, job_retry=None, **options)
 
     def delete_table(self, table: Table) -> None:
         """Delete a table if it exists."""
@@ -191,6 +173,10 @@ class BigQueryWarehouse:
         with _translate_errors(str(table)):
             return list(self._client.get_table(str(table), **_CALL_OPTIONS).schema)
 
+    def _job_options(self, job: BigQueryJob) -> dict[str, object]:
+        location = self._dataset_location(job.table)
+        return {"job_id": job.id, "location": location, **_CALL_OPTIONS}
+
     def _dataset_location(self, table: Table) -> str:
         """Return the location of a dataset. Its jobs are found only there."""
         key = (table.project, table.dataset)
@@ -205,10 +191,7 @@ class BigQueryWarehouse:
 def _merge_statement(
     table: Table, source: Table, key_columns: Sequence[str], columns: Sequence[str]
 ) -> str:
-    """Return a MERGE statement.
-
-    Backticks suffice: table names were checked, and BigQuery allows none in columns.
-    """
+    """Return a MERGE. Backticks suffice: tables were checked, and columns cannot have any."""
     join_condition = " AND ".join(f"old.`{name}` = new.`{name}`" for name in key_columns)
     assignments = ", ".join(f"`{name}` = new.`{name}`" for name in columns)
     names = ", ".join(f"`{name}`" for name in columns)

@@ -28,17 +28,10 @@ class CeleryCallbackBroker:
 
     def send(self, task: CallbackTask) -> None:
         """Enqueue a task. Monitoring shows its id, because the arguments may be answers."""
+        shown = {"argsrepr": f"({task.task_id})", "kwargsrepr": "{}"}
+        options = {"task_id": task.task_id, "serializer": "json", **shown}
         try:
-            self._app.send_task(
-                task.task,
-                args=task.args,
-                kwargs=task.kwargs,
-                task_id=task.task_id,
-                serializer="json",
-                argsrepr=f"({task.task_id})",
-                kwargsrepr="{}",
-                **task.options,
-            )
+            self._app.send_task(task.task, task.args, task.kwargs, **options, **task.options)
         except _CONNECTION_ERRORS as error:
             raise _unreachable_error(error) from error
         except (EncodeError, TypeError, ValueError) as error:

@@ -41,9 +41,8 @@ _CONNECT_ERRORS = ("NewConnectionError", "NameResolutionError", "ConnectTimeout"
 
 def http_status(error: Exception) -> int:
     """Return the HTTP status of an error response; 0 without a response, or if it succeeded."""
-    status = error.code if isinstance(error, exceptions.GoogleAPICallError) else None
-    if status is None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
+    code = error.code if isinstance(error, exceptions.GoogleAPICallError) else None
+    status = code or getattr(getattr(error, "response", None), "status_code", None)
     return int(status) if status and status >= HTTPStatus.BAD_REQUEST else 0
 
 

@@ -30,6 +30,9 @@ _TIMEOUTS_QUERY = """
 """
 _KEY_COLUMNS = ("run", "key")
 _STAGING_TABLE = sql.Identifier("pg_temp", "promptmill_staged")
+_UPSERT_QUERY = sql.SQL(
+    "INSERT INTO {} AS kept ({}) SELECT {} FROM {} ON CONFLICT (run, key) DO {}"
+)
 _TABLE_QUERY = "SELECT oid, relkind, current_user FROM pg_class WHERE oid = to_regclass(%s)"
 _COLUMNS_QUERY = """
     SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname, t.typcategory,
@@ -116,22 +119,12 @@ class PostgresDatabase:
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
         """COPY into a temporary table with the same types, dropped at the end."""
-        create_staging = sql.SQL(
-            "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA"
-        )
-        self._execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGING_TABLE))
-        self._execute(
-            create_staging.format(
-                sql.Identifier("promptmill_staged"), _column_list(columns), _table_identifier(table)
-            )
-        )
-        copy_statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            _STAGING_TABLE, _column_list(columns)
-        )
+        self._create_staging_table(table, columns)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN")
         with (
             self._translate_errors(),
             self._connection.cursor() as cursor,
-            cursor.copy(copy_statement) as copy,
+            cursor.copy(statement.format(_STAGING_TABLE, _column_list(columns))) as copy,
         ):
             for row in rows:
                 copy.write_row(row)
@@ -140,26 +133,12 @@ class PostgresDatabase:
         self, table: str, columns: Sequence[Column], compared_columns: Sequence[Column]
     ) -> int:
         """Upsert the copied rows in one statement."""
-        names = [column.name for column in columns]
-        assignments = [
-            sql.SQL("{0} = excluded.{0}").format(_column_identifier(column))
-            for column in columns
-            if column.name not in _KEY_COLUMNS
-        ]
-        upsert = sql.SQL(
-            "INSERT INTO {} AS kept ({}) SELECT {} FROM {} ON CONFLICT (run, key) DO {}"
-        ).format(
+        upsert = _UPSERT_QUERY.format(
             _table_identifier(table),
-            _column_list(names),
+            _column_list([column.name for column in columns]),
             sql.SQL(", ").join(map(_staged_value, columns)),
             _STAGING_TABLE,
-            sql.SQL("UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
-                sql.SQL(", ").join(assignments),
-                _comparable_columns("kept", compared_columns),
-                _comparable_columns("excluded", compared_columns),
-            )
-            if compared_columns
-            else sql.SQL("NOTHING"),
+            _conflict_action(columns, compared_columns),
         )
         return self._execute(upsert)
 
@@ -173,10 +152,8 @@ class PostgresDatabase:
 
     def delete_part(self, table: str, run: str, part: str) -> None:
         """Delete the rows of one part of a run."""
-        statement = sql.SQL("DELETE FROM {} WHERE run = %s AND part = %s").format(
-            _table_identifier(table)
-        )
-        self._execute(statement, [run, part])
+        statement = sql.SQL("DELETE FROM {} WHERE run = %s AND part = %s")
+        self._execute(statement.format(_table_identifier(table)), [run, part])
 
     def insert_row(self, table: str, row: Sequence[tuple[str, object]]) -> None:
         """Insert a row unless its key exists."""
@@ -206,6 +183,12 @@ class PostgresDatabase:
         """Close the connection. Rolls back an open transaction."""
         with suppress(*POSTGRES_ERRORS):
             self._connection.close()
+
+    def _create_staging_table(self, table: str, columns: Sequence[str]) -> None:
+        creation = sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA")
+        name = sql.Identifier("promptmill_staged")
+        self._execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGING_TABLE))
+        self._execute(creation.format(name, _column_list(columns), _table_identifier(table)))
 
     def _execute(self, query: str | sql.Composed, values: Sequence[object] = ()) -> int:
         with self._translate_errors():
@@ -243,6 +226,23 @@ def _column_list(names: Sequence[str]) -> sql.Composed:
 
 def _column_identifier(column: Column) -> sql.Identifier:
     return sql.Identifier(column.name)
+
+
+def _conflict_action(
+    columns: Sequence[Column], compared_columns: Sequence[Column]
+) -> sql.Composable:
+    if not compared_columns:
+        return sql.SQL("NOTHING")
+    updated_columns = [column for column in columns if column.name not in _KEY_COLUMNS]
+    return sql.SQL("UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
+        sql.SQL(", ").join(map(_column_assignment, updated_columns)),
+        _comparable_columns("kept", compared_columns),
+        _comparable_columns("excluded", compared_columns),
+    )
+
+
+def _column_assignment(column: Column) -> sql.Composed:
+    return sql.SQL("{0} = excluded.{0}").format(_column_identifier(column))
 
 
 def _staged_value(column: Column) -> sql.Composable:

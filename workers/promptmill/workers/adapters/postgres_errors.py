@@ -63,13 +63,11 @@ def _is_denied(error: Exception, sqlstate: str) -> bool:
 def _is_access_denied(error: Exception) -> bool:
     """Whether the server denied a connection. psycopg has no SQLSTATE for these errors."""
     message = str(error)
-    return any(text in message for text in _ACCESS_DENIED_TEXTS) and not any(
-        mark in message for mark in _SERVER_BUSY_TEXTS
-    )
+    is_busy = any(text in message for text in _SERVER_BUSY_TEXTS)
+    return not is_busy and any(text in message for text in _ACCESS_DENIED_TEXTS)
 
 
 def _error_message(error: Exception) -> str:
-    """Return the server's message, or that of a failed connection."""
     message = getattr(getattr(error, "diag", None), "message_primary", None)
     if not message and isinstance(error, psycopg.OperationalError):
         message = " ".join(str(error).split())[:300]

@@ -5,7 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar
@@ -62,10 +62,7 @@ def open_bucket(
 
 
 def open_client(project: str) -> Client:
-    """Return a client with its own token and sockets.
-
-    Raises ConfigurationError without credentials.
-    """
+    """Return a client with its own token and sockets. Raises ConfigurationError."""
     from google.auth.exceptions import DefaultCredentialsError
 
     # For traces, the library would fetch the bucket's metadata in a thread. That needs
@@ -161,10 +158,7 @@ class StorageBucket:
                 yield pending.popleft().result()
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
-        """Return a range of this generation. Empty past the object's end.
-
-        The service only has a checksum of the whole object, so only that is verified.
-        """
+        """Return a range of this generation. Empty past the object's end."""
         blob = self._bucket.blob(self._prefix + name, generation=generation)
         try:
             with self._translate_errors(name):
@@ -173,6 +167,7 @@ class StorageBucket:
                 )
         except _RangePastEnd:
             return b""
+        # The service has no checksum of a range, only of the whole object.
         if start == 0 and len(data) < end and blob.crc32c not in (None, _crc32c(data)):
             raise Transient(f"{self.url}/{name} was corrupted in transit")
         return data
@@ -197,11 +192,8 @@ class StorageBucket:
 
     def delete(self, name: str) -> None:
         """Delete an object if it exists."""
-        try:
-            with self._translate_errors(name):
-                self._blob(name).delete(timeout=_TIMEOUT, retry=_RETRY)
-        except NotFound:
-            pass
+        with suppress(NotFound), self._translate_errors(name):
+            self._blob(name).delete(timeout=_TIMEOUT, retry=_RETRY)
 
     def exists(self) -> bool:
         """Whether the bucket exists. Raises Denied without permission to ask."""
@@ -260,10 +252,9 @@ class StorageBucket:
 
     def _is_own_write(self, name: str, data: bytes) -> bool:
         """Whether this client wrote the object. False for data that names no owner."""
-        try:
+        with suppress(NotFound):
             return b'"owner"' in data and self.read(name) == data
-        except NotFound:
-            return False
+        return False
 
     def _to_object_info(self, blob: Any) -> ObjectInfo:
         return ObjectInfo(

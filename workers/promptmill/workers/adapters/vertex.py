@@ -34,10 +34,7 @@ _PAGE_SIZE = 100
 
 
 def open_jobs(settings: Settings) -> "VertexJobs":
-    """Connect to Vertex in the project and location of ``settings``.
-
-    Raises ConfigurationError.
-    """
+    """Connect to Vertex in the settings' project and location. Raises ConfigurationError."""
     return VertexJobs(_make_client(settings), settings.parent, settings.create_timeout)
 
 
@@ -78,11 +75,9 @@ def _strip_error_details(response: requests.Response, **_: object) -> None:
 
 
 def _drop_details(json_object: dict[str, object]) -> dict[str, object]:
-    return {
-        name: value
-        for name, value in json_object.items()
-        if name != "details" or not isinstance(value, list)
-    }
+    if isinstance(json_object.get("details"), list):
+        del json_object["details"]
+    return json_object
 
 
 def api_host(location: str) -> str:
@@ -217,17 +212,17 @@ def _to_epoch_seconds(timestamp: Any) -> float:
     return float(timestamp.timestamp()) if timestamp else 0.0
 
 
+# json_format raises ParseError for a response that is not a job.
 @contextmanager
 def _translate_errors(*, creating: bool = False) -> Iterator[None]:
-    """Translate the client's errors. A response that is not a job raises ParseError."""
     try:
         yield
     except (*failures.GOOGLE_ERRORS, json_format.Error) as error:
         raise _classify_error(error, creating) from error
 
 
+# A forbidden creation is permanent, so that the run ends.
 def _classify_error(error: Exception, creating: bool) -> PromptmillError:
-    """Return Promptmill's error. A forbidden creation is permanent, so that the run ends."""
     message = f"Vertex: {failures.describe_error(error)}"
     status = failures.http_status(error)
     if status == HTTPStatus.NOT_FOUND:

@@ -25,25 +25,20 @@ def open_web() -> WebClient:
 
 def post_body(endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> WebResponse:
     """Post a body in one attempt. Redirects are not followed."""
+    path = _request_path(endpoint)
+    all_headers = {**headers, "host": urlsplit(endpoint.url).netloc.rpartition("@")[2]}
     with _translate_errors(), _open_pool(endpoint) as pool:
         response = pool.urlopen(
-            "POST",
-            _request_path(endpoint),
-            body,
-            {**headers, "host": urlsplit(endpoint.url).netloc.rpartition("@")[2]},
-            retries=False,
-            redirect=False,
-            preload_content=False,
+            "POST", path, body, all_headers, retries=False, redirect=False, preload_content=False
         )
         response.read(_MAX_RESPONSE_BYTES)
         response.close()
-        return WebResponse(
-            int(response.status), _parse_retry_after(response.headers.get("retry-after", "0"))
-        )
+        retry_after = _parse_retry_after(response.headers.get("retry-after", "0"))
+        return WebResponse(int(response.status), retry_after)
 
 
+# The header has seconds or a date.
 def _parse_retry_after(text: str) -> float:
-    """Return the seconds of a Retry-After header, also from a date. 0 if invalid."""
     try:
         return min(float(urllib3.Retry().parse_retry_after(text)), _MAX_RETRY_AFTER)
     except urllib3.exceptions.InvalidHeader:
