@@ -17,6 +17,5 @@ class AlarmCounts:
     def load_counts(self) -> dict[str, int]:
         """Return the count of each kind."""
         with self._open_redis() as redis:
-            return {
-                kind: int(count) for kind, count in redis.hgetall(f"{KEY_PREFIX}alarms").items()
-            }
+            counts = redis.hgetall(f"{KEY_PREFIX}alarms")
+            return {kind: int(count) for kind, count in counts.items()}

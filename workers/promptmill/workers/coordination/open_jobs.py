@@ -75,11 +75,9 @@ class OpenJobs:
         with self._open_redis() as redis:
             return set(redis.smembers(f"{KEY_PREFIX}slots:{self._parent}"))
 
+    # Turns are evenly spaced by Redis's clock, with bursts of up to 15 s worth of turns.
     def take_creation_turn(self, per_minute: int) -> float:
-        """Take a turn to create a job. Returns 0, or the seconds until the next turn.
-
-        Turns are evenly spaced by Redis's clock, with bursts of up to 15 s worth of turns.
-        """
+        """Take a turn to create a job. Returns 0, or the seconds until the next turn."""
         script = """
             local now = redis.call('time')
             now = now[1] + now[2] / 1000000

@@ -14,6 +14,7 @@ from promptmill.workers.facts.snapshot import AttemptFacts, RunSnapshot
 from promptmill.workers.ports.google import Bucket, Job
 
 _IndexedFact = ReadableFact[Input | Ended | Created | Settled]
+_AttemptFact = tuple[AttemptFolder, _IndexedFact]
 
 
 def record_chunk(index: RunIndex, run: str, chunk: Chunk, seal: Seal | None) -> bool:
@@ -120,9 +121,7 @@ def _record_fact(
             record_counts(index, attempt, fact)
 
 
-def _list_indexed_facts(
-    run: RunFolder, snapshot: RunSnapshot
-) -> Iterator[tuple[AttemptFolder, _IndexedFact]]:
+def _list_indexed_facts(run: RunFolder, snapshot: RunSnapshot) -> Iterator[_AttemptFact]:
     for attempt_ref, attempt_facts in sorted(snapshot.attempts.items()):
         attempt = run.attempt(*attempt_ref)
         yield from ((attempt, fact) for fact in _indexed_facts(attempt, attempt_facts))

@@ -11,6 +11,25 @@ if TYPE_CHECKING:
 _FAILURE_TTL = 30 * 86_400
 _CRASH_TTL = 86_400
 """Seconds for which a crash counts. Long, as the step's message may wait in a queue."""
+_ACQUIRE_SCRIPT = """
+    local now = redis.call('time')
+    now = now[1] * 1000 + math.floor(now[2] / 1000)
+    redis.call('zrem', KEYS[1], ARGV[1])
+    redis.call('zremrangebyscore', KEYS[1], '-inf', now - ARGV[4] * 1000)
+    local deaths = redis.call('zcount', KEYS[1], '-inf', now)
+    local living = redis.call('zcard', KEYS[1]) - deaths
+    local last = redis.call('zrange', KEYS[1], -1, -1, 'withscores')[2]
+    local busy = math.max(0, (last or 0) - now - ARGV[2] / 2)
+    if busy == 0 and deaths + living < tonumber(ARGV[3]) then
+        redis.call('zadd', KEYS[1], now + ARGV[2], ARGV[1])
+        redis.call('expire', KEYS[1], ARGV[4])
+        redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
+    end
+    return {deaths, living, math.ceil(busy)}
+"""
+"""Refuses a lease while another execution was renewed within half the lease's time, or once
+``limit`` executions have vanished without releasing theirs. An execution whose lease ran out
+by Redis's clock counts as a crash. Delivery counts are ignored: duplicates are normal."""
 
 
 class LeaseState(NamedTuple):
@@ -28,6 +47,8 @@ class StepLeases:
     """Leases on steps. Every method may raise Transient.
 
     They only avoid duplicate work: all keys may be lost, and a step may still run twice.
+    A release that did not reach Redis would count as a crash, so it is sent again with the
+    next acquisition or release. A step that succeeds clears its crashes.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -71,36 +92,15 @@ class StepLeases:
         return milliseconds_left / 1000 if state == "queued" else None
 
     def acquire(self, step: str, execution: str, seconds: float, limit: int) -> LeaseState:
-        """Acquire a lease on one execution of a step for ``seconds``.
-
-        Refused while another execution was renewed within half that time, or once
-        ``limit`` executions have vanished without releasing theirs. An execution whose
-        lease ran out by Redis's clock counts as a crash. Delivery counts are ignored:
-        duplicates are normal. Returns the other executions.
-        """
-        script = """
-            local now = redis.call('time')
-            now = now[1] * 1000 + math.floor(now[2] / 1000)
-            redis.call('zrem', KEYS[1], ARGV[1])
-            redis.call('zremrangebyscore', KEYS[1], '-inf', now - ARGV[4] * 1000)
-            local deaths = redis.call('zcount', KEYS[1], '-inf', now)
-            local living = redis.call('zcard', KEYS[1]) - deaths
-            local last = redis.call('zrange', KEYS[1], -1, -1, 'withscores')[2]
-            local busy = math.max(0, (last or 0) - now - ARGV[2] / 2)
-            if busy == 0 and deaths + living < tonumber(ARGV[3]) then
-                redis.call('zadd', KEYS[1], now + ARGV[2], ARGV[1])
-                redis.call('expire', KEYS[1], ARGV[4])
-                redis.call('set', KEYS[2], 'running', 'px', ARGV[2])
-            end
-            return {deaths, living, math.ceil(busy)}
-        """
+        """Acquire a lease on one execution of a step for ``seconds``; return the others."""
         keys = _executions_key(step), claim_key(step)
+        arguments = execution, int(seconds * 1000), limit, _CRASH_TTL
         with self._open_redis() as redis:
             if self._pending_releases:
                 with redis.pipeline(transaction=False) as pipe:
                     self._flush_releases(pipe)
             crashes, live, busy_milliseconds = redis.eval(
-                script, len(keys), *keys, execution, int(seconds * 1000), limit, _CRASH_TTL
+                _ACQUIRE_SCRIPT, len(keys), *keys, *arguments
             )
         return LeaseState(crashes, live, busy_milliseconds / 1000)
 
@@ -118,11 +118,7 @@ class StepLeases:
             redis.eval(script, len(keys), *keys, execution, int(seconds * 1000), _CRASH_TTL)
 
     def release(self, step: str, execution: str, *, succeeded: bool, retention: float) -> None:
-        """Release a lease; the step counts as running for ``retention`` seconds more.
-
-        Success clears the step's crashes. A release that did not reach Redis would count
-        as a crash, so it is sent again with the next acquisition or release.
-        """
+        """Release a lease; the step counts as running for ``retention`` seconds more."""
         self._pending_releases.add((step, execution))
         with self._open_redis() as redis, redis.pipeline(transaction=False) as pipe:
             if succeeded:

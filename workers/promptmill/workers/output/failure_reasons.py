@@ -68,9 +68,8 @@ def error_from_status(status: str) -> Error:
 def error_from_finish(finish_reason: str) -> Error:
     """Return the error for Google's finish or block reason."""
     reason = _find_reason(finish_reason, FailureReason.OTHER)
-    return Error(
-        reason, "" if reason == finish_reason else f"Vertex reported {finish_reason[:100]}"
-    )
+    message = "" if reason == finish_reason else f"Vertex reported {finish_reason[:100]}"
+    return Error(reason, message)
 
 
 def error_for_missing(job: Job, reason: str = "") -> Error:

@@ -13,10 +13,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def unnest_json(line: bytes) -> bytes:
-    """Return an output line with its request and response as objects.
-
-    A line that is not JSON is returned unchanged.
-    """
+    """Return a line with its request and response as objects. Unchanged if it is not JSON."""
     if not any(mark in line for mark in _TEXT_MARKS):
         return line
     try:

@@ -40,10 +40,7 @@ class Validator:
             raise ConfigurationError(f"response_schema is not a JSON schema: {reason}") from None
 
     def validate_result(self, result: Result) -> Result:
-        """Return the result with ``parsed`` set if its answer is valid, else a failure.
-
-        The failure keeps the text of the answer, which was paid for.
-        """
+        """Return the result with ``parsed`` set if its answer is valid, else a failure."""
         if not result.succeeded:
             return result
         try:
@@ -63,6 +60,7 @@ def make_validator(manifest: Manifest) -> Validator | None:
     return None if manifest.response_schema is None else Validator(manifest.response_schema)
 
 
+# A failure keeps the text of the answer, which was paid for.
 def _fail_result(result: Result, message: str) -> Result:
     return msgspec.structs.replace(
         result, state="failed", error=Error(FailureReason.SCHEMA_INVALID, message[:_MAX_MESSAGE])
@@ -78,11 +76,9 @@ def _describe_errors(errors: "Iterable[ValidationError]") -> str:
     return "; ".join(messages)
 
 
+# Accepts what pydantic would parse. The validator's own check requires a time zone, which
+# models often omit.
 def _is_datetime(text: str) -> bool:
-    """Whether pydantic would parse ``text`` as a datetime.
-
-    The validator's own check requires a time zone, which models often omit.
-    """
     return _can_parse(datetime, text)
 
 

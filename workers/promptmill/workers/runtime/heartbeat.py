@@ -8,10 +8,7 @@ from contextlib import contextmanager
 def start_heartbeat(
     action: Callable[[], None], interval: float
 ) -> tuple[threading.Event, threading.Thread]:
-    """Call ``action`` every ``interval`` seconds until the returned event is set.
-
-    ``action`` must not raise.
-    """
+    """Call ``action``, which must not raise, every ``interval`` seconds until the event is set."""
     stop_event = threading.Event()
 
     def run_loop() -> None:

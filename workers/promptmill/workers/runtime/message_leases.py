@@ -37,7 +37,11 @@ _REQUEUE_SCRIPT = """
 
 
 class MessageLeases(PeriodicStep):
-    """Renews the messages that the worker holds, and requeues them when it stops."""
+    """Renews the messages that the worker holds, and requeues them when it stops.
+
+    A finished message that the worker cannot release occupies a prefetch slot indefinitely. A
+    worker without a free slot reads nothing, and so would not notice that its connection broke.
+    """
 
     def interval_seconds(self, parent: "Consumer") -> float:
         """A fraction of the visibility timeout."""
@@ -58,11 +62,7 @@ class MessageLeases(PeriodicStep):
             _log.warning("message_requeue_failed", error=type(error).__name__)
 
     def run_once(self, parent: Any) -> None:
-        """Renew the messages, or reconnect if the worker cannot release a finished one.
-
-        Such a message occupies a prefetch slot indefinitely. A worker without a free slot
-        reads nothing, and so would not notice that its connection broke.
-        """
+        """Renew the messages, or reconnect if the worker cannot release a finished one."""
         task_request.finished_tags.intersection_update(_held_tags(parent))
         previous_tags, self._finished_tags = (
             self._finished_tags,
@@ -101,12 +101,10 @@ def renew_messages(consumer: Any) -> None:
         _log.warning("message_renewal_failed", error=type(error).__name__)
 
 
+# kombu needs four round trips for each message, and more while other workers change the same
+# keys. With thousands of messages in countdown, a worker would not exit in time.
 def requeue_messages(consumer: Any) -> None:
-    """Put all messages that ``consumer`` holds back into their queues.
-
-    kombu needs four round trips for each message, and more while other workers change the
-    same keys. With thousands of messages in countdown, a worker would not exit in time.
-    """
+    """Put all messages that ``consumer`` holds back into their queues."""
     channel, held_tags = consumer.task_consumer.channel, iter(_held_tags(consumer))
     delivered = channel.qos._delivered
     keys = channel.unacked_key, channel.unacked_index_key

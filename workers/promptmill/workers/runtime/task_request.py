@@ -22,8 +22,7 @@ class RedactedRequest(Request):
         super().__init__(*args, **options)
         self._argsrepr, self._kwargsrepr = f"({self.id})", "{}"
         self.request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
-        # A redelivered message keeps its tag.
-        finished_tags.discard(self.message.delivery_tag)
+        finished_tags.discard(self.message.delivery_tag)  # a redelivered message keeps its tag
 
     def acknowledge(self) -> None:
         """Acknowledge the message; Celery sends the acknowledgement a moment later."""
