@@ -95,10 +95,7 @@ class Promptmill:
         """
         check_options(options, RunOptions)
         check_prompts(prompts)
-        key = options.get("idempotency_key")
-        manifest, schema = build_manifest(
-            self.settings, make_run_id(key), options, idempotent=key is not None
-        )
+        manifest, schema = self._build_manifest(options)
         lines = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema)
         return self._send_lines(manifest, lines, options)
 
@@ -117,16 +114,13 @@ class Promptmill:
             ConfigurationError: An option or setting is missing or invalid.
         """
         check_options(options, RunOptions)
-        key = options.get("idempotency_key")
-        manifest, schema = build_manifest(
-            self.settings, make_run_id(key), options, idempotent=key is not None
-        )
+        manifest, schema = self._build_manifest(options)
         return Stream(
             Run(manifest.run, self),
             RequestEncoder(manifest.run, self.settings.max_request_bytes, schema),
             self._open_submission(manifest, options),
             lambda line: _report_refusal(line, options),
-            close_by_age=key is None,
+            close_by_age=not manifest.idempotent,
         )
 
     def enqueue(
@@ -137,18 +131,16 @@ class Promptmill:
         key: str | None = None,
         **options: Unpack[PoolOptions],
     ) -> Ticket:
-        """Add one prompt, or a few, to a ``pool``. Workers combine its prompts into
-        runs.
+        """Add one prompt, or a few, to a ``pool``, whose prompts workers combine into runs.
 
-        Use it for many small calls from many processes. A worker makes a run when the
-        pool reaches ``PROMPTMILL_POOL_REQUESTS``, ``PROMPTMILL_POOL_BYTES`` or
-        ``PROMPTMILL_POOL_SECONDS``. The run has the label ``pool``, and the name of the
-        pool unless ``name`` is set. Prompts with different options go into different
-        runs. Limits and callbacks apply to each run. ``find_pooled`` returns the run.
+        Use it for many small calls from many processes. A worker makes a run when the pool reaches
+        ``PROMPTMILL_POOL_REQUESTS``, ``PROMPTMILL_POOL_BYTES`` or ``PROMPTMILL_POOL_SECONDS``. The
+        run has the label ``pool``, and the name of the pool unless ``name`` is set. Prompts with
+        different options go into different runs, each with its own limits and callbacks.
 
-        A prompt without a key gets a new one. The same call within an hour counts once.
-        So does a prompt that repeats both key and content of another in its run. A
-        prompt with the same key but other content goes into the next run.
+        A prompt without a key gets a new one. The same call within an hour counts once. So
+        does a prompt that repeats both key and content of another in its run. A prompt with
+        the same key but other content goes into the next run. ``find_pooled`` returns the run.
 
         Raises:
             InvalidRequest: A prompt is invalid, or two have the same key.
@@ -156,14 +148,10 @@ class Promptmill:
             Transient: Redis is unavailable, or the pool queue is full.
         """
         check_options(options, PoolOptions)
-        pools.check_pool_name(pool)
-        options.setdefault("name", pool)
-        options["labels"] = {**(options.get("labels") or {}), "pool": pool}
-        template, schema = build_manifest(self.settings, "", options, created=0.0)
+        template, schema = self._build_pool_template(pool, options)
         keyed_prompts = pools.assign_keys(prompts, key)
-        self._sender.enqueue_prompts(
-            pools.pack_call(self.settings, template, pool, keyed_prompts, schema)
-        )
+        call = pools.pack_call(self.settings, template, pool, keyed_prompts, schema)
+        self._sender.enqueue_prompts(call)
         return Ticket(pool, tuple(str(prompt["key"]) for prompt in keyed_prompts))
 
     def find_pooled(self, pool: str, key: str) -> Run:
@@ -178,11 +166,20 @@ class Promptmill:
         """
         return Run(pools.find_run_id(self.index, pool, key), self)
 
+    def _build_manifest(self, options: RunOptions) -> tuple[Manifest, bytes]:
+        key = options.get("idempotency_key")
+        return build_manifest(self.settings, make_run_id(key), options, idempotent=key is not None)
+
+    def _build_pool_template(self, pool: str, options: PoolOptions) -> tuple[Manifest, bytes]:
+        pools.check_pool_name(pool)
+        options.setdefault("name", pool)
+        options["labels"] = {**(options.get("labels") or {}), "pool": pool}
+        return build_manifest(self.settings, "", options, created=0.0)
+
     def _send_lines(
-        self, manifest: Manifest, encoded_lines: Iterable[RequestLine], options: RunOptions
+        self, manifest: Manifest, lines: Iterable[RequestLine], options: RunOptions
     ) -> Run:
-        lines = _report_refusals(encoded_lines, options)
-        self._open_submission(manifest, options).send_lines(lines)
+        self._open_submission(manifest, options).send_lines(_report_refusals(lines, options))
         return Run(manifest.run, self)
 
     def _open_submission(self, manifest: Manifest, options: RunOptions) -> Submission:
@@ -218,6 +215,9 @@ class Promptmill:
             make_run_id("estimate"), prompts, self.settings.max_request_bytes, schema
         )
         lines = _report_refusals(encoded_lines, {"on_refused": on_refused})
+        return self._estimate_lines(lines, model)
+
+    def _estimate_lines(self, lines: Iterable[RequestLine], model: str) -> Estimate:
         return estimating.estimate_run(
             measure_chunks(lines, self.settings.chunk_bytes),
             model,
@@ -237,14 +237,11 @@ class Promptmill:
     ) -> Run:
         """Submit the requests of a BigQuery table. Its jobs read and write tables.
 
-        ``source`` is ``bq://project.dataset.table`` or a query (SELECT …). Its column
-        ``request`` holds Google's GenerateContentRequest, as JSON or STRING. The column
-        ``key`` holds the keys. ``metadata`` names the columns to return with the
-        answers. By default these are all other columns. ``output`` is the dataset for
-        the tables of the jobs, as ``bq://project.dataset``. A table in that dataset
-        also becomes a sink of the run. ``options`` are those of ``submit``.
-
-        Raises the errors of ``submit``, and these:
+        ``source`` is ``bq://project.dataset.table`` or a query (SELECT …). Its column ``request``
+        holds Google's GenerateContentRequest, as JSON or STRING. The column ``key`` holds the
+        keys. ``metadata`` names the columns to return with the answers, by default all others.
+        ``output`` is the dataset for the tables of the jobs, as ``bq://project.dataset``. A table
+        in it also becomes a sink. ``options`` and further errors are those of ``submit``.
 
         Raises:
             NotInstalled: ``promptmill[bigquery]`` is not installed.
@@ -254,13 +251,10 @@ class Promptmill:
         if "tables" in options:
             raise TypeError("submit_table takes the dataset as output, not as tables")
         check_options(options, RunOptions, "key", "metadata")
-        order_by = (
-            key if options.get("idempotency_key") and source.startswith(BIGQUERY_SCHEME) else ""
-        )
+        is_repeatable = options.get("idempotency_key") and source.startswith(BIGQUERY_SCHEME)
+        order_by = key if is_repeatable else ""
         rows = load_bucket_function("bigquery_rows")(self.settings, source, order_by)
-        options["tables"], table = split_output(output)
-        table_sinks = [sink_specs.bigquery(table)] if table else []
-        options["sinks"] = [*options.get("sinks", ()), *table_sinks]
+        _set_output(options, output)
         return self.submit(build_prompts(rows, key, metadata), **options)
 
     def retry(
@@ -385,16 +379,11 @@ class Promptmill:
             RunNotFound: No run, or several runs, have such an id.
             Transient: Redis is unavailable.
         """
-        matches = [
-            candidate
-            for candidate in self.index.list_runs(_MAX_LISTED_RUNS)
-            if candidate.startswith(run)
-        ]
-        if run in matches:
-            return Run(run, self)
-        if len(matches) == 1:
-            return Run(matches[0], self)
-        raise RunNotFound(_describe_matches(run, matches))
+        runs = self.index.list_runs(_MAX_LISTED_RUNS)
+        matches = [run] if run in runs else [found for found in runs if found.startswith(run)]
+        if len(matches) != 1:
+            raise RunNotFound(_describe_matches(run, matches))
+        return Run(matches[0], self)
 
     def find(self, *, name: str) -> Run:
         """Return the newest run with this ``name``, among the newest 10,000 runs.
@@ -425,6 +414,12 @@ class Promptmill:
         return [Run(run, self) for run in self.index.list_runs(limit)]
 
 
+def _set_output(options: RunOptions, output: str) -> None:
+    options["tables"], table = split_output(output)
+    table_sinks = [sink_specs.bigquery(table)] if table else []
+    options["sinks"] = [*options.get("sinks", ()), *table_sinks]
+
+
 def _describe_matches(prefix: str, matches: Sequence[str]) -> str:
     if not matches:
         return f"no run has an id that starts with {prefix!r}; list runs with promptmill list"
@@ -442,9 +437,7 @@ def _report_refusals(lines: Iterable[RequestLine], options: RunOptions) -> Itera
 
 
 def _report_refusal(line: RequestLine, options: RunOptions) -> None:
-    """Pass an invalid row to ``on_refused``; raises InvalidRequest if ``strict`` is
-    set.
-    """
+    """Pass an invalid row to ``on_refused``; raises InvalidRequest if ``strict`` is set."""
     if not line.refusal:
         return
     if on_refused := options.get("on_refused"):

@@ -37,6 +37,9 @@ _BATCH_SIZE = 16
 MAX_CALL_BYTES = 16 << 20
 """Maximum size of the prompts of one call. Submit more as a run."""
 
+_CALL_USAGE = (
+    "enqueue takes one prompt, optionally with a key, or several prompts with their own keys"
+)
 _encode_prompt = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode
 
@@ -157,16 +160,13 @@ def hash_content(pooled: PooledCall) -> str:
 
 
 def assign_keys(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dict[str, object]]:
-    """Return the prompts of one call with a key each. Missing keys are generated.
+    """Return the prompts of one call, with generated keys where they have none.
 
     Raises ConfigurationError without prompts, and for one ``key`` of several prompts.
     """
     prompt_list = [prompts] if isinstance(prompts, str | Mapping | RefusedRow) else list(prompts)
     if not prompt_list or (key is not None and len(prompt_list) > 1):
-        raise ConfigurationError(
-            "enqueue takes one prompt, optionally with a key, "
-            "or several prompts with their own keys"
-        )
+        raise ConfigurationError(_CALL_USAGE)
     base_key = new_id()
     return [
         with_key(prompt, key, f"{base_key}-{position}" if position else base_key)
@@ -175,10 +175,7 @@ def assign_keys(prompts: Prompt | Sequence[Prompt], key: str | None) -> list[dic
 
 
 def with_key(prompt: Prompt, key: str | None, default_key: str) -> dict[str, object]:
-    """Return a prompt as a mapping with a key: ``key``, its own, or ``default_key``.
-
-    Raises InvalidRequest.
-    """
+    """Return a prompt with ``key``, its own key or ``default_key``; raises InvalidRequest."""
     if isinstance(prompt, RefusedRow):
         raise InvalidRequest(prompt.refusal, key=prompt.key)
     if not isinstance(prompt, str | Mapping):

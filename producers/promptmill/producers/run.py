@@ -94,7 +94,6 @@ class Run:
             time.sleep(1.0)
 
     def _read_status(self) -> RunStatus:
-        """Return the status; raises RunNotFound for an unreadable entry of the index."""
         status = self.status
         if status.state == "unreadable":
             raise RunNotFound(f"run {self.id}: {status.error}")
@@ -194,13 +193,11 @@ class Run:
         return msgspec.json.decode(data, type=Report)
 
 
+# Producers never import Google's libraries. The workers' package provides these functions
+# as entry points.
 @functools.cache
 def load_bucket_function(name: str) -> Callable[..., Any]:
-    """Return a function that reads the bucket, by the name of its entry point.
-
-    Producers never import Google's libraries. The workers' package provides these
-    functions as entry points. Raises NotInstalled.
-    """
+    """Return a function that reads the bucket, by its entry point; raises NotInstalled."""
     for entry in entry_points(group="promptmill", name=name):
         try:
             function: Callable[..., Any] = entry.load()

@@ -5,8 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, cast
 
+import msgspec
+
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError
+from promptmill.config.json_types import JsonObject
 from promptmill.config.tables import parse_dataset
 from promptmill.producers.contract import callbacks
 from promptmill.producers.contract.messages import MAX_ATTEMPTS, Manifest, SinkSpec
@@ -170,6 +173,9 @@ class RowRunOptions(RunOptions, RowOptions, total=False):
     """Options of ``Promptmill.submit_rows``."""
 
 
+_ROW_NAMES = RowOptions.__optional_keys__
+
+
 def check_options(options: Mapping[str, object], allowed: type, *arguments: str) -> None:
     """Check the names and types of options.
 
@@ -188,9 +194,8 @@ def check_options(options: Mapping[str, object], allowed: type, *arguments: str)
 
 def split_row_options(options: RowRunOptions) -> tuple[RowOptions, RunOptions]:
     """Return the options for the rows, and those for the run."""
-    row_names = RowOptions.__optional_keys__
-    row_options = {name: value for name, value in options.items() if name in row_names}
-    run_options = {name: value for name, value in options.items() if name not in row_names}
+    row_options = {name: value for name, value in options.items() if name in _ROW_NAMES}
+    run_options = {name: value for name, value in options.items() if name not in _ROW_NAMES}
     return cast("RowOptions", row_options), cast("RunOptions", run_options)
 
 
@@ -207,20 +212,29 @@ def build_manifest(
     Raises ConfigurationError for an invalid option.
     """
     retry_schema = options.get("retry_schema_invalid", False)
-    repeat_identical = options.get("repeat_identical", False)
     schema = schemas.resolve_schema(options.get("response_schema"), retry=retry_schema)
-    manifest = Manifest(
+    creation_time = time.time() if created is None else created
+    manifest = _read_options(settings, run, options, creation_time, schema.json_schema)
+    manifest = msgspec.structs.replace(manifest, idempotent=idempotent).with_version()
+    check_storable(manifest)
+    return manifest, schema.encoded
+
+
+def _read_options(
+    settings: "Settings", run: str, options: PoolOptions, created: float, schema: JsonObject | None
+) -> Manifest:
+    repeat_identical = options.get("repeat_identical", False)
+    return Manifest(
         run=run,
         model=normalize_model(options.get("model") or settings.get_required("model")),
-        created=time.time() if created is None else created,
+        created=created,
         name=options.get("name", ""),
         labels=dict(options.get("labels") or {}),
         sinks=_all_sinks(options),
-        idempotent=idempotent,
         max_attempts=check_max_attempts(options.get("max_attempts", 3)),
         retry_max_tokens=check_retry_tokens(options.get("retry_max_tokens", 0)),
-        response_schema=schema.json_schema,
-        retry_schema_invalid=retry_schema,
+        response_schema=schema,
+        retry_schema_invalid=options.get("retry_schema_invalid", False),
         deadline=parse_deadline(options.get("deadline"), settings.run_deadline),
         tables=parse_dataset(tables) if (tables := options.get("tables")) else "",
         link=callbacks.parse_chains("link", options.get("link")),
@@ -231,8 +245,6 @@ def build_manifest(
             options.get("reuse_answers", False), repeat_identical=repeat_identical
         ),
     )
-    check_storable(manifest)
-    return manifest.with_version(), schema.encoded
 
 
 def _all_sinks(options: PoolOptions) -> list[SinkSpec]:

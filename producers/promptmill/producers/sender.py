@@ -17,6 +17,7 @@ from promptmill.producers.contract.messages import Chunk, Ingest, Manifest, Pool
 
 _log = structlog.get_logger(__name__)
 _WARN_AFTER = 30.0
+_RETRY_POLICY = {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2}
 
 
 class Sender:
@@ -75,18 +76,14 @@ class Sender:
                 task_id=task_id,
                 serializer=serializer,
                 argsrepr=f"({task_id})",
-                retry_policy={
-                    "max_retries": 3,
-                    "interval_start": 0.2,
-                    "interval_step": 0.5,
-                    "interval_max": 2,
-                },
+                retry_policy=_RETRY_POLICY,
             )
         except (kombu.exceptions.OperationalError, OSError) as error:
-            broker = mask_password(self._settings.broker_url.get_secret_value())
-            raise Transient(
-                f"the broker {broker} (CELERY_BROKER_URL) cannot be reached: {error}"
-            ) from error
+            raise self._broker_error(error) from error
+
+    def _broker_error(self, error: Exception) -> Transient:
+        broker = mask_password(self._settings.broker_url.get_secret_value())
+        return Transient(f"the broker {broker} (CELERY_BROKER_URL) cannot be reached: {error}")
 
     def _wait_for_capacity(self, size: int) -> None:
         """Check the queue size after every eighth of its limit, and wait while it is

@@ -51,14 +51,11 @@ class Stream(AbstractContextManager["Stream"]):
         Waits while the ingest queue is full.
 
         Raises:
-            InvalidRequest: The key is invalid, or ``strict`` is set and the prompt is
-                invalid.
+            InvalidRequest: The key is invalid, or ``strict`` is set and the prompt is invalid.
             IdempotencyConflict: The idempotency key belongs to other content.
             Transient: Redis is unavailable.
         """
-        if key is not None:
-            prompt = with_key(prompt, key, key)
-        line = self._encoder.encode_row(prompt)
+        line = self._encoder.encode_row(prompt if key is None else with_key(prompt, key, key))
         self._report_refusal(line)
         self._submission.add_line(line)
         self._close_old_chunk()

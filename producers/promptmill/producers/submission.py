@@ -68,9 +68,7 @@ class Submission:
         self.finish_run()
 
     def begin_run(self) -> None:
-        """Load the stored state of a repeated run; raises IdempotencyConflict,
-        Transient.
-        """
+        """Load the stored state of a repeated run; raises IdempotencyConflict, Transient."""
         if self._manifest.idempotent:
             self._load_stored_run()
 
@@ -95,10 +93,7 @@ class Submission:
     def finish_run(self) -> None:
         """Send the last chunk and the seal; raises the errors of ``send_lines``."""
         try:
-            self.close_chunk()
-            last_chunk = self._held_chunk
-            if last_chunk is None:
-                raise EmptyRun("the run has no prompts; submit at least one")
+            last_chunk = self._close_last_chunk()
             self._check_complete()
         except BaseException as error:
             self.abandon_run(error)
@@ -108,12 +103,17 @@ class Submission:
         if not self._sealed_chunks:
             self._index.record_sent_requests(self._manifest.run, self._count_rows())
 
+    def _close_last_chunk(self) -> Chunk:
+        self.close_chunk()
+        if self._held_chunk is None:
+            raise EmptyRun("the run has no prompts; submit at least one")
+        return self._held_chunk
+
     def abandon_run(self, error: BaseException) -> None:
         """Abort an incomplete run, unless an idempotency key allows a repetition."""
         if self._has_sent and not self._manifest.idempotent:
-            self._sender.abort_run(
-                self._manifest.run, f"the producer stopped: {type(error).__name__}"
-            )
+            reason = f"the producer stopped: {type(error).__name__}"
+            self._sender.abort_run(self._manifest.run, reason)
 
     def _load_stored_run(self) -> None:
         stored_manifest = self._index.find_manifest(self._manifest.run)
@@ -136,8 +136,8 @@ class Submission:
         self._record_chunk(chunk)
         self._held_chunk = chunk
 
+    # A chunk that was lost has no stored hash.
     def _record_chunk(self, chunk: Chunk) -> None:
-        """Compare a chunk with its stored hash. A chunk that was lost has none."""
         stored_hash = self._stored_hashes.get(chunk.index, chunk.sha256.hex())
         if stored_hash != chunk.sha256.hex() or (
             self._sealed_chunks and chunk.index >= self._sealed_chunks

@@ -17,7 +17,7 @@ class Connection:
 
     def __init__(self, url: str, *, binary: bool = False) -> None:
         self._url = url
-        self._binary = binary
+        self._options = {"decode_responses": not binary, "health_check_interval": 10}
 
     def __repr__(self) -> str:
         return f"Connection({mask_password(self._url)!r})"
@@ -26,9 +26,7 @@ class Connection:
     def _client(self) -> Any:
         import redis
 
-        return redis.Redis.from_url(
-            self._url, decode_responses=not self._binary, health_check_interval=10
-        )
+        return redis.Redis.from_url(self._url, **self._options)
 
     @contextmanager
     def use_client(self) -> Iterator[Any]:

@@ -214,9 +214,8 @@ class PooledCall(msgspec.Struct, frozen=True, omit_defaults=True):
                 f"an enqueue call declares {self.size:,} bytes; the maximum is {MAX_CHUNK_BYTES:,}"
             )
         try:
-            prompts: list[dict[str, object]] = _prompt_decoder.decode_lines(
-                _decompress_data(self.data, self.size)
-            )
+            lines = _decompress_data(self.data, self.size)
+            prompts: list[dict[str, object]] = _prompt_decoder.decode_lines(lines)
         except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MessageRefused("the prompts of an enqueue call cannot be decoded") from None
         if len(prompts) != self.requests:

@@ -1,4 +1,7 @@
-"""Converts answers into the caller's own type, by pydantic."""
+"""Converts answers into the caller's own type, by pydantic.
+
+An answer that pydantic refuses becomes a failure with reason SCHEMA_INVALID.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,12 +19,8 @@ _MAX_MESSAGE_CHARS = 500
 
 
 def parse_results(results: Iterable[Result], model_type: Any) -> Iterator[Result]:
-    """Yield results whose ``parsed`` is an instance of ``model_type``.
-
-    An answer that pydantic refuses becomes a failure with reason SCHEMA_INVALID.
-    """
-    # pydantic takes longer to import than the whole producer.
-    from pydantic import TypeAdapter, ValidationError
+    """Yield results whose ``parsed`` is an instance of ``model_type``."""
+    from pydantic import TypeAdapter, ValidationError  # slower to import than the producer
 
     adapter: TypeAdapter[Any] = TypeAdapter(model_type)
     for result in results:

@@ -28,8 +28,10 @@ _UNREADABLE = (
 
 
 class RunIndex:
-    """Reads and writes the index. Every method raises Transient if Redis does not
-    answer.
+    """Reads and writes the index.
+
+    Every method raises Transient if Redis does not answer. A run whose entry cannot be
+    decoded has the state ``unreadable``.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -87,9 +89,7 @@ class RunIndex:
 
     def record_error(self, run: str, error: str) -> None:
         """Record the last error of a run, if the run is in the index."""
-        with self._use_client() as r:
-            if r.exists(_run_key(run)):
-                r.hset(_run_key(run), "error", error)
+        self._update_entry(_run_key(run), "error", error)
 
     def set_shard(self, run: str, shard: ShardStatus) -> None:
         """Record the status of a shard. Fields with a default value stay unchanged."""
@@ -108,16 +108,16 @@ class RunIndex:
 
     def set_run_warning(self, run: str, message: str) -> None:
         """Record a warning about an open run, if the run is in the index."""
-        with self._use_client() as r:
-            if r.exists(_run_key(run)):
-                r.hset(_run_key(run), "warning", message)
+        self._update_entry(_run_key(run), "warning", message)
 
     def record_late_answers(self, run: str, shard: int, attempt: int, answers: int) -> None:
         """Record an attempt's number of late answers, if the run is in the index."""
-        key = _run_key(run) + ":shards"
+        self._update_entry(_run_key(run) + ":shards", f"{shard}/{attempt}.late", answers)
+
+    def _update_entry(self, key: str, field: str, value: str | int) -> None:
         with self._use_client() as r:
             if r.exists(key):
-                r.hset(key, f"{shard}/{attempt}.late", answers)
+                r.hset(key, field, value)
 
     def record_estimate(self, run: str, cost: Cost) -> None:
         """Record the estimated cost of a run in progress."""
@@ -153,10 +153,7 @@ class RunIndex:
         return _decode_manifest(data or "")
 
     def get_status(self, run: str) -> RunStatus:
-        """Return the status of a run; raises RunNotFound.
-
-        The state is ``unreadable`` if the entry cannot be decoded.
-        """
+        """Return the status of a run; raises RunNotFound."""
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
             pipe.hgetall(_run_key(run))
             pipe.hgetall(_run_key(run) + ":shards")
@@ -176,10 +173,7 @@ class RunIndex:
             return list(r.zrevrange(_RUNS_KEY, 0, limit - 1))
 
     def list_bills(self, since: float) -> Iterator[RunCost]:
-        """Yield the costs of the runs created since a time, in epoch seconds.
-
-        An unreadable run is skipped.
-        """
+        """Yield the costs of the readable runs created since a time, in epoch seconds."""
         with self._use_client() as r:
             runs = list(r.zrangebyscore(_RUNS_KEY, since, "+inf"))
         for start in range(0, len(runs), _BATCH_SIZE):
@@ -233,8 +227,8 @@ def _decode_shards(fields: dict[str, str]) -> list[ShardStatus]:
     return [status for shard in shards.values() if (status := _decode_shard(shard))]
 
 
+# None stands for a shard that another version wrote. A sweep writes it again.
 def _decode_shard(fields: dict[str, str]) -> ShardStatus | None:
-    """Return a shard; None if another version wrote it. A sweep writes it again."""
     try:
         return msgspec.convert(fields, ShardStatus, strict=False)
     except msgspec.ValidationError:

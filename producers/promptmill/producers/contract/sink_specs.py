@@ -49,11 +49,7 @@ def postgres(database: str, *, table: str) -> SinkSpec:
     ``schema.name``. A missing table is created. Of an existing table, the columns that
     it has are written, also from top-level properties of parsed answers.
     """
-    url = (
-        database.replace("postgres://", "postgresql://", 1)
-        if database.startswith("postgres://")
-        else database
-    )
+    url = re.sub("^postgres://", "postgresql://", database)
     return SinkSpec("postgres", _check_server(url, "postgresql"), {"table": check_table(table)})
 
 

@@ -142,11 +142,8 @@ def max_cost(tokens: TokenTotals, prices: Prices) -> int:
     per_token = rate.per_token
     media = tokens.open * MAX_INPUT_TOKENS * max(per_token["input"], per_token["input_audio"])
     text = tokens.most * max(per_token["input"], per_token["cached"])
-    return (
-        text
-        + media
-        + tokens.max_output_tokens * max(per_token["output"], per_token["output_image"])
-    )
+    output = tokens.max_output_tokens * max(per_token["output"], per_token["output_image"])
+    return text + media + output
 
 
 class JobCounter:

@@ -106,10 +106,9 @@ class Prices(msgspec.Struct, frozen=True):
 def find_prices(model: str, at: datetime | None = None) -> Prices | None:
     """Return the prices of a model at a time, by default now.
 
-    ``model`` is ``gemini-…`` or ``publishers/google/models/gemini-…``. Returns None for
-    unknown prices: of tuned models, other publishers, models without batch jobs, and
-    models that are not in the table. Also returns None without the library (``pip
-    install 'promptmill[prices]'``).
+    ``model`` is ``gemini-…`` or ``publishers/google/models/gemini-…``. Returns None for tuned
+    models, other publishers, models without batch jobs or not in the table, and always
+    without the library (``pip install 'promptmill[prices]'``).
     """
     match = _MODEL_NAME.fullmatch(model)
     provider = _google_provider()

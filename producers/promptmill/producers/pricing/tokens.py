@@ -194,37 +194,27 @@ def _scan_media(part: Mapping[str, object], counts: _ContentCounts) -> None:
     if inline and isinstance(data := media.get("data"), str):
         counts.inline += len(data)
     mime_type = str(_get_field(media, "mimeType", "mime_type"))
-    seconds = (
-        _clip_seconds(_get_field(part, "videoMetadata", "video_metadata"))
-        if mime_type.startswith("video/")
-        else 0
-    )
-    if mime_type.startswith("image/"):
-        counts.images += 1
-    elif seconds:
-        counts.seconds += seconds
-    else:
-        counts.open = True
+    is_image, is_video = mime_type.startswith("image/"), mime_type.startswith("video/")
+    seconds = _clip_seconds(_get_field(part, "videoMetadata", "video_metadata")) if is_video else 0
+    counts.images += is_image
+    counts.seconds += seconds
+    counts.open |= not (is_image or seconds)
 
 
 def _clip_seconds(metadata: object) -> int:
-    """Return the length of a video clip in seconds, rounded up.
-
-    Returns 0 for an unknown length or another frame rate.
-    """
+    """Return the seconds of a video clip, rounded up; 0 if unknown or of another frame rate."""
     if not isinstance(metadata, _MAPPING_TYPES) or (metadata.get("fps") or 1) != 1:
         return 0
     try:
-        start, end = (
-            float(str(metadata.get(name) or metadata.get(other) or default).removesuffix("s"))
-            for name, other, default in (
-                ("startOffset", "start_offset", "0s"),
-                ("endOffset", "end_offset", ""),
-            )
-        )
+        start = _parse_offset(metadata, "startOffset", "start_offset", "0s")
+        end = _parse_offset(metadata, "endOffset", "end_offset", "")
     except ValueError:
         return 0
     return int(end - start) + 1 if 0 <= start < end < 10**6 else 0
+
+
+def _parse_offset(metadata: Mapping[str, object], name: str, alias: str, default: str) -> float:
+    return float(str(metadata.get(name) or metadata.get(alias) or default).removesuffix("s"))
 
 
 def _output_limit(request: Mapping[str, object]) -> int:

@@ -92,15 +92,16 @@ class _CostSum:
         self._estimated = _add_usd(self._estimated, cost.estimate.usd if cost.estimate else None)
 
     def to_total(self, group: str) -> Total:
-        usd, online, estimated = (
-            None if amount is None else to_dollars(amount)
-            for amount in (self._usd, self._online, self._estimated)
-        )
+        usd, online, estimated = map(_to_usd, (self._usd, self._online, self._estimated))
         return Total(group, self._runs, usd, online, estimated, self._under_way, self._unknown)
 
 
 def _add_usd(amount: int | None, usd: float | None) -> int | None:
     return amount if usd is None else (amount or 0) + to_picodollars(usd)
+
+
+def _to_usd(amount: int | None) -> float | None:
+    return None if amount is None else to_dollars(amount)
 
 
 def _label_groups(run_cost: RunCost) -> Iterator[str]:

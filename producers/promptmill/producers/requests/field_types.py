@@ -60,8 +60,8 @@ class FieldTypes:
 _ONE_TYPE = "a field must have one type in the whole job, or Vertex's importer refuses the job"
 
 
+# Returns a reason if a field has two types.
 def _collect_types(value: Any, path: str, types: _TypesByPath) -> str:
-    """Collect the types of ``value`` and its fields; return a reason for two types."""
     field_type = _TYPE_NAMES.get(type(value)) or _field_type(value)
     if field_type and types.setdefault(path, field_type) != field_type:
         return f"{path} is both {field_type} and {types[path]}; {_ONE_TYPE}"

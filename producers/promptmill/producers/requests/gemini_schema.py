@@ -40,10 +40,7 @@ _SUPPORTED_KEYWORDS = {
 
 
 def translate(schema: Schema) -> Schema:
-    """Return ``schema`` as Google's ``Schema``.
-
-    Raises ConfigurationError for what ``Schema`` or the importer cannot hold.
-    """
+    """Return Google's ``Schema``; raises ConfigurationError for what it or the importer refuses."""
     return _Translator(schema).translate_node(schema, "response_schema", ())
 
 
@@ -267,11 +264,9 @@ def _item_schema(schema: Schema, path: str) -> object:
     return item_schemas[0] if len(item_schemas) == 1 else {"anyOf": item_schemas}
 
 
+# For floats these limits are one value too wide. The check of the answer finds that value.
 def _inclusive_limits(schema: Schema, schema_type: str) -> Schema:
-    """Turn exclusive limits into inclusive ones.
-
-    For floats they are one value too wide. The check of the answer finds that value.
-    """
+    """Turn exclusive limits into inclusive ones."""
     step = 1 if schema_type == "integer" else 0
     limits: Schema = {}
     for name, other, inward in (

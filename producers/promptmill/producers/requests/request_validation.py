@@ -140,8 +140,8 @@ def _check_value(value: object, depth: int, path: str) -> str:
     return _check_object(value, depth, path) if isinstance(value, Mapping) else ""
 
 
+# A BigQuery column cannot hold null or lists in a list.
 def _check_list_item(item: object, depth: int, path: str) -> str:
-    """Refuse null and lists in a list: a BigQuery column cannot hold them."""
     if item is None or isinstance(item, list | tuple):
         item_type = "null" if item is None else "a list"
         return f"{path} is a list that contains {item_type}{_REFUSED_BY_IMPORTER}"

@@ -87,6 +87,12 @@ class _SchemaTypes:
             return
         types: dict[str, str] = {}
         _collect_types(schema, name, types)
+        self._refuse_conflict(types)
+        self._types |= types
+        if len(self._seen_digests) < _MAX_SEEN_SCHEMAS:
+            self._seen_digests.add(digest)
+
+    def _refuse_conflict(self, types: dict[str, str]) -> None:
         for path, field_type in types.items():
             if self._types.get(path, field_type) != field_type:
                 raise UnsupportedSchema(
@@ -94,29 +100,28 @@ class _SchemaTypes:
                     "earlier row, so Vertex's importer would refuse the whole job; "
                     "use one run per schema"
                 )
-        self._types |= types
-        if len(self._seen_digests) < _MAX_SEEN_SCHEMAS:
-            self._seen_digests.add(digest)
 
 
 def _collect_types(value: object, path: str, types: dict[str, str]) -> None:
-    field_type = (
-        "an object"
-        if isinstance(value, Mapping)
-        else "a list"
-        if isinstance(value, list | tuple)
-        else "a value"
-    )
     if value is None:
         return
+    field_type = _describe_type(value)
     if types.setdefault(path, field_type) != field_type:
         raise UnsupportedSchema(
             f"{path} is {field_type} and {types[path]} in one schema, "
             "which Vertex's importer refuses for the whole job"
         )
+    for child_path, child in _list_children(value, path):
+        _collect_types(child, child_path, types)
+
+
+def _describe_type(value: object) -> str:
     if isinstance(value, Mapping):
-        for name, item in value.items():
-            _collect_types(item, f"{path}.{name}", types)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _collect_types(item, f"{path}[]", types)
+        return "an object"
+    return "a list" if isinstance(value, list | tuple) else "a value"
+
+
+def _list_children(value: object, path: str) -> list[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        return [(f"{path}.{name}", item) for name, item in value.items()]
+    return [(f"{path}[]", item) for item in value] if isinstance(value, list | tuple) else []

@@ -98,17 +98,21 @@ def parse_schema(schema: object) -> ResponseSchema:
         raise ConfigurationError(
             f"response_schema is not a JSON schema: {type(error).__name__}: {error}"
         ) from error
+    _check_sendable(translated, len(encoded))
+    _check_compiles(json_schema)
+    return ResponseSchema(json_schema, encoded)
+
+
+def _check_sendable(translated: JsonObject, size: int) -> None:
     if refusal := request_validation.check_importable(
         {"generationConfig": {"responseSchema": translated}}
     ):
         raise ConfigurationError(f"response_schema cannot be sent: {refusal}")
-    if len(encoded) > MAX_SCHEMA_BYTES:
+    if size > MAX_SCHEMA_BYTES:
         raise ConfigurationError(
-            f"response_schema takes {len(encoded):,} bytes in every request; "
+            f"response_schema takes {size:,} bytes in every request; "
             f"the maximum is {MAX_SCHEMA_BYTES:,}"
         )
-    _check_compiles(json_schema)
-    return ResponseSchema(json_schema, encoded)
 
 
 def _check_compiles(schema: JsonObject) -> None:
@@ -140,9 +144,8 @@ def _pydantic_schema(model_type: object) -> JsonObject:
 def _to_json_schema(schema: JsonObject) -> JsonObject:
     """Return ``schema`` as standard JSON Schema, also if it is in Google's dialect."""
     standard_names = {_GOOGLE_SPELLINGS.get(name, name): value for name, value in schema.items()}
-    return _normalize_type(
-        {name: _convert_keyword(name, value) for name, value in standard_names.items()}
-    )
+    converted = {name: _convert_keyword(name, value) for name, value in standard_names.items()}
+    return _normalize_type(converted)
 
 
 def _convert_keyword(name: str, value: object) -> object:

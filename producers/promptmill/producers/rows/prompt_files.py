@@ -19,6 +19,7 @@ MAX_LINE_BYTES = 32 << 20
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
 _TEXT_SUFFIXES = (".txt",)
 _UNTYPED_SUFFIXES = ("", ".fifo", ".pipe")
+_ROW_FIELDS: tuple[str, ...] = ("key", "metadata")
 
 
 def read_prompts(
@@ -49,10 +50,7 @@ def read_prompts(
 def open_binary(
     path: str, stack: ExitStack, open_object: Callable[[str], BinaryIO] | None = None
 ) -> tuple[str, BinaryIO]:
-    """Open a file, a ``gs://`` object or standard input (``-``).
-
-    Return its short name too. ``stack`` closes it.
-    """
+    """Open a file, ``gs://`` object or ``-``; return its short name too. ``stack`` closes it."""
     if path == STDIN:
         return "standard input", sys.stdin.buffer
     if path.startswith("gs://") and open_object:
@@ -138,9 +136,7 @@ def _line_error(name: str, number: int, row: int, problem: str) -> InvalidReques
 
 def _wrap_request(value: dict[str, object]) -> Prompt:
     """Return a prompt for a plain request, which can hold key and metadata too."""
-    row_fields: dict[str, object] = {
-        name: value.pop(name) for name in ("key", "metadata") if name in value
-    }
+    row_fields = {name: value.pop(name) for name in _ROW_FIELDS if name in value}
     return {**row_fields, "request": value}
 
 

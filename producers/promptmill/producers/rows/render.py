@@ -52,28 +52,14 @@ class RowTemplate:
         self._key_template = None if key is None else _compile_text(key, "the key")
         self._metadata_columns = list(metadata)
         self._media = [_compile_media(number, file) for number, file in enumerate(media, 1)]
-        self._instruction_template: Template | None = None
-        constant_fields: dict[str, object] = (
-            {"generationConfig": generation_config} if generation_config else {}
-        )
-        if isinstance(system_instruction, str) and is_template(system_instruction):
-            self._instruction_template = Template(system_instruction, "the system instruction")
-        elif system_instruction:
-            instruction = (
-                _text_content(system_instruction)
-                if isinstance(system_instruction, str)
-                else system_instruction
-            )
-            constant_fields["systemInstruction"] = instruction
+        self._instruction_template, instruction = _compile_instruction(system_instruction)
+        constant_fields = {"generationConfig": generation_config, "systemInstruction": instruction}
         self._constant_fields = {
-            name: _check_constant(name, value) for name, value in constant_fields.items()
+            name: _check_constant(name, value) for name, value in constant_fields.items() if value
         }
 
     def render_prompts(self, source: RowSource) -> Iterator[Prompt]:
-        """Yield a prompt or a RefusedRow for every row.
-
-        Raises InvalidRequest if a column is missing in all rows.
-        """
+        """Yield a prompt or RefusedRow per row; raises InvalidRequest if all rows lack a column."""
         for number, row in enumerate(source.rows, 1):
             if isinstance(row, MalformedRow):
                 yield self._refuse_row(row.row, row.reason)
@@ -133,6 +119,17 @@ class _ColumnText:
                 f"{self.subject} is empty: the row has no value in the column {self._name!r}"
             )
         return str(value)
+
+
+def _compile_instruction(
+    instruction: str | Mapping[str, object] | None,
+) -> tuple[Template | None, Mapping[str, object] | None]:
+    """Return the template of an instruction, or its content if it is constant."""
+    if not isinstance(instruction, str):
+        return None, instruction
+    if is_template(instruction):
+        return Template(instruction, "the system instruction"), None
+    return None, _text_content(instruction) if instruction else None
 
 
 def _compile_text(text: str, subject: str, constant_marker: str = "") -> "Template | _ColumnText":

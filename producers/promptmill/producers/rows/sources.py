@@ -144,18 +144,18 @@ def _read_json_lines(path: str, open_object: OpenObject) -> Iterator[Row | Malfo
     with ExitStack() as stack:
         name, file = prompt_files.open_binary(path, stack, open_object)
         for number, line in prompt_files.read_numbered_lines(name, file):
-            try:
-                row = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                yield MalformedRow(
-                    {}, f"{name} line {number}: {prompt_files.describe_json_error(error)}"
-                )
-                continue
-            yield (
-                row
-                if isinstance(row, dict)
-                else MalformedRow({}, f"{name} line {number}: a row must be a JSON object")
-            )
+            yield _decode_row(name, number, line)
+
+
+def _decode_row(name: str, number: int, line: bytes) -> Row | MalformedRow:
+    try:
+        row = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = prompt_files.describe_json_error(error)
+        return MalformedRow({}, f"{name} line {number}: {problem}")
+    if isinstance(row, dict):
+        return row
+    return MalformedRow({}, f"{name} line {number}: a row must be a JSON object")
 
 
 def _read_parquet(path: str, open_object: OpenObject) -> Iterator[Row]:
@@ -167,8 +167,7 @@ def _read_parquet(path: str, open_object: OpenObject) -> Iterator[Row]:
     with ExitStack() as stack:
         name, file = prompt_files.open_binary(path, stack, open_object)
         try:
-            # With a buffer, columns are read page by page. Without one, a whole row group
-            # is read at once, which can be the whole file.
+            # Without a buffer, a row group is read at once, which can be the whole file.
             table = parquet.ParquetFile(file, buffer_size=64 << 10, pre_buffer=False)
             yield from _read_batches(table.iter_batches(BATCH_ROWS, use_threads=False))
         except arrow.ArrowException as error:
@@ -179,20 +178,24 @@ def _read_library_object(source: Any) -> Iterator[Row | MalformedRow] | None:
     if hasattr(source, "iter_rows") and hasattr(source, "columns"):  # Polars
         return _rows_from_tuples(map(str, source.columns), source.iter_rows())
     if hasattr(source, "itertuples") and hasattr(source, "columns"):  # pandas
-        return _rows_from_tuples(
-            map(str, source.columns), source.itertuples(index=False, name=None)
-        )
-    if hasattr(source, "to_batches"):  # a table or dataset of Arrow
-        return _read_batches(source.to_batches())
-    if hasattr(source, "read_next_batch"):  # a stream of Arrow
-        return _read_batches(source)
-    if hasattr(source, "num_rows") and hasattr(source, "to_pylist"):  # one batch of Arrow
-        return _read_batches([source])
+        tuples = source.itertuples(index=False, name=None)
+        return _rows_from_tuples(map(str, source.columns), tuples)
+    if rows := _read_arrow(source):
+        return rows
     if hasattr(source, "fetchmany") and hasattr(source, "description"):
         return _read_cursor(source)
     if hasattr(source, "iterator") and hasattr(source, "model"):  # a QuerySet, without its cache
         return map(_as_row, source.iterator(chunk_size=BATCH_ROWS))
     return None
+
+
+def _read_arrow(source: Any) -> Iterator[Row] | None:
+    if hasattr(source, "to_batches"):  # a table or dataset
+        return _read_batches(source.to_batches())
+    if hasattr(source, "read_next_batch"):  # a stream
+        return _read_batches(source)
+    is_batch = hasattr(source, "num_rows") and hasattr(source, "to_pylist")
+    return _read_batches([source]) if is_batch else None
 
 
 def _rows_from_tuples(columns: Iterable[str], rows: Iterable[tuple[object, ...]]) -> Iterator[Row]:

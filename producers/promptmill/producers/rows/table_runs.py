@@ -51,8 +51,8 @@ def _normalize_key(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
+# A STRING column holds JSON. Invalid JSON becomes an invalid row.
 def _decode_request(value: object) -> object:
-    """Decode a request in a STRING column. Invalid JSON becomes an invalid row."""
     if isinstance(value, str):
         with suppress(msgspec.DecodeError):
             return msgspec.json.decode(value)

@@ -68,9 +68,8 @@ class Template:
     def _explain_undefined(self, row: Row, error: UndefinedError) -> RenderError:
         if missing := sorted(self._required_columns - row.keys()):
             return missing_column_error(self.subject, missing[0], row)
-        return RenderError(
-            f"{self.subject} fails{_describe_line(error)}: {str(error.message)[:200]}"
-        )
+        problem = str(error.message)[:200]
+        return RenderError(f"{self.subject} fails{_describe_line(error)}: {problem}")
 
 
 def missing_column_error(subject: str, name: str, row: Row) -> MissingColumn:
@@ -127,8 +126,7 @@ def _describe_line(error: BaseException) -> str:
 def _build_environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_finalize_value)
     environment.globals.clear()
-    # The same rows and idempotency key must make the same requests.
-    del environment.filters["random"]
+    del environment.filters["random"]  # the same rows must make the same requests
     return environment
 
 

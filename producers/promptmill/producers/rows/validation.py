@@ -43,10 +43,9 @@ class Validation(NamedTuple):
 
 
 def validate_prompts(prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Validation:
-    """Return the problems of ``prompts``, each of at most ``max_bytes``.
+    """Return the problems of ``prompts``, each of at most ``max_bytes``; raises PromptmillError.
 
-    ``schema`` is the encoded ``responseSchema`` of every request, or empty. Prompts are
-    read one at a time. Raises PromptmillError if they cannot be read.
+    Prompts are read one at a time. ``schema`` is an encoded ``responseSchema``, or empty.
     """
     checker = _PromptChecker()
     findings: list[Finding] = []
@@ -89,12 +88,8 @@ class _PromptChecker:
             yield _unreadable_row(error, self.rows)
         yield from self._drain_row_errors()
         for row, first_row in keys.find_duplicates():
-            yield Finding(
-                row,
-                "",
-                f"the key is the same as in row {first_row}; give each row its own key",
-                stops=True,
-            )
+            reason = f"the key is the same as in row {first_row}; give each row its own key"
+            yield Finding(row, "", reason, stops=True)
 
     def _count_rows(self, prompts: Iterable[Prompt]) -> Iterator[Prompt]:
         for self.rows, prompt in enumerate(prompts, 1):
