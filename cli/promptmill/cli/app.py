@@ -41,6 +41,7 @@ from promptmill.cli import (
     watch,
     worker,
 )
+from promptmill.cli.help_text import add_help
 from promptmill.config.errors import PromptmillError
 
 Command = Callable[..., None]
@@ -125,17 +126,17 @@ def _show_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def promptmill(
-    _: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
-) -> None:
-    """Run prompts through Gemini as Vertex AI batch jobs, at half the online price.
+ShowVersion = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+]
 
+
+@app.callback()
+@add_help(
+    """
     Data goes to stdout, messages to stderr. A run's id may be shortened.
 
     \b
@@ -151,6 +152,9 @@ def promptmill(
       3  partly succeeded        124  wait timed out
       4  failed                  130  interrupted with Ctrl-C
     """
+)
+def promptmill(_: ShowVersion = False) -> None:
+    """Run prompts through Gemini as Vertex AI batch jobs, at half the online price."""
 
 
 def _register_commands() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import output
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import RowFormat
 
@@ -13,24 +14,23 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
-def config() -> None:
-    """Show the settings.
-
+@add_help(
+    """
     \b
     Examples:
       promptmill config show
     """
+)
+def config() -> None:
+    """Show the settings."""
+
+
+Origin = Annotated[bool, typer.Option("--origin", help="Show the source of each value.")]
 
 
 @app.command()
-def show(
-    origin: Annotated[
-        bool, typer.Option("--origin", help="Show the source of each value.")
-    ] = False,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """Show the settings of a process started in this environment.
-
+@add_help(
+    """
     Passwords are masked.
 
     \b
@@ -38,6 +38,9 @@ def show(
       promptmill config show --origin
       promptmill config show --format json
     """
+)
+def show(origin: Origin = False, output_format: RowFormatOption = RowFormat.table) -> None:
+    """Show the settings of a process started in this environment."""
     from promptmill.config.settings import list_settings, load_settings
 
     columns = ("variable", "value", "origin") if origin else ("variable", "value")

@@ -1,5 +1,6 @@
 """Costs and estimates as tables. An unknown amount is shown as unknown, never as 0."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from promptmill.cli.output import Record
@@ -25,34 +26,25 @@ def estimate_rows(estimate: Estimate) -> list[Record]:
 
 def cost_rows(cost: Cost) -> list[Record]:
     """Return the cost of a run and its estimate as rows of a table."""
+    rows = [*_token_rows(cost), *_price_rows(cost)]
+    return [{"what": what, "estimate": planned, "actual": actual} for what, planned, actual in rows]
+
+
+def _token_rows(cost: Cost) -> Iterator[tuple[str, str, str]]:
     estimate = cost.estimate
-    rows: list[Record] = [
-        {
-            "what": "input tokens",
-            "estimate": f"{estimate.input_tokens:,}" if estimate else "",
-            "actual": f"{_count_tokens(cost, 'input', 'cached'):,}",
-        },
-        {
-            "what": "output tokens",
-            "estimate": f"{estimate.output_tokens:,}" if estimate else "",
-            "actual": f"{_count_tokens(cost, 'output', 'thoughts'):,}",
-        },
-        *(
-            {"what": f"price of {kind} tokens", "estimate": "", "actual": format_usd(usd)}
-            for kind, usd in cost.by_kind.items()
-        ),
-        {
-            "what": "price",
-            "estimate": format_usd(estimate.usd) if estimate else "",
-            "actual": format_usd(cost.usd),
-        },
-        {
-            "what": "online",
-            "estimate": format_usd(estimate.online_usd) if estimate else "",
-            "actual": format_usd(cost.online_usd),
-        },
-    ]
-    return rows
+    billed_input = f"{_count_tokens(cost, 'input', 'cached'):,}"
+    billed_output = f"{_count_tokens(cost, 'output', 'thoughts'):,}"
+    yield "input tokens", f"{estimate.input_tokens:,}" if estimate else "", billed_input
+    yield "output tokens", f"{estimate.output_tokens:,}" if estimate else "", billed_output
+
+
+def _price_rows(cost: Cost) -> Iterator[tuple[str, str, str]]:
+    estimate = cost.estimate
+    for kind, usd in cost.by_kind.items():
+        yield f"price of {kind} tokens", "", format_usd(usd)
+    yield "price", format_usd(estimate.usd) if estimate else "", format_usd(cost.usd)
+    online = format_usd(estimate.online_usd) if estimate else ""
+    yield "online", online, format_usd(cost.online_usd)
 
 
 def _count_tokens(cost: Cost, *kinds: str) -> int:

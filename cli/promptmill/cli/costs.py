@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from promptmill.cli import cost_tables, output
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import Record, RowFormat
 from promptmill.config import spans
@@ -28,20 +29,19 @@ def _parse_since(text: str | float) -> float:
         ) from None
 
 
-def costs(
-    by: Annotated[GroupBy, typer.Option(help="How to group runs.")] = GroupBy.day,
-    since: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DAY|SPAN",
-            parser=_parse_since,
-            help="Only runs since 2026-11-01 (UTC), or of the last 7d.",
-        ),
-    ] = None,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """Sum the costs of runs by day, label or model.
+By = Annotated[GroupBy, typer.Option(help="How to group runs.")]
+Since = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DAY|SPAN",
+        parser=_parse_since,
+        help="Only runs since 2026-11-01 (UTC), or of the last 7d.",
+    ),
+]
 
+
+@add_help(
+    """
     Compares them with the estimates and with online prices. Covers runs for 30 days
     after their end. A run with several labels counts in the row of each label. Open
     runs and runs of unknown price are counted separately; amounts exclude them.
@@ -51,6 +51,11 @@ def costs(
       promptmill costs --by label
       promptmill costs --by model --since 7d --format csv
     """
+)
+def costs(
+    by: By = GroupBy.day, since: Since = None, output_format: RowFormatOption = RowFormat.table
+) -> None:
+    """Sum the costs of runs by day, label or model."""
     from promptmill.producers import Promptmill
 
     totals = Promptmill().costs(by, since=since or 0.0)

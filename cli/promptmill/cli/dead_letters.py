@@ -6,21 +6,18 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import entry_points, output, status_text
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption, format_time
 from promptmill.cli.output import Record, RowFormat
 
+Replay = Annotated[
+    list[str] | None, typer.Option(metavar="STEP", help="Queue this step again; repeatable.")
+]
+Everything = Annotated[bool, typer.Option("--all", help="Queue all dead letters again.")]
 
-def dead_letters(
-    replay: Annotated[
-        list[str] | None, typer.Option(metavar="STEP", help="Queue this step again; repeatable.")
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Queue all dead letters again.")
-    ] = False,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """List dead letters or queue them again.
 
+@add_help(
+    """
     A step becomes a dead letter after it has failed or crashed its worker repeatedly.
     The rest of its run continues. The run stays open until the step is queued again
     and succeeds.
@@ -33,18 +30,19 @@ def dead_letters(
       promptmill dead-letters --replay 01kq.s000.a1.p00003.parse
       promptmill dead-letters --all
     """
+)
+def dead_letters(
+    replay: Replay = None,
+    everything: Everything = False,
+    output_format: RowFormatOption = RowFormat.table,
+) -> None:
+    """List dead letters or queue them again."""
     if replay and everything:
         raise typer.BadParameter("use either --replay or --all, not both")
     if replay or everything:
         _replay_steps(replay)
-        return
-    rows = _letter_rows()
-    if output_format is not RowFormat.table:
-        output.write_records(rows, output_format)
-    elif letters := list(rows):
-        output.stdout_console().print(output.build_table(letters))
     else:
-        typer.echo("no dead letters", err=True)
+        output.write_listing(_letter_rows(), output_format, "no dead letters")
 
 
 def _replay_steps(steps: list[str] | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptmill.cli import exit_codes, output, progress, report
+from promptmill.cli.help_text import add_help
 from promptmill.cli.local_stack import (
     EMULATED_NOTICE,
     convert_local_errors,
@@ -34,30 +35,24 @@ if TYPE_CHECKING:
 MODEL = "gemini-3.8-flash"
 SHOWN_EVENTS = {"moved", "ready", "died", "restarting", "failed"}
 
+Requests = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Number of sentences to translate.")
+]
+Latency = Annotated[
+    float, typer.Option(metavar="SPAN", parser=parse_span, help="Duration of an emulated job.")
+]
+Model = Annotated[str, typer.Option(metavar="MODEL", help="Model of the run.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the stack running until Ctrl-C.")]
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", metavar="FILE", help="File for the answers. Default: in DIR/answers/."
+    ),
+]
 
-def demo(
-    requests: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Number of sentences to translate.")
-    ] = 1500,
-    latency: Annotated[
-        float,
-        typer.Option(metavar="SPAN", parser=parse_span, help="Duration of an emulated job."),
-    ] = "20s",  # type: ignore[assignment]  # Typer parses defaults too
-    model: Annotated[str, typer.Option(metavar="MODEL", help="Model of the run.")] = MODEL,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the stack running until Ctrl-C.")
-    ] = False,
-    answers: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", metavar="FILE", help="File for the answers. Default: in DIR/answers/."
-        ),
-    ] = None,
-    data: DataDirectory = DEFAULT_DATA_DIRECTORY,
-    output_format: ObjectFormatOption = ObjectFormat.table,
-) -> None:
-    """Run a complete example on this machine.
 
+@add_help(
+    """
     Translates sentences of Python's manual and reports the time of each stage.
     Everything in this run is real except Google: an emulator invents the answers, and
     nothing is billed. If `promptmill up` runs in the same directory, its stack is used.
@@ -68,6 +63,17 @@ def demo(
       promptmill demo --requests 5500 --latency 60s
       promptmill demo --format json | tail -n 1
     """
+)
+def demo(
+    requests: Requests = 1500,
+    latency: Latency = "20s",  # type: ignore[assignment]  # Typer parses defaults too
+    model: Model = MODEL,
+    keep: Keep = False,
+    answers: Answers = None,
+    data: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    output_format: ObjectFormatOption = ObjectFormat.table,
+) -> None:
+    """Run a complete example on this machine."""
     from promptmill.local import StackOptions
 
     typer.echo(EMULATED_NOTICE, err=True)
@@ -78,9 +84,8 @@ def demo(
         _ensure_stack(stack_options, keep) as environment,
     ):
         os.environ.update(environment)
-        state = _run_translations(
-            requests, model, _choose_answers_file(answers, data), output_format
-        )
+        answers_file = _choose_answers_file(answers, data)
+        state = _run_translations(requests, model, answers_file, output_format)
     if code := exit_codes.code_for_state(state):
         raise typer.Exit(code)
 
@@ -99,16 +104,23 @@ def _handle_stop_signals() -> Iterator[None]:
 @contextmanager
 def _ensure_stack(stack_options: "StackOptions", keep: bool) -> Iterator[Mapping[str, str]]:
     """Yield the environment of the directory's running stack, or of a new one."""
-    from promptmill.local import Stack, read_state
+    from promptmill.local import read_state
 
-    if running_stack := read_state(stack_options.directory):
-        typer.echo(
-            f"using the stack in {stack_options.directory}, with the --latency of `promptmill up`",
-            err=True,
-        )
+    directory = stack_options.directory
+    if running_stack := read_state(directory):
+        note = f"using the stack in {directory}, with the --latency of `promptmill up`"
+        typer.echo(note, err=True)
         _print_urls(running_stack.services)
         yield running_stack.environment
-        return
+    else:
+        with _start_stack(stack_options, keep) as environment:
+            yield environment
+
+
+@contextmanager
+def _start_stack(stack_options: "StackOptions", keep: bool) -> Iterator[Mapping[str, str]]:
+    from promptmill.local import Stack
+
     typer.echo("starting Redis, emulators, workers and Flower:", err=True)
     with Stack(stack_options, _print_main_events) as stack:
         _print_urls(stack.status())
@@ -157,14 +169,10 @@ def _submit_prompts(requests: int, model: str, answers: Path) -> "Run":
 
     mill = Promptmill()
     logs.configure_logging(mill.settings)
-    prompts = translation_prompts(requests)
+    prompts, sinks = translation_prompts(requests), [sink_specs.jsonl(answers)]
     started = time.monotonic()
     with progress.track_sending(output.stderr_console(), requests) as on_sent:
-        run = mill.submit(
-            prompts, model=model, name="demo", sinks=[sink_specs.jsonl(answers)], on_sent=on_sent
-        )
-    typer.echo(
-        f"sent {requests:,} requests in {time.monotonic() - started:.1f} s as run {run.id}",
-        err=True,
-    )
+        run = mill.submit(prompts, model=model, name="demo", sinks=sinks, on_sent=on_sent)
+    seconds = time.monotonic() - started
+    typer.echo(f"sent {requests:,} requests in {seconds:.1f} s as run {run.id}", err=True)
     return run

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from promptmill.cli import exit_codes, output
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import ObjectFormatOption
 from promptmill.cli.output import ObjectFormat
 from promptmill.config.errors import ConfigurationError
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 _MARKS = {True: "✓", False: "✗", None: "–"}
 
 
-def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
-    """Check the installation and print a fix for each problem.
-
+@add_help(
+    """
     Checks settings, Redis, workers, bucket and Vertex. The exit code is 1 if a check
     fails.
 
@@ -27,6 +27,9 @@ def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
       promptmill doctor
       promptmill doctor --format json
     """
+)
+def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
+    """Check the installation and print a fix for each problem."""
     checks = []
     for check in _run_checks():
         checks.append(check)

@@ -3,17 +3,20 @@
 import typer
 
 from promptmill.cli import local_stack
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import DEFAULT_DATA_DIRECTORY, DataDirectory
 
 
-def down(data: DataDirectory = DEFAULT_DATA_DIRECTORY) -> None:
-    """Stop the stack that `promptmill up` started.
-
+@add_help(
+    """
     \b
     Examples:
       promptmill down
       promptmill down --data ./stack
     """
+)
+def down(data: DataDirectory = DEFAULT_DATA_DIRECTORY) -> None:
+    """Stop the stack that `promptmill up` started."""
     from promptmill import local
 
     with local_stack.convert_local_errors():

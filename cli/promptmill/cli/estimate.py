@@ -6,6 +6,8 @@ import msgspec
 import typer
 
 from promptmill.cli import cost_tables, exit_codes, options, output, schema_option, status_text
+from promptmill.cli.help_text import add_help
+from promptmill.cli.option_groups import RowFlags, expand_groups
 from promptmill.cli.options import ObjectFormatOption
 from promptmill.cli.output import ObjectFormat
 from promptmill.cli.refused_rows import RefusedRows
@@ -16,29 +18,17 @@ if TYPE_CHECKING:
 
 INSTALL_PRICES = "prices are not installed; run: pip install 'promptmill[prices]'"
 
+MaxCostUsd = Annotated[
+    float | None,
+    typer.Option(
+        metavar="USD", help="Exit with 7 if the run could cost more or its price is unknown."
+    ),
+]
 
-def estimate(
-    file: options.File = "",
-    prompt: options.Prompts = None,
-    model: options.Model = None,
-    response_schema: options.ResponseSchema = "",
-    template: options.Template = None,
-    key: options.Key = None,
-    metadata: options.Metadata = None,
-    media: options.Media = None,
-    media_type: options.MediaType = None,
-    system: options.System = None,
-    config: options.Config = None,
-    max_cost_usd: Annotated[
-        float | None,
-        typer.Option(
-            metavar="USD", help="Exit with 7 if the run could cost more or its price is unknown."
-        ),
-    ] = None,
-    output_format: ObjectFormatOption = ObjectFormat.table,
-) -> None:
-    """Estimate the tokens and the cost of a run.
 
+@expand_groups
+@add_help(
+    """
     Sends nothing. The range covers everything that the requests allow.
 
     \b
@@ -48,14 +38,26 @@ def estimate(
       promptmill estimate reviews.jsonl --format json | jq .usd_most
       promptmill estimate rows.jsonl --max-cost-usd 50 && promptmill submit rows.jsonl
     """
+)
+def estimate(
+    file: options.File = "",
+    prompt: options.Prompts = None,
+    model: options.Model = None,
+    response_schema: options.ResponseSchema = "",
+    *,
+    row_flags: RowFlags,
+    max_cost_usd: MaxCostUsd = None,
+    output_format: ObjectFormatOption = ObjectFormat.table,
+) -> None:
+    """Estimate the tokens and the cost of a run."""
     from promptmill.producers import Promptmill
     from promptmill.producers.pricing import prices
 
     refusals = RefusedRows()
     mill = Promptmill()
     schema = schema_option.load_schema(response_schema)
-    rows = options.row_options(template, key, metadata, media, media_type, system, config)
-    source = options.choose_source(file, prompt, rows)
+    rows = row_flags.row_options()
+    source = options.choose_source(file, prompt, has_rows=bool(rows))
     cost_estimate = mill.estimate(
         source, model=model, response_schema=schema, on_refused=refusals.record_line, **rows
     )

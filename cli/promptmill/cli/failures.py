@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from promptmill.cli import output, run_views
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption, RunId
 from promptmill.cli.output import Record, RowFormat
 
@@ -18,16 +19,13 @@ if TYPE_CHECKING:
 
 MAX_SPOOL_BYTES = 1 << 20
 
+Limit = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Maximum number of rows in the table.")
+]
 
-def failures(
-    run_id: RunId,
-    limit: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Maximum number of rows in the table.")
-    ] = 50,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """Show the failed requests of a run with their reasons.
 
+@add_help(
+    """
     The table starts with the number of failures for each reason.
 
     Needs access to the bucket: pip install 'promptmill[worker]'.
@@ -37,6 +35,11 @@ def failures(
       promptmill failures 01kq
       promptmill failures 01kq --format jsonl
     """
+)
+def failures(
+    run_id: RunId, limit: Limit = 50, output_format: RowFormatOption = RowFormat.table
+) -> None:
+    """Show the failed requests of a run with their reasons."""
     rows = (_failure_record(result) for result in run_views.open_run(run_id).failures())
     if output_format is not RowFormat.table:
         output.write_records(rows, output_format)

@@ -9,34 +9,33 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import processes
+from promptmill.cli.help_text import add_help
 from promptmill.config.errors import ConfigurationError, NotInstalled
 from promptmill.config.urls import is_loopback
 
 LOOPBACK = "127.0.0.1"
 
+Port = Annotated[
+    int,
+    typer.Option(
+        metavar="PORT", min=1, max=65_535, envvar="FLOWER_PORT", help="Port to listen on."
+    ),
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        envvar="FLOWER_ADDRESS",
+        help="Address to listen on; other machines need a login.",
+    ),
+]
+Db = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File that keeps tasks across restarts.")
+]
 
-def flower(
-    ctx: typer.Context,
-    port: Annotated[
-        int,
-        typer.Option(
-            metavar="PORT", min=1, max=65_535, envvar="FLOWER_PORT", help="Port to listen on."
-        ),
-    ] = 5555,
-    address: Annotated[
-        str,
-        typer.Option(
-            metavar="ADDRESS",
-            envvar="FLOWER_ADDRESS",
-            help="Address to listen on; other machines need a login.",
-        ),
-    ] = LOOPBACK,
-    db: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File that keeps tasks across restarts.")
-    ] = None,
-) -> None:
-    """Run Flower, the web page for workers and tasks.
 
+@add_help(
+    """
     Other options are passed on to `celery flower`.
 
     \b
@@ -44,6 +43,11 @@ def flower(
       promptmill flower
       FLOWER_BASIC_AUTH=me:secret promptmill flower --address 0.0.0.0
     """
+)
+def flower(
+    ctx: typer.Context, port: Port = 5555, address: Address = LOOPBACK, db: Db = None
+) -> None:
+    """Run Flower, the web page for workers and tasks."""
     processes.load_process_settings("monitor", "flower")
     require_flower_login(address, os.environ, ctx.args)
     flower_options = flower_arguments(port, address, db)
@@ -75,11 +79,8 @@ def find_flower_config() -> Path:
 def require_flower_login(
     address: str, environ: Mapping[str, str], options: Sequence[str] = ()
 ) -> None:
-    """Raise ConfigurationError if Flower would be reachable without a login.
-
-    Flower needs ``basic_auth`` or ``auth``, as a variable or an option. It ignores
-    ``auth_provider`` alone.
-    """
+    """Raise ConfigurationError if Flower would be reachable without a login."""
+    # Flower ignores auth_provider alone.
     has_login_option = any(
         option.replace("_", "-").startswith(("--basic-auth=", "--auth=")) for option in options
     )

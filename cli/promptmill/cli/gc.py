@@ -6,29 +6,26 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import entry_points, output, status_text
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption, format_time, parse_span
 from promptmill.cli.output import Record, RowFormat
 
 MIN_AGE_SECONDS = 86_400.0
 """Minimum age of a deleted run: a late duplicate delivery would start the run again."""
 
+OlderThan = Annotated[
+    float,
+    typer.Option(
+        metavar="SPAN",
+        parser=parse_span,
+        help="Minimum time since the end of a run, such as 30d; at least 1d.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")]
 
-def gc(
-    older_than: Annotated[
-        float,
-        typer.Option(
-            metavar="SPAN",
-            parser=parse_span,
-            help="Minimum time since the end of a run, such as 30d; at least 1d.",
-        ),
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what would be deleted.")
-    ] = False,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """Delete the objects of old runs from the bucket.
 
+@add_help(
+    """
     Deletes prompts, answers and reports, but nothing in sinks. Keeps open runs, and
     runs with a dead letter or an unfinished job. The idempotency key of a deleted run
     creates a new run.
@@ -41,6 +38,11 @@ def gc(
       promptmill gc --older-than 30d --dry-run
       promptmill gc --older-than 90d
     """
+)
+def gc(
+    older_than: OlderThan, dry_run: DryRun = False, output_format: RowFormatOption = RowFormat.table
+) -> None:
+    """Delete the objects of old runs from the bucket."""
     if older_than < MIN_AGE_SECONDS:
         raise typer.BadParameter("must be at least 1d", param_hint="--older-than")
     rows = _delete_runs(older_than, dry_run)
@@ -48,10 +50,14 @@ def gc(
         output.write_records(rows, output_format)
     elif deleted_runs := list(rows):
         output.stdout_console().print(output.build_table(deleted_runs))
-        runs = status_text.format_count(len(deleted_runs), "run")
-        typer.echo(f"{runs} {'would be ' if dry_run else ''}deleted", err=True)
+        _print_count(len(deleted_runs), dry_run)
     else:
         typer.echo("no run is old enough; use a shorter --older-than", err=True)
+
+
+def _print_count(count: int, dry_run: bool) -> None:
+    runs = status_text.format_count(count, "run")
+    typer.echo(f"{runs} {'would be ' if dry_run else ''}deleted", err=True)
 
 
 def _delete_runs(older_than: float, dry_run: bool) -> Iterator[Record]:

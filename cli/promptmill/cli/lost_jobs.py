@@ -6,25 +6,22 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import entry_points, output
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption, format_time
 from promptmill.cli.output import Record, RowFormat
 
+End = Annotated[
+    str | None,
+    typer.Option(metavar="ATTEMPT", help="Fail the job's rows with reason JOB_LOST."),
+]
+Retry = Annotated[
+    str | None,
+    typer.Option(metavar="ATTEMPT", help="Retry the job's rows in a new job, which is billed too."),
+]
 
-def lost_jobs(
-    end: Annotated[
-        str | None,
-        typer.Option(metavar="ATTEMPT", help="Fail the job's rows with reason JOB_LOST."),
-    ] = None,
-    retry: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ATTEMPT", help="Retry the job's rows in a new job, which is billed too."
-        ),
-    ] = None,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """List lost jobs, and end or retry them.
 
+@add_help(
+    """
     A job is lost when Vertex has answered 404 for it for PROMPTMILL_LOST_SECONDS.
     Polling continues, and the run stays open until you decide, because a retry could be
     billed twice. Answers in the bucket are kept.
@@ -37,16 +34,17 @@ def lost_jobs(
       promptmill lost-jobs --end 01kq/0/1
       promptmill lost-jobs --retry 01kq/0/1
     """
+)
+def lost_jobs(
+    end: End = None, retry: Retry = None, output_format: RowFormatOption = RowFormat.table
+) -> None:
+    """List lost jobs, and end or retry them."""
     if end and retry:
         raise typer.BadParameter("use either --end or --retry, not both")
     if attempt_ref := end or retry:
         _resolve_job(attempt_ref, retry=bool(retry))
-    elif output_format is not RowFormat.table:
-        output.write_records(_lost_job_rows(), output_format)
-    elif rows := list(_lost_job_rows()):
-        output.stdout_console().print(output.build_table(rows))
     else:
-        typer.echo("no lost jobs", err=True)
+        output.write_listing(_lost_job_rows(), output_format, "no lost jobs")
 
 
 def _resolve_job(attempt_ref: str, *, retry: bool) -> None:

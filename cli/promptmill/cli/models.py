@@ -6,6 +6,7 @@ import typer
 
 from promptmill.cli import cost_tables, output
 from promptmill.cli.estimate import INSTALL_PRICES
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import Record, RowFormat
 
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
 _TOKEN_KINDS = ("input", "input_audio", "cached", "output", "output_image")
 
 
-def models(output_format: RowFormatOption = RowFormat.table) -> None:
-    """List the models with known batch prices.
-
+@add_help(
+    """
     Prices are in USD per million tokens. Some models have a higher rate above a
     number of input tokens; each rate is a row. Thinking is billed as output.
 
@@ -26,6 +26,9 @@ def models(output_format: RowFormatOption = RowFormat.table) -> None:
       promptmill models
       promptmill models --format csv
     """
+)
+def models(output_format: RowFormatOption = RowFormat.table) -> None:
+    """List the models with known batch prices."""
     from promptmill.producers.pricing import prices
 
     all_prices = prices.list_prices()
@@ -53,11 +56,8 @@ def _price_row(
     """Return a rate in USD per million tokens, as unrounded text in a table."""
     prices: dict[str, float] = {kind: batch.per_token[kind] / 10**6 for kind in _TOKEN_KINDS}
     prices |= {f"online_{kind}": online.per_token[kind] / 10**6 for kind in ("input", "output")}
-    shown_prices = (
-        {kind: f"{usd:g}" for kind, usd in prices.items()}
-        if output_format is RowFormat.table
-        else prices
-    )
+    is_table = output_format is RowFormat.table
+    shown_prices = {kind: f"{usd:g}" if is_table else usd for kind, usd in prices.items()}
     price_details = {
         "context": model_prices.context or "",
         "on": model_prices.on,

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -10,15 +10,6 @@ import typer
 from promptmill.cli.output import ObjectFormat, RowFormat
 from promptmill.config import spans
 from promptmill.config.errors import PromptmillError
-
-if TYPE_CHECKING:
-    from promptmill.producers.run_options import RowOptions
-
-    class TemplateOptions(RowOptions, total=False):
-        """A template, and the options that turn rows into requests with it."""
-
-        template: str
-
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of it.")]
 RowFormatOption = Annotated[RowFormat, typer.Option("--format", help="Output format.")]
@@ -145,54 +136,16 @@ LinkError = Annotated[
 LinkResults = Annotated[list[Any] | None, _callback_option("Celery task that gets all results")]
 
 
-def choose_source(file: str, prompts: list[str] | None, rows: "TemplateOptions") -> str | list[str]:
+def choose_source(file: str, prompts: list[str] | None, *, has_rows: bool) -> str | list[str]:
     """Return the file or the prompts; raises BadParameter unless one is given."""
     if bool(file) == bool(prompts):
         raise typer.BadParameter("use either FILE (or - for stdin) or --prompt TEXT")
-    if rows and not file:
+    if has_rows and not file:
         raise typer.BadParameter("--template needs the rows of a FILE (or - for stdin)")
     return file or prompts or []
 
 
-def row_options(
-    template: str | None,
-    key: str | None,
-    metadata: list[str] | None,
-    media: list[str] | None,
-    media_type: str | None,
-    system: str | None,
-    config: str | None,
-) -> "TemplateOptions":
-    """Return the options that turn rows into requests; none without a template."""
-    if template is None:
-        _refuse_row_options(
-            {
-                "--key": key,
-                "--metadata": metadata,
-                "--media": media,
-                "--media-type": media_type,
-                "--system": system,
-                "--config": config,
-            }
-        )
-        return {}
-    mime_type = {"mime_type": media_type} if media_type else {}
-    return {
-        "template": _read_text(template),
-        "key": key,
-        "metadata": metadata or [],
-        "media": [{"uri": uri, **mime_type} for uri in media or []],
-        "system_instruction": _read_text(system) if system else None,
-        "generation_config": _parse_json_object(_read_text(config)) if config else None,
-    }
-
-
-def _refuse_row_options(given_options: dict[str, object]) -> None:
-    if name := next((name for name, value in given_options.items() if value), None):
-        raise typer.BadParameter(f"{name} applies to rows; add a --template")
-
-
-def _read_text(text: str) -> str:
+def read_text(text: str) -> str:
     """Return ``text``, or the content of the file that ``@FILE`` names."""
     if not text.startswith("@"):
         return text
@@ -205,9 +158,10 @@ def _read_text(text: str) -> str:
         raise PromptmillError(f"{path} is not UTF-8 text; convert it to UTF-8") from None
 
 
-def _parse_json_object(text: str) -> dict[str, object]:
+def read_config(text: str) -> dict[str, object]:
+    """Return the generationConfig of ``--config``: JSON, or ``@FILE``."""
     try:
-        return msgspec.json.decode(text, type=dict[str, object])
+        return msgspec.json.decode(read_text(text), type=dict[str, object])
     except msgspec.DecodeError as error:
         example = '{"temperature": 0}'
         message = f"--config must be a JSON object such as {example}: {error}"

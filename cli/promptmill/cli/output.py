@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
     from promptmill.config.settings import Settings
@@ -84,6 +84,16 @@ def write_records(records: Iterable[Record], output_format: RowFormat) -> None:
             _write_csv(records)
 
 
+def write_listing(records: Iterable[Record], output_format: RowFormat, empty_note: str) -> None:
+    """Write records. Without any, a table is replaced by a note on stderr."""
+    if output_format is not RowFormat.table:
+        write_records(records, output_format)
+    elif rows := list(records):
+        stdout_console().print(build_table(rows))
+    else:
+        typer.echo(empty_note, err=True)
+
+
 def write_json(value: object) -> None:
     """Write a value as indented JSON."""
     print(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))  # noqa: T201
@@ -116,28 +126,24 @@ def _flatten_value(value: object) -> object:
 
 def build_table(records: list[Record], title: str = "") -> "Table":
     """Return records as a table with numbers on the right. Only long text is folded."""
-    from rich import box
-    from rich.table import Table
-
-    rich_table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        title=title or None,
-        title_justify="left",
-        pad_edge=False,
-    )
+    rich_table = _open_table(title)
     for name, value in (records[0] if records else {}).items():
-        is_number = isinstance(value, int | float)
+        justify: JustifyMethod = "right" if isinstance(value, int | float) else "left"
         longest = max(len(_format_cell(record[name])) for record in records)
-        rich_table.add_column(
-            name,
-            justify="right" if is_number else "left",
-            overflow="fold",
-            no_wrap=longest <= MAX_UNFOLDED_WIDTH,
-        )
+        is_short = longest <= MAX_UNFOLDED_WIDTH
+        rich_table.add_column(name, justify=justify, overflow="fold", no_wrap=is_short)
     for record in records:
         rich_table.add_row(*(_format_cell(value) for value in record.values()))
     return rich_table
+
+
+def _open_table(title: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(
+        title=title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
 
 
 def _format_cell(value: object) -> str:

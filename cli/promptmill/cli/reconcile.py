@@ -6,18 +6,15 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import entry_points, output
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption
 from promptmill.cli.output import Record, RowFormat
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")]
 
-def reconcile(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what would be done.")
-    ] = False,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """Find and repair stalled work.
 
+@add_help(
+    """
     Re-queues stalled steps, restores state that Redis lost, adopts untracked jobs and
     cancels duplicates. Beat runs the same sweep continuously.
 
@@ -28,12 +25,10 @@ def reconcile(
       promptmill reconcile --dry-run
       promptmill reconcile --format jsonl
     """
-    if output_format is not RowFormat.table:
-        output.write_records(_finding_rows(dry_run), output_format)
-    elif rows := list(_finding_rows(dry_run)):
-        output.stdout_console().print(output.build_table(rows))
-    else:
-        typer.echo("No problems found.", err=True)
+)
+def reconcile(dry_run: DryRun = False, output_format: RowFormatOption = RowFormat.table) -> None:
+    """Find and repair stalled work."""
+    output.write_listing(_finding_rows(dry_run), output_format, "No problems found.")
 
 
 def _finding_rows(dry_run: bool) -> Iterator[Record]:

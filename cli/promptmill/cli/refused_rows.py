@@ -23,8 +23,7 @@ class RefusedRows:
         """Add a refused row."""
         self.count += 1
         if len(self._messages) < MAX_SHOWN_REFUSALS:
-            key = f" (key {line.key!r})" if line.key != str(line.row) else ""
-            self._messages.append(f"refused: row {line.row}{key}: {line.refusal}")
+            self._messages.append(_describe_refusal(line))
 
     def print_summary(self) -> None:
         """Print the refused rows to stderr."""
@@ -35,3 +34,8 @@ class RefusedRows:
         if self.count:
             rows = status_text.format_count(self.count, "row")
             typer.echo(f"{rows} will not be sent; the rest of the run continues", err=True)
+
+
+def _describe_refusal(line: "RequestLine") -> str:
+    key = f" (key {line.key!r})" if line.key != str(line.row) else ""
+    return f"refused: row {line.row}{key}: {line.refusal}"

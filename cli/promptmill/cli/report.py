@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 SHOWN_ANSWERS = 3
 MAX_TEXT_LENGTH = 160
 _TOTAL_STAGES = ("total", "vertex", "overhead")
+_COUNTS = (
+    "requests",
+    "succeeded",
+    "failed",
+    "deduplicated",
+    "reused",
+    "unaccounted",
+    "duplicates",
+    "unknown",
+    "unreadable",
+    "jobs",
+)
 
 
 def show_report(report: Report, answers: Path, output_format: ObjectFormat) -> None:
@@ -29,22 +41,23 @@ def show_report(report: Report, answers: Path, output_format: ObjectFormat) -> N
         return
     console = output.stdout_console()
     console.print(f"\nRun {report.run} {report.state.replace('_', ' ')}.\n")
+    _show_tables(console, report)
+    if report.succeeded:
+        _show_answers(console, answers)
+
+
+def _show_tables(console: "Console", report: Report) -> None:
     console.print(output.build_table(stage_rows(report), "Time by stage"))
     console.print("\n" + time_summary(report))
     console.print(output.build_table(count_rows(report), "Counts"))
-    if report.cost:
+    if cost := report.cost:
         console.print()
-        console.print(
-            output.build_table(cost_tables.cost_rows(report.cost), "Cost, at Google's prices")
-        )
-        console.print(cost_tables.describe_price_age(report.cost.checked, report.cost.table))
+        console.print(output.build_table(cost_tables.cost_rows(cost), "Cost, at Google's prices"))
+        console.print(cost_tables.describe_price_age(cost.checked, cost.table))
     if report.failures:
+        failures = _pair_rows("reason", "requests", report.failures)
         console.print()
-        console.print(
-            output.build_table(_pair_rows("reason", "requests", report.failures), "Failures")
-        )
-    if report.succeeded:
-        _show_answers(console, answers)
+        console.print(output.build_table(failures, "Failures"))
 
 
 def _show_answers(console: "Console", answers: Path) -> None:
@@ -76,24 +89,9 @@ def time_summary(report: Report) -> str:
 
 def count_rows(report: Report) -> list[Record]:
     """Return all counts as rows."""
-    names = (
-        "requests",
-        "succeeded",
-        "failed",
-        "deduplicated",
-        "reused",
-        "unaccounted",
-        "duplicates",
-        "unknown",
-        "unreadable",
-        "jobs",
-    )
-    values = {name: int(getattr(report, name)) for name in names}
-    return _pair_rows(
-        "what",
-        "count",
-        values | {f"tokens: {kind}": count for kind, count in report.tokens.items()},
-    )
+    counts = {name: int(getattr(report, name)) for name in _COUNTS}
+    tokens = {f"tokens: {kind}": count for kind, count in report.tokens.items()}
+    return _pair_rows("what", "count", counts | tokens)
 
 
 def sample_answers(answers: Path) -> Iterator[tuple[str, str]]:
@@ -103,14 +101,10 @@ def sample_answers(answers: Path) -> Iterator[tuple[str, str]]:
     questions = dict(enumerate(translation_prompts(SHOWN_ANSWERS), 1))
     with answers.open("rb") as lines:
         results = (msgspec.json.decode(line, type=Result) for line in lines)
-        sample_results = islice(
-            (result for result in results if result.row in questions), SHOWN_ANSWERS
-        )
+        sample_results = islice((each for each in results if each.row in questions), SHOWN_ANSWERS)
         for result in sorted(sample_results, key=lambda result: result.row):
-            yield (
-                questions[result.row],
-                result.text or (result.error.reason if result.error else ""),
-            )
+            reason = result.error.reason if result.error else ""
+            yield questions[result.row], result.text or reason
 
 
 def _pair_rows(key_column: str, value_column: str, values: dict[str, int]) -> list[Record]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptmill.cli import output, run_views
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption, RunId
 from promptmill.cli.output import Record, RowFormat
 
@@ -16,20 +17,18 @@ if TYPE_CHECKING:
     from promptmill.producers import Result
 
 
-def results(
-    run_id: RunId,
-    file: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of stdout."),
-    ] = None,
-    late: Annotated[
-        bool,
-        typer.Option("--late", help="Write the answers of abandoned jobs that ended later."),
-    ] = False,
-    output_format: RowFormatOption = RowFormat.jsonl,
-) -> None:
-    """Write the results of a run, in no particular order.
+File = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of stdout."),
+]
+Late = Annotated[
+    bool,
+    typer.Option("--late", help="Write the answers of abandoned jobs that ended later."),
+]
 
+
+@add_help(
+    """
     For an open run it writes the results so far.
 
     Needs access to the bucket: pip install 'promptmill[worker]'.
@@ -40,6 +39,14 @@ def results(
       promptmill results 01kq | jq -r .text
       promptmill results 01kq --format csv
     """
+)
+def results(
+    run_id: RunId,
+    file: File = None,
+    late: Late = False,
+    output_format: RowFormatOption = RowFormat.jsonl,
+) -> None:
+    """Write the results of a run, in no particular order."""
     run = run_views.open_run(run_id)
     with _redirect_stdout(file):
         if output_format is RowFormat.jsonl:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import progress
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RunId, Wait
 
 
@@ -20,24 +21,22 @@ def parse_override(text: str) -> tuple[str, object]:
         return name, value
 
 
-def retry(
-    run_id: RunId,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="REASON", help="Retry only failures with this reason; repeatable."),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Override a field of generationConfig; repeatable.",
-        ),
-    ] = None,
-    wait: Wait = False,
-) -> None:
-    """Retry the failed requests of a run in a new run.
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="REASON", help="Retry only failures with this reason; repeatable."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Override a field of generationConfig; repeatable.",
+    ),
+]
 
+
+@add_help(
+    """
     Prints the id of the new run. It has the model, options, callbacks and sinks of the
     first, except local files, which it would overwrite. Repeating the command returns
     the same run. `promptmill failures` lists the reasons.
@@ -49,6 +48,11 @@ def retry(
       promptmill retry 01kq
       promptmill retry 01kq --only MAX_TOKENS --set maxOutputTokens=4096 --wait
     """
+)
+def retry(
+    run_id: RunId, only: Only = None, overrides: Overrides = None, wait: Wait = False
+) -> None:
+    """Retry the failed requests of a run in a new run."""
     from promptmill.producers import Promptmill
 
     config = dict(parse_override(text) for text in overrides or ())

@@ -88,10 +88,7 @@ def _status_lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("state", status.state),
         ("model", status.model),
         ("labels", ", ".join(f"{name}={value}" for name, value in status.labels.items())),
-        (
-            "requests",
-            f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed",
-        ),
+        ("requests", _count_outcomes(status)),
         *_reuse_lines(status),
         ("cost", str(status.cost or "")),
         ("jobs", f"{status.jobs:,}" if status.jobs else ""),
@@ -101,6 +98,10 @@ def _status_lines(status: "RunStatus") -> list[tuple[str, str]]:
         ("error", status.error),
         *(("warning", warning) for warning in status.warnings),
     ]
+
+
+def _count_outcomes(status: "RunStatus") -> str:
+    return f"{status.requests:,}: {status.succeeded:,} succeeded, {status.failed:,} failed"
 
 
 def _reuse_lines(status: "RunStatus") -> Iterator[tuple[str, str]]:

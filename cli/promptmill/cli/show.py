@@ -1,12 +1,13 @@
 """``promptmill show``."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptmill.cli import entry_points, output
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import ObjectFormatOption, RunId, format_time
 from promptmill.cli.output import ObjectFormat
 
@@ -14,18 +15,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def show(
-    run_id: RunId,
-    key: Annotated[
-        str,
-        typer.Argument(
-            metavar="KEY", help="Key of the request, or its row number, which counts from 1."
-        ),
-    ],
-    output_format: ObjectFormatOption = ObjectFormat.table,
-) -> None:
-    """Show the history of one request.
+Key = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY", help="Key of the request, or its row number, which counts from 1."
+    ),
+]
 
+
+@add_help(
+    """
     Shows the request as sent, each attempt with its job and result, and the sinks that
     have the result.
 
@@ -36,6 +35,9 @@ def show(
       promptmill show 01kq sku-1
       promptmill show 01kq 17 --format json
     """
+)
+def show(run_id: RunId, key: Key, output_format: ObjectFormatOption = ObjectFormat.table) -> None:
+    """Show the history of one request."""
     from promptmill.producers import Promptmill
 
     history = _format_times(entry_points.call_entry_point("show", Promptmill().get(run_id).id, key))
@@ -63,23 +65,14 @@ def render_history(history: dict[str, Any]) -> "RenderableType":
     """Return the history as text."""
     from rich.console import Group
 
-    parts = [
-        "\n".join(
-            f"{name:<9} {value}"
-            for name, value in _request_lines(history)
-            if value not in ("", None)
-        )
-    ]
+    parts = [_format_lines(_request_lines(history))]
     for attempt in history["attempts"]:
-        parts += [
-            "",
-            "\n".join(
-                f"{name:<9} {value}"
-                for name, value in _attempt_lines(attempt)
-                if value not in ("", None)
-            ),
-        ]
+        parts += ["", _format_lines(_attempt_lines(attempt))]
     return Group(*parts)
+
+
+def _format_lines(lines: Iterable[tuple[str, object]]) -> str:
+    return "\n".join(f"{name:<9} {value}" for name, value in lines if value not in ("", None))
 
 
 def _request_lines(history: dict[str, Any]) -> Iterator[tuple[str, object]]:

@@ -6,27 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptmill.cli import local_stack, output
+from promptmill.cli.help_text import add_help
 from promptmill.cli.options import DEFAULT_DATA_DIRECTORY, DataDirectory, parse_span
 
 if TYPE_CHECKING:
     from promptmill.local import Stack
 
 
-def up(
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Concurrent tasks of the worker.")
-    ] = 2,
-    latency: Annotated[
-        float,
-        typer.Option(metavar="SPAN", parser=parse_span, help="Duration of an emulated job."),
-    ] = "10s",  # type: ignore[assignment]  # Typer parses defaults too
-    data: DataDirectory = DEFAULT_DATA_DIRECTORY,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete the data of an earlier stack first.")
-    ] = False,
-) -> None:
-    """Run the whole stack on this machine until Ctrl-C.
+Workers = Annotated[int, typer.Option(metavar="N", min=1, help="Concurrent tasks of the worker.")]
+Latency = Annotated[
+    float, typer.Option(metavar="SPAN", parser=parse_span, help="Duration of an emulated job.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete the data of an earlier stack first.")]
 
+
+@add_help(
+    """
     Starts Redis, emulators of Cloud Storage and Vertex AI, workers, beat and Flower.
     Prints environment variables; paste them into a second terminal.
 
@@ -35,6 +30,14 @@ def up(
       promptmill up
       promptmill up --workers 4 --latency 60s --fresh
     """
+)
+def up(
+    workers: Workers = 2,
+    latency: Latency = "10s",  # type: ignore[assignment]  # Typer parses defaults too
+    data: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    fresh: Fresh = False,
+) -> None:
+    """Run the whole stack on this machine until Ctrl-C."""
     from promptmill import local
 
     stack_options = local.StackOptions(

@@ -1,12 +1,15 @@
 """``promptmill validate``."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import typer
 
 from promptmill.cli import options, output, status_text
+from promptmill.cli.help_text import add_help
+from promptmill.cli.option_groups import RowFlags, expand_groups
 from promptmill.cli.options import RowFormatOption
-from promptmill.cli.output import RowFormat
+from promptmill.cli.output import Record, RowFormat
 
 if TYPE_CHECKING:
     from promptmill.producers import Validation
@@ -15,19 +18,9 @@ SOME_INVALID, ALL_INVALID = 3, 4
 """Exit codes: those of a run that succeeds partly, and of one that fails."""
 
 
-def validate(
-    file: options.File,
-    template: options.Template = None,
-    key: options.Key = None,
-    metadata: options.Metadata = None,
-    media: options.Media = None,
-    media_type: options.MediaType = None,
-    system: options.System = None,
-    config: options.Config = None,
-    output_format: RowFormatOption = RowFormat.table,
-) -> None:
-    """List the invalid rows of a file with the reasons.
-
+@expand_groups
+@add_help(
+    """
     Checks every row as submit does. It sends nothing and needs no Redis.
 
     \b
@@ -41,21 +34,28 @@ def validate(
       promptmill validate prompts.jsonl
       promptmill validate reviews.csv --template @prompt.txt --key id
     """
+)
+def validate(
+    file: options.File,
+    *,
+    row_flags: RowFlags,
+    output_format: RowFormatOption = RowFormat.table,
+) -> None:
+    """List the invalid rows of a file with the reasons."""
     from promptmill.producers import Promptmill
 
-    rows = options.row_options(template, key, metadata, media, media_type, system, config)
+    rows = row_flags.row_options()
     validation = Promptmill().validate(file, **rows)
     if validation.findings or output_format is not RowFormat.table:
-        output.write_records(
-            (
-                {"row": finding.row, "key": finding.key, "reason": finding.reason}
-                for finding in validation.findings
-            ),
-            output_format,
-        )
+        output.write_records(_finding_rows(validation), output_format)
     _print_summary(validation)
     if not validation.ok:
         raise typer.Exit(ALL_INVALID if validation.stops else SOME_INVALID)
+
+
+def _finding_rows(validation: "Validation") -> Iterator[Record]:
+    for finding in validation.findings:
+        yield {"row": finding.row, "key": finding.key, "reason": finding.reason}
 
 
 def _print_summary(validation: "Validation") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptmill.cli import exit_codes, output, progress, run_views
+from promptmill.cli.help_text import add_help
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -16,17 +17,16 @@ if TYPE_CHECKING:
 SHOWN_RUNS = 20
 REFRESH_SECONDS = 1.0
 
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="[RUN]", help="Run id, or a unique prefix of it. Default: the newest runs."
+    ),
+]
 
-def watch(
-    run_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="[RUN]", help="Run id, or a unique prefix of it. Default: the newest runs."
-        ),
-    ] = "",
-) -> None:
-    """Show the progress of one run or of the newest runs.
 
+@add_help(
+    """
     Ends with the run, or at Ctrl-C.
 
     \b
@@ -34,6 +34,9 @@ def watch(
       promptmill watch
       promptmill watch 01kq
     """
+)
+def watch(run_id: RunId = "") -> None:
+    """Show the progress of one run or of the newest runs."""
     from promptmill.producers import Promptmill
 
     console = output.stdout_console()
@@ -43,10 +46,7 @@ def watch(
             _watch_newest(console)
     selected_run = Promptmill().get(run_id)
     if console.is_terminal:
-        with exit_codes.exit_on_interrupt(
-            f"the run continues; follow it with: promptmill watch {selected_run.id}"
-        ):
-            _watch_run(console, selected_run)
+        _watch_run(console, selected_run)
     else:
         progress.wait_for_run(selected_run)
 
@@ -54,7 +54,11 @@ def watch(
 def _watch_run(console: "Console", run: "Run") -> None:
     from rich.live import Live
 
-    with Live(console=console, auto_refresh=False) as live:
+    message = f"the run continues; follow it with: promptmill watch {run.id}"
+    with (
+        exit_codes.exit_on_interrupt(message),
+        Live(console=console, auto_refresh=False) as live,
+    ):
         final_status = run.wait(
             on_status=lambda status: live.update(run_views.render_status(status), refresh=True)
         )

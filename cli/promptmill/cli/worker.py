@@ -6,30 +6,25 @@ from typing import Annotated
 import typer
 
 from promptmill.cli import processes
+from promptmill.cli.help_text import add_help
+
+Queues = Annotated[
+    str,
+    typer.Option(metavar="NAME[,NAME...]", help="Queues: ingest, work, jobs, poll. Default: all."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Concurrent tasks. Default: number of CPUs."),
+]
+Pool = Annotated[str, typer.Option(metavar="POOL", help="Celery pool: prefork, threads or solo.")]
+Name = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Prefix of the node name. Default: worker or poll."),
+]
 
 
-def worker(
-    ctx: typer.Context,
-    queues: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME[,NAME...]", help="Queues: ingest, work, jobs, poll. Default: all."
-        ),
-    ] = "",
-    concurrency: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Concurrent tasks. Default: number of CPUs."),
-    ] = None,
-    pool: Annotated[
-        str, typer.Option(metavar="POOL", help="Celery pool: prefork, threads or solo.")
-    ] = "prefork",
-    name: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Prefix of the node name. Default: worker or poll."),
-    ] = "",
-) -> None:
-    """Run a Celery worker.
-
+@add_help(
+    """
     Other options are passed on to `celery worker`.
 
     \b
@@ -38,6 +33,15 @@ def worker(
       promptmill worker --queues poll
       promptmill worker --queues ingest,work,jobs --concurrency 8
     """
+)
+def worker(
+    ctx: typer.Context,
+    queues: Queues = "",
+    concurrency: Concurrency = None,
+    pool: Pool = "prefork",
+    name: Name = "",
+) -> None:
+    """Run a Celery worker."""
     settings = processes.load_process_settings("worker", *processes.WORKER_MODULES)
     celery_options = worker_arguments(
         _parse_queues_option(queues), concurrency, pool, name, settings.log_level
@@ -45,6 +49,9 @@ def worker(
     processes.replace_process([*processes.celery_command(), *celery_options, *ctx.args])
 
 
+# Mingle and gossip are disabled. They delay the start and send many messages, for features
+# that Promptmill does not use. The node name contains the process id: nodes with the same
+# name would answer for each other.
 def worker_arguments(
     queues: list[str],
     concurrency: int | None,
@@ -53,12 +60,7 @@ def worker_arguments(
     log_level: str,
     pid: int | None = None,
 ) -> list[str]:
-    """Return the arguments of ``celery worker``.
-
-    Mingle and gossip are disabled. They delay the start and send many messages, for
-    features that Promptmill does not use. The node name contains the process id:
-    nodes with the same name would answer for each other.
-    """
+    """Return the arguments of ``celery worker``."""
     only_polls = [queue.rpartition(".")[2] for queue in queues] == ["poll"]
     node = f"{name or ('poll' if only_polls else 'worker')}-{pid or os.getpid()}@%h"
     slots = concurrency or (1 if only_polls else None)
