@@ -10,6 +10,8 @@ import heapq
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import starmap
+from operator import attrgetter
 
 import msgspec
 import zstandard
@@ -70,8 +72,13 @@ def mark_done(bucket: Bucket, manifest: Manifest) -> None:
 
 def _compatibility_key(manifest: Manifest) -> str:
     """Return a hash that is equal for two runs if they may share answers."""
-    encoded_key = msgspec.json.encode([manifest.model, manifest.response_schema], order="sorted")
-    return hashlib.blake2b(encoded_key, digest_size=8).hexdigest()
+    return _hash_content(
+        msgspec.json.encode([manifest.model, manifest.response_schema], order="sorted")
+    )
+
+
+def _hash_content(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _find_answers(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardPlan) -> ReusedRows:
@@ -89,9 +96,7 @@ def _find_answers(attempt: AttemptFolder, manifest: Manifest, shard_plan: ShardP
 def _earlier_runs(bucket: Bucket, manifest: Manifest) -> Iterator[RunFolder]:
     """Yield the done runs that may share answers, newest first."""
     done_markers = bucket.list(names.all_done(_compatibility_key(manifest)))
-    newest = heapq.nlargest(
-        MAX_RUNS, done_markers, key=lambda marker: (marker.updated, marker.name)
-    )
+    newest = heapq.nlargest(MAX_RUNS, done_markers, key=attrgetter("updated", "name"))
     return (RunFolder(bucket, stored.name.rpartition("/")[2]) for stored in newest)
 
 
@@ -114,13 +119,8 @@ class _WantedAnswers:
         self._answered = bytearray(shard_plan.requests)
 
     def match_rows(self, digests: bytes) -> "array[int]":
-        """Match the rows of another shard, given the hashes of their requests.
-
-        Returns, for each of them, the offset of the first row that needs its answer, or -1.
-        """
-        return array(
-            "q", (self._find_unanswered(*digest_halves) for digest_halves in split_digests(digests))
-        )
+        """Return for each hash the offset of the first row that needs its answer, or -1."""
+        return array("q", starmap(self._find_unanswered, split_digests(digests)))
 
     def _find_unanswered(self, low: int, high: int) -> int:
         row_offset = self._requests.find_row(low, high)
@@ -136,10 +136,7 @@ class _WantedAnswers:
 
 
 def _read_answers(run: RunFolder, wanted: _WantedAnswers, first_row: int) -> Iterator[Result]:
-    """Yield the answers of a run that are needed, each assigned to the first row that needs it.
-
-    Raises ``_UNREADABLE``.
-    """
+    """Yield the needed answers of a run, for the first row of each. Raises ``_UNREADABLE``."""
     for shard, shard_plan in enumerate(run.plan.get().shards):
         if not wanted.remaining or wanted.scanned_requests >= MAX_REQUESTS:
             return
@@ -155,10 +152,7 @@ def _read_answers(run: RunFolder, wanted: _WantedAnswers, first_row: int) -> Ite
 def _load_digests(
     run: RunFolder, shard: int, shard_plan: ShardPlan, wanted: _WantedAnswers
 ) -> bytes:
-    """Return the hashes of a shard's answered requests, with zeros for failed ones.
-
-    Stores them for later runs.
-    """
+    """Return the hashes of a shard's requests, zeros if failed. Stores them for later runs."""
     bucket, name = run.bucket, run.answered(shard)
     wanted.scanned_requests += shard_plan.requests
     with suppress(NotFound):
@@ -180,20 +174,19 @@ def _load_digests(
 def _write_results(
     attempt: AttemptFolder, shard_plan: ShardPlan, results: Iterator[Result]
 ) -> ReusedRows:
-    """Write results to files named by a hash of their content.
-
-    A duplicate delivery of this step may find other answers, and must not replace these.
-    """
+    """Write results to files named by a hash of their content."""
     row_offsets, files = array("I"), []
-
-    def record_rows() -> Iterator[Result]:
-        for result in results:
-            row_offsets.append(result.row - shard_plan.first_row)
-            yield result
-
-    for data in encode_files(record_rows()):
-        content_hash = hashlib.blake2b(data, digest_size=8).hexdigest()
-        files.append(attempt.results_file(f"reused-{content_hash}"))
+    # A duplicate delivery of this step may find other answers, and must not replace these.
+    for data in encode_files(_record_rows(results, shard_plan, row_offsets)):
+        files.append(attempt.results_file(f"reused-{_hash_content(data)}"))
         attempt.bucket.write(files[-1], data)
     rows = RowSet.of(row_offsets)
     return ReusedRows(rows.pack(), len(rows), files)
+
+
+def _record_rows(
+    results: Iterator[Result], shard_plan: ShardPlan, row_offsets: "array[int]"
+) -> Iterator[Result]:
+    for result in results:
+        row_offsets.append(result.row - shard_plan.first_row)
+        yield result

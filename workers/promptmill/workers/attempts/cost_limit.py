@@ -1,4 +1,8 @@
-"""Checks that a retry fits into its shard's share of the run's cost limit."""
+"""Checks that a retry fits into its shard's share of the run's cost limit.
+
+First attempts are always allowed: see ``plan_cost``. The decision follows from stored facts,
+so every worker makes the same one.
+"""
 
 import msgspec
 
@@ -26,18 +30,12 @@ _OLD_WRITER = (
 
 
 def refusal_reason(attempt: AttemptFolder, attempt_input: Input) -> str:
-    """Return why the cost limit forbids an attempt, or "" if it does not.
-
-    First attempts are always allowed: see ``plan_cost``. The reason follows from stored
-    facts, so every worker returns the same one.
-    """
+    """Return why the cost limit forbids an attempt, or "" if it does not."""
     cost_plan = attempt.run.plan.get().money
     if cost_plan is None or not cost_plan.limit or cost_plan.prices is None:
         return _OLD_PLANNER if attempt.run.manifest.get().max_cost_usd else ""
-    if attempt.is_first:
-        return ""
-    if attempt_input.tokens is None:
-        return _OLD_WRITER
+    if attempt.is_first or attempt_input.tokens is None:
+        return "" if attempt.is_first else _OLD_WRITER
     remaining = cost_plan.shard_limit(attempt.shard) - _previous_cost(attempt, cost_plan.prices)
     needed = estimate.max_cost(attempt_input.tokens, cost_plan.prices)
     if needed <= remaining:

@@ -32,10 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def load_deduplicated(attempt: AttemptFolder, plan: Plan) -> DeduplicatedRows:
-    """Return the deduplicated rows of an attempt, once its input is written.
-
-    Reads nothing for a run without any.
-    """
+    """Return the deduplicated rows of an attempt, once its input is written."""
     if not plan.deduplicated or not attempt.input.get().deduplicated:
         return DeduplicatedRows()
     return attempt.deduplicated.get()
@@ -72,11 +69,8 @@ class RequestIndex:
     def find_row(self, low: int, high: int) -> int:
         """Return the offset of the first row whose request has this hash, or -1."""
         hash_number = self._hashes.find_number(low)
-        return (
-            self._firsts[hash_number]
-            if hash_number >= 0 and self._highs[hash_number] == high
-            else -1
-        )
+        is_found = hash_number >= 0 and self._highs[hash_number] == high
+        return self._firsts[hash_number] if is_found else -1
 
 
 class Deduplicator:
@@ -97,10 +91,7 @@ class Deduplicator:
 
 
 def request_digest(line: bytes) -> bytes:
-    """Return a cryptographic hash of a line's request.
-
-    A forged collision would give a row the answer of another request.
-    """
+    """Return a cryptographic hash of a line's request. A collision would mix up answers."""
     return hashlib.blake2b(extract_request(line), digest_size=DIGEST_BYTES).digest()
 
 
@@ -139,22 +130,14 @@ class AnswerStore:
                 self._size += self._file.write(_encode(result) + b"\n")
 
     def results_for(self, lines: Iterable[RequestLine]) -> Iterator[Result]:
-        """Yield a result for each duplicate among the lines of a shard that has an answer.
-
-        Its usage is empty, because the answer is billed only once.
-        """
+        """Yield a result for each duplicate among the lines of a shard that has an answer."""
         row_pairs = zip(self._deduplicated.rows, self._deduplicated.firsts, strict=True)
         row_offset, first_offset = next(row_pairs, _NO_MORE)
         for line in lines:
             if line.row - self._first_row != row_offset:
                 continue
             if answer := self._find_answer(first_offset):
-                wire = _decode_wire(line.data)
-                key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
-                metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
-                yield msgspec.structs.replace(
-                    answer, key=key.key, row=line.row, metadata=metadata, usage={}
-                )
+                yield _copy_answer(answer, line)
             row_offset, first_offset = next(row_pairs, _NO_MORE)
 
     def _find_answer(self, row_offset: int) -> Result | None:
@@ -175,3 +158,11 @@ class _WireLine(msgspec.Struct):
 
 
 _decode_wire = msgspec.json.Decoder(_WireLine).decode
+
+
+def _copy_answer(answer: Result, line: RequestLine) -> Result:
+    """Return an answer as that of a duplicate, without usage: it is billed only once."""
+    wire = _decode_wire(line.data)
+    key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
+    metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
+    return msgspec.structs.replace(answer, key=key.key, row=line.row, metadata=metadata, usage={})

@@ -26,11 +26,9 @@ class SchemaFeedback(NamedTuple):
 
     def adjust_line(self, line: bytes, row_offset: int) -> bytes:
         """Return the line of the row at ``row_offset``, with feedback if the row needs it."""
-        return (
-            append_feedback(line, self.errors.get(row_offset, _UNKNOWN_ERROR))
-            if row_offset in self.rows
-            else line
-        )
+        if row_offset not in self.rows:
+            return line
+        return append_feedback(line, self.errors.get(row_offset, _UNKNOWN_ERROR))
 
 
 def load_feedback(attempt: AttemptFolder, rows: RowSet) -> SchemaFeedback:
@@ -40,12 +38,10 @@ def load_feedback(attempt: AttemptFolder, rows: RowSet) -> SchemaFeedback:
     return SchemaFeedback(rows, attempt.previous.repairs.get().errors_by_row())
 
 
+# The next attempt's requests quote the errors, so they must not change. Another version of the
+# validator may phrase them differently.
 def write_feedback(attempt: AttemptFolder, errors: Iterable[tuple[int, str]]) -> None:
-    """Store the schema errors of the rows that are retried. Only the first call writes.
-
-    The next attempt's requests quote them, so they must not change. Another version of
-    the validator may phrase them differently. A row's first error counts.
-    """
+    """Store the first schema error of each retried row. Only the first call writes."""
     error_numbers: dict[str, int] = {}
     number_by_row: dict[int, int] = {}
     for row_offset, error in errors:

@@ -62,33 +62,25 @@ class UnansweredRows:
         """Return the counts of the written results."""
         return self._counter.to_counts()
 
+    # Duplicate deliveries of this step may disagree about these rows, if the run is cancelled or
+    # output is replaced between them. They then write files with different names. The first fact
+    # that is stored decides which files count.
     def write_results(self, unkeyed_parts: list[int], parts: range) -> None:
-        """Write the results of unanswered rows to files of a bounded size.
-
-        Duplicate deliveries of this step may disagree about these rows, if the run is
-        cancelled or output is replaced between them. They then write files with different
-        names. The first fact that is stored decides which files count.
-        """
+        """Write the results of unanswered rows to files of a bounded size."""
         self._write_files(self._final_results(self._make_results(unkeyed_parts)), parts)
 
     def write_deduplicated(self, files: list[ResultFile], parts: range) -> int:
-        """Write the results of duplicates, and return their number.
-
-        Their answers are in ``files``, or in those that ``write_results`` wrote.
-        Duplicates of a deferred row are deferred with it.
-        """
+        """Write the results of duplicates, from ``files`` and our own; return their number."""
+        # Duplicates of a deferred row are deferred with it.
         self.retried_rows = self.deduplicated.expand_rows(self._retried.build())
         remaining = self.deduplicated.without_rows(self.retried_rows)
         if remaining:
             with AnswerStore(remaining, self.first_row) as answers:
                 for file in [*files, *self.files]:
-                    answers.add_results(
-                        effective_results(self._attempt.bucket, file, self.first_row)
-                    )
-                self._write_files(
-                    answers.results_for(read_lines(self._attempt.run, self._shard_plan)),
-                    parts,
-                )
+                    results = effective_results(self._attempt.bucket, file, self.first_row)
+                    answers.add_results(results)
+                lines = read_lines(self._attempt.run, self._shard_plan)
+                self._write_files(answers.results_for(lines), parts)
         return len(remaining)
 
     def _write_files(self, results: Iterable[Result], parts: range) -> None:
@@ -176,10 +168,6 @@ class UnansweredRows:
     def _unanswered_result(self, line: RequestLine) -> Result:
         wire = _decode_refused(line.data)
         key = split_wire_key(wire.key) or WireKey("", line.row, str(line.row))
-        if line.refused:
-            error = Error(FailureReason.INVALID_REQUEST, f"row {line.row}: {wire.error}")
-        else:
-            error = failure_reasons.error_for_missing(self._ended.job, self._ended.reason)
         metadata = None if wire.metadata is None else msgspec.json.decode(wire.metadata)
         return Result(
             key=key.key,
@@ -187,8 +175,13 @@ class UnansweredRows:
             state="failed",
             attempt=self._attempt.number,
             metadata=metadata,
-            error=error,
+            error=self._find_error(line, wire),
         )
+
+    def _find_error(self, line: RequestLine, wire: "_RefusedLine") -> Error:
+        if line.refused:
+            return Error(FailureReason.INVALID_REQUEST, f"row {line.row}: {wire.error}")
+        return failure_reasons.error_for_missing(self._ended.job, self._ended.reason)
 
 
 class _RefusedLine(msgspec.Struct):

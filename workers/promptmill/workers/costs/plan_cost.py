@@ -35,6 +35,10 @@ _UNCOUNTED_TOKENS = (
     "the cost limit cannot be guaranteed, because an old producer did not count "
     "tokens. Upgrade the producers and submit the run again"
 )
+_UNKNOWN_PRICE = (
+    "the cost limit cannot be guaranteed, because the price of {model} is unknown. "
+    "Omit max_cost_usd, or choose a model that `promptmill models` lists"
+)
 _MAX_JOB_DURATION = timedelta(days=5)
 """A job may wait for three days and run for one. Prices may rise in the meantime."""
 
@@ -53,12 +57,9 @@ class PlanCost(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def shard_limit(self, shard: int) -> int:
         """Return a shard's share of the limit, in picodollars."""
-        total = sum(self.most)
-        return (
-            self.limit * self.most[shard] // total
-            if total
-            else self.limit // max(len(self.most), 1)
-        )
+        if total := sum(self.most):
+            return self.limit * self.most[shard] // total
+        return self.limit // max(len(self.most), 1)
 
 
 class ShardRows(Protocol):
@@ -89,10 +90,7 @@ FindPrices = Callable[[str, datetime], Prices | None]
 
 
 def effective_limit(max_cost_usd: float, worker_limit: float) -> int:
-    """Return the lower of the limits of a run and its workers, in picodollars.
-
-    0 means no limit.
-    """
+    """Return the lower limit of a run and its workers, in picodollars; 0 means no limit."""
     return min((to_picodollars(usd) for usd in (max_cost_usd, worker_limit) if usd), default=0)
 
 
@@ -120,15 +118,17 @@ def plan_run_cost(
     if not limit:
         return PlanCost(prices, cost_estimate)
     if prices is None:
-        raise OverBudget(_unknown_price_message(model))
+        raise OverBudget(_UNKNOWN_PRICE.format(model=model.rpartition("/")[2]))
     later_prices = find_prices(model, today + _MAX_JOB_DURATION) or prices
-    max_tokens = [max_shard_tokens(shard, seal) for shard in shards]
-    max_costs = [
-        max(max_cost(tokens, prices), max_cost(tokens, later_prices)) for tokens in max_tokens
-    ]
+    max_costs = _max_shard_costs(shards, seal, prices, later_prices)
     if sum(max_costs) > limit:
         raise OverBudget(_over_budget_message(sum(max_costs), limit, cost_estimate))
     return PlanCost(prices, cost_estimate, limit, max_costs)
+
+
+def _max_shard_costs(shards: Sequence[ShardRows], seal: Seal, *prices: Prices) -> list[int]:
+    shard_tokens = (max_shard_tokens(shard, seal) for shard in shards)
+    return [max(max_cost(tokens, table) for table in prices) for tokens in shard_tokens]
 
 
 def max_shard_tokens(shard: ShardRows, seal: Seal) -> TokenTotals:
@@ -154,14 +154,6 @@ def format_usd(amount: int) -> str:
         f"${cents / 10_000:,.4f}"
         if cents < 100 * 100
         else f"${-(-amount * 100 // PICODOLLARS_PER_DOLLAR) / 100:,.2f}"
-    )
-
-
-def _unknown_price_message(model: str) -> str:
-    return (
-        "the cost limit cannot be guaranteed, because the price of "
-        f"{model.rpartition('/')[2]} is unknown. "
-        "Omit max_cost_usd, or choose a model that `promptmill models` lists"
     )
 
 

@@ -53,7 +53,7 @@ class UsageMeter:
             if len(self._plain_usage) >= _BUFFER_SIZE:
                 self._sum_up()
         else:
-            self._add_counts(usage, *map(_to_count, counts))
+            self._add_counts(usage, list(map(_to_count, counts)))
 
     def _is_plain(
         self,
@@ -81,24 +81,14 @@ class UsageMeter:
 
     def _sum_up(self) -> None:
         if self._plain_usage:
-            self._add_counts({}, *map(sum, zip(*self._plain_usage, strict=True)), rate="")
+            self._add_counts({}, list(map(sum, zip(*self._plain_usage, strict=True))), rate="")
             self._plain_usage = []
 
     def _add_counts(
-        self,
-        usage: Mapping[str, object],
-        prompt: int,
-        answer: int,
-        thoughts: int,
-        cached: int,
-        tools: int,
-        total: int,
-        *,
-        rate: str | None = None,
+        self, usage: Mapping[str, object], counts: Sequence[int], *, rate: str | None = None
     ) -> None:
-        for kind, number in zip(
-            USAGE_COUNTS, (prompt, answer, thoughts, cached, tools, total), strict=True
-        ):
+        prompt, answer, thoughts, cached, tools, total = counts
+        for kind, number in zip(USAGE_COUNTS, counts, strict=True):
             if number:
                 self._tokens[kind] += number
         cached = min(cached, prompt)
@@ -158,9 +148,8 @@ def total_cost(billed: Mapping[str, int], prices: Prices) -> int:
 def run_cost(cost_plan: PlanCost | None, billed: Mapping[str, int], *, over_budget: bool) -> Cost:
     """Return the cost of a run for its report. ``billed`` has its tokens by kind and rate."""
     cost_plan = cost_plan or PlanCost()
-    report_cost = msgspec.structs.replace(
-        expected_cost(cost_plan), billed=dict(billed), over_budget=over_budget
-    )
+    expected = expected_cost(cost_plan)
+    report_cost = msgspec.structs.replace(expected, billed=dict(billed), over_budget=over_budget)
     if cost_plan.prices is None:
         return report_cost
     by_kind = cost_by_kind(billed, cost_plan.prices.batch)
