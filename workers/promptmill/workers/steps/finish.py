@@ -1,7 +1,12 @@
-"""Ends a run: finishes its sinks, writes its report, removes it from the open list."""
+"""Ends a run: finishes its sinks, writes its report, removes it from the open list.
+
+Users are notified before the run is removed from that list, so the sweep repeats it after a
+crash in between. A run with callbacks stays on the list until they are sent.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
@@ -33,6 +38,9 @@ from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
 T = TypeVar("T", bound=msgspec.Struct)
+_PLANNED_LATE = (
+    "run {run} was planned while it was being aborted; it ends when its shards are settled"
+)
 
 
 def finish(
@@ -41,24 +49,21 @@ def finish(
     attempt_refs: list[tuple[int, int]],
     notify: Callable[[Report], object] = lambda _: None,
 ) -> Report:
-    """Write the report of a run whose attempts are all settled and delivered.
-
-    ``attempt_refs`` lists them as (shard, attempt). ``notify`` is called before the run is
-    removed from the open list. So the sweep repeats it after a crash in between. A run with
-    callbacks stays on that list until they are sent.
-    """
+    """Write the report of a run whose attempts, as (shard, attempt), are all delivered."""
     manifest = run.manifest.get()
-
-    def make_report() -> Report:
-        new_report = _build_report(run, open_sink, manifest, attempt_refs)
-        if new_report.succeeded:
-            answer_reuse.mark_done(run.bucket, manifest)
-        return new_report
-
-    report = run.report.get_or_create(make_report)
+    report = run.report.get_or_create(partial(_make_report, run, open_sink, manifest, attempt_refs))
     notify(report)
     if not manifest.has_callbacks:
         run.bucket.delete(run.open_marker)
+    return report
+
+
+def _make_report(
+    run: RunFolder, open_sink: OpenSink, manifest: Manifest, attempt_refs: list[tuple[int, int]]
+) -> Report:
+    report = _build_report(run, open_sink, manifest, attempt_refs)
+    if report.succeeded:
+        answer_reuse.mark_done(run.bucket, manifest)
     return report
 
 
@@ -69,10 +74,7 @@ def _build_report(
         return _report_unsubmitted(run, manifest, aborted)
     plan = run.plan.get()
     if len({shard for shard, _ in attempt_refs}) < len(plan.shards):
-        raise Transient(
-            f"run {run.id} was planned while it was being aborted; "
-            "it ends when its shards are settled"
-        )
+        raise Transient(_PLANNED_LATE.format(run=run.id))
     attempt_facts = _load_attempts(run, attempt_refs, len(manifest.sinks))
     sinks = [_finish_sink(open_sink, spec, run.id, attempt_facts) for spec in manifest.sinks]
     report = _report_submitted(run, manifest, plan, attempt_facts, sinks)
@@ -105,9 +107,7 @@ def _note_abandoned_jobs(
 def _find_abort(run: RunFolder) -> Aborted | None:
     """Return why the run was aborted; None if it was not, or had shards before."""
     aborted = run.aborted.find()
-    if aborted is None:
-        return None
-    has_shards = run.plan.create_or_get(Plan([], records.current_time())).shards
+    has_shards = aborted and run.plan.create_or_get(Plan([], records.current_time())).shards
     return None if has_shards else aborted
 
 
@@ -185,11 +185,31 @@ def _report_submitted(
 ) -> Report:
     counts = sum((attempt.settled.counts for attempt in attempt_facts), Counts())
     requests = sum(shard.requests for shard in plan.shards)
+    state = final_state(counts, {attempt.ended.job.state for attempt in attempt_facts})
     seconds = _stage_seconds(manifest, plan, attempt_facts)
     busy_seconds = _vertex_seconds(attempt_facts)
+    over_budget = FailureReason.OVER_BUDGET in counts.failures
+    return msgspec.structs.replace(
+        _report_counts(run, manifest, state, counts, requests),
+        jobs=sum(bool(attempt.created.name) for attempt in attempt_facts),
+        seconds=seconds,
+        vertex_seconds=busy_seconds,
+        overhead_seconds=round(max(seconds["total"] - busy_seconds, 0.0), 3),
+        sinks=sinks,
+        cost=usage.run_cost(plan.money, counts.billed, over_budget=over_budget),
+        deduplicated=sum(attempt.settled.deduplicated for attempt in attempt_facts),
+        reused=sum(attempt.settled.reused for attempt in attempt_facts),
+        error=_first_error(attempt_facts),
+    )
+
+
+def _report_counts(
+    run: RunFolder, manifest: Manifest, state: str, counts: Counts, requests: int
+) -> Report:
+    """Return a report of the rows of a run, without its jobs, times, sinks and cost."""
     return Report(
         run=manifest.run,
-        state=final_state(counts, {attempt.ended.job.state for attempt in attempt_facts}),
+        state=state,
         name=manifest.name,
         model=manifest.model,
         requests=requests,
@@ -199,32 +219,20 @@ def _report_submitted(
         duplicates=counts.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,
-        jobs=sum(bool(attempt.created.name) for attempt in attempt_facts),
+        jobs=0,
         failures=counts.failures,
         tokens=counts.tokens,
-        seconds=seconds,
-        vertex_seconds=busy_seconds,
-        overhead_seconds=round(max(seconds["total"] - busy_seconds, 0.0), 3),
+        seconds={},
+        vertex_seconds=0.0,
+        overhead_seconds=0.0,
         results=run.url,
-        sinks=sinks,
-        cost=usage.run_cost(
-            plan.money, counts.billed, over_budget=FailureReason.OVER_BUDGET in counts.failures
-        ),
-        deduplicated=sum(attempt.settled.deduplicated for attempt in attempt_facts),
-        reused=sum(attempt.settled.reused for attempt in attempt_facts),
-        error=next(
-            (
-                attempt.created.refusal or attempt.ended.job.error_message
-                for attempt in attempt_facts
-                if _has_error(attempt)
-            ),
-            "",
-        ),
+        sinks=[],
     )
 
 
-def _has_error(attempt: _AttemptFacts) -> bool:
-    return bool(attempt.created.refusal or attempt.ended.job.error_message)
+def _first_error(attempt_facts: list[_AttemptFacts]) -> str:
+    errors = (facts.created.refusal or facts.ended.job.error_message for facts in attempt_facts)
+    return next(filter(None, errors), "")
 
 
 def final_state(counts: Counts, job_states: set[str]) -> str:
@@ -243,16 +251,12 @@ def final_state(counts: Counts, job_states: set[str]) -> str:
 def _stage_seconds(
     manifest: Manifest, plan: Plan, attempt_facts: list[_AttemptFacts]
 ) -> dict[str, float]:
-    """Return the seconds spent in each stage; they add up to ``total``.
-
-    In each attempt, a stage ends when the last shard has passed it.
-    """
+    """Return the seconds in each stage, until its last shard has passed. They sum to ``total``."""
     seconds: defaultdict[str, float] = defaultdict(float, ingest=plan.at - manifest.created)
     stage_start = plan.at
     for number in sorted({attempt.number for attempt in attempt_facts}):
-        for stage, end in _stage_ends(
-            [attempt for attempt in attempt_facts if attempt.number == number]
-        ):
+        shards = [attempt for attempt in attempt_facts if attempt.number == number]
+        for stage, end in _stage_ends(shards):
             seconds[stage] += max(end - stage_start, 0.0)
             stage_start = max(stage_start, end)
     now = records.current_time()
@@ -287,28 +291,11 @@ def _vertex_seconds(attempt_facts: list[_AttemptFacts]) -> float:
 
 def _report_unsubmitted(run: RunFolder, manifest: Manifest, aborted: Aborted) -> Report:
     seconds = round(max(aborted.at - manifest.created, 0.0), 3)
-    return Report(
-        run=manifest.run,
-        state=aborted.state,
-        name=manifest.name,
-        model=manifest.model,
-        requests=0,
-        succeeded=0,
-        failed=0,
-        unaccounted=0,
-        duplicates=0,
-        unknown=0,
-        unreadable=0,
-        jobs=0,
-        failures={},
-        tokens={},
+    limit_usd = manifest.max_cost_usd or None
+    return msgspec.structs.replace(
+        _report_counts(run, manifest, aborted.state, Counts(), 0),
         seconds={"total": seconds},
-        vertex_seconds=0.0,
         overhead_seconds=seconds,
-        results=run.url,
-        sinks=[],
-        cost=Cost(
-            usd=0.0, over_budget=aborted.over_budget, limit_usd=manifest.max_cost_usd or None
-        ),
+        cost=Cost(usd=0.0, over_budget=aborted.over_budget, limit_usd=limit_usd),
         error=aborted.reason,
     )
