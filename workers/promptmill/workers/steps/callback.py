@@ -48,12 +48,10 @@ def callback(
 
 
 def select_callbacks(manifest: Manifest, state: str) -> Iterator[tuple[str, list[Signature]]]:
-    """Yield the callbacks to send for a run in this state, as (name, chain of tasks)."""
-    kind, chains = (
-        ("link", manifest.link) if state in SUCCESS_STATES else ("link_error", manifest.link_error)
-    )
-    for number, chain in enumerate(chains):
-        yield f"{kind}{number}", chain
+    """Return the callbacks to send for a run in this state, as (name, chain of tasks)."""
+    kind = "link" if state in SUCCESS_STATES else "link_error"
+    chains = manifest.link if state in SUCCESS_STATES else manifest.link_error
+    return ((f"{kind}{number}", chain) for number, chain in enumerate(chains))
 
 
 def build_payload(run: RunFolder, manifest: Manifest, report: Report) -> dict[str, object]:

@@ -1,4 +1,9 @@
-"""Ends a run early: submits nothing more, cancels its open jobs, keeps finished rows."""
+"""Ends a run early: submits nothing more, cancels its open jobs, keeps finished rows.
+
+Rows that Vertex finished are billed, so they are collected and delivered. If a job is being
+created right now, the next sweep cancels it. A run that its producer has not sent in full
+ends at once.
+"""
 
 import msgspec
 
@@ -13,12 +18,7 @@ from promptmill.workers.steps import ingest
 
 
 def cancel(bucket: Bucket, jobs: BatchJobs, snapshot: RunSnapshot) -> int:
-    """Record the cancellation and ask Vertex to cancel the open jobs; returns their number.
-
-    From then on nothing is submitted. Rows that Vertex finished are billed, so they are
-    collected and delivered. If a job is being created right now, the next sweep cancels
-    it. A run that its producer has not sent in full ends at once.
-    """
+    """Record the cancellation and ask Vertex to cancel the open jobs; returns their number."""
     run = RunFolder(bucket, snapshot.run)
     run.cancelled.create(Cancelled(records.current_time()))
     if _is_partly_sent(snapshot):
@@ -40,11 +40,8 @@ def is_due(snapshot: RunSnapshot) -> bool:
 
 def open_attempts(snapshot: RunSnapshot) -> list[tuple[int, int]]:
     """Return the attempts whose job has not ended, as (shard, attempt)."""
-    return [
-        attempt_ref
-        for attempt_ref, attempt_facts in sorted(snapshot.attempts.items())
-        if attempt_facts.job and not attempt_facts.ended
-    ]
+    attempts = sorted(snapshot.attempts.items())
+    return [attempt_ref for attempt_ref, facts in attempts if facts.job and not facts.ended]
 
 
 def expire_run(run: RunFolder) -> None:

@@ -1,4 +1,9 @@
-"""Finds the output of an ended job and divides it into parts."""
+"""Finds the output of an ended job and divides it into parts.
+
+The final ``predictions*.jsonl`` count, or without them the files that were exported while the
+job ran. If a recorded file has been replaced, all output is divided again. The new parts
+continue the numbering, so that two generations never mix.
+"""
 
 import re
 from contextlib import suppress
@@ -34,12 +39,7 @@ _RETRY_SECONDS = 3.0
 
 
 def collect(attempt: AttemptFolder, part_bytes: int) -> Parts | Wait:
-    """Record the ranges of the job's output to parse; there are none without output.
-
-    The final ``predictions*.jsonl`` count, or without them the files that were exported
-    while the job ran. If a recorded file has been replaced, all output is divided again.
-    The new parts continue the numbering, so that two generations never mix.
-    """
+    """Record the ranges of the job's output to parse; there are none without output."""
     ranges = list_ranges(attempt, attempt.ended, part_bytes)
     if isinstance(ranges, Wait):
         return ranges
@@ -68,9 +68,8 @@ def _divide_again(fact: Fact[Parts], ranges: list[PartRange]) -> None:
 def _has_replaced_file(recorded: Parts, ranges: list[PartRange]) -> bool:
     current = {piece.name: piece.generation for piece in ranges}
     used = {piece.name: piece.generation for piece in recorded.parts[recorded.first :]}
-    if not used.keys() <= current.keys():
-        return False
-    return any(current[name] != generation for name, generation in used.items())
+    is_complete = used.keys() <= current.keys()
+    return is_complete and any(current[name] != used[name] for name in used)
 
 
 def list_ranges(
@@ -88,11 +87,7 @@ def list_ranges(
 def _is_output_pending(
     attempt: AttemptFolder, end: Fact[Ended], job: Job, final_files: list[ObjectInfo]
 ) -> bool:
-    """Return whether more output is expected.
-
-    It is expected while a job with answers has no output. It is also expected while the
-    newest of several files is recent.
-    """
+    """Return whether a job with answers has no output yet, or its newest file is recent."""
     if [stored.name.rpartition("/")[2] for stored in final_files] == ["predictions.jsonl"]:
         return False
     if final_files:
@@ -125,20 +120,12 @@ def split_file(file: ObjectInfo, part_bytes: int) -> list[PartRange]:
 
 
 def _list_files(attempt: AttemptFolder, ended: Ended) -> list[ObjectInfo]:
-    """List the output files in the directory that the job reports.
+    files = attempt.bucket.list(_find_folder(attempt, ended.job.output_directory))
+    return [file for file in files if _PREDICTIONS.fullmatch(file.name.rpartition("/")[2])]
 
-    If the job reports none, or a table, the attempt's output folder is listed: tables are
-    extracted there.
-    """
-    reported = ended.job.output_directory
-    directory = (
-        ""
-        if reported.startswith(BIGQUERY_SCHEME)
-        else reported.removeprefix(attempt.bucket.url + "/").rstrip("/")
-    )
-    folder = f"{directory}/" if directory else attempt.output_folder
-    return [
-        stored
-        for stored in attempt.bucket.list(folder)
-        if _PREDICTIONS.fullmatch(stored.name.rpartition("/")[2])
-    ]
+
+def _find_folder(attempt: AttemptFolder, reported: str) -> str:
+    if reported.startswith(BIGQUERY_SCHEME):
+        return attempt.output_folder  # tables are extracted there
+    directory = reported.removeprefix(attempt.bucket.url + "/").rstrip("/")
+    return f"{directory}/" if directory else attempt.output_folder

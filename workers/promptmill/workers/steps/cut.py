@@ -48,12 +48,11 @@ class CutReader:
 
     def read_requests(self) -> Iterator[RequestLine]:
         """Yield the encoded requests, without repeated ones."""
+        manifest, cut = self.manifest, self._cut
         schema = schemas.resolve_schema(
-            self.manifest.response_schema, retry=self.manifest.retry_schema_invalid
+            manifest.response_schema, retry=manifest.retry_schema_invalid
         )
-        return encode_lines(
-            self._cut.run, self._read_prompts(), self._cut.max_request_bytes, schema.encoded
-        )
+        return encode_lines(cut.run, self._read_prompts(), cut.max_request_bytes, schema.encoded)
 
     def _read_prompts(self) -> Iterator[dict[str, object]]:
         for batch in self._read_batches():
@@ -102,14 +101,12 @@ class CutReader:
         )
 
     def mark_done(self) -> None:
-        """Store the deferred requests as a batch of the pool, then mark the cut as done.
-
-        The batch is named after this run, so that it is written once.
-        """
+        """Store the deferred requests as a batch of the pool, then mark the cut as done."""
         if self._deferred:
             self._store_deferred()
         self._bucket.create(RunFolder(self._bucket, self._cut.run).cut_done, b"")
 
+    # The batch is named after this run, so that it is written once.
     def _store_deferred(self) -> None:
         calls = [self._make_call(*deferred) for deferred in enumerate(self._deferred)]
         batch = Batch([], [msgspec.msgpack.encode(call) for call in calls])

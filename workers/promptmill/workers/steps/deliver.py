@@ -39,9 +39,7 @@ def deliver(attempt: AttemptFolder, open_sink: OpenSink, part: int, sink: int) -
 
 def _read_lines(attempt: AttemptFolder, file: ResultFile) -> bytes:
     """Read the lines that count. The plan may be large, so it is read only if rows drop out."""
-    first_row = 0
-    if file.has_drops:
-        first_row = attempt.run.plan.get().shards[attempt.shard].first_row
+    first_row = attempt.run.plan.get().shards[attempt.shard].first_row if file.has_drops else 0
     return effective_lines(attempt.bucket.read(file.name), file, first_row)
 
 

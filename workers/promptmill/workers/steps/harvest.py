@@ -64,18 +64,13 @@ class _LateAnswers:
 
     def write_files(self) -> int:
         """Write the files, with the same bytes every time; returns the number of answers."""
-        answer_count = sum(
-            self._write_file(part, self._read_keyed(part)) for part in range(len(self._part_ranges))
-        )
+        parts = range(len(self._part_ranges))
+        answer_count = sum(self._write_file(part, self._read_keyed(part)) for part in parts)
         if self._unkeyed_parts:
             unmatched = UnmatchedRows(self._unanswered_lines())
-            file_counts = (
-                self._write_file(
-                    len(self._part_ranges) + part, self._match_unkeyed(part, unmatched)
-                )
-                for part in self._unkeyed_parts
-            )
-            answer_count += sum(file_counts)
+            for part in self._unkeyed_parts:
+                matched = self._match_unkeyed(part, unmatched)
+                answer_count += self._write_file(len(parts) + part, matched)
         return answer_count + self._write_deduplicated()
 
     def _list_parts(self) -> list[int]:
@@ -104,13 +99,8 @@ class _LateAnswers:
         return len(encoded)
 
     def _make_reader(self) -> PartReader:
-        return PartReader(
-            names.tag(self._attempt.run.id),
-            self._shard_plan.first_row,
-            self._attempt.number,
-            self._wanted,
-            self._retry_policy,
-        )
+        tag, first_row = names.tag(self._attempt.run.id), self._shard_plan.first_row
+        return PartReader(tag, first_row, self._attempt.number, self._wanted, self._retry_policy)
 
     def _read_keyed(self, part: int) -> Iterator[Result]:
         reader = self._make_reader()

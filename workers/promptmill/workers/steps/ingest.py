@@ -1,4 +1,8 @@
-"""Stores what a producer sent: the manifest, one chunk, and with the last one the seal."""
+"""Stores what a producer sent: the manifest, one chunk, and with the last one the seal.
+
+The open marker is written first, so that a sweep finds what a crash leaves behind. The seal is
+written last: it means that the producer sent everything.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +16,7 @@ from promptmill.workers.ports.google import Bucket
 
 
 def ingest(bucket: Bucket, message: Ingest) -> Chunk:
-    """Store the chunk of ``message`` and return it.
-
-    The open marker is written first, so that a sweep finds what a crash leaves behind. The
-    seal is written last: it means that the producer sent everything. Raises
-    MessageRefused if the chunk exists with other content.
-    """
+    """Store the chunk of ``message``. Raises MessageRefused if it exists with other content."""
     run = RunFolder(bucket, message.run.run)
     chunk = decode_chunk(message.chunk)
     chunk.decompress_lines()
@@ -62,9 +61,7 @@ def _require_equal(chunk: Chunk, stored: Chunk) -> None:
 
 
 def abort_run(run: RunFolder, reason: str, state: str, *, over_budget: bool = False) -> None:
-    """Record that a run is never submitted, unless its plan already has shards.
-
-    An empty plan decides: a plan and an abort are separate objects and could both exist.
-    """
+    """Record that a run is never submitted, unless its plan already has shards."""
     run.aborted.create(Aborted(reason, state, records.current_time(), over_budget))
+    # An empty plan decides: a plan and an abort are separate objects and could both exist.
     run.plan.create(Plan([], records.current_time()))

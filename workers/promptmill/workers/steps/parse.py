@@ -55,10 +55,19 @@ def _is_replaced(bucket: Bucket, part_range: PartRange) -> bool:
 
 
 def _parse_part(attempt: AttemptFolder, part: int, part_range: PartRange) -> Parsed:
+    reader = _make_reader(attempt)
+    results = b"".join(reader.read_results(read_lines(attempt.bucket, part_range)))
+    attempt.bucket.write(attempt.results(part), results)
+    if reader.unkeyed:
+        attempt.bucket.write(attempt.unkeyed(part), b"".join(reader.unkeyed))
+    return reader.build_parsed()
+
+
+def _make_reader(attempt: AttemptFolder) -> "PartReader":
     manifest, plan = attempt.run.manifest.get(), attempt.run.plan.get()
     shard_plan = plan.shards[attempt.shard]
     wanted = wanted_rows(attempt, manifest, shard_plan)
-    reader = PartReader(
+    return PartReader(
         names.tag(attempt.run.id),
         shard_plan.first_row,
         attempt.number,
@@ -66,11 +75,6 @@ def _parse_part(attempt: AttemptFolder, part: int, part_range: PartRange) -> Par
         retryable.load_policy(attempt, manifest),
         UsageMeter(plan.price_thresholds),
     )
-    results = b"".join(reader.read_results(read_lines(attempt.bucket, part_range)))
-    attempt.bucket.write(attempt.results(part), results)
-    if reader.unkeyed:
-        attempt.bucket.write(attempt.unkeyed(part), b"".join(reader.unkeyed))
-    return reader.build_parsed()
 
 
 class PartReader:
@@ -153,10 +157,7 @@ class PartReader:
         return self._retry_policy.validate_result(build_result(line, data, key, self._attempt))
 
     def _accept_first(self, result: Result, data: bytes) -> Result | None:
-        """Return the first success and the first failure of a row; None for a duplicate.
-
-        A failure after a success is a duplicate.
-        """
+        """Return a row's first success, or its first failure before one; None for a duplicate."""
         row = result.row - self._first_row
         if row in self._succeeded or (row in self._failed and not result.succeeded):
             self._counts["duplicates"] += 1

@@ -43,8 +43,7 @@ def plan(
 def divide_chunks(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[ShardPlan]:
     """Return the shards of a run; they are divided between chunks.
 
-    A chunk of more than ``max_requests`` is divided among several shards. No chunk may
-    exceed ``max_bytes``.
+    Only a chunk of more than ``max_requests`` is divided. None may exceed ``max_bytes``.
     """
     pieces = list(_split_chunks(chunks, max_requests))
     fewest_shards = len(_fill_shards(pieces, max_requests, max_bytes))
@@ -87,9 +86,6 @@ def _split_chunks(chunks: list[ChunkSize], max_requests: int) -> Iterator[_Chunk
 
 
 def _make_shard(shard_pieces: list[_ChunkPiece]) -> ShardPlan:
-    return ShardPlan(
-        first_row=shard_pieces[0].first_row,
-        requests=sum(piece.requests for piece in shard_pieces),
-        first_chunk=shard_pieces[0].first_chunk,
-        last_chunk=shard_pieces[-1].last_chunk,
-    )
+    first, last = shard_pieces[0], shard_pieces[-1]
+    requests = sum(piece.requests for piece in shard_pieces)
+    return ShardPlan(first.first_row, requests, first.first_chunk, last.last_chunk)

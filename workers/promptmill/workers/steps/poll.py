@@ -82,18 +82,11 @@ def attempt_filters(display_name: str, labels: Mapping[str, str]) -> Iterator[st
 
 def active_filter(deployment_id: str) -> str:
     """Return the list filter for the jobs of a deployment that have not ended."""
-    return " AND ".join(
-        [
-            f'labels.promptmill="{deployment_id}"',
-            *(f'state!="{state}"' for state in sorted(TERMINAL_STATES)),
-        ]
-    )
+    not_ended = [f'state!="{state}"' for state in sorted(TERMINAL_STATES)]
+    return " AND ".join([f'labels.promptmill="{deployment_id}"', *not_ended])
 
 
 def next_interval(waiting: Iterable[Job], now: float, shortest: float, longest: float) -> float:
-    """Return the seconds until the next poll; they grow with the age of the youngest job.
-
-    The result is between ``shortest`` and ``longest``.
-    """
+    """Return the seconds until the next poll; they grow with the age of the youngest job."""
     youngest = min((max(now - job.create_time, 0.0) for job in waiting), default=0.0)
     return max(shortest, min(youngest * _INTERVAL_GROWTH, longest))

@@ -78,9 +78,8 @@ def _count_parts(
     """Return the result files of all parts, and the counts of their effective rows."""
     files, counts, deferred = [], Counts(), resolution.retried
     for (part, parsed_part), drop in zip(parsed.items(), resolution.drops, strict=True):
-        packed_drops = drop.succeeded.pack(), drop.failed.pack()
-        files.append(ResultFile(attempt.results(part), *packed_drops))
-        if any(packed_drops):
+        files.append(ResultFile(attempt.results(part), drop.succeeded.pack(), drop.failed.pack()))
+        if files[-1].has_drops:
             billed_rows = deferred & RowSet.unpack(parsed_part.failed)
             counts += _recount_part(attempt, plan, files[-1], parsed_part.counts, drop, billed_rows)
             deferred -= billed_rows

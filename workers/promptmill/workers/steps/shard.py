@@ -16,10 +16,7 @@ from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 
 
 def shard(attempt: AttemptFolder) -> Input:
-    """Write the input file from the chunks, then record that it is complete.
-
-    The bytes are the same every time.
-    """
+    """Write the input file, with the same bytes every time, then record that it is complete."""
     return attempt.input.get_or_create(lambda: _write_input(attempt))
 
 

@@ -46,11 +46,8 @@ def submit(
     """
     if created := _find_created(attempt):
         return created
-    attempt_input = attempt.input.get()
-    if attempt_input.requests == 0:
-        return _record_job(attempt, "", "no request of the shard can be sent")
-    if refusal := cost_limit.refusal_reason(attempt, attempt_input):
-        return _record_job(attempt, "", refusal, reason=FailureReason.OVER_BUDGET)
+    if refused := _record_refusal(attempt):
+        return refused
     request = _build_request(attempt)
     intent = Intent(owner)
     if not attempt.intent.create(intent):
@@ -91,6 +88,16 @@ def _find_created(attempt: AttemptFolder) -> Created | None:
         return None
     job = ended.job
     return attempt.job.create_or_get(Created(job.name, records.current_time(), job.error_message))
+
+
+def _record_refusal(attempt: AttemptFolder) -> Created | None:
+    """If nothing can or may be sent, end the attempt without a job; otherwise return None."""
+    attempt_input = attempt.input.get()
+    if attempt_input.requests == 0:
+        return _record_job(attempt, "", "no request of the shard can be sent")
+    if refusal := cost_limit.refusal_reason(attempt, attempt_input):
+        return _record_job(attempt, "", refusal, reason=FailureReason.OVER_BUDGET)
+    return None
 
 
 def _record_cancelled(attempt: AttemptFolder) -> Created | None:
@@ -146,7 +153,6 @@ def _create_job(
 
 
 def _release_intent(attempt: AttemptFolder, intent: Intent) -> None:
-    """Release our intent, unless another worker owns it by now."""
     stored_intent = attempt.intent.find_object()
     if stored_intent and attempt.intent.get() == intent:
         with suppress(Conflict):

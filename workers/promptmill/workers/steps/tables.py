@@ -51,13 +51,7 @@ def extract_output(warehouse: Warehouse, attempt: AttemptFolder, end: Fact[Ended
     ``end`` is the fact that the job ended. A missing table is handled like missing output
     files. Raises Transient until the table is extracted.
     """
-    manifest = attempt.run.manifest.get()
-    reported_output = end.get().job.output_directory
-    table = (
-        parse_table(reported_output)
-        if reported_output.startswith(BIGQUERY_SCHEME)
-        else _attempt_table(attempt, manifest, "-out")
-    )
+    table = _output_table(attempt, end.get().job.output_directory)
     if warehouse.get_columns(table) is None:
         return
     uri = f"{attempt.bucket.url}/{attempt.output_folder}predictions-*.jsonl"
@@ -68,11 +62,14 @@ def extract_output(warehouse: Warehouse, attempt: AttemptFolder, end: Fact[Ended
 def job_uris(attempt: AttemptFolder, manifest: Manifest) -> tuple[str, str]:
     """Return the input and output of a job: ``bq://`` tables, or a file and a folder."""
     if manifest.tables:
-        source, destination = (
-            _attempt_table(attempt, manifest, suffix).url for suffix in ("", "-out")
-        )
-        return source, destination
+        return _attempt_table(attempt, manifest).url, _attempt_table(attempt, manifest, "-out").url
     return f"{attempt.url}input.jsonl", f"{attempt.url}output"
+
+
+def _output_table(attempt: AttemptFolder, reported: str) -> Table:
+    if reported.startswith(BIGQUERY_SCHEME):
+        return parse_table(reported)
+    return _attempt_table(attempt, attempt.run.manifest.get(), "-out")
 
 
 def _parse_dataset(manifest: Manifest) -> Table:
