@@ -72,17 +72,13 @@ class ActionApplier:
             case AdoptJob():
                 created = Created(action.job_name, records.current_time())
                 _attempt_folder(services, action).job.create(created)
-            case CancelOrphan(job_name=name):
+            case CancelOrphan(job_name=name) | CancelAbandoned(job_name=name):
                 services.jobs.cancel(name)
             case ForgetJob(marker=marker):
                 services.bucket.delete(marker)
-                return ""
             case HarvestJob():
                 return self._harvest_job(action)
-            case CancelAbandoned(job_name=name):
-                services.jobs.cancel(name)
-                return ""
-        return action.done_text
+        return "" if isinstance(action, ForgetJob | CancelAbandoned) else action.done_text
 
     def _release_slot(self, action: ReleaseSlot) -> str:
         if action.is_taken:

@@ -111,8 +111,7 @@ def decide_actions(view: RunView, settings: Settings, now: float) -> list[Action
 def decide_closed(reservations: Reservations, open_runs: set[str]) -> Iterator[Action]:
     """Release the reservations of closed runs. Read ``reservations`` before ``open_runs``."""
     for slot in sorted(reservations.slots | reservations.jobs.keys()):
-        run = slot.partition("/")[0]
-        if run not in open_runs:
+        if (run := slot.partition("/")[0]) not in open_runs:
             yield from _release_slot(reservations, run, slot)
 
 
@@ -158,28 +157,20 @@ def has_submit_steps(snapshot: RunSnapshot) -> bool:
 
 
 def _is_incomplete(snapshot: RunSnapshot) -> bool:
-    return (
-        snapshot.manifest is not None
-        and snapshot.plan is None
-        and not (snapshot.is_whole or snapshot.aborted)
-    )
+    is_open = snapshot.manifest is not None and snapshot.plan is None
+    return is_open and not (snapshot.is_whole or snapshot.aborted)
 
 
 def _has_deadline(snapshot: RunSnapshot) -> bool:
-    return bool(
-        snapshot.manifest
-        and snapshot.manifest.deadline
-        and not snapshot.cancelled
-        and not snapshot.reported
-    )
+    has_ended = snapshot.cancelled or snapshot.reported
+    return bool(snapshot.manifest and snapshot.manifest.deadline and not has_ended)
 
 
 def _release_ended(view: RunView) -> Iterator[Action]:
     run = view.snapshot.run
     for (shard, attempt), facts in sorted(view.snapshot.attempts.items()):
         if facts.ended:
-            slot = slot_of(run, shard, attempt)
-            yield from _release_slot(view.reservations, run, slot)
+            yield from _release_slot(view.reservations, run, slot_of(run, shard, attempt))
 
 
 def _release_slot(reservations: Reservations, run: str, slot: str) -> Iterator[Action]:

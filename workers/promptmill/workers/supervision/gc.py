@@ -68,10 +68,7 @@ def _delete_with_status(services: Services, older_than: float) -> Iterator[OldRu
 
 
 def _plan_deletions(bucket: Bucket, older_than: float) -> Iterator[Deletion]:
-    """Yield what to delete of each old run, and markers of runs that are gone.
-
-    Keeps open runs, runs with an abandoned job that may still end, and runs with a dead letter.
-    """
+    """Yield what to delete of each old run, and markers of runs that are gone."""
     now, needed = _read_clock(bucket), _needed_runs(bucket)
     done_markers = {stored.name.rpartition("/")[2]: stored for stored in bucket.list(names.DONE)}
     for run, stored in groupby(bucket.list(_RUNS), key=lambda info: info.name.split("/")[1]):
@@ -114,6 +111,7 @@ def _is_remainder(run: RunFolder, objects: list[ObjectInfo]) -> bool:
 
 
 def _needed_runs(bucket: Bucket) -> set[str]:
+    """Return open runs, and runs with a dead letter or an abandoned job that may still end."""
     open_runs = {stored.name.removeprefix(names.OPEN) for stored in bucket.list(names.OPEN)}
     with_abandoned_job = {
         stored.name.removeprefix(names.ABANDONED_JOBS).split("/")[0]

@@ -6,7 +6,7 @@ from promptmill.producers.contract.run_index import RunIndex
 from promptmill.workers.coordination import progress
 from promptmill.workers.coordination.open_jobs import OpenJob, OpenJobs
 from promptmill.workers.facts.records import Ended
-from promptmill.workers.facts.run_folder import RunFolder
+from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.step import Step
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.supervision.alarms import JobAlarms
@@ -27,8 +27,7 @@ class JobEndings:
 
     def record_end(self, open_job: OpenJob, ended: Ended) -> list[Step]:
         """Record an end and close the job. Returns ``collect`` if the end is new."""
-        folder = RunFolder(self._bucket, open_job.run).attempt(open_job.shard, open_job.attempt)
-        is_new = folder.ended.create(ended)
+        is_new = self._find_attempt(open_job).ended.create(ended)
         job = ended.job
         progress.record_job_state(self._index, open_job, job)
         self._alarms.clear_alarm(open_job)
@@ -43,6 +42,8 @@ class JobEndings:
 
     def abandon_job(self, open_job: OpenJob, ended: Ended) -> list[Step]:
         """Record an end that Vertex did not report. The sweep still checks the job."""
-        folder = RunFolder(self._bucket, open_job.run).attempt(open_job.shard, open_job.attempt)
-        self._bucket.create(folder.abandoned_marker, b"")
+        self._bucket.create(self._find_attempt(open_job).abandoned_marker, b"")
         return self.record_end(open_job, ended)
+
+    def _find_attempt(self, open_job: OpenJob) -> AttemptFolder:
+        return RunFolder(self._bucket, open_job.run).attempt(open_job.shard, open_job.attempt)

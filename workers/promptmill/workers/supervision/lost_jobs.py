@@ -26,14 +26,19 @@ def end_lost_job(
     Its unanswered rows are retried if ``retry``, or fail with reason JOB_LOST. Output that
     it left in the bucket is collected. Raises ValueError if no job there is lost.
     """
+    open_job = _find_lost_job(services, attempt_path)
+    job = Job(open_job.name, "JOB_STATE_FAILED", error_message="Vertex no longer has the job")
+    ended = Ended(
+        job, records.current_time(), reason=FailureReason.JOB_LOST, retry=retry, by_hand=True
+    )
+    dispatcher.enqueue_steps(wiring.make_endings(services).abandon_job(open_job, ended))
+
+
+def _find_lost_job(services: Services, attempt_path: str) -> OpenJob:
     lost_jobs = find_lost_jobs(services.open_jobs)
     open_job = next((job for job in lost_jobs if job.slot == attempt_path), None)
     if open_job is None or polling.find_job(services.jobs, services.bucket, open_job):
         raise ValueError(
             f"no job at {attempt_path[:80]!r} is lost; list lost jobs with promptmill lost-jobs"
         )
-    job = Job(open_job.name, "JOB_STATE_FAILED", error_message="Vertex no longer has the job")
-    ended = Ended(
-        job, records.current_time(), reason=FailureReason.JOB_LOST, retry=retry, by_hand=True
-    )
-    dispatcher.enqueue_steps(wiring.make_endings(services).abandon_job(open_job, ended))
+    return open_job

@@ -13,7 +13,7 @@ def load_attempt_jobs(bucket: Bucket, jobs: BatchJobs) -> Iterator[AttemptJobs]:
     """Yield the jobs of each attempt."""
     by_attempt: dict[tuple[str, int, int], list[Job]] = defaultdict(list)
     for job in jobs.list(f'labels.promptmill="{names.deployment_id(bucket.url)}"'):
-        if (attempt_ref := _parse_labels(job)) is not None:
+        if (attempt_ref := _parse_labels(job.labels)) is not None:
             by_attempt[attempt_ref].append(job)
     for (run, shard, attempt), attempt_jobs in sorted(by_attempt.items()):
         folder = RunFolder(bucket, run)
@@ -23,8 +23,7 @@ def load_attempt_jobs(bucket: Bucket, jobs: BatchJobs) -> Iterator[AttemptJobs]:
         yield AttemptJobs(run, shard, attempt, attempt_jobs, recorded, has_run)
 
 
-def _parse_labels(job: Job) -> tuple[str, int, int] | None:
-    labels = job.labels
+def _parse_labels(labels: dict[str, str]) -> tuple[str, int, int] | None:
     try:
         return names.check_run(labels["run"]), int(labels["shard"]), int(labels["attempt"])
     except (KeyError, ValueError):

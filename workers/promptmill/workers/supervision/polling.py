@@ -56,11 +56,9 @@ class Polling:
         return PollOutcome(next_steps, waiting)
 
     def _find_missing_job(self, open_job: OpenJob, now: float) -> Job:
-        """Return a job for which Vertex answered 404: as listed, or in state MISSING.
-
-        Its creation time is when it was first missing, so polls become less frequent.
-        """
+        """Return a job for which Vertex answered 404: as listed, or in state MISSING."""
         listed = find_job(self._jobs, self._bucket, open_job)
+        # It counts as created when it was first missing, so polls become less frequent.
         return listed or Job(open_job.name, MISSING, create_time=open_job.since or now)
 
     def _record_end(self, open_job: OpenJob, job: Job) -> list[Step]:

@@ -69,16 +69,13 @@ def _store_batches(services: Services) -> bool:
 
 
 def _decode_calls(services: Services, refused: list[bytes]) -> Iterator[PoolEntry]:
-    """Yield the collected calls, and add invalid ones to ``refused``.
-
-    Skips calls of a later version; a newer worker stores them.
-    """
+    """Yield the collected calls, and add invalid ones to ``refused``."""
     for stream_id, data in services.pending_calls.iter_calls():
         try:
             pooled = decode_pooled_call(data)
             decode_manifest(pooled.run)
         except NewerVersion:
-            continue
+            continue  # a newer worker stores it
         except MessageRefused:
             refused.append(stream_id)
         else:
@@ -112,27 +109,25 @@ def _cut_pool(services: Services, pool: Pool) -> Iterator[Cut]:
 
     Deletes the batches of cuts that finished a while ago.
     """
-    settings = services.settings
-    limits = PoolLimits(settings.pool_requests, settings.pool_bytes, settings.pool_seconds)
-    sizes = _load_sizes(services, pool)
-    age = steps.pool.pool_age(services.bucket, pool.free_batches)
-    while batches := steps.pool.select_batches(pool.free_batches, sizes, age, limits):
-        new_cut = Cut(
-            new_id(),
-            pool.pool,
-            pool.options,
-            batches,
-            records.current_time(),
-            settings.chunk_bytes,
-            settings.max_request_bytes,
-        )
-        steps.pool.create_cut(services.bucket, pool, new_cut)
+    _create_cuts(services, pool)
     for cut in pool.remaining_cuts:
         if not steps.cut.is_done(services.bucket, cut):
             steps.pool.open_run(services.bucket, cut)
             yield cut
         elif records.current_time() - cut.at > _KEEP_BATCHES:
             steps.cut.delete_batches(services.bucket, cut)
+
+
+def _create_cuts(services: Services, pool: Pool) -> None:
+    settings = services.settings
+    limits = PoolLimits(settings.pool_requests, settings.pool_bytes, settings.pool_seconds)
+    sizes = _load_sizes(services, pool)
+    age = steps.pool.pool_age(services.bucket, pool.free_batches)
+    max_bytes = settings.chunk_bytes, settings.max_request_bytes
+    while batches := steps.pool.select_batches(pool.free_batches, sizes, age, limits):
+        now = records.current_time()
+        new_cut = Cut(new_id(), pool.pool, pool.options, batches, now, *max_bytes)
+        steps.pool.create_cut(services.bucket, pool, new_cut)
 
 
 def _load_sizes(services: Services, pool: Pool) -> dict[str, BatchSize]:
@@ -151,11 +146,10 @@ def _load_sizes(services: Services, pool: Pool) -> dict[str, BatchSize]:
 
 def make_run(services: Services, run: str) -> bool:
     """Make the run of a cut. Returns whether this call completed it."""
-    bucket = services.bucket
-    cut = steps.cut.load_cut(bucket, run)
-    if steps.cut.is_done(bucket, cut):
+    cut = steps.cut.load_cut(services.bucket, run)
+    if steps.cut.is_done(services.bucket, cut):
         return False
-    reader, chunk_store = CutReader(bucket, cut), ChunkStore(services)
+    reader, chunk_store = CutReader(services.bucket, cut), ChunkStore(services)
     sender: Any = chunk_store
     submission = Submission(reader.manifest, services.index, sender, None, cut.chunk_bytes)
     submission.send_lines(reader.read_requests())
@@ -168,7 +162,6 @@ def make_run(services: Services, run: str) -> bool:
 
 def is_due(services: Services) -> bool:
     """Whether pools have calls to store, or batches, which are kept for a while after a cut."""
-    return (
-        bool(services.pending_calls.count_calls())
-        or next(iter(services.bucket.list(names.POOLS)), None) is not None
-    )
+    if services.pending_calls.count_calls():
+        return True
+    return next(iter(services.bucket.list(names.POOLS)), None) is not None

@@ -90,13 +90,7 @@ class Sweep:
             if self._thorough or claims.try_claim(f"{run}.sweep", interval):
                 yield from self._sweep_run(run, reservations, parked)
         yield from self._handle_all(decisions.decide_closed(reservations, set(open_runs)))
-        if self._thorough:
-            lost = lost_jobs.find_lost_jobs(self._services.open_jobs)
-            yield from self._handle_all(map(_report_lost, lost))
-        if self._thorough or claims.try_claim("strays", _ORPHAN_CHECK_SECONDS):
-            yield from self._sweep_jobs()
-        if pools.is_due(self._services):
-            yield from self._handle_all([SweepPools("")])
+        yield from self._sweep_deployment()
 
     def _sweep_run(
         self, run: str, reservations: Reservations, parked: set[str]
@@ -109,6 +103,15 @@ class Sweep:
             yield from self._handle_all(actions)
         except (Permanent, ValueError) as error:
             yield Finding(run, f"cannot be checked: {error}")
+
+    def _sweep_deployment(self) -> Iterator[Finding]:
+        if self._thorough:
+            lost = lost_jobs.find_lost_jobs(self._services.open_jobs)
+            yield from self._handle_all(map(_report_lost, lost))
+        if self._thorough or self._services.claims.try_claim("strays", _ORPHAN_CHECK_SECONDS):
+            yield from self._sweep_jobs()
+        if pools.is_due(self._services):
+            yield from self._handle_all([SweepPools("")])
 
     def _sweep_jobs(self) -> Iterator[Finding]:
         bucket, jobs = self._services.bucket, self._services.jobs
