@@ -1,0 +1,1 @@
+"""What Promptmill knows about Google's models, before anything is sent."""
