@@ -563,3 +563,52 @@ def test_a_password_is_in_no_error() -> None:
         with pytest.raises((Transient, Permanent)) as raised:
             open_database(url, "warehouse")
         assert "SECRET" not in str(raised.value)
+
+
+KEPT = {"candidates": [{"groundingMetadata": {"webSearchQueries": ["a"]}}]}
+
+
+def test_a_table_holds_kept_parts_as_json_and_a_vector_as_an_array(base: Base) -> None:
+    sink = base.sink()
+    sink.check()
+
+    sink.deliver(PART, lines(answer("a", response=KEPT, embedding=[0.5, -1.0]), answer("b")))
+
+    assert base.rows(columns=("key", "response", "embedding")) == [
+        ("a", KEPT, [0.5, -1.0]),
+        ("b", None, None),
+    ]
+
+
+def test_own_columns_named_like_optional_fields_are_left_alone(base: Base) -> None:
+    base.run(
+        "CREATE TABLE answers (run text, key text, response integer DEFAULT 7, embedding text, "
+        "PRIMARY KEY (run, key))"
+    )
+    sink = base.sink()
+    sink.check()
+
+    sink.deliver(PART, lines(answer("a")))
+
+    assert base.rows(columns=("key", "response", "embedding")) == [("a", 7, None)]
+
+
+def test_a_column_that_cannot_hold_kept_parts_is_refused_in_a_run_that_keeps_them(
+    base: Base,
+) -> None:
+    base.run("CREATE TABLE answers (run text, key text, response integer, PRIMARY KEY (run, key))")
+    sink = PostgresSink(
+        lambda: open_database(base.url, "warehouse"), "answers", RUN, None, frozenset({"response"})
+    )
+
+    with pytest.raises(ConfigurationError, match="column response is integer: ALTER TABLE"):
+        sink.check()
+
+
+def test_a_property_goes_before_an_optional_field_of_its_name(base: Base) -> None:
+    sink = base.sink(schema={"properties": {"response": {"type": "string"}}})
+    sink.check()
+
+    sink.deliver(PART, with_parsed("a", {"response": "good"}))
+
+    assert base.rows(columns=("key", "response")) == [("a", "good")]

@@ -22,7 +22,7 @@ import redis
 from faults.effects import kind_of_object
 from promptmill.config import queues
 from promptmill.config.settings import Settings, load_settings
-from promptmill.producers.contract.messages import SinkSpec
+from promptmill.producers.contract.messages import Manifest, SinkSpec
 from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.pools import PoolQueue
 from promptmill.workers import services
@@ -330,10 +330,10 @@ class _Watched(Services):
         watched: Any = _Effects(super().pending_calls, self.journal, lambda *_: "collected")
         return watched  # type: ignore[no-any-return]
 
-    def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
+    def open_sink(self, spec: SinkSpec, run: str, manifest: Manifest | None = None) -> Sink:
         """Open a sink that is watched."""
         watched: Any = _Effects(
-            super().open_sink(spec, run, schema), self.journal, lambda *_: spec.kind
+            super().open_sink(spec, run, manifest), self.journal, lambda *_: spec.kind
         )
         return watched  # type: ignore[no-any-return]
 

@@ -88,4 +88,6 @@ def _result_record(result: "Result") -> Record:
         "message": error.message if error else "",
         "metadata": result.metadata or {},
         "usage": result.usage,
+        "response": result.response or {},
+        "embedding": result.embedding or [],
     }

@@ -22,7 +22,6 @@ from promptmill.producers.contract import callbacks
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import (
     CHUNK_VERSION,
-    RUN_VERSION,
     Signature,
     decode_chunk,
 )
@@ -109,7 +108,7 @@ def test_a_run_that_reuses_answers_is_left_to_workers_that_support_it() -> None:
     chunk = decode_chunk(
         worker.pipeline.bucket.read(worker.pipeline.folder(make_run_id("k")).chunk(0))
     )
-    assert (manifest.reuse_answers, manifest.v, chunk.v) == (True, RUN_VERSION, CHUNK_VERSION)
+    assert (manifest.reuse_answers, manifest.v, chunk.v) == (True, 3, CHUNK_VERSION)
 
 
 def test_a_redelivered_payload_changes_nothing() -> None:

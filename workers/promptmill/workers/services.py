@@ -1,7 +1,7 @@
 """The services that tasks use. Each process builds its own, as no client survives a fork."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from promptmill.config.errors import NotInstalled
 from promptmill.config.settings import Settings, variable_name
 from promptmill.producers.contract.connection import Connection
-from promptmill.producers.contract.messages import Signature, SinkSpec
+from promptmill.producers.contract.messages import Manifest, Signature, SinkSpec
 from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.pools import PoolQueue, open_pool_queue
 from promptmill.workers.coordination.alarm_counts import AlarmCounts
@@ -27,7 +27,7 @@ from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.ports.web import WebClient
 from promptmill.workers.sinks import Sink, opening
-from promptmill.workers.sinks.context import Connectors, SinkContext
+from promptmill.workers.sinks.context import Connectors, SinkContext, filled_fields
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,19 @@ class Services:
         """Raise ConfigurationError if these callback tasks are not allowed."""
         callbacks.check_callback_tasks(self.settings, chain)
 
-    def open_sink(self, spec: SinkSpec, run: str, schema: Mapping[str, Any] | None = None) -> Sink:
-        """Open a sink for a run, whose response schema is ``schema``.
+    def open_sink(self, spec: SinkSpec, run: str, manifest: Manifest | None = None) -> Sink:
+        """Open a sink for a run. A check of the sink also needs the run's ``manifest``.
 
         Raises ConfigurationError if runs may not write there.
         """
         connectors = self.connectors._replace(
             open_warehouse=lambda: self.warehouse, open_callback_broker=lambda: self.caller
         )
-        context = SinkContext(self.settings, self.open_bucket, connectors, run, schema)
+        context = SinkContext(self.settings, self.open_bucket, connectors, run)
+        if manifest:
+            context = context._replace(
+                schema=manifest.response_schema, filled=filled_fields(manifest)
+            )
         return opening.open_sink(spec, context)
 
 

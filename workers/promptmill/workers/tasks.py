@@ -112,7 +112,7 @@ def _check_manifest(services: Services, run: str, manifest: Manifest) -> None:
     for chain in (*manifest.link, *manifest.link_error):
         services.check_callback(chain)
     for spec in manifest.sinks:
-        services.open_sink(spec, run, manifest.response_schema).check()
+        services.open_sink(spec, run, manifest).check()
     if manifest.tables:
         allowlist.check_dataset(services.settings, manifest.tables)
         steps.tables.check_dataset(services.warehouse, manifest)

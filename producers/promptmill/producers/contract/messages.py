@@ -27,11 +27,11 @@ CHUNK_VERSION = 3
 
 An older worker would send reused requests again, or treat them as unanswered.
 """
-RUN_VERSION = 3
-"""Version of a run that reuses answers.
+RUN_VERSION = 4
+"""Version of a run that keeps parts of Google's answers. An older worker would drop them.
 
-Version 2 is for callbacks, cost limits and BigQuery tables. An older worker would
-ignore callbacks and limits, and find no answers in tables.
+Version 3 is for reused answers. Version 2 is for callbacks, cost limits and BigQuery
+tables. An older worker would ignore callbacks and limits, and find no answers in tables.
 """
 MAX_CHUNK_BYTES = 20 << 20
 """Maximum size of a chunk before compression. A larger one is an attack."""
@@ -71,7 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     first request was stored; 0 means none. ``retry_max_tokens`` and ``max_cost_usd``
     are 0 without a limit. ``tables`` is empty without a dataset. ``idempotent`` means
     that the run has an idempotency key. ``parent`` is the run whose failed rows it
-    retries.
+    retries. ``keep`` names parts of Google's answers, in alphabetical order.
     """
 
     run: str
@@ -93,6 +93,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     max_cost_usd: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     repeat_identical: bool = False
     reuse_answers: bool = msgspec.field(default=False, name="skip_done")
+    keep: list[str] = []
     v: int = VERSION
 
     @property
@@ -103,7 +104,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     def with_version(self) -> "Manifest":
         """Return the manifest with the lowest version that describes it correctly."""
         needs_version_2 = self.link or self.link_error or self.tables or self.max_cost_usd
-        version = RUN_VERSION if self.reuse_answers else 2 if needs_version_2 else VERSION
+        features = {RUN_VERSION: self.keep, 3: self.reuse_answers, 2: needs_version_2}
+        version = next((version for version, used in features.items() if used), VERSION)
         return msgspec.structs.replace(self, v=version)
 
     def comparable_content(self) -> "Manifest":

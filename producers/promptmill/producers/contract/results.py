@@ -39,6 +39,10 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     """Google's Content, if the answer is more than text: an image or a function call."""
     parsed: Any = None
     """The decoded answer, in a run with a response schema."""
+    response: dict[str, Any] | None = None
+    """The parts of Google's answer that ``keep`` names. None in a run without ``keep``."""
+    embedding: list[float] | None = None
+    """The vector of the text, in a run of an embedding model."""
     error: Error | None = None
     """Why the request failed. None for a success."""
 

@@ -289,7 +289,7 @@ def test_a_run_that_reuses_answers_means_what_it_meant_and_all_of_it_is_left_to_
     assert message.run == msgspec.structs.replace(MANIFEST, reuse_answers=True, v=3)
     assert message.seal and message.seal.chunks == [ChunkSize(2, 220)]
     assert (chunk.requests, chunk.deduplicated, chunk.v) == (2, 0, 3)
-    assert (RUN_VERSION, CHUNK_VERSION) == (3, 3)
+    assert (RUN_VERSION, CHUNK_VERSION) == (4, 3)
 
 
 def test_a_message_of_a_run_with_callbacks_means_what_it_meant() -> None:

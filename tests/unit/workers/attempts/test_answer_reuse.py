@@ -15,7 +15,7 @@ from promptmill.cli.run_views import render_status
 from promptmill.config import names
 from promptmill.config.errors import ConfigurationError, Transient
 from promptmill.producers import run_options
-from promptmill.producers.contract.messages import RUN_VERSION, VERSION, Manifest, Signature
+from promptmill.producers.contract.messages import VERSION, Manifest, Signature
 from promptmill.producers.contract.results import Result
 from promptmill.producers.contract.status import Report
 from promptmill.workers.attempts import answer_reuse, deduplication
@@ -475,7 +475,7 @@ def test_only_a_run_that_wants_it_is_left_to_workers_that_know_of_it() -> None:
     versions = [
         Manifest("r", "m", 0.0, reuse_answers=wanted).with_version().v for wanted in (False, True)
     ]
-    assert versions == [VERSION, RUN_VERSION]
+    assert versions == [VERSION, 3]
 
 
 def test_one_answer_and_several_cannot_both_be_wanted() -> None:

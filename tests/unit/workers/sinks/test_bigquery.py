@@ -63,6 +63,31 @@ def keys(warehouse: FakeWarehouse) -> list[tuple[str, str]]:
 ONCE = [("run", "a"), ("run", "b"), ("run", "c")]
 
 
+def test_own_columns_named_like_optional_fields_are_left_alone_unless_the_run_fills_them(
+    bucket: MemoryBucket, warehouse: FakeWarehouse, sink: Callable[..., BigQuerySink]
+) -> None:
+    warehouse.create_table(
+        TABLE,
+        (Column("key", "STRING"), Column("response", "INTEGER"), Column("embedding", "STRING")),
+    )
+    sink().check()
+
+    keeping = BigQuerySink(
+        warehouse,
+        bucket,
+        TABLE,
+        sink_specs.bigquery(str(TABLE)),
+        "run",
+        filled=frozenset({"response", "embedding"}),
+    )
+    with pytest.raises(
+        ConfigurationError,
+        match="column response is INTEGER NULLABLE, not JSON; "
+        "column embedding is STRING NULLABLE, not FLOAT REPEATED",
+    ):
+        keeping.check()
+
+
 @pytest.mark.parametrize("merge", ["", "run", "key"])
 @pytest.mark.parametrize("order", list(permutations(PARTS)))
 def test_every_row_is_there_once_in_whatever_order_and_however_often_parts_come(

@@ -58,3 +58,31 @@ def test_a_local_file_has_all_parts_in_the_order_of_the_run(tmp_path: Path) -> N
 
     assert [row["key"] for row in rows((tmp_path / "out.parquet").read_bytes())] == ["a", "b", "c"]
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_kept_parts_are_json_and_a_vector_is_a_list() -> None:
+    kept = Result("a", 1, "succeeded", response={"candidates": []}, embedding=[0.5, -1.0])
+
+    (row,) = rows(PARQUET.encode("run", msgspec.json.encode(kept) + b"\n"))
+
+    assert (row["response"], row["embedding"]) == ('{"candidates":[]}', [0.5, -1.0])
+
+
+def test_a_part_of_an_older_worker_without_some_columns_joins_the_others(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "out.parquet", "run", PARQUET)
+    sink.check()
+    for part, lines in PARTS.items():
+        sink.deliver(part, lines)
+    (old_part,) = tmp_path.glob(".out.parquet.run/0000-1-00001.parquet")
+    parquet.write_table(
+        parquet.read_table(old_part).drop_columns(["response", "embedding"]), old_part
+    )
+
+    sink.finish(sorted(PARTS))
+
+    joined = rows((tmp_path / "out.parquet").read_bytes())
+    assert [(row["key"], row["response"]) for row in joined] == [
+        ("a", None),
+        ("b", None),
+        ("c", None),
+    ]

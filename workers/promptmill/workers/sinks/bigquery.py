@@ -21,6 +21,7 @@ from promptmill.workers.ports.google import Bucket
 from promptmill.workers.ports.warehouse import MAX_SOURCE_URIS, BigQueryJob, Column, Warehouse
 from promptmill.workers.sinks import allowlist
 from promptmill.workers.sinks.context import SinkContext
+from promptmill.workers.sinks.rows import OPTIONAL_FIELDS
 from promptmill.workers.sinks.sink import Sink
 
 RESULT_COLUMNS = (
@@ -37,6 +38,8 @@ RESULT_COLUMNS = (
     Column("model_version", "STRING"),
     Column("metadata", "JSON"),
     Column("content", "JSON"),
+    Column("response", "JSON"),
+    Column("embedding", "FLOAT", "REPEATED"),
 )
 """The columns of a new table. An existing table may lack some, and may have others that
 are nullable."""
@@ -46,6 +49,7 @@ _COMPATIBLE_TYPES = {
     "INTEGER": {"INTEGER", "INT64", "NUMERIC", "BIGNUMERIC", "FLOAT", "FLOAT64"},
     "JSON": {"JSON", "RECORD", "STRUCT"},
     "RECORD": {"JSON", "RECORD", "STRUCT"},
+    "FLOAT": {"FLOAT", "FLOAT64", "NUMERIC", "BIGNUMERIC"},
 }
 _REQUIRED_PERMISSIONS = (
     "bigquery.tables.get",
@@ -62,7 +66,8 @@ def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
     """Open a sink for one table. Raises ConfigurationError."""
     bucket = context.open_bucket(context.settings.get_required("bucket"))
     table = allowlist.resolve_table(context.settings, spec)
-    return BigQuerySink(context.connectors.open_warehouse(), bucket, table, spec, context.run)
+    warehouse = context.connectors.open_warehouse()
+    return BigQuerySink(warehouse, bucket, table, spec, context.run, filled=context.filled)
 
 
 class BigQuerySink:
@@ -70,7 +75,7 @@ class BigQuerySink:
 
     With the option ``merge``, rows replace those of the same key, or of the same run and
     key. Otherwise they are appended. ``timeout`` is how many seconds one call waits for a
-    job of BigQuery.
+    job of BigQuery. ``filled`` names the optional fields of results that the run fills.
     """
 
     def __init__(
@@ -81,7 +86,9 @@ class BigQuerySink:
         spec: SinkSpec,
         run: str,
         timeout: float = JOB_TIMEOUT,
+        filled: frozenset[str] = frozenset(),
     ) -> None:
+        self._filled = filled
         self._warehouse = warehouse
         self._table = table
         self._run = RunFolder(bucket, run)
@@ -130,7 +137,8 @@ class BigQuerySink:
         granted = self._warehouse.test_permissions(self._table, _REQUIRED_PERMISSIONS)
         if missing := set(_REQUIRED_PERMISSIONS) - granted:
             return [f"{name} is missing" for name in sorted(missing)]
-        return list(_find_column_problems(columns, self._key_columns or ("key",)))
+        required_names = self._key_columns or ("key",)
+        return list(_find_column_problems(columns, required_names, self._filled))
 
     def _unwritable_error(self, reason: str) -> ConfigurationError:
         return ConfigurationError(f"sink {self._table.url} cannot be written: {reason}")
@@ -173,11 +181,15 @@ def _encode_rows(lines: bytes, run: str) -> Iterator[bytes]:
 
 
 def _find_column_problems(
-    columns: Iterable[Column], required_names: Iterable[str]
+    columns: Iterable[Column], required_names: Iterable[str], filled: frozenset[str]
 ) -> Iterator[str]:
     table_columns, result_columns = (
         {column.name.lower(): column for column in columns},
-        {column.name: column for column in RESULT_COLUMNS},
+        {
+            column.name: column
+            for column in RESULT_COLUMNS
+            if column.name not in OPTIONAL_FIELDS - filled
+        },
     )
     for name in required_names:
         if name not in table_columns:
@@ -188,7 +200,11 @@ def _find_column_problems(
             yield f"column {name} is REQUIRED, but results have no such column"
         elif result_column and column.mode == "REQUIRED" and result_column.mode != "REQUIRED":
             yield f"column {name} is REQUIRED, but not every result has a value"
-        elif result_column and (
-            column.mode == "REPEATED" or column.type not in _COMPATIBLE_TYPES[result_column.type]
-        ):
-            yield f"column {name} is {column.type} {column.mode}, not {result_column.type}"
+        elif result_column and not _is_compatible(column, result_column):
+            mode = " REPEATED" if result_column.mode == "REPEATED" else ""
+            yield f"column {name} is {column.type} {column.mode}, not {result_column.type}{mode}"
+
+
+def _is_compatible(column: Column, result_column: Column) -> bool:
+    has_same_mode = (column.mode == "REPEATED") == (result_column.mode == "REPEATED")
+    return has_same_mode and column.type in _COMPATIBLE_TYPES[result_column.type]

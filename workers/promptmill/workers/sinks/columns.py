@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from promptmill.workers.ports.database import Column, TableInfo
-from promptmill.workers.sinks.rows import RESULT_FIELDS, ColumnType, ResultRow
+from promptmill.workers.sinks.rows import OPTIONAL_FIELDS, RESULT_FIELDS, ColumnType, ResultRow
 
 RESULT_COLUMNS = (
     ("run", "text NOT NULL"),
@@ -21,6 +21,8 @@ RESULT_COLUMNS = (
     ("content", "jsonb"),
     ("attempt", "integer NOT NULL"),
     ("model_version", "text"),
+    ("response", "jsonb"),
+    ("embedding", "real[]"),
     ("nul_replaced", "boolean NOT NULL DEFAULT false"),
     ("delivered_at", "timestamp with time zone DEFAULT now()"),
 )
@@ -42,19 +44,27 @@ _COLUMN_TYPES: dict[str, ColumnType] = {
     **{field.name: field.column_type for field in RESULT_FIELDS},
 }
 _KEY_COLUMNS = ("run", "key")
-_TYPE_CATEGORIES: dict[ColumnType, str] = {"text": "SE", "number": "N", "json": "S", "truth": "B"}
+_TYPE_CATEGORIES: dict[ColumnType, str] = {
+    "text": "SE",
+    "number": "N",
+    "json": "S",
+    "truth": "B",
+    "numbers": "",
+}
 """PostgreSQL's type categories: S strings, E enums, N numbers, B booleans."""
 _TYPE_NAMES: dict[ColumnType, tuple[str, ...]] = {
     "text": ("uuid",),
     "number": (),
     "json": ("json", "jsonb"),
     "truth": (),
+    "numbers": ("_float4", "_float8", "_numeric"),
 }
 _SUGGESTED_TYPES: dict[ColumnType, str] = {
     "text": "text",
     "number": "bigint",
     "json": "jsonb",
     "truth": "boolean",
+    "numbers": "real[]",
 }
 
 
@@ -81,16 +91,25 @@ def property_candidates(table: TableInfo) -> list[Column]:
     return [
         column
         for column in table.columns
-        if column.name not in _COLUMN_TYPES and column.writable and not column.missing_privileges
+        if (column.name not in _COLUMN_TYPES or column.name in OPTIONAL_FIELDS)
+        and column.writable
+        and not column.missing_privileges
     ]
 
 
-def plan_write(table: TableInfo, properties: Collection[str]) -> WritePlan:
-    """Return the columns to write when parsed answers have these properties."""
-    result_columns = [column for column in table.columns if column.name in _COLUMN_TYPES]
+def plan_write(
+    table: TableInfo, properties: Collection[str], filled: Collection[str] = ()
+) -> WritePlan:
+    """Return the columns to write when parsed answers have these properties.
+
+    ``filled`` names the optional fields that the results have. A property goes before an
+    optional field of the same name.
+    """
     property_columns = [
         column for column in property_candidates(table) if column.name in properties
     ]
+    result_names = (_COLUMN_TYPES.keys() - OPTIONAL_FIELDS) | (set(filled) - set(properties))
+    result_columns = [column for column in table.columns if column.name in result_names]
     compared_columns = [column for column in result_columns if column.name not in _KEY_COLUMNS]
     return WritePlan(
         tuple(column.name for column in result_columns),
@@ -100,11 +119,14 @@ def plan_write(table: TableInfo, properties: Collection[str]) -> WritePlan:
     )
 
 
-def find_problems(name: str, table: TableInfo) -> list[str]:
-    """Return why rows cannot be written to a table, each with the SQL that fixes it."""
+def find_problems(name: str, table: TableInfo, filled: Collection[str] = ()) -> list[str]:
+    """Return why rows cannot be written to a table, each with the SQL that fixes it.
+
+    ``filled`` names the optional fields that the run fills.
+    """
     if table.kind not in "rp":
         return [f"{name} is not a table, but a view or another relation"]
-    return [*_find_key_problems(name, table), *_find_column_problems(name, table)]
+    return [*_find_key_problems(name, table), *_find_column_problems(name, table, filled)]
 
 
 def rejected_table_name(table: str) -> str:
@@ -130,11 +152,12 @@ def _find_key_problems(name: str, table: TableInfo) -> Iterator[str]:
         yield f"(run, key) is not unique: CREATE UNIQUE INDEX ON {quoted_name} (run, key)"
 
 
-def _find_column_problems(name: str, table: TableInfo) -> Iterator[str]:
+def _find_column_problems(name: str, table: TableInfo, filled: Collection[str]) -> Iterator[str]:
     alter_table = f"ALTER TABLE {_quote_name(name)}"
     for column in table.columns:
         column_type = _COLUMN_TYPES.get(column.name)
-        if column_type is not None:
+        is_own = column.name in OPTIONAL_FIELDS and column.name not in filled
+        if column_type is not None and not is_own:
             yield from _find_result_column_problems(name, table.role, column, column_type)
         elif column.required:
             yield (

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
+from promptmill.producers.contract.messages import Manifest
 from promptmill.workers.ports.database import Database
 from promptmill.workers.ports.google import Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
@@ -40,6 +41,8 @@ class SinkContext(NamedTuple):
     """The run that a sink is opened for, and what it may use.
 
     ``schema`` is the run's response schema; sinks that create a table may use it.
+    ``filled`` names the optional fields of results that the run fills; see
+    ``rows.OPTIONAL_FIELDS``. Both are only known when the sink is checked.
     """
 
     settings: Settings
@@ -47,3 +50,9 @@ class SinkContext(NamedTuple):
     connectors: Connectors
     run: str
     schema: Mapping[str, object] | None = None
+    filled: frozenset[str] = frozenset()
+
+
+def filled_fields(manifest: Manifest) -> frozenset[str]:
+    """Return the optional fields of results that a run fills."""
+    return frozenset({"response"} if manifest.keep else ())

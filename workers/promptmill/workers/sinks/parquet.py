@@ -17,7 +17,12 @@ from promptmill.workers.sinks.files import open_file_sink
 from promptmill.workers.sinks.rows import RESULT_FIELDS, parse_lines
 from promptmill.workers.sinks.sink import Sink
 
-_ARROW_TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.int64()}
+_ARROW_TYPES = {
+    "text": pa.string(),
+    "json": pa.string(),
+    "number": pa.int64(),
+    "numbers": pa.list_(pa.float32()),
+}
 SCHEMA = pa.schema(
     [
         ("run", pa.string()),
@@ -55,7 +60,15 @@ def join_parts(parts: Iterable[BinaryIO], out: BinaryIO) -> None:
     with parquet.ParquetWriter(out, SCHEMA, **_WRITER_OPTIONS) as writer:
         for part in parts:
             with part:
-                writer.write_table(parquet.read_table(part))
+                writer.write_table(_add_columns(parquet.read_table(part)))
+
+
+def _add_columns(table: pa.Table) -> pa.Table:
+    """Add the columns that a part lacks because an older worker wrote it."""
+    for field in SCHEMA:
+        if field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(SCHEMA.names)
 
 
 PARQUET = FileFormat(".parquet", encode_results, join_parts)

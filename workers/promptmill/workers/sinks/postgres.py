@@ -16,8 +16,10 @@ from promptmill.workers.sinks import allowlist, columns, schema_columns
 from promptmill.workers.sinks.columns import WritePlan
 from promptmill.workers.sinks.context import SinkContext
 from promptmill.workers.sinks.rows import (
+    OPTIONAL_FIELDS,
     ResultLine,
     array_value,
+    find_filled,
     parse_lines,
     read_properties,
     text_value,
@@ -40,6 +42,7 @@ def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
         table,
         context.run,
         context.schema,
+        context.filled,
     )
 
 
@@ -55,12 +58,14 @@ class PostgresSink:
         table: str,
         run: str,
         schema: Mapping[str, object] | None = None,
+        filled: frozenset[str] = frozenset(),
     ) -> None:
         self._connect = connect
         self._table = table
         self._rejected_table = columns.rejected_table_name(table)
         self._run = run
         self._schema = schema
+        self._filled = filled
 
     def check(self) -> None:
         """Check the table. Creates a missing one. Errors name the SQL that fixes them."""
@@ -109,14 +114,15 @@ class PostgresSink:
         if database.describe_table(self._table) is None:
             self._create_table(database)
         self._create_rejected_table(database)
-        if problems := columns.find_problems(self._table, self._describe_table(database)):
+        table = self._describe_table(database)
+        if problems := columns.find_problems(self._table, table, self._filled):
             raise Permanent(f"table at {database.name}: {'; '.join(problems)}")
 
     def _create_table(self, database: Database) -> None:
-        result_names = frozenset(name for name, _ in columns.RESULT_COLUMNS)
-        property_columns = schema_columns.columns_for_schema(self._schema, result_names)
-        table_columns = [*columns.RESULT_COLUMNS, *property_columns]
-        database.create_table(self._table, table_columns, ("run", "key"))
+        definitions = dict(columns.RESULT_COLUMNS)
+        reserved_names = frozenset(definitions) - OPTIONAL_FIELDS
+        definitions |= schema_columns.columns_for_schema(self._schema, reserved_names)
+        database.create_table(self._table, list(definitions.items()), ("run", "key"))
 
     def _create_rejected_table(self, database: Database) -> None:
         """Create the table of rejected rows. Without permission, wait for such a row."""
@@ -139,7 +145,9 @@ class PostgresSink:
     def _plan_write(self, table: TableInfo, batch: Sequence[ResultLine]) -> WritePlan:
         sampled_lines = batch if columns.property_candidates(table) else ()
         return columns.plan_write(
-            table, {name for line in sampled_lines for name in read_properties(line.row)}
+            table,
+            {name for line in sampled_lines for name in read_properties(line.row)},
+            find_filled(line.row for line in batch),
         )
 
     def _upsert_rows(

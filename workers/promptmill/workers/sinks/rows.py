@@ -1,14 +1,14 @@
 """Results as rows with columns. JSON values keep their bytes."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from promptmill.producers.contract.results import Error
 
-ColumnType = Literal["text", "number", "json", "truth"]
+ColumnType = Literal["text", "number", "json", "truth", "numbers"]
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """A NUL in JSON: an escape whose backslash is not itself escaped."""
 _REPLACEMENT_CHARACTER = "�".encode()
@@ -29,6 +29,8 @@ class ResultRow(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw = msgspec.Raw()
     content: msgspec.Raw = msgspec.Raw()
     error: Error | None = None
+    response: msgspec.Raw = msgspec.Raw()
+    embedding: list[float] | None = None
 
 
 class ResultField(NamedTuple):
@@ -57,7 +59,11 @@ RESULT_FIELDS = (
     ResultField("content", "json", lambda row: _json_text(row.content)),
     ResultField("attempt", "number", lambda row: row.attempt),
     ResultField("model_version", "text", lambda row: row.model_version or None),
+    ResultField("response", "json", lambda row: _json_text(row.response)),
+    ResultField("embedding", "numbers", lambda row: row.embedding),
 )
+OPTIONAL_FIELDS = frozenset({"response", "embedding"})
+"""Fields that only some runs fill. A user's table may have own columns of these names."""
 _decode_row = msgspec.json.Decoder(ResultRow).decode
 _decode_properties = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -83,6 +89,15 @@ def replace_nul(line: bytes) -> bytes:
         return line
     clean_line, replacement_count = _NUL.subn(rb"\1" + _REPLACEMENT_CHARACTER, line)
     return clean_line if replacement_count else line
+
+
+def find_filled(rows: Iterable[ResultRow]) -> set[str]:
+    """Return the optional fields that any of the rows has."""
+    names = {"response": False, "embedding": False}
+    for row in rows:
+        names["response"] = names["response"] or bool(row.response)
+        names["embedding"] = names["embedding"] or bool(row.embedding)
+    return {name for name, has_value in names.items() if has_value}
 
 
 def read_properties(row: ResultRow) -> dict[str, msgspec.Raw]:
