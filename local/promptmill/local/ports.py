@@ -31,11 +31,7 @@ def _claim_port(preferred_port: int) -> socket.socket:
 
 
 def _claim_exact_port(port: int) -> socket.socket:
-    """Claim a free TCP port by binding the UDP port with the same number.
-
-    The TCP port stays free for the server, which starts later. The claim ends with this
-    process.
-    """
+    """Claim a free TCP port for a later server by binding the UDP port of that number."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
         # As in the servers: closed connections of a previous stack do not matter.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -72,10 +72,7 @@ class GuardedProcess:
         return code
 
     def request_stop(self, *, force: bool = False) -> bool:
-        """Send SIGTERM, and SIGKILL in a later call; True once it has ended.
-
-        `force` skips the grace period.
-        """
+        """Send SIGTERM, later SIGKILL; True once it has ended. `force` skips the grace period."""
         if self.exit_code() is not None:
             return True
         if self._deadline is None:

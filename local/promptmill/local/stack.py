@@ -73,10 +73,7 @@ class Stack:
         return self._supervisor is None or self._supervisor.wait(timeout)
 
     def interrupt(self) -> None:
-        """Make `start` and `wait` return. A second call kills services.
-
-        Safe in signal handlers.
-        """
+        """Make `start` and `wait` return. A second call kills services. Safe in signal handlers."""
         self._interrupt_count += 1
         if self._supervisor:
             self._supervisor.request_stop()
@@ -115,12 +112,8 @@ class Stack:
                 )
 
     def _build_services(self) -> list[Service]:
-        factory = ServiceFactory(
-            self.options,
-            self.directory,
-            self._ports,
-            UNRESTRICTED_SINKS | os.environ | self.client_environment() | LOG_SETTINGS,
-        )
+        environment = UNRESTRICTED_SINKS | os.environ | self.client_environment() | LOG_SETTINGS
+        factory = ServiceFactory(self.options, self.directory, self._ports, environment)
         return [factory.create_service(name) for name in SERVICES if name in self.options.services]
 
     def _write_state(self, services: dict[str, ServiceState]) -> None:

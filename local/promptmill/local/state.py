@@ -117,11 +117,10 @@ def _wait_for_lock(lock: int, timeout: float, should_abort: Callable[[], bool]) 
 
 
 def _try_lock(lock: int) -> bool:
-    try:
+    with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _in_use_message(directory: Path) -> str:

@@ -29,10 +29,8 @@ class Supervisor:
         on_event: OnEvent,
         on_change: Callable[[dict[str, ServiceState]], None],
     ):
-        self._runners = [
-            ServiceRunner(service, log_directory, lock_fd, self._notify_event)
-            for service in services
-        ]
+        runner_options = (log_directory, lock_fd, self._notify_event)
+        self._runners = [ServiceRunner(service, *runner_options) for service in services]
         self._on_event, self._on_change = on_event, on_change
         self._states = {service.name: ServiceState("waiting") for service in services}
         self._stop_requests = 0  # a signal handler writes it and must not take a lock
@@ -68,10 +66,7 @@ class Supervisor:
         return True
 
     def request_stop(self) -> None:
-        """Make `wait` and `start` return. A second request kills services.
-
-        Safe in signal handlers.
-        """
+        """Make `wait` and `start` return; safe in signal handlers. A second call kills services."""
         self._stop_requests += 1
 
     def stop(self) -> None:
