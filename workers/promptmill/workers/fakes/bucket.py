@@ -23,8 +23,7 @@ class MemoryBucket:
     """A thread-safe ``Bucket`` in memory. ``clock`` sets the time of objects."""
 
     def __init__(self, url: str = "gs://fake/mill", clock: Clock = time.time) -> None:
-        self.url = url.rstrip("/")
-        self._clock = clock
+        self.url, self._clock = url.rstrip("/"), clock
         self._objects: dict[str, _Object] = {}
         self._generations = itertools.count(1)
         self._lock = threading.Lock()
@@ -76,12 +75,9 @@ class MemoryBucket:
 
     def find(self, name: str) -> ObjectInfo | None:
         """Return the metadata of an object."""
-        current = self._objects.get(name)
-        return (
-            None
-            if current is None
-            else ObjectInfo(name, len(current.data), current.generation, current.updated)
-        )
+        if (current := self._objects.get(name)) is None:
+            return None
+        return ObjectInfo(name, len(current.data), current.generation, current.updated)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Return the objects whose names start with ``prefix``, in order of names."""

@@ -87,10 +87,7 @@ class FakeJobs:
             return self._refresh_job(name)
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
-        """Return the jobs that match the filter, newest first.
-
-        Raises Permanent for an unknown filter.
-        """
+        """Return the jobs that match the filter, newest first. Raises Permanent."""
         conditions = [_parse_filter_term(term) for term in filter.split(" AND ")] if filter else []
         newest_visible = self._clock() - self._list_delay
         with self._lock:
@@ -112,9 +109,8 @@ class FakeJobs:
 
     def _add_job(self, request: JobRequest) -> Job:
         name = f"{self._parent}/batchPredictionJobs/{len(self._jobs) + 1}"
-        job = Job(
-            name, "JOB_STATE_PENDING", request.display_name, dict(request.labels), self._clock()
-        )
+        labels = dict(request.labels)
+        job = Job(name, "JOB_STATE_PENDING", request.display_name, labels, self._clock())
         self._jobs[name] = (job, request)
         self.requests.append(request)
         return job
@@ -164,20 +160,10 @@ class FakeJobs:
         except msgspec.DecodeError as error:
             message = f"Failed to import data. {error}"
             return {"state": "JOB_STATE_FAILED", "error_code": 3, "error_message": message}
-        start_time = datetime.fromtimestamp(job.create_time, UTC).isoformat(timespec="microseconds")
-        directory = f"{request.output_uri}/prediction-model-{start_time.removesuffix('+00:00')}Z"
+        directory = f"{request.output_uri}/{_directory_name(job.create_time)}"
         for name, data in output_files(rows, self._answer, script):
             self._bucket.write(f"{self._object_name(directory)}/{name}", data)
-        failed = sum(
-            row_index < len(rows) and row_index not in script.missing
-            for row_index in script.statuses
-        )
-        missing = sum(row_index < len(rows) for row_index in script.missing)
-        return outcome | {
-            "output_directory": directory,
-            "successful_count": len(rows) - missing - failed,
-            "failed_count": failed,
-        }
+        return {**outcome, "output_directory": directory, **_count_answers(len(rows), script)}
 
     def _read_object(self, uri: str) -> bytes:
         return self._bucket.read(self._object_name(uri))
@@ -196,23 +182,29 @@ _FILTER_TERM = re.compile(r'(labels\.[\w-]+|display_name|state)(!?=)"([^"]*)"')
 
 
 def _parse_filter_term(term: str) -> Callable[[Job], bool]:
-    """Parse a term of a filter: a label, display name or state, with = or !=.
-
-    Raises Permanent.
-    """
+    """Parse a term of a filter: a label, display name or state, with = or !=."""
     match = _FILTER_TERM.fullmatch(term.strip())
     if match is None:
         raise Permanent(f"Vertex: 400 Invalid filter: {term}")
     name, operator, value = match.groups()
+    return lambda job: (_filtered_value(job, name) == value) == (operator == "=")
 
-    def matches(job: Job) -> bool:
-        if name.startswith("labels."):
-            actual = job.labels.get(name.removeprefix("labels."))
-        else:
-            actual = job.display_name if name == "display_name" else job.state
-        return (actual == value) == (operator == "=")
 
-    return matches
+def _filtered_value(job: Job, name: str) -> str | None:
+    if name.startswith("labels."):
+        return job.labels.get(name.removeprefix("labels."))
+    return job.display_name if name == "display_name" else job.state
+
+
+def _directory_name(moment: float) -> str:
+    start_time = datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
+    return f"prediction-model-{start_time.removesuffix('+00:00')}Z"
+
+
+def _count_answers(row_count: int, script: Script) -> dict[str, int]:
+    answered = set(range(row_count)) - script.missing
+    failed = len(answered & script.statuses.keys())
+    return {"successful_count": len(answered) - failed, "failed_count": failed}
 
 
 def _decode_rows(data: bytes) -> list[JsonObject]:

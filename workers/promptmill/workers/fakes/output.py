@@ -60,19 +60,13 @@ def _output_lines(rows: list[JsonObject], answer: Responder, script: Script) -> 
         if row_index in script.missing:
             continue
         status = script.statuses.get(row_index, "")
-        request = row["request"]
-        extra_fields = (
-            {}
-            if row_index in script.unkeyed
-            else {name: value for name, value in row.items() if name != "request"}
-        )
-        response = {} if status else make_response(answer(request))
         line = {
             "status": status,
             "processed_time": _PROCESSED_TIME,
-            "request": request,
-            "response": response,
+            "request": row["request"],
+            "response": {} if status else make_response(answer(row["request"])),
         }
+        extra_fields = {} if row_index in script.unkeyed else row
         encoded = msgspec.json.encode(line | extra_fields)
         yield from [encoded] * (2 if row_index in script.duplicated else 1)
 
@@ -83,14 +77,11 @@ def make_response(answer: str | JsonObject) -> JsonObject:
         return answer
     tokens = len(answer) // 4 + 1
     content = {"role": "model", "parts": [{"text": answer}]}
+    usage = {"promptTokenCount": 1, "candidatesTokenCount": tokens, "totalTokenCount": 1 + tokens}
     return {
         "candidates": [{"content": content, "finishReason": "STOP"}],
         "modelVersion": "fake",
-        "usageMetadata": {
-            "promptTokenCount": 1,
-            "candidatesTokenCount": tokens,
-            "totalTokenCount": 1 + tokens,
-        },
+        "usageMetadata": usage,
     }
 
 

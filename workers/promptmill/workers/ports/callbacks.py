@@ -13,12 +13,9 @@ DEFAULT_QUEUE = "celery"
 
 
 def build_callback_task(chain: list[Signature], argument: object, task_id: str) -> CallbackTask:
-    """Return the first task of a chain. It carries the others; their ids follow from its own.
-
-    Unless the signature is immutable, ``argument`` comes first, like a parent's result in
-    Celery.
-    """
+    """Return the first task of a chain. It carries the others; their ids follow from its own."""
     first_signature, *next_signatures = chain
+    # The argument comes first, like a parent's result in Celery.
     args = first_signature.args if first_signature.immutable else [argument, *first_signature.args]
     options = {"queue": DEFAULT_QUEUE, **first_signature.options}
     if next_signatures:
@@ -41,22 +38,16 @@ def _chain_entry(signature: Signature, task_id: str) -> dict[str, object]:
     }
 
 
+# Anyone who can send a run can name any task, so the workers' settings list what is allowed.
+# Of Promptmill's own tasks, only public ones are.
 def check_callback_tasks(settings: Settings, chain: list[Signature]) -> None:
-    """Raise ConfigurationError if a task of the chain is not allowed.
-
-    Anyone who can send a run can name any task, so the workers' settings list what is
-    allowed. Of Promptmill's own tasks, only public ones are.
-    """
+    """Raise ConfigurationError if a task of the chain is not allowed."""
     for signature in chain:
-        queue = str(signature.options.get("queue", DEFAULT_QUEUE))
-        if (
-            signature.task.startswith("promptmill.") or queue in queues.ALL_QUEUES
-        ) and queues.PUBLIC_TASK_QUEUES.get(signature.task) != queue:
-            raise ConfigurationError(
-                f"callback {signature.task}: Promptmill's own tasks and queues cannot be called"
-            )
-        if not any(fnmatchcase(signature.task, pattern) for pattern in settings.callback_patterns):
-            raise ConfigurationError(
-                f"callback {signature.task}: not allowed. Add it to "
-                f"{variable_name('callback_tasks')} of the workers"
-            )
+        task, queue = signature.task, str(signature.options.get("queue", DEFAULT_QUEUE))
+        is_own = task.startswith("promptmill.") or queue in queues.ALL_QUEUES
+        if is_own and queues.PUBLIC_TASK_QUEUES.get(task) != queue:
+            reason = "Promptmill's own tasks and queues cannot be called"
+            raise ConfigurationError(f"callback {task}: {reason}")
+        if not any(fnmatchcase(task, pattern) for pattern in settings.callback_patterns):
+            advice = f"Add it to {variable_name('callback_tasks')} of the workers"
+            raise ConfigurationError(f"callback {task}: not allowed. {advice}")

@@ -53,10 +53,7 @@ class Bucket(Protocol):
         ...
 
     def write_stream(self, name: str, pieces: Iterable[bytes]) -> int:
-        """Write an object of any size in constant memory. Returns its size.
-
-        The object appears complete or not at all.
-        """
+        """Write an object in constant memory, complete or not at all. Returns its size."""
         ...
 
     def replace(self, name: str, data: bytes, generation: int) -> None:
@@ -68,10 +65,7 @@ class Bucket(Protocol):
         ...
 
     def read_each(self, names: Iterable[str]) -> Iterator[bytes]:
-        """Yield the bytes of objects in the given order. Some may be read ahead.
-
-        Raises NotFound when it is the turn of a missing object.
-        """
+        """Yield objects in order, perhaps read ahead. Raises NotFound when a missing one is due."""
         ...
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:

@@ -42,13 +42,13 @@ class BigQueryJobState(NamedTuple):
 
 
 class Warehouse(Protocol):
-    """BigQuery. Every method may raise Transient and Permanent."""
+    """BigQuery. Every method may raise Transient and Permanent.
+
+    Starting a job that exists does nothing.
+    """
 
     def check_job_access(self, table: Table) -> None:
-        """Check, free of charge, that jobs can run in the location of ``table``.
-
-        Raises NotFound if its dataset does not exist.
-        """
+        """Check, free of charge, that jobs can run. Raises NotFound without ``table``'s dataset."""
         ...
 
     def get_columns(self, table: Table) -> list[Column] | None:
@@ -70,24 +70,18 @@ class Warehouse(Protocol):
         ...
 
     def start_load(self, job: BigQueryJob, uris: Sequence[str]) -> None:
-        """Start to append ``gs://`` files of JSON lines to ``job.table``, all or nothing.
-
-        Does nothing if the job exists.
-        """
+        """Start to append ``gs://`` files of JSON lines to ``job.table``, all or nothing."""
         ...
 
     def start_extract(self, job: BigQueryJob, uri: str) -> None:
-        """Start to write ``job.table`` to ``gs://`` files of JSON lines.
-
-        Numbers replace the ``*``. Does nothing if the job exists.
-        """
+        """Start to write ``job.table`` to files of JSON lines. Numbers replace the ``*``."""
         ...
 
     def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
         """Start to merge ``source`` into ``job.table``.
 
         Rows replace those with equal values in the columns ``on``. Both tables have the
-        same columns. Does nothing if the job exists.
+        same columns.
         """
         ...
 
