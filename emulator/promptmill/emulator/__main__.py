@@ -20,57 +20,50 @@ from .faults import Faults, read_rules
 from .openai import OpenAIResponder
 from .registry import JobRegistry
 from .responders import EchoResponder, Responder
-from .server import serve_app
+from .server import exit_without_port, serve_app
 from .service import JobService, ServiceOptions
 from .storage import GoogleStorage, StorageFailed
 
 _SECONDS_PER_UNIT = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
+_Latency = Annotated[
+    str, typer.Option(help="Time from a job's creation to its end: 5s, 2m, 500ms.")
+]
+_QueueSeconds = Annotated[
+    str, typer.Option(help="Time that a job stays queued, part of --latency.")
+]
+_ResponderName = Annotated[str, typer.Option(help="echo, or openai:URL#MODEL to ask a real model.")]
+_Models = Annotated[
+    list[str] | None, typer.Option(help="Extra model to accept, as a shell pattern; repeatable.")
+]
+_FaultsFile = Annotated[Path | None, typer.Option(help="JSON file with fault rules to inject.")]
+_StateFolder = Annotated[Path | None, typer.Option(help="Folder that keeps jobs across restarts.")]
 _cli = typer.Typer(add_completion=False)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the emulator until SIGTERM or SIGINT, then end the process.
-
-    ``args`` defaults to the command line of the process.
-    """
+    """Run the emulator until SIGTERM or SIGINT, then end the process."""
     try:
         _cli(args, standalone_mode=True, prog_name="promptmill emulator")
     except SystemExit as exit_error:
+        code = exit_error.code
         sys.stdout.flush()
         sys.stderr.flush()
         # A job thread may hold a lock, such as that of logging.
         # A normal exit would wait for that lock.
-        os._exit(
-            exit_error.code
-            if isinstance(exit_error.code, int)
-            else int(exit_error.code is not None)
-        )
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 @_cli.command()
 def emulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one and prints it.")] = 8080,
-    latency: Annotated[
-        str, typer.Option(help="Time from a job's creation to its end: 5s, 2m, 500ms.")
-    ] = "5s",
-    queue_seconds: Annotated[
-        str, typer.Option(help="Time that a job stays queued, part of --latency.")
-    ] = "0s",
+    latency: _Latency = "5s",
+    queue_seconds: _QueueSeconds = "0s",
     speed: Annotated[float, typer.Option(help="Emulated seconds per real second.")] = 1.0,
-    responder: Annotated[
-        str, typer.Option(help="echo, or openai:URL#MODEL to ask a real model.")
-    ] = "echo",
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Extra model to accept, as a shell pattern; repeatable."),
-    ] = None,
-    faults: Annotated[
-        Path | None, typer.Option(help="JSON file with fault rules to inject.")
-    ] = None,
-    state_dir: Annotated[
-        Path | None, typer.Option(help="Folder that keeps jobs across restarts.")
-    ] = None,
+    responder: _ResponderName = "echo",
+    model: _Models = None,
+    faults: _FaultsFile = None,
+    state_dir: _StateFolder = None,
 ) -> None:
     """Emulate Vertex AI batch prediction jobs.
 
@@ -78,28 +71,34 @@ def emulator(
     """
     try:
         clock = _load_clock(state_dir, speed)
-        rules = read_rules(faults.read_bytes()) if faults else []
-        options = ServiceOptions(
-            _parse_duration(latency), _parse_duration(queue_seconds), tuple(model or ())
-        )
+        injected_faults = Faults(read_rules(faults.read_bytes()) if faults else [])
+        durations = _parse_duration(latency), _parse_duration(queue_seconds)
         chosen_responder = _make_responder(responder)
     except (ApiError, OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     # Otherwise the client requests the metadata of every bucket, for tracing.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
+    options = ServiceOptions(*durations, tuple(model or ()))
+    service = _start_service(clock, state_dir, chosen_responder, options, injected_faults)
+    with exit_without_port(host, port):
+        serve_app(make_app(service), host, port)
+    typer.echo(summarize_bill(service.registry.list_jobs()))
+
+
+def _start_service(
+    clock: Clock,
+    state_dir: Path | None,
+    responder: Responder,
+    options: ServiceOptions,
+    faults: Faults,
+) -> JobService:
     registry = JobRegistry(state_dir / "jobs" if state_dir else None)
     storage = GoogleStorage()
-    service = JobService(
-        clock, registry, JobExecutor(storage, chosen_responder, clock), options, Faults(rules)
-    )
+    executor = JobExecutor(storage, responder, clock)
+    service = JobService(clock, registry, executor, options, faults)
     service.workers.submit(lambda: _connect_storage(storage))
     service.resume_jobs()
-    try:
-        serve_app(make_app(service), host, port)
-    except OSError as error:
-        typer.echo(f"cannot listen on {host}:{port}: {error}; choose another --port", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(summarize_bill(registry.list_jobs()))
+    return service
 
 
 def _connect_storage(storage: GoogleStorage) -> None:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from . import admin
 from .errors import ApiError
+from .faults import FaultRule
 from .job_spec import JobSpec, read_spec
 from .json_response import json_response
 from .json_types import JsonObject
@@ -81,9 +82,8 @@ class _JobEndpoints:
     ) -> Response:
         name = f"{_read_parent(request)}/batchPredictionJobs/{request.path_params['id']}"
         job = self._service.find_job(name)
-        return await self._call_with_faults(
-            request, method_name, job.spec if job else None, lambda: operation(name)
-        )
+        spec = job.spec if job else None
+        return await self._call_with_faults(request, method_name, spec, lambda: operation(name))
 
     async def _call_with_faults(
         self, request: Request, method_name: str, spec: JobSpec | None, operation: Operation
@@ -94,17 +94,19 @@ class _JobEndpoints:
             if rule.fault == "delay":
                 await asyncio.sleep(rule.seconds or 0)
         fault = next((rule for rule in rules if rule.fault != "delay"), None)
-        if fault is not None and fault.fault == "status":
-            raise ApiError(
-                fault.status or 503, fault.message or "Emulated fault before the effect."
-            )
-        result = operation()
         if fault is None:
-            return json_response(result)
-        if fault.status is not None:
-            raise ApiError(fault.status, fault.message or "Emulated fault after the effect.")
-        request.state.transport.abort()
-        return Response()
+            return json_response(operation())
+        return _inject_fault(fault, operation, request)
+
+
+def _inject_fault(fault: FaultRule, operation: Operation, request: Request) -> Response:
+    if fault.fault == "status":
+        raise ApiError(fault.status or 503, fault.message or "Emulated fault before the effect.")
+    operation()
+    if fault.status is not None:
+        raise ApiError(fault.status, fault.message or "Emulated fault after the effect.")
+    request.state.transport.abort()
+    return Response()
 
 
 def _read_parent(request: Request) -> str:
@@ -126,8 +128,8 @@ def _read_query(request: Request) -> ListQuery:
     )
 
 
+# Faults match a spec. If it is invalid, the call itself rejects it later.
 def _try_read_spec(body: bytes) -> JobSpec | None:
-    """Return the spec for fault matching; None if the call itself will reject it."""
     try:
         return read_spec(body)
     except ApiError:

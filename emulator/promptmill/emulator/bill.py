@@ -1,4 +1,7 @@
-"""The bill: what Google would have charged for."""
+"""The bill: what Google would have charged for.
+
+Failed requests are free. Rows that an output fault drops are billed.
+"""
 
 from collections import Counter
 
@@ -7,10 +10,7 @@ from .json_types import JsonObject
 
 
 def compute_bill(jobs: list[Job], now: float) -> JsonObject:
-    """Return the bill of all jobs, deleted ones included.
-
-    Failed requests are free. Rows that an output fault drops are billed.
-    """
+    """Return the bill of all jobs, deleted ones included."""
     by_label: Counter[str] = Counter()
     for job in jobs:
         for key, value in job.spec.labels.items():

@@ -15,7 +15,7 @@ from . import importer
 from .clock import Clock
 from .errors import FAILED_PRECONDITION, INTERNAL, NOT_FOUND, PERMISSION_DENIED, JobFailed
 from .importer import ImportedRows, ImportLimits
-from .jobs import FAILED, Job, JobEnding, Outcome, decide_ending
+from .jobs import FAILED, Job, Outcome, decide_ending
 from .output import OutputSpool
 from .output_faults import OutputFaults
 from .responders import Responder
@@ -59,19 +59,13 @@ class JobExecutor:
             self._fail_job(control, error.code, error.message, early=True)
         except PermissionError as error:
             # Google too reports a missing write permission only after all rows.
-            self._fail_job(
-                control,
-                PERMISSION_DENIED,
-                f"Service account has no storage.objects.create access to {error}.",
-            )
+            message = f"Service account has no storage.objects.create access to {error}."
+            self._fail_job(control, PERMISSION_DENIED, message)
         except FileNotFoundError as error:
             self._fail_job(control, NOT_FOUND, f"Not found: {error}.")
         except (StorageFailed, OSError) as error:
-            self._fail_job(
-                control,
-                INTERNAL,
-                f"System error. Please try this operation again. ({error!r:.200})",
-            )
+            message = f"System error. Please try this operation again. ({error!r:.200})"
+            self._fail_job(control, INTERNAL, message)
 
     def _fail_job(
         self, control: JobControl, code: int, message: str, *, early: bool = False
@@ -81,21 +75,21 @@ class JobExecutor:
 
     def _process_job(self, job: Job, control: JobControl, spool: OutputSpool) -> None:
         self._require_buckets(job)
-        ending = decide_ending(job)
         with tempfile.TemporaryFile() as line_file:
             imported = self._import_rows(job, line_file)
             output_faults = OutputFaults(job.rules, len(imported))
-            outcome = self._answer_rows(job, control, imported, output_faults, spool, ending)
+            outcome = self._answer_rows(job, control, imported, output_faults, spool)
         late_rule = output_faults.find_rule("late")
         if late_rule is not None:
             control.record_outcome(outcome)
-            self.clock.wait_until(
-                max(job.schedule.ends, self.clock.now()) + (late_rule.seconds or 0)
-            )
+            self._wait_past_end(job, late_rule.seconds or 0)
         if outcome.published:
             self._publish_output(job, control, spool)
         if late_rule is None:
             control.record_outcome(msgspec.structs.replace(outcome, ready=self.clock.now()))
+
+    def _wait_past_end(self, job: Job, seconds: float) -> None:
+        self.clock.wait_until(max(job.schedule.ends, self.clock.now()) + seconds)
 
     def _import_rows(self, job: Job, line_file: IO[bytes]) -> ImportedRows:
         if job.spec.input_table:
@@ -121,13 +115,12 @@ class JobExecutor:
         imported: ImportedRows,
         output_faults: OutputFaults,
         spool: OutputSpool,
-        ending: JobEnding,
     ) -> Outcome:
+        ending = decide_ending(job)
         order = imported.shuffle_indexes(job.id)
         row_indexes = order[: round(len(order) * ending.share)]
-        answerer = RowAnswerer(
-            self.responder, self.clock, job.spec.model.rsplit("/", 1)[-1], output_faults
-        )
+        model = job.spec.model.rsplit("/", 1)[-1]
+        answerer = RowAnswerer(self.responder, self.clock, model, output_faults)
         successful = _spool_answers(answerer, imported, row_indexes, spool, control)
         if output_faults.has_fault("truncated"):
             spool.cut_last_lines()

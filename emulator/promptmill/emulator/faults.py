@@ -94,28 +94,25 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 def read_rules(body: bytes) -> list[FaultRule]:
-    """Return the rules in JSON: one object or a list.
-
-    Raises ApiError 400 for an unknown fault or match.
-    """
+    """Return the rules in JSON: one object or a list. Raises ApiError 400."""
     try:
         decoded = msgspec.json.decode(body, type=list[FaultRule] | FaultRule)
     except msgspec.MsgspecError as error:
         raise ApiError(400, f"Invalid fault rule: {error}") from error
     rules = decoded if isinstance(decoded, list) else [decoded]
     for rule in rules:
-        if rule.fault not in FAULTS[rule.on]:
-            raise ApiError(
-                400,
-                f"Unknown fault {rule.fault!r} on {rule.on!r}. Faults: "
-                f"{', '.join(sorted(FAULTS[rule.on]))}.",
-            )
-        for name in rule.match:
-            if name not in {"displayName", "model"} and not name.startswith(("label.", "labels.")):
-                raise ApiError(
-                    400, f"Cannot match by {name!r}: use label.KEY, displayName or model."
-                )
+        _check_rule(rule)
     return rules
+
+
+def _check_rule(rule: FaultRule) -> None:
+    if rule.fault not in FAULTS[rule.on]:
+        known_faults = ", ".join(sorted(FAULTS[rule.on]))
+        message = f"Unknown fault {rule.fault!r} on {rule.on!r}. Faults: {known_faults}."
+        raise ApiError(400, message)
+    for name in rule.match:
+        if name not in {"displayName", "model"} and not name.startswith(("label.", "labels.")):
+            raise ApiError(400, f"Cannot match by {name!r}: use label.KEY, displayName or model.")
 
 
 class Faults:

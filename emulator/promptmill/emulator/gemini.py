@@ -103,19 +103,16 @@ def make_response(
     request: JsonObject, model: str, texts: list[str], finish_reason: str, moment: float
 ) -> JsonObject:
     """Return a GenerateContentResponse with one candidate for each text."""
-    prompt_count, candidate_count = (
-        count_prompt_tokens(request),
-        sum(count_text_tokens(text) for text in texts),
-    )
+    prompt_count = count_prompt_tokens(request)
+    candidate_count = sum(count_text_tokens(text) for text in texts)
     usage = {
         "promptTokenCount": prompt_count,
         "candidatesTokenCount": candidate_count,
         "totalTokenCount": prompt_count + candidate_count,
     }
+    candidates = [_make_candidate(text, finish_reason, index) for index, text in enumerate(texts)]
     return {
-        "candidates": [
-            _make_candidate(text, finish_reason, index) for index, text in enumerate(texts)
-        ],
+        "candidates": candidates,
         "usageMetadata": usage | {"trafficType": "ON_DEMAND"},
         "modelVersion": model,
         "createTime": format_timestamp(moment),
@@ -131,10 +128,8 @@ def hash_message(message: object) -> str:
 
 
 def _make_candidate(text: str, finish_reason: str, index: int) -> JsonObject:
-    candidate: JsonObject = {
-        "content": {"role": "model", "parts": [{"text": text}]},
-        "finishReason": finish_reason,
-    }
+    content = {"role": "model", "parts": [{"text": text}]}
+    candidate: JsonObject = {"content": content, "finishReason": finish_reason}
     return candidate | ({"index": index} if index else {})
 
 

@@ -37,10 +37,12 @@ class ImportLimits:
 
 
 class ImportedRows:
-    """The imported lines of a job, in a temporary file, with their offsets."""
+    """The imported lines of a job, in a temporary file, with their offsets.
+
+    With `from_table`, the lines are rows of a table with typed columns.
+    """
 
     def __init__(self, lines: IO[bytes], *, from_table: bool = False) -> None:
-        """With `from_table`, the lines are rows of a table with typed columns."""
         self._lines = lines
         self._from_table = from_table
         self._size = 0
@@ -102,9 +104,8 @@ def import_table_rows(
 def import_failure(reason: str, line: int | None = None) -> JobFailed:
     """Return the error of a file that cannot be imported; `line` counts from 1."""
     location = f" in line {line}" if line else ""
-    return JobFailed(
-        INVALID_ARGUMENT, f"Failed to import data. Error while reading data{location}: {reason}."
-    )
+    message = f"Failed to import data. Error while reading data{location}: {reason}."
+    return JobFailed(INVALID_ARGUMENT, message)
 
 
 def coerce_number(value: object) -> object:

@@ -139,9 +139,8 @@ def progress_at(job: Job, now: float) -> float:
     """Return the elapsed share of the running time, 0 to 1."""
     if job.schedule.starts is None or now <= job.schedule.starts:
         return 0.0
-    return min(
-        1.0, (now - job.schedule.starts) / max(0.001, job.schedule.ends - job.schedule.starts)
-    )
+    duration = max(0.001, job.schedule.ends - job.schedule.starts)
+    return min(1.0, (now - job.schedule.starts) / duration)
 
 
 def to_resource(job: Job, now: float) -> JsonObject:
@@ -210,10 +209,7 @@ class JobEnding:
 
 
 def decide_ending(job: Job) -> JobEnding:
-    """Return how a job ends: SUCCEEDED, unless it was cancelled or has a job fault.
-
-    A cancelled job answers rows in proportion to its running time. They are billed.
-    """
+    """Return how a job ends. A cancelled one answers and bills rows in proportion to its time."""
     if job.cancelled is not None:
         return JobEnding(CANCELLED, progress_at(job, job.cancelled), *_ERROR_STATUSES["CANCELLED"])
     for rule in job.rules:

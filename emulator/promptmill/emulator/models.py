@@ -30,26 +30,25 @@ _PUBLISHER_MODEL = re.compile(
 )
 
 
+# `resource` is `publishers/google/models/NAME`, optionally after a project and location.
+# `extra_models` holds shell patterns of additional short names, or of whole resources for
+# tuned models.
 def require_model(resource: str, extra_models: Iterable[str] = ()) -> str:
-    """Return the short name of a publisher model.
-
-    `resource` is `publishers/google/models/NAME`, optionally after a project and
-    location. `extra_models` holds shell patterns of additional short names, or of whole
-    resources for tuned models. Raises ApiError 404 for an unknown model, and 400 if
-    `resource` is not a model resource.
-    """
-    extra_models = tuple(extra_models)
-    if any(fnmatchcase(resource, pattern) for pattern in extra_models):
+    """Return a model's short name. Raises ApiError 404, or 400 if it is not a model resource."""
+    patterns = tuple(extra_models)
+    if _matches_any(resource, patterns):
         return resource.rsplit("/", 1)[-1]
     match = _PUBLISHER_MODEL.match(resource)
     if not match:
         raise _model_error(resource)
     name = match[1]
-    if _VERSION_SUFFIX.sub("", name, count=1) in GEMINI_MODELS or any(
-        fnmatchcase(name, pattern) for pattern in extra_models
-    ):
+    if _VERSION_SUFFIX.sub("", name, count=1) in GEMINI_MODELS or _matches_any(name, patterns):
         return name
     raise ApiError(404, f"Publisher Model `{resource}` not found.")
+
+
+def _matches_any(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _model_error(resource: str) -> ApiError:

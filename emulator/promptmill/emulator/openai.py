@@ -4,7 +4,7 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -117,14 +117,18 @@ def to_json_schema(schema: object) -> object:
     if not isinstance(schema, dict):
         return schema
     json_schema: JsonObject = {
-        name: {key: to_json_schema(value) for key, value in subschema.items()}
-        if name == "properties"
-        else to_json_schema(subschema)
-        for name, subschema in schema.items()
+        name: _convert_field(name, value)
+        for name, value in schema.items()
         if name not in {"nullable", "propertyOrdering", "enum", "type"}
     }
     json_schema |= {"enum": schema["enum"]} if "enum" in schema else {}
     return json_schema | _convert_type(schema.get("type"), schema.get("nullable"))
+
+
+def _convert_field(name: str, value: Any) -> object:
+    if name == "properties":
+        return {key: to_json_schema(schema) for key, schema in value.items()}
+    return to_json_schema(value)
 
 
 def _convert_type(kind: object, nullable: object) -> JsonObject:

@@ -1,7 +1,7 @@
 """Applies output faults to the rows of a job. Pure: rules and rows in, lines out."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from random import Random
 
 import msgspec
@@ -22,9 +22,8 @@ class OutputFaults:
     def __init__(self, rules: list[FaultRule], row_count: int) -> None:
         self._rules = [rule for rule in rules if rule.on == "output"]
         self._sampled_rows = [_sample_rows(rule, row_count) for rule in self._rules]
-        self._file_count = next(
-            (max(2, rule.count or 2) for rule in self._rules if rule.fault == "files"), 1
-        )
+        file_counts = (max(2, rule.count or 2) for rule in self._rules if rule.fault == "files")
+        self._file_count = next(file_counts, 1)
 
     def has_fault(self, fault: str) -> bool:
         """Return whether the job has this fault."""
@@ -57,27 +56,16 @@ class OutputFaults:
 
         `output_position` is the index of the row in output order.
         """
-        rules_by_fault = {
-            rule.fault: rule
-            for rule in self._matching_rules(
-                row_index, row, frozenset({rule.fault for rule in self._rules})
-            )
-        }
+        faults = frozenset(rule.fault for rule in self._rules)
+        rules_by_fault = {rule.fault: rule for rule in self._matching_rules(row_index, row, faults)}
         file_name = self._file_name(output_position)
-        if "keyless" in rules_by_fault:
-            line = {
-                name: line[name] for name in ("status", "processed_time", "request", "response")
-            }
-        if "nulls" in rules_by_fault:
-            line = line | {"request": _add_nulls(line["request"])}
+        line = _alter_line(line, rules_by_fault.keys())
         encoded = output.encode_line(line)
         if "unknown" in rules_by_fault:
             yield file_name, output.encode_line(_make_foreign_line(line, row_index))
         if "missing" not in rules_by_fault:
-            yield (
-                file_name,
-                encoded[: len(encoded) // 2] + b"\n" if "invalid" in rules_by_fault else encoded,
-            )
+            is_cut = "invalid" in rules_by_fault
+            yield file_name, encoded[: len(encoded) // 2] + b"\n" if is_cut else encoded
         if (duplicate_rule := rules_by_fault.get("duplicated")) is not None:
             same_file = duplicate_rule.where == "same"
             yield (file_name if same_file else self._extra_file_name()), encoded
@@ -92,14 +80,18 @@ class OutputFaults:
                 yield rule
 
     def _file_name(self, output_position: int) -> str:
-        return (
-            output.FINAL_FILE
-            if self._file_count == 1
-            else f"predictions_{output_position % self._file_count + 1:04d}.jsonl"
-        )
+        if self._file_count == 1:
+            return output.FINAL_FILE
+        return f"predictions_{output_position % self._file_count + 1:04d}.jsonl"
 
     def _extra_file_name(self) -> str:
         return f"predictions_{self._file_count + 1:04d}.jsonl"
+
+
+def _alter_line(line: JsonObject, faults: Set[str]) -> JsonObject:
+    if "keyless" in faults:
+        line = {name: line[name] for name in ("status", "processed_time", "request", "response")}
+    return line | {"request": _add_nulls(line["request"])} if "nulls" in faults else line
 
 
 def hash_to_share(rule: FaultRule, key: str) -> float:

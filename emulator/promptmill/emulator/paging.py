@@ -26,11 +26,7 @@ class ListQuery:
 
 
 def cut_page(jobs: list[Job], query: ListQuery) -> tuple[list[Job], str]:
-    """Return a page of jobs, newest first, and the token of the next page or "".
-
-    Raises ApiError 400 for a negative size, and for a token that is invalid or belongs
-    to another filter.
-    """
+    """Return a page of jobs, newest first, and the next token or "". Raises ApiError 400."""
     if query.page_size < 0:
         raise ApiError(400, "page_size must not be negative.")
     ordered = sorted(jobs, key=_sort_key, reverse=True)

@@ -3,8 +3,11 @@
 import asyncio
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
+import typer
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import HTTPProtocolType
@@ -62,6 +65,16 @@ def serve_app(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         _AnnouncingServer(config, name).run(sockets=[listener])
+
+
+@contextmanager
+def exit_without_port(host: str, port: int) -> Iterator[None]:
+    """Exit with a message if the server cannot listen."""
+    try:
+        yield
+    except OSError as error:
+        typer.echo(f"cannot listen on {host}:{port}: {error}; choose another --port", err=True)
+        raise typer.Exit(1) from error
 
 
 def _ignore_signal(_number: int, _frame: FrameType | None) -> None:

@@ -119,21 +119,15 @@ class JobService:
         return {}
 
     def delete_job(self, name: str) -> JsonObject:
-        """Delete a job and return a finished operation.
-
-        Raises ApiError 400 if the job has not ended.
-        """
+        """Delete a job and return a finished operation. Raises ApiError 400 before its end."""
         if state_at(self._require_job(name), self.clock.now()) not in END_STATES:
             message = "The batch prediction job has not ended; cancel it first."
             raise ApiError(400, message, "FAILED_PRECONDITION")
         self.registry.update_job(name, lambda job: msgspec.structs.replace(job, deleted=True))
         parent = name.split("/batchPredictionJobs/")[0]
         empty = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-        return {
-            "name": f"{parent}/operations/{secrets.randbelow(10**18)}",
-            "done": True,
-            "response": empty,
-        }
+        operation_name = f"{parent}/operations/{secrets.randbelow(10**18)}"
+        return {"name": operation_name, "done": True, "response": empty}
 
     def _require_job(self, name: str) -> Job:
         job = self.find_job(name)
@@ -173,21 +167,16 @@ class _JobControl:
 
     def record_outcome(self, outcome: Outcome) -> None:
         def apply_outcome(job: Job) -> Job:
-            return (
-                msgspec.structs.replace(job, outcome=outcome)
-                if job.cancelled == self.job.cancelled
-                else job
-            )
+            if job.cancelled != self.job.cancelled:
+                return job
+            return msgspec.structs.replace(job, outcome=outcome)
 
         self.service.registry.update_job(self.job.name, apply_outcome)
 
 
 def _is_listed(job: Job, parent: str, now: float) -> bool:
-    return (
-        not job.deleted
-        and job.unlisted_until <= now
-        and job.name.startswith(f"{parent}/batchPredictionJobs/")
-    )
+    is_visible = not job.deleted and job.unlisted_until <= now
+    return is_visible and job.name.startswith(f"{parent}/batchPredictionJobs/")
 
 
 def _with_cancellation(job: Job, now: float) -> Job:

@@ -133,17 +133,12 @@ def translate_errors(resource_name: str) -> Iterator[None]:
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
     from requests.exceptions import RequestException
 
+    failures = GoogleAPIError, InvalidResponse, DataCorruption, RequestException, ConnectionError
     try:
         yield
     except NotFound as error:
         raise FileNotFoundError(resource_name) from error
     except Forbidden as error:
         raise PermissionError(resource_name) from error
-    except (
-        GoogleAPIError,
-        InvalidResponse,
-        DataCorruption,
-        RequestException,
-        ConnectionError,
-    ) as error:
+    except failures as error:
         raise StorageFailed(f"{resource_name}: {error}") from error

@@ -12,6 +12,7 @@ from .json_types import JsonObject
 from .storage import StorageFailed, translate_errors
 
 RESERVED_COLUMNS = ("response", "status")
+_ANSWER_COLUMNS = (("response", "JSON"), ("status", "STRING"), ("processed_time", "TIMESTAMP"))
 _DROPPED_TYPES = frozenset({"RECORD", "STRUCT", "RANGE", "DATETIME", "GEOGRAPHY"})
 """Column types that the output omits, like arrays (Google's batch inference page)."""
 
@@ -31,10 +32,7 @@ class Tables(Protocol):
         ...
 
     def append_rows(self, source: str, uri: str, lines: IO[bytes]) -> None:
-        """Append lines to a table, created if missing.
-
-        It gets the echoed columns of `source` and the columns of the answer.
-        """
+        """Append lines to a table; create it with the columns of `source` and of the answer."""
         ...
 
 
@@ -87,23 +85,17 @@ class GoogleTables:
         """See Tables. Runs one load job."""
         lines.seek(0)
         with translate_errors(uri):
-            returned_fields = [
-                field
-                for field in self._client.get_table(_table_name(source)).schema
-                if _is_returned(field)
-            ]
-            answer_fields = [
-                ("response", "JSON"),
-                ("status", "STRING"),
-                ("processed_time", "TIMESTAMP"),
-            ]
-            schema = returned_fields + [
-                self._bigquery.SchemaField(name, kind) for name, kind in answer_fields
-            ]
             config = self._bigquery.LoadJobConfig(
-                source_format="NEWLINE_DELIMITED_JSON", schema=schema, ignore_unknown_values=True
+                source_format="NEWLINE_DELIMITED_JSON",
+                schema=self._output_schema(source),
+                ignore_unknown_values=True,
             )
             self._client.load_table_from_file(lines, _table_name(uri), job_config=config).result()
+
+    def _output_schema(self, source: str) -> list[Any]:
+        columns = self._client.get_table(_table_name(source)).schema
+        answer_columns = [self._bigquery.SchemaField(*column) for column in _ANSWER_COLUMNS]
+        return [*filter(_is_returned, columns), *answer_columns]
 
 
 def _table_name(uri: str) -> str:

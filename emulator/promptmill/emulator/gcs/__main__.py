@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
-from ..server import serve_app
+from ..server import exit_without_port, serve_app
 from .app import StorageApp
 from .store import ObjectStore
 
 _KEEP_ALIVE_SECONDS = 600
 """As at Google. A client whose connection is closed must repeat its request."""
+_Buckets = Annotated[
+    list[str] | None, typer.Option(help="Bucket to create at the start; repeatable.")
+]
 _cli = typer.Typer(add_completion=False)
 
 
@@ -20,9 +23,7 @@ def storage(
     directory: Annotated[Path, typer.Option(help="Folder that keeps the objects.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one and prints it.")] = 4443,
-    bucket: Annotated[
-        list[str] | None, typer.Option(help="Bucket to create at the start; repeatable.")
-    ] = None,
+    bucket: _Buckets = None,
 ) -> None:
     """Emulate Cloud Storage.
 
@@ -35,19 +36,8 @@ def storage(
     for name in bucket or ():
         if store.index.find_bucket(name) is None:
             store.add_bucket(name)
-    try:
-        with closing(store):
-            serve_app(
-                StorageApp(store),
-                host,
-                port,
-                name="storage",
-                http="httptools",
-                keep_alive=_KEEP_ALIVE_SECONDS,
-            )
-    except OSError as error:
-        typer.echo(f"cannot listen on {host}:{port}: {error}; choose another --port", err=True)
-        raise typer.Exit(1) from error
+    with exit_without_port(host, port), closing(store):
+        serve_app(StorageApp(store), host, port, "storage", "httptools", _KEEP_ALIVE_SECONDS)
 
 
 if __name__ == "__main__":

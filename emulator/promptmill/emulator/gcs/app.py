@@ -82,10 +82,8 @@ class StorageApp:
         return handler
 
     async def _list_buckets(self, request: GcsRequest) -> GcsResponse:
-        items = [
-            resources.bucket_resource(name, created, request.base_url)
-            for name, created in self._store.index.list_buckets().items()
-        ]
+        buckets = self._store.index.list_buckets().items()
+        items = [resources.bucket_resource(*bucket, request.base_url) for bucket in buckets]
         return json_response({"kind": "storage#buckets", "items": items})
 
     async def _create_bucket(self, request: GcsRequest) -> GcsResponse:
@@ -93,9 +91,8 @@ class StorageApp:
         if not isinstance(name, str) or not name:
             raise RequestRefused(400, "Required parameter: name")
         self._store.add_bucket(name)
-        return json_response(
-            resources.bucket_resource(name, self._store.require_bucket(name), request.base_url)
-        )
+        created = self._store.require_bucket(name)
+        return json_response(resources.bucket_resource(name, created, request.base_url))
 
     async def _get_bucket(self, request: GcsRequest) -> GcsResponse:
         created = self._store.require_bucket(request.bucket)
@@ -124,9 +121,8 @@ class StorageApp:
     async def _get_object(self, request: GcsRequest) -> _Sendable:
         if request.query.get("alt") == "media":
             return download_object(self._store, request)
-        stored = self._store.require_object(
-            request.bucket, request.name, conditions.from_query(request.query)
-        )
+        preconditions = conditions.from_query(request.query)
+        stored = self._store.require_object(request.bucket, request.name, preconditions)
         return json_response(resources.object_resource(stored, request.base_url))
 
     async def _download_object(self, request: GcsRequest) -> MediaResponse:

@@ -44,9 +44,8 @@ def download_object(
     store: ObjectStore, request: GcsRequest, *, headers_only: bool = False
 ) -> MediaResponse:
     """Return the object's bytes. Raises RequestRefused 404, 412, 304 or 416."""
-    stored = store.require_object(
-        request.bucket, request.name, conditions.from_query(request.query)
-    )
+    preconditions = conditions.from_query(request.query)
+    stored = store.require_object(request.bucket, request.name, preconditions)
     byte_range = ranges.parse_range(request.get_header(b"range"), stored.size)
     start, end = byte_range or (0, stored.size)
     headers = resources.media_headers(stored)

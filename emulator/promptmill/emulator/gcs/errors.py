@@ -26,9 +26,6 @@ class RequestRefused(Exception):
 
     def response_body(self) -> JsonObject:
         """Return the JSON body of the response."""
-        detail = {
-            "message": self.message,
-            "domain": "global",
-            "reason": _REASONS.get(self.code, "internalError"),
-        }
+        reason = _REASONS.get(self.code, "internalError")
+        detail = {"message": self.message, "domain": "global", "reason": reason}
         return {"error": {"code": self.code, "message": self.message, "errors": [detail]}}

@@ -67,9 +67,8 @@ class ObjectIndex:
 
     def find_bucket(self, name: str) -> int | None:
         """Return the creation time of a bucket; None if it does not exist."""
-        row = self._database.execute(
-            "SELECT created FROM buckets WHERE name = ?", (name,)
-        ).fetchone()
+        query = "SELECT created FROM buckets WHERE name = ?"
+        row = self._database.execute(query, (name,)).fetchone()
         return None if row is None else int(row[0])
 
     def add_bucket(self, name: str, created: int) -> None:
@@ -90,9 +89,8 @@ class ObjectIndex:
         """Publish an object, replacing one with the same name."""
         row = msgspec.structs.astuple(stored)
         row = (row[0], stored.name.encode(), *row[2:-1], msgspec.json.encode(stored.metadata))
-        self._database.execute(
-            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
-        )
+        insert = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        self._database.execute(insert, row)
 
     def remove_object(self, stored: StoredObject) -> None:
         """Remove an object."""
@@ -118,9 +116,8 @@ class ObjectIndex:
 
     def newest_number(self) -> int:
         """Return the largest generation or file number; 0 without objects."""
-        row = self._database.execute(
-            "SELECT max(max(generation), max(file)) FROM objects"
-        ).fetchone()
+        query = "SELECT max(max(generation), max(file)) FROM objects"
+        row = self._database.execute(query).fetchone()
         return int(row[0] or 0)
 
     def close(self) -> None:

@@ -40,10 +40,7 @@ class MultipartBody:
         return metadata
 
     async def read_content(self) -> AsyncIterator[bytes]:
-        """Yield the bytes of the second part.
-
-        Raises RequestRefused 400 at its end if the last boundary is missing.
-        """
+        """Yield the second part's bytes. Raises RequestRefused 400 without a last boundary."""
         closing_delimiter = self._delimiter + b"--"
         tail_length = len(closing_delimiter) + len(b"\r\n")
         async for chunk in self._body:

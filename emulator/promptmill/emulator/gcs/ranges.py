@@ -12,14 +12,15 @@ Source: Google's page on resumable uploads.
 """
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(?:(\d+)|\*)")
+_GAP_MESSAGE = (
+    "Invalid request.  According to the Content-Range header, the upload offset "
+    "is {start} byte(s), which exceeds already uploaded size of {size} byte(s)."
+)
 
 
+# HTTP requires that an invalid header is ignored.
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return start and end (exclusive) of a range; None for the whole object.
-
-    An invalid header is ignored, as HTTP requires. Raises RequestRefused 416 for a
-    range past the end.
-    """
+    """Return start and end (exclusive), None for all bytes. Raises RequestRefused 416."""
     match = _RANGE.fullmatch(header) if header else None
     if match is None or not _is_valid_range(match[1], match[2]):
         return None
@@ -28,9 +29,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     else:
         start, end = max(0, size - int(match[2])), size
     if start >= end:
-        raise RequestRefused(
-            416, "The requested range cannot be satisfied.", {"Content-Range": f"bytes */{size}"}
-        )
+        headers = {"Content-Range": f"bytes */{size}"}
+        raise RequestRefused(416, "The requested range cannot be satisfied.", headers)
     return start, end
 
 
@@ -53,18 +53,14 @@ class ContentRange:
     total: int | None
 
     def skip_and_take(self, size: int) -> tuple[int, int | None]:
-        """Return how many bytes to skip as already stored, and how many to take then.
+        """Return how many stored bytes to skip and how many to take then; None takes all.
 
-        None takes all. Raises RequestRefused 503, as Google does, if bytes between
-        `size` and `start` are missing.
+        Raises RequestRefused 503, as Google does, if bytes between `size` and `start` are
+        missing.
         """
         start = self.start or 0
         if start > size:
-            raise RequestRefused(
-                503,
-                "Invalid request.  According to the Content-Range header, the upload offset "
-                f"is {start} byte(s), which exceeds already uploaded size of {size} byte(s).",
-            )
+            raise RequestRefused(503, _GAP_MESSAGE.format(start=start, size=size))
         if self.end is None or self.end == self.total:
             return size - start, None
         return size - start, max(0, self.end // CHUNK_MULTIPLE * CHUNK_MULTIPLE - size)

@@ -78,10 +78,9 @@ class GcsRequest:
 
     def get_header(self, name: bytes) -> str | None:
         """Return the value of a header, by its lower-case name."""
-        return next(
-            (value.decode("latin-1") for header_name, value in self.headers if header_name == name),
-            None,
-        )
+        values = (value for header_name, value in self.headers if header_name == name)
+        value = next(values, None)
+        return None if value is None else value.decode("latin-1")
 
     async def read_json(self) -> JsonObject:
         """Return the body as JSON; {} without a body. Raises RequestRefused 400."""

@@ -27,6 +27,16 @@ _OPTIONAL_HEADERS = {
 """Headers of a download, and the metadata fields that they show if set."""
 
 
+_BUCKET_FIELDS = {
+    "projectNumber": "0",
+    "location": "US",
+    "locationType": "multi-region",
+    "storageClass": "STANDARD",
+    "metageneration": "1",
+    "etag": "CAE=",
+}
+
+
 def bucket_resource(name: str, created: int, base_url: str) -> JsonObject:
     """Return a bucket's JSON; `base_url` is the URL of this server."""
     created_time = format_timestamp(created)
@@ -35,12 +45,7 @@ def bucket_resource(name: str, created: int, base_url: str) -> JsonObject:
         "id": name,
         "name": name,
         "selfLink": f"{base_url}/storage/v1/b/{name}",
-        "projectNumber": "0",
-        "location": "US",
-        "locationType": "multi-region",
-        "storageClass": "STANDARD",
-        "metageneration": "1",
-        "etag": "CAE=",
+        **_BUCKET_FIELDS,
         "timeCreated": created_time,
         "updated": created_time,
     }

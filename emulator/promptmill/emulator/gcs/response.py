@@ -3,6 +3,7 @@
 import msgspec
 from starlette.types import Message, Send
 
+_JSON_TYPE = {"Content-Type": "application/json; charset=UTF-8"}
 _BODYLESS_STATUSES = (204, 304)
 """Statuses whose responses have neither a body nor a Content-Length."""
 
@@ -13,19 +14,13 @@ class GcsResponse:
     def __init__(
         self, body: bytes = b"", status: int = 200, headers: dict[str, str] | None = None
     ) -> None:
-        self.body = body
-        self.status = status
+        self.body, self.status = body, status
         self.headers = headers or {}
 
     async def send(self, send: Send) -> None:
         """Send the response."""
-        await send(
-            response_start(
-                self.status,
-                self.headers,
-                None if self.status in _BODYLESS_STATUSES else len(self.body),
-            )
-        )
+        length = None if self.status in _BODYLESS_STATUSES else len(self.body)
+        await send(response_start(self.status, self.headers, length))
         await send({"type": "http.response.body", "body": self.body})
 
 
@@ -33,8 +28,7 @@ def json_response(
     content: object, status: int = 200, headers: dict[str, str] | None = None
 ) -> GcsResponse:
     """Return a response with Google's JSON content type."""
-    content_type = {"Content-Type": "application/json; charset=UTF-8"}
-    return GcsResponse(msgspec.json.encode(content), status, content_type | (headers or {}))
+    return GcsResponse(msgspec.json.encode(content), status, _JSON_TYPE | (headers or {}))
 
 
 def response_start(status: int, headers: dict[str, str], length: int | None) -> Message:

@@ -66,8 +66,7 @@ class ObjectStore:
 
     def require_bucket(self, name: str) -> int:
         """Return the creation time of a bucket. Raises RequestRefused 404."""
-        created = self.index.find_bucket(name)
-        if created is None:
+        if (created := self.index.find_bucket(name)) is None:
             raise RequestRefused(404, "The specified bucket does not exist.")
         return created
 

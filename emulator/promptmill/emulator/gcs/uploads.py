@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from ..json_types import JsonObject
 from . import checksums, conditions, ranges, resources
+from .checksums import DeclaredChecksums
 from .errors import RequestRefused
 from .index import StoredObject
 from .multipart import MultipartBody
@@ -59,9 +60,8 @@ class Uploads:
     async def _upload_media(self, request: GcsRequest) -> GcsResponse:
         content_type = request.get_header(b"content-type")
         object_metadata = {"contentType": content_type} if content_type else {}
-        return await self._store_object(
-            request, _object_name(request, {}), object_metadata, {}, request.body
-        )
+        name = _object_name(request, {})
+        return await self._store_object(request, name, object_metadata, {}, request.body)
 
     async def _upload_multipart(self, request: GcsRequest) -> GcsResponse:
         parts = MultipartBody(request.body, request.get_header(b"content-type") or "")
@@ -85,51 +85,34 @@ class Uploads:
     ) -> GcsResponse:
         preconditions = conditions.from_query(request.query)
         self._store.require_writable(request.bucket, name, preconditions)
-        declared = checksums.from_metadata(posted_metadata) | checksums.from_headers(
-            request.headers
-        )
+        declared = _declared_checksums(request, posted_metadata)
         draft = self._store.create_draft()
         try:
             with draft.open_for_append():
                 async for chunk in content:
                     draft.append_chunk(chunk)
-            return _object_response(
-                self._store.publish_draft(
-                    draft, request.bucket, name, object_metadata, preconditions, declared
-                ),
-                request,
+            stored = self._store.publish_draft(
+                draft, request.bucket, name, object_metadata, preconditions, declared
             )
+            return _object_response(stored, request)
         except BaseException:
             draft.discard()
             raise
 
     async def _start_session(self, request: GcsRequest) -> GcsResponse:
         posted_metadata = await request.read_json()
-        name, preconditions = (
-            _object_name(request, posted_metadata),
-            conditions.from_query(request.query),
-        )
+        name = _object_name(request, posted_metadata)
+        preconditions = conditions.from_query(request.query)
         self._store.require_writable(request.bucket, name, preconditions)
-        object_metadata = _object_metadata(
-            posted_metadata, request.get_header(b"x-upload-content-type")
-        )
-        declared = checksums.from_metadata(posted_metadata) | checksums.from_headers(
-            request.headers
-        )
+        content_type = request.get_header(b"x-upload-content-type")
+        object_metadata = _object_metadata(posted_metadata, content_type)
+        declared = _declared_checksums(request, posted_metadata)
+        draft = self._store.create_draft()
         session = UploadSession(
-            request.bucket,
-            name,
-            object_metadata,
-            preconditions,
-            declared,
-            self._store.create_draft(),
+            request.bucket, name, object_metadata, preconditions, declared, draft
         )
         self._sessions.add_session(session)
-        session_url = (
-            f"{request.base_url}/upload/storage/v1/b/{request.bucket}/o"
-            f"?uploadType=resumable&upload_id={session.id}"
-        )
-        return GcsResponse(headers={"Location": session_url, "X-GUploader-UploadID": session.id})
+        return _session_response(session, request)
 
     async def _receive_chunk(self, session: UploadSession, request: GcsRequest) -> None:
         """Append the bytes of a request; publish the object when it is complete."""
@@ -143,9 +126,7 @@ class Uploads:
                 session, session.declared | checksums.from_headers(request.headers)
             )
 
-    def _publish_session(
-        self, session: UploadSession, declared: checksums.DeclaredChecksums
-    ) -> None:
+    def _publish_session(self, session: UploadSession, declared: DeclaredChecksums) -> None:
         try:
             session.stored = self._store.publish_draft(
                 session.draft,
@@ -160,16 +141,12 @@ class Uploads:
             raise
 
 
+# A later request for the same upload ends this one: the client abandoned it.
 async def _append_new_bytes(
     session: UploadSession, content_range: ContentRange, request: GcsRequest
 ) -> None:
-    """Append the new bytes of a request.
-
-    A later request for the same upload ends this one: the client abandoned it.
-    """
     skip, remaining = content_range.skip_and_take(session.draft.size)
-    session.request_count += 1
-    request_number = session.request_count
+    request_number = session.request_count = session.request_count + 1
     with session.draft.open_for_append():
         async for chunk in request.body:
             if session.request_count != request_number or session.stored:
@@ -188,6 +165,12 @@ def _object_name(request: GcsRequest, posted_metadata: Mapping[str, object]) -> 
     return name
 
 
+def _declared_checksums(
+    request: GcsRequest, posted_metadata: Mapping[str, object]
+) -> DeclaredChecksums:
+    return checksums.from_metadata(posted_metadata) | checksums.from_headers(request.headers)
+
+
 def _object_metadata(posted_metadata: Mapping[str, object], content_type: str | None) -> JsonObject:
     object_metadata = {
         name: posted_metadata[name]
@@ -197,9 +180,13 @@ def _object_metadata(posted_metadata: Mapping[str, object], content_type: str | 
     return {"contentType": content_type} | object_metadata if content_type else object_metadata
 
 
+def _session_response(session: UploadSession, request: GcsRequest) -> GcsResponse:
+    objects_url = f"{request.base_url}/upload/storage/v1/b/{request.bucket}/o"
+    session_url = f"{objects_url}?uploadType=resumable&upload_id={session.id}"
+    return GcsResponse(headers={"Location": session_url, "X-GUploader-UploadID": session.id})
+
+
 def _object_response(stored: StoredObject, request: GcsRequest) -> GcsResponse:
-    headers = {
-        "X-Goog-Hash": f"crc32c={stored.crc32c},md5={stored.md5}",
-        "ETag": resources.object_etag(stored),
-    }
+    checksum_header = f"crc32c={stored.crc32c},md5={stored.md5}"
+    headers = {"X-Goog-Hash": checksum_header, "ETag": resources.object_etag(stored)}
     return json_response(resources.object_resource(stored, request.base_url), headers=headers)
