@@ -93,12 +93,8 @@ class CutReader:
     def _read_batches(self) -> Iterator[Batch]:
         """Read the batches in order."""
         cut = self._cut
-        return map(
-            decode_batch,
-            self._bucket.read_each(
-                names.batch(cut.pool, cut.options, batch) for batch in cut.batches
-            ),
-        )
+        batch_names = (names.batch(cut.pool, cut.options, batch) for batch in cut.batches)
+        return map(decode_batch, self._bucket.read_each(batch_names))
 
     def mark_done(self) -> None:
         """Store the deferred requests as a batch of the pool, then mark the cut as done."""

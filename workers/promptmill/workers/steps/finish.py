@@ -15,7 +15,7 @@ import msgspec
 from promptmill.config import spans
 from promptmill.config.errors import Transient
 from promptmill.producers.contract.failure_reasons import TRANSIENT, FailureReason
-from promptmill.producers.contract.messages import Manifest, SinkSpec
+from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing.cost import Cost
 from promptmill.workers.attempts import answer_reuse
@@ -76,7 +76,8 @@ def _build_report(
     if len({shard for shard, _ in attempt_refs}) < len(plan.shards):
         raise Transient(_PLANNED_LATE.format(run=run.id))
     attempt_facts = _load_attempts(run, attempt_refs, len(manifest.sinks))
-    sinks = [_finish_sink(open_sink, spec, run.id, attempt_facts) for spec in manifest.sinks]
+    parts = [part for attempt in attempt_facts for part in attempt.part_names]
+    sinks = [open_sink(spec, run.id).finish(parts) for spec in manifest.sinks]
     report = _report_submitted(run, manifest, plan, attempt_facts, sinks)
     report = _apply_cancellation(report, run.cancelled.find(), manifest.deadline)
     return _note_abandoned_jobs(report, run, attempt_facts)
@@ -120,6 +121,16 @@ class _AttemptFacts(NamedTuple):
     parts: Parts
     settled: Settled
     delivered_at: float
+
+    @property
+    def part_names(self) -> list[str]:
+        """The parts that its sinks have, by the names of ``deliver``."""
+        return [part_name(self.shard, self.number, part) for part in range(len(self.settled.files))]
+
+    @property
+    def error(self) -> str:
+        """Why it has no job, or the error of its job, or empty."""
+        return self.created.refusal or self.ended.job.error_message
 
 
 def _load_attempts(
@@ -165,17 +176,6 @@ def _delivered_facts(attempt: AttemptFolder, sinks: int, parts: int) -> list[Fac
     return [attempt.delivered(sink, part) for sink in range(sinks) for part in range(parts)]
 
 
-def _finish_sink(
-    open_sink: OpenSink, spec: SinkSpec, run: str, attempt_facts: list[_AttemptFacts]
-) -> str:
-    parts = [
-        part_name(attempt.shard, attempt.number, part)
-        for attempt in attempt_facts
-        for part in range(len(attempt.settled.files))
-    ]
-    return open_sink(spec, run).finish(parts)
-
-
 def _report_submitted(
     run: RunFolder,
     manifest: Manifest,
@@ -199,7 +199,7 @@ def _report_submitted(
         cost=usage.run_cost(plan.money, counts.billed, over_budget=over_budget),
         deduplicated=sum(attempt.settled.deduplicated for attempt in attempt_facts),
         reused=sum(attempt.settled.reused for attempt in attempt_facts),
-        error=_first_error(attempt_facts),
+        error=next((attempt.error for attempt in attempt_facts if attempt.error), ""),
     )
 
 
@@ -228,11 +228,6 @@ def _report_counts(
         results=run.url,
         sinks=[],
     )
-
-
-def _first_error(attempt_facts: list[_AttemptFacts]) -> str:
-    errors = (facts.created.refusal or facts.ended.job.error_message for facts in attempt_facts)
-    return next(filter(None, errors), "")
 
 
 def final_state(counts: Counts, job_states: set[str]) -> str:

@@ -42,12 +42,10 @@ def mark_open(run: RunFolder) -> Iterator[None]:
         run.bucket.delete(run.open_marker)
 
 
+# If the run ended later, while this step ran, its marker is still needed to notify the caller
+# and send callbacks.
 def _had_ended(run: RunFolder) -> bool:
-    """Return whether a run ended before it was marked, by the bucket's clock.
-
-    If it ended later, while this step ran, the marker is still needed to notify the
-    caller and send callbacks.
-    """
+    """Return whether a run ended before it was marked, by the bucket's clock."""
     report = run.report.find_object()
     marker = run.bucket.find(run.open_marker) if report else None
     return bool(report and marker and report.updated <= marker.updated)

@@ -180,11 +180,8 @@ class PartReader:
         if cut_off or invalid or (failed.error and failed.error.reason in TRANSIENT):
             self._transient.add(row)
 
+    # The hash of the echoed request may match the result to a row later.
     def _encode_unkeyed(self, line: OutputLine, data: bytes) -> bytes:
-        """Encode a result without a key, with the hash of its echoed request.
-
-        The hash may match it to a row later.
-        """
         result = self._make_result(line, data, WireKey("", 0, ""))
         cut_off = self._retry_policy.can_raise_tokens(result, data)
         invalid = self._retry_policy.can_send_feedback(result)

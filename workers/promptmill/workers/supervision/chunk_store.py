@@ -16,9 +16,6 @@ class ChunkStore:
 
     def send_chunk(self, manifest: Manifest, chunk: Chunk, seal: Seal | None) -> None:
         """Store one chunk."""
-        stored_chunk = steps.ingest.ingest(
-            self._services.bucket, Ingest(manifest, messages.encode_message(chunk), seal)
-        )
-        self.is_whole = progress.record_chunk(
-            self._services.index, manifest.run, stored_chunk, seal
-        )
+        message = Ingest(manifest, messages.encode_message(chunk), seal)
+        stored = steps.ingest.ingest(self._services.bucket, message)
+        self.is_whole = progress.record_chunk(self._services.index, manifest.run, stored, seal)

@@ -4,6 +4,7 @@ Re-queues stalled steps, restores state that Redis lost, and adopts or cancels u
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from promptmill.config import names
@@ -115,10 +116,9 @@ class Sweep:
 
     def _sweep_jobs(self) -> Iterator[Finding]:
         bucket, jobs = self._services.bucket, self._services.jobs
-        for attempt_jobs in orphaned_jobs.load_attempt_jobs(bucket, jobs):
-            yield from self._handle_all(decisions.decide_orphans(attempt_jobs))
-        for abandoned in abandoned_jobs.load_abandoned(bucket, jobs):
-            yield from self._handle_all(decisions.decide_abandoned(abandoned))
+        orphans = map(decisions.decide_orphans, orphaned_jobs.load_attempt_jobs(bucket, jobs))
+        abandoned = map(decisions.decide_abandoned, abandoned_jobs.load_abandoned(bucket, jobs))
+        return self._handle_all(chain.from_iterable(chain(orphans, abandoned)))
 
     def _handle_all(self, actions: Iterable[Action]) -> Iterator[Finding]:
         for action in actions:

@@ -26,13 +26,8 @@ def make_endings(services: Services) -> JobEndings:
 
 def make_polling(services: Services) -> Polling:
     """Make the poller of open jobs."""
-    return Polling(
-        services.jobs,
-        services.open_jobs,
-        services.bucket,
-        _make_alarms(services),
-        make_endings(services),
-    )
+    alarms, endings = _make_alarms(services), make_endings(services)
+    return Polling(services.jobs, services.open_jobs, services.bucket, alarms, endings)
 
 
 def _make_alarms(services: Services) -> JobAlarms:
