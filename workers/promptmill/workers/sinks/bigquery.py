@@ -183,26 +183,28 @@ def _encode_rows(lines: bytes, run: str) -> Iterator[bytes]:
 def _find_column_problems(
     columns: Iterable[Column], required_names: Iterable[str], filled: frozenset[str]
 ) -> Iterator[str]:
-    table_columns, result_columns = (
-        {column.name.lower(): column for column in columns},
-        {
-            column.name: column
-            for column in RESULT_COLUMNS
-            if column.name not in OPTIONAL_FIELDS - filled
-        },
-    )
+    table_columns = {column.name.lower(): column for column in columns}
+    absent_names = OPTIONAL_FIELDS - filled
+    result_columns = {item.name: item for item in RESULT_COLUMNS if item.name not in absent_names}
     for name in required_names:
         if name not in table_columns:
             yield f"column {name} is missing"
     for name, column in table_columns.items():
-        result_column = result_columns.get(name)
-        if result_column is None and column.mode == "REQUIRED":
-            yield f"column {name} is REQUIRED, but results have no such column"
-        elif result_column and column.mode == "REQUIRED" and result_column.mode != "REQUIRED":
-            yield f"column {name} is REQUIRED, but not every result has a value"
-        elif result_column and not _is_compatible(column, result_column):
-            mode = " REPEATED" if result_column.mode == "REPEATED" else ""
-            yield f"column {name} is {column.type} {column.mode}, not {result_column.type}{mode}"
+        if problem := _describe_conflict(name, column, result_columns.get(name)):
+            yield problem
+
+
+def _describe_conflict(name: str, column: Column, result_column: Column | None) -> str:
+    """Return why results do not fit a column, or "" if they do."""
+    if result_column is None:
+        is_required = column.mode == "REQUIRED"
+        return f"column {name} is REQUIRED, but results have no such column" if is_required else ""
+    if column.mode == "REQUIRED" and result_column.mode != "REQUIRED":
+        return f"column {name} is REQUIRED, but not every result has a value"
+    if _is_compatible(column, result_column):
+        return ""
+    mode = " REPEATED" if result_column.mode == "REPEATED" else ""
+    return f"column {name} is {column.type} {column.mode}, not {result_column.type}{mode}"
 
 
 def _is_compatible(column: Column, result_column: Column) -> bool:
