@@ -177,16 +177,14 @@ def _write_results(
     """Write results to files named by a hash of their content."""
     row_offsets, files = array("I"), []
     # A duplicate delivery of this step may find other answers, and must not replace these.
-    for data in encode_files(_record_rows(results, shard_plan, row_offsets)):
+    for data in encode_files(_record_rows(results, shard_plan.first_row, row_offsets)):
         files.append(attempt.results_file(f"reused-{_hash_content(data)}"))
         attempt.bucket.write(files[-1], data)
     rows = RowSet.of(row_offsets)
     return ReusedRows(rows.pack(), len(rows), files)
 
 
-def _record_rows(
-    results: Iterator[Result], shard_plan: ShardPlan, row_offsets: "array[int]"
-) -> Iterator[Result]:
+def _record_rows(results: Iterator[Result], first_row: int, rows: "array[int]") -> Iterator[Result]:
     for result in results:
-        row_offsets.append(result.row - shard_plan.first_row)
+        rows.append(result.row - first_row)
         yield result

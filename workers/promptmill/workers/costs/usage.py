@@ -39,8 +39,7 @@ class UsageMeter:
     def __init__(self, thresholds: Sequence[int] = (0,)) -> None:
         self._thresholds = sorted((above for above in thresholds if above), reverse=True)
         self._lowest_threshold = min(self._thresholds, default=_NO_THRESHOLD)
-        self._tokens: Counter[str] = Counter()
-        self._billed: Counter[str] = Counter()
+        self._tokens, self._billed = Counter[str](), Counter[str]()
         self._plain_usage: list[tuple[int, ...]] = []
 
     def add_usage(self, usage: Mapping[str, object]) -> None:

@@ -192,10 +192,8 @@ def pool_age(bucket: Bucket, free_batches: list[ObjectInfo]) -> float:
 def create_cut(bucket: Bucket, pool: Pool, new_cut: Cut) -> Cut:
     """Write the next cut of a pool; returns the one of another worker that was first."""
     number = max(pool.cuts, default=-1) + 1
-    fact = Fact(bucket, names.cut(pool.pool, pool.options, number), Cut)
-    new_cut = fact.create_or_get(new_cut)
-    pool.cuts[number] = new_cut
-    return new_cut
+    name = names.cut(pool.pool, pool.options, number)
+    return pool.cuts.setdefault(number, Fact(bucket, name, Cut).create_or_get(new_cut))
 
 
 def open_run(bucket: Bucket, cut: Cut) -> None:
