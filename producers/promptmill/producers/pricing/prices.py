@@ -62,7 +62,10 @@ _FALLBACK_KINDS = {
     "output_image": "output",
 }
 """The kind whose price applies if the table has none for a kind."""
-_NON_TOKEN_FIELDS = {"web_searches_kcount"}
+_REQUIRED_FIELDS = {"input_mtok", "output_mtok"}
+_KNOWN_FIELDS = {*_PRICE_FIELDS.values(), "web_searches_kcount"}
+_TiersByKind = dict[str, dict[int, Decimal]]
+"""USD per million tokens, by kind and by the input tokens above which they apply."""
 _VERIFIED_ON = re.compile(r"verified on (\d{4}-\d\d-\d\d)")
 
 
@@ -186,34 +189,34 @@ def _find_model(provider: "Provider", name: str) -> "ModelInfo | None":
 
 
 def _build_prices(info: "ModelInfo", at: datetime) -> Prices | None:
-    online_prices, batch_prices = info.get_prices(at), info.get_prices(at, {"processing": "batch"})
-    if (
-        not {"input_mtok", "output_mtok"}
-        <= _priced_fields(online_prices)
-        <= {*_PRICE_FIELDS.values(), *_NON_TOKEN_FIELDS}
-    ):
+    online_prices = info.get_prices(at)
+    if not _REQUIRED_FIELDS <= _priced_fields(online_prices) <= _KNOWN_FIELDS:
         return None
-    online = {
-        kind: _price_tiers(getattr(online_prices, name))
-        for kind, name in _PRICE_FIELDS.items()
-        if name in _priced_fields(online_prices)
-    }
-    batch_tiers = {
-        name: _price_tiers(getattr(batch_prices, name)) for name in _list_batch_fields(info, at)
-    }
-    batch = {
-        kind: _batch_tiers(kind, steps, batch_tiers.get(_PRICE_FIELDS[kind]))
-        for kind, steps in online.items()
-    }
+    online = _read_online_tiers(online_prices)
     return Prices(
         model=info.id,
         table=table_version(),
         checked=_verification_date(info, at),
         on=at.astimezone(UTC).date().isoformat(),
-        batch=_build_rates(batch),
+        batch=_build_rates(_read_batch_tiers(info, at, online)),
         online=_build_rates(online),
         context=info.context_window or 0,
     )
+
+
+def _read_online_tiers(prices: object) -> _TiersByKind:
+    fields = _priced_fields(prices)
+    kinds = {kind: name for kind, name in _PRICE_FIELDS.items() if name in fields}
+    return {kind: _price_tiers(getattr(prices, name)) for kind, name in kinds.items()}
+
+
+def _read_batch_tiers(info: "ModelInfo", at: datetime, online: _TiersByKind) -> _TiersByKind:
+    prices = info.get_prices(at, {"processing": "batch"})
+    tiers = {name: _price_tiers(getattr(prices, name)) for name in _list_batch_fields(info, at)}
+    return {
+        kind: _batch_tiers(kind, steps, tiers.get(_PRICE_FIELDS[kind]))
+        for kind, steps in online.items()
+    }
 
 
 def _priced_fields(prices: object) -> set[str]:
@@ -251,7 +254,7 @@ def _batch_tiers(
     return batch or {above: price / 2 for above, price in online.items()}
 
 
-def _build_rates(tiers: dict[str, dict[int, Decimal]]) -> list[Rate]:
+def _build_rates(tiers: _TiersByKind) -> list[Rate]:
     thresholds = sorted({above for kind in tiers.values() for above in kind})
     return [
         Rate(

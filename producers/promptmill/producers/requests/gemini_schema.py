@@ -118,32 +118,24 @@ class _Translator:
         }
         if "enum" in schema:
             translated |= _translate_enum(schema["enum"], schema_type, sentences, path)
-        if schema_type == "object":
-            translated |= self._translate_properties(schema, path, visited)
-        elif schema_type == "array":
-            translated["items"] = self.translate_node(
-                _item_schema(schema, path), f"{path}[]", visited
-            )
-        else:
-            translated |= _inclusive_limits(schema, schema_type)
+        translated |= self._translate_content(schema, schema_type, path, visited)
         if schema.get("format") in _SUPPORTED_FORMATS:
             translated["format"] = schema["format"]
         sentences += _describe_rules(schema, translated)
         return translated | _build_description(schema, sentences)
 
+    def _translate_content(
+        self, schema: Schema, schema_type: str, path: str, visited: tuple[str, ...]
+    ) -> Schema:
+        if schema_type == "object":
+            return self._translate_properties(schema, path, visited)
+        if schema_type == "array":
+            items = _item_schema(schema, path)
+            return {"items": self.translate_node(items, f"{path}[]", visited)}
+        return _inclusive_limits(schema, schema_type)
+
     def _translate_properties(self, schema: Schema, path: str, visited: tuple[str, ...]) -> Schema:
-        properties = schema.get("properties")
-        if not properties:
-            raise _schema_error(
-                path, "is an object without named properties, which Gemini's Schema cannot hold; "
-                "use a list of objects with a name and a value"
-            )  # fmt: skip
-        for name in properties:
-            if not _PROPERTY_NAME.fullmatch(name):
-                raise _schema_error(
-                    path, f"has a property named {name!r}, which Vertex's importer refuses; "
-                    "use letters, digits and _ only (in pydantic, an alias)"
-                )  # fmt: skip
+        properties = _read_properties(schema, path)
         translated: Schema = {
             "properties": {
                 name: self.translate_node(property_schema, f"{path}.{name}", visited)
@@ -156,6 +148,22 @@ class _Translator:
         if len(properties) > 1:
             translated["propertyOrdering"] = schema.get("propertyOrdering") or list(properties)
         return translated
+
+
+def _read_properties(schema: Schema, path: str) -> Mapping[str, object]:
+    properties: Mapping[str, object] = schema.get("properties") or {}
+    if not properties:
+        raise _schema_error(
+            path, "is an object without named properties, which Gemini's Schema cannot hold; "
+            "use a list of objects with a name and a value"
+        )  # fmt: skip
+    for name in properties:
+        if not _PROPERTY_NAME.fullmatch(name):
+            raise _schema_error(
+                path, f"has a property named {name!r}, which Vertex's importer refuses; "
+                "use letters, digits and _ only (in pydantic, an alias)"
+            )  # fmt: skip
+    return properties
 
 
 def _merge_schemas(first: Schema, second: Schema) -> Schema:
@@ -177,28 +185,32 @@ def _split_alternatives(schema: Schema) -> tuple[list[Schema], Schema]:
     """Return the alternatives of a schema, and what all of them share."""
     for name in ("anyOf", "oneOf"):
         if name in schema:
-            return list(schema[name]), {key: value for key, value in schema.items() if key != name}
+            return list(schema[name]), _without_keywords(schema, name)
     if isinstance(schema.get("type"), list):
-        types = [*dict.fromkeys(schema["type"])]
-        values = [value for value in schema.get("enum", ()) if value is not None]
-        common = {key: value for key, value in schema.items() if key not in ("type", "enum")}
-        common |= {"enum": values} if values else {}
-        return [{"type": kind} for kind in types], common
+        return _split_types(schema)
     if "const" in schema:
-        return [], {key: value for key, value in schema.items() if key != "const"} | {
-            "enum": [schema["const"]]
-        }
-    types = [*dict.fromkeys(_value_type(value) for value in schema.get("enum", ()))]
-    if len(types) > 1:
-        alternatives = [
-            {"enum": [value for value in schema["enum"] if _value_type(value) == kind]}
-            for kind in types
-        ]
-        return [
-            {"type": "null"} if kind == "null" else {"type": kind} | alternative
-            for kind, alternative in zip(types, alternatives, strict=True)
-        ], {key: value for key, value in schema.items() if key not in ("type", "enum")}
-    return [], schema
+        return [], _without_keywords(schema, "const") | {"enum": [schema["const"]]}
+    return _split_enum(schema)
+
+
+def _split_types(schema: Schema) -> tuple[list[Schema], Schema]:
+    values = [value for value in schema.get("enum", ()) if value is not None]
+    common = _without_keywords(schema, "type", "enum") | ({"enum": values} if values else {})
+    return [{"type": kind} for kind in dict.fromkeys(schema["type"])], common
+
+
+def _split_enum(schema: Schema) -> tuple[list[Schema], Schema]:
+    """Return an alternative for each type of the enum's values, if there are several."""
+    values_by_type: dict[str, list[object]] = {}
+    for value in schema.get("enum", ()):
+        values_by_type.setdefault(_value_type(value), []).append(value)
+    if len(values_by_type) < 2:
+        return [], schema
+    alternatives: list[Schema] = [
+        {"type": kind} | ({} if kind == "null" else {"enum": values})
+        for kind, values in values_by_type.items()
+    ]
+    return alternatives, _without_keywords(schema, "type", "enum")
 
 
 def _is_null_type(branch: object) -> bool:
@@ -297,8 +309,11 @@ def _build_description(schema: Schema, sentences: list[str]) -> Schema:
 
 
 def _without_annotations(schema: Schema) -> Schema:
-    annotations = ("description", "title", "default")
-    return {name: value for name, value in schema.items() if name not in annotations}
+    return _without_keywords(schema, "description", "title", "default")
+
+
+def _without_keywords(schema: Schema, *keywords: str) -> Schema:
+    return {name: value for name, value in schema.items() if name not in keywords}
 
 
 def _schema_error(path: str, reason: str) -> ConfigurationError:
