@@ -137,30 +137,29 @@ def _check_broker(settings: Settings) -> Iterator[Check]:
 
 def check_redis_server(url: str, info: Mapping[str, object]) -> Iterator[Check]:
     """Check the INFO of Redis: version, persistence and eviction."""
-    redis_version = str(info["redis_version"])
+    yield _check_redis_version(url, str(info["redis_version"]))
+    yield _check_persistence(bool(info.get("aof_enabled")))
+    yield _check_eviction(str(info.get("maxmemory_policy", "unknown")))
+
+
+def _check_redis_version(url: str, redis_version: str) -> Check:
     is_supported = _parse_version(redis_version) >= MIN_REDIS_VERSION
-    yield Check(
-        "broker",
-        is_supported,
-        f"{url}: Redis {redis_version}",
-        "" if is_supported else "use Redis 6.2 or later, or Valkey",
-    )
-    is_durable = bool(info.get("aof_enabled"))
-    yield Check(
-        "persistence",
-        is_durable,
-        "appendonly is on"
-        if is_durable
-        else "appendonly is off: messages are lost when Redis restarts",
-        "" if is_durable else "redis-cli config set appendonly yes (and in redis.conf)",
-    )
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    remedy = (
-        ""
-        if policy == "noeviction"
-        else "redis-cli config set maxmemory-policy noeviction (and in redis.conf)"
-    )
-    yield Check("eviction", policy == "noeviction", f"maxmemory-policy is {policy}", remedy)
+    remedy = "" if is_supported else "use Redis 6.2 or later, or Valkey"
+    return Check("broker", is_supported, f"{url}: Redis {redis_version}", remedy)
+
+
+def _check_persistence(is_durable: bool) -> Check:
+    if is_durable:
+        return Check("persistence", True, "appendonly is on")
+    message = "appendonly is off: messages are lost when Redis restarts"
+    remedy = "redis-cli config set appendonly yes (and in redis.conf)"
+    return Check("persistence", False, message, remedy)
+
+
+def _check_eviction(policy: str) -> Check:
+    is_safe = policy == "noeviction"
+    remedy = "redis-cli config set maxmemory-policy noeviction (and in redis.conf)"
+    return Check("eviction", is_safe, f"maxmemory-policy is {policy}", "" if is_safe else remedy)
 
 
 def _check_workers(settings: Settings) -> Iterator[Check]:

@@ -112,12 +112,16 @@ def _normalize_location(url: str | Path) -> str:
 
 def _check_server(url: str, *schemes: str) -> str:
     """Return a name, or a URL of one of these schemes without secrets."""
-    if "://" not in url:
-        if not url:
-            raise ConfigurationError(
-                f"sink: the name is missing. Use a name or a URL such as {schemes[0]}://host/…"
-            )
-        return url
+    if not url:
+        raise ConfigurationError(
+            f"sink: the name is missing. Use a name or a URL such as {schemes[0]}://host/…"
+        )
+    if "://" in url:
+        _check_url(url, *schemes)
+    return url
+
+
+def _check_url(url: str, *schemes: str) -> None:
     parts = _split_url(url)
     if parts is None or parts.scheme not in schemes or not parts.hostname:
         raise ConfigurationError(
@@ -128,7 +132,6 @@ def _check_server(url: str, *schemes: str) -> str:
             f"sink {parts.scheme}://{parts.hostname}: a password, ? and # cannot travel with "
             "a run. Name the sink in the workers' PROMPTMILL_NAMED_SINKS"
         )
-    return url
 
 
 def _split_url(url: str) -> SplitResult | None:

@@ -95,12 +95,8 @@ class RequestEncoder:
     """Encodes the requests of one run. Each field keeps the type of its first row."""
 
     def __init__(self, run: str, max_bytes: int, schema: bytes = b"") -> None:
-        self._tag, self._max_bytes, self._response_shape, self._field_types = (
-            names.tag(run),
-            max_bytes,
-            ResponseShape(schema),
-            FieldTypes(),
-        )
+        self._tag, self._max_bytes = names.tag(run), max_bytes
+        self._response_shape, self._field_types = ResponseShape(schema), FieldTypes()
         self._row = 0
 
     def encode_row(self, prompt: Prompt) -> RequestLine:

@@ -31,20 +31,23 @@ def build_prompts(
     Raises ConfigurationError for a missing column.
     """
     for row in rows:
-        if missing := [
-            name for name in (REQUEST_COLUMN, key, *(metadata or ())) if name not in row
-        ]:
-            raise ConfigurationError(
-                f"the table has no column {missing[0]!r}; its columns are "
-                f"{', '.join(map(repr, row))}"
-            )
-        metadata_columns = row.keys() - {REQUEST_COLUMN, key} if metadata is None else metadata
-        row_metadata = {
-            name: row[name] for name in row if name in metadata_columns and row[name] is not None
-        }
-        yield {"key": _normalize_key(row[key]), "request": _decode_request(row[REQUEST_COLUMN])} | (
-            {"metadata": row_metadata} if row_metadata else {}
-        )
+        _check_columns(row, REQUEST_COLUMN, key, *(metadata or ()))
+        yield _build_prompt(row, key, metadata)
+
+
+def _check_columns(row: Mapping[str, object], *columns: str) -> None:
+    if missing := [name for name in columns if name not in row]:
+        names = ", ".join(map(repr, row))
+        raise ConfigurationError(f"the table has no column {missing[0]!r}; its columns are {names}")
+
+
+def _build_prompt(
+    row: Mapping[str, object], key: str, metadata: Sequence[str] | None
+) -> dict[str, object]:
+    columns = row.keys() - {REQUEST_COLUMN, key} if metadata is None else metadata
+    values = {name: row[name] for name in row if name in columns and row[name] is not None}
+    prompt = {"key": _normalize_key(row[key]), "request": _decode_request(row[REQUEST_COLUMN])}
+    return prompt | ({"metadata": values} if values else {})
 
 
 def _normalize_key(value: object) -> object:

@@ -64,6 +64,12 @@ def _unreadable_row(error: InvalidRequest, row: int) -> Finding:
     return Finding(row, error.key or "", reason, stops=True)
 
 
+def _report_duplicates(keys: KeyRegistry) -> Iterator[Finding]:
+    for row, first_row in keys.find_duplicates():
+        reason = f"the key is the same as in row {first_row}; give each row its own key"
+        yield Finding(row, "", reason, stops=True)
+
+
 class _PromptChecker:
     def __init__(self) -> None:
         self.rows = self.sendable = 0
@@ -87,9 +93,7 @@ class _PromptChecker:
             yield from self._drain_row_errors()
             yield _unreadable_row(error, self.rows)
         yield from self._drain_row_errors()
-        for row, first_row in keys.find_duplicates():
-            reason = f"the key is the same as in row {first_row}; give each row its own key"
-            yield Finding(row, "", reason, stops=True)
+        yield from _report_duplicates(keys)
 
     def _count_rows(self, prompts: Iterable[Prompt]) -> Iterator[Prompt]:
         for self.rows, prompt in enumerate(prompts, 1):
