@@ -55,10 +55,8 @@ class GuardedProcess:
     def pid(self) -> int | None:
         """The pid of the service; None until its guard has started it."""
         if self._pid is None:
-            try:
+            with contextlib.suppress(OSError):
                 self._pid = int(self._control_socket.recv(32) or 0) or None
-            except OSError:
-                return None
         return self._pid
 
     def exit_code(self) -> int | None:

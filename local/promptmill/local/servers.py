@@ -40,10 +40,9 @@ def _wheel_architecture(**aliases: str) -> str:
     return aliases.get(machine, machine)
 
 
+# This does not import the package.
 def _find_package_file(package: str, path: str) -> str | None:
-    """Return a file of an installed package, without importing the package."""
     spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(folder) / path).is_file():
-            return str(Path(folder) / path)
-    return None
+    folders = (spec.submodule_search_locations or []) if spec else []
+    files = (Path(folder) / path for folder in folders)
+    return next((str(file) for file in files if file.is_file()), None)

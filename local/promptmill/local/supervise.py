@@ -64,11 +64,8 @@ def _handle_signals(interrupt: Callable[[], None]) -> Iterator[None]:
 
 def _list_handled_signals() -> list[signal.Signals]:
     # Under nohup SIGHUP is ignored.
-    return [
-        number
-        for number in STOP_SIGNALS
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-    ]
+    has_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if not (has_nohup and number == signal.SIGHUP)]
 
 
 def _send_signal(pid: int, number: int) -> None:

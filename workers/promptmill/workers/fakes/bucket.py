@@ -68,8 +68,7 @@ class MemoryBucket:
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
         """Return a range of this generation. Raises NotFound."""
-        current = self._get_object(name)
-        if current.generation != generation:
+        if (current := self._get_object(name)).generation != generation:
             raise NotFound(f"{self.url}/{name} of generation {generation} does not exist")
         return current.data[start:end]
 

@@ -83,11 +83,7 @@ class Database(Protocol):
     def upsert_rows(
         self, table: str, columns: Sequence[Column], compared_columns: Sequence[Column]
     ) -> int:
-        """Upsert the copied rows by (run, key).
-
-        Rows that are equal in all ``compared_columns`` stay unchanged. Returns the number
-        of changed rows.
-        """
+        """Upsert the copied rows by (run, key) if ``compared_columns`` differ. Returns how many."""
         ...
 
     def set_savepoint(self) -> None:

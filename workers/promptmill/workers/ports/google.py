@@ -69,11 +69,7 @@ class Bucket(Protocol):
         ...
 
     def read_range(self, name: str, start: int, end: int, generation: int) -> bytes:
-        """Return bytes ``start`` to ``end`` of this generation.
-
-        ``end`` is exclusive, and may lie past the object's end. Raises NotFound if the
-        generation does not exist.
-        """
+        """Return bytes ``start`` to ``end`` (exclusive) or to the object's end. Raises NotFound."""
         ...
 
     def find(self, name: str) -> ObjectInfo | None:

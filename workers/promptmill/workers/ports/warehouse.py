@@ -78,11 +78,7 @@ class Warehouse(Protocol):
         ...
 
     def start_merge(self, job: BigQueryJob, source: Table, on: Sequence[str]) -> None:
-        """Start to merge ``source`` into ``job.table``.
-
-        Rows replace those with equal values in the columns ``on``. Both tables have the
-        same columns.
-        """
+        """Start to upsert ``source`` into ``job.table`` of the same columns, by those in ``on``."""
         ...
 
     def delete_table(self, table: Table) -> None:
