@@ -8,8 +8,9 @@ from starlette.routing import Route
 from .bill import compute_bill
 from .errors import ApiError
 from .faults import read_rules
-from .jobs import to_resource
+from .jobs import Job, to_resource
 from .json_response import json_response
+from .json_types import JsonObject
 from .service import JobService
 
 MAX_SPEED = 1_000_000.0
@@ -61,10 +62,7 @@ class _AdminEndpoints:
 
     async def list_jobs(self, _request: Request) -> Response:
         now = self._service.clock.now()
-        jobs = [
-            to_resource(job, now) | {"rules": job.rules, "deleted": job.deleted}
-            for job in self._service.registry.list_jobs()
-        ]
+        jobs = [_describe_job(job, now) for job in self._service.registry.list_jobs()]
         return json_response({"jobs": jobs})
 
     async def handle_clock(self, request: Request) -> Response:
@@ -76,3 +74,7 @@ class _AdminEndpoints:
                 raise ApiError(400, str(error)) from error
             clock.set_speed(validate_speed(speed_request.speed))
         return json_response(clock.to_state())
+
+
+def _describe_job(job: Job, now: float) -> JsonObject:
+    return to_resource(job, now) | {"rules": job.rules, "deleted": job.deleted}

@@ -163,8 +163,7 @@ class ColumnTypes:
                 self._check_record(item, path, depth)
 
     def _record_kind(self, path: str, kind: str) -> None:
-        earlier_kind = self._kinds.setdefault(path, kind)
-        if earlier_kind != kind:
+        if (earlier_kind := self._kinds.setdefault(path, kind)) != kind:
             raise ValueError(f"{path} is {kind} here and {earlier_kind} before")
         if len(self._kinds) > MAX_COLUMNS:
             raise ValueError(f"more than {MAX_COLUMNS} different fields")

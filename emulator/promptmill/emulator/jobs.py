@@ -92,12 +92,9 @@ class Job(msgspec.Struct, frozen=True):
         return f"{self.spec.output_prefix}/prediction-model-{format_timestamp(self.created)}"
 
 
+# A job is PENDING for a tenth of its latency, between 1 ms and 1 s.
 def plan_schedule(created: float, latency: float, queue_seconds: float) -> Schedule:
-    """Return the schedule of a job that ends `latency` seconds after its creation.
-
-    It stays QUEUED for `queue_seconds` of them. It is PENDING for a tenth of `latency`,
-    between 1 ms and 1 s.
-    """
+    """Return the schedule of a job that ends after `latency`, `queue_seconds` of it QUEUED."""
     pending = created + queue_seconds
     starts = pending + max(0.001, min(1.0, latency / 10))
     return Schedule(pending, starts, max(created + latency, starts))

@@ -192,7 +192,8 @@ def _add_nulls(request: JsonObject) -> JsonObject:
 def _add_nulls_to_content(content: object) -> object:
     if not isinstance(content, dict) or not isinstance(content.get("parts"), list):
         return content
-    parts = [
-        {"fileData": None} | part if isinstance(part, dict) else part for part in content["parts"]
-    ]
-    return content | {"parts": parts}
+    return content | {"parts": [_add_null_file(part) for part in content["parts"]]}
+
+
+def _add_null_file(part: object) -> object:
+    return {"fileData": None} | part if isinstance(part, dict) else part

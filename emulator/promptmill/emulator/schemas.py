@@ -1,6 +1,8 @@
 """Makes values that are valid against a schema, in Google's dialect or JSON Schema.
 
-Deterministic: the same schema and random source give the same value.
+Deterministic: the same schema and random source give the same value. Supports types,
+enums, composition, references, objects, arrays, limits and common formats. Ignores
+`pattern`.
 """
 
 from collections.abc import Iterator
@@ -27,11 +29,7 @@ Schema = JsonObject
 
 
 def make_instance(schema: Schema, random: Random) -> Any:
-    """Return a value that is valid against `schema`.
-
-    Supports types, enums, composition, references, objects, arrays, limits and common
-    formats. Ignores `pattern`. Raises ValueError for an unresolved reference.
-    """
+    """Return a value that fits `schema`. Raises ValueError for an unresolved reference."""
     return _InstanceMaker(schema, random).make_value(schema, 0)
 
 

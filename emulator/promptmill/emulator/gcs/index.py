@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS objects (
 """
 _COLUMNS = "bucket, name, generation, file, size, crc32c, md5, about"
 _PAGE_CLAUSE = "WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?"
+_INSERT_OBJECT = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _PREFIX_END = b"\xff"
 """Sorts after every name with a given prefix: UTF-8 has no such byte."""
 
@@ -89,8 +90,7 @@ class ObjectIndex:
         """Publish an object, replacing one with the same name."""
         row = msgspec.structs.astuple(stored)
         row = (row[0], stored.name.encode(), *row[2:-1], msgspec.json.encode(stored.metadata))
-        insert = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        self._database.execute(insert, row)
+        self._database.execute(_INSERT_OBJECT, row)
 
     def remove_object(self, stored: StoredObject) -> None:
         """Remove an object."""

@@ -172,11 +172,8 @@ def _declared_checksums(
 
 
 def _object_metadata(posted_metadata: Mapping[str, object], content_type: str | None) -> JsonObject:
-    object_metadata = {
-        name: posted_metadata[name]
-        for name in resources.WRITABLE_FIELDS
-        if posted_metadata.get(name) is not None
-    }
+    names = [name for name in resources.WRITABLE_FIELDS if posted_metadata.get(name) is not None]
+    object_metadata = {name: posted_metadata[name] for name in names}
     return {"contentType": content_type} | object_metadata if content_type else object_metadata
 
 
