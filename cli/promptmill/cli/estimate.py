@@ -71,12 +71,12 @@ def estimate(
 
 
 def _print_json(cost_estimate: "Estimate", model_prices: "Prices | None") -> None:
-    price_source = (
-        {"table": model_prices.table, "checked": model_prices.checked, "on": model_prices.on}
-        if model_prices
-        else {}
-    )
+    price_source = _describe_source(model_prices) if model_prices else {}
     output.write_json(msgspec.structs.asdict(cost_estimate) | {"prices": price_source})
+
+
+def _describe_source(model_prices: "Prices") -> dict[str, str]:
+    return {"table": model_prices.table, "checked": model_prices.checked, "on": model_prices.on}
 
 
 def _print_table(cost_estimate: "Estimate", model_prices: "Prices | None") -> None:

@@ -81,9 +81,8 @@ def require_flower_login(
 ) -> None:
     """Raise ConfigurationError if Flower would be reachable without a login."""
     # Flower ignores auth_provider alone.
-    has_login_option = any(
-        option.replace("_", "-").startswith(("--basic-auth=", "--auth=")) for option in options
-    )
+    flags = (option.replace("_", "-") for option in options)
+    has_login_option = any(flag.startswith(("--basic-auth=", "--auth=")) for flag in flags)
     has_login_variable = environ.get("FLOWER_BASIC_AUTH") or environ.get("FLOWER_AUTH")
     if is_loopback(address) or has_login_option or has_login_variable:
         return

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -51,10 +51,13 @@ class RowFlags(OptionGroup, frozen=True, kw_only=True):
 
     def require_template(self, *others: str) -> None:
         """Raise BadParameter if a flag is set, except for ``others``."""
-        for name, value in msgspec.structs.asdict(self).items():
-            if value and name not in others:
-                flag = f"--{name.replace('_', '-')}"
-                raise typer.BadParameter(f"{flag} applies to rows; add a --template")
+        values = msgspec.structs.asdict(self).items()
+        if given := [name for name, value in values if value and name not in others]:
+            raise typer.BadParameter(f"{_format_flag(given[0])} applies to rows; add a --template")
+
+
+def _format_flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 class CallbackFlags(OptionGroup, frozen=True, kw_only=True):
@@ -78,14 +81,15 @@ def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
     return call_command
 
 
-def _expand_parameter(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
+def _expand_parameter(parameter: inspect.Parameter) -> list[inspect.Parameter]:
     if not _is_group(parameter):
-        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        return
-    for field in msgspec.structs.fields(parameter.annotation):
-        yield inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
-        )
+        return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    return [_make_parameter(field) for field in msgspec.structs.fields(parameter.annotation)]
+
+
+def _make_parameter(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)
 
 
 def _collect_value(parameter: inspect.Parameter, values: dict[str, object]) -> object:

@@ -1,6 +1,6 @@
 """The final report of the demo."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,12 +69,9 @@ def _show_answers(console: "Console", answers: Path) -> None:
 
 def stage_rows(report: Report) -> list[Record]:
     """Return the seconds of each stage as rows, with Vertex AI as one stage."""
-    own_stages: list[Record] = [
-        {"stage": name, "seconds": seconds}
-        for name, seconds in report.seconds.items()
-        if name not in _TOTAL_STAGES
-    ]
-    return [*own_stages, {"stage": "Vertex AI (emulator)", "seconds": report.vertex_seconds}]
+    stages = {name: each for name, each in report.seconds.items() if name not in _TOTAL_STAGES}
+    stages["Vertex AI (emulator)"] = report.vertex_seconds
+    return _pair_rows("stage", "seconds", stages)
 
 
 def time_summary(report: Report) -> str:
@@ -107,7 +104,7 @@ def sample_answers(answers: Path) -> Iterator[tuple[str, str]]:
             yield questions[result.row], result.text or reason
 
 
-def _pair_rows(key_column: str, value_column: str, values: dict[str, int]) -> list[Record]:
+def _pair_rows(key_column: str, value_column: str, values: Mapping[str, float]) -> list[Record]:
     return [{key_column: key, value_column: value} for key, value in values.items()]
 
 

@@ -67,8 +67,7 @@ def _describe_ended_run(run: RunStatus) -> str:
         case "succeeded":
             return f"All {format_count(run.requests, 'request')} succeeded{format_duration(run)}."
         case "partially_succeeded":
-            counts = f"{succeeded} succeeded and {run.failed:,} failed"
-            return f"{counts}{format_duration(run)}.{error}"
+            return f"{succeeded} succeeded and {run.failed:,} failed{format_duration(run)}.{error}"
         case "failed":
             return f"The run failed: {succeeded} succeeded.{error}"
         case "expired":

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from promptmill.local import Stack
 
 
+READY_NOTE = (
+    "\nall services are ready; paste the lines above into a second terminal; stop with Ctrl-C"
+)
+
 Workers = Annotated[int, typer.Option(metavar="N", min=1, help="Concurrent tasks of the worker.")]
 Latency = Annotated[
     float, typer.Option(metavar="SPAN", parser=parse_span, help="Duration of an emulated job.")
@@ -52,7 +56,4 @@ def _print_environment(stack: "Stack") -> None:
     output.stdout_console().print(output.build_table(local_stack.url_rows(stack.status())))
     for name, value in stack.client_environment().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
-    typer.echo(
-        "\nall services are ready; paste the lines above into a second terminal; stop with Ctrl-C",
-        err=True,
-    )
+    typer.echo(READY_NOTE, err=True)

@@ -31,13 +31,9 @@ def configure_logging(settings: Settings) -> None:
 
 
 def _build_formatter(log_format: str) -> structlog.stdlib.ProcessorFormatter:
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_SHARED_PROCESSORS,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *_output_processors(log_format),
-        ],
-    )
+    formatter = structlog.stdlib.ProcessorFormatter
+    processors = [formatter.remove_processors_meta, *_output_processors(log_format)]
+    return formatter(foreign_pre_chain=_SHARED_PROCESSORS, processors=processors)
 
 
 def _output_processors(log_format: str) -> list[structlog.types.Processor]:

@@ -238,18 +238,12 @@ class Settings(BaseSettings):
         return (self.redis_url or self.broker_url).get_secret_value()
 
     def refuse_insecure_redis(self) -> None:
-        """Raise ConfigurationError for a remote Redis without password and TLS.
-
-        Anyone who reaches such a Redis can read prompts and create jobs.
-        ``allow_insecure_redis`` turns the check off.
-        """
+        """Raise ConfigurationError for a remote Redis without password and TLS."""
+        # Anyone who reaches such a Redis can read prompts and create jobs.
         for name in ("broker_url", "redis_url", "callback_broker_url"):
             secret: SecretStr | None = getattr(self, name)
-            if (
-                secret
-                and is_insecure_redis(url := secret.get_secret_value())
-                and not self.allow_insecure_redis
-            ):
+            url = secret.get_secret_value() if secret else ""
+            if url and is_insecure_redis(url) and not self.allow_insecure_redis:
                 raise ConfigurationError(
                     f"{variable_name(name)}: {url} is on another machine and has no password; "
                     "use rediss://:PASSWORD@HOST, or on a private network set "
@@ -320,12 +314,10 @@ def load_settings(**explicit: object) -> Settings:
 
 
 def _refuse_unknown_settings(explicit: Iterable[str]) -> None:
-    for name in explicit:
-        if name not in Settings.model_fields:
-            (closest,) = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.0)
-            raise ConfigurationError(
-                f"unknown setting {name!r}; the closest known setting is {closest!r}"
-            )
+    if unknown := [name for name in explicit if name not in Settings.model_fields]:
+        (closest,) = difflib.get_close_matches(unknown[0], Settings.model_fields, n=1, cutoff=0.0)
+        message = f"unknown setting {unknown[0]!r}; the closest known setting is {closest!r}"
+        raise ConfigurationError(message)
 
 
 def _error_messages(error: ValidationError) -> list[str]:
@@ -408,7 +400,6 @@ def _variable_names(name: str) -> set[str]:
 
 def variable_name(name: str) -> str:
     """Return the environment variable of the setting ``name``."""
-    field = Settings.model_fields.get(name)
-    if field and field.validation_alias:
+    if (field := Settings.model_fields.get(name)) and field.validation_alias:
         return str(field.validation_alias)
     return name if name.isupper() else f"PROMPTMILL_{name.upper()}"

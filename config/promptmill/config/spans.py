@@ -11,8 +11,7 @@ def parse_duration(text: str) -> float:
     """Return the seconds of a duration. A plain number is seconds. Raises ValueError."""
     if not _DURATION.fullmatch(text.strip()):
         raise ValueError(f"{text!r} is not a duration such as 90m, 36h or 2d")
-    parts = _DURATION_PART.findall(text.strip())
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
 def format_duration(seconds: float) -> str:

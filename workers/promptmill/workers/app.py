@@ -33,41 +33,37 @@ def make_app(settings: Settings, build_services: Callable[[Settings], Services])
     app.config_from_object(queues.celery_options(settings))
     services = PerProcessServices(lambda: build_services(settings))
     app.services = services  # type: ignore[attr-defined]
+    _shorten_exit_wait()
+    _send_heartbeats_once()
+    app.steps["consumer"].update({MessageLeases, PollRevival})
+    _connect_signals(settings)
+    return app
 
+
+def _connect_signals(settings: Settings) -> None:
     def configure_logging(**_: object) -> None:
         logs.configure_logging(settings)
         refused_messages.redact_refusals()
 
-    _shorten_exit_wait()
-    _send_heartbeats_once()
-    app.steps["consumer"].update({MessageLeases, PollRevival})
-    signals.setup_logging.connect(configure_logging, weak=False)
-
     def check_safety(**_: object) -> None:
         _exit_if_unsafe(settings)
 
+    signals.setup_logging.connect(configure_logging, weak=False)
     signals.celeryd_init.connect(check_safety, weak=False)
     signals.beat_init.connect(check_safety, weak=False)
     signals.celeryd_after_setup.connect(_load_clients, weak=False)
-    return app
 
 
+# An exiting pool process waits for the worker to read its messages: 1 s instead of 30 s
+# (billiard 4.2, Worker._ensure_messages_consumed). A stopping worker may join the process
+# without reading them. The last tasks of the process are then not acknowledged, and run again.
 def _shorten_exit_wait() -> None:
-    """Limit how long an exiting pool process waits for the worker to read its messages.
-
-    The limit is 1 s instead of 30 s (billiard 4.2, ``Worker._ensure_messages_consumed``). A
-    stopping worker may join the process without reading them. The last tasks of the process
-    are then not acknowledged, and run again.
-    """
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10
 
 
+# Celery 5.6 retries a heartbeat until Redis is back. The retries block the loop that
+# reconnects and handles shutdown.
 def _send_heartbeats_once() -> None:
-    """Make a worker send each heartbeat once, without retries.
-
-    Celery 5.6 retries until Redis is back. The retries block the loop that reconnects and
-    handles shutdown.
-    """
     heartbeat.Heart._send.__defaults__ = (False,)  # type: ignore[attr-defined]
 
 
@@ -90,12 +86,10 @@ def _refuse_compressed(_: bytes) -> NoReturn:
     raise ContentDisallowed("compressed messages are refused")
 
 
+# Runs before the worker forks. The first job does not wait for the import, and the children
+# share its memory. Each child builds its own clients.
 def _load_clients(instance: "_Worker", **_: object) -> None:
-    """Import the client libraries that the worker's queues need, before it forks.
-
-    The first job does not wait for the import, and the children share its memory. Each child
-    builds its own clients.
-    """
+    """Import the client libraries that the worker's queues need."""
     importlib.import_module("promptmill.workers.adapters.storage")
     if {queues.JOBS, queues.POLL} & instance.app.amqp.queues.keys():
         importlib.import_module("promptmill.workers.adapters.vertex")

@@ -36,10 +36,8 @@ _MAY_QUOTE_ROWS = frozenset({"invalid", "invalidQuery", "invalidUser"})
 
 
 def unique_run_name(run: RunFolder) -> str:
-    """Return the run's id, made unique among deployments and deleted runs.
-
-    The id alone is not unique: an id derived from an idempotency key repeats.
-    """
+    """Return the run's id, made unique among deployments and deleted runs."""
+    # The id alone is not unique: an id derived from an idempotency key repeats.
     created = run.manifest.get().created
     return f"{run.id}-{hashlib.sha256(f'{run.bucket.url} {created}'.encode()).hexdigest()[:8]}"
 

@@ -34,11 +34,9 @@ class Dispatcher:
         self._takeover = takeover
 
     def enqueue_steps(self, steps: Iterable[Step]) -> None:
-        """Enqueue steps, except those that were sent a moment ago.
-
-        Otherwise each duplicate delivery would duplicate everything that follows. If the step
-        did have to run again, a sweep sends it.
-        """
+        """Enqueue steps, except those that were sent a moment ago."""
+        # Otherwise each duplicate delivery would duplicate everything that follows. If the
+        # step did have to run again, a sweep sends it.
         for step in steps:
             if self._leases.mark_queued_once(
                 step.id, _QUEUED_SECONDS, self._takeover.start_timeout
@@ -85,10 +83,7 @@ class Dispatcher:
             ) from error
 
     def _is_message_lost(self, step: Step) -> bool:
-        """Whether a step is marked as queued, but its queue is empty.
-
-        Then its message was lost, or its worker died.
-        """
+        """Whether a step is marked as queued, but its queue is empty: its worker may have died."""
         seconds_left = self._leases.queued_seconds_left(step.id)
         return (
             seconds_left is not None

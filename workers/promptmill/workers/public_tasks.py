@@ -114,23 +114,23 @@ def decode_submission(payload: Mapping[str, object]) -> Submission:
     """Decode a payload. Raises NewerVersion and MessageRefused, whose texts quote no prompt."""
     version = payload.get("v")
     if isinstance(version, int) and version > VERSION:
-        raise NewerVersion(
-            f"the submission has version {version}, this worker knows {VERSION}: "
-            "upgrade the workers first"
-        )
+        known = f"the submission has version {version}, this worker knows {VERSION}"
+        raise NewerVersion(f"{known}: upgrade the workers first")
     try:
         submission = msgspec.convert(payload, Submission)
     except msgspec.ValidationError as error:
         raise MessageRefused(f"not a submission of version {VERSION}: {str(error)[:200]}") from None
-    if (submission.prompts is None) != bool(submission.source and submission.template):
-        raise MessageRefused(
-            f"not a submission of version {VERSION}: "
-            "pass either `prompts`, or both `source` and `template`"
-        )
-    # Never a file of the worker's machine.
-    if submission.source and not submission.source.startswith("gs://"):
-        raise MessageRefused(f"not a submission of version {VERSION}: `source` must be a gs:// URL")
+    if problem := _find_source_problem(submission):
+        raise MessageRefused(f"not a submission of version {VERSION}: {problem}")
     return submission
+
+
+# A source is never a file of the worker's machine.
+def _find_source_problem(submission: Submission) -> str:
+    if (submission.prompts is None) != bool(submission.source and submission.template):
+        return "pass either `prompts`, or both `source` and `template`"
+    is_foreign = submission.source and not submission.source.startswith("gs://")
+    return "`source` must be a gs:// URL" if is_foreign else ""
 
 
 def submit_run(services: Services, submission: Submission) -> bool:
@@ -160,14 +160,12 @@ class _WorkerMill(Promptmill):
         return open_allowed(self.settings, self._services.open_bucket, url)
 
 
+# Returns False for a run that another submission with this idempotency key has started or
+# completed: that run continues.
 def _abort_run(
     services: Services, submission: Submission, run: str, refusal: PromptmillError
 ) -> bool:
-    """End a refused run as failed, so that its status and ``link_error`` report it.
-
-    Returns False for a run that another submission with this idempotency key has started
-    or completed: that run continues.
-    """
+    """End a refused run as failed, so that its status and ``link_error`` report it."""
     folder = services.run_folder(run)
     if _has_other_submission(folder, refusal):
         return False

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from promptmill.config.errors import NotInstalled
@@ -141,7 +141,20 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Build services that reach the real systems. All buckets share one client."""
+    open_warehouse, open_caller = (
+        partial(_open_warehouse, settings),
+        partial(_open_caller, settings),
+    )
+    return Services(
+        settings,
+        Connection(settings.index_url),
+        _share_storage_client(settings),
+        partial(_open_batch_jobs, settings),
+        Connectors(_open_database, _open_web, open_warehouse, open_caller),
+    )
 
+
+def _share_storage_client(settings: Settings) -> Callable[[str], Bucket]:
     @cache
     def storage_client() -> Any:
         from promptmill.workers.adapters import storage
@@ -154,39 +167,39 @@ def build_services(settings: Settings) -> Services:
         setting = variable_name("bucket") if url == settings.bucket else ""
         return storage.open_bucket(url, setting=setting, client=storage_client())
 
-    def open_batch_jobs() -> BatchJobs:
-        from promptmill.workers.adapters import vertex
+    return open_bucket
 
-        return vertex.open_jobs(settings)
 
-    def open_database(url: str, name: str) -> Database:
-        from promptmill.workers.adapters import postgres
+def _open_batch_jobs(settings: Settings) -> BatchJobs:
+    from promptmill.workers.adapters import vertex
 
-        return postgres.open_database(url, name)
+    return vertex.open_jobs(settings)
 
-    def open_web() -> WebClient:
-        from promptmill.workers.adapters import web
 
-        return web.open_web()
+def _open_database(url: str, name: str) -> Database:
+    from promptmill.workers.adapters import postgres
 
-    def open_warehouse() -> Warehouse:
-        try:
-            from promptmill.workers.adapters import bigquery
-        except ImportError as error:
-            raise NotInstalled(
-                "BigQuery needs an extra: pip install 'promptmill[bigquery]'"
-            ) from error
-        return bigquery.open_warehouse(settings)
+    return postgres.open_database(url, name)
 
-    def open_caller() -> CallbackBroker:
-        from promptmill.workers.adapters.calls import CeleryCallbackBroker
 
-        return CeleryCallbackBroker(settings)
+def _open_web() -> WebClient:
+    from promptmill.workers.adapters import web
 
-    connectors = Connectors(open_database, open_web, open_warehouse, open_caller)
-    return Services(
-        settings, Connection(settings.index_url), open_bucket, open_batch_jobs, connectors
-    )
+    return web.open_web()
+
+
+def _open_warehouse(settings: Settings) -> Warehouse:
+    try:
+        from promptmill.workers.adapters import bigquery
+    except ImportError as error:
+        raise NotInstalled("BigQuery needs an extra: pip install 'promptmill[bigquery]'") from error
+    return bigquery.open_warehouse(settings)
+
+
+def _open_caller(settings: Settings) -> CallbackBroker:
+    from promptmill.workers.adapters.calls import CeleryCallbackBroker
+
+    return CeleryCallbackBroker(settings)
 
 
 class PerProcessServices:

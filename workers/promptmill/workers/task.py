@@ -103,8 +103,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
 
     def _park_crashing_step(self, step: str, args: tuple[object, ...], crashes: int) -> None:
         try:
-            reason = f"the worker died {crashes} times while it ran this step"
-            self._park_step(step, args, reason)
+            self._park_step(step, args, f"the worker died {crashes} times while it ran this step")
         except Transient:
             self.retry_later(_UNCLEAR_BACKOFF)
 
@@ -115,11 +114,7 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         try:
             return super().__call__(*args, **kwargs)
         except Retry as retry_request:
-            lease.retain_for(
-                retry_request.when if isinstance(retry_request.when, int | float) else 0.0
-            )
-            if isinstance(retry_request.exc, Denied):
-                self._report_error(step, retry_request.exc)
+            self._retain_lease(lease, step, retry_request)
             raise
         except Reject:
             raise
@@ -130,15 +125,20 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         except Exception as error:
             lease.retain_for(_FAILURE_WAIT.seconds)
             is_parked = self._count_failure(step, args, error)
-            if (
-                self.carries_payload
-                and not is_parked
-                and not isinstance(error, Permanent | MessageRefused)
-                and self._has_valid_arguments(args)
-            ):
+            if not is_parked and self._must_keep_message(args, error):
                 _log.error("step_failed", step=step, error=type(error).__name__)
                 self.retry_later(_FAILURE_WAIT)
             raise
+
+    def _retain_lease(self, lease: Lease, step: str, retry_request: Retry) -> None:
+        seconds = retry_request.when
+        lease.retain_for(seconds if isinstance(seconds, int | float) else 0.0)
+        if isinstance(retry_request.exc, Denied):
+            self._report_error(step, retry_request.exc)
+
+    def _must_keep_message(self, args: tuple[object, ...], error: Exception) -> bool:
+        is_final = isinstance(error, Permanent | MessageRefused)
+        return self.carries_payload and not is_final and self._has_valid_arguments(args)
 
     def _has_valid_arguments(self, args: tuple[object, ...]) -> bool:
         """Whether the arguments fit this task. A foreign message carries nothing to keep."""
@@ -160,11 +160,9 @@ class PipelineTask(Task):  # type: ignore[type-arg]
         return False
 
     def _report_error(self, step: str, error: Exception) -> None:
-        """Show an error in the status of the run."""
+        run = step.partition(".")[0]
         with suppress(Transient):
-            self.services.index.record_error(
-                step.partition(".")[0], f"{step}: {_error_text(error)}"
-            )
+            self.services.index.record_error(run, f"{step}: {_error_text(error)}")
 
     def _park_step(self, step: str, args: tuple[object, ...], reason: str) -> None:
         dead_letters.park_task(self.services.bucket, step, self.name, list(args), reason)

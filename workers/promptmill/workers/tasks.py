@@ -89,12 +89,8 @@ def plan(self: PipelineTask, run: str) -> None:
     manifest = folder.manifest.get()
     try:
         _check_manifest(services, run, manifest)
-        run_plan = steps.plan.plan(
-            folder,
-            settings.max_requests_per_job,
-            settings.max_bytes_per_job,
-            settings.max_cost_usd_per_run,
-        )
+        limits = settings.max_requests_per_job, settings.max_bytes_per_job
+        run_plan = steps.plan.plan(folder, *limits, settings.max_cost_usd_per_run)
     except (ConfigurationError, OverBudget) as refusal:
         over_budget = isinstance(refusal, OverBudget)
         steps.ingest.abort_run(folder, str(refusal), "failed", over_budget=over_budget)
@@ -122,8 +118,7 @@ def _check_manifest(services: Services, run: str, manifest: Manifest) -> None:
 def shard(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Write the input file of one shard."""
     folder = self.services.attempt_folder(run, shard, attempt)
-    shard_input = steps.shard.shard(folder)
-    progress.record_input(self.services.index, folder, shard_input)
+    progress.record_input(self.services.index, folder, steps.shard.shard(folder))
     self.send_steps([Step("submit", run, (shard, attempt))])
 
 
@@ -154,12 +149,10 @@ def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     self.send_steps(chain.track_job(run, shard, attempt, created))
 
 
+# Polls form a chain, and only one chain is active.
 @shared_task(bind=True, base=PipelineTask, name="promptmill.poll")
 def poll(self: PipelineTask, chain: str, poll_number: int) -> None:
-    """Poll all open jobs, enqueue ``collect`` for those that ended, and schedule the next poll.
-
-    Polls form a chain, and only one chain is active.
-    """
+    """Poll all open jobs, enqueue ``collect`` for those that ended, and schedule the next poll."""
     poll_chain = wiring.make_chain(self.services, self.dispatcher)
     if not poll_chain.claim_turn(chain, poll_number):
         return
@@ -211,10 +204,9 @@ def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.settle")
 def settle(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Give every row of a shard its final state, and enqueue deliveries and retries."""
-    services = self.services
-    folder = services.attempt_folder(run, shard, attempt)
+    folder = self.services.attempt_folder(run, shard, attempt)
     settled = steps.settle.settle(folder)
-    progress.record_counts(services.index, folder, settled)
+    progress.record_counts(self.services.index, folder, settled)
     sinks = len(folder.run.manifest.get().sinks)
     deliveries = [
         (shard, attempt, part, sink) for part in range(len(settled.files)) for sink in range(sinks)
@@ -258,9 +250,8 @@ def finish(self: PipelineTask, run: str) -> None:
     if next_steps.next_steps(snapshot) != [Step("finish", run)]:
         return  # the message came too early, or the run has ended
     report_end = partial(_report_end, services, snapshot)
-    report = steps.finish.finish(
-        services.run_folder(run), services.open_sink, sorted(snapshot.attempts), report_end
-    )
+    attempt_refs, folder = sorted(snapshot.attempts), services.run_folder(run)
+    report = steps.finish.finish(folder, services.open_sink, attempt_refs, report_end)
     _log.info(
         "run_ended", run=run, state=report.state, succeeded=report.succeeded, failed=report.failed
     )
@@ -296,12 +287,10 @@ def _is_end_reported(services: Services, run: str) -> bool:
         return False
 
 
+# Producers enqueue it after a call, and sweeps while pools hold calls.
 @shared_task(bind=True, base=PipelineTask, name="promptmill.pool")
 def pool(self: PipelineTask) -> None:
-    """Store collected calls, and cut runs from pools that are full or have waited long enough.
-
-    Producers enqueue it after a call, and sweeps while pools hold calls.
-    """
+    """Store collected calls, and cut runs from pools that are full or have waited long enough."""
     pools.store_calls(self.services)
     self.dispatcher.enqueue_stalled(pools.sweep_pools(self.services))
 
@@ -368,9 +357,6 @@ def _uses_tables(folder: AttemptFolder) -> bool:
 
 @shared_task(bind=True, base=PipelineTask, name="promptmill.reconcile")
 def reconcile(self: PipelineTask) -> None:
-    """Sweep all open runs: re-queue stalled steps, and restore lost state.
-
-    Beat enqueues it every few seconds.
-    """
+    """Sweep all open runs, every few seconds: re-queue stalled steps, and restore lost state."""
     for finding in sweep.repair_runs(self.services, self.dispatcher):
         _log.info("sweep_finding", run=finding.run, finding=finding.message)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
-from promptmill.config.tables import BIGQUERY_SCHEME, parse_table
+from promptmill.config.tables import BIGQUERY_SCHEME, Table, parse_table
 from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.services import build_services
 
@@ -26,20 +26,23 @@ def read_rows(settings: Settings, source: str, order_by: str = "") -> Iterator[d
 
 def read_from(warehouse: Warehouse, source: str, order_by: str = "") -> Iterator[dict[str, object]]:
     """Stream the rows of ``source`` from ``warehouse``: see ``read_rows``."""
-    if not source.startswith(BIGQUERY_SCHEME):
-        if order_by or not _QUERY.match(source):
-            raise ConfigurationError(
-                f"not a source of BigQuery rows: {source[:80]!r}; use a table, such as "
-                f"{BIGQUERY_SCHEME}project.dataset.table, or a query that starts with SELECT or "
-                "WITH (sort it with ORDER BY)"
-            )
-        return warehouse.stream_rows(source)
-    table = parse_table(source)
-    if not order_by:
-        return warehouse.stream_rows(table)
+    if source.startswith(BIGQUERY_SCHEME):
+        table = parse_table(source)
+        return warehouse.stream_rows(_sort_table(table, order_by) if order_by else table)
+    if order_by or not _QUERY.match(source):
+        raise ConfigurationError(
+            f"not a source of BigQuery rows: {source[:80]!r}; use a table, such as "
+            f"{BIGQUERY_SCHEME}project.dataset.table, or a query that starts with SELECT or "
+            "WITH (sort it with ORDER BY)"
+        )
+    return warehouse.stream_rows(source)
+
+
+def _sort_table(table: Table, order_by: str) -> str:
+    """Return a query of a table's rows, sorted by a column."""
     if not _COLUMN.fullmatch(order_by):
         raise ConfigurationError(
             f"order_by {order_by[:80]!r} is not a column name; use letters, digits and _"
         )
     # Both names are validated, so they cannot contain SQL.
-    return warehouse.stream_rows(f"SELECT * FROM `{table}` ORDER BY `{order_by}`")  # noqa: S608
+    return f"SELECT * FROM `{table}` ORDER BY `{order_by}`"  # noqa: S608

@@ -6,6 +6,7 @@ an unknown model when the job is created, at no cost.
 
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from promptmill.config.errors import ConfigurationError, NotFound, PromptmillError, Transient
 from promptmill.config.settings import Settings
@@ -26,11 +27,6 @@ def run_checks(settings: Settings) -> Iterator[Check]:
 
 
 def _check_bucket(settings: Settings) -> Check:
-    def probe() -> str:
-        from promptmill.workers.adapters.storage import open_bucket
-
-        return probe_bucket(open_bucket(settings.bucket, settings.project))
-
     name = settings.bucket.removeprefix("gs://").partition("/")[0]
     fixes = {
         NotFound: f"gcloud storage buckets create gs://{name}",
@@ -40,16 +36,10 @@ def _check_bucket(settings: Settings) -> Check:
         f"gcloud storage buckets add-iam-policy-binding gs://{name} "
         "--role roles/storage.objectUser --member MEMBER"
     )
-    return _run_probe("bucket access", probe, fixes, grant)
+    return _run_probe("bucket access", partial(_probe_storage, settings), fixes, grant)
 
 
 def _check_vertex(settings: Settings) -> Check:
-    def probe() -> str:
-        from promptmill.workers.adapters.vertex import open_jobs
-
-        probe_jobs(open_jobs(settings))
-        return f"{settings.vertex_endpoint or 'Google'} lists the jobs of {settings.parent}"
-
     fixes = {
         NotFound: "check GOOGLE_CLOUD_LOCATION and PROMPTMILL_VERTEX_ENDPOINT",
         Transient: "check the network and PROMPTMILL_VERTEX_ENDPOINT",
@@ -60,28 +50,41 @@ def _check_vertex(settings: Settings) -> Check:
         f"gcloud projects add-iam-policy-binding {project} "
         "--role roles/aiplatform.user --member MEMBER"
     )
-    return _run_probe("Vertex AI", probe, fixes, grant)
+    return _run_probe("Vertex AI", partial(_probe_vertex, settings), fixes, grant)
+
+
+def _probe_storage(settings: Settings) -> str:
+    from promptmill.workers.adapters.storage import open_bucket
+
+    return probe_bucket(open_bucket(settings.bucket, settings.project))
+
+
+def _probe_vertex(settings: Settings) -> str:
+    from promptmill.workers.adapters.vertex import open_jobs
+
+    probe_jobs(open_jobs(settings))
+    return f"{settings.vertex_endpoint or 'Google'} lists the jobs of {settings.parent}"
 
 
 def probe_bucket(bucket: Bucket) -> str:
-    """Create, read, list and delete a small object; returns a message of success.
-
-    Raises PromptmillError, and the errors of the bucket.
-    """
+    """Create, read, list and delete an object. Returns a message; raises PromptmillError."""
     name = f"doctor/{uuid.uuid4().hex}"
     if not bucket.create(name, b"1"):
         raise PromptmillError(f"{bucket.url} reports that a new object already exists")
     try:
-        if bucket.create(name, b"2") or bucket.read(name) != b"1":
-            raise PromptmillError(
-                f"{bucket.url} lets two writers create the same object: "
-                "it ignores if_generation_match"
-            )
-        if [stored.name for stored in bucket.list(name)] != [name]:
-            raise PromptmillError(f"{bucket.url} does not list an object that exists")
+        _check_object(bucket, name)
     finally:
         bucket.delete(name)
     return f"{bucket.url}: objects can be created (only once), read, listed and deleted"
+
+
+def _check_object(bucket: Bucket, name: str) -> None:
+    if bucket.create(name, b"2") or bucket.read(name) != b"1":
+        raise PromptmillError(
+            f"{bucket.url} lets two writers create the same object: it ignores if_generation_match"
+        )
+    if [stored.name for stored in bucket.list(name)] != [name]:
+        raise PromptmillError(f"{bucket.url} does not list an object that exists")
 
 
 def probe_jobs(jobs: BatchJobs) -> None:

@@ -24,6 +24,12 @@ def replay_letter(settings: Settings, step: str) -> DeadLetter:
     if letter is None:
         raise NotFound(f"no dead letter {step}; list them with promptmill dead-letters")
     services.leases.reset_failures(step)
+    _send_task(settings, letter, step)
+    services.bucket.delete(fact.name)
+    return letter
+
+
+def _send_task(settings: Settings, letter: DeadLetter, step: str) -> None:
     make_app(settings, build_services).send_task(
         letter.task,
         args=dead_letters.decode_arguments(letter),
@@ -32,5 +38,3 @@ def replay_letter(settings: Settings, step: str) -> DeadLetter:
         queue=queues.TASK_QUEUES[letter.task],
         argsrepr=f"({step})",
     )
-    services.bucket.delete(fact.name)
-    return letter

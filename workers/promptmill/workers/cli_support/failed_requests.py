@@ -34,11 +34,10 @@ def failed_requests(
 def find_failed(
     run: RunFolder, only: Collection[str], config: Mapping[str, object]
 ) -> FailedRequests:
-    """Return the failed requests of a run.
+    """Return the failed requests of a run; raises PromptmillError if it is not done.
 
     ``only`` selects failure reasons; empty means all. ``config`` overrides fields of each
-    request's generationConfig. Rows that validation refused are omitted: they have no
-    request. Raises PromptmillError if the run is not done.
+    request's generationConfig. Refused rows are omitted: they have no request.
     """
     if not run.report.exists():
         raise PromptmillError(

@@ -44,8 +44,7 @@ def open_allowed(settings: Settings, open_bucket: Callable[[str], Bucket], url: 
 
 def read_object(bucket: Bucket, name: str) -> BinaryIO:
     """Open the current generation of an object as a file; raises NotFound, Transient."""
-    stored = bucket.find(name)
-    if stored is None:
+    if (stored := bucket.find(name)) is None:
         raise NotFound(f"{bucket.url}/{name} does not exist")
     return io.BufferedReader(_RangeReader(bucket, stored), _READ_BYTES)
 

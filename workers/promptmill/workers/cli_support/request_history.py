@@ -13,7 +13,7 @@ from promptmill.producers.contract.messages import decode_chunk
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import split_wire_key
 from promptmill.workers.attempts.rows import wanted_rows
-from promptmill.workers.facts.records import Created, Ended, ResultFile, Settled, ShardPlan
+from promptmill.workers.facts.records import ResultFile, Settled, ShardPlan
 from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot, load_snapshot
@@ -62,9 +62,7 @@ def show_request(settings: Settings, run: str, key: str) -> dict[str, Any]:
 def request_history(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
     """Return the request with a key, its chunk and shard, and its attempts with results.
 
-    Chunks are read one at a time until the key is found. If the key is a row number, the
-    chunk of that row is read first. Of the results, only files that may contain the row are
-    read. Raises RunNotFound, or PromptmillError if the run has no such key.
+    Raises RunNotFound, or PromptmillError if the run has no such key.
     """
     snapshot = load_snapshot(bucket, run)
     if snapshot.manifest is None:
@@ -77,18 +75,16 @@ def request_history(bucket: Bucket, run: str, key: str) -> dict[str, Any]:
         raise PromptmillError(
             f"run {run} has no request with key {key!r} in the chunks that it has stored so far"
         )
-    history = {
-        "run": run,
-        "key": key,
-        "row": location.row,
-        "chunk": location.chunk,
-        **_describe_request(location.line),
-    }
-    shard = _shard_of(snapshot, location.row)
-    if shard is None:
-        return history | {"state": "waiting", "attempts": []}
-    attempts = list(_attempt_history(folder, snapshot, shard, location.row))
-    return history | {"shard": shard, "state": _final_state(attempts), "attempts": attempts}
+    place = {"run": run, "key": key, "row": location.row, "chunk": location.chunk}
+    request = _describe_request(location.line)
+    return place | request | _describe_attempts(folder, snapshot, location.row)
+
+
+def _describe_attempts(run: RunFolder, snapshot: RunSnapshot, row: int) -> dict[str, object]:
+    if (shard := _shard_of(snapshot, row)) is None:
+        return {"state": "waiting", "attempts": []}
+    attempts = list(_attempt_history(run, snapshot, shard, row))
+    return {"shard": shard, "state": _final_state(attempts), "attempts": attempts}
 
 
 def _final_state(attempts: list[AttemptHistory]) -> str:
@@ -169,24 +165,18 @@ def _attempt_history(
     sink_urls = [mask_password(sink.url) for sink in snapshot.manifest.sinks]
     for attempt_ref in sorted(ref for ref in snapshot.attempts if ref[0] == shard):
         attempt = run.attempt(*attempt_ref)
-        wanted = wanted_rows(attempt, snapshot.manifest, rows)
-        is_asked = row - rows.first_row in wanted
-        if is_asked:
-            created, ended = attempt.job.find(), attempt.ended.find()
+        is_asked = row - rows.first_row in wanted_rows(attempt, snapshot.manifest, rows)
+        if is_asked or attempt.is_first:  # its job omits only rows that an earlier run answered
             yield {
-                "attempt": attempt.number,
-                **_describe_job(created, ended),
-                **_describe_outcome(attempt, rows, row, sink_urls),
-            }
-        elif attempt.is_first:  # its job omits only rows that an earlier run answered
-            yield {
-                "attempt": 0,
-                **_describe_job(None, None),
+                "attempt": attempt.number if is_asked else 0,
+                **_describe_job(attempt if is_asked else None),
                 **_describe_outcome(attempt, rows, row, sink_urls),
             }
 
 
-def _describe_job(created: Created | None, ended: Ended | None) -> JobHistory:
+def _describe_job(attempt: AttemptFolder | None) -> JobHistory:
+    created = attempt.job.find() if attempt else None
+    ended = attempt.ended.find() if attempt else None
     return {
         "job": created.name if created else "",
         "created": created.at if created else 0.0,
@@ -247,9 +237,7 @@ def _may_have_row(attempt: AttemptFolder, file: str, row_offset: int) -> bool:
     )
 
 
-def _delivery_history(
-    attempt: AttemptFolder, file: int, sink_urls: list[str]
-) -> Iterator[Delivery]:
-    for number, url in enumerate(sink_urls):
+def _delivery_history(attempt: AttemptFolder, file: int, urls: list[str]) -> Iterator[Delivery]:
+    for number, url in enumerate(urls):
         delivered = attempt.delivered(number, file).find()
         yield {"sink": url, "at": delivered.at if delivered else 0.0}

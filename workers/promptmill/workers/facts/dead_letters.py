@@ -29,10 +29,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 def park_task(bucket: Bucket, step: str, task: str, arguments: list[object], reason: str) -> None:
     """Store a task as a dead letter."""
-    encoded = [
-        {"bytes": base64.b64encode(argument).decode()} if isinstance(argument, bytes) else argument
-        for argument in arguments
-    ]
+    encoded = [_encode_argument(argument) for argument in arguments]
     letter = DeadLetter(step, task, encoded, reason, records.current_time())
     letter_fact(bucket, step).create(letter)
 
@@ -55,10 +52,17 @@ def parked_steps(bucket: Bucket) -> set[str]:
 
 def decode_arguments(letter: DeadLetter) -> list[object]:
     """Return a letter's arguments as they were sent."""
-    return [
-        base64.b64decode(argument["bytes"]) if _is_bytes(argument) else argument
-        for argument in letter.arguments
-    ]
+    return [_decode_argument(argument) for argument in letter.arguments]
+
+
+def _encode_argument(argument: object) -> object:
+    if isinstance(argument, bytes):
+        return {"bytes": base64.b64encode(argument).decode()}
+    return argument
+
+
+def _decode_argument(argument: object) -> object:
+    return base64.b64decode(argument["bytes"]) if _is_bytes(argument) else argument
 
 
 def has_bytes(letter: DeadLetter) -> bool:

@@ -271,20 +271,15 @@ def current_time() -> float:
     return time.time()
 
 
+# For decisions that could cost money or answers: a worker's clock may be wrong.
 def object_age(bucket: Bucket, stored: ObjectInfo, clock: str) -> float:
-    """Return the age of an object in seconds, by the bucket's clock.
-
-    For decisions that could cost money or answers: a worker's clock may be wrong.
-    """
+    """Return the age of an object in seconds, by the bucket's clock."""
     now = read_clock(bucket, clock)
     return now - stored.updated if now else 0.0
 
 
 def read_clock(bucket: Bucket, clock: str) -> float:
-    """Return the time by the bucket's clock, in seconds, or 0 if it cannot be determined.
-
-    Writes the object ``clock`` and returns its update time.
-    """
+    """Write the object ``clock`` and return its update time in seconds, or 0 if it is unknown."""
     bucket.write(clock, b"")
     probe = bucket.find(clock)
     return probe.updated if probe else 0.0

@@ -74,7 +74,4 @@ class FeedbackErrors(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def errors_by_row(self) -> dict[int, str]:
         """Return the error of each row, by the row's offset."""
-        return {
-            row_offset: self.errors[which]
-            for row_offset, which in zip(self.rows, self.which, strict=True)
-        }
+        return {row: self.errors[which] for row, which in zip(self.rows, self.which, strict=True)}

@@ -173,9 +173,7 @@ class AttemptFolder(_Folder):
     def __init__(self, run: RunFolder, shard: int, number: int) -> None:
         shard, number = names.check_number(shard), names.check_number(number)
         super().__init__(run.bucket, f"{run.path}shards/{shard:04d}/{number}/")
-        self.run = run
-        self.shard = shard
-        self.number = number
+        self.run, self.shard, self.number = run, shard, number
 
     def __str__(self) -> str:
         """Return ``run/shard/attempt``."""
@@ -193,10 +191,7 @@ class AttemptFolder(_Folder):
 
     @property
     def display_name(self) -> str:
-        """The job's display name.
-
-        Every attempt to create the job uses the same name, so that a lost job can be found.
-        """
+        """The job's display name. All attempts to create it use this name, to find a lost job."""
         return f"promptmill-{self.run.id}-s{self.shard:04d}-a{self.number}"
 
     @property

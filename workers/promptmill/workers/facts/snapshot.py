@@ -112,6 +112,12 @@ _SHARD = re.compile(
     r"shards/(\d{4,})/(\d+)/"
     r"(?:(input|job|ended|parts|settled)\.json|parsed/(\d+)\.json|delivered/(\d+)-(\d+)\.json)"
 )
+_EXISTENCE_FIELDS = {
+    "aborted.json": "aborted",
+    "cancelled.json": "cancelled",
+    "report.json": "reported",
+}
+"""Facts of a run that only need to exist, and their fields."""
 
 
 def load_snapshot(bucket: Bucket, run: str, reader: SnapshotReader | None = None) -> RunSnapshot:
@@ -136,14 +142,12 @@ def load_snapshot(bucket: Bucket, run: str, reader: SnapshotReader | None = None
             with_settled.append((attempt_facts, stored))
         else:
             _add_attempt_fact(attempt_facts, match)
-    for (attempt_facts, _), parts in zip(
-        with_parts, reader.parts(stored for _, stored in with_parts), strict=True
-    ):
+    all_parts = reader.parts(stored for _, stored in with_parts)
+    for (attempt_facts, _), parts in zip(with_parts, all_parts, strict=True):
         attempt_facts.parts = parts
-    for (attempt_facts, _), (files, has_retries) in zip(
-        with_settled, reader.settled(stored for _, stored in with_settled), strict=True
-    ):
-        attempt_facts.files, attempt_facts.has_retries = files, has_retries
+    all_settled = reader.settled(stored for _, stored in with_settled)
+    for (attempt_facts, _), settled in zip(with_settled, all_settled, strict=True):
+        attempt_facts.files, attempt_facts.has_retries = settled
     return snapshot
 
 
@@ -158,12 +162,8 @@ def _add_run_fact(
         [snapshot.sealed] = reader.chunks([stored])
     elif fact_name == "plan.json":
         [snapshot.plan] = reader.plan([stored])
-    elif fact_name == "aborted.json":
-        snapshot.aborted = True
-    elif fact_name == "cancelled.json":
-        snapshot.cancelled = True
-    elif fact_name == "report.json":
-        snapshot.reported = True
+    elif field := _EXISTENCE_FIELDS.get(fact_name):
+        setattr(snapshot, field, True)
 
 
 def _add_attempt_fact(attempt_facts: AttemptFacts, match: re.Match[str]) -> None:

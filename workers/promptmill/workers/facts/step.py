@@ -16,10 +16,8 @@ class Step(NamedTuple):
     @property
     def id(self) -> str:
         """A readable id, the same for the same work: ``01jd….s003.a1.p00007.parse``."""
-        labels = [
-            f"{letter}{number:0{width}}"
-            for (letter, width), number in zip(_LETTERS, self.indices, strict=False)
-        ]
+        pairs = zip(_LETTERS, self.indices, strict=False)
+        labels = [f"{letter}{number:0{width}}" for (letter, width), number in pairs]
         return ".".join([self.run, *labels, self.task])
 
 
