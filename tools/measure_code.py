@@ -72,8 +72,8 @@ class Code:
 
 
 def measure_function_length(code: Code, percentile: int) -> float:
-    """Return a percentile of the lines of functions: signature and body, no docstring."""
-    return _find_percentile([_count_function_lines(node) for node in code.functions], percentile)
+    """Return a percentile of the lines of functions, from signature to end, docstring included."""
+    return _find_percentile([_count_lines(node) for node in code.functions], percentile)
 
 
 def measure_line_length(code: Code) -> float:
@@ -210,12 +210,6 @@ def _find_prose() -> Iterator[Path]:
 def _list_names(code: Code) -> list[str]:
     names = [node.name for node in code.functions]
     return [name.strip("_") for name in names if not name.startswith("__")]
-
-
-def _count_function_lines(function: Function) -> int:
-    lines = _count_lines(function)
-    has_docstring = ast.get_docstring(function) is not None
-    return lines - _count_lines(function.body[0]) if has_docstring else lines
 
 
 def _count_lines(statement: ast.stmt) -> int:
