@@ -34,7 +34,10 @@ def bigquery_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSt
     with running(tmp_path_factory.mktemp("servers"), ("redis", "storage"), settings={}) as servers:
         storage = servers.environment["STORAGE_EMULATOR_HOST"]
         with running_bigquery(tmp_path_factory.mktemp("bigquery"), storage) as url:
-            known = servers.environment | {"BIGQUERY_EMULATOR_HOST": url}
+            known = servers.environment | {
+                "BIGQUERY_EMULATOR_HOST": url,
+                "GOOGLE_CLOUD_LOCATION": "us",  # jobs in `global` take no tables
+            }
             with surroundings(known):
                 rest = ("emulator", "worker", "poll", "beat")
                 directory = tmp_path_factory.mktemp("stack")

@@ -18,9 +18,9 @@ TROUBLES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "it is answered with 503 after its effect": ("gemini-3.5-flash", [LOST | {"status": 503}]),
     "it is refused with 429": ("gemini-3.5-flash-lite", [REFUSED | {"status": 429}] * 2),
-    "it is refused with 500": ("gemini-2.5-pro", [REFUSED | {"status": 500}]),
+    "it is refused with 500": ("gemini-3.1-pro-preview", [REFUSED | {"status": 500}]),
     "it is refused with 503 and then its answer is lost": (
-        "gemini-2.5-flash",
+        "gemini-4-argon",
         [REFUSED | {"status": 503}, LOST],
     ),
 }

@@ -93,7 +93,7 @@ class Emulator:
 def description(**more: Any) -> dict[str, Any]:
     return {
         "display_name": "nightly",
-        "model": "publishers/google/models/gemini-2.5-flash",
+        "model": "publishers/google/models/gemini-3.8-flash",
         "input_config": {
             "instances_format": "jsonl",
             "gcs_source": {"uris": ["gs://mill/in.jsonl"]},

@@ -10,7 +10,7 @@ from support.local_stack import LocalStack
 from support.proxy import HttpProxy
 from support.waiting import wait_until
 
-MODEL = "gemini-2.5-pro"
+MODEL = "gemini-4-argon"
 SECONDS = {"PROMPTMILL_ABANDON_SECONDS": "2"}
 
 

@@ -3,7 +3,7 @@
 from faults.worker_group import WorkerGroups
 from promptmill.producers import Result
 
-MODEL = "gemini-2.5-flash"
+MODEL = "gemini-3.6-flash"
 
 
 def test_a_run_past_its_deadline_ends_with_what_is_finished(groups: WorkerGroups) -> None:

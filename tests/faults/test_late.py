@@ -10,7 +10,7 @@ from promptmill.producers.contract.connection import Connection
 from promptmill.workers.coordination.alarm_counts import AlarmCounts
 from support.waiting import wait_until
 
-MODEL = "gemini-3-flash"
+MODEL = "gemini-3-flash-preview"
 SECONDS = {"PROMPTMILL_LATE_QUEUED_SECONDS": "2", "PROMPTMILL_LATE_OPEN_SECONDS": "2"}
 
 

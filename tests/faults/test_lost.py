@@ -12,7 +12,7 @@ from support.local_stack import LocalStack
 from support.proxy import HttpProxy
 from support.waiting import wait_until
 
-MODEL = "gemini-2.5-flash-lite"
+MODEL = "gemini-3.1-flash-lite"
 SECONDS = {"PROMPTMILL_LOST_SECONDS": "2"}
 
 

@@ -37,7 +37,7 @@ STOP = 10.0
 """Maximum seconds from SIGTERM to the exit of a worker."""
 INTERVAL = 3.0
 """Seconds between two polls of recent jobs, by default."""
-QUEUED_MODEL = "gemini-3.1-pro"
+QUEUED_MODEL = "gemini-3.1-pro-preview"
 LOOKS = r".*/batchPredictionJobs\?.*"
 PER_JOB = 20
 EVERY = float("inf")

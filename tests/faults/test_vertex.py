@@ -75,7 +75,7 @@ def test_a_job_listed_long_after_its_lost_response_is_cancelled_and_reported(
     """The one case with a second paid job: Vertex lists the first later than the settings allow."""
     settings = {"PROMPTMILL_VERTEX_ENDPOINT": vertex.url, "PROMPTMILL_MAX_REQUESTS_PER_JOB": "200"}
     with groups.create_group("turns-up", settings) as group:
-        model = "gemini-2.5-flash"
+        model = "gemini-3.7-flash"
         match = {"model": f"*/{model}"}
         group.stack.fault("job", "queued", seconds=40, times=2, match=match)
         group.stack.fault("create", "after", match=match)

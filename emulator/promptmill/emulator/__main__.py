@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,9 @@ _Models = Annotated[
 ]
 _FaultsFile = Annotated[Path | None, typer.Option(help="JSON file with fault rules to inject.")]
 _StateFolder = Annotated[Path | None, typer.Option(help="Folder that keeps jobs across restarts.")]
+_Today = Annotated[
+    str, typer.Option(help="Date that decides which models are retired: 2026-12-01; default: now.")
+]
 _cli = typer.Typer(add_completion=False)
 
 
@@ -64,6 +68,7 @@ def emulator(
     model: _Models = None,
     faults: _FaultsFile = None,
     state_dir: _StateFolder = None,
+    today: _Today = "",
 ) -> None:
     """Emulate Vertex AI batch prediction jobs.
 
@@ -73,12 +78,12 @@ def emulator(
         clock = _load_clock(state_dir, speed)
         injected_faults = Faults(read_rules(faults.read_bytes()) if faults else [])
         durations = _parse_duration(latency), _parse_duration(queue_seconds)
+        options = ServiceOptions(*durations, tuple(model or ()), _parse_date(today))
         chosen_responder = _make_responder(responder)
     except (ApiError, OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     # Otherwise the client requests the metadata of every bucket, for tracing.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
-    options = ServiceOptions(*durations, tuple(model or ()))
     service = _start_service(clock, state_dir, chosen_responder, options, injected_faults)
     with exit_without_port(host, port):
         serve_app(make_app(service), host, port)
@@ -129,6 +134,10 @@ def _parse_duration(text: str) -> float:
     if not match:
         raise ValueError(f"{text!r} is not a duration; write 5s, 2m or 500ms")
     return float(match[1]) * _SECONDS_PER_UNIT[match[2]]
+
+
+def _parse_date(text: str) -> str:
+    return date.fromisoformat(text).isoformat() if text else ""
 
 
 def _make_responder(text: str) -> Responder:

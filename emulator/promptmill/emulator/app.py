@@ -12,6 +12,7 @@ from starlette.routing import Route
 from . import admin
 from .errors import ApiError
 from .faults import FaultRule
+from .hosts import require_host
 from .job_spec import JobSpec, read_spec
 from .json_response import json_response
 from .json_types import JsonObject
@@ -58,6 +59,7 @@ class _JobEndpoints:
 
     async def create_job(self, request: Request) -> Response:
         parent, body = _read_parent(request), await request.body()
+        require_host(request.headers.get("host", ""), request.path_params["location"])
         return await self._call_with_faults(
             request, "create", _try_read_spec(body), lambda: self._service.create_job(parent, body)
         )

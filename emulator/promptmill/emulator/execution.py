@@ -6,7 +6,7 @@ This happens in a thread, before the emulated end of the job.
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ from .clock import Clock
 from .errors import FAILED_PRECONDITION, INTERNAL, NOT_FOUND, PERMISSION_DENIED, JobFailed
 from .importer import ImportedRows, ImportLimits
 from .jobs import FAILED, Job, Outcome, decide_ending
+from .model_table import find_model
 from .output import OutputSpool
 from .output_faults import OutputFaults
 from .responders import Responder
@@ -92,10 +93,16 @@ class JobExecutor:
         self.clock.wait_until(max(job.schedule.ends, self.clock.now()) + seconds)
 
     def _import_rows(self, job: Job, line_file: IO[bytes]) -> ImportedRows:
+        limits = self._limits_of(job)
         if job.spec.input_table:
             rows = self.tables.read_rows(job.spec.input_table)
-            return importer.import_table_rows(rows, line_file, self.limits)
-        return importer.import_objects(self.storage, job.spec.input_uris, line_file, self.limits)
+            return importer.import_table_rows(rows, line_file, limits)
+        return importer.import_objects(self.storage, job.spec.input_uris, line_file, limits)
+
+    def _limits_of(self, job: Job) -> ImportLimits:
+        model = find_model(job.spec.model)
+        embeds = model is not None and model.embeds
+        return replace(self.limits, requests=self.limits.embeddings) if embeds else self.limits
 
     def _require_buckets(self, job: Job) -> None:
         for uri in filter(None, [job.spec.input_table, job.spec.output_table]):

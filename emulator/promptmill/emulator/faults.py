@@ -34,6 +34,7 @@ FAULTS = {
             "off-schema",
             "empty",
             "late",
+            "raw",
         }
     ),
 }
@@ -68,6 +69,8 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
       `no-candidates`  answer without candidates
       `off-schema`  answer JSON that violates the response schema
       `incremental` copy half of the rows to `incremental_predictions/`
+      `raw`         write `lines[N]` as the line of row N of the input, counted from 0;
+                    `$KEY` and `$REQUEST` in it stand for the row's own, as JSON
     Whole output:
       `files`       write `count` files
       `truncated`   cut the last line
@@ -89,6 +92,7 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     share: float | None = None
     count: int | None = None
     keys: list[str] = []
+    lines: list[str] = []
     where: Literal["same", "other"] = "same"
     seed: int = 0
 

@@ -1,14 +1,13 @@
 """Gemini's behaviour for one request: validation, token counts and responses."""
 
 import hashlib
-from functools import lru_cache
-from typing import Any
 
 import msgspec
 
 from .clock import format_timestamp
 from .errors import RowRefused
 from .json_types import JsonObject
+from .request_fields import get_field, list_items, to_camel_case
 from .schemas import find_unknown_fields
 
 REQUEST_FIELDS = frozenset(
@@ -42,18 +41,11 @@ TOKENS_PER_FILE = 258
 """Gemini's token count for a small image."""
 
 
-def get_field(message: object, name: str) -> Any:
-    """Return a field by its camelCase name; requests may also use snake_case."""
-    if not isinstance(message, dict):
-        return None
-    return message[name] if name in message else message.get(_to_snake_case(name))
-
-
 def check_request(request: JsonObject) -> None:
     """Raise RowRefused (400) for a request that Gemini rejects."""
     _check_field_names(request)
-    contents = request.get("contents")
-    if not isinstance(contents, list) or not contents:
+    contents = list_items(request.get("contents"))
+    if not contents:
         raise _invalid_request(
             "Unable to submit request because at least one contents field is required."
         )
@@ -67,20 +59,21 @@ def check_request(request: JsonObject) -> None:
 
 def _check_field_names(request: JsonObject) -> None:
     for name in request:
-        if _to_camel_case(name) not in REQUEST_FIELDS:
+        if to_camel_case(name) not in REQUEST_FIELDS:
             message = f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
             raise _invalid_request(message)
 
 
 def prompt_text(request: JsonObject) -> str:
     """Return the text of the last user turn."""
-    contents = [content for content in request["contents"] if content.get("role", "user") == "user"]
+    turns = list_items(request["contents"])
+    contents = [content for content in turns if content.get("role", "user") == "user"]
     return "\n".join(text for content in contents[-1:] for text in _text_parts(content))
 
 
 def count_prompt_tokens(request: JsonObject) -> int:
     """Estimate the prompt tokens: one per 4 characters, and 258 per file."""
-    messages = [*request["contents"], get_field(request, "systemInstruction") or {}]
+    messages = [*list_items(request["contents"]), get_field(request, "systemInstruction") or {}]
     characters = sum(len(text) for message in messages for text in _text_parts(message))
     return max(1, -(-characters // CHARACTERS_PER_TOKEN)) + TOKENS_PER_FILE * len(
         list_mime_types(request)
@@ -94,7 +87,8 @@ def count_text_tokens(text: str) -> int:
 
 def list_mime_types(request: JsonObject) -> list[str]:
     """Return the MIME types of all files in the contents."""
-    parts = [part for content in request["contents"] for part in content["parts"]]
+    turns = list_items(request["contents"])
+    parts = [part for content in turns for part in list_items(content["parts"])]
     data = [get_field(part, "fileData") or get_field(part, "inlineData") for part in parts]
     return [str(get_field(file, "mimeType") or "?") for file in data if file]
 
@@ -141,13 +135,14 @@ def _check_content(content: object, path: str) -> None:
 
 
 def _check_parts(parts: object, path: str) -> None:
-    if not isinstance(parts, list) or not parts:
+    part_list = list_items(parts)
+    if not part_list:
         raise _invalid_request(
             f"Unable to submit request because it must include at least one parts field: {path}."
         )
-    for index, part in enumerate(parts):
+    for index, part in enumerate(part_list):
         data = (
-            [name for name in part if _to_camel_case(name) in PART_DATA]
+            [name for name in part if to_camel_case(name) in PART_DATA]
             if isinstance(part, dict)
             else []
         )
@@ -195,20 +190,9 @@ def _check_config(config: object) -> None:
 
 
 def _text_parts(message: object) -> list[str]:
-    parts = message.get("parts") or [] if isinstance(message, dict) else []
+    parts = list_items(get_field(message, "parts"))
     return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
 def _invalid_request(message: str) -> RowRefused:
     return RowRefused(400, message)
-
-
-@lru_cache(1024)
-def _to_snake_case(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-
-
-@lru_cache(1024)
-def _to_camel_case(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)

@@ -19,6 +19,7 @@ from .json_types import JsonObject
 from .storage import Storage
 
 MAX_REQUESTS = 200_000
+MAX_EMBEDDINGS = 1_000_000
 MAX_FILE_BYTES = 1_000_000_000
 MAX_DEPTH = 15
 MAX_COLUMNS = 10_000
@@ -33,6 +34,7 @@ class ImportLimits:
     """Limits on the input of one job."""
 
     requests: int = MAX_REQUESTS
+    embeddings: int = MAX_EMBEDDINGS
     file_bytes: int = MAX_FILE_BYTES
 
 

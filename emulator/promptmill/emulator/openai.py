@@ -11,6 +11,7 @@ import msgspec
 from . import gemini
 from .errors import RowRefused
 from .json_types import JsonObject
+from .request_fields import get_field, list_items
 
 CONCURRENCY = 8
 _TIMEOUT_SECONDS = 300
@@ -100,10 +101,9 @@ class OpenAIResponder:
 
 def make_chat_body(request: JsonObject, model: str) -> JsonObject:
     """Return the body of the equivalent chat completion request."""
-    config = gemini.get_field(request, "generationConfig") or {}
+    config = get_field(request, "generationConfig") or {}
     options = {
-        name: gemini.get_field(config, gemini_name)
-        for gemini_name, name in _GENERATION_OPTIONS.items()
+        name: get_field(config, gemini_name) for gemini_name, name in _GENERATION_OPTIONS.items()
     }
     body = {"model": model, "messages": list(_chat_messages(request))}
     body |= {name: value for name, value in options.items() if value is not None}
@@ -138,10 +138,10 @@ def _convert_type(kind: object, nullable: object) -> JsonObject:
 
 
 def _chat_messages(request: JsonObject) -> Iterator[dict[str, str]]:
-    instruction = gemini.get_field(request, "systemInstruction")
+    instruction = get_field(request, "systemInstruction")
     if instruction:
         yield {"role": "system", "content": _content_text(instruction)}
-    for content in request["contents"]:
+    for content in list_items(request["contents"]):
         yield {
             "role": "assistant" if content.get("role") == "model" else "user",
             "content": _content_text(content),
@@ -149,20 +149,18 @@ def _chat_messages(request: JsonObject) -> Iterator[dict[str, str]]:
 
 
 def _content_text(content: JsonObject) -> str:
-    parts = content["parts"]
+    parts = list_items(content["parts"])
     if any("text" not in part for part in parts):
         raise RowRefused(400, "This responder forwards text only.")
     return "\n".join(part["text"] for part in parts)
 
 
 def _response_format(config: JsonObject) -> JsonObject:
-    schema = gemini.get_field(config, "responseSchema") or gemini.get_field(
-        config, "responseJsonSchema"
-    )
+    schema = get_field(config, "responseSchema") or get_field(config, "responseJsonSchema")
     if schema:
         named_schema = {"name": "response", "schema": to_json_schema(schema)}
         return {"response_format": {"type": "json_schema", "json_schema": named_schema}}
-    if gemini.get_field(config, "responseMimeType") == "application/json":
+    if get_field(config, "responseMimeType") == "application/json":
         return {"response_format": {"type": "json_object"}}
     return {}
 

@@ -35,6 +35,11 @@ def make_failed_line(row: JsonObject, error: RowRefused, moment: float) -> JsonO
     } | _extra_fields(row)
 
 
+def make_embedded_line(row: JsonObject, response: JsonObject) -> JsonObject:
+    """Return the line of an embedding, which has neither `status` nor `processed_time`."""
+    return _extra_fields(row) | {"request": row["request"], "response": response}
+
+
 def encode_line(line: object) -> bytes:
     """Return one line of JSON, with a newline."""
     return msgspec.json.encode(line) + b"\n"

@@ -12,6 +12,7 @@ from .faults import FaultRule
 from .json_types import JsonObject
 
 _ONE_ROW_BY_DEFAULT = frozenset({"missing", "duplicated", "unknown", "invalid"})
+_OWN_FIELDS = frozenset({"status", "processed_time", "request", "response"})
 _REQUEST_FAULTS = frozenset({"error"})
 _RESPONSE_FAULTS = frozenset({"blocked", "finish", "no-candidates", "off-schema"})
 
@@ -60,7 +61,8 @@ class OutputFaults:
         rules_by_fault = {rule.fault: rule for rule in self._matching_rules(row_index, row, faults)}
         file_name = self._file_name(output_position)
         line = _alter_line(line, rules_by_fault.keys())
-        encoded = output.encode_line(line)
+        raw_line = _fill_raw_line(rules_by_fault.get("raw"), row_index, line)
+        encoded = raw_line or output.encode_line(line)
         if "unknown" in rules_by_fault:
             yield file_name, output.encode_line(_make_foreign_line(line, row_index))
         if "missing" not in rules_by_fault:
@@ -90,7 +92,7 @@ class OutputFaults:
 
 def _alter_line(line: JsonObject, faults: Set[str]) -> JsonObject:
     if "keyless" in faults:
-        line = {name: line[name] for name in ("status", "processed_time", "request", "response")}
+        line = {name: value for name, value in line.items() if name in _OWN_FIELDS}
     return line | {"request": _add_nulls(line["request"])} if "nulls" in faults else line
 
 
@@ -176,6 +178,16 @@ def _make_foreign_line(line: JsonObject, row_index: int) -> JsonObject:
         "contents": [{"role": "user", "parts": [{"text": f"an unknown request {row_index}"}]}]
     }
     return line | {"key": f"foreign-{row_index}", "request": request}
+
+
+def _fill_raw_line(rule: FaultRule | None, row_index: int, line: JsonObject) -> bytes:
+    """Return the raw line of a row with its key and request filled in, or b"" without one."""
+    if rule is None or row_index >= len(rule.lines):
+        return b""
+    text = rule.lines[row_index]
+    for mark, value in (("$KEY", line.get("key")), ("$REQUEST", line["request"])):
+        text = text.replace(mark, msgspec.json.encode(value).decode())
+    return text.encode() + b"\n"
 
 
 def _add_nulls(request: JsonObject) -> JsonObject:

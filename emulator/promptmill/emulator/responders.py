@@ -9,6 +9,7 @@ import msgspec
 from . import gemini, schemas
 from .errors import RowRefused
 from .json_types import JsonObject
+from .request_fields import get_field
 
 _TRANSLATION_PROMPT = re.compile(
     r"\s*translate\b.{0,80}?\b(?:to|into)\s+([\w -]{1,40}?)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL
@@ -35,12 +36,12 @@ class EchoResponder:
     def answer_request(self, request: JsonObject, model: str, moment: float) -> JsonObject:
         """See Responder."""
         gemini.check_request(request)
-        config = gemini.get_field(request, "generationConfig") or {}
-        count = gemini.get_field(config, "candidateCount") or 1
+        config = get_field(request, "generationConfig") or {}
+        count = get_field(config, "candidateCount") or 1
         texts = [
             _make_text(request, model, config, candidate_index) for candidate_index in range(count)
         ]
-        limit = gemini.get_field(config, "maxOutputTokens")
+        limit = get_field(config, "maxOutputTokens")
         if limit is None or all(gemini.count_text_tokens(text) <= limit for text in texts):
             return gemini.make_response(request, model, texts, "STOP", moment)
         cut_texts = [text[: limit * gemini.CHARACTERS_PER_TOKEN] for text in texts]
@@ -49,10 +50,10 @@ class EchoResponder:
 
 def _make_text(request: JsonObject, model: str, config: JsonObject, candidate_index: int) -> str:
     schema = next(
-        (field_value for name in _SCHEMA_FIELDS if (field_value := gemini.get_field(config, name))),
+        (field_value for name in _SCHEMA_FIELDS if (field_value := get_field(config, name))),
         None,
     )
-    mime_type = gemini.get_field(config, "responseMimeType")
+    mime_type = get_field(config, "responseMimeType")
     if schema is not None:
         return _make_structured_text(request, schema, mime_type, candidate_index)
     echo = _echo_prompt(request, model)

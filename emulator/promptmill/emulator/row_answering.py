@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from . import output
 from .clock import Clock
+from .embedding import embed_request
 from .errors import RowRefused
 from .importer import ImportedRows
 from .json_types import JsonObject
+from .model_table import find_model
 from .output_faults import OutputFaults
 from .responders import Responder
 
@@ -25,7 +27,7 @@ class AnsweredRow:
     @property
     def is_successful(self) -> bool:
         """Whether the row succeeded, and is therefore billed."""
-        return not self.line["status"]
+        return not self.line.get("status")
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,18 @@ class RowAnswerer:
     def _answer_row(self, row_index: int, row: JsonObject) -> AnsweredRow:
         try:
             self.output_faults.raise_for_row(row_index, row)
-            response = self.responder.answer_request(row["request"], self.model, self.clock.now())
+            line = self._make_line(row_index, row)
         except RowRefused as error:
-            return AnsweredRow(
-                row_index, row, output.make_failed_line(row, error, self.clock.now())
-            )
+            line = output.make_failed_line(row, error, self.clock.now())
+        return AnsweredRow(row_index, row, line)
+
+    def _make_line(self, row_index: int, row: JsonObject) -> JsonObject:
+        moment, model = self.clock.now(), find_model(self.model)
+        if model is not None and model.embeds:
+            return output.make_embedded_line(row, embed_request(row["request"], model))
+        response = self.responder.answer_request(row["request"], self.model, moment)
         altered_response = self.output_faults.alter_response(row_index, row, response)
-        return AnsweredRow(
-            row_index, row, output.make_answered_line(row, altered_response, self.clock.now())
-        )
+        return output.make_answered_line(row, altered_response, moment)
 
 
 def _map_in_order(

@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -36,11 +37,15 @@ from .workers import Workers
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """Durations of jobs in emulated seconds, and extra models."""
+    """Durations of jobs in emulated seconds, and extra models.
+
+    `today` is the ISO date that decides which models are retired; by default the real one.
+    """
 
     latency: float = 5.0
     queue_seconds: float = 0.0
     models: tuple[str, ...] = ()
+    today: str = ""
 
 
 @dataclass
@@ -64,7 +69,10 @@ class JobService:
     def create_job(self, parent: str, body: bytes) -> JsonObject:
         """Create a job under `projects/P/locations/L`. Raises ApiError."""
         spec = read_spec(body)
-        require_model(spec.model, self.options.models)
+        location = parent.rpartition("/")[2]
+        today = self.options.today or datetime.now(UTC).date().isoformat()
+        require_model(spec.model, location, today, self.options.models)
+        _refuse_global_tables(spec, location)
         now = round(self.clock.now(), 6)
         job = self._build_job(parent, spec, now)
         self.registry.add_job(job)
@@ -172,6 +180,12 @@ class _JobControl:
             return msgspec.structs.replace(job, outcome=outcome)
 
         self.service.registry.update_job(self.job.name, apply_outcome)
+
+
+def _refuse_global_tables(spec: JobSpec, location: str) -> None:
+    """Raise ApiError 400 for tables in `global` (Google's batch page: tables need a region)."""
+    if location == "global" and (spec.input_table or spec.output_table):
+        raise ApiError(400, "BigQuery tables are not supported in location global.")
 
 
 def _is_listed(job: Job, parent: str, now: float) -> bool:

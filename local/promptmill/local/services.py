@@ -12,7 +12,7 @@ from promptmill.local.readiness import HttpResponds, LogMatches, ReadinessCheck,
 from promptmill.local.service import Service
 
 PROJECT = BUCKET = "promptmill-local"
-LOCATION = "us-central1"
+LOCATION = "global"
 SERVERS = ("redis", "storage", "emulator")
 SERVICES = (*SERVERS, "worker", "poll", "beat", "flower")
 DEFAULT_DIRECTORY = Path(".promptmill")

@@ -77,6 +77,7 @@ class Stand:
         queue: float = 0,
         at_once: bool = True,
         folder: Path | None = None,
+        today: str = "2026-12-01",
     ) -> None:
         self.clock = HandClock()
         self.storage = WatchedStorage("source", "target")
@@ -85,7 +86,7 @@ class Stand:
             self.clock,
             JobRegistry(folder),
             JobExecutor(self.storage, EchoResponder(), self.clock, ImportLimits(requests=5000)),
-            ServiceOptions(latency, queue),
+            ServiceOptions(latency, queue, today=today),
             Faults(),
             self.workers,
         )
@@ -103,8 +104,8 @@ class Stand:
             read_rules(json.dumps({"on": on, "fault": fault} | more).encode())
         )
 
-    def create(self, **more: Any) -> dict[str, Any]:
-        return self.service.create_job(PARENT, json.dumps(body() | more).encode())
+    def create(self, parent: str = PARENT, **more: Any) -> dict[str, Any]:
+        return self.service.create_job(parent, json.dumps(body() | more).encode())
 
     def look(self, job: dict[str, Any], at: float) -> dict[str, Any]:
         self.clock.at = max(self.clock.at, START + at)
@@ -143,7 +144,7 @@ def row(key: str, text: str = "hello", **config: Any) -> dict[str, Any]:
 def body() -> dict[str, Any]:
     return {
         "displayName": "nightly",
-        "model": "publishers/google/models/gemini-2.5-flash",
+        "model": "publishers/google/models/gemini-3.8-flash",
         "inputConfig": {
             "instancesFormat": "jsonl",
             "gcsSource": {"uris": ["gs://source/in.jsonl"]},

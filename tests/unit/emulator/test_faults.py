@@ -353,3 +353,17 @@ def test_an_answer_may_not_fit_its_schema() -> None:
     assert (type(fitting["name"]), type(fitting["count"])) == (str, int)
     assert unfitting == {"name": 7, "count": "off schema"}
     assert texts["k2"].endswith("You said: hello k2")
+
+
+def test_raw_lines_replace_the_lines_of_the_first_rows() -> None:
+    stand = Stand()
+    lines = ['{"prediction": 1, "request": $REQUEST, "key": $KEY}', "\ufeff{broken"]
+    stand.fault("output", "raw", lines=lines)
+
+    stand.finished(3)
+
+    request = json.dumps(row("k0")["request"], separators=(",", ":"))
+    first = f'{{"prediction": 1, "request": {request}, "key": "k0"}}'
+    written = stand.files()["predictions.jsonl"].decode().splitlines()
+    assert set(written) > {first, "\ufeff{broken"}
+    assert [json.loads(line)["key"] for line in written if line.startswith('{"status"')] == ["k2"]

@@ -8,7 +8,7 @@ from promptmill.emulator import openai
 from promptmill.emulator.errors import RowRefused
 from promptmill.emulator.responders import EchoResponder
 
-MODEL = "gemini-2.5-flash"
+MODEL = "gemini-3.8-flash"
 
 
 def asked(text: str = "good morning", **config: Any) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def text_of(response: dict[str, Any]) -> str:
 def test_an_answer_says_that_it_is_emulated_and_repeats_the_prompt() -> None:
     assert (
         text_of(answer(asked("good morning")))
-        == "[emulated gemini-2.5-flash] You said: good morning"
+        == "[emulated gemini-3.8-flash] You said: good morning"
     )
 
 
@@ -36,7 +36,7 @@ def test_an_answer_says_that_it_is_emulated_and_repeats_the_prompt() -> None:
 def test_a_translation_names_its_language(verb: str) -> None:
     assert (
         text_of(answer(asked(f"{verb} see you: soon")))
-        == "[emulated gemini-2.5-flash] (Spanish) see you: soon"
+        == "[emulated gemini-3.8-flash] (Spanish) see you: soon"
     )
 
 

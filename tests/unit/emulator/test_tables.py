@@ -56,7 +56,7 @@ def test_each_row_is_answered_beside_its_other_columns_which_stay_what_they_are(
     stand: Stand, tables: MemoryTables
 ) -> None:
     tables.held[IN] = [row(f"k{number}") | {"sku": "007"} for number in range(3)]
-    job = stand.look(stand.create(**ON_TABLES), at=3600)
+    job = stand.look(stand.create("projects/p/locations/us", **ON_TABLES), at=3600)
 
     assert job["state"] == "JOB_STATE_SUCCEEDED"
     assert job["outputInfo"] == {
@@ -74,7 +74,10 @@ def test_a_request_may_have_what_no_file_may(stand: Stand, tables: MemoryTables)
         row("k1") | {"request": row("k1")["request"] | {"tools": [{"googleSearch": {}}]}}
     ]
 
-    assert stand.look(stand.create(**ON_TABLES), at=3600)["state"] == "JOB_STATE_SUCCEEDED"
+    assert (
+        stand.look(stand.create("projects/p/locations/us", **ON_TABLES), at=3600)["state"]
+        == "JOB_STATE_SUCCEEDED"
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 6])
@@ -82,7 +85,7 @@ def test_a_table_without_rows_or_with_too_many_fails_the_job(
     stand: Stand, tables: MemoryTables, rows: int
 ) -> None:
     tables.held[IN] = [row(f"k{number}") for number in range(rows)]
-    job = stand.look(stand.create(**ON_TABLES), at=3600)
+    job = stand.look(stand.create("projects/p/locations/us", **ON_TABLES), at=3600)
 
     assert job["state"] == "JOB_STATE_FAILED"
     assert "Failed to import data" in job["error"]["message"]
@@ -95,7 +98,7 @@ def test_a_dataset_that_is_not_there_fails_the_job(stand: Stand) -> None:
             "bigquerySource": {"inputUri": "bq://acme.no.t"},
         }
     }
-    job = stand.look(stand.create(**ON_TABLES | elsewhere), at=3600)
+    job = stand.look(stand.create("projects/p/locations/us", **ON_TABLES | elsewhere), at=3600)
 
     assert job["state"] == "JOB_STATE_FAILED"
     assert "Dataset of bq://acme.no.t" in job["error"]["message"]

@@ -30,7 +30,7 @@ def test_a_client_finds_every_service_by_the_names_that_the_libraries_know() -> 
         "PROMPTMILL_BUCKET": "gs://promptmill-local/mill",
         "PROMPTMILL_VERTEX_ENDPOINT": "http://127.0.0.1:8080",
         "GOOGLE_CLOUD_PROJECT": "promptmill-local",
-        "GOOGLE_CLOUD_LOCATION": "us-central1",
+        "GOOGLE_CLOUD_LOCATION": "global",
         "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1",
     }
 

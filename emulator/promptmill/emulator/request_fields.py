@@ -1,0 +1,31 @@
+"""Fields of requests, which may be written in camelCase or snake_case."""
+
+from functools import lru_cache
+from typing import Any
+
+
+def get_field(message: object, name: str) -> Any:
+    """Return a field by its camelCase name; requests may also use snake_case."""
+    if not isinstance(message, dict):
+        return None
+    return message[name] if name in message else message.get(to_snake_case(name))
+
+
+def list_items(value: object) -> list[Any]:
+    """Return a repeated field as a list. Google accepts one object in its place."""
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, dict) else []
+
+
+@lru_cache(1024)
+def to_snake_case(name: str) -> str:
+    """Return the snake_case form of a camelCase name."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+@lru_cache(1024)
+def to_camel_case(name: str) -> str:
+    """Return the camelCase form of a snake_case name."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
