@@ -21,7 +21,7 @@ from promptmill.cli.app import app
 from promptmill.config import names
 from promptmill.config import settings as settings_module
 from promptmill.config.settings import Settings, variable_name
-from promptmill.producers.contract.failure_reasons import FailureReason
+from promptmill.producers.contract.failure_reasons import RETRIED_ONCE, FailureReason
 from promptmill.producers.contract.status import END_STATES
 from promptmill.workers.facts import run_folder
 
@@ -108,7 +108,7 @@ def build_reasons_page() -> str:
     rows = [
         (
             f"`{reason.value}`",
-            "yes" if reason.transient else "",
+            "once" if reason in RETRIED_ONCE else "yes" if reason.transient else "",
             reason.explanation.replace("|", "\\|"),
             reason.remedy.replace("|", "\\|"),
         )
@@ -119,7 +119,8 @@ def build_reasons_page() -> str:
 A request without an answer has exactly one of these reasons, in `Result.error.reason`.
 `promptmill failures RUN` counts a run's failures by reason.
 
-Transient reasons are retried in follow-up jobs, up to `max_attempts` attempts in all.
+Transient reasons are retried in follow-up jobs, up to `max_attempts` attempts in all. A line that
+is unreadable is retried once: the next may have the same form, and each is billed.
 `promptmill retry RUN --only REASON` sends failed requests again, as a new run.
 
 {_format_table(("reason", "transient", "what happened", "what to do"), rows)}

@@ -47,7 +47,9 @@ class FailureReason(StrEnum):
     MISSING_ROW = _transient("MISSING_ROW", "The job's output has no line for the request.")
     EMPTY_RESPONSE = _transient("EMPTY_RESPONSE", "The model returned no content.")
     UNREADABLE_RESPONSE = _permanent(
-        "UNREADABLE_RESPONSE", "The line of output for the request is not readable.", _RETRY
+        "UNREADABLE_RESPONSE",
+        "The line of output for the request is not in Google's documented form.",
+        "Read the line that the message names, then run `promptmill retry`.",
     )
     SCHEMA_INVALID = _permanent(
         "SCHEMA_INVALID",
@@ -142,3 +144,6 @@ class FailureReason(StrEnum):
 
 TRANSIENT = frozenset(reason for reason in FailureReason if reason.transient)
 """Reasons for which another attempt may succeed."""
+
+RETRIED_ONCE = frozenset({FailureReason.UNREADABLE_RESPONSE})
+"""Reasons for which only one attempt may follow: the next line may have the same form."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from promptmill.producers.contract.failure_reasons import TRANSIENT, FailureReason
+from promptmill.producers.contract.failure_reasons import RETRIED_ONCE, TRANSIENT, FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
@@ -47,6 +47,8 @@ class UnansweredRows:
         self._ended = ended
         self._is_last = is_last
         self._transient = TRANSIENT | ({ended.reason} if ended.retry else frozenset())
+        if attempt.is_first:
+            self._transient |= RETRIED_ONCE
         self._resolved = RowSetBuilder(resolution.answered | resolution.retried)
         self._counter = ResultCounter(plan.price_thresholds)
         self.deduplicated = deduplicated.without_rows(self._resolved.build())

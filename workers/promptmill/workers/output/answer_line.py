@@ -1,14 +1,20 @@
 """Turns one line of a job's output into a result, even if the line is malformed."""
 
-import json
-import re
-
 import msgspec
 
 from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.results import Error, Result
-from promptmill.producers.requests.encode import WireKey
+from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.output import failure_reasons
+from promptmill.workers.output.lenient_json import (
+    decode_lenient,
+    decode_object,
+    encode_clean,
+    find_object,
+    find_strings,
+)
+from promptmill.workers.output.nested_json import unnest_json
+from promptmill.workers.output.odd_lines import COMPLETE, clean_line, find_usage
 
 _ABSENT = msgspec.Raw()
 
@@ -47,11 +53,17 @@ class _PromptFeedback(msgspec.Struct):
     blockReason: str | None = None  # noqa: N815
 
 
+class _Embedding(msgspec.Struct):
+    values: list[float] | None = None
+
+
 class _Response(msgspec.Struct):
     candidates: list[_Candidate] | None = None
     promptFeedback: _PromptFeedback | None = None  # noqa: N815
     modelVersion: str | None = None  # noqa: N815
     usageMetadata: dict[str, object] | None = None  # noqa: N815
+    embedding: _Embedding | None = None
+    tokenCount: str | int | None = None  # noqa: N815
 
 
 class OutputLine(msgspec.Struct):
@@ -63,23 +75,31 @@ class OutputLine(msgspec.Struct):
     response: _Response | None = None
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+class OddLine(OutputLine):
+    """A line that was not in the documented form.
+
+    ``data`` is the line in that form. ``problem`` is the place that is not readable, or "".
+    """
+
+    data: bytes = b""
+    problem: str = ""
+
+
+_UNREADABLE = (ValueError, UnicodeDecodeError, RecursionError)
 _decode_line = msgspec.json.Decoder(OutputLine).decode
+_decode_fields = msgspec.json.Decoder(OddLine).decode
 
 
 def parse_line(data: bytes) -> OutputLine | None:
-    """Parse a line of output. Returns None if it is not JSON and cannot be repaired.
+    """Parse a line of output. Returns None if it is unreadable and names no row.
 
-    Repair is worth a try because the answer was paid for.
+    A line that is not in the documented form is an ``OddLine``. Reading it is worth a try
+    because the answer was paid for.
     """
     try:
         return _decode_line(data)
-    except _UNREADABLE:
-        pass
-    try:
-        return _decode_line(_repair_json(data))
-    except (*_UNREADABLE, ValueError):
-        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_odd_line(data)
 
 
 def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> Result:
@@ -89,20 +109,34 @@ def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> R
     parts = (candidate.content and candidate.content.parts if candidate else None) or []
     text = "".join(part.text for part in parts if part.text and not part.thought)
     has_other_content = any(part.text is None and part.has_other_content for part in parts)
-    error = _find_error(line, response, candidate, bool(text) or has_other_content)
+    vector = response.embedding.values if response.embedding else None
+    error = _find_error(line, response, candidate, bool(text or vector) or has_other_content)
+    if error and error.reason == FailureReason.EMPTY_RESPONSE and type(line) is OutputLine:
+        odd_line = _read_odd_line(data)
+        if odd_line:
+            return build_result(odd_line, odd_line.data, key, attempt)
     return Result(
         key=key.key,
         row=key.row,
         state="failed" if error else "succeeded",
         text=text,
         finish_reason=(candidate and candidate.finishReason) or "",
-        usage=response.usageMetadata or {},
+        usage=response.usageMetadata or _token_usage(response),
         attempt=attempt,
         model_version=response.modelVersion or "",
         metadata=_decode_metadata(line.metadata),
         content=_decode_content(data) if has_other_content else None,
+        embedding=vector,
         error=error,
     )
+
+
+def read_usage(data: bytes) -> dict[str, object]:
+    """Return the usageMetadata of a line that names no row, or an empty object."""
+    try:
+        return find_usage(decode_lenient(data))
+    except _UNREADABLE:
+        return find_object(data, "usageMetadata")
 
 
 def _find_error(
@@ -110,14 +144,28 @@ def _find_error(
 ) -> Error | None:
     if line.status:
         return failure_reasons.error_from_status(line.status)
+    if isinstance(line, OddLine) and line.problem:
+        return Error(FailureReason.UNREADABLE_RESPONSE, line.problem)
     if candidate is None:
-        block_reason = response.promptFeedback and response.promptFeedback.blockReason
-        if block_reason:
-            return failure_reasons.error_from_finish(block_reason)
-        return Error(FailureReason.EMPTY_RESPONSE, "the answer has no candidates")
-    if candidate.finishReason not in (None, "", "STOP", "FINISH_REASON_UNSPECIFIED"):
+        return None if has_answer else _error_without_candidates(response)
+    if candidate.finishReason not in COMPLETE:
         return failure_reasons.error_from_finish(candidate.finishReason or "")
     return None if has_answer else Error(FailureReason.EMPTY_RESPONSE, "the answer has no text")
+
+
+def _error_without_candidates(response: _Response) -> Error:
+    block_reason = response.promptFeedback and response.promptFeedback.blockReason
+    if block_reason:
+        return failure_reasons.error_from_finish(block_reason)
+    return Error(FailureReason.EMPTY_RESPONSE, "the answer has no candidates")
+
+
+def _token_usage(response: _Response) -> dict[str, object]:
+    """Return the tokens of an embedding, which has a ``tokenCount`` in place of usageMetadata."""
+    count = str(response.tokenCount or "")
+    if not (count.isascii() and count.isdigit() and len(count) < 16):
+        return {}
+    return {"promptTokenCount": int(count), "totalTokenCount": int(count)}
 
 
 def _decode_metadata(text: str | None) -> dict[str, object] | None:
@@ -125,23 +173,35 @@ def _decode_metadata(text: str | None) -> dict[str, object] | None:
         return None
     try:
         return msgspec.json.decode(text, type=dict[str, object])
-    except _UNREADABLE:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return {"metadata": text}
 
 
 def _decode_content(data: bytes) -> dict[str, object]:
-    try:
-        line = msgspec.json.decode(data)
-    except _UNREADABLE:
-        line = msgspec.json.decode(_repair_json(data))
-    content: dict[str, object] = line["response"]["candidates"][0]["content"]
+    content: dict[str, object] = decode_object(data)["response"]["candidates"][0]["content"]
     return content
 
 
-def _repair_json(data: bytes) -> bytes:
-    """Replace invalid UTF-8, unpaired surrogates and NaN.
+def _read_odd_line(data: bytes) -> OddLine | None:
+    """Read a line that has not the documented form, or None if it names no row."""
+    try:
+        value = decode_lenient(unnest_json(encode_clean(decode_lenient(data))))
+        clean = clean_line(value)
+        if clean is None:
+            return None
+        line = _decode_fields(encode_clean(clean.fields))
+        line.data, line.problem = encode_clean(clean.whole), clean.problem
+    except _UNREADABLE as error:
+        return _read_damaged_line(data, error)
+    return line
 
-    Raises ValueError or RecursionError if the line is still not JSON.
-    """
-    lenient = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
-    return re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(lenient, ensure_ascii=False)).encode()
+
+def _read_damaged_line(data: bytes, error: Exception) -> OddLine | None:
+    """Read the key and the usage of a line that is not JSON, if it names exactly one row."""
+    keys = {key for key in find_strings(data, "key") if split_wire_key(key)}
+    if len(keys) != 1:
+        return None
+    is_nested = isinstance(error, RecursionError)
+    problem = "the line is nested too deeply" if is_nested else f"the line is not JSON: {error}"
+    usage = _Response(usageMetadata=find_object(data, "usageMetadata"))
+    return OddLine(keys.pop(), None, None, usage, b"{}", problem)

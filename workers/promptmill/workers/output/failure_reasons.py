@@ -29,6 +29,26 @@ _REASON_BY_HTTP_CODE = {
     503: FailureReason.UNAVAILABLE,
     504: FailureReason.DEADLINE_EXCEEDED,
 }
+_REASON_BY_RPC_CODE = {
+    1: FailureReason.CANCELLED,
+    2: FailureReason.UNKNOWN,
+    3: FailureReason.INVALID_ARGUMENT,
+    4: FailureReason.DEADLINE_EXCEEDED,
+    5: FailureReason.NOT_FOUND,
+    6: FailureReason.ALREADY_EXISTS,
+    7: FailureReason.PERMISSION_DENIED,
+    8: FailureReason.RESOURCE_EXHAUSTED,
+    9: FailureReason.FAILED_PRECONDITION,
+    10: FailureReason.ABORTED,
+    11: FailureReason.OUT_OF_RANGE,
+    12: FailureReason.NOT_IMPLEMENTED,
+    13: FailureReason.INTERNAL,
+    14: FailureReason.UNAVAILABLE,
+    15: FailureReason.DATA_LOSS,
+    16: FailureReason.UNAUTHENTICATED,
+}
+"""Reasons by google.rpc code, which a google.rpc.Status has in place of an HTTP code."""
+_REASON_BY_CODE = _REASON_BY_HTTP_CODE | _REASON_BY_RPC_CODE
 _REASON_BY_JOB_STATE = {
     "JOB_STATE_FAILED": FailureReason.JOB_FAILED,
     "JOB_STATE_EXPIRED": FailureReason.JOB_EXPIRED,
@@ -61,7 +81,7 @@ def error_from_status(status: str) -> Error:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         name = re.sub(r"\W+", "_", phrase).upper()
         return Error(_find_reason(name, FailureReason.UNKNOWN), status[:_MAX_MESSAGE])
-    default = _REASON_BY_HTTP_CODE.get(error.code, FailureReason.UNKNOWN)
+    default = _REASON_BY_CODE.get(error.code, FailureReason.UNKNOWN)
     return Error(_find_reason(error.status, default), error.message[:_MAX_MESSAGE])
 
 

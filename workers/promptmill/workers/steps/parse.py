@@ -12,8 +12,12 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import NotFound
-from promptmill.producers.contract.failure_reasons import TRANSIENT
-from promptmill.producers.contract.results import Result
+from promptmill.producers.contract.failure_reasons import (
+    RETRIED_ONCE,
+    TRANSIENT,
+    FailureReason,
+)
+from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.attempts import deduplication, retryable
 from promptmill.workers.attempts.retryable import RetryPolicy
@@ -22,8 +26,14 @@ from promptmill.workers.costs.usage import UsageMeter
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Counts, Parsed, PartRange
 from promptmill.workers.facts.row_set import RowSet, RowSetBuilder
-from promptmill.workers.facts.run_folder import AttemptFolder
-from promptmill.workers.output.answer_line import OutputLine, build_result, parse_line
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, AttemptFolder
+from promptmill.workers.output.answer_line import (
+    OddLine,
+    OutputLine,
+    build_result,
+    parse_line,
+    read_usage,
+)
 from promptmill.workers.output.counts import count_result
 from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.output.nested_json import unnest_json
@@ -55,7 +65,7 @@ def _is_replaced(bucket: Bucket, part_range: PartRange) -> bool:
 
 
 def _parse_part(attempt: AttemptFolder, part: int, part_range: PartRange) -> Parsed:
-    reader = _make_reader(attempt)
+    reader = _make_reader(attempt, part_range)
     results = b"".join(reader.read_results(read_lines(attempt.bucket, part_range)))
     attempt.bucket.write(attempt.results(part), results)
     if reader.unkeyed:
@@ -63,7 +73,7 @@ def _parse_part(attempt: AttemptFolder, part: int, part_range: PartRange) -> Par
     return reader.build_parsed()
 
 
-def _make_reader(attempt: AttemptFolder) -> "PartReader":
+def _make_reader(attempt: AttemptFolder, part_range: PartRange) -> "PartReader":
     manifest, plan = attempt.run.manifest.get(), attempt.run.plan.get()
     shard_plan = plan.shards[attempt.shard]
     wanted = wanted_rows(attempt, manifest, shard_plan)
@@ -74,6 +84,7 @@ def _make_reader(attempt: AttemptFolder) -> "PartReader":
         wanted - deduplication.load_deduplicated(attempt, plan).row_set,
         retryable.load_policy(attempt, manifest),
         UsageMeter(plan.price_thresholds),
+        source=f"{attempt.bucket.url}/{part_range.name}",
     )
 
 
@@ -81,7 +92,8 @@ class PartReader:
     """Reads the lines of one part and counts them.
 
     Exhaust ``read_results`` before calling ``build_parsed``. Failed rows that
-    ``retry_policy`` can adjust count as transient. ``meter`` counts billed tokens.
+    ``retry_policy`` can adjust count as transient. ``meter`` counts billed tokens. Errors of
+    unreadable lines name the file ``source``.
     """
 
     def __init__(
@@ -92,7 +104,10 @@ class PartReader:
         wanted: RowSet,
         retry_policy: RetryPolicy = _NO_RETRIES,
         meter: UsageMeter | None = None,
+        source: str = "",
     ) -> None:
+        self._source = source
+        self._offset = 0
         self._tag = tag
         self._first_row = first_row
         self._attempt = attempt
@@ -111,13 +126,13 @@ class PartReader:
 
     def read_results(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield results as lines of JSON, at most one success and one failure per row."""
-        for offset, raw in lines:
+        for self._offset, raw in lines:
             data = unnest_json(raw)
             line = parse_line(data)
+            if type(line) is OddLine:
+                data = line.data
             if line is None:
-                self._counts["unreadable"] += 1
-                if len(self._unreadable_at) < _MAX_OFFSETS:
-                    self._unreadable_at.append(offset)
+                self._note_unreadable(data)
             elif line.key is None:
                 self.unkeyed.append(self._encode_unkeyed(line, data))
             else:
@@ -150,11 +165,22 @@ class PartReader:
             invalid=self._invalid.build().pack(),
         )
 
+    def _note_unreadable(self, data: bytes) -> None:
+        self._counts["unreadable"] += 1
+        self._meter.add_usage(read_usage(data))
+        if len(self._unreadable_at) < _MAX_OFFSETS:
+            self._unreadable_at.append(self._offset)
+
     def _is_ours(self, key: WireKey) -> bool:
         return key.tag == self._tag and key.row - self._first_row in self._wanted
 
     def _make_result(self, line: OutputLine, data: bytes, key: WireKey) -> Result:
-        return self._retry_policy.validate_result(build_result(line, data, key, self._attempt))
+        result = build_result(line, data, key, self._attempt)
+        if result.error and result.error.reason == FailureReason.UNREADABLE_RESPONSE:
+            location = f"The line is at byte {self._offset} of {self._source}"
+            error = Error(result.error.reason, f"{result.error.message}. {location}")
+            return msgspec.structs.replace(result, error=error)
+        return self._retry_policy.validate_result(result)
 
     def _accept_first(self, result: Result, data: bytes) -> Result | None:
         """Return a row's first success, or its first failure before one; None for a duplicate."""
@@ -177,8 +203,12 @@ class PartReader:
             self._cut_off.add(row)
         if invalid:
             self._invalid.add(row)
-        if cut_off or invalid or (failed.error and failed.error.reason in TRANSIENT):
+        if cut_off or invalid or (failed.error and self._can_repeat(failed.error)):
             self._transient.add(row)
+
+    def _can_repeat(self, error: Error) -> bool:
+        is_first = self._attempt == FIRST_ATTEMPT
+        return error.reason in TRANSIENT or (is_first and error.reason in RETRIED_ONCE)
 
     # The hash of the echoed request may match the result to a row later.
     def _encode_unkeyed(self, line: OutputLine, data: bytes) -> bytes:
