@@ -21,6 +21,7 @@ from promptmill.producers.pricing import tokens
 from promptmill.producers.pricing.tokens import RequestTokens
 from promptmill.producers.requests import request_validation
 from promptmill.producers.requests.field_types import FieldTypes
+from promptmill.producers.requests.model_checks import ModelChecks
 from promptmill.producers.requests.response_shape import ResponseShape, UnsupportedSchema
 
 MAX_KEY_CHARS = 512
@@ -94,9 +95,12 @@ def extract_request(data: bytes) -> bytes:
 class RequestEncoder:
     """Encodes the requests of one run. Each field keeps the type of its first row."""
 
-    def __init__(self, run: str, max_bytes: int, schema: bytes = b"") -> None:
+    def __init__(
+        self, run: str, max_bytes: int, schema: bytes = b"", checks: ModelChecks | None = None
+    ) -> None:
         self._tag, self._max_bytes = names.tag(run), max_bytes
         self._response_shape, self._field_types = ResponseShape(schema), FieldTypes()
+        self._check_request = _join_checks(checks or ModelChecks())
         self._row = 0
 
     def encode_row(self, prompt: Prompt) -> RequestLine:
@@ -106,8 +110,23 @@ class RequestEncoder:
         """
         self._row += 1
         return _encode_line(
-            self._tag, self._row, prompt, self._max_bytes, self._response_shape, self._field_types
+            self._tag,
+            self._row,
+            prompt,
+            self._max_bytes,
+            self._response_shape,
+            self._field_types,
+            self._check_request,
         )
+
+
+def _join_checks(model_checks: ModelChecks) -> Callable[[object], str]:
+    """Return the check of any request, then by the rules of the model."""
+
+    def check_request(request: Any) -> str:
+        return request_validation.check_request(request) or model_checks.check_request(request)
+
+    return check_request
 
 
 def encode_lines(
@@ -116,14 +135,16 @@ def encode_lines(
     max_bytes: int,
     schema: bytes = b"",
     on_invalid_key: Callable[[InvalidRequest], None] | None = None,
+    model_checks: ModelChecks | None = None,
 ) -> Iterator[RequestLine]:
     """Encode ``prompts`` one at a time. An invalid row becomes a refused line.
 
     ``schema`` is the encoded ``responseSchema`` of every request, or empty. A row with
     an unusable key cannot even have a result: it raises InvalidRequest. With
     ``on_invalid_key`` the error is passed to that function, and the row is skipped.
+    ``model_checks`` applies the rules of the model.
     """
-    encoder = RequestEncoder(run, max_bytes, schema)
+    encoder = RequestEncoder(run, max_bytes, schema, model_checks)
     for prompt in prompts:
         try:
             line = encoder.encode_row(prompt)
@@ -142,6 +163,7 @@ def _encode_line(
     max_bytes: int,
     response_shape: ResponseShape,
     field_types: FieldTypes,
+    check_request: Callable[[object], str],
 ) -> RequestLine:
     request: Any = None
     if isinstance(prompt, str):
@@ -164,7 +186,7 @@ def _encode_line(
         prefix = b'{"key":%s,' % _encode_json(join_wire_key(tag, row, key))
         try:
             prefix += _encode_metadata(metadata)
-            if refusal := refusal or request_validation.check_request(request):
+            if refusal := refusal or check_request(request):
                 return _refused_line(row, key, prefix, refusal)
             shaped = response_shape.prepare_request(request)
             body = _encode_json(shaped)

@@ -1,0 +1,52 @@
+"""Applies the rules of a run's model to its requests.
+
+A warning that holds for many rows is reported once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from promptmill.producers.models.model_rules import compile_rules
+
+
+class ModelChecks:
+    """The checks of one run. ``warn`` receives each warning once.
+
+    With ``refuse`` off, what the model refuses is a warning too.
+    """
+
+    def __init__(
+        self,
+        model: str = "",
+        warn: Callable[[str], object] = lambda _: None,
+        *,
+        refuse: bool = True,
+    ) -> None:
+        self._rules, self._warn, self._refuse = compile_rules(model), warn, refuse
+        self._reported: set[str] = set()
+
+    def check_request(self, request: Mapping[str, object]) -> str:
+        """Return why the model refuses a request; "" for one that can be sent."""
+        self._warn_of_ignored(self._rules.list_ignored_fields(request))
+        return self._grade_refusal(self._rules.find_refusal(request))
+
+    def check_config(self, config: object, name: str) -> str:
+        """Return why the model refuses a GenerationConfig called ``name``; "" if it does not."""
+        self._warn_of_ignored(self._rules.list_ignored(config, name))
+        return self._grade_refusal(self._rules.check_config(config, name))
+
+    def _warn_of_ignored(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            if path not in self._reported:
+                self._reported.add(path)
+                self._warn(f"{path} has no effect, because {self._rules.model_name} ignores it")
+
+    def _grade_refusal(self, refusal: str) -> str:
+        if not refusal or self._refuse:
+            return refusal
+        self._report_once(refusal)
+        return ""
+
+    def _report_once(self, warning: str) -> None:
+        if warning not in self._reported:
+            self._reported.add(warning)
+            self._warn(warning)
