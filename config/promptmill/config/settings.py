@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from promptmill.config import spans
 from promptmill.config.errors import ConfigurationError
+from promptmill.config.locations import GLOBAL, find_closest, is_location
 from promptmill.config.urls import is_insecure_redis, mask_password
 
 MIB = 1 << 20
@@ -39,7 +40,10 @@ class Settings(BaseSettings):
     project: Annotated[str, Field(validation_alias="GOOGLE_CLOUD_PROJECT")] = ""
     """Google Cloud project that owns the jobs."""
     location: Annotated[str, Field(validation_alias="GOOGLE_CLOUD_LOCATION")] = "global"
-    """Vertex AI location of the jobs."""
+    """Vertex AI location of the jobs: ``global``, ``us``, ``eu`` or a region.
+
+    Models differ in their locations: see ``promptmill models``.
+    """
     broker_url: Annotated[SecretStr, Field(validation_alias="CELERY_BROKER_URL")] = SecretStr(
         "redis://127.0.0.1:6379/0"
     )
@@ -166,6 +170,13 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_run_deadline(cls, value: object) -> object:
         return spans.parse_duration(value) if isinstance(value, str) else value
+
+    @field_validator("location")
+    @classmethod
+    def _check_location(cls, value: str) -> str:
+        if not value or is_location(value):
+            return value or GLOBAL
+        raise ValueError(f"{value!r} is not a location; did you mean {find_closest(value)}?")
 
     @field_validator("bucket")
     @classmethod

@@ -21,6 +21,7 @@ from promptmill.config.errors import (
     PromptmillError,
     Transient,
 )
+from promptmill.config.locations import get_api_host
 from promptmill.config.settings import Settings
 from promptmill.config.tables import BIGQUERY_SCHEME
 from promptmill.workers.adapters import failures
@@ -40,10 +41,11 @@ def open_jobs(settings: Settings) -> "VertexJobs":
 
 def _make_client(settings: Settings) -> Any:
     endpoint = settings.vertex_endpoint
+    host = endpoint or get_api_host(settings.location)
     try:
         client: Any = aiplatform_v1.JobServiceClient(
             transport="rest",
-            client_options=ClientOptions(api_endpoint=endpoint or api_host(settings.location)),
+            client_options=ClientOptions(api_endpoint=host),
             credentials=_choose_credentials(endpoint),
         )
     except auth_exceptions.DefaultCredentialsError as error:
@@ -78,15 +80,6 @@ def _drop_details(json_object: dict[str, object]) -> dict[str, object]:
     if isinstance(json_object.get("details"), list):
         del json_object["details"]
     return json_object
-
-
-def api_host(location: str) -> str:
-    """Return the API host of a location. The global endpoint has no prefix."""
-    return (
-        "aiplatform.googleapis.com"
-        if location == "global"
-        else f"{location}-aiplatform.googleapis.com"
-    )
 
 
 class VertexJobs:
