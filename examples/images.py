@@ -18,7 +18,8 @@ def request(photo: str) -> dict[str, object]:
     ]
     return {
         "contents": [{"role": "user", "parts": parts}],
-        "generationConfig": {"temperature": 0, "maxOutputTokens": 256},
+        # Thoughts count against maxOutputTokens: too low a limit is paid for and leaves no text.
+        "generationConfig": {"maxOutputTokens": 2048, "thinkingConfig": {"thinkingLevel": "LOW"}},
     }
 
 

@@ -11,7 +11,7 @@ rows = {
     "template": TEMPLATE,
     "key": "review_id",
     "metadata": ["shop"],
-    "generation_config": {"temperature": 0},
+    "generation_config": {"thinkingConfig": {"thinkingLevel": "LOW"}},  # an easy question
 }
 reviews = Path(__file__).with_name("reviews.csv")
 

@@ -17,7 +17,8 @@ run = Promptmill().submit_rows(
     key="{{ video.split('/') | last }}",
     media=[{"uri": "{{ video }}", "mime_type": "video/mp4"}],  # one name has no extension
     metadata=["language"],
-    generation_config={"temperature": 0, "maxOutputTokens": 64},
+    # Thinking counts against the limit, so little thinking and room for it keep the answers whole.
+    generation_config={"maxOutputTokens": 1024, "thinkingConfig": {"thinkingLevel": "LOW"}},
     model="gemini-3.8-flash",
     name="tags",
 )

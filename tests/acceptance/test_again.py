@@ -31,9 +31,9 @@ def test_what_has_failed_is_sent_again_as_a_run_of_its_own_that_is_one_however_o
 ) -> None:
     failed = {result.key: result.metadata for result in run.failures()}
 
-    again = run.retry(generation_config={"maxOutputTokens": 64})
+    again = run.retry(generation_config={"maxOutputTokens": 2048})
 
-    assert run.retry(generation_config={"maxOutputTokens": 64}).id == again.id != run.id
+    assert run.retry(generation_config={"maxOutputTokens": 2048}).id == again.id != run.id
     assert (done(again).state, again.status.requests) == ("succeeded", 2)
     assert {result.key: result.metadata for result in again.results()} == failed
     assert (again.status.name, again.status.labels) == (run.status.name, {"team": "growth"})
@@ -52,7 +52,7 @@ def test_the_command_line_sends_again_and_shows_what_was_asked_for(
     assert failed.error
 
     made = stack.cli(
-        "retry", run.id, "--only", failed.error.reason, "--set", "maxOutputTokens=64", "--wait"
+        "retry", run.id, "--only", failed.error.reason, "--set", "maxOutputTokens=2048", "--wait"
     )
     assert made.returncode == 0, made.stderr
     again = made.stdout.strip()
@@ -64,7 +64,7 @@ def test_the_command_line_sends_again_and_shows_what_was_asked_for(
     assert before["state"] == "failed"
     assert before["attempts"][0]["result"]["error"]["reason"] == failed.error.reason
     assert before["attempts"][0]["job"] in {job["name"] for job in stack.jobs(run.id)}
-    assert after["request"]["generationConfig"] == {"maxOutputTokens": 64}
+    assert after["request"]["generationConfig"] == {"maxOutputTokens": 2048}
     assert after["attempts"][0]["result"]["text"]
     told = stack.read_cli("show", run.id, failed.key)
     assert failed.error.reason in told

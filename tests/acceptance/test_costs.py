@@ -19,7 +19,7 @@ def used(results: list[Result], kind: str) -> int:
     return sum(int(result.usage.get(kind, 0)) for result in results)
 
 
-def asked(text: str, answer: int = 64) -> dict[str, object]:
+def asked(text: str, answer: int = 1024) -> dict[str, object]:
     parts = [{"text": text}]
     return {
         "request": {
@@ -46,6 +46,7 @@ def test_a_run_of_several_jobs_costs_what_the_emulator_billed(
     assert cost.billed == {
         "input": used(results, "promptTokenCount"),
         "output": used(results, "candidatesTokenCount"),
+        "thoughts": used(results, "thoughtsTokenCount"),
     }
     assert cost.usd == pytest.approx(
         sum(rate[kind] * count for kind, count in cost.billed.items()) / 10**12, rel=1e-12

@@ -192,11 +192,13 @@ def test_what_else_of_python_is_in_the_readme_runs(environment: dict[str, str]) 
 
 
 def run(example: str, environment: dict[str, str]) -> str:
-    """Run an example to its end and return what it printed; what its runs cost is beside what was expected."""
+    """Run an example to its end and return what it printed. Vertex answers every row of its runs."""
     known = set(newest_runs(environment))
     printed = printed_by([str(ROOT / "examples" / example)], environment)
     with surroundings(environment):
-        assert all(shows_its_price(run) for run in Promptmill().runs() if run.id not in known)
+        runs = [run for run in Promptmill().runs() if run.id not in known]
+        assert all(shows_its_price(run) for run in runs)
+        assert {reason for run in runs for reason in run.report().failures} <= {"INVALID_REQUEST"}
     return printed
 
 

@@ -168,7 +168,7 @@ def test_a_multimodal_request_reaches_vertex_as_it_was_given(mill: Promptmill) -
     request = {
         "contents": [{"role": "user", "parts": [{"text": "What is in the picture?"}, photo]}],
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
-        "generationConfig": {"temperature": 0, "maxOutputTokens": 256},
+        "generationConfig": {"maxOutputTokens": 2048},
     }
     run = mill.submit([{"key": "photo", "request": request}])
     done(run)

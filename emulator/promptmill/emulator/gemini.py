@@ -1,11 +1,13 @@
 """Gemini's behaviour for one request: validation, token counts and responses."""
 
 import hashlib
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from .clock import format_timestamp
 from .errors import RowRefused
+from .grounding import has_search, make_grounding
 from .json_types import JsonObject
 from .request_fields import get_field, list_items, to_camel_case
 from .schemas import find_unknown_fields
@@ -93,25 +95,54 @@ def list_mime_types(request: JsonObject) -> list[str]:
     return [str(get_field(file, "mimeType") or "?") for file in data if file]
 
 
-def make_response(
-    request: JsonObject, model: str, texts: list[str], finish_reason: str, moment: float
-) -> JsonObject:
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers: the text of each candidate, and the tokens of its thoughts.
+
+    With `shows_thoughts` the thoughts are a part of the answer, as with `includeThoughts`.
+    """
+
+    texts: list[str]
+    finish_reason: str = "STOP"
+    thought_tokens: int = 0
+    shows_thoughts: bool = False
+
+
+def fit_answer(answer: Answer, limit: int | None) -> Answer:
+    """Cut an answer at `maxOutputTokens`. Thoughts count, and can leave no room for text."""
+    tokens_left = (limit or 0) - answer.thought_tokens
+    if limit is None or all(count_text_tokens(text) <= tokens_left for text in answer.texts):
+        return answer
+    texts = [text[: max(0, tokens_left) * CHARACTERS_PER_TOKEN] for text in answer.texts]
+    thought_tokens = min(answer.thought_tokens, limit)
+    return replace(answer, texts=texts, finish_reason="MAX_TOKENS", thought_tokens=thought_tokens)
+
+
+def make_response(request: JsonObject, model: str, answer: Answer, moment: float) -> JsonObject:
     """Return a GenerateContentResponse with one candidate for each text."""
-    prompt_count = count_prompt_tokens(request)
-    candidate_count = sum(count_text_tokens(text) for text in texts)
-    usage = {
-        "promptTokenCount": prompt_count,
-        "candidatesTokenCount": candidate_count,
-        "totalTokenCount": prompt_count + candidate_count,
-    }
-    candidates = [_make_candidate(text, finish_reason, index) for index, text in enumerate(texts)]
+    candidates = [_make_candidate(answer, index) for index in range(len(answer.texts))]
+    if has_search(request):
+        query = prompt_text(request)
+        for candidate, text in zip(candidates, answer.texts, strict=True):
+            candidate["groundingMetadata"] = make_grounding(query, text)
     return {
         "candidates": candidates,
-        "usageMetadata": usage | {"trafficType": "ON_DEMAND"},
+        "usageMetadata": _count_usage(request, answer),
         "modelVersion": model,
         "createTime": format_timestamp(moment),
         "responseId": hash_message(request)[:22],
     }
+
+
+def _count_usage(request: JsonObject, answer: Answer) -> JsonObject:
+    """Return `usageMetadata`, in which counts of 0 are absent."""
+    counts = {
+        "promptTokenCount": count_prompt_tokens(request),
+        "candidatesTokenCount": sum(count_text_tokens(text) for text in answer.texts),
+        "thoughtsTokenCount": answer.thought_tokens,
+    }
+    usage: JsonObject = {name: count for name, count in counts.items() if count}
+    return usage | {"totalTokenCount": sum(counts.values()), "trafficType": "ON_DEMAND"}
 
 
 def hash_message(message: object) -> str:
@@ -121,9 +152,13 @@ def hash_message(message: object) -> str:
     ).hexdigest()
 
 
-def _make_candidate(text: str, finish_reason: str, index: int) -> JsonObject:
-    content = {"role": "model", "parts": [{"text": text}]}
-    candidate: JsonObject = {"content": content, "finishReason": finish_reason}
+def _make_candidate(answer: Answer, index: int) -> JsonObject:
+    """Return a candidate. One whose thoughts left no room for text has no parts."""
+    thought = {"text": "Emulated thoughts.", "thought": True}
+    parts: list[JsonObject] = [thought] if answer.shows_thoughts and answer.thought_tokens else []
+    parts += [{"text": text} for text in answer.texts[index : index + 1] if text]
+    content = {"role": "model"} | ({"parts": parts} if parts else {})
+    candidate: JsonObject = {"content": content, "finishReason": answer.finish_reason}
     return candidate | ({"index": index} if index else {})
 
 

@@ -11,6 +11,8 @@ import msgspec
 from . import gemini
 from .errors import RowRefused
 from .json_types import JsonObject
+from .model_rules import check_model_request
+from .model_table import find_model
 from .request_fields import get_field, list_items
 
 CONCURRENCY = 8
@@ -67,13 +69,12 @@ class OpenAIResponder:
 
     def answer_request(self, request: JsonObject, model: str, moment: float) -> JsonObject:
         """See Responder. `modelVersion` names the model that answered."""
-        gemini.check_request(request)
+        check_model_request(request, find_model(model))
         completion = self._request_completion(make_chat_body(request, self._model))
         texts = [choice.message.content or "" for choice in completion.choices]
         reason = _FINISH_REASONS.get(completion.choices[0].finish_reason or "stop", "OTHER")
-        response = gemini.make_response(
-            request, f"{self._model} (emulated {model})", texts, reason, moment
-        )
+        version = f"{self._model} (emulated {model})"
+        response = gemini.make_response(request, version, gemini.Answer(texts, reason), moment)
         return response | {
             "usageMetadata": response["usageMetadata"] | _usage_counts(completion.usage)
         }

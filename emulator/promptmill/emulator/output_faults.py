@@ -147,14 +147,20 @@ def _set_finish_reason(candidate: JsonObject, reason: str) -> JsonObject:
         return {name: value for name, value in candidate.items() if name != "content"} | {
             "finishReason": reason
         }
-    text = candidate["content"]["parts"][0]["text"]
+    text = _answer_text(candidate)
     first_half = {"role": "model", "parts": [{"text": text[: len(text) // 2]}]}
     return candidate | {"content": first_half, "finishReason": reason}
 
 
+def _answer_text(candidate: JsonObject) -> str:
+    """Return the text, which follows the thoughts, or "" if those left no room for it."""
+    parts = candidate["content"].get("parts") or [{"text": ""}]
+    return str(parts[-1]["text"])
+
+
 def _break_schema(candidate: JsonObject) -> JsonObject:
     """Replace every top-level value of a JSON answer by one of another type."""
-    text = candidate["content"]["parts"][0]["text"]
+    text = _answer_text(candidate)
     try:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError:

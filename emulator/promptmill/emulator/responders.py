@@ -9,7 +9,10 @@ import msgspec
 from . import gemini, schemas
 from .errors import RowRefused
 from .json_types import JsonObject
+from .model_rules import check_model_request
+from .model_table import find_model
 from .request_fields import get_field
+from .thinking import count_thought_tokens, read_thinking_config
 
 _TRANSLATION_PROMPT = re.compile(
     r"\s*translate\b.{0,80}?\b(?:to|into)\s+([\w -]{1,40}?)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL
@@ -35,17 +38,17 @@ class EchoResponder:
 
     def answer_request(self, request: JsonObject, model: str, moment: float) -> JsonObject:
         """See Responder."""
-        gemini.check_request(request)
+        table_row = find_model(model)
+        check_model_request(request, table_row)
         config = get_field(request, "generationConfig") or {}
         count = get_field(config, "candidateCount") or 1
-        texts = [
-            _make_text(request, model, config, candidate_index) for candidate_index in range(count)
-        ]
-        limit = get_field(config, "maxOutputTokens")
-        if limit is None or all(gemini.count_text_tokens(text) <= limit for text in texts):
-            return gemini.make_response(request, model, texts, "STOP", moment)
-        cut_texts = [text[: limit * gemini.CHARACTERS_PER_TOKEN] for text in texts]
-        return gemini.make_response(request, model, cut_texts, "MAX_TOKENS", moment)
+        answer = gemini.Answer(
+            [_make_text(request, model, config, index) for index in range(count)],
+            thought_tokens=count_thought_tokens(request, table_row, gemini.hash_message(request)),
+            shows_thoughts=bool(get_field(read_thinking_config(request), "includeThoughts")),
+        )
+        fitted = gemini.fit_answer(answer, get_field(config, "maxOutputTokens"))
+        return gemini.make_response(request, model, fitted, moment)
 
 
 def _make_text(request: JsonObject, model: str, config: JsonObject, candidate_index: int) -> str:

@@ -15,8 +15,8 @@ def asked(text: str = "good morning", **config: Any) -> dict[str, Any]:
     return {"contents": [{"role": "user", "parts": [{"text": text}]}], "generationConfig": config}
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    return EchoResponder().answer_request(request, MODEL, 1_800_000_000.0)
+def answer(request: dict[str, Any], model: str = MODEL) -> dict[str, Any]:
+    return EchoResponder().answer_request(request, model, 1_800_000_000.0)
 
 
 def text_of(response: dict[str, Any]) -> str:
@@ -44,7 +44,8 @@ def test_a_response_has_everything_that_gemini_sends() -> None:
     response = answer(asked())
 
     usage = response["usageMetadata"]
-    assert usage["promptTokenCount"] + usage["candidatesTokenCount"] == usage["totalTokenCount"] > 0
+    counts = [usage[f"{name}TokenCount"] for name in ("prompt", "candidates", "thoughts")]
+    assert sum(counts) == usage["totalTokenCount"] > 0
     assert response["candidates"][0]["finishReason"] == "STOP"
     assert response["modelVersion"] == MODEL
     assert response["createTime"].endswith("Z")
@@ -95,14 +96,16 @@ def test_json_without_a_schema_is_json() -> None:
 
 
 def test_an_answer_stops_at_the_token_limit() -> None:
-    response = answer(asked("x" * 300, maxOutputTokens=10))
+    response = answer(asked("x" * 300, maxOutputTokens=10), "gemini-3.5-flash-lite")
 
     assert response["candidates"][0]["finishReason"] == "MAX_TOKENS"
     assert response["usageMetadata"]["candidatesTokenCount"] == 10
 
 
 def test_as_many_candidates_as_wanted() -> None:
-    assert len(answer(asked(candidateCount=3))["candidates"]) == 3
+    candidates = answer(asked(candidateCount=3), "gemini-3.1-flash-lite")["candidates"]
+
+    assert len(candidates) == 3
 
 
 @pytest.mark.parametrize(
@@ -182,3 +185,22 @@ def test_a_schema_with_words_that_googles_dialect_lacks_is_refused(
     with pytest.raises(RowRefused, match=re.escape(f"Unknown name \"{name}\" at '{place}'")):
         answer(asked(responseSchema=schema))
     assert answer(asked(responseJsonSchema=schema | {"type": "string"}))
+
+
+def test_contents_and_parts_may_be_one_object_in_place_of_a_list() -> None:
+    request = {"contents": {"role": "user", "parts": {"text": "good morning"}}}
+
+    assert text_of(answer(request)).endswith("You said: good morning")
+    assert answer(request)["usageMetadata"]["promptTokenCount"] == 3
+
+
+@pytest.mark.parametrize(
+    "tool", [{"google_search": {"timeRangeFilter": None}}, {"googleSearch": {}}]
+)
+def test_an_answer_with_google_search_names_its_sources(tool: dict[str, Any]) -> None:
+    response = answer(asked() | {"tools": [tool]})
+
+    (candidate,) = response["candidates"]
+    (support,) = candidate["groundingMetadata"]["groundingSupports"]
+    assert support["segment"]["text"] == text_of(response)
+    assert "groundingMetadata" not in answer(asked())["candidates"][0]
