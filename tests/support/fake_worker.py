@@ -32,9 +32,8 @@ class FakeWorker:
     def __post_init__(self) -> None:
         pipeline = self.pipeline
         connection: Any = _Connection(Redis(pipeline.clock))
-        settings = Settings(
-            project="acme", location="here", bucket=pipeline.bucket.url, **self.settings
-        )
+        named = {"project": "acme", "location": "here", **self.settings}
+        settings = Settings(bucket=pipeline.bucket.url, **named)
         self.services = Services(
             settings,
             connection,

@@ -221,7 +221,7 @@ class Promptmill:
         return estimating.estimate_run(
             measure_chunks(lines, self.settings.chunk_bytes),
             model,
-            prices.find_prices(model),
+            prices.find_prices(model, location=self.settings.location),
             self.settings.max_requests_per_job,
             self.settings.max_bytes_per_job,
         )

@@ -34,6 +34,7 @@ from promptmill.config.errors import (
 )
 from promptmill.producers.contract.messages import Manifest, decode_ingest
 from promptmill.producers.contract.status import Report
+from promptmill.producers.pricing import prices
 from promptmill.workers import steps
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import next_steps
@@ -90,7 +91,8 @@ def plan(self: PipelineTask, run: str) -> None:
     try:
         _check_manifest(services, run, manifest)
         limits = settings.max_requests_per_job, settings.max_bytes_per_job
-        run_plan = steps.plan.plan(folder, *limits, settings.max_cost_usd_per_run)
+        find_prices = partial(prices.find_prices, location=settings.location)
+        run_plan = steps.plan.plan(folder, *limits, settings.max_cost_usd_per_run, find_prices)
     except (ConfigurationError, OverBudget) as refusal:
         over_budget = isinstance(refusal, OverBudget)
         steps.ingest.abort_run(folder, str(refusal), "failed", over_budget=over_budget)

@@ -78,6 +78,8 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     """Number of batch jobs."""
     method: str = METHOD
     """How tokens are estimated, as a text for users."""
+    location: str = ""
+    """Location whose prices apply. Empty without a price."""
 
 
 def estimate_run(
@@ -114,6 +116,7 @@ def build_estimate(
         online_usd=cost and to_dollars(cost.online),
         open=tokens.open,
         jobs=jobs,
+        location=prices.location if prices else "",
     )
 
 
@@ -140,10 +143,21 @@ def max_cost(tokens: TokenTotals, prices: Prices) -> int:
     """
     rate = _find_rate(prices.batch, MAX_INPUT_TOKENS if tokens.open else tokens.largest)
     per_token = rate.per_token
-    media = tokens.open * MAX_INPUT_TOKENS * max(per_token["input"], per_token["input_audio"])
-    text = tokens.most * max(per_token["input"], per_token["cached"])
+    unknown = tokens.open * MAX_INPUT_TOKENS * rate.highest_input_price
+    known = tokens.most * _max_input_price(tokens, rate)
     output = tokens.max_output_tokens * max(per_token["output"], per_token["output_image"])
-    return text + media + output
+    return known + unknown + output
+
+
+def _max_input_price(tokens: TokenTotals, rate: Rate) -> int:
+    """Return the price of the most expensive kind of the counted input.
+
+    A video may have sound. Only embeddings have prices of their own for images.
+    """
+    if tokens.seconds:
+        return rate.highest_input_price
+    kinds = ("input", "cached", "input_image") if tokens.images else ("input", "cached")
+    return max(rate.calculate_cost({kind: 1}) for kind in kinds)
 
 
 class JobCounter:

@@ -177,6 +177,6 @@ def test_without_a_price_the_tokens_are_told_and_no_amount() -> None:
 def test_a_cost_is_exact() -> None:
     assert cost_by_kind({"input": 3, "output>1000": 2}, PRICES.batch) == {
         "input": 3000,
-        "output": 2 * 2 * 5 * 1000,
+        "output": 2 * 2 * (TOKEN_KINDS.index("output") + 1) * 1000,
     }
     assert to_dollars(PICODOLLARS_PER_DOLLAR) == 1.0

@@ -40,7 +40,9 @@ _UNKNOWN_PRICE = (
     "Omit max_cost_usd, or choose a model that `promptmill models` lists"
 )
 _MAX_JOB_DURATION = timedelta(days=5)
-"""A job may wait for three days and run for one. Prices may rise in the meantime."""
+"""A job may wait for three days and run for one. Prices may rise in the meantime. The
+fifth day covers the time zones: which one Google's dates have is not documented.
+"""
 
 
 class PlanCost(msgspec.Struct, frozen=True, omit_defaults=True):
