@@ -32,7 +32,7 @@ class FakeWorker:
     def __post_init__(self) -> None:
         pipeline = self.pipeline
         connection: Any = _Connection(Redis(pipeline.clock))
-        named = {"project": "acme", "location": "here", **self.settings}
+        named = {"project": "acme", "location": "global", **self.settings}
         settings = Settings(bucket=pipeline.bucket.url, **named)
         self.services = Services(
             settings,
