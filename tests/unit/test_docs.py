@@ -59,7 +59,8 @@ def test_readme_and_architecture_are_short() -> None:
 
 
 def test_the_readme_says_what_has_not_been_tried() -> None:
-    assert "has not run against Google's live service yet" in readme()
+    assert "Nothing is proven on Google's live service yet." in readme()
+    assert "promptmill doctor --live" in readme()
     assert "## When not to use it" in readme()
 
 

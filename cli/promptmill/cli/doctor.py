@@ -1,12 +1,14 @@
 """``promptmill doctor``."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptmill.cli import exit_codes, output
 from promptmill.cli.help_text import add_help
+from promptmill.cli.live_check import LiveFlags, check_live
+from promptmill.cli.option_groups import expand_groups
 from promptmill.cli.options import ObjectFormatOption
 from promptmill.cli.output import ObjectFormat
 from promptmill.config.errors import ConfigurationError
@@ -14,22 +16,50 @@ from promptmill.config.errors import ConfigurationError
 if TYPE_CHECKING:
     from promptmill.producers.checks import Check
 
+LIVE_NOTE = (
+    "not run; `promptmill doctor --live` checks Google's behaviour in 5 minutes for under $0.001"
+)
 _MARKS = {True: "✓", False: "✗", None: "–"}
 
 
+@expand_groups
 @add_help(
     """
     Checks settings, Redis, workers, bucket and Vertex. The exit code is 1 if a check
     fails.
 
+    With --live it checks instead what Promptmill believes of Google, at a price of less
+    than $0.001. It needs credentials, project, location and bucket, but no Redis and no
+    worker. It prints the price and asks, runs two small jobs, reports belief by belief,
+    removes everything it created, and writes a redacted capture file. That takes 4 to 7
+    minutes. The exit code is 0 if all beliefs hold, 1 if one is false, and 3 if some
+    could not be decided.
+
     \b
     Examples:
       promptmill doctor
       promptmill doctor --format json
+      promptmill doctor --live
+      promptmill doctor --live --yes --search --capture capture.json
     """
 )
-def doctor(output_format: ObjectFormatOption = ObjectFormat.table) -> None:
+def doctor(
+    *,
+    output_format: ObjectFormatOption = ObjectFormat.table,
+    live: Annotated[
+        bool, typer.Option("--live", help="Check beliefs about Google with two real, small jobs.")
+    ] = False,
+    live_flags: LiveFlags,
+) -> None:
     """Check the installation and print a fix for each problem."""
+    if live:
+        check_live(live_flags, output_format)
+    else:
+        live_flags.refuse_flags()
+        _check_installation(output_format)
+
+
+def _check_installation(output_format: ObjectFormat) -> None:
     checks = []
     for check in _run_checks():
         checks.append(check)
@@ -59,3 +89,5 @@ def _run_checks() -> "Iterator[Check]":
     logs.configure_logging(current_settings)
     yield checks.Check("settings", True, "valid")
     yield from checks.run_checks(current_settings)
+    if current_settings.project and current_settings.bucket:
+        yield checks.Check("live check", None, LIVE_NOTE)

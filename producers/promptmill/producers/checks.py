@@ -4,10 +4,11 @@ Checks that need Google's libraries are in the workers' package, as the entry po
 ``checks``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from promptmill.config import queues
 from promptmill.config.errors import ConfigurationError, NotInstalled
@@ -34,6 +35,41 @@ class Check(NamedTuple):
     ok: bool | None
     message: str
     remedy: str = ""
+
+
+class Finding(NamedTuple):
+    """A belief about Google with its verdict: ``holds`` is None if it was not decided."""
+
+    name: str
+    statement: str
+    holds: bool | None
+    evidence: str
+
+
+class LiveCheck(Protocol):
+    """The check of beliefs about Google: entry point ``live_check``."""
+
+    calls: Mapping[str, int]
+    seconds: float
+    left: Sequence[str]
+
+    @property
+    def target(self) -> str:
+        """Where the jobs run, and on which model."""
+        ...
+
+    @property
+    def max_dollars(self) -> float | None:
+        """Most that the check can cost in USD; None if the price of the model is unknown."""
+        ...
+
+    def run_check(self, on_progress: Callable[[str], None]) -> list[Finding]:
+        """Run the jobs, remove everything, and return the verdicts. Raises PromptmillError."""
+        ...
+
+    def write_capture(self, findings: list[Finding], path: Path | None) -> Path:
+        """Write the redacted capture file, and return its path. Raises PromptmillError."""
+        ...
 
 
 def run_checks(settings: Settings) -> Iterator[Check]:

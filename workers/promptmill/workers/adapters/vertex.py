@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     OutputInfo = aiplatform_v1.BatchPredictionJob.OutputInfo
 
 _TIMEOUT = 20.0
+_DELETE_TIMEOUT = 60.0
 _PAGE_SIZE = 100
 
 
@@ -127,6 +128,12 @@ class VertexJobs:
         except Permanent:
             if not self.get(name).has_ended:
                 raise
+
+    def delete(self, name: str) -> None:
+        """Delete a job that has ended, and wait for that. Raises NotFound, Transient."""
+        with _translate_errors():
+            operation = self._client.delete_batch_prediction_job(name=name, timeout=_TIMEOUT)
+            operation.result(timeout=_DELETE_TIMEOUT)
 
     def _job_name(self, job: aiplatform_v1.BatchPredictionJob) -> str:
         """Return a job's name with the project's id. Vertex uses the project's number."""

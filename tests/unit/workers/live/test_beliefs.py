@@ -1,0 +1,22 @@
+"""The table of beliefs, compared with the page that explains it."""
+
+import re
+from pathlib import Path
+
+from promptmill.workers.live import beliefs
+
+PAGE = Path(__file__).parents[4] / "docs" / "live.md"
+
+
+def test_the_page_explains_every_belief_once() -> None:
+    rows = re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|", PAGE.read_text(), re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"[a-z-]+", row)]
+
+    names = [belief.name for belief in (*beliefs.BELIEFS, beliefs.SEARCH_BELIEF)]
+    assert explained == names
+
+
+def test_every_belief_is_one_sentence() -> None:
+    statements = [belief.statement for belief in beliefs.BELIEFS]
+
+    assert [text for text in statements if not re.fullmatch(r"[A-Z].*\.", text)] == []

@@ -1,0 +1,132 @@
+"""The live check of ``promptmill doctor --live``: entry point ``live_check``."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from promptmill.config.settings import Settings
+from promptmill.producers.checks import Finding
+from promptmill.producers.pricing import prices
+from promptmill.workers.live import beliefs, capture, redaction, rows
+from promptmill.workers.live.cleanup import Cleanup
+from promptmill.workers.live.evidence import Evidence, plan_evidence
+from promptmill.workers.live.live_jobs import LiveTimes
+from promptmill.workers.live.session import LiveSession
+
+DEFAULT_MODEL = "gemini-3.5-flash-lite"
+_SEARCH_DOLLARS = 0.014
+"""Price of one grounded request (cloud.google.com/vertex-ai/generative-ai/pricing, 2026-11)."""
+_TIMEOUT = 3600.0
+_LONGEST_POLL = 15.0
+
+
+class LiveCheck:
+    """One check of the live service, before and after it ran.
+
+    ``seconds`` and ``calls`` count the whole check. ``left`` lists what could not be
+    removed. All are empty before ``run_check``.
+    """
+
+    def __init__(self, settings: Settings, evidence: Evidence, timeout: float) -> None:
+        self._settings, self._evidence = settings, evidence
+        self._times = _choose_times(settings, timeout)
+        self.calls: Counter[str] = Counter()
+        self.seconds = 0.0
+        self.left: list[str] = []
+        self._open_services()
+
+    @property
+    def target(self) -> str:
+        """Where the jobs run, and on which model."""
+        service = self._settings.vertex_endpoint or "Vertex AI"
+        model = self._evidence.model.rpartition("/")[2]
+        return f"{model} in {self._settings.parent} at {service}"
+
+    @property
+    def max_dollars(self) -> float | None:
+        """Most that the check can cost in USD; None if the price of the model is unknown."""
+        return estimate_dollars(self._evidence.model, self._evidence.main.rows)
+
+    def run_check(self, on_progress: Callable[[str], None]) -> list[Finding]:
+        """Run both jobs, remove everything, and return the verdicts.
+
+        ``on_progress`` gets a line of text after each poll. Cleans up after every error
+        and KeyboardInterrupt, which it passes on. Raises PromptmillError.
+        """
+        started = time.monotonic()
+        try:
+            self._run_session(on_progress)
+        except KeyboardInterrupt:
+            self._clean_up(on_progress)  # the first cleanup may be what was interrupted
+            raise
+        self.seconds = time.monotonic() - started
+        return beliefs.judge_beliefs(self._evidence)
+
+    def _run_session(self, on_progress: Callable[[str], None]) -> None:
+        session = LiveSession(self._bucket, self._jobs, self._evidence, self._times, on_progress)
+        try:
+            session.run_jobs()
+        finally:
+            self._clean_up(on_progress)
+
+    def write_capture(self, findings: list[Finding], path: Path | None) -> Path:
+        """Write the redacted capture file, and return its path. Raises OSError."""
+        made = capture.make_capture(self._evidence, findings, self.seconds, dict(self.calls))
+        secrets = redaction.collect_secrets(self._settings.project, self._settings.bucket)
+        target = path or Path(f"promptmill-live-{capture.name_capture(made)}")
+        target.write_bytes(capture.encode_capture(made, secrets))
+        return target
+
+    def close(self) -> None:
+        """Close the connections to Google."""
+        self._bucket.close()
+        self._jobs.close()
+
+    def _open_services(self) -> None:
+        from promptmill.workers.adapters import live_google
+
+        def count_call(service: str) -> Callable[[], None]:
+            return lambda: self.calls.update([service])
+
+        self._bucket = live_google.open_live_bucket(self._settings, count_call("Cloud Storage"))
+        self._jobs = live_google.open_live_jobs(self._settings, count_call("Vertex AI"))
+
+    def _clean_up(self, on_progress: Callable[[str], None]) -> None:
+        on_progress("removing jobs and objects")
+        cleanup = Cleanup(self._bucket, self._jobs, self._evidence, self._times)
+        self.left = cleanup.remove_all()
+
+
+def open_live_check(
+    settings: Settings, model: str, *, search: bool = False, timeout: float = 0.0
+) -> LiveCheck:
+    """Prepare a check, without a call to Google. Raises ConfigurationError."""
+    for name in ("project", "bucket"):
+        settings.get_required(name)
+    from promptmill.workers.adapters.live_google import list_versions
+
+    lines = rows.build_lines(search=search)
+    evidence = plan_evidence(model or DEFAULT_MODEL, settings.location, lines)
+    evidence.versions = list_versions()
+    evidence.service = "emulator" if settings.vertex_endpoint else "Google"
+    return LiveCheck(settings, evidence, timeout or _TIMEOUT)
+
+
+def estimate_dollars(model: str, lines: list[str]) -> float | None:
+    """Return an upper limit of the cost in USD: every row uses all of its output tokens.
+
+    A token is taken for one byte of the line, which is too much.
+    """
+    model_prices = prices.find_prices(model)
+    if model_prices is None:
+        return None
+    sent = [*lines, lines[0]]
+    tokens = {"input": sum(map(len, sent)), "output": rows.MAX_OUTPUT_TOKENS * len(sent)}
+    dollars = prices.to_dollars(model_prices.batch[0].calculate_cost(tokens))
+    return dollars + _SEARCH_DOLLARS * any('"googleSearch"' in line for line in lines)
+
+
+def _choose_times(settings: Settings, timeout: float) -> LiveTimes:
+    poll, visibility = settings.poll_interval, settings.creation_visibility_seconds
+    return LiveTimes(poll, max(_LONGEST_POLL, poll), visibility, total=timeout)
