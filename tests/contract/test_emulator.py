@@ -216,7 +216,7 @@ def test_a_file_that_cannot_be_imported_fails_the_job(emulator: Emulator, bucket
     failed = emulator.ended(emulator.create(input_config=source).name)
 
     assert failed.error.code == 3
-    assert "empty object" in failed.error.message
+    assert "Cannot store struct" in failed.error.message
 
 
 def test_jobs_are_listed_by_label_and_state_over_several_pages(emulator: Emulator) -> None:

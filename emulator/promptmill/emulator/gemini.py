@@ -186,7 +186,12 @@ def _check_parts(parts: object, path: str) -> None:
                 f"{path}.parts[{index}].data: required oneof field 'data' "
                 "must have one initialized field"
             )
-        if data == ["text"] and (not isinstance(part["text"], str) or not part["text"]):
+        if data == ["text"] and not isinstance(part["text"], str):
+            value = msgspec.json.encode(part["text"]).decode()
+            raise _invalid_request(
+                f"Invalid value at '{path}.parts[{index}].text' (TYPE_STRING), {value}"
+            )
+        if data == ["text"] and not part["text"]:
             raise _invalid_request(
                 "Unable to submit request because it has an empty text parameter: "
                 f"{path}.parts[{index}].text"

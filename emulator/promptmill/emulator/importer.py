@@ -5,7 +5,6 @@ whole file. This was observed, it is not documented. One bad line therefore fail
 job before any row is answered.
 """
 
-import re
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,19 +13,15 @@ from typing import IO
 
 import msgspec
 
-from .errors import INVALID_ARGUMENT, JobFailed
+from .columns import Columns, ImportFailed
+from .conversions import Conversion, plan_conversions
+from .errors import INVALID_ARGUMENT, JobFailed, RowRefused
 from .json_types import JsonObject
 from .storage import Storage
 
 MAX_REQUESTS = 200_000
 MAX_EMBEDDINGS = 1_000_000
 MAX_FILE_BYTES = 1_000_000_000
-MAX_DEPTH = 15
-MAX_COLUMNS = 10_000
-"""BigQuery's limit on the columns of a table."""
-
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -41,12 +36,12 @@ class ImportLimits:
 class ImportedRows:
     """The imported lines of a job, in a temporary file, with their offsets.
 
-    With `from_table`, the lines are rows of a table with typed columns.
+    Rows of a table have typed columns, so they have no `conversion`.
     """
 
-    def __init__(self, lines: IO[bytes], *, from_table: bool = False) -> None:
+    def __init__(self, lines: IO[bytes]) -> None:
+        self.conversion: Conversion | None = None
         self._lines = lines
-        self._from_table = from_table
         self._size = 0
         self._offsets = array("Q")
 
@@ -59,12 +54,18 @@ class ImportedRows:
         self._size += self._lines.write(line)
 
     def read_row(self, index: int) -> JsonObject:
-        """Return the decoded row, with numeric top-level strings as numbers."""
+        """Return the decoded row with the values that the importer made of it."""
         self._lines.seek(self._offsets[index])
         row: JsonObject = msgspec.json.decode(self._lines.readline())
-        return (
-            row if self._from_table else {name: coerce_number(value) for name, value in row.items()}
-        )
+        if self.conversion is not None:
+            self.conversion.apply(row)
+        return row
+
+    def refuse_row(self, row: JsonObject) -> None:
+        """Raise RowRefused (400) if an imported value is of a type that Gemini refuses."""
+        conversion = self.conversion.fields.get("request") if self.conversion else None
+        if conversion and (refusal := conversion.find_refusal(row["request"], "")):
+            raise RowRefused(400, refusal)
 
     def shuffle_indexes(self, seed: str) -> "array[int]":
         """Return all row indexes, shuffled by `seed`: Google's output has no order."""
@@ -80,12 +81,13 @@ def import_objects(
 
     Raises JobFailed for input that Google's importer rejects.
     """
-    imported, types = ImportedRows(lines), ColumnTypes()
+    imported, columns = ImportedRows(lines), Columns()
     for uri in _find_objects(storage, uris):
         with storage.open_object(uri) as stream:
-            _load_object(stream, imported, types, limits)
+            _load_object(stream, imported, columns, limits)
     if not len(imported):
         raise import_failure("the input has no rows")
+    imported.conversion = plan_conversions(columns.fields)
     return imported
 
 
@@ -93,7 +95,7 @@ def import_table_rows(
     rows: Iterable[bytes], lines: IO[bytes], limits: ImportLimits
 ) -> ImportedRows:
     """Import the rows of a table. Raises JobFailed for no rows or too many."""
-    imported = ImportedRows(lines, from_table=True)
+    imported = ImportedRows(lines)
     for row in rows:
         if len(imported) >= limits.requests:
             raise import_failure(f"the input has more than {limits.requests} rows")
@@ -110,67 +112,6 @@ def import_failure(reason: str, line: int | None = None) -> JobFailed:
     return JobFailed(INVALID_ARGUMENT, message)
 
 
-def coerce_number(value: object) -> object:
-    """Convert a numeric string to a number, as observed: "000000" becomes 0."""
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        return value
-    return int(value) if value.lstrip("+-").isdecimal() else float(value)
-
-
-class ColumnTypes:
-    """The inferred type of every JSON key, the same over the whole file."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[str, str] = {}
-
-    def check_row(self, row: object) -> None:
-        """Infer types from one row. Raises ValueError if the row does not fit them."""
-        if not isinstance(row, dict):
-            raise ValueError("a line must be a JSON object")
-        if not isinstance(row.get("request"), dict):
-            raise ValueError("the field request is missing or not an object")
-        for name, value in row.items():
-            self._check_field(name, value, name, 1)
-
-    def _check_field(self, name: str, value: object, path: str, depth: int) -> None:
-        if not _COLUMN.fullmatch(name):
-            raise ValueError(
-                f"invalid field name {name!r} at {path}: no BigQuery column can have it"
-            )
-        if isinstance(value, dict):
-            self._record_kind(path, "record")
-            self._check_record(value, path, depth)
-        elif isinstance(value, list):
-            self._record_kind(path, "array")
-            self._check_array(value, path, depth)
-        elif value is not None:
-            self._record_kind(path, "scalar")
-
-    def _check_record(self, record: JsonObject, path: str, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nesting of more than {MAX_DEPTH} levels at {path}")
-        if not record:
-            raise ValueError(f"empty object at {path}")
-        for name, value in record.items():
-            self._check_field(name, value, f"{path}.{name}", depth + 1)
-
-    def _check_array(self, items: list[object], path: str, depth: int) -> None:
-        for item in items:
-            if item is None or isinstance(item, list):
-                raise ValueError(
-                    f"{'null' if item is None else 'array'} inside the array at {path}"
-                )
-            self._record_kind(f"{path}[]", "record" if isinstance(item, dict) else "scalar")
-            if isinstance(item, dict):
-                self._check_record(item, path, depth)
-
-    def _record_kind(self, path: str, kind: str) -> None:
-        if (earlier_kind := self._kinds.setdefault(path, kind)) != kind:
-            raise ValueError(f"{path} is {kind} here and {earlier_kind} before")
-        if len(self._kinds) > MAX_COLUMNS:
-            raise ValueError(f"more than {MAX_COLUMNS} different fields")
-
-
 def _find_objects(storage: Storage, uris: Iterable[str]) -> list[str]:
     object_uris = []
     for uri in uris:
@@ -182,7 +123,7 @@ def _find_objects(storage: Storage, uris: Iterable[str]) -> list[str]:
 
 
 def _load_object(
-    stream: IO[bytes], imported: ImportedRows, types: ColumnTypes, limits: ImportLimits
+    stream: IO[bytes], imported: ImportedRows, columns: Columns, limits: ImportLimits
 ) -> None:
     size = 0
     for number, line in enumerate(stream, 1):
@@ -191,14 +132,25 @@ def _load_object(
             raise import_failure(f"the file is larger than {limits.file_bytes} bytes")
         if not line.strip():
             continue
-        _check_line(line, number, types)
+        _check_line(line, number, columns)
         imported.append_line(line if line.endswith(b"\n") else line + b"\n")
         if len(imported) > limits.requests:
             raise import_failure(f"more than {limits.requests} requests")
 
 
-def _check_line(line: bytes, number: int, types: ColumnTypes) -> None:
+def _check_line(line: bytes, number: int, columns: Columns) -> None:
     try:
-        types.check_row(msgspec.json.decode(line))
+        columns.add_row(_decode_row(line))
+    except ImportFailed as error:
+        raise JobFailed(INVALID_ARGUMENT, f"Failed to import data. {error}") from error
     except (ValueError, RecursionError) as error:
         raise import_failure(str(error), number) from error
+
+
+def _decode_row(line: bytes) -> JsonObject:
+    row = msgspec.json.decode(line)
+    if not isinstance(row, dict):
+        raise ValueError("a line must be a JSON object")
+    if not isinstance(row.get("request"), dict):
+        raise ValueError("the field request is missing or not an object")
+    return row

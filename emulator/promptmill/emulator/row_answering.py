@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import starmap
 
 from . import output
 from .clock import Clock
@@ -44,12 +46,14 @@ class RowAnswerer:
     ) -> Iterator[AnsweredRow]:
         """Yield the answers to these rows, in order. Memory use is constant."""
         rows = ((row_index, imported.read_row(row_index)) for row_index in row_indexes)
+        answer_row = partial(self._answer_row, imported)
         if self.responder.concurrency == 1:
-            return (self._answer_row(index, row) for index, row in rows)
-        return _map_in_order(self._answer_row, rows, self.responder.concurrency)
+            return starmap(answer_row, rows)
+        return _map_in_order(answer_row, rows, self.responder.concurrency)
 
-    def _answer_row(self, row_index: int, row: JsonObject) -> AnsweredRow:
+    def _answer_row(self, imported: ImportedRows, row_index: int, row: JsonObject) -> AnsweredRow:
         try:
+            imported.refuse_row(row)
             self.output_faults.raise_for_row(row_index, row)
             line = self._make_line(row_index, row)
         except RowRefused as error:
