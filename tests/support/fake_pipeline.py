@@ -39,6 +39,7 @@ from promptmill.workers.facts import next_steps, records, snapshot
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.fakes import FakeCallbackBroker, FakeJobs, MemoryBucket, Script
+from promptmill.workers.fakes.output import Responder, echo_prompt
 from promptmill.workers.sinks import Sink
 from promptmill.workers.sinks.callback import CallbackSink
 from promptmill.workers.sinks.files import BucketSink, FileSink
@@ -81,6 +82,9 @@ class FakePipeline:
     max_cost_usd: float = 0.0
     repeat_identical: bool = False
     reuse_answers: bool = False
+    keep: Sequence[str] = ()
+    model: str = MODEL
+    answer: Responder = echo_prompt
     run: str = RUN
     find_prices: FindPrices = prices.find_prices
     duration: float = 0.0
@@ -91,7 +95,11 @@ class FakePipeline:
         self.caller = FakeCallbackBroker()
         self.check_callback: Callable[[list[Signature]], None] = lambda _: None
         self.jobs = FakeJobs(
-            self.bucket, script=self.script, duration=self.duration, clock=self.clock
+            self.bucket,
+            self.answer,
+            script=self.script,
+            duration=self.duration,
+            clock=self.clock,
         )
 
     def send(
@@ -117,7 +125,7 @@ class FakePipeline:
         schema = schemas.resolve_schema(self.response_schema, retry=self.retry_schema_invalid)
         manifest = Manifest(
             self.run,
-            MODEL,
+            self.model,
             created=records.current_time(),
             sinks=list(sinks),
             max_attempts=self.max_attempts,
@@ -129,6 +137,7 @@ class FakePipeline:
             link_error=self.link_error,
             max_cost_usd=self.max_cost_usd,
             reuse_answers=self.reuse_answers,
+            keep=list(self.keep),
         )
         lines = encode_lines(self.run, prompts, 1 << 20, schema.encoded)
         once = lines if self.repeat_identical else map(RequestDeduplicator().mark_repeat, lines)

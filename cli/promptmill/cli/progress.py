@@ -35,6 +35,8 @@ def wait_for_run(run: "Run", timeout: float | None = None) -> None:
     ):
         status = run.wait(timeout, on_status)
     typer.echo(status_text.describe_status(status, time.time()), err=True)
+    for warning in status.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if code := exit_codes.code_for_status(status):
         raise typer.Exit(code)
 

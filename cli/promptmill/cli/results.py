@@ -12,6 +12,7 @@ from promptmill.cli import output, run_views
 from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption, RunId
 from promptmill.cli.output import Record, RowFormat
+from promptmill.producers.contract.kept_parts import KEPT_PARTS
 
 if TYPE_CHECKING:
     from promptmill.producers import Result
@@ -27,6 +28,16 @@ Late = Annotated[
 ]
 
 
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PART",
+        help=f"Part of Google's answer to add: {', '.join(KEPT_PARTS)}; repeatable. What the "
+        "run did not keep is read from its raw output.",
+    ),
+]
+
+
 @add_help(
     """
     For an open run it writes the results so far.
@@ -38,23 +49,27 @@ Late = Annotated[
       promptmill results 01kq -o answers.jsonl
       promptmill results 01kq | jq -r .text
       promptmill results 01kq --format csv
+      promptmill results 01kq --keep grounding
     """
 )
 def results(
     run_id: RunId,
     file: File = None,
     late: Late = False,
+    keep: Keep = None,
     output_format: RowFormatOption = RowFormat.jsonl,
 ) -> None:
     """Write the results of a run, in no particular order."""
-    run = run_views.open_run(run_id)
+    if late and keep:
+        raise typer.BadParameter("--keep is not for late answers: they have what the run keeps")
+    run, parts = run_views.open_run(run_id), keep or ()
     with _redirect_stdout(file):
         if output_format is RowFormat.jsonl:
-            for line in run.result_lines(late=late):
+            for line in run.result_lines(late=late, keep=parts):
                 output.write_line(line)
         else:
             output.write_records(
-                (_result_record(result) for result in run.results(late=late)), output_format
+                map(_result_record, run.results(late=late, keep=parts)), output_format
             )
 
 

@@ -46,7 +46,9 @@ def summary_records(limit: int) -> Iterator[Record]:
 
 def status_record(status: "RunStatus") -> dict[str, object]:
     """Return all fields of a status as plain values, with times as text."""
-    return msgspec.structs.asdict(status) | {
+    record = msgspec.structs.asdict(status)
+    del record["report_warnings"]
+    return record | {
         "created": format_time(status.created),
         "ended": format_time(status.ended),
         "seconds": max(status.ended - status.created, 0.0),

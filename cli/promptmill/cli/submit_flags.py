@@ -7,6 +7,7 @@ import typer
 
 from promptmill.cli import options, schema_option
 from promptmill.cli.option_groups import OptionGroup
+from promptmill.producers.contract.kept_parts import KEPT_PARTS
 
 if TYPE_CHECKING:
     from promptmill.producers.run_options import RunOptions
@@ -63,6 +64,13 @@ ReuseAnswers = Annotated[
     bool,
     typer.Option("--reuse-answers", help="Reuse answers of earlier runs to identical requests."),
 ]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PART",
+        help=f"Part of Google's answer to return: {', '.join(KEPT_PARTS)}; repeatable.",
+    ),
+]
 Tables = Annotated[
     str,
     typer.Option(
@@ -93,6 +101,7 @@ class RunFlags(OptionGroup, frozen=True, kw_only=True):
     response_schema: options.ResponseSchema = ""
     retry_schema_invalid: RetrySchemaInvalid = False
     deadline: Deadline = None
+    keep: Keep = None
 
 
 class LimitFlags(OptionGroup, frozen=True, kw_only=True):
@@ -124,4 +133,5 @@ def build_run_options(run_flags: RunFlags, *others: OptionGroup) -> "RunOptions"
     del flags["sink"]
     labels = options.labels_to_dict(run_flags.labels)
     schema = schema_option.load_schema(run_flags.response_schema)
-    return cast("RunOptions", flags | {"labels": labels, "response_schema": schema})
+    parsed = {"labels": labels, "response_schema": schema, "keep": run_flags.keep or ()}
+    return cast("RunOptions", flags | parsed)

@@ -32,6 +32,12 @@ def _is_label_mapping(value: object) -> bool:
     )
 
 
+def _is_text_collection(value: object) -> bool:
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(_is_unicode(item) for item in value)
+    return _is_unicode(value)
+
+
 def _is_sink_list(value: object) -> bool:
     return isinstance(value, Sequence) and all(isinstance(sink, SinkSpec) for sink in value)
 
@@ -77,6 +83,7 @@ _RULES = {
     "max_cost_usd": _Rule(_is_number, "a number", True),
     "repeat_identical": _FLAG,
     "reuse_answers": _FLAG,
+    "keep": _Rule(_is_text_collection, "a name or a list of names such as ['grounding']"),
     "idempotency_key": _OPTIONAL_TEXT,
     "strict": _FLAG,
     "on_refused": _FUNCTION,

@@ -10,6 +10,7 @@ import msgspec
 
 from promptmill.config.errors import NotInstalled, RunNotFound, Transient, WaitTimeout
 from promptmill.producers.contract import parsed_models
+from promptmill.producers.contract.kept_parts import normalize_keep
 from promptmill.producers.contract.results import Result
 from promptmill.producers.contract.status import Report, RunStatus
 
@@ -99,7 +100,9 @@ class Run:
             raise RunNotFound(f"run {self.id}: {status.error}")
         return status
 
-    def results(self, *, late: bool = False, as_: object = None) -> Iterator[Result]:
+    def results(
+        self, *, late: bool = False, as_: object = None, keep: str | Collection[str] = ()
+    ) -> Iterator[Result]:
         """Yield the results of all settled shards, in no particular order.
 
         Needs access to the bucket. ``late`` selects the answers of abandoned jobs that
@@ -110,20 +113,26 @@ class Run:
         refuse becomes a failure with reason SCHEMA_INVALID. Sinks and the report count
         it as succeeded, because they only check the JSON schema.
 
+        ``keep`` names parts of Google's answer for ``Result.response``, as in ``submit``.
+        Parts that the run did not keep are read from the raw output in the bucket.
+
         Raises:
             NotInstalled: ``promptmill[worker]`` is not installed.
         """
         decode = msgspec.json.Decoder(Result).decode
-        results = map(decode, self.result_lines(late=late))
+        results = map(decode, self.result_lines(late=late, keep=keep))
         return results if as_ is None else parsed_models.parse_results(results, as_)
 
-    def result_lines(self, *, late: bool = False) -> Iterator[bytes]:
+    def result_lines(
+        self, *, late: bool = False, keep: str | Collection[str] = ()
+    ) -> Iterator[bytes]:
         """Yield the results as lines of UTF-8 JSON, as stored in the bucket.
 
-        ``late`` is that of ``results``, and so are the errors.
+        ``late`` and ``keep`` are those of ``results``, and so are the errors.
         """
+        names = [normalize_keep(keep)] if keep and not late else []
         lines: Iterator[bytes] = load_bucket_function("late_results" if late else "results")(
-            self._mill.settings, self.id
+            self._mill.settings, self.id, *names
         )
         return lines
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, cast
 
 import msgspec
@@ -12,6 +12,7 @@ from promptmill.config.errors import ConfigurationError
 from promptmill.config.json_types import JsonObject
 from promptmill.config.tables import parse_dataset
 from promptmill.producers.contract import callbacks
+from promptmill.producers.contract.kept_parts import normalize_keep
 from promptmill.producers.contract.messages import MAX_ATTEMPTS, Manifest, SinkSpec
 from promptmill.producers.option_types import check_option_types, check_storable
 from promptmill.producers.pricing import prices
@@ -121,7 +122,16 @@ class PoolOptions(TypedDict, total=False):
 
     Model and response schema must be the same. The newest 1,000 completed runs are
     searched. A reused answer has no usage and attempt 0. Estimates and cost limits
-    ignore reuse.
+    ignore reuse. ``keep`` must be the same too.
+    """
+
+    keep: str | Collection[str]
+    """Parts of Google's answer to return in ``Result.response``: "response" for all of
+    it, or names such as ["grounding", "logprobs"]. Default: none.
+
+    The names are candidates, citations, grounding, logprobs, safety, thoughts and
+    url_context. Without them, the parts stay in the raw output files in the bucket, and
+    the report counts them.
     """
 
 
@@ -244,6 +254,7 @@ def _read_options(
         reuse_answers=check_reuse_answers(
             options.get("reuse_answers", False), repeat_identical=repeat_identical
         ),
+        keep=normalize_keep(options.get("keep", ())),
     )
 
 

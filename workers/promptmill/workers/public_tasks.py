@@ -68,6 +68,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     max_cost_usd: float | None = None
     repeat_identical: bool = False
     reuse_answers: bool = msgspec.field(default=False, name="skip_done")
+    keep: list[str] = []
     link: Any = None
     link_error: Any = None
     link_results: Any = None

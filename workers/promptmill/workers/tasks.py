@@ -278,7 +278,12 @@ def callback(self: PipelineTask, run: str) -> None:
 def _report_end(services: Services, snapshot: RunSnapshot, report: Report) -> None:
     progress.restore_run(services.index, services.bucket, snapshot)
     services.index.end_run(
-        snapshot.run, report.state, error=report.error, ended=time.time(), cost=report.cost
+        snapshot.run,
+        report.state,
+        error=report.error,
+        ended=time.time(),
+        cost=report.cost,
+        warnings=report.warnings,
     )
 
 

@@ -125,13 +125,22 @@ class RunIndex:
             r.hset(_run_key(run), "expected", msgspec.json.encode(cost))
 
     def end_run(
-        self, run: str, state: str, *, error: str = "", ended: float = 0.0, cost: Cost | None = None
+        self,
+        run: str,
+        state: str,
+        *,
+        error: str = "",
+        ended: float = 0.0,
+        cost: Cost | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
-        """Record that a run is done, and its cost."""
+        """Record that a run is done, with its cost and the warnings of its report."""
         key = _run_key(run)
         fields = {"state": state, "error": error, "ended": ended or time.time()}
         if cost is not None:
             fields["cost"] = msgspec.json.encode(cost)
+        if warnings:
+            fields["warnings"] = msgspec.json.encode(warnings)
         with self._use_client() as r, r.pipeline(transaction=False) as pipe:
             pipe.hset(key, mapping=fields)
             for suffix in ("", ":shards", ":chunks"):
@@ -278,5 +287,6 @@ def _build_status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -
         error=fields.get("error", ""),
         warning=fields.get("warning", "") if state == "open" else "",
         cost=_decode_cost(fields),
+        report_warnings=msgspec.json.decode(fields.get("warnings", "[]"), type=list[str]),
         shards=sorted(shards, key=lambda shard: (shard.shard, shard.attempt)),
     )

@@ -73,6 +73,8 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """Labels of the run."""
     cost: Cost | None = None
     """First the estimate, at the end the cost. None until the shards are planned."""
+    report_warnings: list[str] = []
+    """The warnings of the report, once the run has ended."""
 
     @property
     def done(self) -> bool:
@@ -87,7 +89,8 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
             for shard in self.shards
             if shard.warning
         ]
-        return [self.warning, *shard_warnings] if self.warning else shard_warnings
+        run_warnings = [self.warning] if self.warning else []
+        return [*run_warnings, *shard_warnings, *self.report_warnings]
 
     @property
     def late(self) -> int:
@@ -176,3 +179,7 @@ class Report(msgspec.Struct, frozen=True):
     """Number of requests that share the answer of an identical request."""
     reused: int = 0
     """Number of requests with an answer of an earlier run."""
+    unkept: dict[str, int] = {}
+    """Number of answers with paid parts that the results lack, by part; see ``keep``."""
+    warnings: list[str] = []
+    """Warnings about the answers, one sentence each."""

@@ -72,9 +72,8 @@ def mark_done(bucket: Bucket, manifest: Manifest) -> None:
 
 def _compatibility_key(manifest: Manifest) -> str:
     """Return a hash that is equal for two runs if they may share answers."""
-    return _hash_content(
-        msgspec.json.encode([manifest.model, manifest.response_schema], order="sorted")
-    )
+    content = [manifest.model, manifest.response_schema, *([manifest.keep] * bool(manifest.keep))]
+    return _hash_content(msgspec.json.encode(content, order="sorted"))
 
 
 def _hash_content(data: bytes) -> str:

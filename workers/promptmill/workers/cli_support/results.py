@@ -1,22 +1,28 @@
 """Reads the results and the report of a run from the bucket, for producers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import tee
 
 from promptmill.config.settings import Settings
+from promptmill.producers.contract.kept_parts import normalize_keep
+from promptmill.workers.cli_support.kept_results import kept_lines, settled_files
 from promptmill.workers.facts import snapshot
-from promptmill.workers.facts.fact import read_facts
-from promptmill.workers.facts.records import ResultFile
 from promptmill.workers.facts.run_folder import RunFolder
-from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.output.effective_rows import effective_lines
 from promptmill.workers.ports.google import Bucket
 from promptmill.workers.services import build_services
 
 
-def read_results(settings: Settings, run: str) -> Iterator[bytes]:
-    """Yield the results of all settled shards, as lines of JSON without newlines."""
-    return result_lines(build_services(settings).bucket, run)
+def read_results(settings: Settings, run: str, keep: Sequence[str] = ()) -> Iterator[bytes]:
+    """Yield the results of all settled shards, as lines of JSON without newlines.
+
+    ``keep`` names parts of Google's answers to add; see ``kept_results``.
+    """
+    bucket = build_services(settings).bucket
+    if keep:
+        run_snapshot = snapshot.load_snapshot(bucket, run)
+        return kept_lines(RunFolder(bucket, run), run_snapshot, normalize_keep(keep))
+    return result_lines(bucket, run)
 
 
 def read_report(settings: Settings, run: str) -> bytes:
@@ -35,23 +41,9 @@ def read_late_results(settings: Settings, run: str) -> Iterator[bytes]:
 
 def result_lines(bucket: Bucket, run: str) -> Iterator[bytes]:
     """Yield the results of a run by shard, as lines of JSON without newlines."""
-    files_to_read, files = tee(_result_files(bucket, snapshot.load_snapshot(bucket, run)))
-    for (file, first_row), data in zip(
-        files, bucket.read_each(file.name for file, _ in files_to_read), strict=True
+    run_snapshot = snapshot.load_snapshot(bucket, run)
+    files_to_read, files = tee(settled_files(RunFolder(bucket, run), run_snapshot))
+    for (_, file, first_row), data in zip(
+        files, bucket.read_each(file.name for _, file, _ in files_to_read), strict=True
     ):
         yield from effective_lines(data, file, first_row).split(b"\n")[:-1]
-
-
-def _result_files(bucket: Bucket, snapshot: RunSnapshot) -> Iterator[tuple[ResultFile, int]]:
-    """Yield each result file of the settled attempts, with the first row of its shard."""
-    shards = snapshot.plan.shards if snapshot.plan else []
-    run = RunFolder(bucket, snapshot.run)
-    attempts = [
-        run.attempt(*attempt_ref)
-        for attempt_ref, attempt_facts in sorted(snapshot.attempts.items())
-        if shards and attempt_facts.files is not None
-    ]
-    settled_facts = read_facts(bucket, (attempt.settled for attempt in attempts))
-    for attempt, settled in zip(attempts, settled_facts, strict=True):
-        for file in settled.files:
-            yield file, shards[attempt.shard].first_row

@@ -127,6 +127,8 @@ class Counts(msgspec.Struct, frozen=True):
     """Counts of rows by state, failures by reason, tokens by kind, and unusable lines.
 
     ``tokens`` has Google's names as keys. ``billed`` has price classes: see ``costs.usage``.
+    ``unkept`` counts lines with paid parts that the run does not keep, by part. ``models``
+    counts lines by ``modelVersion``.
     """
 
     succeeded: int = 0
@@ -137,6 +139,8 @@ class Counts(msgspec.Struct, frozen=True):
     unknown: int = 0
     unreadable: int = 0
     billed: dict[str, int] = {}
+    unkept: dict[str, int] = {}
+    models: dict[str, int] = {}
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(

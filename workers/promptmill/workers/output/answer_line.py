@@ -1,5 +1,7 @@
 """Turns one line of a job's output into a result, even if the line is malformed."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from promptmill.producers.contract.failure_reasons import FailureReason
@@ -15,8 +17,10 @@ from promptmill.workers.output.lenient_json import (
 )
 from promptmill.workers.output.nested_json import unnest_json
 from promptmill.workers.output.odd_lines import COMPLETE, clean_line, find_usage
+from promptmill.workers.output.part_selection import PAID_FIELDS
 
 _ABSENT = msgspec.Raw()
+_EMPTY_VALUES = (b"", b"null", b"{}", b"[]")
 
 
 class _Part(msgspec.Struct):
@@ -47,6 +51,20 @@ class _Content(msgspec.Struct):
 class _Candidate(msgspec.Struct):
     content: _Content | None = None
     finishReason: str | None = None  # noqa: N815
+    citationMetadata: msgspec.Raw = _ABSENT  # noqa: N815
+    groundingMetadata: msgspec.Raw = _ABSENT  # noqa: N815
+    logprobsResult: msgspec.Raw = _ABSENT  # noqa: N815
+    urlContextMetadata: msgspec.Raw = _ABSENT  # noqa: N815
+
+    @property
+    def has_extras(self) -> bool:
+        """Whether it has any of the members that ``PAID_FIELDS`` names."""
+        return not (
+            self.groundingMetadata is _ABSENT
+            and self.citationMetadata is _ABSENT
+            and self.logprobsResult is _ABSENT
+            and self.urlContextMetadata is _ABSENT
+        )
 
 
 class _PromptFeedback(msgspec.Struct):
@@ -107,8 +125,7 @@ def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> R
     response = line.response or _Response()
     candidate = response.candidates[0] if response.candidates else None
     parts = (candidate.content and candidate.content.parts if candidate else None) or []
-    text = "".join(part.text for part in parts if part.text and not part.thought)
-    has_other_content = any(part.text is None and part.has_other_content for part in parts)
+    text, has_other_content = _read_parts(parts)
     vector = response.embedding.values if response.embedding else None
     error = _find_error(line, response, candidate, bool(text or vector) or has_other_content)
     if error and error.reason == FailureReason.EMPTY_RESPONSE and type(line) is OutputLine:
@@ -124,11 +141,41 @@ def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> R
         usage=response.usageMetadata or _token_usage(response),
         attempt=attempt,
         model_version=response.modelVersion or "",
-        metadata=_decode_metadata(line.metadata),
+        metadata=None if line.metadata is None else _decode_metadata(line.metadata),
         content=_decode_content(data) if has_other_content else None,
         embedding=vector,
         error=error,
     )
+
+
+def _read_parts(parts: list[_Part]) -> tuple[str, bool]:
+    """Return the text without thoughts, and whether there is content of another kind."""
+    if len(parts) == 1 and (text := parts[0].text) and not parts[0].thought:
+        return text, False  # most answers; the rest is slower
+    text = "".join(part.text for part in parts if part.text and not part.thought)
+    return text, any(part.text is None and part.has_other_content for part in parts)
+
+
+def list_paid_parts(line: OutputLine) -> list[str]:
+    """Return the parts of an answer that a result has no field for; see ``contract.kept_parts``."""
+    candidates = line.response.candidates if line.response else None
+    if not candidates:
+        return []
+    candidate = candidates[0]
+    paid_parts = [*_list_extras(candidate)] if candidate.has_extras else []
+    if len(candidates) > 1:
+        paid_parts.append("candidates")
+    for part in (candidate.content.parts if candidate.content else None) or ():
+        if part.thought and part.text:
+            return [*paid_parts, "thoughts"]
+    return paid_parts
+
+
+def _list_extras(candidate: _Candidate) -> Iterator[str]:
+    for name, part in PAID_FIELDS.items():
+        value: msgspec.Raw = getattr(candidate, name)
+        if bytes(value) not in _EMPTY_VALUES:
+            yield part
 
 
 def read_usage(data: bytes) -> dict[str, object]:
@@ -168,9 +215,7 @@ def _token_usage(response: _Response) -> dict[str, object]:
     return {"promptTokenCount": int(count), "totalTokenCount": int(count)}
 
 
-def _decode_metadata(text: str | None) -> dict[str, object] | None:
-    if text is None:
-        return None
+def _decode_metadata(text: str) -> dict[str, object]:
     try:
         return msgspec.json.decode(text, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -6,10 +6,11 @@ another type is left out. Of anything else, the place is named, such as
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from promptmill.producers.requests.encode import split_wire_key
 from promptmill.workers.output.lenient_json import encode_clean, is_empty
+from promptmill.workers.output.part_selection import PAID_FIELDS
 
 _LINE_FIELDS = frozenset({"key", "metadata", "request", "status", "response", "processed_time"})
 _RESPONSE_FIELDS = frozenset(
@@ -211,7 +212,7 @@ class _LineCleaner:
             value = [value]
         if not isinstance(value, list | None):
             self._note_problem(place, value, "a list")
-        listed: list[object] = value if isinstance(value, list) else []
+        listed = cast("list[object]", value) if isinstance(value, list) else []
         items = [item for item in listed if item is not None]
         if items or name in owner:
             owner[name] = items
@@ -227,7 +228,8 @@ class _LineCleaner:
         if not isinstance(finish_reason, str | None):
             self._note_problem(f"{place}.finishReason", finish_reason, "a string")
             finish_reason = None
-        return {"content": content, "finishReason": finish_reason}
+        paid = {name: candidate[name] for name in PAID_FIELDS if name in candidate}
+        return {"content": content, "finishReason": finish_reason} | paid
 
     def _clean_content(self, place: str, content: object) -> Json | None:
         if content is None:

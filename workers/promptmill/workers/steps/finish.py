@@ -35,6 +35,7 @@ from promptmill.workers.facts.records import (
     Settled,
 )
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
+from promptmill.workers.output.run_warnings import list_warnings
 from promptmill.workers.steps.deliver import OpenSink, part_name
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -227,6 +228,8 @@ def _report_counts(
         overhead_seconds=0.0,
         results=run.url,
         sinks=[],
+        unkept=counts.unkept,
+        warnings=list_warnings(manifest.model, counts, run.url),
     )
 
 

@@ -61,6 +61,7 @@ class _LateAnswers:
         )
         self._unkeyed_parts: list[int] = []
         self._retry_policy = RetryPolicy(validator=schema_validation.make_validator(manifest))
+        self._keep = manifest.keep
 
     def write_files(self) -> int:
         """Write the files, with the same bytes every time; returns the number of answers."""
@@ -100,7 +101,8 @@ class _LateAnswers:
 
     def _make_reader(self) -> PartReader:
         tag, first_row = names.tag(self._attempt.run.id), self._shard_plan.first_row
-        return PartReader(tag, first_row, self._attempt.number, self._wanted, self._retry_policy)
+        number, policy, keep = self._attempt.number, self._retry_policy, self._keep
+        return PartReader(tag, first_row, number, self._wanted, policy, keep=keep)
 
     def _read_keyed(self, part: int) -> Iterator[Result]:
         reader = self._make_reader()

@@ -6,7 +6,7 @@ answered, duplicate, unknown or unreadable; lines without a key are kept for ``s
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -31,12 +31,15 @@ from promptmill.workers.output.answer_line import (
     OddLine,
     OutputLine,
     build_result,
+    list_paid_parts,
     parse_line,
     read_usage,
 )
 from promptmill.workers.output.counts import count_result
+from promptmill.workers.output.lenient_json import decode_object
 from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.output.nested_json import unnest_json
+from promptmill.workers.output.part_selection import covers_all, select_parts
 from promptmill.workers.output.unkeyed import UnkeyedResult, request_hash
 from promptmill.workers.ports.google import Bucket
 
@@ -85,6 +88,7 @@ def _make_reader(attempt: AttemptFolder, part_range: PartRange) -> "PartReader":
         retryable.load_policy(attempt, manifest),
         UsageMeter(plan.price_thresholds),
         source=f"{attempt.bucket.url}/{part_range.name}",
+        keep=manifest.keep,
     )
 
 
@@ -93,7 +97,7 @@ class PartReader:
 
     Exhaust ``read_results`` before calling ``build_parsed``. Failed rows that
     ``retry_policy`` can adjust count as transient. ``meter`` counts billed tokens. Errors of
-    unreadable lines name the file ``source``.
+    unreadable lines name the file ``source``. Results have the parts that ``keep`` names.
     """
 
     def __init__(
@@ -105,7 +109,12 @@ class PartReader:
         retry_policy: RetryPolicy = _NO_RETRIES,
         meter: UsageMeter | None = None,
         source: str = "",
+        keep: Sequence[str] = (),
     ) -> None:
+        self._keep = keep
+        self._uncovered = not covers_all(keep)
+        self._unkept: Counter[str] = Counter()
+        self._models: Counter[str] = Counter()
         self._source = source
         self._offset = 0
         self._tag = tag
@@ -154,6 +163,12 @@ class PartReader:
                 duplicates=self._counts["duplicates"],
                 unknown=self._counts["unknown"],
                 unreadable=self._counts["unreadable"],
+                unkept={
+                    part: count
+                    for part, count in sorted(self._unkept.items())
+                    if part not in self._keep
+                },
+                models={model: count for model, count in sorted(self._models.items()) if model},
             ),
             succeeded=self._succeeded.build().pack(),
             failed=self._failed.build().pack(),
@@ -176,6 +191,12 @@ class PartReader:
 
     def _make_result(self, line: OutputLine, data: bytes, key: WireKey) -> Result:
         result = build_result(line, data, key, self._attempt)
+        self._models[result.model_version] += 1
+        if self._keep:
+            response = select_parts(decode_object(data).get("response"), self._keep)
+            result = msgspec.structs.replace(result, response=response)
+        if self._uncovered and (paid_parts := list_paid_parts(line)):
+            self._unkept.update(paid_parts)
         if result.error and result.error.reason == FailureReason.UNREADABLE_RESPONSE:
             location = f"The line is at byte {self._offset} of {self._source}"
             error = Error(result.error.reason, f"{result.error.message}. {location}")

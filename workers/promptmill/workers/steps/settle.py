@@ -180,4 +180,6 @@ def _recount_part(
         duplicates=counts.duplicates + drop.duplicates,
         unknown=counts.unknown,
         unreadable=counts.unreadable,
+        unkept=counts.unkept,
+        models=counts.models,
     )
