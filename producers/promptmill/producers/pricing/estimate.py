@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from promptmill.producers.models.model_table import THOUGHT_TOKENS, Task, find_model
 from promptmill.producers.pricing.prices import Prices, Rate, to_dollars
 from promptmill.producers.pricing.tokens import (
     BYTES_PER_TOKEN,
@@ -15,10 +16,16 @@ from promptmill.producers.pricing.tokens import (
     TokenTotals,
 )
 
+_LEVELS = ", ".join(f"{level} {count}" for level, count in THOUGHT_TOKENS.items())
 METHOD = (
     f"input: one token per {BYTES_PER_TOKEN} bytes of text, at most one per byte; "
-    f"output: {ESTIMATED_OUTPUT_TOKENS} tokens per request, at most maxOutputTokens or the "
-    "model's limit"
+    f"output: {ESTIMATED_OUTPUT_TOKENS} tokens per request and its thoughts, at most "
+    f"maxOutputTokens or the model's limit; thoughts by thinking level ({_LEVELS}), a rough "
+    "assumption from a few short prompts to Gemini 3.6 and 3.7 Flash"
+)
+EMBEDDING_METHOD = (
+    f"input: one token per {BYTES_PER_TOKEN} bytes of text, at most one per byte or the "
+    "model's limit; an embedding has no output tokens"
 )
 _MODEL_GENERATION = re.compile(r"gemini-(\d+)")
 _IMAGE_TOKENS, _VIDEO_SECOND_TOKENS = 1120, 102
@@ -58,7 +65,7 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     input_tokens_most: int
     """Upper bound of input tokens."""
     output_tokens: int
-    """Estimated output tokens."""
+    """Estimated output tokens, thoughts included."""
     output_tokens_most: int
     """Upper bound of output tokens."""
     usd: float | None = None
@@ -78,6 +85,8 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     """Number of batch jobs."""
     method: str = METHOD
     """How tokens are estimated, as a text for users."""
+    thought_tokens: int = 0
+    """Estimated thought tokens, by model and thinking level."""
     location: str = ""
     """Location whose prices apply. Empty without a price."""
 
@@ -102,6 +111,7 @@ def build_estimate(
     requests: int, tokens: TokenTotals, model: str, prices: Prices | None, jobs: int
 ) -> Estimate:
     """Return the estimate of a run from the token totals of its requests."""
+    tokens = _fit_model(tokens, model)
     cost = estimate_cost_range(tokens, prices) if prices else None
     return Estimate(
         requests=requests,
@@ -116,8 +126,22 @@ def build_estimate(
         online_usd=cost and to_dollars(cost.online),
         open=tokens.open,
         jobs=jobs,
+        method=EMBEDDING_METHOD if _is_embedding(model) else METHOD,
+        thought_tokens=tokens.thoughts,
         location=prices.location if prices else "",
     )
+
+
+def _fit_model(tokens: TokenTotals, model: str) -> TokenTotals:
+    """Return the token totals without output tokens for a model that makes embeddings."""
+    if not _is_embedding(model):
+        return tokens
+    return msgspec.structs.replace(tokens, answers=0, named=0, longest=0, unnamed=0, thoughts=0)
+
+
+def _is_embedding(model: str) -> bool:
+    row = find_model(model)
+    return row is not None and row.task is Task.embed
 
 
 def estimate_cost_range(tokens: TokenTotals, prices: Prices) -> CostRange:

@@ -14,7 +14,7 @@ import msgspec
 
 BYTES_PER_TOKEN = 4
 ESTIMATED_OUTPUT_TOKENS = 256
-"""Estimated output tokens of a request, if it allows as many."""
+"""Estimated output tokens of a request besides its thoughts, if it allows as many."""
 MAX_INPUT_TOKENS = 1_048_576
 """Maximum input tokens of a request, of all Gemini models with batch jobs."""
 MAX_OUTPUT_TOKENS = 65_536
@@ -48,7 +48,8 @@ class RequestTokens(msgspec.Struct, frozen=True, gc=False):
     ``text`` is in bytes of UTF-8. ``images`` and ``seconds`` (of video) count its
     media. ``most`` is the upper bound of input tokens. It does not hold for an ``open``
     request, which has media of unknown length or a tool that adds input. ``answer`` is
-    the limit of output tokens over all candidates; 0 means no limit.
+    the limit of output tokens over all candidates; 0 means no limit. ``thoughts`` are
+    the estimated thought tokens.
     """
 
     text: int = 0
@@ -57,15 +58,22 @@ class RequestTokens(msgspec.Struct, frozen=True, gc=False):
     seconds: int = 0
     answer: int = 0
     open: bool = False
+    thoughts: int = 0
+
+    @property
+    def output(self) -> int:
+        """Estimated output tokens: the thoughts and a text, within the limit."""
+        expected = ESTIMATED_OUTPUT_TOKENS + self.thoughts
+        return min(self.answer, expected) if self.answer else expected
 
 
 class TokenTotals(msgspec.Struct, frozen=True, array_like=True):
     """The sums of ``RequestTokens`` over the valid requests of a chunk.
 
     ``sent`` counts these requests. ``largest`` and ``longest`` are the maximum of
-    ``most`` and ``answer``. ``answers`` is the estimate of output tokens. ``named`` is
-    the sum of output limits. ``unnamed`` counts requests without one. ``open`` counts
-    requests without an upper bound of input.
+    ``most`` and ``answer``. ``answers`` is the estimate of output tokens, of which
+    ``thoughts`` are thought tokens. ``named`` is the sum of output limits. ``unnamed``
+    counts requests without one. ``open`` counts requests without an upper bound of input.
     """
 
     sent: Count = 0
@@ -79,6 +87,7 @@ class TokenTotals(msgspec.Struct, frozen=True, array_like=True):
     longest: Count = 0
     unnamed: Count = 0
     open: Count = 0
+    thoughts: Count = 0
 
     def __add__(self, other: "TokenTotals") -> "TokenTotals":
         mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
@@ -112,14 +121,15 @@ class TokenTotals(msgspec.Struct, frozen=True, array_like=True):
             longest=self.longest,
             unnamed=min(self.unnamed, requests),
             open=min(self.open, requests),
+            thoughts=prorate(self.thoughts),
         )
 
 
 def sum_tokens(needs: list[RequestTokens]) -> TokenTotals:
     """Return the token totals of requests."""
     answers = [need.answer for need in needs]
-    named, unnamed = sum(answers), answers.count(0)
     input_limits = [need.most for need in needs]
+    outputs, thoughts = _sum_outputs(needs, answers)
     return TokenTotals(
         sent=len(needs),
         text=sum([need.text for need in needs]),
@@ -127,22 +137,34 @@ def sum_tokens(needs: list[RequestTokens]) -> TokenTotals:
         largest=max(input_limits, default=0),
         images=sum([need.images for need in needs]),
         seconds=sum([need.seconds for need in needs]),
-        answers=unnamed * ESTIMATED_OUTPUT_TOKENS
-        + (sum(min(limit, ESTIMATED_OUTPUT_TOKENS) for limit in answers) if named else 0),
-        named=named,
+        answers=outputs,
+        named=sum(answers),
         longest=max(answers, default=0),
-        unnamed=unnamed,
+        unnamed=answers.count(0),
         open=sum([need.open for need in needs]),
+        thoughts=thoughts,
     )
 
 
-def count_text_tokens(size: int, schema: int = 0) -> RequestTokens:
+def _sum_outputs(needs: list[RequestTokens], limits: list[int]) -> tuple[int, int]:
+    """Return the estimated output tokens, and the thought tokens among them."""
+    thoughts = [need.thoughts for need in needs]
+    if not any(limits):
+        return len(needs) * ESTIMATED_OUTPUT_TOKENS + sum(thoughts), sum(thoughts)
+    bounded = [min(limit or count, count) for limit, count in zip(limits, thoughts, strict=True)]
+    return sum([need.output for need in needs]), sum(bounded)
+
+
+def count_text_tokens(size: int, schema: int = 0, thoughts: int = 0) -> RequestTokens:
     """Return the tokens of a request of one text and a schema, both given in bytes."""
-    return RequestTokens(size, min(size + schema, MAX_INPUT_TOKENS))
+    return RequestTokens(size, min(size + schema, MAX_INPUT_TOKENS), thoughts=thoughts)
 
 
-def count_request_tokens(request: Mapping[str, Any], size: int) -> RequestTokens:
-    """Return the tokens of a valid GenerateContentRequest of ``size`` bytes of JSON."""
+def count_request_tokens(request: Mapping[str, Any], size: int, thoughts: int = 0) -> RequestTokens:
+    """Return the tokens of a valid GenerateContentRequest of ``size`` bytes of JSON.
+
+    ``thoughts`` are its estimated thought tokens.
+    """
     counts = _ContentCounts()
     for content in request["contents"]:
         _scan_content(content, counts)
@@ -162,6 +184,7 @@ def count_request_tokens(request: Mapping[str, Any], size: int) -> RequestTokens
         counts.seconds,
         _output_limit(request),
         is_unbounded,
+        thoughts,
     )
 
 

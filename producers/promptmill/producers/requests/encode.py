@@ -18,6 +18,7 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
 from promptmill.producers.pricing import tokens
+from promptmill.producers.pricing.thinking import ThoughtCounter
 from promptmill.producers.pricing.tokens import RequestTokens
 from promptmill.producers.requests import request_validation
 from promptmill.producers.requests.field_types import FieldTypes
@@ -100,7 +101,8 @@ class RequestEncoder:
     ) -> None:
         self._tag, self._max_bytes = names.tag(run), max_bytes
         self._response_shape, self._field_types = ResponseShape(schema), FieldTypes()
-        self._check_request = _join_checks(checks or ModelChecks())
+        checks = checks or ModelChecks()
+        self._check_request, self._thoughts = _join_checks(checks), checks.thoughts
         self._row = 0
 
     def encode_row(self, prompt: Prompt) -> RequestLine:
@@ -117,6 +119,7 @@ class RequestEncoder:
             self._response_shape,
             self._field_types,
             self._check_request,
+            self._thoughts,
         )
 
 
@@ -164,6 +167,7 @@ def _encode_line(
     response_shape: ResponseShape,
     field_types: FieldTypes,
     check_request: Callable[[object], str],
+    thoughts: ThoughtCounter,
 ) -> RequestLine:
     request: Any = None
     if isinstance(prompt, str):
@@ -173,7 +177,9 @@ def _encode_line(
         try:
             text = _encode_json(prompt)
             data = prefix + _TEXT_PREFIX + text + response_shape.text_suffix
-            request_tokens = tokens.count_text_tokens(len(text) - 2, response_shape.schema_bytes)
+            request_tokens = tokens.count_text_tokens(
+                len(text) - 2, response_shape.schema_bytes, thoughts.default
+            )
         except UnicodeEncodeError:
             return _refused_line(
                 row,
@@ -192,7 +198,7 @@ def _encode_line(
             body = _encode_json(shaped)
             data, request_tokens = (
                 prefix + b'"request":' + body + b"}\n",
-                tokens.count_request_tokens(shaped, len(body)),
+                tokens.count_request_tokens(shaped, len(body), thoughts.count_thoughts(shaped)),
             )
         except (_InvalidMetadata, UnsupportedSchema) as invalid:
             return _refused_line(row, key, prefix, str(invalid))

@@ -6,6 +6,9 @@ A warning that holds for many rows is reported once.
 from collections.abc import Callable, Iterable, Mapping
 
 from promptmill.producers.models.model_rules import compile_rules
+from promptmill.producers.pricing.thinking import ThoughtCounter
+
+_SHORTAGE = "room for thinking"
 
 
 class ModelChecks:
@@ -23,10 +26,13 @@ class ModelChecks:
     ) -> None:
         self._rules, self._warn, self._refuse = compile_rules(model), warn, refuse
         self._reported: set[str] = set()
+        self.thoughts = ThoughtCounter(model)
+        """Estimates the thought tokens of requests."""
 
     def check_request(self, request: Mapping[str, object]) -> str:
         """Return why the model refuses a request; "" for one that can be sent."""
         self._warn_of_ignored(self._rules.list_ignored_fields(request))
+        self._warn_of_shortage(request)
         return self._grade_refusal(self._rules.find_refusal(request))
 
     def check_config(self, config: object, name: str) -> str:
@@ -50,3 +56,11 @@ class ModelChecks:
         if warning not in self._reported:
             self._reported.add(warning)
             self._warn(warning)
+
+    # The limits of requests differ, so the text cannot show whether it was reported.
+    def _warn_of_shortage(self, request: Mapping[str, object]) -> None:
+        if _SHORTAGE in self._reported:
+            return
+        if shortage := self.thoughts.find_shortage(request):
+            self._reported.add(_SHORTAGE)
+            self._warn(shortage)
