@@ -64,15 +64,15 @@ class JobFailed(Exception):
 class RowRefused(Exception):
     """One request that Gemini rejects; `code` is the HTTP status code."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, status: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.status = status or STATUS_NAMES.get(code, "UNKNOWN")
 
     def status_text(self) -> str:
         """Return the `status` of the output line: a phrase and the error as JSON."""
-        name = STATUS_NAMES.get(self.code, "UNKNOWN")
-        error = {"error": {"code": self.code, "message": self.message, "status": name}}
+        error = {"error": {"code": self.code, "message": self.message, "status": self.status}}
         return f"{_reason_phrase(self.code)}: {msgspec.json.encode(error).decode()}"
 
 

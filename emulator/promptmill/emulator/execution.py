@@ -13,16 +13,28 @@ import msgspec
 
 from . import importer
 from .clock import Clock
-from .errors import FAILED_PRECONDITION, INTERNAL, NOT_FOUND, PERMISSION_DENIED, JobFailed
+from .errors import (
+    FAILED_PRECONDITION,
+    INTERNAL,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    PERMISSION_DENIED,
+    JobFailed,
+)
 from .importer import ImportedRows, ImportLimits
-from .jobs import FAILED, Job, Outcome, decide_ending
+from .jobs import FAILED, Job, Outcome, decide_ending, find_dataset_fault
 from .model_table import find_model
 from .output import OutputSpool
 from .output_faults import OutputFaults
 from .responders import Responder
-from .row_answering import RowAnswerer
+from .row_answering import RowAnswerer, Tally
 from .storage import Storage, StorageFailed, split_uri
 from .tables import GoogleTables, Tables
+
+_WRITE_REFUSED = (
+    "Service account service-123456789012@gcp-sa-aiplatform.iam.gserviceaccount.com doesn't have "
+    'sufficient permission "storage.objects.create" to write {}.'
+)
 
 
 class JobAbandoned(Exception):
@@ -59,9 +71,7 @@ class JobExecutor:
         except JobFailed as error:
             self._fail_job(control, error.code, error.message, early=True)
         except PermissionError as error:
-            # Google too reports a missing write permission only after all rows.
-            message = f"Service account has no storage.objects.create access to {error}."
-            self._fail_job(control, PERMISSION_DENIED, message)
+            self._fail_job(control, PERMISSION_DENIED, f"No permission to read {error}.")
         except FileNotFoundError as error:
             self._fail_job(control, NOT_FOUND, f"Not found: {error}.")
         except (StorageFailed, OSError) as error:
@@ -76,6 +86,8 @@ class JobExecutor:
 
     def _process_job(self, job: Job, control: JobControl, spool: OutputSpool) -> None:
         self._require_buckets(job)
+        if message := find_dataset_fault(job):
+            raise JobFailed(INVALID_ARGUMENT, message)
         with tempfile.TemporaryFile() as line_file:
             imported = self._import_rows(job, line_file)
             output_faults = OutputFaults(job.rules, len(imported))
@@ -84,8 +96,8 @@ class JobExecutor:
         if late_rule is not None:
             control.record_outcome(outcome)
             self._wait_past_end(job, late_rule.seconds or 0)
-        if outcome.published:
-            self._publish_output(job, control, spool)
+        if outcome.published or outcome.exported < 1:
+            outcome = self._publish_output(job, control, spool, outcome)
         if late_rule is None:
             control.record_outcome(msgspec.structs.replace(outcome, ready=self.clock.now()))
 
@@ -112,7 +124,9 @@ class JobExecutor:
             bucket, _ = split_uri(uri)
             if not self.storage.has_bucket(bucket):
                 raise JobFailed(
-                    FAILED_PRECONDITION, f"Failed to get GCS bucket location for bucket {bucket}."
+                    FAILED_PRECONDITION,
+                    f"Failed to get GCS bucket location for {bucket}. Please check that the "
+                    "bucket exists and permissions are set correctly.",
                 )
 
     def _answer_rows(
@@ -128,22 +142,39 @@ class JobExecutor:
         row_indexes = order[: round(len(order) * ending.share)]
         model = job.spec.model.rsplit("/", 1)[-1]
         answerer = RowAnswerer(self.responder, self.clock, model, output_faults)
-        successful = _spool_answers(answerer, imported, row_indexes, spool, control)
+        exported_rows = round(len(row_indexes) * ending.exported)
+        tally = _spool_answers(answerer, imported, row_indexes, spool, control, exported_rows)
         if output_faults.has_fault("truncated"):
             spool.cut_last_lines()
         return Outcome(
             self.clock.now(),
             ending.state,
             requests=len(imported),
-            successful=successful,
-            failed=len(row_indexes) - successful,
-            billed=successful,
-            published=ending.state != FAILED and len(row_indexes) > 0,
+            successful=tally.successful,
+            failed=len(row_indexes) - tally.successful,
+            billed=tally.successful,
+            published=ending.has_output and len(row_indexes) > 0,
+            exported=ending.exported,
+            input_tokens=tally.input_tokens,
+            output_tokens=tally.output_tokens,
             code=ending.code,
             message=ending.message,
         )
 
-    def _publish_output(self, job: Job, control: JobControl, spool: OutputSpool) -> None:
+    def _publish_output(
+        self, job: Job, control: JobControl, spool: OutputSpool, outcome: Outcome
+    ) -> Outcome:
+        """Write the output. Google too reports a missing permission only after all rows."""
+        try:
+            if outcome.exported > 0:
+                self._write_files(job, control, spool)
+        except PermissionError as error:
+            message = _WRITE_REFUSED.format(error)
+            status = {"state": FAILED, "code": PERMISSION_DENIED, "message": message}
+            return msgspec.structs.replace(outcome, **status)
+        return outcome
+
+    def _write_files(self, job: Job, control: JobControl, spool: OutputSpool) -> None:
         for name, file in spool.items():
             if control.is_abandoned():
                 raise JobAbandoned
@@ -159,18 +190,19 @@ def _spool_answers(
     row_indexes: Sequence[int],
     spool: OutputSpool,
     control: JobControl,
-) -> int:
-    """Write the lines of these rows to the spool; return how many succeeded."""
-    successful, output_faults = 0, answerer.output_faults
+    exported_rows: int,
+) -> Tally:
+    """Write the lines of the first rows to the spool; return what all rows used."""
+    tally, output_faults = Tally(), answerer.output_faults
     spool.open_file(output_faults.first_file_name)
     for output_position, answered_row in enumerate(answerer.answer_rows(imported, row_indexes)):
         if control.is_abandoned():
             raise JobAbandoned
-        successful += answered_row.is_successful
-        if output_faults.has_fault("empty"):
+        tally.add_row(answered_row)
+        if output_faults.has_fault("empty") or output_position >= exported_rows:
             continue
         for name, line in output_faults.output_lines(
             answered_row.row_index, output_position, answered_row.row, answered_row.line
         ):
             spool.write_line(name, line)
-    return successful
+    return tally

@@ -8,6 +8,7 @@ import msgspec
 from .errors import ApiError
 from .job_spec import JobSpec
 
+_PROVISIONING_SECONDS = 300.0
 _CALL_FAULTS = frozenset({"status", "after", "delay"})
 FAULTS = {
     "create": _CALL_FAULTS,
@@ -15,7 +16,17 @@ FAULTS = {
     "list": _CALL_FAULTS | {"stale-list"},
     "cancel": _CALL_FAULTS,
     "delete": _CALL_FAULTS,
-    "job": frozenset({"queued", "PARTIALLY_SUCCEEDED", "EXPIRED", "CANCELLED", "FAILED"}),
+    "job": frozenset(
+        {
+            "queued",
+            "dataset",
+            "export",
+            "PARTIALLY_SUCCEEDED",
+            "EXPIRED",
+            "CANCELLED",
+            "FAILED",
+        }
+    ),
     "output": frozenset(
         {
             "missing",
@@ -28,6 +39,7 @@ FAULTS = {
             "files",
             "incremental",
             "error",
+            "provisioning",
             "blocked",
             "finish",
             "no-candidates",
@@ -54,6 +66,9 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
       `PARTIALLY_SUCCEEDED`, `EXPIRED`, `CANCELLED`, `FAILED`
                     end in this state, with `share` of the rows answered, `code`
                     (google.rpc) and `message`
+      `dataset`     fail before any row, as if Google's own dataset were missing
+      `export`      answer and bill all rows, write `share` of them (default 0), then
+                    fail; `outputInfo` is set unless `where` is `other`
     Faults on output (`output`), for rows chosen by `count`, by `share` (0 to 1, by a
     hash of the key) or by `keys`. One row by default:
       `missing`     leave the row out
@@ -63,7 +78,9 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     All rows by default:
       `keyless`     do not echo extra fields
       `nulls`       echo the request with added nulls
-      `error`       fail the row with HTTP `code`
+      `error`       fail the row with HTTP `code`, `message` and `reason` as its status
+      `provisioning`  fail rows with `fileData`, in jobs created within `seconds` (default
+                    300) of the first such job: service agents are being provisioned
       `blocked`     answer promptFeedback with `reason`
       `finish`      answer finishReason `reason`
       `no-candidates`  answer without candidates
@@ -95,6 +112,8 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     lines: list[str] = []
     where: Literal["same", "other"] = "same"
     seed: int = 0
+    until: float | None = None
+    """When a `provisioning` rule ends; set when the first job meets it."""
 
 
 def read_rules(body: bytes) -> list[FaultRule]:
@@ -148,8 +167,9 @@ class Faults:
         others = [rule for rule in matching if rule.fault != "delay"]
         return self._consume_rules(delays + others[:1])
 
-    def take_job_rules(self, spec: JobSpec) -> list[FaultRule]:
-        """Consume the rules of a new job: `job`, `output` and `stale-list` faults."""
+    def take_job_rules(self, spec: JobSpec, now: float = 0.0) -> list[FaultRule]:
+        """Consume the rules of a job created at `now`: `job`, `output`, `stale-list` faults."""
+        self._time_rules(spec, now)
         scopes = ("job", "output")
         return self._consume_rules(
             [
@@ -158,6 +178,15 @@ class Faults:
                 if (rule.on in scopes or rule.fault == "stale-list") and _matches_spec(rule, spec)
             ]
         )
+
+    def _time_rules(self, spec: JobSpec, now: float) -> None:
+        """Start the `provisioning` rules that the job meets, and drop those that are over."""
+        for position, rule in enumerate(self._rules):
+            is_first = rule.fault == "provisioning" and rule.until is None
+            if is_first and _matches_spec(rule, spec):
+                until = now + (_PROVISIONING_SECONDS if rule.seconds is None else rule.seconds)
+                self._rules[position] = msgspec.structs.replace(rule, until=until)
+        self._rules = [rule for rule in self._rules if rule.until is None or now < rule.until]
 
     def _consume_rules(self, rules: list[FaultRule]) -> list[FaultRule]:
         for rule in rules:

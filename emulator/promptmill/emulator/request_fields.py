@@ -18,6 +18,13 @@ def list_items(value: object) -> list[Any]:
     return [value] if isinstance(value, dict) else []
 
 
+def has_file_data(request: object) -> bool:
+    """Return whether a part of the contents is a file in Cloud Storage."""
+    contents = list_items(get_field(request, "contents"))
+    parts = (part for content in contents for part in list_items(get_field(content, "parts")))
+    return any(get_field(part, "fileData") is not None for part in parts)
+
+
 @lru_cache(1024)
 def to_snake_case(name: str) -> str:
     """Return the snake_case form of a camelCase name."""

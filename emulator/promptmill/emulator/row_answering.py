@@ -32,6 +32,24 @@ class AnsweredRow:
         return not self.line.get("status")
 
 
+@dataclass
+class Tally:
+    """What the rows of a job used so far."""
+
+    successful: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add_row(self, answered_row: AnsweredRow) -> None:
+        """Count a row; thoughts count as output."""
+        self.successful += answered_row.is_successful
+        response = answered_row.line["response"]
+        usage = response.get("usageMetadata", {})
+        input_tokens = usage.get("promptTokenCount", int(response.get("tokenCount", 0)))
+        self.input_tokens += input_tokens
+        self.output_tokens += usage.get("totalTokenCount", input_tokens) - input_tokens
+
+
 @dataclass(frozen=True)
 class RowAnswerer:
     """Answers rows as one model, with the faults of one job."""

@@ -80,7 +80,7 @@ class JobService:
         return to_resource(job, now)
 
     def _build_job(self, parent: str, spec: JobSpec, now: float) -> Job:
-        rules = self.faults.take_job_rules(spec)
+        rules = self.faults.take_job_rules(spec, now)
         number = str(10**18 + secrets.randbelow(8 * 10**18))
         unlisted_seconds = [rule.seconds or 0 for rule in rules if rule.fault == "stale-list"]
         return Job(

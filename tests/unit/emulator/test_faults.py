@@ -367,3 +367,70 @@ def test_raw_lines_replace_the_lines_of_the_first_rows() -> None:
     written = stand.files()["predictions.jsonl"].decode().splitlines()
     assert set(written) > {first, "\ufeff{broken"}
     assert [json.loads(line)["key"] for line in written if line.startswith('{"status"')] == ["k2"]
+
+
+def media_row(key: str) -> dict[str, Any]:
+    file = {"fileData": {"fileUri": "gs://source/a.pdf", "mimeType": "application/pdf"}}
+    return {"key": key, "request": {"contents": [{"role": "user", "parts": [file]}]}}
+
+
+def test_rows_with_files_fail_while_service_agents_are_provisioned() -> None:
+    stand = Stand(latency=60)
+    stand.fault("output", "provisioning", seconds=300)
+    stand.input(media_row("file"), row("text"))
+    statuses = []
+    for created in (0, 200, 301):
+        stand.clock.at = START + created
+        stand.look(stand.create(outputConfig=output_at(f"out{created}")), at=created + 61)
+        lines = stand.storage.objects
+        (name,) = [uri for uri in lines if uri.startswith(f"gs://target/out{created}/")]
+        by_key = {line["key"]: line for line in map(json.loads, lines[name].splitlines())}
+        assert by_key["text"]["status"] == ""
+        statuses.append(by_key["file"]["status"])
+
+    assert statuses[0] == statuses[1]
+    error = json.loads(statuses[0].removeprefix("Bad Request: "))["error"]
+    assert (error["code"], error["status"]) == (400, "FAILED_PRECONDITION")
+    assert error["message"].startswith("Service agents are being provisioned (https://cloud.")
+    assert statuses[2] == ""
+    assert stand.service.faults.list_rules() == []
+
+
+def output_at(folder: str) -> dict[str, Any]:
+    return {
+        "predictionsFormat": "jsonl",
+        "gcsDestination": {"outputUriPrefix": f"gs://target/{folder}"},
+    }
+
+
+def test_googles_own_dataset_may_be_missing() -> None:
+    stand = Stand(latency=60)
+    stand.fault("job", "dataset", times=1)
+    stand.requests(3)
+
+    failed = stand.look(stand.create(), at=5)
+
+    assert (failed["state"], failed["error"]["code"]) == ("JOB_STATE_FAILED", 3)
+    assert "-tp:llm_bp_tenant_dataset_" in failed["error"]["message"]
+    assert stand.files() == {}
+    assert stand.finished(3)["state"] == "JOB_STATE_SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "has_info"),
+    [({}, 0, True), ({"share": 0.4}, 4, True), ({"share": 0.4, "where": "other"}, 4, False)],
+)
+def test_an_export_fails_after_all_rows_are_answered(
+    options: dict[str, Any], lines: int, has_info: bool
+) -> None:
+    stand = Stand()
+    stand.fault("job", "export", **options)
+
+    failed = stand.finished(10)
+
+    assert failed["error"]["code"] == 13
+    assert failed["error"]["message"].startswith("Failed to export data.")
+    assert failed["completionStats"] == {"successfulCount": "10"}
+    assert ("outputInfo" in failed) == has_info
+    assert sum(len(content.splitlines()) for content in stand.files().values()) == lines
+    assert compute_bill(stand.service.registry.list_jobs(), stand.clock.now())["requests"] == 10

@@ -39,7 +39,7 @@ def test_a_job_may_wait_in_the_queue_first() -> None:
     job = stand.create()
 
     assert [state(job), *(state(stand.look(job, at)) for at in (29, 30.5, 40, 61))] == [
-        "QUEUED", "QUEUED", "PENDING", "RUNNING", "SUCCEEDED",
+        "PENDING", "QUEUED", "QUEUED", "RUNNING", "SUCCEEDED",
     ]  # fmt: skip
 
 
@@ -165,7 +165,9 @@ def test_an_output_bucket_that_refuses_writes_fails_the_job_after_inference() ->
     failed = stand.look(stand.create(), 61)
 
     assert failed["error"]["code"] == 7
-    assert "storage.objects.create" in failed["error"]["message"]
+    assert 'sufficient permission "storage.objects.create" to write' in failed["error"]["message"]
+    assert failed["completionStats"] == {"successfulCount": "2"}
+    assert failed["outputInfo"]["gcsOutputDirectory"].startswith("gs://target/run/")
 
 
 @pytest.mark.parametrize(
@@ -407,4 +409,31 @@ def test_the_labels_and_names_of_a_job_come_back() -> None:
     job = stand.create()
 
     assert {name: job[name] for name in body()} == body()
+    assert job["modelVersionId"] == "1"
     assert job["name"].split("/")[-1].isdecimal()
+
+
+@pytest.mark.parametrize(
+    ("location", "model", "factor"),
+    [
+        ("global", "gemini-3.8-flash", 1.0),
+        ("eu", "gemini-3.8-flash", 1.1),
+        ("us", "gemini-4-argon", 1.1),
+        ("us", "gemini-2.5-flash-image", 1.0),
+    ],
+)
+def test_recent_models_cost_more_outside_global(location: str, model: str, factor: float) -> None:
+    stand = Stand()
+    stand.requests(2)
+    parent = f"projects/p/locations/{location}"
+    stand.look(stand.create(parent, model=f"publishers/google/models/{model}"), 61)
+
+    bill = compute_bill(stand.service.registry.list_jobs(), stand.clock.now())
+
+    usages = [line["response"]["usageMetadata"] for line in stand.output()]
+    (job,) = bill["jobs_detail"]
+    assert job["priceFactor"] == factor
+    assert job["inputTokens"] == sum(usage["promptTokenCount"] for usage in usages)
+    assert job["inputTokens"] + job["outputTokens"] == sum(
+        usage["totalTokenCount"] for usage in usages
+    )
