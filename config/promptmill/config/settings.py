@@ -142,6 +142,15 @@ class Settings(BaseSettings):
     answered, in seconds. Use at least twice ``PROMPTMILL_CREATE_TIMEOUT``: with less, a
     job can be paid twice.
     """
+    retry_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
+    """Time before the job of a retry after an error at Google that stopped the whole job, or
+    while Google provisions the service agents of a new project, in seconds. It doubles with
+    each stopped job in a row.
+    """
+    provisioning_seconds: Annotated[float, Field(ge=0, le=86_400)] = 3600.0
+    """Time in which rows are retried without counting an attempt, because Google failed
+    before it asked the model, in seconds.
+    """
     late_queued_seconds: Annotated[float, Field(ge=0)] = 72 * 3600.0
     """Time in Vertex's queue after which a job gets a warning, in seconds. Vertex's
     limit is 72 hours.

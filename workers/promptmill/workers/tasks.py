@@ -36,6 +36,7 @@ from promptmill.producers.contract.messages import Manifest, decode_ingest
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing import prices
 from promptmill.workers import steps
+from promptmill.workers.attempts.retry_rules import DelayLimits
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import next_steps
 from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, AttemptFolder
@@ -128,6 +129,10 @@ def shard(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
 def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Create the job of one shard, and have it polled."""
     services = self.services
+    folder = services.attempt_folder(run, shard, attempt)
+    # A later sweep sends a step that came too early, so that no worker holds its message.
+    if steps.submit.remaining_delay(folder):
+        return
     reservation = job_slots.reserve_creation(
         services.open_jobs, services.settings, run, shard, attempt
     )
@@ -135,7 +140,6 @@ def submit(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
         self.retry_later(reservation)
     if not reservation:
         return
-    folder = services.attempt_folder(run, shard, attempt)
     if _uses_tables(folder):
         steps.tables.load_input(services.warehouse, folder)
     created = steps.submit.submit(
@@ -207,7 +211,9 @@ def parse(self: PipelineTask, run: str, shard: int, attempt: int, part: int) -> 
 def settle(self: PipelineTask, run: str, shard: int, attempt: int) -> None:
     """Give every row of a shard its final state, and enqueue deliveries and retries."""
     folder = self.services.attempt_folder(run, shard, attempt)
-    settled = steps.settle.settle(folder)
+    settings = self.services.settings
+    limits = DelayLimits(settings.retry_delay_seconds, settings.provisioning_seconds)
+    settled = steps.settle.settle(folder, limits)
     progress.record_counts(self.services.index, folder, settled)
     sinks = len(folder.run.manifest.get().sinks)
     deliveries = [

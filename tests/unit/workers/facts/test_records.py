@@ -312,12 +312,14 @@ def test_the_output_is_divided_once() -> None:
         (
             Parsed(Counts(), b"a", b"b", b"c", 0, [], 1.0),
             b'{"counts":%b,"succeeded":"YQ==","failed":"Yg==","passing":"Yw==","unkeyed":0,'
-            b'"unreadable_at":[],"at":1.0,"cut_off":"","invalid":""}' % encode_fact(Counts()),
+            b'"unreadable_at":[],"at":1.0,"cut_off":"","invalid":"","unbilled":""}'
+            % encode_fact(Counts()),
         ),
         (
             Settled([], Counts(), 1, 1.0, b"a", 2, b"b", b"c", 3, 4),
             b'{"files":[],"counts":%b,"requests":1,"at":1.0,"again":"YQ==","retried":2,'
-            b'"raised":"Yg==","repaired":"Yw==","copies":3,"reused":4}' % encode_fact(Counts()),
+            b'"raised":"Yg==","repaired":"Yw==","copies":3,"reused":4,"delay":null,"unbilled_attempts":0}'
+            % encode_fact(Counts()),
         ),
     ],
 )

@@ -23,11 +23,9 @@ ROWS = st.builds(RowSet, st.integers(0, 0xFF))
 PARTS = st.lists(st.builds(lambda s, f, p: PartRows(s, f, f & p), ROWS, ROWS, ROWS), max_size=5)
 
 
-@given(PARTS, st.booleans())
-def test_every_answered_row_is_kept_in_one_file_or_retried(
-    parts: list[PartRows], last: bool
-) -> None:
-    made = resolve_rows(parts, last)
+@given(PARTS)
+def test_every_answered_row_is_kept_in_one_file_or_retried(parts: list[PartRows]) -> None:
+    made = resolve_rows(parts)
 
     for row in range(8):
         succeeded = sum(
@@ -42,17 +40,15 @@ def test_every_answered_row_is_kept_in_one_file_or_retried(
         assert succeeded == any_success
         assert succeeded + failed + (row in made.retried) == any_answer
         assert (row in made.answered) == bool(succeeded + failed)
-    if last:
-        assert not made.retried
 
 
 @given(PARTS)
 def test_only_rows_with_transient_failures_are_retried(parts: list[PartRows]) -> None:
-    again = resolve_rows(parts, is_last=False).retried
+    again = resolve_rows(parts).retried
 
     for row in range(8):
         outcomes = [part for part in parts if row in part.succeeded | part.failed]
-        passing = [part for part in outcomes if row in part.transient - part.succeeded]
+        passing = [part for part in outcomes if row in part.retryable - part.succeeded]
         assert (row in again) == bool(outcomes and len(passing) == len(outcomes))
 
 

@@ -55,6 +55,13 @@ def snapshot(*attempts: AttemptFacts, deadline: float = 0.0, **facts: object) ->
     return msgspec.structs.replace(run, **facts)
 
 
+def delayed(**facts: object) -> RunSnapshot:
+    """A run whose second attempt has an input, and a job from ``NOW`` on."""
+    first = AttemptFacts(input=True, job=True, ended=True, files=0, has_retries=True, retry_at=NOW)
+    attempts = {(0, 1): first, (0, 2): SHARDED}
+    return msgspec.structs.replace(snapshot(NOTHING), attempts=attempts, **facts)
+
+
 def unsent(**facts: object) -> RunSnapshot:
     """A run with one of two chunks."""
     defaults: dict[str, object] = {"chunks": {0}, "sealed": None, "plan": None}
@@ -67,6 +74,12 @@ def step(task: str, *indices: int) -> Step:
 
 def send(task: str, *indices: int) -> Action:
     return SendStep(RUN, step(task, *indices))
+
+
+def later(run: RunSnapshot) -> RunSnapshot:
+    """The same run, whose second attempt has to wait a second longer."""
+    first = msgspec.structs.replace(run.attempts[0, 1], retry_at=NOW + 1)
+    return msgspec.structs.replace(run, attempts=run.attempts | {(0, 1): first})
 
 
 def holding(slot: str) -> Reservations:
@@ -173,6 +186,13 @@ VIEWS = [
         RunView(snapshot(ENDED, SUBMITTED, cancelled=True), cancelled_at=0.0),
         [AbandonJob(RUN, 1, 1), send("collect", 0, 1), send("collect", 1, 1)],
     ),
+    ("the job of a retry is due", RunView(delayed()), [send("submit", 0, 2)]),
+    (
+        "a cancelled run waits for no retry",
+        RunView(later(delayed(cancelled=True))),
+        [send("submit", 0, 2)],
+    ),
+    ("the job of a retry has to wait", RunView(later(delayed())), []),
     ("a reported run is finished again", RunView(snapshot(reported=True)), [send("finish")]),
 ]
 
@@ -272,3 +292,9 @@ def test_an_action_describes_itself_before_and_after_it_is_applied() -> None:
 
     assert action.plan_text == "would cancel jobs/2, a duplicate of jobs/1"
     assert action.done_text == "cancelled jobs/2, a duplicate of jobs/1"
+
+
+def test_a_sweep_reads_the_clock_only_for_a_job_that_may_have_to_wait() -> None:
+    assert RunView(delayed()).needs_clock
+    assert not RunView(delayed(cancelled=True)).needs_clock
+    assert not RunView(snapshot(SHARDED)).needs_clock

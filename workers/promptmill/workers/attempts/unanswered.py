@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from promptmill.producers.contract.failure_reasons import RETRIED_ONCE, TRANSIENT, FailureReason
+from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.attempts import adjustments
 from promptmill.workers.attempts.deduplication import AnswerStore
+from promptmill.workers.attempts.retry_rules import RetryRules
 from promptmill.workers.attempts.rows import wanted_rows
 from promptmill.workers.facts.records import Counts, Ended, Plan, ResultFile
 from promptmill.workers.facts.request_lines import RequestLine, read_lines
@@ -38,17 +39,14 @@ class UnansweredRows:
         plan: Plan,
         resolution: Resolution,
         ended: Ended,
-        is_last: bool,
+        rules: RetryRules,
         deduplicated: DeduplicatedRows,
     ) -> None:
         self._attempt = attempt
         self._shard_plan = plan.shards[attempt.shard]
         self.first_row = self._shard_plan.first_row
         self._ended = ended
-        self._is_last = is_last
-        self._transient = TRANSIENT | ({ended.reason} if ended.retry else frozenset())
-        if attempt.is_first:
-            self._transient |= RETRIED_ONCE
+        self._rules = rules
         self._resolved = RowSetBuilder(resolution.answered | resolution.retried)
         self._counter = ResultCounter(plan.price_thresholds)
         self.deduplicated = deduplicated.without_rows(self._resolved.build())
@@ -56,6 +54,7 @@ class UnansweredRows:
         self.adjustments = adjustments.load_adjustments(attempt)
         self.cut_off = RowSetBuilder()
         self.invalid: dict[int, str] = {}
+        self.unbilled = RowSetBuilder()
         self._retried = RowSetBuilder(resolution.retried)
         self.retried_rows = resolution.retried
         self.files: list[ResultFile] = []
@@ -87,7 +86,7 @@ class UnansweredRows:
 
     def _write_files(self, results: Iterable[Result], parts: range) -> None:
         for data in encode_files(self._count_results(results)):
-            kind = "last" if self._is_last else "rest"
+            kind = "rest" if self._rules.retries_any else "last"
             name = self._attempt.results_file(f"{kind}-{parts.start}-{len(self.files)}")
             self._attempt.bucket.write(name, data)
             self.files.append(ResultFile(name))
@@ -107,15 +106,12 @@ class UnansweredRows:
     def _defer_row(self, result: Result) -> bool:
         """Defer a row to the next attempt if a retry may fix it. Returns whether it is deferred."""
         row_offset = self._row_offset(result.row)
-        if self._is_last or result.error is None:
-            return False
-        if not (
-            result.error.reason in self._transient
-            or row_offset in self.cut_off
-            or row_offset in self.invalid
-        ):
+        can_adjust = row_offset in self.cut_off or row_offset in self.invalid
+        if not result.error or not self._rules.allows_retry(result.error, can_adjust=can_adjust):
             return False
         self._retried.add(row_offset)
+        if failure_reasons.is_unbilled(result.error):
+            self.unbilled.add(row_offset)
         return True
 
     def _row_offset(self, row: int) -> int:

@@ -1,6 +1,7 @@
 """Records the progress of a run in the index, for its status."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from promptmill.producers.contract.messages import Chunk, Seal
 from promptmill.producers.contract.run_index import RunIndex
@@ -52,6 +53,7 @@ def record_job(index: RunIndex, attempt: AttemptFolder, created: Created) -> Non
         attempt.shard, "submitted", attempt.number, job=created.name, job_state=state
     )
     index.set_shard(attempt.run.id, status)
+    _clear_delay(index, attempt)
 
 
 def record_job_state(index: RunIndex, open_job: OpenJob, polled_job: Job) -> None:
@@ -84,6 +86,19 @@ def record_counts(index: RunIndex, attempt: AttemptFolder, settled: Settled) -> 
         reused=settled.reused,
     )
     index.set_shard(attempt.run.id, status)
+    if settled.delay:
+        warning = _describe_delay(settled.at + settled.delay.seconds, settled.delay.cause)
+        index.set_shard_warning(attempt.run.id, attempt.shard, attempt.number + 1, warning)
+
+
+def _describe_delay(start: float, cause: str) -> str:
+    start_time = datetime.fromtimestamp(start, UTC).strftime("%H:%M")
+    return f"its job is created at {start_time} UTC: {cause}"
+
+
+def _clear_delay(index: RunIndex, attempt: AttemptFolder) -> None:
+    if not attempt.is_first:
+        index.set_shard_warning(attempt.run.id, attempt.shard, attempt.number, "")
 
 
 def record_late_answers(index: RunIndex, attempt: AttemptFolder, harvest: Harvested) -> None:
@@ -115,6 +130,7 @@ def _record_fact(
         case Ended(job):
             open_job = OpenJob(job.name, attempt.run.id, attempt.shard, attempt.number)
             record_job_state(index, open_job, job)
+            _clear_delay(index, attempt)
         case Created():
             record_job(index, attempt, fact)
         case Settled():

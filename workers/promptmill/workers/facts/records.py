@@ -155,7 +155,8 @@ class Parsed(msgspec.Struct, frozen=True):
     """The counts of one parsed part, and packed sets of the rows that it answers.
 
     ``transient_rows`` are the failed rows that are worth a retry. Of these, ``cut_off``
-    need more tokens, and ``invalid`` need feedback on their schema error.
+    need more tokens, ``invalid`` need feedback on their schema error, and ``unbilled``
+    failed before the model was asked.
     """
 
     counts: Counts
@@ -167,6 +168,21 @@ class Parsed(msgspec.Struct, frozen=True):
     at: float
     cut_off: bytes = b""
     invalid: bytes = b""
+    unbilled: bytes = b""
+
+
+class RetryDelay(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The wait before the job of the next attempt is created, and its cause.
+
+    It is ``seconds`` long and starts when the fact is stored, by the bucket's clock.
+    ``streak`` is the number of attempts in a row with a delay. ``since`` is when the first
+    attempt in a row ended that was not billed; 0 if this one was billed.
+    """
+
+    seconds: float
+    cause: str
+    streak: int = 1
+    since: float = 0.0
 
 
 class ResultFile(msgspec.Struct, frozen=True):
@@ -188,7 +204,8 @@ class Settled(msgspec.Struct, frozen=True):
     ``retried_rows`` is the packed set of the ``retried`` rows of the next attempt. Of
     these, ``raised_rows`` get more tokens and ``feedback_rows`` get feedback on their
     schema error. ``deduplicated`` rows have the answer of another row, ``reused`` rows
-    that of an earlier run.
+    that of an earlier run. ``unbilled_attempts`` of the shard so far do not count towards
+    ``max_attempts``.
     """
 
     files: list[ResultFile]
@@ -201,6 +218,13 @@ class Settled(msgspec.Struct, frozen=True):
     feedback_rows: bytes = msgspec.field(default=b"", name="repaired")
     deduplicated: int = msgspec.field(default=0, name="copies")
     reused: int = 0
+    delay: RetryDelay | None = None
+    unbilled_attempts: int = 0
+
+    @property
+    def delay_seconds(self) -> float:
+        """Seconds before the job of the next attempt may be created."""
+        return self.delay.seconds if self.delay else 0.0
 
 
 class Delivered(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ runs/<run>/shards/<shard>/<attempt>/
     parts.json                               the ranges of output, parsed concurrently
     results/<part>.jsonl                     results of one part
     results/{rest,last}-<part>-<n>.jsonl     results of rows that no part answers:
-                                             "last" in the last attempt
+                                             "last" if no row is retried
     results/reused-<hash>.jsonl              answers of earlier runs
     unkeyed/<part>.jsonl                     answers of one part without a key
     parsed/<part>.json                       counts of one part

@@ -21,7 +21,8 @@ class AttemptFacts(msgspec.Struct):
     """The facts of one attempt that exist.
 
     ``parts`` has the numbers of the expected parts. ``files`` is the number of result
-    files to deliver. ``has_retries`` is true if rows are left for a next attempt.
+    files to deliver. ``has_retries`` is true if rows are left for a next attempt, whose job
+    may be created from ``retry_at`` on, by the bucket's clock.
     """
 
     input: bool = False
@@ -32,6 +33,7 @@ class AttemptFacts(msgspec.Struct):
     files: int | None = None
     has_retries: bool = False
     delivered: set[tuple[int, int]] = msgspec.field(default_factory=set)
+    retry_at: float = 0.0
 
 
 class RunSnapshot(msgspec.Struct):
@@ -49,6 +51,11 @@ class RunSnapshot(msgspec.Struct):
     cancelled: bool = False
     reported: bool = False
     attempts: dict[tuple[int, int], AttemptFacts] = msgspec.field(default_factory=dict)
+
+    def retry_time(self, shard: int, attempt: int) -> float:
+        """Return when the job of an attempt may be created, by the bucket's clock; 0 is always."""
+        previous = self.attempts.get((shard, attempt - 1))
+        return previous.retry_at if previous and not self.cancelled else 0.0
 
     @property
     def is_whole(self) -> bool:
@@ -77,7 +84,7 @@ class SnapshotReader:
             bucket,
             Settled,
             self._MAX_ATTEMPTS,
-            lambda settled: (len(settled.files), settled.retried > 0),
+            lambda settled: (len(settled.files), settled.retried > 0, settled.delay_seconds),
         )
 
 
@@ -146,8 +153,9 @@ def load_snapshot(bucket: Bucket, run: str, reader: SnapshotReader | None = None
     for (attempt_facts, _), parts in zip(with_parts, all_parts, strict=True):
         attempt_facts.parts = parts
     all_settled = reader.settled(stored for _, stored in with_settled)
-    for (attempt_facts, _), settled in zip(with_settled, all_settled, strict=True):
-        attempt_facts.files, attempt_facts.has_retries = settled
+    for (attempt_facts, stored), settled in zip(with_settled, all_settled, strict=True):
+        attempt_facts.files, attempt_facts.has_retries, delay_seconds = settled
+        attempt_facts.retry_at = stored.updated + delay_seconds if delay_seconds else 0.0
     return snapshot
 
 

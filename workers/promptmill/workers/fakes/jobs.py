@@ -40,11 +40,16 @@ class FakeJobs:
         self._ignores_cancellations = False
         self._forgotten_jobs: dict[str, bool] = {}
         self._next_errors: deque[PromptmillError] = deque()
+        self._next_scripts: deque[Script] = deque()
         self._lock = threading.Lock()
 
     def refuse_next(self, error: PromptmillError) -> None:
         """Make the next creation fail with ``error``. No job is created."""
         self._next_errors.append(error)
+
+    def script_next(self, *scripts: Script) -> None:
+        """Make the next jobs that run follow these scripts, one each, and then ``script``."""
+        self._next_scripts.extend(scripts)
 
     def lose_next_response(self) -> None:
         """Make the next creation create a job, but raise OutcomeUnknown."""
@@ -145,13 +150,13 @@ class FakeJobs:
 
     def _run_job(self, job: Job, request: JobRequest) -> dict[str, object]:
         """Read the input and write the output. Returns the fields of the end."""
-        script = self.script
+        script = self._next_scripts.popleft() if self._next_scripts else self.script
         outcome = {
             "state": script.state,
             "error_code": script.error_code,
             "error_message": script.error_message,
         }
-        if script.state == "JOB_STATE_FAILED":
+        if script.state == "JOB_STATE_FAILED" and not script.exported:
             return outcome
         try:
             rows = _decode_rows(self._read_object(request.input_uri))
@@ -163,7 +168,8 @@ class FakeJobs:
         directory = f"{request.output_uri}/{_directory_name(job.create_time)}"
         for name, data in output_files(rows, self._answer, script):
             self._bucket.write(f"{self._object_name(directory)}/{name}", data)
-        return {**outcome, "output_directory": directory, **_count_answers(len(rows), script)}
+        location = {"output_directory": directory} if script.located else {}
+        return {**outcome, **location, **_count_answers(len(rows), script)}
 
     def _read_object(self, uri: str) -> bytes:
         return self._bucket.read(self._object_name(uri))

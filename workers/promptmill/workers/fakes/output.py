@@ -23,7 +23,9 @@ class Script:
     ``missing`` rows are left out, ``duplicated`` rows occur twice, and ``unkeyed`` rows
     have only their request. ``statuses`` has the status text of failed rows. ``strange``
     lines are added unchanged. ``seed`` shuffles the lines; None keeps their order.
-    ``truncated`` cuts the last line in its middle.
+    ``truncated`` cuts the last line in its middle. A failed job writes no output unless it
+    is ``exported``. ``incremental`` output is that of a job that has not exported its final
+    files. Without ``located``, the job does not name the directory of its output.
     """
 
     state: str = "JOB_STATE_SUCCEEDED"
@@ -37,6 +39,9 @@ class Script:
     files: int = 1
     seed: int | None = 0
     truncated: bool = False
+    exported: bool = False
+    incremental: bool = False
+    located: bool = True
 
 
 def output_files(
@@ -50,9 +55,13 @@ def output_files(
     if script.truncated and data[-1]:
         last_line = data[-1].rfind(b"\n", 0, -1) + 1
         data[-1] = data[-1][: (last_line + len(data[-1])) // 2]
+    folder = "incremental_predictions/" if script.incremental else ""
     if script.files == 1:
-        return [("predictions.jsonl", data[0])]
-    return [(f"predictions_{number:04d}.jsonl", content) for number, content in enumerate(data, 1)]
+        return [(f"{folder}predictions.jsonl", data[0])]
+    return [
+        (f"{folder}predictions_{number:04d}.jsonl", content)
+        for number, content in enumerate(data, 1)
+    ]
 
 
 def _output_lines(rows: list[JsonObject], answer: Responder, script: Script) -> Iterator[bytes]:

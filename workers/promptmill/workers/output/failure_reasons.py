@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from promptmill.producers.contract.failure_reasons import FailureReason
+from promptmill.producers.contract.failure_reasons import TRANSIENT, FailureReason
 from promptmill.producers.contract.results import Error
 from promptmill.workers.ports.google import Job
 
@@ -13,8 +13,24 @@ _TRANSIENT_CODES = frozenset({4, 8, 10, 13, 14})
 
 They are deadline, quota, aborted, internal ("Please try this operation again") and
 unavailable. Code 3 (the importer refused the file) and codes 7 and 9 (no access to the
-bucket) are permanent.
+bucket) are permanent, except for faults of Google's own tables.
 """
+_PROVISIONING = re.compile("service agents are being provisioned", re.IGNORECASE)
+"""Status of every row with a file in the first job of a new project.
+
+It passes after a few minutes (observed live: GoogleCloudPlatform/generative-ai, issue 1308).
+"""
+_TABLE_FAULT = re.compile(r'-tp:llm_bp_tenant_dataset_|"_vertex_row_id"')
+"""A missing dataset of Google's tenant project, or its own column in a syntax error.
+
+The importer reports them as code 3, as if the input were wrong (observed live:
+googleapis/python-aiplatform, issues 4110 and 4112).
+"""
+_ACCESS_CODES = frozenset({7, 9})
+_ACCESS_ADVICE = (
+    "no row is sent again automatically, because it may be billed again: give the service "
+    "account access to the bucket, then run `promptmill retry`"
+)
 
 _REASON_BY_HTTP_CODE = {
     400: FailureReason.INVALID_ARGUMENT,
@@ -100,11 +116,33 @@ def error_for_missing(job: Job, reason: str = "") -> Error:
     reason = reason or _reason_for_job(job)
     if reason == FailureReason.MISSING_ROW:
         return Error(reason, "the job's output has no row for this request")
-    return Error(reason, job.error_message[:_MAX_MESSAGE])
+    message = job.error_message[:_MAX_MESSAGE]
+    if reason == FailureReason.JOB_FAILED and job.error_code in _ACCESS_CODES:
+        return Error(reason, f"{message.rstrip('.')}; {_ACCESS_ADVICE}")
+    return Error(reason, message)
+
+
+def is_transient(error: Error) -> bool:
+    """Whether another attempt may succeed."""
+    return error.reason in TRANSIENT or is_unbilled(error)
+
+
+def is_unbilled(error: Error) -> bool:
+    """Whether Google failed before the model was asked, so that nothing is billed."""
+    is_table_fault = _TABLE_FAULT.search(error.message) is not None
+    return _PROVISIONING.search(error.message) is not None or (
+        is_table_fault and error.message.startswith("Failed to import")
+    )
+
+
+def is_interrupted(job: Job) -> bool:
+    """Whether an error at Google stopped the job."""
+    is_fault = job.error_code in _TRANSIENT_CODES or is_unbilled(Error("", job.error_message))
+    return job.state == "JOB_STATE_FAILED" and is_fault
 
 
 def _reason_for_job(job: Job) -> FailureReason:
-    if job.state == "JOB_STATE_FAILED" and job.error_code in _TRANSIENT_CODES:
+    if is_interrupted(job):
         return FailureReason.JOB_INTERRUPTED
     return _REASON_BY_JOB_STATE.get(job.state, FailureReason.MISSING_ROW)
 

@@ -1,8 +1,8 @@
 """Decides which part of an attempt's output answers which row. Pure functions.
 
 A row may be answered in several parts, or in none. The first success counts, else the
-first failure, in the order of parts. A row whose failures are all transient is retried in
-the next attempt, unless this is the last.
+first failure, in the order of parts. A row whose failures are all retryable is retried in
+the next attempt.
 """
 
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ from promptmill.workers.facts.row_set import RowSet
 
 
 class PartRows(NamedTuple):
-    """The rows that one part answers; ``transient`` are the failed ones that may be retried."""
+    """The rows that one part answers; ``retryable`` are the failed ones that may be retried."""
 
     succeeded: RowSet
     failed: RowSet
-    transient: RowSet
+    retryable: RowSet
 
 
 class DroppedRows(NamedTuple):
@@ -35,12 +35,12 @@ class Resolution(NamedTuple):
     retried: RowSet
 
 
-def resolve_rows(parts: list[PartRows], is_last: bool) -> Resolution:
-    """Decide which part answers which row; the last attempt retries no row."""
+def resolve_rows(parts: list[PartRows]) -> Resolution:
+    """Decide which part answers which row."""
     succeeded = RowSet.union(part.succeeded for part in parts)
-    permanent = RowSet.union(part.failed - part.transient for part in parts)
-    transient = RowSet.union(part.transient for part in parts)
-    retried = RowSet() if is_last else transient - succeeded - permanent
+    permanent = RowSet.union(part.failed - part.retryable for part in parts)
+    retryable = RowSet.union(part.retryable for part in parts)
+    retried = retryable - succeeded - permanent
     drop_succeeded, answered = _repeated_rows((part.succeeded for part in parts), RowSet())
     drop_failed, seen = _repeated_rows((part.failed for part in parts), answered)
     drops = [

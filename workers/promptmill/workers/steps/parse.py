@@ -14,7 +14,6 @@ from promptmill.config import names
 from promptmill.config.errors import NotFound
 from promptmill.producers.contract.failure_reasons import (
     RETRIED_ONCE,
-    TRANSIENT,
     FailureReason,
 )
 from promptmill.producers.contract.results import Error, Result
@@ -27,6 +26,7 @@ from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Counts, Parsed, PartRange
 from promptmill.workers.facts.row_set import RowSet, RowSetBuilder
 from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, AttemptFolder
+from promptmill.workers.output import failure_reasons
 from promptmill.workers.output.answer_line import (
     OddLine,
     OutputLine,
@@ -127,6 +127,7 @@ class PartReader:
         self._transient = RowSetBuilder()
         self._cut_off = RowSetBuilder()
         self._invalid = RowSetBuilder()
+        self._unbilled = RowSetBuilder()
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._meter = meter or UsageMeter()
@@ -178,6 +179,7 @@ class PartReader:
             at=records.current_time(),
             cut_off=self._cut_off.build().pack(),
             invalid=self._invalid.build().pack(),
+            unbilled=self._unbilled.build().pack(),
         )
 
     def _note_unreadable(self, data: bytes) -> None:
@@ -226,10 +228,13 @@ class PartReader:
             self._invalid.add(row)
         if cut_off or invalid or (failed.error and self._can_repeat(failed.error)):
             self._transient.add(row)
+        if failed.error and failure_reasons.is_unbilled(failed.error):
+            self._unbilled.add(row)
 
     def _can_repeat(self, error: Error) -> bool:
         is_first = self._attempt == FIRST_ATTEMPT
-        return error.reason in TRANSIENT or (is_first and error.reason in RETRIED_ONCE)
+        is_retried_once = is_first and error.reason in RETRIED_ONCE
+        return failure_reasons.is_transient(error) or is_retried_once
 
     # The hash of the echoed request may match the result to a row later.
     def _encode_unkeyed(self, line: OutputLine, data: bytes) -> bytes:

@@ -4,7 +4,8 @@
   success counts, else the first failure.
 - Answers without a key are matched to rows by their request.
 - A row without any answer gets a failure that says why.
-- Rows with a transient failure go to the next attempt, unless this is the last one.
+- Rows with a transient failure go to the next attempt, unless this is the last one. After
+  some failures, its job is created only after a delay.
 - A duplicate row gets the outcome of the row that was sent in its place.
 """
 
@@ -14,13 +15,18 @@ from itertools import chain
 import msgspec
 
 from promptmill.producers.contract.failure_reasons import FailureReason
-from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.results import Error
-from promptmill.workers.attempts import answer_reuse, deduplication, schema_feedback
+from promptmill.workers.attempts import (
+    answer_reuse,
+    deduplication,
+    retry_rules,
+    schema_feedback,
+)
+from promptmill.workers.attempts.retry_rules import DelayLimits, RetryRules
 from promptmill.workers.attempts.unanswered import UnansweredRows
 from promptmill.workers.facts import records
 from promptmill.workers.facts.fact import read_facts
-from promptmill.workers.facts.records import Counts, Ended, Parsed, Plan, ResultFile, Settled
+from promptmill.workers.facts.records import Counts, Parsed, Plan, ResultFile, Settled
 from promptmill.workers.facts.row_set import RowSet
 from promptmill.workers.facts.run_folder import AttemptFolder
 from promptmill.workers.output.counts import ResultCounter
@@ -32,44 +38,58 @@ from promptmill.workers.output.merge_parts import (
     resolve_rows,
 )
 
+_DEFAULT_LIMITS = DelayLimits()
 
-def settle(attempt: AttemptFolder) -> Settled:
+
+def settle(attempt: AttemptFolder, limits: DelayLimits = _DEFAULT_LIMITS) -> Settled:
     """Record the files that hold one final state for every row, and their counts."""
-    return attempt.settled.get_or_create(lambda: _settle_attempt(attempt))
+    return attempt.settled.get_or_create(lambda: _settle_attempt(attempt, limits))
 
 
-def _settle_attempt(attempt: AttemptFolder) -> Settled:
+def _settle_attempt(attempt: AttemptFolder, limits: DelayLimits) -> Settled:
     manifest, plan = attempt.run.manifest.get(), attempt.run.plan.get()
     ended = attempt.ended.get()
-    is_last = _is_last_attempt(attempt, manifest, ended)
+    rules = retry_rules.load_rules(attempt, manifest, ended, limits)
     parts = attempt.parts.get().part_numbers
     part_facts = read_facts(attempt.bucket, map(attempt.parsed, parts))
     parsed = dict(zip(parts, part_facts, strict=True))
-    resolution = resolve_rows([_part_rows(part) for part in parsed.values()], is_last)
+    resolution = resolve_rows([_part_rows(part, rules) for part in parsed.values()])
     files, counts = _count_parts(attempt, plan, parsed, resolution)
     deduplicated = deduplication.load_deduplicated(attempt, plan)
     reused = answer_reuse.load_reused(attempt, manifest)
     unanswered_rows = UnansweredRows(
-        attempt, manifest, plan, resolution, ended, is_last, deduplicated
+        attempt, manifest, plan, resolution, ended, rules, deduplicated
     )
     unanswered_rows.write_results([part for part in parts if parsed[part].unkeyed], parts)
     deduplicated_count = unanswered_rows.write_deduplicated(files, parts)
+    retried_rows = unanswered_rows.retried_rows
+    unbilled_rows = _unbilled_rows(parsed, unanswered_rows)
     return Settled(
         files=files + unanswered_rows.files + [ResultFile(name) for name in reused.files],
         counts=counts + unanswered_rows.to_counts() + Counts(succeeded=reused.count),
         requests=len(unanswered_rows.wanted) + len(unanswered_rows.deduplicated) + reused.count,
         at=records.current_time(),
-        retried_rows=unanswered_rows.retried_rows.pack(),
-        retried=len(unanswered_rows.retried_rows),
+        retried_rows=retried_rows.pack(),
+        retried=len(retried_rows),
         raised_rows=_token_limit_rows(parsed, unanswered_rows).pack(),
         feedback_rows=_record_feedback(attempt, parsed, unanswered_rows).pack(),
         deduplicated=deduplicated_count,
         reused=reused.count,
+        delay=rules.make_delay(retried_rows, unbilled_rows),
+        unbilled_attempts=rules.count_unbilled(retried_rows, unbilled_rows),
     )
 
 
-def _part_rows(parsed: Parsed) -> PartRows:
-    return PartRows(*map(RowSet.unpack, (parsed.succeeded, parsed.failed, parsed.transient_rows)))
+def _part_rows(parsed: Parsed, rules: RetryRules) -> PartRows:
+    succeeded, failed = RowSet.unpack(parsed.succeeded), RowSet.unpack(parsed.failed)
+    return PartRows(succeeded, failed, rules.select_rows(parsed))
+
+
+def _unbilled_rows(parsed: dict[int, Parsed], unanswered_rows: UnansweredRows) -> RowSet:
+    """Return the rows of the next attempt that failed before the model was asked."""
+    parts = [RowSet.unpack(parsed_part.unbilled) for parsed_part in parsed.values()]
+    rows = RowSet.union([*parts, unanswered_rows.unbilled.build()])
+    return unanswered_rows.deduplicated.expand_rows(rows) & unanswered_rows.retried_rows
 
 
 def _count_parts(
@@ -147,11 +167,6 @@ class _FailedResult(msgspec.Struct):
 
 
 _decode_failed = msgspec.json.Decoder(_FailedResult).decode
-
-
-def _is_last_attempt(attempt: AttemptFolder, manifest: Manifest, ended: Ended) -> bool:
-    is_exhausted = attempt.number >= manifest.max_attempts and not ended.retry
-    return is_exhausted or attempt.run.cancelled.exists()
 
 
 def _recount_part(

@@ -15,6 +15,8 @@ An owner may be suspended between writing its intent and creating the job, and l
 intent meanwhile. So it checks the intent again right before it creates. One case remains:
 the worker is suspended after this check, for more than half of the visibility time. Its job
 is then a duplicate, and the sweep for orphaned jobs cancels it.
+
+The job of a retry may have to wait: the fact ``settled`` of the attempt before has its delay.
 """
 
 import time
@@ -48,6 +50,8 @@ def submit(
         return created
     if refused := _record_refusal(attempt):
         return refused
+    if delay := remaining_delay(attempt):
+        return Wait(delay)
     request = _build_request(attempt)
     intent = Intent(owner)
     if not attempt.intent.create(intent):
@@ -64,6 +68,16 @@ def submit(
         _release_intent(attempt, intent)
         return Wait(_RETRY_SECONDS)
     return _create_job(attempt, jobs, request, intent)
+
+
+def remaining_delay(attempt: AttemptFolder) -> float:
+    """Return the seconds until the job of an attempt may be created; 0 for a cancelled run."""
+    if attempt.is_first or not (seconds := attempt.previous.settled.get().delay_seconds):
+        return 0.0
+    stored_outcome = attempt.previous.settled.find_object()
+    if stored_outcome is None or attempt.run.cancelled.exists():
+        return 0.0
+    return max(seconds - attempt.object_age(stored_outcome), 0.0)
 
 
 def job_labels(attempt: AttemptFolder) -> dict[str, str]:

@@ -57,7 +57,8 @@ class RunView:
     @property
     def needs_clock(self) -> bool:
         """Whether a decision depends on the time."""
-        return self.opened_at is not None or self.cancelled_at is not None
+        has_times = self.opened_at is not None or self.cancelled_at is not None
+        return has_times or _has_delays(self.snapshot)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def decide_actions(view: RunView, settings: Settings, now: float) -> list[Action
     expired = list(_expire_run(view, now))
     abandoned = list(_abandon_jobs(view, settings, now))
     after = _apply_endings(snapshot, is_expired=bool(expired), abandoned=abandoned)
-    due = list(_due_actions(after, view, settings))
+    due = list(_due_actions(after, view, settings, now))
     return [*actions, *expired, *abandoned, *due]
 
 
@@ -241,8 +242,21 @@ def _end_attempt(facts: AttemptFacts) -> AttemptFacts:
     return msgspec.structs.replace(facts, ended=True)
 
 
-def _due_actions(snapshot: RunSnapshot, view: RunView, settings: Settings) -> Iterator[Action]:
-    due = [step for step in next_steps.next_steps(snapshot) if step.id not in view.parked]
+def _has_delays(snapshot: RunSnapshot) -> bool:
+    return any(
+        facts.input and not facts.job and snapshot.retry_time(*attempt_ref)
+        for attempt_ref, facts in snapshot.attempts.items()
+    )
+
+
+def _due_actions(
+    snapshot: RunSnapshot, view: RunView, settings: Settings, now: float
+) -> Iterator[Action]:
+    due = [
+        step
+        for step in next_steps.next_steps(snapshot)
+        if step.id not in view.parked and not _is_delayed(snapshot, step, now)
+    ]
     submit_steps = [step for step in due if step.task == "submit"]
     allowed = job_slots.select_with_slot(submit_steps, view.slots, settings.max_open_jobs)
     if steps.cancel.is_due(snapshot):
@@ -252,6 +266,10 @@ def _due_actions(snapshot: RunSnapshot, view: RunView, settings: Settings) -> It
             yield ResumePolling(snapshot.run, step)
         elif step.task != "submit" or step in allowed:
             yield SendStep(snapshot.run, step)
+
+
+def _is_delayed(snapshot: RunSnapshot, step: Step, now: float) -> bool:
+    return step.task == "submit" and snapshot.retry_time(*step.indices) > now
 
 
 def _cancel_orphans(attempt_jobs: AttemptJobs, recorded: str) -> Iterator[Action]:
