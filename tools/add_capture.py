@@ -1,7 +1,7 @@
 """Add a capture of ``promptmill doctor --live`` to the tests.
 
-``python tools/add_capture.py FILE`` checks the file, redacts it once more, and writes it to
-``tests/captures/live/``. A unit test replays every file of that folder.
+``python tools/add_capture.py FILE [FOLDER]`` checks the file, redacts it once more, and writes
+it to the folder, by default ``tests/captures/live/``. A unit test replays every file there.
 """
 
 import sys
@@ -27,10 +27,10 @@ def add_capture(file: Path, folder: Path = FOLDER) -> Path:
 
 def main() -> None:
     """Add the file that the command line names."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python tools/add_capture.py FILE")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python tools/add_capture.py FILE [FOLDER]")
     try:
-        print(add_capture(Path(sys.argv[1])))
+        print(add_capture(*map(Path, sys.argv[1:])))
     except (PromptmillError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -34,7 +34,11 @@ def encode(evidence: Evidence) -> bytes:
 
 
 def test_a_capture_is_read_back_without_the_names_in_it() -> None:
-    data = encode(make_evidence('{"key":"x","status":"in secret-project"}'))
+    evidence = make_evidence('{"key":"x","status":"in secret-project"}')
+    folder = "gs://secret-project-bucket/prediction-model-2026-12-01T00:00:00Z"
+    evidence.main.resources[0]["outputInfo"] = {"gcsOutputDirectory": folder}
+
+    data = encode(evidence)
 
     read = capture.decode_capture(data)
 

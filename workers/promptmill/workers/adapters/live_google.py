@@ -43,7 +43,7 @@ class LiveVertexJobs:
         self._jobs.cancel(name)
 
     def delete(self, name: str) -> None:
-        """Delete a job that has ended, and wait for that. Raises NotFound, Transient."""
+        """Request the deletion of a job that has ended. Raises NotFound, Transient."""
         self._jobs.delete(name)
 
     def close(self) -> None:

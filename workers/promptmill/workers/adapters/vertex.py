@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     OutputInfo = aiplatform_v1.BatchPredictionJob.OutputInfo
 
 _TIMEOUT = 20.0
-_DELETE_TIMEOUT = 60.0
 _PAGE_SIZE = 100
 
 
@@ -130,10 +129,9 @@ class VertexJobs:
                 raise
 
     def delete(self, name: str) -> None:
-        """Delete a job that has ended, and wait for that. Raises NotFound, Transient."""
+        """Request the deletion of a job that has ended. Raises NotFound, Transient."""
         with _translate_errors():
-            operation = self._client.delete_batch_prediction_job(name=name, timeout=_TIMEOUT)
-            operation.result(timeout=_DELETE_TIMEOUT)
+            self._client.delete_batch_prediction_job(name=name, timeout=_TIMEOUT)
 
     def _job_name(self, job: aiplatform_v1.BatchPredictionJob) -> str:
         """Return a job's name with the project's id. Vertex uses the project's number."""

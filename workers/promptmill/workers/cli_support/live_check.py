@@ -18,6 +18,7 @@ DEFAULT_MODEL = "gemini-3.5-flash-lite"
 _SEARCH_DOLLARS = 0.014
 """Price of one grounded request (cloud.google.com/vertex-ai/generative-ai/pricing, 2026-11)."""
 _TIMEOUT = 3600.0
+_DELETION_SECONDS = 60.0
 _LONGEST_POLL = 15.0
 
 
@@ -46,7 +47,7 @@ class LiveCheck:
     @property
     def max_dollars(self) -> float | None:
         """Most that the check can cost in USD; None if the price of the model is unknown."""
-        return estimate_dollars(self._evidence.model, self._evidence.main.rows)
+        return estimate_dollars(self._evidence)
 
     def run_check(self, on_progress: Callable[[str], None]) -> list[Finding]:
         """Run both jobs, remove everything, and return the verdicts.
@@ -113,20 +114,21 @@ def open_live_check(
     return LiveCheck(settings, evidence, timeout or _TIMEOUT)
 
 
-def estimate_dollars(model: str, lines: list[str]) -> float | None:
+def estimate_dollars(evidence: Evidence) -> float | None:
     """Return an upper limit of the cost in USD: every row uses all of its output tokens.
 
-    A token is taken for one byte of the line, which is too much.
+    A token is taken for two bytes of the line, which contains much more than the prompt.
     """
-    model_prices = prices.find_prices(model)
+    model_prices = prices.find_prices(evidence.model, location=evidence.location)
     if model_prices is None:
         return None
-    sent = [*lines, lines[0]]
-    tokens = {"input": sum(map(len, sent)), "output": rows.MAX_OUTPUT_TOKENS * len(sent)}
+    sent = [*evidence.main.rows, *evidence.second.rows]
+    tokens = {"input": sum(map(len, sent)) // 2, "output": rows.MAX_OUTPUT_TOKENS * len(sent)}
     dollars = prices.to_dollars(model_prices.batch[0].calculate_cost(tokens))
-    return dollars + _SEARCH_DOLLARS * any('"googleSearch"' in line for line in lines)
+    return dollars + _SEARCH_DOLLARS * any('"googleSearch"' in line for line in sent)
 
 
 def _choose_times(settings: Settings, timeout: float) -> LiveTimes:
     poll, visibility = settings.poll_interval, settings.creation_visibility_seconds
-    return LiveTimes(poll, max(_LONGEST_POLL, poll), visibility, total=timeout)
+    deletion = min(_DELETION_SECONDS, visibility)
+    return LiveTimes(poll, max(_LONGEST_POLL, poll), visibility, timeout, deletion=deletion)

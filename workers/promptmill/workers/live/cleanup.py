@@ -51,7 +51,8 @@ class Cleanup:
                 self._left.append(f"job {name}: it was cancelled, but has not ended yet")
                 return
             self._jobs.delete(name)
-            job.is_deleted = self._is_gone(name)
+            waits = self._times.repeat_until(self._times.deletion)
+            job.is_deleted = any(self._is_gone(name) for _ in waits)
         except NotFound:
             job.is_deleted = True
         except PromptmillError as error:

@@ -31,7 +31,7 @@ class LiveJobs(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Delete a job that has ended."""
+        """Request the deletion of a job that has ended."""
         ...
 
 
@@ -44,6 +44,7 @@ class LiveTimes(NamedTuple):
     total: float
     cancel: float = 600.0
     cleanup: float = 180.0
+    deletion: float = 60.0
 
     def repeat_until(self, seconds: float) -> Iterator[None]:
         """Yield at growing intervals, at least once, until ``seconds`` have passed."""

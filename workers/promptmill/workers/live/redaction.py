@@ -48,7 +48,7 @@ class Redactor:
         if isinstance(value, str):
             template = _FIELD_TEMPLATES.get(field)
             return self._number_text(value, template) if template else self.redact_text(value)
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [self.redact_value(item, field) for item in value]
         if isinstance(value, dict):
             return {name: self.redact_value(item, name) for name, item in value.items()}
@@ -91,7 +91,7 @@ def list_leaks(value: Any, secrets: Iterable[str]) -> list[str]:
 def _iterate_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
+    elif isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _iterate_texts(item)
 
