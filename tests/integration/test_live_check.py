@@ -24,8 +24,6 @@ from support.proxy import Answer
 from support.waiting import wait_until
 
 OUTPUT = re.compile(r"/download/.*main-output.*")
-NOT_EMULATED = {"enum", "property"}
-"""Beliefs that the emulator does not keep yet: its importer converts no nested text."""
 JOB = re.compile(r".*/batchPredictionJobs/\d+(\?.*)?")
 JOBS = re.compile(r".*/batchPredictionJobs(\?.*)?")
 
@@ -62,17 +60,17 @@ def place(running_stack: LocalStack) -> Place:
 def test_every_belief_holds_for_the_emulator(place: Place, tmp_path: Path) -> None:
     done = run_doctor(place, tmp_path, "--yes", "--search", "--capture", "capture.json")
 
-    failed = re.findall(r"^[✗?] (\S+)", done.stdout, re.MULTILINE)
-    assert set(failed) <= NOT_EMULATED
-    assert len(re.findall(r"^[✓✗?] ", done.stdout, re.MULTILINE)) == 29
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("✓ ")] == []
+    assert len(lines) == len(beliefs.BELIEFS) + 1
     assert re.search(r"beliefs hold\. [\d.]+ s, \d+ calls \(\d+ of Cloud Storage, ", done.stderr)
-    assert done.returncode == (1 if failed else 0)
+    assert done.returncode == 0
     assert_nothing_left(place)
 
 
 def test_a_capture_names_no_customer_and_becomes_a_test(place: Place, tmp_path: Path) -> None:
     run_doctor(place, tmp_path, "--yes")
-    (file,) = tmp_path.glob("promptmill-live-*-global-gemini-3.5-flash-lite.json")
+    (file,) = tmp_path.glob("promptmill-live-emulator-*-global-gemini-3.5-flash-lite.json")
     added = add_capture(file, tmp_path / "live")
     repeated = add_capture(file, tmp_path / "live")
 
@@ -107,9 +105,8 @@ def test_exactly_the_broken_belief_is_reported(
         findings = check.run_check(lambda _: None)
         capture = check.write_capture(findings, tmp_path / "capture.json")
 
-    emulated = [each for each in findings if each.name not in NOT_EMULATED - {google.belief}]
-    assert {each.name: each.evidence for each in emulated if each.holds is None} == {}
-    assert [each.name for each in emulated if not each.holds] == [google.belief]
+    assert {each.name: each.evidence for each in findings if each.holds is None} == {}
+    assert [each.name for each in findings if not each.holds] == [google.belief]
     assert json.loads(capture.read_bytes())["evidence"]["service"] == "emulator"
 
 
@@ -431,16 +428,7 @@ BROKEN: dict[str, Callable[[], Broken]] = {
 """One way to break each belief."""
 
 
-WAITING = {"an unknown role is answered", "an enum stays text"}
-WAITING |= {"a property stays text"}
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=pytest.mark.xfail(strict=False)) if name in WAITING else name
-        for name in BROKEN
-    ]
-)
+@pytest.fixture(params=list(BROKEN))
 def broken(request: pytest.FixtureRequest) -> Callable[[], Broken]:
     return BROKEN[str(request.param)]
 
@@ -457,7 +445,7 @@ def test_a_job_whose_creation_was_not_answered_is_found_and_removed(
     with checked(place, Broken("none"), drop=1) as check:
         findings = check.run_check(lambda _: None)
 
-    assert {each.name for each in findings if each.holds is False} <= NOT_EMULATED
+    assert [each for each in findings if not each.holds] == []
     assert check.left == []
     assert_nothing_left(place)
 

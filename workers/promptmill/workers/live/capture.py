@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -63,10 +62,8 @@ def decode_capture(data: bytes) -> Capture:
 
 
 def name_capture(capture: Capture) -> str:
-    """Return a file name for a capture: date, location and model."""
-    parts: tuple[Any, ...] = (
-        capture.captured,
-        capture.evidence.location,
-        capture.evidence.model.rpartition("/")[2],
-    )
-    return re.sub(r"[^a-z0-9.-]+", "-", "-".join(map(str, parts)).lower()) + ".json"
+    """Return a file name for a capture: service, date, location and model."""
+    evidence = capture.evidence
+    model = evidence.model.rpartition("/")[2]
+    name = f"{evidence.service}-{capture.captured}-{evidence.location}-{model}".lower()
+    return re.sub(r"[^a-z0-9.-]+", "-", name) + ".json"
