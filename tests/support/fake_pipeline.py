@@ -31,6 +31,7 @@ from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing import prices
 from promptmill.producers.requests import schemas
 from promptmill.producers.requests.deduplication import RequestDeduplicator
+from promptmill.producers.requests.embedding_requests import choose_form
 from promptmill.producers.requests.encode import Prompt, encode_lines
 from promptmill.workers import steps
 from promptmill.workers.cli_support import results
@@ -86,6 +87,7 @@ class FakePipeline:
     model: str = MODEL
     answer: Responder = echo_prompt
     run: str = RUN
+    embedding_config: dict[str, object] = field(default_factory=dict)
     find_prices: FindPrices = prices.find_prices
     duration: float = 0.0
     clock: Clock = field(default_factory=Clock)
@@ -138,8 +140,10 @@ class FakePipeline:
             max_cost_usd=self.max_cost_usd,
             reuse_answers=self.reuse_answers,
             keep=list(self.keep),
+            embedding_config=self.embedding_config,
         )
-        lines = encode_lines(self.run, prompts, 1 << 20, schema.encoded)
+        form = choose_form(manifest)
+        lines = encode_lines(self.run, prompts, 1 << 20, schema.encoded, form=form)
         once = lines if self.repeat_identical else map(RequestDeduplicator().mark_repeat, lines)
         chunks: list[Chunk] = list(cut(once, self.chunk_bytes))
         seal = Seal(

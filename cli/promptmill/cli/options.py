@@ -158,13 +158,16 @@ def read_text(text: str) -> str:
         raise PromptmillError(f"{path} is not UTF-8 text; convert it to UTF-8") from None
 
 
-def read_config(text: str) -> dict[str, object]:
-    """Return the generationConfig of ``--config``: JSON, or ``@FILE``."""
+_CONFIG_EXAMPLES = {"--config": '{"temperature": 0}'}
+
+
+def read_config(text: str, flag: str = "--config") -> dict[str, object]:
+    """Return the value of ``flag``: a JSON object, or ``@FILE``."""
     try:
         return msgspec.json.decode(read_text(text), type=dict[str, object])
     except msgspec.DecodeError as error:
-        example = '{"temperature": 0}'
-        message = f"--config must be a JSON object such as {example}: {error}"
+        example = _CONFIG_EXAMPLES.get(flag, '{"output_dimensionality": 768}')
+        message = f"{flag} must be a JSON object such as {example}: {error}"
         raise typer.BadParameter(message) from None
 
 

@@ -88,6 +88,16 @@ TableOutput = Annotated[
 ]
 
 
+EmbeddingConfig = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help="Google's embedContentConfig for all rows of an embedding model, or @FILE.",
+        show_default=False,
+    ),
+]
+
+
 class RunFlags(OptionGroup, frozen=True, kw_only=True):
     """The model of a run, its name, results and attempts."""
 
@@ -100,6 +110,7 @@ class RunFlags(OptionGroup, frozen=True, kw_only=True):
     retry_max_tokens: RetryMaxTokens = 0
     response_schema: options.ResponseSchema = ""
     retry_schema_invalid: RetrySchemaInvalid = False
+    embedding_config: EmbeddingConfig = None
     deadline: Deadline = None
     keep: Keep = None
 
@@ -133,5 +144,11 @@ def build_run_options(run_flags: RunFlags, *others: OptionGroup) -> "RunOptions"
     del flags["sink"]
     labels = options.labels_to_dict(run_flags.labels)
     schema = schema_option.load_schema(run_flags.response_schema)
-    parsed = {"labels": labels, "response_schema": schema, "keep": run_flags.keep or ()}
+    config = run_flags.embedding_config
+    parsed: dict[str, object] = {
+        "labels": labels,
+        "response_schema": schema,
+        "keep": run_flags.keep or (),
+        "embedding_config": config and options.read_config(config, "--embedding-config"),
+    }
     return cast("RunOptions", flags | parsed)

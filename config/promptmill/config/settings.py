@@ -103,6 +103,8 @@ class Settings(BaseSettings):
 
     max_requests_per_job: Annotated[int, Field(ge=1, le=200_000)] = 200_000
     """Maximum number of requests in a job. Vertex accepts at most 200,000."""
+    max_embeddings_per_job: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000_000
+    """Maximum number of rows in a job of an embedding model. Vertex accepts 1,000,000."""
     max_bytes_per_job: Annotated[int, Field(ge=16 * MIB, le=1_000_000_000)] = 950_000_000
     """Maximum size of a job's input file in bytes. Vertex accepts at most 1 GB."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=15 * MIB)] = 10 * MIB

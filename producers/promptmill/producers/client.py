@@ -17,6 +17,7 @@ from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.run_index import RunIndex
+from promptmill.producers.embedding_options import check_embedding_options
 from promptmill.producers.option_types import check_prompts
 from promptmill.producers.pools import Ticket
 from promptmill.producers.pricing import estimate as estimating
@@ -25,6 +26,11 @@ from promptmill.producers.pricing.estimate import Estimate
 from promptmill.producers.pricing.totals import GroupBy, Total, group_costs
 from promptmill.producers.requests import schemas
 from promptmill.producers.requests.chunks import measure_chunks
+from promptmill.producers.requests.embedding_requests import (
+    choose_form,
+    make_form,
+    max_rows_per_job,
+)
 from promptmill.producers.requests.encode import Prompt, RequestEncoder, RequestLine, encode_lines
 from promptmill.producers.rows.prompt_files import read_prompts
 from promptmill.producers.rows.sources import is_bigquery_source, open_rows
@@ -96,7 +102,8 @@ class Promptmill:
         check_options(options, RunOptions)
         check_prompts(prompts)
         manifest, schema = self._build_manifest(options)
-        lines = encode_lines(manifest.run, prompts, self.settings.max_request_bytes, schema)
+        limit, form = self.settings.max_request_bytes, choose_form(manifest)
+        lines = encode_lines(manifest.run, prompts, limit, schema, form=form)
         return self._send_lines(manifest, lines, options)
 
     def stream(self, **options: Unpack[RunOptions]) -> Stream:
@@ -115,9 +122,10 @@ class Promptmill:
         """
         check_options(options, RunOptions)
         manifest, schema = self._build_manifest(options)
+        limit, form = self.settings.max_request_bytes, choose_form(manifest)
         return Stream(
             Run(manifest.run, self),
-            RequestEncoder(manifest.run, self.settings.max_request_bytes, schema),
+            RequestEncoder(manifest.run, limit, schema, form=form),
             self._open_submission(manifest, options),
             lambda line: _report_refusal(line, options),
             close_by_age=not manifest.idempotent,
@@ -212,7 +220,11 @@ class Promptmill:
         model = normalize_model(model or self.settings.get_required("model"))
         schema = schemas.resolve_schema(response_schema, retry=False).encoded
         encoded_lines = encode_lines(
-            make_run_id("estimate"), prompts, self.settings.max_request_bytes, schema
+            make_run_id("estimate"),
+            prompts,
+            self.settings.max_request_bytes,
+            schema,
+            form=make_form(model),
         )
         lines = _report_refusals(encoded_lines, {"on_refused": on_refused})
         return self._estimate_lines(lines, model)
@@ -222,7 +234,7 @@ class Promptmill:
             measure_chunks(lines, self.settings.chunk_bytes),
             model,
             prices.find_prices(model, location=self.settings.location),
-            self.settings.max_requests_per_job,
+            max_rows_per_job(self.settings, model),
             self.settings.max_bytes_per_job,
         )
 
@@ -271,6 +283,7 @@ class Promptmill:
         parent, prompts = load_bucket_function("failed_requests")(
             self.settings, run, reasons, config
         )
+        check_embedding_options(parent.model, {"generation_config": config})
         key = f"retry/{run}/{','.join(reasons)}/{json.dumps(config, sort_keys=True)}"
         manifest = msgspec.structs.replace(
             parent,
@@ -281,7 +294,8 @@ class Promptmill:
             sinks=[sink for sink in parent.sinks if not sink_kinds.is_local_file(sink)],
         )
         try:
-            encoded_lines = encode_lines(manifest.run, prompts, self.settings.max_request_bytes)
+            limit, form = self.settings.max_request_bytes, choose_form(manifest)
+            encoded_lines = encode_lines(manifest.run, prompts, limit, form=form)
             return self._send_lines(manifest, encoded_lines, {})
         except EmptyRun:
             reason_text = f" with {' or '.join(reasons)}" if reasons else ""
@@ -308,6 +322,7 @@ class Promptmill:
         """
         check_options(options, RowRunOptions)
         row_options, run_options = split_row_options(options)
+        check_embedding_options(options.get("model") or self.settings.model, options)
         prompts = self.prompts(source, template=template, **row_options)
         return self.submit(prompts, **run_options)
 
@@ -334,7 +349,9 @@ class Promptmill:
             run_options.get("response_schema"), retry=run_options.get("retry_schema_invalid", False)
         )
         prompts = self.prompts(source, template=template, **row_options)
-        return validate_prompts(prompts, self.settings.max_request_bytes, schema.encoded)
+        model = options.get("model") or self.settings.model
+        form = make_form(model, check_embedding_options(model, options))
+        return validate_prompts(prompts, self.settings.max_request_bytes, schema.encoded, form)
 
     def prompts(
         self,

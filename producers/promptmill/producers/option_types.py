@@ -38,6 +38,10 @@ def _is_text_collection(value: object) -> bool:
     return _is_unicode(value)
 
 
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
 def _is_sink_list(value: object) -> bool:
     return isinstance(value, Sequence) and all(isinstance(sink, SinkSpec) for sink in value)
 
@@ -78,6 +82,7 @@ _RULES = {
     "retry_max_tokens": _WHOLE_NUMBER,
     "response_schema": _Rule(_is_schema, "a pydantic model or a dict", True),
     "retry_schema_invalid": _FLAG,
+    "embedding_config": _Rule(_is_mapping, "a dict such as {'output_dimensionality': 768}", True),
     "deadline": _Rule(_is_duration, "seconds or a duration such as '36h'", True),
     "tables": _OPTIONAL_TEXT,
     "max_cost_usd": _Rule(_is_number, "a number", True),

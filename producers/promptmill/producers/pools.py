@@ -20,6 +20,7 @@ from promptmill.producers.contract.messages import (
     compress_lines,
     encode_message,
 )
+from promptmill.producers.requests.embedding_requests import choose_form
 from promptmill.producers.requests.encode import Prompt, RefusedRow, encode_lines, stringify_key
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def pack_call(
 
     Raises InvalidRequest for an invalid prompt or a duplicate key.
     """
-    for line in encode_lines("pool", prompts, settings.max_request_bytes, schema):
+    limit, form = settings.max_request_bytes, choose_form(template)
+    for line in encode_lines("pool", prompts, limit, schema, form=form):
         if line.refusal:
             raise InvalidRequest(line.refusal, row=line.row, key=line.key)
     if len({prompt["key"] for prompt in prompts}) < len(prompts):

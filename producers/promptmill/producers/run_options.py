@@ -14,6 +14,7 @@ from promptmill.config.tables import parse_dataset
 from promptmill.producers.contract import callbacks
 from promptmill.producers.contract.kept_parts import normalize_keep
 from promptmill.producers.contract.messages import MAX_ATTEMPTS, Manifest, SinkSpec
+from promptmill.producers.embedding_options import check_embedding_options
 from promptmill.producers.option_types import check_option_types, check_storable
 from promptmill.producers.pricing import prices
 from promptmill.producers.requests import schemas
@@ -71,6 +72,12 @@ class PoolOptions(TypedDict, total=False):
     """Request an answer that does not fit the schema once more. Default: False.
 
     The prompt of the retry names the validation error.
+    """
+
+    embedding_config: Mapping[str, object] | None
+    """Google's EmbedContentConfig for all rows of an embedding model.
+
+    Its fields are ``output_dimensionality``, ``task_type``, ``title`` and ``auto_truncate``.
     """
 
     deadline: str | float | None
@@ -234,9 +241,10 @@ def _read_options(
     settings: "Settings", run: str, options: PoolOptions, created: float, schema: JsonObject | None
 ) -> Manifest:
     repeat_identical = options.get("repeat_identical", False)
+    model = normalize_model(options.get("model") or settings.get_required("model"))
     return Manifest(
         run=run,
-        model=normalize_model(options.get("model") or settings.get_required("model")),
+        model=model,
         created=created,
         name=options.get("name", ""),
         labels=dict(options.get("labels") or {}),
@@ -245,6 +253,7 @@ def _read_options(
         retry_max_tokens=check_retry_tokens(options.get("retry_max_tokens", 0)),
         response_schema=schema,
         retry_schema_invalid=options.get("retry_schema_invalid", False),
+        embedding_config=check_embedding_options(model, options),
         deadline=parse_deadline(options.get("deadline"), settings.run_deadline),
         tables=parse_dataset(tables) if (tables := options.get("tables")) else "",
         link=callbacks.parse_chains("link", options.get("link")),

@@ -35,6 +35,7 @@ from promptmill.config.errors import (
 from promptmill.producers.contract.messages import Manifest, decode_ingest
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing import prices
+from promptmill.producers.requests.embedding_requests import max_rows_per_job
 from promptmill.workers import steps
 from promptmill.workers.attempts.retry_rules import DelayLimits
 from promptmill.workers.coordination import progress
@@ -91,7 +92,7 @@ def plan(self: PipelineTask, run: str) -> None:
     manifest = folder.manifest.get()
     try:
         _check_manifest(services, run, manifest)
-        limits = settings.max_requests_per_job, settings.max_bytes_per_job
+        limits = max_rows_per_job(settings, manifest.model), settings.max_bytes_per_job
         find_prices = partial(prices.find_prices, location=settings.location)
         run_plan = steps.plan.plan(folder, *limits, settings.max_cost_usd_per_run, find_prices)
     except (ConfigurationError, OverBudget) as refusal:

@@ -13,6 +13,7 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
+from promptmill.producers.models.model_table import Task, find_model
 from promptmill.producers.pricing.tokens import ChunkSize as ChunkSize
 from promptmill.producers.pricing.tokens import TokenTotals
 
@@ -28,8 +29,9 @@ CHUNK_VERSION = 3
 An older worker would send reused requests again, or treat them as unanswered.
 """
 RUN_VERSION = 4
-"""Version of a run that keeps parts of Google's answers. An older worker would drop them.
+"""Version of a run that keeps parts of Google's answers, or of an embedding model.
 
+An older worker would drop the parts, and pay for embeddings again as empty answers.
 Version 3 is for reused answers. Version 2 is for callbacks, cost limits and BigQuery
 tables. An older worker would ignore callbacks and limits, and find no answers in tables.
 """
@@ -72,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     are 0 without a limit. ``tables`` is empty without a dataset. ``idempotent`` means
     that the run has an idempotency key. ``parent`` is the run whose failed rows it
     retries. ``keep`` names parts of Google's answers, in alphabetical order.
+    ``embedding_config`` is Google's EmbedContentConfig of all rows.
     """
 
     run: str
@@ -94,7 +97,14 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     repeat_identical: bool = False
     reuse_answers: bool = msgspec.field(default=False, name="skip_done")
     keep: list[str] = []
+    embedding_config: dict[str, object] = {}
     v: int = VERSION
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the model makes embeddings."""
+        model = find_model(self.model)
+        return model is not None and model.task is Task.embed
 
     @property
     def has_callbacks(self) -> bool:
@@ -104,7 +114,11 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     def with_version(self) -> "Manifest":
         """Return the manifest with the lowest version that describes it correctly."""
         needs_version_2 = self.link or self.link_error or self.tables or self.max_cost_usd
-        features = {RUN_VERSION: self.keep, 3: self.reuse_answers, 2: needs_version_2}
+        features = {
+            RUN_VERSION: self.keep or self.embeds,
+            3: self.reuse_answers,
+            2: needs_version_2,
+        }
         version = next((version for version, used in features.items() if used), VERSION)
         return msgspec.structs.replace(self, v=version)
 

@@ -17,10 +17,10 @@ import msgspec
 
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
-from promptmill.producers.pricing import tokens
 from promptmill.producers.pricing.thinking import ThoughtCounter
 from promptmill.producers.pricing.tokens import RequestTokens
 from promptmill.producers.requests import request_validation
+from promptmill.producers.requests.embedding_requests import EmbeddingForm
 from promptmill.producers.requests.field_types import FieldTypes
 from promptmill.producers.requests.model_checks import ModelChecks
 from promptmill.producers.requests.response_shape import ResponseShape, UnsupportedSchema
@@ -48,7 +48,6 @@ A mapping has ``request`` or ``prompt``, and optionally ``key`` and ``metadata``
 _encode_json = msgspec.json.Encoder().encode
 _REQUEST_FIELD = b',"request":'
 """Start of the request. Inside a string these quotes would be escaped."""
-_TEXT_PREFIX = b'"request":{"contents":[{"role":"user","parts":[{"text":'
 
 
 class RequestLine(NamedTuple):
@@ -94,15 +93,24 @@ def extract_request(data: bytes) -> bytes:
 
 
 class RequestEncoder:
-    """Encodes the requests of one run. Each field keeps the type of its first row."""
+    """Encodes the requests of one run. Each field keeps the type of its first row.
+
+    ``form`` is that of embedding requests; None for GenerateContentRequest.
+    """
 
     def __init__(
-        self, run: str, max_bytes: int, schema: bytes = b"", checks: ModelChecks | None = None
+        self,
+        run: str,
+        max_bytes: int,
+        schema: bytes = b"",
+        checks: ModelChecks | None = None,
+        form: EmbeddingForm | None = None,
     ) -> None:
         self._tag, self._max_bytes = names.tag(run), max_bytes
-        self._response_shape, self._field_types = ResponseShape(schema), FieldTypes()
-        checks = checks or ModelChecks()
-        self._check_request, self._thoughts = _join_checks(checks), checks.thoughts
+        self._form: _RequestForm = form or ResponseShape(schema)
+        self._field_types, checks = FieldTypes(), checks or ModelChecks()
+        self._check_request = form.check_request if form else _join_checks(checks)
+        self._thoughts = checks.thoughts
         self._row = 0
 
     def encode_row(self, prompt: Prompt) -> RequestLine:
@@ -116,11 +124,15 @@ class RequestEncoder:
             self._row,
             prompt,
             self._max_bytes,
-            self._response_shape,
+            self._form,
             self._field_types,
             self._check_request,
             self._thoughts,
         )
+
+
+_RequestForm = ResponseShape | EmbeddingForm
+"""What makes and completes the requests of a run."""
 
 
 def _join_checks(model_checks: ModelChecks) -> Callable[[object], str]:
@@ -139,15 +151,16 @@ def encode_lines(
     schema: bytes = b"",
     on_invalid_key: Callable[[InvalidRequest], None] | None = None,
     model_checks: ModelChecks | None = None,
+    form: EmbeddingForm | None = None,
 ) -> Iterator[RequestLine]:
     """Encode ``prompts`` one at a time. An invalid row becomes a refused line.
 
     ``schema`` is the encoded ``responseSchema`` of every request, or empty. A row with
     an unusable key cannot even have a result: it raises InvalidRequest. With
     ``on_invalid_key`` the error is passed to that function, and the row is skipped.
-    ``model_checks`` applies the rules of the model.
+    ``model_checks`` applies the rules of the model. ``form`` is that of embedding requests.
     """
-    encoder = RequestEncoder(run, max_bytes, schema, model_checks)
+    encoder = RequestEncoder(run, max_bytes, schema, model_checks, form)
     for prompt in prompts:
         try:
             line = encoder.encode_row(prompt)
@@ -164,7 +177,7 @@ def _encode_line(
     row: int,
     prompt: Prompt,
     max_bytes: int,
-    response_shape: ResponseShape,
+    form: _RequestForm,
     field_types: FieldTypes,
     check_request: Callable[[object], str],
     thoughts: ThoughtCounter,
@@ -176,10 +189,8 @@ def _encode_line(
             return _refused_line(row, key, prefix, "the prompt is empty")
         try:
             text = _encode_json(prompt)
-            data = prefix + _TEXT_PREFIX + text + response_shape.text_suffix
-            request_tokens = tokens.count_text_tokens(
-                len(text) - 2, response_shape.schema_bytes, thoughts.default
-            )
+            data = prefix + form.text_prefix + text + form.text_suffix
+            request_tokens = form.count_text_tokens(len(text) - 2, thoughts)
         except UnicodeEncodeError:
             return _refused_line(
                 row,
@@ -188,17 +199,18 @@ def _encode_line(
                 "the prompt has half of a surrogate pair, which UTF-8 cannot encode",
             )
     else:
-        key, metadata, request, refusal = _split_prompt(row, prompt)
+        key, metadata, request, refusal = _split_prompt(row, prompt, form)
         prefix = b'{"key":%s,' % _encode_json(join_wire_key(tag, row, key))
         try:
             prefix += _encode_metadata(metadata)
             if refusal := refusal or check_request(request):
                 return _refused_line(row, key, prefix, refusal)
-            shaped = response_shape.prepare_request(request)
+            shaped = form.prepare_request(request)
+            request = shaped if isinstance(form, EmbeddingForm) else request
             body = _encode_json(shaped)
             data, request_tokens = (
                 prefix + b'"request":' + body + b"}\n",
-                tokens.count_request_tokens(shaped, len(body), thoughts.count_thoughts(shaped)),
+                form.count_tokens(shaped, len(body), thoughts),
             )
         except (_InvalidMetadata, UnsupportedSchema) as invalid:
             return _refused_line(row, key, prefix, str(invalid))
@@ -226,7 +238,7 @@ def _refused_line(row: int, key: str, prefix: bytes, refusal: str) -> RequestLin
     return RequestLine(row, key, prefix + b'"error":' + _encode_json(refusal) + b"}\n", refusal)
 
 
-def _split_prompt(row: int, prompt: object) -> tuple[str, object, Any, str]:
+def _split_prompt(row: int, prompt: object, form: _RequestForm) -> tuple[str, object, Any, str]:
     """Return key, metadata, request, and the reason if the row is invalid."""
     if isinstance(prompt, RefusedRow):
         if prompt.key is None:
@@ -242,7 +254,7 @@ def _split_prompt(row: int, prompt: object) -> tuple[str, object, Any, str]:
         unknown = min(unknown_fields, key=str)
         refusal = f"unknown field {unknown!r}; use key, metadata, and request or prompt"
         return key, prompt.get("metadata"), None, refusal
-    request = prompt["request"] if "request" in prompt else _request_from_text(prompt.get("prompt"))
+    request = _read_request(prompt, form)
     return key, prompt.get("metadata"), request, ""
 
 
@@ -262,11 +274,12 @@ def is_valid_key(key: object) -> TypeGuard[str]:
     return isinstance(key, str) and 0 < len(key) <= MAX_KEY_CHARS and _is_utf8(key)
 
 
-def _request_from_text(prompt: object) -> object:
-    """Return the request of a text. The validation refuses any other value."""
-    if not isinstance(prompt, str):
-        return prompt
-    return {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
+def _read_request(prompt: Mapping[str, object], form: _RequestForm) -> object:
+    """Return the request of a prompt. The validation refuses anything but text and mappings."""
+    if "request" in prompt:
+        return prompt["request"]
+    text = prompt.get("prompt")
+    return form.request_from_text(text) if isinstance(text, str) else text
 
 
 def _is_utf8(text: str) -> bool:

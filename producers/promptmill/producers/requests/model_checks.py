@@ -49,10 +49,11 @@ class ModelChecks:
     def _grade_refusal(self, refusal: str) -> str:
         if not refusal or self._refuse:
             return refusal
-        self._report_once(refusal)
+        self.report_once(refusal)
         return ""
 
-    def _report_once(self, warning: str) -> None:
+    def report_once(self, warning: str) -> None:
+        """Report a warning, unless it was reported before."""
         if warning not in self._reported:
             self._reported.add(warning)
             self._warn(warning)

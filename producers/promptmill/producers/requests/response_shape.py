@@ -4,6 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from promptmill.producers.pricing import tokens
+from promptmill.producers.pricing.thinking import ThoughtCounter
+from promptmill.producers.pricing.tokens import RequestTokens
+
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _SCHEMA_FIELDS = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
 _MIME_TYPE_FIELDS = ("responseMimeType", "response_mime_type")
@@ -27,13 +31,28 @@ class ResponseShape:
             b',"generationConfig":{"responseMimeType":"application/json","responseSchema":%s}'
             % schema
         )
+        self.text_prefix = b'"request":{"contents":[{"role":"user","parts":[{"text":'
+        """The start of a request, before its text."""
         self.text_suffix = b"}]}]%s}}\n" % (config if schema else b"")
         """The end of a wire line, after the text of a prompt."""
-        self.schema_bytes = len(config) if schema else 0
-        """Bytes that the schema adds to a wire line."""
+        self._schema_bytes = len(config) if schema else 0
         run_config = {"responseMimeType": _JSON_MIME_TYPE, "responseSchema": msgspec.Raw(schema)}
         self._run_config = run_config if schema else {}
         self._schema_types = _SchemaTypes()
+
+    def request_from_text(self, text: str) -> Mapping[str, object]:
+        """Return the request of a text."""
+        return {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+
+    def count_text_tokens(self, size: int, thoughts: ThoughtCounter) -> RequestTokens:
+        """Return the tokens of a text of ``size`` bytes."""
+        return tokens.count_text_tokens(size, self._schema_bytes, thoughts.default)
+
+    def count_tokens(
+        self, request: Mapping[str, object], size: int, thoughts: ThoughtCounter
+    ) -> RequestTokens:
+        """Return the tokens of a prepared request of ``size`` bytes of JSON."""
+        return tokens.count_request_tokens(request, size, thoughts.count_thoughts(request))
 
     def prepare_request(self, request: Mapping[str, object]) -> Mapping[str, object]:
         """Return the request to send; raises UnsupportedSchema."""

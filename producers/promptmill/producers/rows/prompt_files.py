@@ -28,9 +28,9 @@ def read_prompts(
     """Yield the prompts of a file, or of standard input for ``-``.
 
     ``open_object`` opens a ``gs://…`` object. ``.jsonl`` has one JSON object per line:
-    ``{"key", "metadata", "request"}``, ``{"prompt": "…"}`` or Google's ``{"contents":
-    …}``. ``.txt`` has one prompt per line. Otherwise the first line decides: JSON
-    starts with a brace. Empty lines are skipped.
+    ``{"key", "metadata", "request"}``, ``{"prompt": "…"}``, Google's ``{"contents": …}``,
+    or ``{"content": …}`` of an embedding. ``.txt`` has one prompt per line. Otherwise the
+    first line decides: JSON starts with a brace. Empty lines are skipped.
 
     Raises InvalidRequest with file and line for an invalid line. Raises PromptmillError
     for an unreadable file.
@@ -111,7 +111,8 @@ def _parse_json_line(name: str, row: int, number: int, line: bytes) -> Prompt:
     if not isinstance(value, dict):
         problem = f"a line must be a JSON object, not {_json_type(value)}"
         raise _line_error(name, number, row, problem)
-    return _wrap_request(value) if "contents" in value and "request" not in value else value
+    is_request = "request" not in value and ("contents" in value or "content" in value)
+    return _wrap_request(value) if is_request else value
 
 
 def describe_json_error(error: Exception) -> str:

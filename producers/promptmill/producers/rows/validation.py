@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from promptmill.config.errors import InvalidRequest
 from promptmill.producers.requests.chunks import KeyRegistry
+from promptmill.producers.requests.embedding_requests import EmbeddingForm
 from promptmill.producers.requests.encode import Prompt, encode_lines
 
 MAX_FINDINGS = 10_000
@@ -42,12 +43,18 @@ class Validation(NamedTuple):
         return not self.problem_count and not self.stops
 
 
-def validate_prompts(prompts: Iterable[Prompt], max_bytes: int, schema: bytes = b"") -> Validation:
+def validate_prompts(
+    prompts: Iterable[Prompt],
+    max_bytes: int,
+    schema: bytes = b"",
+    form: EmbeddingForm | None = None,
+) -> Validation:
     """Return the problems of ``prompts``, each of at most ``max_bytes``; raises PromptmillError.
 
     Prompts are read one at a time. ``schema`` is an encoded ``responseSchema``, or empty.
+    ``form`` is that of embedding requests.
     """
-    checker = _PromptChecker()
+    checker = _PromptChecker(form)
     findings: list[Finding] = []
     count, stops = 0, False
     for finding in checker.find_problems(prompts, max_bytes, schema):
@@ -71,7 +78,8 @@ def _report_duplicates(keys: KeyRegistry) -> Iterator[Finding]:
 
 
 class _PromptChecker:
-    def __init__(self) -> None:
+    def __init__(self, form: EmbeddingForm | None) -> None:
+        self._form = form
         self.rows = self.sendable = 0
         self._row_errors: list[InvalidRequest] = []
 
@@ -80,7 +88,12 @@ class _PromptChecker:
     ) -> Iterator[Finding]:
         keys = KeyRegistry()
         lines = encode_lines(
-            _PLACEHOLDER_RUN, self._count_rows(prompts), max_bytes, schema, self._row_errors.append
+            _PLACEHOLDER_RUN,
+            self._count_rows(prompts),
+            max_bytes,
+            schema,
+            self._row_errors.append,
+            form=self._form,
         )
         try:
             for line in keys.record_lines(lines):

@@ -68,16 +68,31 @@ def _output_lines(rows: list[JsonObject], answer: Responder, script: Script) -> 
     for row_index, row in enumerate(rows):
         if row_index in script.missing:
             continue
-        status = script.statuses.get(row_index, "")
-        line = {
-            "status": status,
-            "processed_time": _PROCESSED_TIME,
-            "request": row["request"],
-            "response": {} if status else make_response(answer(row["request"])),
-        }
+        line = _make_line(row, answer, script.statuses.get(row_index, ""))
         extra_fields = {} if row_index in script.unkeyed else row
         encoded = msgspec.json.encode(line | extra_fields)
         yield from [encoded] * (2 if row_index in script.duplicated else 1)
+
+
+def _make_line(row: JsonObject, answer: Responder, status: str) -> JsonObject:
+    request = row["request"]
+    if "content" in request and not status:
+        return {"request": request, "response": embed_content(request)}
+    return {
+        "status": status,
+        "processed_time": _PROCESSED_TIME,
+        "request": request,
+        "response": {} if status else make_response(answer(request)),
+    }
+
+
+def embed_content(request: JsonObject) -> JsonObject:
+    """Return an EmbedContentResponse: the lengths of the words, repeated or cut."""
+    config, text = request.get("embed_content_config", {}), request["content"]["parts"][0]["text"]
+    lengths = [len(word) / 16 for word in text.split()]
+    length = config.get("output_dimensionality", 4)
+    values = [lengths[index % len(lengths)] for index in range(length)]
+    return {"tokenCount": str(len(lengths)), "embedding": {"values": values}}
 
 
 def make_response(answer: str | JsonObject) -> JsonObject:

@@ -8,6 +8,7 @@ from promptmill.producers.contract.failure_reasons import FailureReason
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.output import failure_reasons
+from promptmill.workers.output.embedding import find_token_count, find_vector_problem
 from promptmill.workers.output.lenient_json import (
     decode_lenient,
     decode_object,
@@ -72,7 +73,7 @@ class _PromptFeedback(msgspec.Struct):
 
 
 class _Embedding(msgspec.Struct):
-    values: list[float] | None = None
+    values: msgspec.Raw = _ABSENT
 
 
 class _Response(msgspec.Struct):
@@ -91,6 +92,7 @@ class OutputLine(msgspec.Struct):
     metadata: str | None = None
     status: str | None = None
     response: _Response | None = None
+    request: msgspec.Raw = _ABSENT
 
 
 class OddLine(OutputLine):
@@ -123,11 +125,12 @@ def parse_line(data: bytes) -> OutputLine | None:
 def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> Result:
     """Return the result for ``line``, which was parsed from ``data``."""
     response = line.response or _Response()
+    if response.embedding and not line.status:
+        return _build_embedding(line, response, response.embedding, data, key, attempt)
     candidate = response.candidates[0] if response.candidates else None
     parts = (candidate.content and candidate.content.parts if candidate else None) or []
     text, has_other_content = _read_parts(parts)
-    vector = response.embedding.values if response.embedding else None
-    error = _find_error(line, response, candidate, bool(text or vector) or has_other_content)
+    error = _find_error(line, response, candidate, bool(text) or has_other_content)
     if error and error.reason == FailureReason.EMPTY_RESPONSE and type(line) is OutputLine:
         odd_line = _read_odd_line(data)
         if odd_line:
@@ -138,12 +141,11 @@ def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> R
         state="failed" if error else "succeeded",
         text=text,
         finish_reason=(candidate and candidate.finishReason) or "",
-        usage=response.usageMetadata or _token_usage(response),
+        usage=response.usageMetadata or {},
         attempt=attempt,
         model_version=response.modelVersion or "",
         metadata=None if line.metadata is None else _decode_metadata(line.metadata),
         content=_decode_content(data) if has_other_content else None,
-        embedding=vector,
         error=error,
     )
 
@@ -178,6 +180,31 @@ def _list_extras(candidate: _Candidate) -> Iterator[str]:
             yield part
 
 
+def _build_embedding(
+    line: OutputLine,
+    response: _Response,
+    embedding: _Embedding,
+    data: bytes,
+    key: WireKey,
+    attempt: int,
+) -> Result:
+    """Return the result of an embedding. The bytes of its vector are not decoded."""
+    values = embedding.values
+    problem = line.problem if isinstance(line, OddLine) else ""
+    problem = problem or find_vector_problem(bytes(values), bytes(line.request))
+    return Result(
+        key=key.key,
+        row=key.row,
+        state="failed" if problem else "succeeded",
+        usage=response.usageMetadata or _token_usage(response, data),
+        attempt=attempt,
+        model_version=response.modelVersion or "",
+        metadata=None if line.metadata is None else _decode_metadata(line.metadata),
+        embedding=None if problem else values,  # type: ignore[arg-type]  # encoded unchanged
+        error=Error(FailureReason.UNREADABLE_RESPONSE, problem) if problem else None,
+    )
+
+
 def read_usage(data: bytes) -> dict[str, object]:
     """Return the usageMetadata of a line that names no row, or an empty object."""
     try:
@@ -207,12 +234,11 @@ def _error_without_candidates(response: _Response) -> Error:
     return Error(FailureReason.EMPTY_RESPONSE, "the answer has no candidates")
 
 
-def _token_usage(response: _Response) -> dict[str, object]:
+def _token_usage(response: _Response, data: bytes) -> dict[str, object]:
     """Return the tokens of an embedding, which has a ``tokenCount`` in place of usageMetadata."""
-    count = str(response.tokenCount or "")
-    if not (count.isascii() and count.isdigit() and len(count) < 16):
-        return {}
-    return {"promptTokenCount": int(count), "totalTokenCount": int(count)}
+    count = find_token_count({"tokenCount": response.tokenCount})
+    count = count or find_token_count(decode_object(data).get("response"))
+    return {"promptTokenCount": count, "totalTokenCount": count} if count else {}
 
 
 def _decode_metadata(text: str) -> dict[str, object]:
@@ -249,4 +275,4 @@ def _read_damaged_line(data: bytes, error: Exception) -> OddLine | None:
     is_nested = isinstance(error, RecursionError)
     problem = "the line is nested too deeply" if is_nested else f"the line is not JSON: {error}"
     usage = _Response(usageMetadata=find_object(data, "usageMetadata"))
-    return OddLine(keys.pop(), None, None, usage, b"{}", problem)
+    return OddLine(keys.pop(), response=usage, data=b"{}", problem=problem)

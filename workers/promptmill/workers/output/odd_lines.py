@@ -62,6 +62,11 @@ _TYPE_NAMES = {
 Json = dict[str, object]
 
 
+def describe_type(value: object) -> str:
+    """Return the JSON type of a value, with its article."""
+    return _TYPE_NAMES.get(type(value), "of another type")
+
+
 class CleanLine(NamedTuple):
     """A line in the documented form, and the first problem that it had, or "".
 
@@ -135,14 +140,14 @@ class _LineCleaner:
             "metadata": _clean_metadata(self._line.get("metadata")),
             "status": self._clean_status(has_answer=bool(response.get("candidates"))),
             "response": response,
+            "request": self._line.get("request"),
         }
         if not (self._problem or fields["status"]):
             self._find_misplaced(response)
         return CleanLine(fields, self._line, self._problem)
 
     def _note_problem(self, place: str, value: object, expected: str) -> None:
-        found = _TYPE_NAMES.get(type(value), "of another type")
-        self._problem = self._problem or f"{place} is {found}, not {expected}"
+        self._problem = self._problem or f"{place} is {describe_type(value)}, not {expected}"
 
     def _clean_status(self, *, has_answer: bool) -> str:
         """Return the status as text, in Google's form ``PHRASE: {"error": …}`` if it is an object.
@@ -184,7 +189,7 @@ class _LineCleaner:
         place, values = "response.embedding", embedding
         if isinstance(embedding, dict):
             place, values = "response.embedding.values", embedding.get("values")
-        if isinstance(values, list) and all(type(value) in (int, float) for value in values):
+        if isinstance(values, list):
             return {"values": values}
         self._note_problem(place, values, "a list of numbers")
         return None

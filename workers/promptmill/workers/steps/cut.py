@@ -14,6 +14,7 @@ from promptmill.producers.contract.messages import (
     decode_manifest,
 )
 from promptmill.producers.requests import schemas
+from promptmill.producers.requests.embedding_requests import choose_form
 from promptmill.producers.requests.encode import RequestLine, encode_lines, is_valid_key
 from promptmill.workers.facts.records import Cut
 from promptmill.workers.facts.run_folder import RunFolder
@@ -52,7 +53,8 @@ class CutReader:
         schema = schemas.resolve_schema(
             manifest.response_schema, retry=manifest.retry_schema_invalid
         )
-        return encode_lines(cut.run, self._read_prompts(), cut.max_request_bytes, schema.encoded)
+        limit, form = cut.max_request_bytes, choose_form(manifest)
+        return encode_lines(cut.run, self._read_prompts(), limit, schema.encoded, form=form)
 
     def _read_prompts(self) -> Iterator[dict[str, object]]:
         for batch in self._read_batches():
