@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,13 @@ from promptmill.producers.pricing.prices import (
     to_dollars,
 )
 from promptmill.workers.costs.plan_cost import PlanCost
-from promptmill.workers.costs.usage import UsageMeter, cost_by_kind, run_cost, total_cost
+from promptmill.workers.costs.usage import (
+    USAGE_COUNTS,
+    UsageMeter,
+    cost_by_kind,
+    run_cost,
+    total_cost,
+)
 
 
 def rate(above: int, times: int) -> Rate:
@@ -157,15 +165,73 @@ def test_sound_and_images_have_prices_of_their_own() -> None:
 
 def test_what_is_not_a_count_is_not_counted() -> None:
     usage: dict[str, Any] = {
-        "promptTokenCount": "7",
+        "promptTokenCount": "-7",
         "candidatesTokenCount": -3,
         "thoughtsTokenCount": True,
+        "cachedContentTokenCount": float("inf"),
+        "toolUsePromptTokenCount": 10**400,
+        "totalTokenCount": "1e3",
     }
 
     assert (
         metered([usage | {"promptTokensDetails": [None, {"modality": "AUDIO"}]}, {}]).billed_tokens
         == {}
     )
+
+
+@pytest.mark.parametrize("written", [7, "7", 7.0, "007"])
+def test_a_count_is_counted_however_it_is_written(written: object) -> None:
+    """Google writes the counts of embeddings as strings."""
+    usage = {"promptTokenCount": written, "totalTokenCount": written}
+
+    assert metered([usage]).billed_tokens == {"input": 7}
+    assert metered([usage]).token_counts == {"promptTokenCount": 7, "totalTokenCount": 7}
+    sound = [{"modality": "AUDIO", "tokenCount": written}]
+    assert metered([usage | {"promptTokensDetails": sound}]).billed_tokens == {"input_audio": 7}
+
+
+odd_counts = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(0, 10**12), st.floats(),
+    st.integers(-5, 2000).map(str), st.floats().map(str), st.text(max_size=5), st.just(10**400),
+    st.integers(-5, 2000).map(float), st.lists(st.integers(), max_size=2),
+)  # fmt: skip
+odd_details = st.lists(
+    st.none()
+    | st.fixed_dictionaries({}, optional={"modality": st.sampled_from(["AUDIO", "IMAGE", "TEXT"]), "tokenCount": odd_counts}),
+    max_size=3,
+)  # fmt: skip
+DETAILS = ("promptTokensDetails", "cacheTokensDetails", "candidatesTokensDetails")
+odd_usages = st.dictionaries(st.sampled_from(USAGE_COUNTS), odd_counts).flatmap(
+    lambda usage: st.dictionaries(st.sampled_from(DETAILS), odd_details | odd_counts).map(
+        lambda more: usage | more
+    )
+)
+
+
+@given(st.lists(odd_usages, max_size=8), usages())
+def test_odd_counts_neither_fail_nor_hide_the_counts_of_others(
+    odd: list[dict[str, Any]], sound: dict[str, Any]
+) -> None:
+    odd_meter, sound_meter = metered(odd), metered([sound])
+    both = metered([*odd, sound])
+    every_kind = {*both.billed_tokens, *both.token_counts}
+
+    assert all(count > 0 for count in both.billed_tokens.values())
+    for kind in every_kind:
+        for name in ("billed_tokens", "token_counts"):
+            apart = [getattr(meter, name).get(kind, 0) for meter in (odd_meter, sound_meter)]
+            assert getattr(both, name).get(kind, 0) == sum(apart)
+    assert max(both.billed_tokens.values(), default=0) <= 9 * 6 * 2**31
+    assert msgspec.json.encode(both.billed_tokens) and total_cost(both.billed_tokens, PRICES) >= 0
+
+
+@given(st.dictionaries(st.sampled_from(USAGE_COUNTS), odd_counts, min_size=1))
+def test_every_valid_count_is_billed_at_least_once_and_none_twice(usage: dict[str, Any]) -> None:
+    meter = metered([usage])
+    told = meter.token_counts
+    parts = sum(told.get(kind, 0) for kind in USAGE_COUNTS[:3]) + told.get(USAGE_COUNTS[4], 0)
+
+    assert sum(meter.billed_tokens.values()) == max(parts, told.get("totalTokenCount", 0))
 
 
 def test_without_a_price_the_tokens_are_told_and_no_amount() -> None:

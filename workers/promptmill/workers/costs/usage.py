@@ -27,6 +27,9 @@ USAGE_COUNTS = (
 _TIER_MARK = ">"
 _NO_THRESHOLD = 1 << 62
 _BUFFER_SIZE = 1000
+_MAX_COUNT = (1 << 31) - 1
+"""The maximum of Google's counts, which are int32 (``UsageMetadata`` in its API)."""
+_MAX_DIGITS = len(str(_MAX_COUNT))
 
 
 class UsageMeter:
@@ -71,7 +74,7 @@ class UsageMeter:
         return (
             answer >= 0 <= thoughts
             and tools >= 0 <= cached <= prompt <= self._lowest_threshold
-            and prompt + answer + thoughts + tools == total
+            and prompt + answer + thoughts + tools == total <= _MAX_COUNT
             and ("promptTokensDetails" not in usage or _is_text(usage["promptTokensDetails"]))
             and (
                 "candidatesTokensDetails" not in usage or _is_text(usage["candidatesTokensDetails"])
@@ -178,7 +181,17 @@ def _are_integers(counts: list[object]) -> TypeGuard[list[int]]:
 
 
 def _to_count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    """Return a number of tokens; 0 for a value that is certainly not one.
+
+    Google writes some counts as strings (its page on batch embeddings, 2026-09). The
+    importer of BigQuery may have made a float of a number.
+    """
+    if isinstance(value, str):
+        is_number = value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
+        value = int(value) if is_number else 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 0 < value <= _MAX_COUNT and value == int(value) else 0
 
 
 def _is_text(details: object) -> bool:
