@@ -84,7 +84,7 @@ class FakePipeline:
     repeat_identical: bool = False
     reuse_answers: bool = False
     keep: Sequence[str] = ()
-    model: str = MODEL
+    model: str = ""
     answer: Responder = echo_prompt
     run: str = RUN
     embedding_config: dict[str, object] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class FakePipeline:
         schema = schemas.resolve_schema(self.response_schema, retry=self.retry_schema_invalid)
         manifest = Manifest(
             self.run,
-            self.model,
+            self.model or MODEL,
             created=records.current_time(),
             sinks=list(sinks),
             max_attempts=self.max_attempts,
