@@ -229,6 +229,32 @@ def test_a_creation_that_finds_no_model_names_the_settings_to_check() -> None:
     assert "--model" not in str(raised(jobs.get, "n"))
 
 
+REFUSALS = [
+    (core.NotFound("MODEL_NOT_SUPPORTED_FOR_BATCH"), NotFound, "GOOGLE_CLOUD_LOCATION=global"),
+    (core.NotFound("The PublisherModel m does not exist."), NotFound, "check --model"),
+    (core.BadRequest("Do not support publisher model m"), Permanent, "another --model"),
+    (core.BadRequest("Invalid hostname"), Permanent, "PROMPTMILL_VERTEX_ENDPOINT"),
+    (
+        core.BadRequest("org policy constraints/gcp.resourceLocations"),
+        Permanent,
+        "a policy of your organisation",
+    ),
+    (core.Forbidden("Permission 'aiplatform.batchPredictionJobs.create' denied"), Permanent, ""),
+    (core.BadRequest("Service agents are being provisioned"), Transient, ""),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "advice"), REFUSALS)
+def test_a_refused_creation_says_what_to_change(
+    error: Exception, kind: type[Exception], advice: str
+) -> None:
+    jobs = VertexJobs(Raising(error), "projects/p/locations/l", 1.0)
+    refusal = raised(jobs.create, REQUEST)
+
+    assert type(refusal) is kind
+    assert advice in str(refusal)
+
+
 STORING: list[tuple[Exception, type[Exception]]] = [
     (core.PreconditionFailed("a"), Conflict),
     (storage.InvalidResponse(Reply(412), "a"), Conflict),

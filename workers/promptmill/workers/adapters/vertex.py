@@ -24,7 +24,7 @@ from promptmill.config.errors import (
 from promptmill.config.locations import get_api_host
 from promptmill.config.settings import Settings
 from promptmill.config.tables import BIGQUERY_SCHEME
-from promptmill.workers.adapters import failures
+from promptmill.workers.adapters import creation_advice, failures
 from promptmill.workers.ports.google import Job, JobRequest
 
 if TYPE_CHECKING:
@@ -223,9 +223,13 @@ def _translate_errors(*, creating: bool = False) -> Iterator[None]:
 def _classify_error(error: Exception, creating: bool) -> PromptmillError:
     message = f"Vertex: {failures.describe_error(error)}"
     status = failures.http_status(error)
+    if creating and creation_advice.is_provisioning(message):
+        return Transient(message)
+    if creating:
+        is_missing = status == HTTPStatus.NOT_FOUND
+        message = creation_advice.add_advice(message, is_missing=is_missing)
     if status == HTTPStatus.NOT_FOUND:
-        advice = "; check --model and GOOGLE_CLOUD_LOCATION" if creating else ""
-        return NotFound(message + advice)
+        return NotFound(message)
     is_forbidden_creation = creating and status == HTTPStatus.FORBIDDEN
     if failures.is_denied(error) and not is_forbidden_creation:
         return Denied(message)

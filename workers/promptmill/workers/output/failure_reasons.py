@@ -1,6 +1,7 @@
 """Translates what Vertex AI reports into a ``FailureReason``."""
 
 import re
+from http import HTTPStatus
 
 import msgspec
 
@@ -37,11 +38,14 @@ _REASON_BY_HTTP_CODE = {
     401: FailureReason.UNAUTHENTICATED,
     403: FailureReason.PERMISSION_DENIED,
     404: FailureReason.NOT_FOUND,
+    408: FailureReason.DEADLINE_EXCEEDED,
     409: FailureReason.ABORTED,
+    412: FailureReason.FAILED_PRECONDITION,
     429: FailureReason.RESOURCE_EXHAUSTED,
     499: FailureReason.CANCELLED,
     500: FailureReason.INTERNAL,
     501: FailureReason.NOT_IMPLEMENTED,
+    502: FailureReason.UNAVAILABLE,
     503: FailureReason.UNAVAILABLE,
     504: FailureReason.DEADLINE_EXCEEDED,
 }
@@ -70,6 +74,12 @@ _REASON_BY_JOB_STATE = {
     "JOB_STATE_EXPIRED": FailureReason.JOB_EXPIRED,
     "JOB_STATE_CANCELLED": FailureReason.JOB_CANCELLED,
 }
+_REASON_BY_PHRASE = {
+    re.sub(r"\W+", "_", status.phrase).upper(): _REASON_BY_HTTP_CODE[status]
+    for status in HTTPStatus
+    if status in _REASON_BY_HTTP_CODE
+}
+"""Reasons by HTTP's own phrases, such as ``TOO_MANY_REQUESTS``."""
 _MAX_MESSAGE = 500
 
 
@@ -83,22 +93,59 @@ class _Envelope(msgspec.Struct):
     error: _ErrorBody
 
 
+_HTTP_CODE = re.compile(r"\b[45]\d\d\b", re.ASCII)
+_FRAGMENTS = (
+    re.compile(r'"code"\s*:\s*"?(\d{1,6})', re.ASCII),
+    re.compile(r'"status"\s*:\s*"(\w{1,50})"', re.ASCII),
+    re.compile(r'"message"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL),
+)
+"""The code, status and message in the JSON of an error."""
 _decode = msgspec.json.Decoder(_Envelope, strict=False).decode
 
 
 def error_from_status(status: str) -> Error:
     """Return the error for the ``status`` of a line of output.
 
-    A status is ``Bad Request: {"error": {"code": 400, …}}``, or a phrase alone.
+    A status is ``Bad Request: {"error": {"code": 400, …}}``, or a phrase alone. Its JSON may
+    be cut off, and its message may have several lines.
     """
-    phrase, _, body = status.partition(": ")
+    start = status.find("{") if "{" in status else len(status)
+    body = status[start:]
+    error = _decode_body(body) or _find_fragments(body)
+    default = _reason_for_code(error.code) or _reason_for_phrase(status[:start])
+    return Error(_find_reason(error.status, default), (error.message or status)[:_MAX_MESSAGE])
+
+
+def _decode_body(body: str) -> _ErrorBody | None:
     try:
-        error = _decode(body).error
+        return _decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        name = re.sub(r"\W+", "_", phrase).upper()
-        return Error(_find_reason(name, FailureReason.UNKNOWN), status[:_MAX_MESSAGE])
-    default = _REASON_BY_CODE.get(error.code, FailureReason.UNKNOWN)
-    return Error(_find_reason(error.status, default), error.message[:_MAX_MESSAGE])
+        return None
+
+
+def _find_fragments(body: str) -> _ErrorBody:
+    """Return what can be read of the JSON of an error that is not valid JSON."""
+    code, status, message = (pattern.search(body) for pattern in _FRAGMENTS)
+    return _ErrorBody(
+        code=int(code[1]) if code else 0,
+        message=message[1] if message else "",
+        status=status[1] if status else "",
+    )
+
+
+def _reason_for_code(code: int) -> FailureReason | None:
+    if reason := _REASON_BY_CODE.get(code):
+        return reason
+    return FailureReason.INVALID_ARGUMENT if 400 <= code < 500 else None
+
+
+def _reason_for_phrase(phrase: str) -> FailureReason:
+    """Return the reason for text such as ``Too Many Requests: `` or ``503 Unavailable``."""
+    number = _HTTP_CODE.search(phrase)
+    if number and (reason := _reason_for_code(int(number[0]))):
+        return reason
+    name = re.sub(r"\W+", "_", phrase.partition(":")[0]).strip("_").upper()
+    return _REASON_BY_PHRASE.get(name) or _find_reason(name, FailureReason.UNKNOWN)
 
 
 def error_from_finish(finish_reason: str) -> Error:

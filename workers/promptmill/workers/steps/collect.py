@@ -1,7 +1,8 @@
 """Finds the output of an ended job and divides it into parts.
 
 The final ``predictions*.jsonl`` count, or without them the files that were exported while the
-job ran. If a recorded file has been replaced, all output is divided again. The new parts
+job ran. After a failed job, both count: its export may have stopped in the middle, and its
+answers are billed. If a recorded file has been replaced, all output is divided again. The new parts
 continue the numbering, so that two generations never mix.
 """
 
@@ -33,9 +34,12 @@ _NO_OUTPUT_CODES = frozenset({3, 7, 9})
 
 The importer refused the input file, or the job could not access its bucket.
 """
+_EXPORT_FAILURE = "Failed to export"
+"""The start of the error of a job that answered its rows, and then failed to write them."""
 _QUIET_SECONDS = 5.0
 """Numbered output is complete when its newest file is this many seconds old."""
 _RETRY_SECONDS = 3.0
+_FAILED = "JOB_STATE_FAILED"
 
 
 def collect(attempt: AttemptFolder, part_bytes: int) -> Parts | Wait:
@@ -81,7 +85,8 @@ def list_ranges(
     final_files = [stored for stored in files if "/incremental_predictions/" not in stored.name]
     if _is_output_pending(attempt, end, ended.job, final_files):
         return Wait(_RETRY_SECONDS)
-    return [piece for file in final_files or files for piece in split_file(file, part_bytes)]
+    counted_files = files if ended.job.state == _FAILED else final_files or files
+    return [piece for file in counted_files for piece in split_file(file, part_bytes)]
 
 
 def _is_output_pending(
@@ -100,7 +105,8 @@ def _is_output_pending(
 
 def _grace_seconds(job: Job) -> float:
     """Return the seconds to wait for output when there is none yet."""
-    if job.state == "JOB_STATE_SUCCEEDED" or job.successful_count > 0:
+    is_answered = job.state == "JOB_STATE_SUCCEEDED" or job.successful_count > 0
+    if is_answered or job.error_message.startswith(_EXPORT_FAILURE):
         return _LATE_OUTPUT_SECONDS
     is_unclear = (
         job.successful_count < 0 and job.start_time > 0 and job.error_code not in _NO_OUTPUT_CODES
@@ -120,8 +126,15 @@ def split_file(file: ObjectInfo, part_bytes: int) -> list[PartRange]:
 
 
 def _list_files(attempt: AttemptFolder, ended: Ended) -> list[ObjectInfo]:
-    files = attempt.bucket.list(_find_folder(attempt, ended.job.output_directory))
-    return [file for file in files if _PREDICTIONS.fullmatch(file.name.rpartition("/")[2])]
+    folders = _find_folders(attempt, ended.job)
+    files = {file.name: file for folder in folders for file in attempt.bucket.list(folder)}
+    return [file for file in files.values() if _PREDICTIONS.fullmatch(file.name.rpartition("/")[2])]
+
+
+def _find_folders(attempt: AttemptFolder, job: Job) -> list[str]:
+    """Return the folders to search. A failed job may have written elsewhere than it reports."""
+    reported = _find_folder(attempt, job.output_directory)
+    return [reported, attempt.output_folder] if job.state == _FAILED else [reported]
 
 
 def _find_folder(attempt: AttemptFolder, reported: str) -> str:
