@@ -59,9 +59,9 @@ class Emulator:
     def fault(self, on: str, fault: str, **more: Any) -> None:
         self.admin("admin/faults", "POST", {"on": on, "fault": fault, "times": 1} | more)
 
-    def create(self, **more: Any) -> BatchPredictionJob:
+    def create(self, parent: str = PARENT, **more: Any) -> BatchPredictionJob:
         return self.jobs.create_batch_prediction_job(
-            parent=PARENT,
+            parent=parent,
             batch_prediction_job=BatchPredictionJob(description(**more)),
             timeout=PATIENCE,
         )
@@ -187,6 +187,62 @@ def test_a_job_goes_from_creation_to_its_output(
 def test_a_model_that_does_not_exist_is_not_found(emulator: Emulator) -> None:
     with pytest.raises(exceptions.NotFound, match="gemini-0-nothing"):
         emulator.create(model="publishers/google/models/gemini-0-nothing")
+
+
+def test_a_region_has_no_jobs_of_current_models(emulator: Emulator) -> None:
+    with pytest.raises(exceptions.NotFound, match="MODEL_NOT_SUPPORTED_FOR_BATCH"):
+        emulator.create("projects/p/locations/us-central1")
+    assert emulator.create("projects/p/locations/eu").name.startswith("projects/p/locations/eu/")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("us-aiplatform.googleapis.com", 400), ("aiplatform.us.rep.googleapis.com", 404)],
+)
+def test_a_multi_region_is_called_at_a_host_of_its_own(
+    emulator: Emulator, host: str, status: int
+) -> None:
+    path = "v1/projects/p/locations/us/batchPredictionJobs"
+    body = json.dumps(
+        {
+            "displayName": "nightly",
+            "model": "publishers/google/models/gemini-0-nothing",
+            "inputConfig": {
+                "instancesFormat": "jsonl",
+                "gcsSource": {"uris": ["gs://mill/in.jsonl"]},
+            },
+            "outputConfig": {
+                "predictionsFormat": "jsonl",
+                "gcsDestination": {"outputUriPrefix": "gs://mill/out"},
+            },
+        }
+    )
+
+    answer = requests.post(f"{emulator.url}/{path}", body, headers={"Host": host}, timeout=PATIENCE)
+
+    assert answer.status_code == status
+    assert (answer.json()["error"]["message"] == "Invalid hostname") == (status == 400)
+
+
+def test_a_date_decides_which_models_are_retired(bucket: Bucket, rows: int) -> None:
+    with running("--today", "2030-01-01") as emulator, pytest.raises(exceptions.NotFound):
+        emulator.create()
+
+
+def test_texts_are_embedded(emulator: Emulator, bucket: Bucket) -> None:
+    request = {
+        "content": {"parts": [{"text": "Hello World"}]},
+        "embed_content_config": {"output_dimensionality": 768},
+    }
+    bucket.blob("texts.jsonl").upload_from_string(json.dumps({"key": "id_1", "request": request}))
+    source = {"instances_format": "jsonl", "gcs_source": {"uris": ["gs://mill/texts.jsonl"]}}
+
+    model = "publishers/google/models/gemini-embedding-2"
+    ended = emulator.ended(emulator.create(model=model, input_config=source).name)
+
+    (line,) = lines(bucket, ended)
+    assert (line["key"], line["request"]) == ("id_1", request)
+    assert len(line["response"]["embedding"]["values"]) == 768
 
 
 def test_an_invalid_job_is_an_invalid_argument(emulator: Emulator) -> None:
@@ -444,7 +500,8 @@ def test_a_port_that_is_taken_is_said_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--latency", "soon"], ["--responder", "oracle"], ["--speed", "0"]]
+    "options",
+    [["--latency", "soon"], ["--responder", "oracle"], ["--speed", "0"], ["--today", "soon"]],
 )
 def test_a_wrong_option_is_named(options: list[str]) -> None:
     command = [sys.executable, "-m", "promptmill.emulator", *options]

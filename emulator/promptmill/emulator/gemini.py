@@ -37,6 +37,7 @@ PART_DATA = frozenset(
         "codeExecutionResult",
     }
 )
+FILE_URIS = ("gs://", "https://www.youtube.com/", "https://youtube.com/", "https://youtu.be/")
 MAX_CANDIDATES = 8
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_FILE = 258
@@ -191,11 +192,19 @@ def _check_parts(parts: object, path: str) -> None:
             raise _invalid_request(
                 f"Invalid value at '{path}.parts[{index}].text' (TYPE_STRING), {value}"
             )
+        _check_file(get_field(part, "fileData"), f"{path}.parts[{index}]")
         if data == ["text"] and not part["text"]:
             raise _invalid_request(
                 "Unable to submit request because it has an empty text parameter: "
                 f"{path}.parts[{index}].text"
             )
+
+
+def _check_file(file: object, path: str) -> None:
+    """Batch jobs read files from Cloud Storage, and public videos of YouTube."""
+    uri = get_field(file, "fileUri")
+    if file is not None and not str(uri).startswith(FILE_URIS):
+        raise _invalid_request(f"Unsupported file URI type: {uri} at {path}.file_data.file_uri")
 
 
 def _check_config(config: object) -> None:
