@@ -100,11 +100,13 @@ def list_mime_types(request: JsonObject) -> list[str]:
 class Answer:
     """What a model answers: the text of each candidate, and the tokens of its thoughts.
 
+    `digest` is the hash of the request, if it is known.
     With `shows_thoughts` the thoughts are a part of the answer, as with `includeThoughts`.
     """
 
     texts: list[str]
     finish_reason: str = "STOP"
+    digest: str = ""
     thought_tokens: int = 0
     shows_thoughts: bool = False
 
@@ -131,7 +133,7 @@ def make_response(request: JsonObject, model: str, answer: Answer, moment: float
         "usageMetadata": _count_usage(request, answer),
         "modelVersion": model,
         "createTime": format_timestamp(moment),
-        "responseId": hash_message(request)[:22],
+        "responseId": (answer.digest or hash_message(request))[:22],
     }
 
 

@@ -14,9 +14,10 @@ def check_model_request(request: JsonObject, model: Model | None) -> None:
     A model that the table does not have has no rules of its own.
     """
     check_request(request)
-    _check_thinking(read_thinking_config(request), model)
+    config = get_field(request, "generationConfig") or {}
+    if thinking_config := read_thinking_config(config):
+        _check_thinking(thinking_config, model)
     if model is not None:
-        config = get_field(request, "generationConfig") or {}
         _check_fields(config, model)
         _check_output_limit(config, model)
         _check_last_turn(request, model)

@@ -6,9 +6,11 @@ from typing import Any
 
 def get_field(message: object, name: str) -> Any:
     """Return a field by its camelCase name; requests may also use snake_case."""
-    if not isinstance(message, dict):
+    if not isinstance(message, dict) or not message:
         return None
-    return message[name] if name in message else message.get(to_snake_case(name))
+    if name in message:
+        return message[name]
+    return None if name.islower() else message.get(to_snake_case(name))
 
 
 def list_items(value: object) -> list[Any]:

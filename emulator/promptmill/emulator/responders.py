@@ -42,10 +42,12 @@ class EchoResponder:
         check_model_request(request, table_row)
         config = get_field(request, "generationConfig") or {}
         count = get_field(config, "candidateCount") or 1
+        thinking_config, digest = read_thinking_config(config), gemini.hash_message(request)
         answer = gemini.Answer(
             [_make_text(request, model, config, index) for index in range(count)],
-            thought_tokens=count_thought_tokens(request, table_row, gemini.hash_message(request)),
-            shows_thoughts=bool(get_field(read_thinking_config(request), "includeThoughts")),
+            digest=digest,
+            thought_tokens=count_thought_tokens(thinking_config, table_row, digest),
+            shows_thoughts=bool(get_field(thinking_config, "includeThoughts")),
         )
         fitted = gemini.fit_answer(answer, get_field(config, "maxOutputTokens"))
         return gemini.make_response(request, model, fitted, moment)

@@ -9,18 +9,18 @@ TOKENS_BY_LEVEL = {"MINIMAL": (0, 0), "LOW": (20, 240), "MEDIUM": (240, 520), "H
 September 2026: 119 to 234 at LOW, 302 to 414 at MEDIUM, 686 to 944 at HIGH."""
 
 
-def read_thinking_config(request: JsonObject) -> JsonObject:
-    """Return `generationConfig.thinkingConfig`, or an empty object."""
-    config = get_field(get_field(request, "generationConfig"), "thinkingConfig")
+def read_thinking_config(generation_config: object) -> JsonObject:
+    """Return `thinkingConfig`, or an empty object."""
+    config = get_field(generation_config, "thinkingConfig")
     return config if isinstance(config, dict) else {}
 
 
-def count_thought_tokens(request: JsonObject, model: Model | None, digest: str) -> int:
+def count_thought_tokens(config: JsonObject, model: Model | None, digest: str) -> int:
     """Return the tokens of the thoughts; the same request, by its digest, has the same number.
 
-    A `thinkingBudget` is their upper limit. A negative one leaves it to the model.
+    `config` is the `thinkingConfig`. A `thinkingBudget` is the upper limit; a negative one
+    leaves it to the model.
     """
-    config = read_thinking_config(request)
     level = get_field(config, "thinkingLevel") or (model.default_thinking_level if model else "")
     fewest, most = TOKENS_BY_LEVEL.get(str(level).upper(), (0, 0))
     count = fewest + int(digest[:8], 16) % (most - fewest + 1)
