@@ -1,5 +1,6 @@
 """The application: registers all commands and reports their errors."""
 
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -42,7 +43,7 @@ from promptmill.cli import (
     worker,
 )
 from promptmill.cli.help_text import add_help
-from promptmill.config.errors import PromptmillError
+from promptmill.config.errors import PromptmillError, PromptmillWarning
 
 Command = Callable[..., None]
 
@@ -96,7 +97,9 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> object:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                _show_own_warnings()
+                return super().invoke(ctx)
         except PromptmillError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(exit_codes.code_for_error(error)) from None
@@ -118,6 +121,22 @@ app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 """The command ``promptmill``."""
+
+
+def _show_own_warnings() -> None:
+    """Print each PromptmillWarning as one line, and other warnings as before."""
+    show_other = warnings.showwarning
+
+    def show_warning(message: Any, category: Any, *rest: Any) -> None:
+        if not issubclass(category, PromptmillWarning):
+            show_other(message, category, *rest)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            typer.echo(f"warning: {message}", err=True)
+
+    shown: set[str] = set()
+    warnings.simplefilter("always", PromptmillWarning)
+    warnings.showwarning = show_warning  # type: ignore[assignment]
 
 
 def _show_version(requested: bool) -> None:

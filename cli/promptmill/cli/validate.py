@@ -21,7 +21,8 @@ SOME_INVALID, ALL_INVALID = 3, 4
 @expand_groups
 @add_help(
     """
-    Checks every row as submit does. It sends nothing and needs no Redis.
+    Checks every row as submit does. It sends nothing and needs no Redis. The fields
+    of a request are checked by the rules of its model, if a model is set.
 
     \b
     Exit codes:
@@ -37,6 +38,7 @@ SOME_INVALID, ALL_INVALID = 3, 4
 )
 def validate(
     file: options.File,
+    model: options.Model = None,
     *,
     row_flags: RowFlags,
     output_format: RowFormatOption = RowFormat.table,
@@ -45,7 +47,7 @@ def validate(
     from promptmill.producers import Promptmill
 
     rows = row_flags.row_options()
-    validation = Promptmill().validate(file, **rows)
+    validation = Promptmill().validate(file, model=model, **rows)
     if validation.findings or output_format is not RowFormat.table:
         output.write_records(_finding_rows(validation), output_format)
     _print_summary(validation)

@@ -1,4 +1,4 @@
-"""Every error that Promptmill raises on purpose.
+"""Every error and warning that Promptmill raises on purpose.
 
 PromptmillError
 ├── ConfigurationError      a setting or option is missing or invalid
@@ -114,3 +114,7 @@ class NotFound(Permanent):
 
 class Conflict(Permanent):
     """Another process changed or created the object first."""
+
+
+class PromptmillWarning(UserWarning):
+    """A run is sent although something about it may be wrong. The message says what."""

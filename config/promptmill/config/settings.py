@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     """Base URL of a server to use in place of Vertex AI, ``http://…``."""
     model: str = ""
     """Default model of runs, for example ``gemini-3.8-flash``."""
+    model_checks: Annotated[str, Field(pattern="^(refuse|warn)$")] = "refuse"
+    """What happens to a run that its model would refuse: ``refuse`` or ``warn``.
+
+    The table of models can be older than Google's. With ``warn`` the run is sent, with a
+    warning.
+    """
     run_deadline: Annotated[float, Field(ge=0)] = 0.0
     """Default deadline of runs: seconds, or a duration such as 36h. 0 means no
     deadline.
@@ -187,7 +193,7 @@ class Settings(BaseSettings):
     def _check_location(cls, value: str) -> str:
         if not value or is_location(value):
             return value or GLOBAL
-        raise ValueError(f"{value!r} is not a location; did you mean {find_closest(value)}?")
+        raise ValueError(f"is not a location of Vertex AI; did you mean {find_closest(value)}?")
 
     @field_validator("bucket")
     @classmethod
@@ -253,6 +259,11 @@ class Settings(BaseSettings):
         """Patterns of task names that runs can use as callbacks."""
         patterns = tuple(_split_list(self.callback_tasks))
         return patterns or (() if self.callback_broker_url else ("*",))
+
+    @property
+    def refuses_by_model(self) -> bool:
+        """Whether a run or request that its model would refuse is refused at once."""
+        return self.model_checks == "refuse"
 
     @property
     def index_url(self) -> str:

@@ -12,6 +12,7 @@ from promptmill.config.errors import (
     IdempotencyConflict,
     InvalidRequest,
     PromptmillError,
+    PromptmillWarning,
     RunNotFound,
     WaitTimeout,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "InvalidRequest",
     "Promptmill",
     "PromptmillError",
+    "PromptmillWarning",
     "Report",
     "Result",
     "Run",

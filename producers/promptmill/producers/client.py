@@ -11,13 +11,15 @@ import msgspec
 
 from promptmill.config.errors import EmptyRun, InvalidRequest, RunNotFound
 from promptmill.config.tables import BIGQUERY_SCHEME
-from promptmill.producers import pools
+from promptmill.producers import model_choice, pools
 from promptmill.producers.contract import sink_kinds, sink_specs
 from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.ids import make_run_id
 from promptmill.producers.contract.messages import Manifest
 from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.embedding_options import check_embedding_options
+from promptmill.producers.model_choice import choose_model, open_checks
+from promptmill.producers.models.model_names import parse_model
 from promptmill.producers.option_types import check_prompts
 from promptmill.producers.pools import Ticket
 from promptmill.producers.pricing import estimate as estimating
@@ -32,6 +34,7 @@ from promptmill.producers.requests.embedding_requests import (
     max_rows_per_job,
 )
 from promptmill.producers.requests.encode import Prompt, RequestEncoder, RequestLine, encode_lines
+from promptmill.producers.requests.model_checks import ModelChecks
 from promptmill.producers.rows.prompt_files import read_prompts
 from promptmill.producers.rows.sources import is_bigquery_source, open_rows
 from promptmill.producers.rows.table_runs import build_prompts, split_output
@@ -44,7 +47,6 @@ from promptmill.producers.run_options import (
     RunOptions,
     build_manifest,
     check_options,
-    normalize_model,
     split_row_options,
 )
 from promptmill.producers.stream import Stream
@@ -102,9 +104,7 @@ class Promptmill:
         check_options(options, RunOptions)
         check_prompts(prompts)
         manifest, schema = self._build_manifest(options)
-        limit, form = self.settings.max_request_bytes, choose_form(manifest)
-        lines = encode_lines(manifest.run, prompts, limit, schema, form=form)
-        return self._send_lines(manifest, lines, options)
+        return self._send_prompts(manifest, prompts, options, schema)
 
     def stream(self, **options: Unpack[RunOptions]) -> Stream:
         """Open a run whose prompts are added one at a time, inside a ``with`` block.
@@ -122,11 +122,12 @@ class Promptmill:
         """
         check_options(options, RunOptions)
         manifest, schema = self._build_manifest(options)
-        limit, form = self.settings.max_request_bytes, choose_form(manifest)
+        checks = open_checks(self.settings, manifest.model)
+        limit, form = self.settings.max_request_bytes, choose_form(manifest, checks)
         return Stream(
             Run(manifest.run, self),
-            RequestEncoder(manifest.run, limit, schema, form=form),
-            self._open_submission(manifest, options),
+            RequestEncoder(manifest.run, limit, schema, checks, form),
+            self._open_submission(manifest, options, checks),
             lambda line: _report_refusal(line, options),
             close_by_age=not manifest.idempotent,
         )
@@ -184,16 +185,25 @@ class Promptmill:
         options["labels"] = {**(options.get("labels") or {}), "pool": pool}
         return build_manifest(self.settings, "", options, created=0.0)
 
-    def _send_lines(
-        self, manifest: Manifest, lines: Iterable[RequestLine], options: RunOptions
+    def _send_prompts(
+        self,
+        manifest: Manifest,
+        prompts: Iterable[Prompt],
+        options: RunOptions,
+        schema: bytes = b"",
     ) -> Run:
-        self._open_submission(manifest, options).send_lines(_report_refusals(lines, options))
+        checks = open_checks(self.settings, manifest.model)
+        limit, form = self.settings.max_request_bytes, choose_form(manifest, checks)
+        lines = encode_lines(manifest.run, prompts, limit, schema, model_checks=checks, form=form)
+        submission = self._open_submission(manifest, options, checks)
+        submission.send_lines(_report_refusals(lines, options))
         return Run(manifest.run, self)
 
-    def _open_submission(self, manifest: Manifest, options: RunOptions) -> Submission:
-        return Submission(
-            manifest, self.index, self._sender, options.get("on_sent"), self.settings.chunk_bytes
-        )
+    def _open_submission(
+        self, manifest: Manifest, options: RunOptions, checks: ModelChecks
+    ) -> Submission:
+        on_sent, chunk_bytes = options.get("on_sent"), self.settings.chunk_bytes
+        return Submission(manifest, self.index, self._sender, on_sent, chunk_bytes, checks.warnings)
 
     def estimate(
         self,
@@ -217,17 +227,24 @@ class Promptmill:
         """
         check_options(row_options, RowOptions, "template", "model", "response_schema", "on_refused")
         prompts = self.prompts(source, template=template, **row_options)
-        model = normalize_model(model or self.settings.get_required("model"))
+        model = choose_model(self.settings, model)
+        self._check_rows_config(model, row_options)
+        checks = open_checks(self.settings, model)
         schema = schemas.resolve_schema(response_schema, retry=False).encoded
         encoded_lines = encode_lines(
             make_run_id("estimate"),
             prompts,
             self.settings.max_request_bytes,
             schema,
-            form=make_form(model),
+            model_checks=checks,
+            form=make_form(model, checks=checks),
         )
         lines = _report_refusals(encoded_lines, {"on_refused": on_refused})
         return self._estimate_lines(lines, model)
+
+    def _check_rows_config(self, model: str, options: RowOptions) -> None:
+        config = options.get("generation_config")
+        model_choice.check_generation_config(self.settings, model, config, "generation_config")
 
     def _estimate_lines(self, lines: Iterable[RequestLine], model: str) -> Estimate:
         return estimating.estimate_run(
@@ -283,6 +300,8 @@ class Promptmill:
         parent, prompts = load_bucket_function("failed_requests")(
             self.settings, run, reasons, config
         )
+        choose_model(self.settings, parent.model, tables=bool(parent.tables))
+        self._check_rows_config(parent.model, {"generation_config": config})
         check_embedding_options(parent.model, {"generation_config": config})
         key = f"retry/{run}/{','.join(reasons)}/{json.dumps(config, sort_keys=True)}"
         manifest = msgspec.structs.replace(
@@ -294,9 +313,7 @@ class Promptmill:
             sinks=[sink for sink in parent.sinks if not sink_kinds.is_local_file(sink)],
         )
         try:
-            limit, form = self.settings.max_request_bytes, choose_form(manifest)
-            encoded_lines = encode_lines(manifest.run, prompts, limit, form=form)
-            return self._send_lines(manifest, encoded_lines, {})
+            return self._send_prompts(manifest, prompts, {})
         except EmptyRun:
             reason_text = f" with {' or '.join(reasons)}" if reasons else ""
             raise EmptyRun(f"run {run} has no failed request{reason_text} to retry") from None
@@ -324,6 +341,8 @@ class Promptmill:
         row_options, run_options = split_row_options(options)
         check_embedding_options(options.get("model") or self.settings.model, options)
         prompts = self.prompts(source, template=template, **row_options)
+        model = parse_model(run_options.get("model") or self.settings.get_required("model"))
+        self._check_rows_config(model.resource, row_options)
         return self.submit(prompts, **run_options)
 
     def validate(
@@ -349,9 +368,22 @@ class Promptmill:
             run_options.get("response_schema"), retry=run_options.get("retry_schema_invalid", False)
         )
         prompts = self.prompts(source, template=template, **row_options)
+        checks = self._open_validation_checks(run_options, row_options)
         model = options.get("model") or self.settings.model
-        form = make_form(model, check_embedding_options(model, options))
-        return validate_prompts(prompts, self.settings.max_request_bytes, schema.encoded, form)
+        form = make_form(model, check_embedding_options(model, options), checks)
+        limit = self.settings.max_request_bytes
+        return validate_prompts(prompts, limit, schema.encoded, form, checks)
+
+    def _open_validation_checks(
+        self, run_options: RunOptions, row_options: RowOptions
+    ) -> ModelChecks | None:
+        """Return the checks of the rows, or None without a model."""
+        if not (run_options.get("model") or self.settings.model):
+            return None
+        has_tables = bool(run_options.get("tables"))
+        model = choose_model(self.settings, run_options.get("model"), tables=has_tables)
+        self._check_rows_config(model, row_options)
+        return open_checks(self.settings, model)
 
     def prompts(
         self,

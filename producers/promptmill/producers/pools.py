@@ -20,6 +20,7 @@ from promptmill.producers.contract.messages import (
     compress_lines,
     encode_message,
 )
+from promptmill.producers.model_choice import open_checks
 from promptmill.producers.requests.embedding_requests import choose_form
 from promptmill.producers.requests.encode import Prompt, RefusedRow, encode_lines, stringify_key
 
@@ -139,8 +140,9 @@ def pack_call(
 
     Raises InvalidRequest for an invalid prompt or a duplicate key.
     """
-    limit, form = settings.max_request_bytes, choose_form(template)
-    for line in encode_lines("pool", prompts, limit, schema, form=form):
+    checks = open_checks(settings, template.model)
+    limit, form = settings.max_request_bytes, choose_form(template, checks)
+    for line in encode_lines("pool", prompts, limit, schema, model_checks=checks, form=form):
         if line.refusal:
             raise InvalidRequest(line.refusal, row=line.row, key=line.key)
     if len({prompt["key"] for prompt in prompts}) < len(prompts):

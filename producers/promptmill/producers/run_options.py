@@ -1,6 +1,5 @@
 """The options of a run: their types, their checks and the manifest they make."""
 
-import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -15,6 +14,7 @@ from promptmill.producers.contract import callbacks
 from promptmill.producers.contract.kept_parts import normalize_keep
 from promptmill.producers.contract.messages import MAX_ATTEMPTS, Manifest, SinkSpec
 from promptmill.producers.embedding_options import check_embedding_options
+from promptmill.producers.model_choice import check_generation_config, choose_model
 from promptmill.producers.option_types import check_option_types, check_storable
 from promptmill.producers.pricing import prices
 from promptmill.producers.requests import schemas
@@ -23,12 +23,6 @@ from promptmill.producers.requests.encode import RequestLine
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
     from promptmill.producers.rows.render import Media
-
-_MODEL = re.compile(
-    r"(publishers/[\w.-]+/models/|"
-    r"projects/[\w.:-]+/locations/[\w-]+/(publishers/[\w.-]+/)?models/)?"
-    r"[\w.@-]+"
-)
 
 
 class PoolOptions(TypedDict, total=False):
@@ -234,6 +228,7 @@ def build_manifest(
     manifest = _read_options(settings, run, options, creation_time, schema.json_schema)
     manifest = msgspec.structs.replace(manifest, idempotent=idempotent).with_version()
     check_storable(manifest)
+    check_retry_limit(settings, manifest.model, manifest.retry_max_tokens)
     return manifest, schema.encoded
 
 
@@ -241,7 +236,7 @@ def _read_options(
     settings: "Settings", run: str, options: PoolOptions, created: float, schema: JsonObject | None
 ) -> Manifest:
     repeat_identical = options.get("repeat_identical", False)
-    model = normalize_model(options.get("model") or settings.get_required("model"))
+    model = choose_model(settings, options.get("model"), tables=bool(options.get("tables")))
     return Manifest(
         run=run,
         model=model,
@@ -288,6 +283,11 @@ def check_retry_tokens(number: int) -> int:
     return number
 
 
+def check_retry_limit(settings: "Settings", model: str, tokens: int) -> None:
+    """Raise ConfigurationError for an output limit of retries that the model refuses."""
+    check_generation_config(settings, model, {"maxOutputTokens": tokens}, "retry_max_tokens")
+
+
 def parse_deadline(deadline: str | float | None, default: float) -> float:
     """Return the seconds of a deadline; raises ConfigurationError if it is invalid."""
     if deadline is None:
@@ -317,15 +317,6 @@ def check_cost_limit(requested: float | None, setting: float) -> float:
     if not amount and (requested is not None or usd):
         raise ConfigurationError(f"max_cost_usd must be an amount of USD above 0, not {usd!r}")
     return float(usd)
-
-
-def normalize_model(model: str) -> str:
-    """Return the name of a model with its publisher; raises ConfigurationError."""
-    if not _MODEL.fullmatch(model):
-        raise ConfigurationError(
-            f"model {model!r} is not a model name; use a name such as gemini-3.8-flash"
-        )
-    return model if "/" in model else f"publishers/google/models/{model}"
 
 
 def check_reuse_answers(reuse_answers: bool, *, repeat_identical: bool) -> bool:

@@ -1,6 +1,6 @@
 """Sends the lines of a run as chunks, or the missing chunks of a repeated run."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from promptmill.config.errors import EmptyRun, IdempotencyConflict
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Submission:
     """One pass over the lines of a run.
 
-    The latest chunk is held back, because the last one carries the seal.
+    The latest chunk is held back, because the last one carries the seal. ``warnings``
+    fills while the lines are read, and becomes part of the seal.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Submission:
         sender: "Sender",
         on_sent: Callable[[int], None] | None,
         chunk_bytes: int,
+        warnings: Sequence[str] = (),
     ) -> None:
         self._manifest = manifest
         self._index = index
         self._sender = sender
         self._on_sent = on_sent
+        self._warnings = warnings
         self._cutter = Chunker(chunk_bytes, CHUNK_VERSION if manifest.reuse_answers else VERSION)
         self._seen_keys = KeyRegistry()
         self._seen_requests = None if manifest.repeat_identical else RequestDeduplicator()
@@ -98,7 +101,8 @@ class Submission:
         except BaseException as error:
             self.abandon_run(error)
             raise
-        seal = Seal(self._chunk_sizes, self._chunk_tokens, self._deduplicated)
+        warnings = list(self._warnings)
+        seal = Seal(self._chunk_sizes, self._chunk_tokens, self._deduplicated, warnings)
         self._send_chunk(last_chunk, seal)
         if not self._sealed_chunks:
             self._index.record_sent_requests(self._manifest.run, self._count_rows())

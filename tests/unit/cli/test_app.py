@@ -356,3 +356,23 @@ def test_the_doctor_notes_a_mistyped_setting(monkeypatch: pytest.MonkeyPatch) ->
 
     message = "PROMPTMILL_PART_BYTE is unknown; did you mean PROMPTMILL_PART_BYTES?"
     assert message in result.stdout
+
+
+def test_a_warning_is_one_line_on_stderr(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text\na\nb\n")
+    options = [
+        "--template",
+        "{{ text }}",
+        "--model",
+        "gemini-9-flash",
+        "--config",
+        '{"temperature": 0}',
+    ]
+    result = CliRunner().invoke(app, ["estimate", str(path), *options])
+    assert result.exit_code == 0, result.output
+    warned = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert warned == [
+        "warning: model gemini-9-flash is not in the table of known models, so it is not checked; "
+        "did you mean gemini-3.8-flash?"
+    ]

@@ -45,7 +45,7 @@ WRONG = [
     ("PROMPTMILL_BUCKET", "acme/mill", "must have the form gs://"),
     ("PROMPTMILL_BUCKET", "gs://", "must have the form gs://"),
     ("PROMPTMILL_VERTEX_ENDPOINT", "127.0.0.1:80", "must start with http"),
-    ("GOOGLE_CLOUD_LOCATION", "EU", "'EU' is not a location; did you mean eu?"),
+    ("GOOGLE_CLOUD_LOCATION", "EU", "is not a location of Vertex AI; did you mean eu?"),
     ("GOOGLE_CLOUD_LOCATION", "europe", "did you mean eu?"),
     ("GOOGLE_CLOUD_LOCATION", "us-central", "did you mean us-central1?"),
     ("GOOGLE_CLOUD_LOCATION", "europe-west4-a", "did you mean europe-west4?"),

@@ -32,6 +32,7 @@ from promptmill.config.errors import (
     RunNotFound,
     Transient,
 )
+from promptmill.config.settings import Settings
 from promptmill.producers.contract.messages import Manifest, decode_ingest
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing import prices
@@ -40,7 +41,8 @@ from promptmill.workers import steps
 from promptmill.workers.attempts.retry_rules import DelayLimits
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import next_steps
-from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, AttemptFolder
+from promptmill.workers.facts.records import Plan
+from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot
 from promptmill.workers.facts.step import Step, Wait
 from promptmill.workers.output import schema_validation
@@ -86,15 +88,13 @@ def ingest(self: PipelineTask, body: bytes) -> None:
 
 @shared_task(bind=True, base=IntakeTask, name="promptmill.plan")
 def plan(self: PipelineTask, run: str) -> None:
-    """Check a run's schema, callbacks, sinks and cost, then divide it into shards."""
+    """Check a run's schema, callbacks, sinks, model and cost, then divide it into shards."""
     services, settings = self.services, self.services.settings
     folder = services.run_folder(run)
     manifest = folder.manifest.get()
     try:
         _check_manifest(services, run, manifest)
-        limits = max_rows_per_job(settings, manifest.model), settings.max_bytes_per_job
-        find_prices = partial(prices.find_prices, location=settings.location)
-        run_plan = steps.plan.plan(folder, *limits, settings.max_cost_usd_per_run, find_prices)
+        run_plan = _plan_run(settings, folder)
     except (ConfigurationError, OverBudget) as refusal:
         over_budget = isinstance(refusal, OverBudget)
         steps.ingest.abort_run(folder, str(refusal), "failed", over_budget=over_budget)
@@ -103,6 +103,20 @@ def plan(self: PipelineTask, run: str) -> None:
     progress.record_plan(services.index, run, run_plan)
     self.send_steps(
         Step("shard", run, (shard, FIRST_ATTEMPT)) for shard in range(len(run_plan.shards))
+    )
+
+
+def _plan_run(settings: Settings, folder: RunFolder) -> Plan:
+    check_model = partial(
+        steps.plan.check_model, location=settings.location, refuse=settings.refuses_by_model
+    )
+    return steps.plan.plan(
+        folder,
+        max_rows_per_job(settings, folder.manifest.get().model),
+        settings.max_bytes_per_job,
+        settings.max_cost_usd_per_run,
+        partial(prices.find_prices, location=settings.location),
+        check_model,
     )
 
 

@@ -181,12 +181,14 @@ class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
     """The end of a run's input: the size and the token counts of each chunk.
 
     ``tokens`` is empty if tokens were not counted. ``deduplicated`` counts requests
-    that repeat an earlier one. It is 0 if identical requests are repeated.
+    that repeat an earlier one. It is 0 if identical requests are repeated. ``warnings``
+    are those about the requests, one sentence each.
     """
 
     chunks: list[ChunkSize]
     tokens: list[TokenTotals] = []
     deduplicated: Count = msgspec.field(default=0, name="copies")
+    warnings: list[str] = []
 
     @property
     def total_requests(self) -> int:

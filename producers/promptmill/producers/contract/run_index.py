@@ -110,6 +110,11 @@ class RunIndex:
         """Record a warning about an open run, if the run is in the index."""
         self._update_entry(_run_key(run), "warning", message)
 
+    def record_run_warnings(self, run: str, messages: list[str]) -> None:
+        """Record the warnings about the model and the requests of a run."""
+        with self._use_client() as r:
+            r.hset(_run_key(run), "warnings", msgspec.json.encode(messages))
+
     def record_late_answers(self, run: str, shard: int, attempt: int, answers: int) -> None:
         """Record an attempt's number of late answers, if the run is in the index."""
         self._update_entry(_run_key(run) + ":shards", f"{shard}/{attempt}.late", answers)
@@ -267,6 +272,13 @@ def _decode_cost(fields: dict[str, str]) -> Cost | None:
         return None
 
 
+def _decode_warnings(fields: dict[str, str]) -> list[str]:
+    try:
+        return msgspec.json.decode(fields.get("warnings", "[]"), type=list[str])
+    except msgspec.DecodeError:
+        return []
+
+
 def _build_status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -> RunStatus:
     manifest = msgspec.json.decode(fields["manifest"], type=Manifest)
     state = fields.get("state", "")
@@ -287,6 +299,6 @@ def _build_status(run: str, fields: dict[str, str], shards: list[ShardStatus]) -
         error=fields.get("error", ""),
         warning=fields.get("warning", "") if state == "open" else "",
         cost=_decode_cost(fields),
-        report_warnings=msgspec.json.decode(fields.get("warnings", "[]"), type=list[str]),
+        report_warnings=_decode_warnings(fields),
         shards=sorted(shards, key=lambda shard: (shard.shard, shard.attempt)),
     )

@@ -74,7 +74,7 @@ class RunStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     cost: Cost | None = None
     """First the estimate, at the end the cost. None until the shards are planned."""
     report_warnings: list[str] = []
-    """The warnings of the report, once the run has ended."""
+    """Warnings about the model and the requests, and at the end those of the report."""
 
     @property
     def done(self) -> bool:

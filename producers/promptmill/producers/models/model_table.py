@@ -65,6 +65,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Locations that accept batch jobs of this model."""
     retires: str = ""
     """ISO date of the retirement, or the earliest one. Empty without an announcement."""
+    successor: str = ""
+    """Model that replaces a retired one. Ours to choose; Google names none for some."""
+    regions_unproven: bool = False
+    """Whether single regions serve the model online, without proof of batch jobs there."""
     thinking_levels: tuple[str, ...] = ()
     """Accepted values of ``thinkingLevel``. Empty for a model without levels."""
     default_thinking_level: str = ""
@@ -145,6 +149,7 @@ _MODELS = (
         name="gemini-3.5-flash",
         stage=Stage.ga,
         retires="2027-05-19",
+        regions_unproven=True,
         thinking_levels=_LEVELS,
         default_thinking_level="MEDIUM",
         source=f"{_DOCS}/guides/gemini-3-6-flash, …/thinking, …/model-versions",
@@ -236,6 +241,7 @@ _MODELS = (
         stage=Stage.retired,
         locations=GLOBAL,
         retires="2026-03-09",
+        successor="gemini-3.1-pro-preview",
         thinking_levels=("LOW", "HIGH"),
         default_thinking_level="HIGH",
         source="ai.google.dev/gemini-api/docs/deprecations",
@@ -245,6 +251,7 @@ _MODELS = (
         name="gemini-2.5-pro",
         stage=Stage.retired,
         retires="2026-10-20",
+        successor="gemini-3.1-pro-preview",
         source=f"{_DOCS}/model-versions",
         checked=_CHECKED,
     ),
@@ -252,6 +259,7 @@ _MODELS = (
         name="gemini-2.5-flash",
         stage=Stage.retired,
         retires="2026-10-20",
+        successor="gemini-3.8-flash",
         source=f"{_DOCS}/model-versions",
         checked=_CHECKED,
     ),
@@ -259,6 +267,7 @@ _MODELS = (
         name="gemini-2.5-flash-lite",
         stage=Stage.retired,
         retires="2026-10-20",
+        successor="gemini-3.5-flash-lite",
         source=f"{_DOCS}/model-versions",
         checked=_CHECKED,
     ),
@@ -266,6 +275,7 @@ _MODELS = (
         name="gemini-2.0-flash",
         stage=Stage.retired,
         retires="2026-06-01",
+        successor="gemini-3.8-flash",
         max_output_tokens=8_192,
         source="firebase.google.com/docs/ai-logic, notice of June 2026",
         checked=_CHECKED,
@@ -274,6 +284,7 @@ _MODELS = (
         name="gemini-2.0-flash-lite",
         stage=Stage.retired,
         retires="2026-06-01",
+        successor="gemini-3.5-flash-lite",
         max_output_tokens=8_192,
         source="firebase.google.com/docs/ai-logic, notice of June 2026",
         checked=_CHECKED,

@@ -28,6 +28,8 @@ class ModelChecks:
         self._reported: set[str] = set()
         self.thoughts = ThoughtCounter(model)
         """Estimates the thought tokens of requests."""
+        self.warnings: list[str] = []
+        """All warnings so far."""
 
     def check_request(self, request: Mapping[str, object]) -> str:
         """Return why the model refuses a request; "" for one that can be sent."""
@@ -42,9 +44,8 @@ class ModelChecks:
 
     def _warn_of_ignored(self, paths: Iterable[str]) -> None:
         for path in paths:
-            if path not in self._reported:
-                self._reported.add(path)
-                self._warn(f"{path} has no effect, because {self._rules.model_name} ignores it")
+            reason = f"{path} has no effect, because {self._rules.model_name} ignores it"
+            self.report_once(reason, path)
 
     def _grade_refusal(self, refusal: str) -> str:
         if not refusal or self._refuse:
@@ -52,10 +53,11 @@ class ModelChecks:
         self.report_once(refusal)
         return ""
 
-    def report_once(self, warning: str) -> None:
-        """Report a warning, unless it was reported before."""
-        if warning not in self._reported:
-            self._reported.add(warning)
+    def report_once(self, warning: str, subject: str = "") -> None:
+        """Report a warning, unless one about the same ``subject`` was reported before."""
+        if (subject or warning) not in self._reported:
+            self._reported.add(subject or warning)
+            self.warnings.append(warning)
             self._warn(warning)
 
     # The limits of requests differ, so the text cannot show whether it was reported.
@@ -63,5 +65,4 @@ class ModelChecks:
         if _SHORTAGE in self._reported:
             return
         if shortage := self.thoughts.find_shortage(request):
-            self._reported.add(_SHORTAGE)
-            self._warn(shortage)
+            self.report_once(shortage, _SHORTAGE)

@@ -7,6 +7,7 @@ from promptmill.config.errors import InvalidRequest
 from promptmill.producers.requests.chunks import KeyRegistry
 from promptmill.producers.requests.embedding_requests import EmbeddingForm
 from promptmill.producers.requests.encode import Prompt, encode_lines
+from promptmill.producers.requests.model_checks import ModelChecks
 
 MAX_FINDINGS = 10_000
 _PLACEHOLDER_RUN = "01jvalidate"
@@ -48,16 +49,17 @@ def validate_prompts(
     max_bytes: int,
     schema: bytes = b"",
     form: EmbeddingForm | None = None,
+    model_checks: ModelChecks | None = None,
 ) -> Validation:
     """Return the problems of ``prompts``, each of at most ``max_bytes``; raises PromptmillError.
 
     Prompts are read one at a time. ``schema`` is an encoded ``responseSchema``, or empty.
-    ``form`` is that of embedding requests.
+    ``form`` is that of embedding requests. ``model_checks`` applies the rules of the model.
     """
     checker = _PromptChecker(form)
     findings: list[Finding] = []
     count, stops = 0, False
-    for finding in checker.find_problems(prompts, max_bytes, schema):
+    for finding in checker.find_problems(prompts, max_bytes, schema, model_checks):
         count += 1
         stops = stops or finding.stops
         if len(findings) < MAX_FINDINGS:
@@ -84,7 +86,7 @@ class _PromptChecker:
         self._row_errors: list[InvalidRequest] = []
 
     def find_problems(
-        self, prompts: Iterable[Prompt], max_bytes: int, schema: bytes
+        self, prompts: Iterable[Prompt], max_bytes: int, schema: bytes, checks: ModelChecks | None
     ) -> Iterator[Finding]:
         keys = KeyRegistry()
         lines = encode_lines(
@@ -93,6 +95,7 @@ class _PromptChecker:
             max_bytes,
             schema,
             self._row_errors.append,
+            checks,
             form=self._form,
         )
         try:

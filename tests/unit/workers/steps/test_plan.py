@@ -2,15 +2,21 @@
 
 from datetime import datetime
 
+import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptmill.producers.contract.messages import ChunkSize
+from promptmill.config.errors import ConfigurationError
+from promptmill.producers.contract.messages import ChunkSize, Manifest
 from promptmill.producers.pricing import prices
 from promptmill.producers.pricing.prices import Prices
+from promptmill.workers.coordination import progress
 from promptmill.workers.facts.records import Plan, ShardPlan
-from promptmill.workers.steps.plan import divide_chunks, plan
+from promptmill.workers.facts.snapshot import load_snapshot
+from promptmill.workers.steps.plan import check_model, divide_chunks, plan
 from support.fake_pipeline import FakePipeline
+from support.fake_worker import FakeWorker
 
 CHUNKS = st.lists(
     st.builds(ChunkSize, st.integers(1, 60), st.integers(1, 100)), min_size=1, max_size=40
@@ -91,3 +97,51 @@ def test_of_two_concurrent_plans_the_first_counts() -> None:
 
     assert plan(pipeline.folder(run), 2, 1 << 20, find_prices=be_overtaken) == first[0]
     assert len(first[0].shards) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "location", "tables", "reason"),
+    [
+        ("gemini-3.8-flash", "us-central1", "", "has no batch jobs in us-central1"),
+        ("gemini-3.8-flash", "global", "acme.runs", "jobs in global cannot read or write"),
+        ("gemini-2.5-flash", "global", "", "was retired on 2026-10-20"),
+        ("publishers/anthropic/models/claude-x", "global", "", "partner models"),
+    ],
+)
+def test_a_run_that_google_would_refuse_has_no_plan(
+    model: str, location: str, tables: str, reason: str
+) -> None:
+    pipeline = FakePipeline()
+    folder = pipeline.folder(pipeline.send(["a"]))
+
+    def check(manifest: Manifest) -> list[str]:
+        changed = msgspec.structs.replace(manifest, model=model, tables=tables)
+        return check_model(changed, location, refuse=True)
+
+    with pytest.raises(ConfigurationError, match=reason):
+        plan(folder, 2, 1 << 20, check_model=check)
+    assert not folder.plan.exists()
+
+
+def test_a_run_that_is_planned_stays_planned_when_its_model_is_refused_later() -> None:
+    pipeline = FakePipeline()
+    folder = pipeline.folder(pipeline.send(["a"]))
+    planned = plan(folder, 2, 1 << 20)
+
+    def check(_: Manifest) -> list[str]:
+        raise ConfigurationError("it was retired")
+
+    assert plan(folder, 2, 1 << 20, check_model=check) == planned
+
+
+def test_the_warnings_of_a_plan_are_in_the_status_of_the_run() -> None:
+    worker = FakeWorker(FakePipeline())
+    run = worker.pipeline.send(["a"])
+    planned = plan(
+        worker.pipeline.folder(run), 2, 1 << 20, check_model=lambda _: ["it may retire soon"]
+    )
+    progress.restore_run(
+        worker.services.index, worker.pipeline.bucket, load_snapshot(worker.pipeline.bucket, run)
+    )
+    assert worker.pipeline.drive(run).warnings == planned.warnings
+    assert planned.warnings == worker.status.warnings == ["it may retire soon"]

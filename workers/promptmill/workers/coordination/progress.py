@@ -30,7 +30,9 @@ def record_chunk(index: RunIndex, run: str, chunk: Chunk, seal: Seal | None) -> 
 
 
 def record_plan(index: RunIndex, run: str, plan: Plan) -> None:
-    """Record the shards of a run and its estimated cost."""
+    """Record the shards of a run, its warnings and its estimated cost."""
+    if plan.warnings:
+        index.record_run_warnings(run, plan.warnings)
     if plan.money:
         index.record_estimate(run, usage.expected_cost(plan.money))
     for shard, rows in enumerate(plan.shards):

@@ -29,12 +29,14 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """The shards of a run and its cost plan.
 
     ``deduplicated`` is the number of requests that repeat an earlier request.
+    ``warnings`` are those about the model and the requests, one sentence each.
     """
 
     shards: list[ShardPlan]
     at: float
     money: PlanCost | None = None
     deduplicated: int = msgspec.field(default=0, name="copies")
+    warnings: list[str] = []
 
     @property
     def price_thresholds(self) -> list[int]:

@@ -201,6 +201,7 @@ def _report_submitted(
         deduplicated=sum(attempt.settled.deduplicated for attempt in attempt_facts),
         reused=sum(attempt.settled.reused for attempt in attempt_facts),
         error=next((attempt.error for attempt in attempt_facts if attempt.error), ""),
+        warnings=[*plan.warnings, *list_warnings(manifest.model, counts, run.url)],
     )
 
 

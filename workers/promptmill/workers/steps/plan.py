@@ -1,15 +1,20 @@
 """Divides a run into few shards of similar size, each within Vertex's limits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
-from promptmill.config.errors import OverBudget
-from promptmill.producers.contract.messages import ChunkSize
+from promptmill.config.errors import ConfigurationError, OverBudget
+from promptmill.producers.contract.messages import ChunkSize, Manifest
+from promptmill.producers.models.run_checks import check_run
 from promptmill.producers.pricing import prices
 from promptmill.workers.costs import plan_cost
 from promptmill.workers.costs.plan_cost import FindPrices
 from promptmill.workers.facts import records
 from promptmill.workers.facts.records import Plan, ShardPlan
 from promptmill.workers.facts.run_folder import RunFolder
+
+CheckModel = Callable[[Manifest], list[str]]
+"""Returns the warnings about the model of a run; raises ConfigurationError."""
 
 
 def plan(
@@ -18,26 +23,44 @@ def plan(
     max_bytes: int,
     max_cost_usd: float = 0.0,
     find_prices: FindPrices = prices.find_prices,
+    check_model: CheckModel = lambda _: [],
 ) -> Plan:
     """Write the shard plan and return it.
 
     An existing plan is returned unchanged, even if limits or prices have changed since.
-    ``max_cost_usd`` is the workers' limit for a run; 0 means none. Raises OverBudget.
+    ``max_cost_usd`` is the workers' limit for a run; 0 means none. Raises OverBudget,
+    and the errors of ``check_model``.
     """
     seal, manifest = run.seal.get(), run.manifest.get()
     shards = divide_chunks(seal.chunks, max_requests, max_bytes)
     limit = plan_cost.effective_limit(manifest.max_cost_usd, max_cost_usd)
     try:
+        warnings = check_model(manifest)
         cost_plan = plan_cost.plan_run_cost(
             manifest.model, seal, shards, limit, find_prices, records.current_time()
         )
-    except OverBudget:
+    except (ConfigurationError, OverBudget):
         if not run.plan.exists():
             raise
     else:
         now = records.current_time()
-        return run.plan.create_or_get(Plan(shards, now, cost_plan, seal.deduplicated))
+        warnings = [*warnings, *seal.warnings]
+        return run.plan.create_or_get(Plan(shards, now, cost_plan, seal.deduplicated, warnings))
     return run.plan.get()
+
+
+def check_model(manifest: Manifest, location: str, *, refuse: bool) -> list[str]:
+    """Return warnings about model, location and tables of a run.
+
+    Raises ConfigurationError for a run that Google would refuse; see ``check_run``.
+    """
+    return check_run(
+        manifest.model,
+        tables=bool(manifest.tables),
+        location=location,
+        today=datetime.fromtimestamp(records.current_time(), UTC).date(),
+        refuse=refuse,
+    )
 
 
 def divide_chunks(chunks: list[ChunkSize], max_requests: int, max_bytes: int) -> list[ShardPlan]:
