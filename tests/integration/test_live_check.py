@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -473,6 +474,75 @@ def test_an_interrupted_check_leaves_no_job_and_no_object(
     assert "interrupted; the jobs and objects of the check were removed" in messages
     assert list(tmp_path.iterdir()) == []
     assert_nothing_left(place)
+
+
+class InterruptingCounter(Counter[str]):
+    """Counts calls, and interrupts after one of them, before its response is read."""
+
+    def __init__(self, interrupted_call: int) -> None:
+        self._interrupted_call = interrupted_call
+        super().__init__()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(*args, **kwargs)
+        if self.total() == self._interrupted_call:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("start", range(4))
+def test_a_check_that_is_interrupted_at_any_call_leaves_nothing(place: Place, start: int) -> None:
+    last_call, calls = 0, range(1 + start, 100, 4)
+    for last_call in calls:
+        with checked(place, Broken("none")) as check:
+            check.calls = InterruptingCounter(last_call)
+            if not is_interrupted(check):
+                break
+        assert check.left == []
+        assert_nothing_left(place)
+    assert last_call > 25
+
+
+def is_interrupted(check: LiveCheck) -> bool:
+    try:
+        check.run_check(lambda _: None)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def test_a_failed_job_leaves_beliefs_about_rows_undecided(place: Place, tmp_path: Path) -> None:
+    match = {"label.attempt": "1"}
+    place.stack.fault("job", "FAILED", code=7, message="no access to write", match=match)
+
+    done = run_doctor(place, tmp_path, "--yes", "--format", "json")
+
+    beliefs_by_name = {each["name"]: each for each in json.loads(done.stdout)["beliefs"]}
+    assert beliefs_by_name["success"]["holds"] is False
+    assert beliefs_by_name["success"]["evidence"] == "FAILED: no access to write"
+    assert beliefs_by_name["usage"]["holds"] is None
+    assert done.returncode == 1
+    assert_nothing_left(place)
+
+
+def test_a_job_that_stays_in_the_queue_is_cancelled_after_the_timeout(
+    place: Place, tmp_path: Path
+) -> None:
+    place.stack.fault("job", "queued", match={"label.attempt": "1"})
+
+    done = run_doctor(place, tmp_path, "--yes", "--timeout", "1s")
+
+    assert done.returncode == 3
+    assert re.search(r"^\? success +the job did not end: ", done.stdout, re.MULTILINE)
+    assert_nothing_left(place)
+
+
+def test_an_outage_of_vertex_ai_is_waited_out(place: Place, tmp_path: Path) -> None:
+    for call in ("get", "list"):
+        place.stack.fault(call, "status", status=503, times=2)
+
+    done = run_doctor(place, tmp_path, "--yes")
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_refused_model_is_an_error_and_leaves_nothing(place: Place, tmp_path: Path) -> None:

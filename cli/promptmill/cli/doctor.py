@@ -14,9 +14,10 @@ from promptmill.cli.output import ObjectFormat
 from promptmill.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from promptmill.config.settings import Settings
     from promptmill.producers.checks import Check
 
-LIVE_NOTE = (
+_LIVE_NOTE = (
     "not run; `promptmill doctor --live` checks Google's behaviour in 5 minutes for under $0.001"
 )
 _MARKS = {True: "✓", False: "✗", None: "–"}
@@ -89,5 +90,12 @@ def _run_checks() -> "Iterator[Check]":
     logs.configure_logging(current_settings)
     yield checks.Check("settings", True, "valid")
     yield from checks.run_checks(current_settings)
-    if current_settings.project and current_settings.bucket:
-        yield checks.Check("live check", None, LIVE_NOTE)
+    yield from suggest_live_check(current_settings)
+
+
+def suggest_live_check(settings: "Settings") -> "Iterator[Check]":
+    """Mention the live check if Google is configured, and no emulator in its place."""
+    from promptmill.producers.checks import Check
+
+    if settings.project and settings.bucket and not settings.vertex_endpoint:
+        yield Check("live check", None, _LIVE_NOTE)

@@ -121,3 +121,23 @@ def test_a_redis_that_may_lose_messages_is_found(
 
     assert {check.name for check in found if not check.ok} == broken
     assert all(bool(check.remedy) is not check.ok for check in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "suggested"),
+    [
+        ({"project": "acme-project", "bucket": "gs://acme"}, True),
+        ({"project": "acme-project"}, False),
+        ({"bucket": "gs://acme"}, False),
+        ({"project": "p", "bucket": "gs://b", "vertex_endpoint": "http://127.0.0.1:1"}, False),
+    ],
+)
+def test_the_live_check_is_suggested_where_google_is_configured(
+    options: dict[str, str], suggested: bool
+) -> None:
+    suggestions = list(doctor.suggest_live_check(Settings(**options)))  # type: ignore[arg-type]
+
+    assert ["promptmill doctor --live" in check.message for check in suggestions] == (
+        [True] * suggested
+    )
+    assert all(check.ok is None for check in suggestions)

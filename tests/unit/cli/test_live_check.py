@@ -62,6 +62,16 @@ def test_the_live_check_names_the_setting_that_it_needs(
     assert f"error: {missing} is not set" in result.output
 
 
+def test_a_model_that_embeds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "acme-project")
+    monkeypatch.setenv("PROMPTMILL_BUCKET", "gs://acme")
+
+    result = CliRunner().invoke(app, ["doctor", "--live", "--model", "gemini-embedding-001"])
+
+    assert result.exit_code == 1
+    assert "choose a model that generates text" in result.output
+
+
 class FinishedCheck:
     """A live check that found ``findings``, and left one job behind."""
 

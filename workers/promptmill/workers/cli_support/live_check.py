@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from promptmill.config.errors import ConfigurationError
 from promptmill.config.settings import Settings
 from promptmill.producers.checks import Finding
 from promptmill.producers.pricing import prices
@@ -105,6 +106,8 @@ def open_live_check(
     """Prepare a check, without a call to Google. Raises ConfigurationError."""
     for name in ("project", "bucket"):
         settings.get_required(name)
+    if "embedding" in model:
+        raise ConfigurationError(f"{model} answers no prompts; choose a model that generates text")
     from promptmill.workers.adapters.live_google import list_versions
 
     lines = rows.build_lines(search=search)

@@ -39,6 +39,7 @@ class Cleanup:
         try:
             for _ in self._times.repeat_until(min(_UNANSWERED_SECONDS, self._times.visibility)):
                 if names := list_own_jobs(self._jobs, job):
+                    job.name = names[0]
                     return names
         except PromptmillError as error:
             reason = str(error)
@@ -69,7 +70,7 @@ class Cleanup:
         return any(self._has_ended(name) for _ in waits)
 
     def _has_ended(self, name: str) -> bool:
-        return self._jobs.get(name)[0].has_ended
+        return self._times.retry_call(lambda: self._jobs.get(name))[0].has_ended
 
     def _is_gone(self, name: str) -> bool:
         try:

@@ -1,12 +1,14 @@
 """What the live check needs of Vertex AI, and the times of its waits."""
 
 import time
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
 
+from promptmill.config.errors import Denied, Transient
 from promptmill.config.json_types import JsonObject
 from promptmill.workers.ports.google import Job, JobRequest
 
+T = TypeVar("T")
 _GROWTH = 1.3
 """Each pause between two polls is longer by this factor."""
 
@@ -45,6 +47,7 @@ class LiveTimes(NamedTuple):
     cancel: float = 600.0
     cleanup: float = 180.0
     deletion: float = 60.0
+    outage: float = 60.0
 
     def repeat_until(self, seconds: float) -> Iterator[None]:
         """Yield at growing intervals, at least once, until ``seconds`` have passed."""
@@ -55,3 +58,15 @@ class LiveTimes(NamedTuple):
                 return
             time.sleep(pause)
             pause = min(pause * _GROWTH, self.longest_poll)
+
+    def retry_call(self, call: Callable[[], T]) -> T:
+        """Repeat a call that changes nothing while Google fails. Raises Transient at the end."""
+        failure = Transient("")
+        for _ in self.repeat_until(self.outage):
+            try:
+                return call()
+            except Denied:
+                raise
+            except Transient as error:
+                failure = error
+        raise failure

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from promptmill.config.errors import OutcomeUnknown, PromptmillError, Transient
+from promptmill.config.errors import OutcomeUnknown, PromptmillError
 from promptmill.config.json_types import JsonObject
 from promptmill.workers.live.cleanup import list_own_jobs
 from promptmill.workers.live.evidence import (
@@ -88,7 +88,7 @@ class LiveSession:
         started = time.monotonic()
         labels_filter = next(attempt_filters(job.display_name, job.labels))
         for _ in self._times.repeat_until(self._times.visibility):
-            if job.name in [listed.name for listed in self._jobs.list(labels_filter)]:
+            if job.name in self._list_jobs(labels_filter):
                 job.visible_seconds = round(time.monotonic() - started, 2)
                 return
 
@@ -107,12 +107,8 @@ class LiveSession:
                 return
 
     def _poll_job(self, job_name: str) -> None:
-        job = self.evidence.get_job(job_name)
-        try:
-            _, resource = self._jobs.get(job.name)
-        except Transient as error:
-            self._on_progress(f"{job_name} job: {error}; polling continues")
-            return
+        name = self.evidence.get_job(job_name).name
+        _, resource = self._times.retry_call(lambda: self._jobs.get(name))
         self._record_resource(job_name, resource)
 
     def _record_resource(self, job_name: str, resource: JsonObject) -> None:
@@ -159,7 +155,11 @@ class LiveSession:
         for job in (self.evidence.main, self.evidence.second):
             filters = attempt_filters(job.display_name, job.labels)
             for kind, list_filter in zip(("labels", "display_name"), filters, strict=True):
-                job.found_by[kind] = [found.name for found in self._jobs.list(list_filter)]
+                job.found_by[kind] = self._list_jobs(list_filter)
+
+    def _list_jobs(self, list_filter: str) -> list[str]:
+        listed = self._times.retry_call(lambda: self._jobs.list(list_filter))
+        return [job.name for job in listed]
 
     def _list_names(self, prefix: str) -> list[str]:
         return [found.name for found in self._bucket.list(prefix)]
