@@ -612,3 +612,97 @@ def test_a_property_goes_before_an_optional_field_of_its_name(base: Base) -> Non
     sink.deliver(PART, with_parsed("a", {"response": "good"}))
 
     assert base.rows(columns=("key", "response")) == [("a", "good")]
+
+
+EMBEDS = frozenset({"embedding"})
+
+
+def embedding_sink(base: Base, dimensions: int = 0) -> PostgresSink:
+    return PostgresSink(
+        lambda: open_database(base.url, "warehouse"),
+        "answers",
+        RUN,
+        filled=EMBEDS,
+        dimensions=dimensions,
+    )
+
+
+def vector_type(base: Base) -> str:
+    with psycopg.connect(base.url) as connection:
+        query = (
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = 'answers'::regclass AND attname = 'embedding'"
+        )
+        found = connection.execute(query).fetchone()
+        return str(found and found[0])
+
+
+VECTORS = lines(
+    answer("a", text="", embedding=[0.5, -1.0, 1e-07]),
+    answer("b", text="", embedding=[1, 0, 0]),
+    Result("c", 3, "failed", error=Error("INVALID_ARGUMENT", "no")),
+)
+
+
+@pytest.mark.parametrize(
+    ("installed", "dimensions", "expected"),
+    [(False, 3, "real[]"), (True, 3, "vector(3)"), (True, 0, "vector")],
+)
+def test_a_new_table_for_embeddings_has_a_vector_column_where_pgvector_is_installed(
+    base: Base, installed: bool, dimensions: int, expected: str
+) -> None:
+    if installed:
+        base.run("CREATE EXTENSION vector")
+    sink = embedding_sink(base, dimensions)
+
+    sink.check()
+    sink.deliver(PART, VECTORS)
+    sink.deliver(PART, VECTORS)
+
+    assert vector_type(base) == expected
+    query = "SELECT key, embedding::real[] FROM answers ORDER BY key"
+    with psycopg.connect(base.url) as connection:
+        rows = connection.execute(query).fetchall()
+    assert rows == [("a", [0.5, -1.0, 1e-07]), ("b", [1.0, 0.0, 0.0]), ("c", None)]
+
+
+@pytest.mark.parametrize("type_name", ["vector(3)", "halfvec(3)", "vector", "double precision[]"])
+def test_a_column_of_ones_own_takes_vectors(base: Base, type_name: str) -> None:
+    base.run("CREATE EXTENSION vector")
+    base.run(
+        f"CREATE TABLE answers (run text, key text, embedding {type_name}, PRIMARY KEY (run, key))"
+    )
+    sink = embedding_sink(base, 3)
+
+    sink.check()
+    sink.deliver(PART, VECTORS)
+
+    with psycopg.connect(base.url) as connection:
+        found = connection.execute("SELECT embedding::real[] FROM answers WHERE key = 'b'")
+        assert found.fetchone() == ([1.0, 0.0, 0.0],)
+
+
+def test_a_vector_column_of_another_length_is_refused_with_both_ways_out(base: Base) -> None:
+    base.run("CREATE EXTENSION vector")
+    base.run(
+        "CREATE TABLE answers (run text, key text, embedding vector(768), PRIMARY KEY (run, key))"
+    )
+
+    with pytest.raises(ConfigurationError) as raised:
+        embedding_sink(base, 3072).check()
+
+    assert "column embedding is vector(768), and the run asks for 3,072" in str(raised.value)
+    assert "set output_dimensionality to 768, or ALTER TABLE answers" in str(raised.value)
+    embedding_sink(base, 768).check()
+    base.sink().check()
+
+
+def test_a_vector_that_the_column_refuses_is_a_rejected_row(base: Base) -> None:
+    base.run("CREATE EXTENSION vector")
+    sink = embedding_sink(base, 3)
+    sink.check()
+
+    sink.deliver(PART, lines(answer("a", embedding=[1.0, 2.0]), answer("b", embedding=[1.0] * 3)))
+
+    assert base.rows() == [("b",)]
+    assert base.rows("answers_rejected") == [("a",)]

@@ -72,7 +72,9 @@ PARTS = {
         Result("b", 2, "failed", attempt=3, error=Error("SAFETY", "blocked")),
     ),
     "0000-1-00001": b"",
-    "0001-1-00000": make_lines(Result("c", 3, "succeeded", text="three", metadata={"shop": 7})),
+    "0001-1-00000": make_lines(
+        Result("c", 3, "succeeded", text="three", metadata={"shop": 7}, embedding=[0.5])
+    ),
 }
 ROWS = [("a", "one"), ("b", ""), ("c", "three")]
 

@@ -27,7 +27,7 @@ from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
 from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.ports.web import WebClient
 from promptmill.workers.sinks import Sink, opening
-from promptmill.workers.sinks.context import Connectors, SinkContext, filled_fields
+from promptmill.workers.sinks.context import Connectors, SinkContext
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,7 @@ class Services:
             open_warehouse=lambda: self.warehouse, open_callback_broker=lambda: self.caller
         )
         context = SinkContext(self.settings, self.open_bucket, connectors, run)
-        if manifest:
-            context = context._replace(
-                schema=manifest.response_schema, filled=filled_fields(manifest)
-            )
-        return opening.open_sink(spec, context)
+        return opening.open_sink(spec, context.describe_run(manifest) if manifest else context)
 
 
 def build_services(settings: Settings) -> Services:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from promptmill.producers.contract.results import Error, Result
@@ -86,3 +88,24 @@ def test_a_part_of_an_older_worker_without_some_columns_joins_the_others(tmp_pat
         ("b", None),
         ("c", None),
     ]
+
+
+VECTORS = st.none() | st.lists(
+    st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1
+)
+
+
+@given(st.lists(VECTORS, max_size=6))
+def test_any_vectors_are_read_back_as_they_were_and_a_failed_row_has_none(
+    vectors: list[list[float] | None],
+) -> None:
+    results = [
+        Result(str(row), row, "succeeded" if vector else "failed", embedding=vector)
+        for row, vector in enumerate(vectors, 1)
+    ]
+
+    found = rows(
+        PARQUET.encode("run", b"".join(msgspec.json.encode(each) + b"\n" for each in results))
+    )
+
+    assert [row["embedding"] for row in found] == vectors

@@ -89,6 +89,10 @@ class PostgresDatabase:
         has_unique_key = bool(self._fetch_rows(_UNIQUE_KEY_QUERY, [oid])[0][0])
         return TableInfo(kind, role, has_unique_key, tuple(columns))
 
+    def has_type(self, name: str) -> bool:
+        """Whether a type of this name can be used without its schema."""
+        return self._fetch_rows("SELECT to_regtype(%s) IS NOT NULL", [name])[0][0] is True
+
     def can_create_temp_tables(self) -> bool:
         """Whether the role may create temporary tables."""
         return bool(

@@ -60,6 +60,10 @@ class Database(Protocol):
         """Return a table's columns and privileges, or None if it does not exist."""
         ...
 
+    def has_type(self, name: str) -> bool:
+        """Whether a type of this name can be used without its schema."""
+        ...
+
     def can_create_temp_tables(self) -> bool:
         """Whether the role may create temporary tables."""
         ...

@@ -57,7 +57,7 @@ _TYPE_NAMES: dict[ColumnType, tuple[str, ...]] = {
     "number": (),
     "json": ("json", "jsonb"),
     "truth": (),
-    "numbers": ("_float4", "_float8", "_numeric"),
+    "numbers": ("_float4", "_float8", "_numeric", "vector", "halfvec"),
 }
 _SUGGESTED_TYPES: dict[ColumnType, str] = {
     "text": "text",
@@ -66,6 +66,15 @@ _SUGGESTED_TYPES: dict[ColumnType, str] = {
     "truth": "boolean",
     "numbers": "real[]",
 }
+
+
+VECTOR_TYPE = "vector"
+"""The type of pgvector (github.com/pgvector/pgvector)."""
+
+
+def make_result_columns(vector_type: str) -> dict[str, str]:
+    """Return the columns of a new table with their types. Without a vector type: an array."""
+    return dict(RESULT_COLUMNS) | ({"embedding": vector_type} if vector_type else {})
 
 
 class WritePlan(NamedTuple):
@@ -84,6 +93,14 @@ class WritePlan(NamedTuple):
     def column_names(self) -> list[str]:
         """The names of all written columns, in the order of their values."""
         return [column.name for column in self.written_columns]
+
+    @property
+    def array_position(self) -> int:
+        """Which value is a vector for a column of an array type; -1 if none is."""
+        for position, column in enumerate(self.written_columns[: len(self.result_names)]):
+            if column.name == "embedding" and column.type_category == "A":
+                return position
+        return -1
 
 
 def property_candidates(table: TableInfo) -> list[Column]:
@@ -119,14 +136,21 @@ def plan_write(
     )
 
 
-def find_problems(name: str, table: TableInfo, filled: Collection[str] = ()) -> list[str]:
+def find_problems(
+    name: str, table: TableInfo, filled: Collection[str] = (), dimensions: int = 0
+) -> list[str]:
     """Return why rows cannot be written to a table, each with the SQL that fixes it.
 
-    ``filled`` names the optional fields that the run fills.
+    ``filled`` names the optional fields that the run fills. ``dimensions`` is the length of
+    its embeddings; 0 if rows may have other lengths.
     """
     if table.kind not in "rp":
         return [f"{name} is not a table, but a view or another relation"]
-    return [*_find_key_problems(name, table), *_find_column_problems(name, table, filled)]
+    return [
+        *_find_key_problems(name, table),
+        *_find_column_problems(name, table, filled),
+        *(_find_length_problems(name, table, dimensions) if "embedding" in filled else ()),
+    ]
 
 
 def rejected_table_name(table: str) -> str:
@@ -163,6 +187,19 @@ def _find_column_problems(name: str, table: TableInfo, filled: Collection[str]) 
             yield (
                 f"column {column.name} would stay empty in failed rows: "
                 f"{alter_table} ALTER COLUMN {_quote_name(column.name)} DROP NOT NULL"
+            )
+
+
+def _find_length_problems(name: str, table: TableInfo, dimensions: int) -> Iterator[str]:
+    """Yield the problem of a vector column with another length than the run's embeddings."""
+    for column in table.columns:
+        _, _, length = column.type.partition("(")
+        is_vector = column.name == "embedding" and column.type_name in ("vector", "halfvec")
+        if is_vector and length and dimensions and length.rstrip(")") != str(dimensions):
+            yield (
+                f"column embedding is {column.type}, and the run asks for {dimensions:,} numbers: "
+                f"set output_dimensionality to {length.rstrip(')')}, or ALTER TABLE "
+                f"{_quote_name(name)} ALTER COLUMN embedding TYPE {column.type_name}({dimensions})"
             )
 
 

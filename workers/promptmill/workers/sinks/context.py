@@ -42,7 +42,8 @@ class SinkContext(NamedTuple):
 
     ``schema`` is the run's response schema; sinks that create a table may use it.
     ``filled`` names the optional fields of results that the run fills; see
-    ``rows.OPTIONAL_FIELDS``. Both are only known when the sink is checked.
+    ``rows.OPTIONAL_FIELDS``. ``dimensions`` is the length of the run's embeddings; 0 if rows
+    may have other lengths. All three are only known when the sink is checked.
     """
 
     settings: Settings
@@ -51,8 +52,19 @@ class SinkContext(NamedTuple):
     run: str
     schema: Mapping[str, object] | None = None
     filled: frozenset[str] = frozenset()
+    dimensions: int = 0
+
+    def describe_run(self, manifest: Manifest) -> "SinkContext":
+        """Return the context with what ``manifest`` says about the results."""
+        length = manifest.embedding_config.get("output_dimensionality")
+        return self._replace(
+            schema=manifest.response_schema,
+            filled=filled_fields(manifest),
+            dimensions=length if isinstance(length, int) else 0,
+        )
 
 
 def filled_fields(manifest: Manifest) -> frozenset[str]:
     """Return the optional fields of results that a run fills."""
-    return frozenset({"response"} if manifest.keep else ())
+    filled = {"response": manifest.keep, "embedding": manifest.embeds}
+    return frozenset(name for name, is_filled in filled.items() if is_filled)

@@ -4,9 +4,11 @@ JSON values of a result are columns of JSON text.
 """
 
 import io
+from array import array
 from collections.abc import Iterable
-from typing import BinaryIO, Literal, TypedDict
+from typing import Any, BinaryIO, Literal, TypedDict
 
+import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -14,9 +16,10 @@ from promptmill.producers.contract.messages import SinkSpec
 from promptmill.workers.sinks.context import SinkContext
 from promptmill.workers.sinks.file_format import FileFormat
 from promptmill.workers.sinks.files import open_file_sink
-from promptmill.workers.sinks.rows import RESULT_FIELDS, parse_lines
+from promptmill.workers.sinks.rows import RESULT_FIELDS, ResultField, ResultRow, parse_lines
 from promptmill.workers.sinks.sink import Sink
 
+_decode_numbers = msgspec.json.Decoder(list[float]).decode
 _ARROW_TYPES = {
     "text": pa.string(),
     "json": pa.string(),
@@ -47,12 +50,32 @@ def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
 def encode_results(run: str, lines: bytes) -> bytes:
     """Return lines of results as one Parquet file."""
     result_rows = [line.row for line in parse_lines(lines)]
-    columns = {field.name: [field.get_value(row) for row in result_rows] for field in RESULT_FIELDS}
+    columns = {field.name: _build_column(field, result_rows) for field in RESULT_FIELDS}
     out = io.BytesIO()
     parquet.write_table(
         pa.table({"run": [run] * len(result_rows), **columns}, SCHEMA), out, **_WRITER_OPTIONS
     )
     return out.getvalue()
+
+
+def _build_column(field: ResultField, result_rows: list[ResultRow]) -> object:
+    values = [field.get_value(row) for row in result_rows]
+    return _build_vectors(values) if field.column_type == "numbers" else values
+
+
+def _build_vectors(values: list[Any]) -> pa.Array:
+    """Return a column of vectors, given as JSON. A list of objects would take four times as long.
+
+    Numbers are stored with 32 bits, as in PostgreSQL and in vector indexes.
+    """
+    numbers, ends = array("f"), array("i", [0])
+    for value in values:
+        numbers.extend(_decode_numbers(value) if value else ())
+        ends.append(len(numbers))
+    flat = pa.Array.from_buffers(pa.float32(), len(numbers), [None, pa.py_buffer(numbers)])
+    offsets = pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)])
+    mask = pa.array([not value for value in values], pa.bool_())
+    return pa.ListArray.from_arrays(offsets, flat, mask=mask)
 
 
 def join_parts(parts: Iterable[BinaryIO], out: BinaryIO) -> None:

@@ -18,6 +18,7 @@ from promptmill.workers.sinks.context import SinkContext
 from promptmill.workers.sinks.rows import (
     OPTIONAL_FIELDS,
     ResultLine,
+    array_literal,
     array_value,
     find_filled,
     parse_lines,
@@ -43,6 +44,7 @@ def open_sink(spec: SinkSpec, context: SinkContext) -> Sink:
         context.run,
         context.schema,
         context.filled,
+        context.dimensions,
     )
 
 
@@ -59,8 +61,10 @@ class PostgresSink:
         run: str,
         schema: Mapping[str, object] | None = None,
         filled: frozenset[str] = frozenset(),
+        dimensions: int = 0,
     ) -> None:
         self._connect = connect
+        self._dimensions = dimensions
         self._table = table
         self._rejected_table = columns.rejected_table_name(table)
         self._run = run
@@ -115,14 +119,20 @@ class PostgresSink:
             self._create_table(database)
         self._create_rejected_table(database)
         table = self._describe_table(database)
-        if problems := columns.find_problems(self._table, table, self._filled):
+        if problems := columns.find_problems(self._table, table, self._filled, self._dimensions):
             raise Permanent(f"table at {database.name}: {'; '.join(problems)}")
 
     def _create_table(self, database: Database) -> None:
-        definitions = dict(columns.RESULT_COLUMNS)
+        definitions = columns.make_result_columns(self._choose_vector_type(database))
         reserved_names = frozenset(definitions) - OPTIONAL_FIELDS
         definitions |= schema_columns.columns_for_schema(self._schema, reserved_names)
         database.create_table(self._table, list(definitions.items()), ("run", "key"))
+
+    def _choose_vector_type(self, database: Database) -> str:
+        """Return pgvector's type for a run with embeddings, or "" where it is not installed."""
+        if "embedding" not in self._filled or not database.has_type(columns.VECTOR_TYPE):
+            return ""
+        return f"{columns.VECTOR_TYPE}({self._dimensions})" if self._dimensions else "vector"
 
     def _create_rejected_table(self, database: Database) -> None:
         """Create the table of rejected rows. Without permission, wait for such a row."""
@@ -166,16 +176,19 @@ class PostgresSink:
                 yield from self._upsert_rows(database, plan, half)
 
     def _write_rows(self, database: Database, plan: WritePlan, batch: Sequence[ResultLine]) -> None:
-        rows = (self._row_values(plan, line) for line in batch)
+        array_position = plan.array_position
+        rows = (self._row_values(plan, line, array_position) for line in batch)
         database.copy_rows(self._table, plan.column_names, rows)
         database.upsert_rows(self._table, plan.written_columns, plan.compared_columns)
 
-    def _row_values(self, plan: WritePlan, line: ResultLine) -> list[object]:
+    def _row_values(self, plan: WritePlan, line: ResultLine, array_position: int) -> list[object]:
         sink_values: dict[str, object] = {"run": self._run, "nul_replaced": line.had_nul}
         values = [
             sink_values[name] if name in sink_values else columns.VALUE_GETTERS[name](line.row)
             for name in plan.result_names
         ]
+        if array_position >= 0 and (vector := values[array_position]):
+            values[array_position] = array_literal(str(vector))
         property_values = read_properties(line.row) if plan.property_columns else {}
         return values + [
             _property_value(column, property_values) for column in plan.property_columns

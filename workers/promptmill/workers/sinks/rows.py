@@ -30,7 +30,7 @@ class ResultRow(msgspec.Struct, frozen=True):
     content: msgspec.Raw = msgspec.Raw()
     error: Error | None = None
     response: msgspec.Raw = msgspec.Raw()
-    embedding: list[float] | None = None
+    embedding: msgspec.Raw = msgspec.Raw()
 
 
 class ResultField(NamedTuple):
@@ -60,7 +60,7 @@ RESULT_FIELDS = (
     ResultField("attempt", "number", lambda row: row.attempt),
     ResultField("model_version", "text", lambda row: row.model_version or None),
     ResultField("response", "json", lambda row: _json_text(row.response)),
-    ResultField("embedding", "numbers", lambda row: row.embedding),
+    ResultField("embedding", "numbers", lambda row: _json_text(row.embedding)),
 )
 OPTIONAL_FIELDS = frozenset({"response", "embedding"})
 """Fields that only some runs fill. A user's table may have own columns of these names."""
@@ -115,6 +115,11 @@ def text_value(value: msgspec.Raw) -> str | None:
     if data == b"null":
         return None
     return msgspec.json.decode(data, type=str) if data[:1] == b'"' else data.decode()
+
+
+def array_literal(numbers: str) -> str:
+    """Return PostgreSQL's text of an array for a JSON list of numbers."""
+    return f"{{{numbers[1:-1]}}}"
 
 
 def array_value(value: msgspec.Raw) -> list[str | None] | str | None:
