@@ -82,22 +82,22 @@ class StorageApp:
         return handler
 
     async def _list_buckets(self, request: GcsRequest) -> GcsResponse:
-        buckets = self._store.index.list_buckets().items()
-        items = [resources.bucket_resource(*bucket, request.base_url) for bucket in buckets]
+        buckets = self._store.index.list_buckets()
+        items = [resources.bucket_resource(bucket, request.base_url) for bucket in buckets]
         return json_response({"kind": "storage#buckets", "items": items})
 
     async def _create_bucket(self, request: GcsRequest) -> GcsResponse:
-        name = (await request.read_json()).get("name")
+        fields = await request.read_json()
+        name = fields.get("name")
         if not isinstance(name, str) or not name:
             raise RequestRefused(400, "Required parameter: name")
-        self._store.add_bucket(name)
-        created = self._store.require_bucket(name)
-        return json_response(resources.bucket_resource(name, created, request.base_url))
+        self._store.add_bucket(name, *resources.read_bucket_settings(fields))
+        bucket = self._store.require_bucket(name)
+        return json_response(resources.bucket_resource(bucket, request.base_url))
 
     async def _get_bucket(self, request: GcsRequest) -> GcsResponse:
-        created = self._store.require_bucket(request.bucket)
-        resource = resources.bucket_resource(request.bucket, created, request.base_url)
-        return json_response(resource)
+        bucket = self._store.require_bucket(request.bucket)
+        return json_response(resources.bucket_resource(bucket, request.base_url))
 
     async def _delete_bucket(self, request: GcsRequest) -> GcsResponse:
         self._store.remove_bucket(request.bucket)

@@ -6,7 +6,9 @@ page of 1,000 takes 10 ms.
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import starmap
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,12 +16,20 @@ from ..json_types import JsonObject
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bucket_settings (
+    name TEXT PRIMARY KEY, location TEXT NOT NULL, soft_delete INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     bucket TEXT NOT NULL, name BLOB NOT NULL, generation INTEGER NOT NULL,
     file INTEGER NOT NULL, size INTEGER NOT NULL, crc32c TEXT NOT NULL, md5 TEXT NOT NULL,
     about BLOB NOT NULL, PRIMARY KEY (bucket, name)
 ) WITHOUT ROWID;
 """
+_BUCKETS = (
+    "SELECT name, created, ifnull(location, 'US'), ifnull(soft_delete, 0) "
+    "FROM buckets LEFT JOIN bucket_settings USING (name)"
+)
+"""A bucket that an earlier version created has no settings."""
 _COLUMNS = "bucket, name, generation, file, size, crc32c, md5, about"
 _PAGE_CLAUSE = "WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?"
 _INSERT_OBJECT = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -28,6 +38,18 @@ _PREFIX_END = b"\xff"
 
 _Row = tuple[str, bytes, int, int, int, str, str, bytes]
 """One row of the table `objects`."""
+
+
+class StoredBucket(NamedTuple):
+    """One bucket. `created` is in microseconds since the epoch.
+
+    `soft_delete` is how long deleted objects are kept, in seconds.
+    """
+
+    name: str
+    created: int
+    location: str = "US"
+    soft_delete: int = 0
 
 
 class StoredObject(msgspec.Struct, frozen=True):
@@ -62,18 +84,21 @@ class ObjectIndex:
         except sqlite3.OperationalError as error:
             raise BlockingIOError(f"{file} is in use: {error}") from error
 
-    def list_buckets(self) -> dict[str, int]:
-        """Return the creation time of each bucket, in microseconds since the epoch."""
-        return dict(self._database.execute("SELECT name, created FROM buckets ORDER BY name"))
+    def list_buckets(self) -> list[StoredBucket]:
+        """Return all buckets, in order of name."""
+        return list(starmap(StoredBucket, self._database.execute(f"{_BUCKETS} ORDER BY name")))
 
-    def find_bucket(self, name: str) -> int | None:
-        """Return the creation time of a bucket; None if it does not exist."""
-        query = "SELECT created FROM buckets WHERE name = ?"
-        row = self._database.execute(query, (name,)).fetchone()
-        return None if row is None else int(row[0])
+    def find_bucket(self, name: str) -> StoredBucket | None:
+        """Return a bucket; None if it does not exist."""
+        row = self._database.execute(f"{_BUCKETS} WHERE name = ?", (name,)).fetchone()
+        return StoredBucket(*row) if row else None
 
-    def add_bucket(self, name: str, created: int) -> None:
+    def add_bucket(self, bucket: StoredBucket) -> None:
         """Add a bucket."""
+        name, created, location, soft_delete = bucket
+        settings = name, location, soft_delete
+        insert = "INSERT OR REPLACE INTO bucket_settings VALUES (?, ?, ?)"
+        self._database.execute(insert, settings)
         self._database.execute("INSERT INTO buckets VALUES (?, ?)", (name, created))
 
     def remove_bucket(self, name: str) -> None:

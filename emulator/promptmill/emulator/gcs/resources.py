@@ -5,7 +5,8 @@ from urllib.parse import quote
 
 from ..json_types import JsonObject
 from .conditions import METAGENERATION
-from .index import StoredObject
+from .errors import RequestRefused
+from .index import StoredBucket, StoredObject
 
 WRITABLE_FIELDS = (
     "contentType",
@@ -27,28 +28,43 @@ _OPTIONAL_HEADERS = {
 """Headers of a download, and the metadata fields that they show if set."""
 
 
+_WEEK = 7 * 24 * 3600
 _BUCKET_FIELDS = {
     "projectNumber": "0",
-    "location": "US",
-    "locationType": "multi-region",
     "storageClass": "STANDARD",
     "metageneration": "1",
     "etag": "CAE=",
 }
 
 
-def bucket_resource(name: str, created: int, base_url: str) -> JsonObject:
+def bucket_resource(bucket: StoredBucket, base_url: str) -> JsonObject:
     """Return a bucket's JSON; `base_url` is the URL of this server."""
-    created_time = format_timestamp(created)
+    created_time = format_timestamp(bucket.created)
     return {
         "kind": "storage#bucket",
-        "id": name,
-        "name": name,
-        "selfLink": f"{base_url}/storage/v1/b/{name}",
+        "id": bucket.name,
+        "name": bucket.name,
+        "selfLink": f"{base_url}/storage/v1/b/{bucket.name}",
+        "location": bucket.location,
+        "locationType": "region" if "-" in bucket.location else "multi-region",
+        "softDeletePolicy": {"retentionDurationSeconds": str(bucket.soft_delete)},
         **_BUCKET_FIELDS,
         "timeCreated": created_time,
         "updated": created_time,
     }
+
+
+def read_bucket_settings(fields: JsonObject) -> tuple[str, int]:
+    """Return location and soft delete of a new bucket, in Google's default if not given.
+
+    The defaults are `US` and 7 days (docs.cloud.google.com/storage/docs/soft-delete).
+    Raises RequestRefused 400 for a retention that is not a number.
+    """
+    policy = fields.get("softDeletePolicy")
+    seconds = policy.get("retentionDurationSeconds", 0) if isinstance(policy, dict) else _WEEK
+    if not str(seconds).isdecimal():
+        raise RequestRefused(400, f"Invalid retentionDurationSeconds: {seconds!r}")
+    return str(fields.get("location") or "US").upper(), int(str(seconds))
 
 
 def object_resource(stored: StoredObject, base_url: str) -> JsonObject:

@@ -11,7 +11,7 @@ from ..json_types import JsonObject
 from .checksums import Checksums, DeclaredChecksums
 from .conditions import Conditions
 from .errors import RequestRefused
-from .index import ObjectIndex, StoredObject
+from .index import ObjectIndex, StoredBucket, StoredObject
 
 
 class Draft:
@@ -54,7 +54,7 @@ class ObjectStore:
         self._last_number = self.index.newest_number()
         self._remove_drafts()
 
-    def add_bucket(self, name: str) -> None:
+    def add_bucket(self, name: str, location: str = "US", soft_delete: int = 0) -> None:
         """Create a bucket. Raises RequestRefused 409 if it exists."""
         if self.index.find_bucket(name) is not None:
             raise RequestRefused(
@@ -62,13 +62,13 @@ class ObjectStore:
                 "Your previous request to create the named bucket succeeded "
                 "and you already own it.",
             )
-        self.index.add_bucket(name, self._next_number())
+        self.index.add_bucket(StoredBucket(name, self._next_number(), location, soft_delete))
 
-    def require_bucket(self, name: str) -> int:
-        """Return the creation time of a bucket. Raises RequestRefused 404."""
-        if (created := self.index.find_bucket(name)) is None:
+    def require_bucket(self, name: str) -> StoredBucket:
+        """Return a bucket. Raises RequestRefused 404."""
+        if (bucket := self.index.find_bucket(name)) is None:
             raise RequestRefused(404, "The specified bucket does not exist.")
-        return created
+        return bucket
 
     def remove_bucket(self, name: str) -> None:
         """Remove an empty bucket. Raises RequestRefused 404 or 409."""
