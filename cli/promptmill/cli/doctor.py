@@ -27,7 +27,7 @@ _MARKS = {True: "✓", False: "✗", None: "–"}
 @add_help(
     """
     Checks settings, Redis, workers, bucket and Vertex. The exit code is 1 if a check
-    fails.
+    fails. Warnings, marked with !, are about cost and data residency.
 
     With --live it checks instead what Promptmill believes of Google, at a price of less
     than $0.001. It needs credentials, project, location and bucket, but no Redis and no
@@ -73,9 +73,10 @@ def _check_installation(output_format: ObjectFormat) -> None:
 
 
 def format_check(check: "Check") -> str:
-    """Return a check as text, with the fix if it failed."""
+    """Return a check as text, with the fix if it failed or warns."""
     remedy = f"\n  {'':<18} fix: {check.remedy}" if check.remedy else ""
-    return f"{_MARKS[check.ok]} {check.name:<18} {check.message}{remedy}"
+    mark = "!" if check.is_warning else _MARKS[check.ok]
+    return f"{mark} {check.name:<18} {check.message}{remedy}"
 
 
 def _run_checks() -> "Iterator[Check]":

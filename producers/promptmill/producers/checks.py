@@ -28,13 +28,15 @@ INSPECT_TIMEOUT = 1.5
 class Check(NamedTuple):
     """The outcome of one check.
 
-    ``ok`` is None if the check was not possible. ``remedy`` is a command or a setting.
+    ``ok`` is None if the check was not possible. ``remedy`` is a command or a setting. A
+    warning does not fail.
     """
 
     name: str
     ok: bool | None
     message: str
     remedy: str = ""
+    is_warning: bool = False
 
 
 class Finding(NamedTuple):

@@ -26,7 +26,7 @@ from promptmill.config.errors import (
     Transient,
 )
 from promptmill.workers.adapters import failures
-from promptmill.workers.ports.google import ObjectInfo
+from promptmill.workers.ports.google import BucketSettings, ObjectInfo
 
 T = TypeVar("T")
 _TIMEOUT = (5, 60)
@@ -102,6 +102,13 @@ class StorageBucket:
 
     def __repr__(self) -> str:
         return f"StorageBucket({self.url!r})"
+
+    def fetch_settings(self) -> BucketSettings:
+        """Return the settings of the bucket. Needs the permission ``storage.buckets.get``."""
+        with self._translate_errors(""):
+            self._bucket.reload(timeout=_TIMEOUT, retry=_RETRY)
+        kept_seconds = self._bucket.soft_delete_policy.retention_duration_seconds
+        return BucketSettings(self._bucket.location or "", int(kept_seconds or 0))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object unless it exists.

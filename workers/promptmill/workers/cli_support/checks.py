@@ -11,6 +11,7 @@ from functools import partial
 from promptmill.config.errors import ConfigurationError, NotFound, PromptmillError, Transient
 from promptmill.config.settings import Settings
 from promptmill.producers.checks import Check
+from promptmill.workers.cli_support.bucket_advice import advise_on_bucket
 from promptmill.workers.ports.google import BatchJobs, Bucket
 
 LOGIN_COMMAND = "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
@@ -21,13 +22,16 @@ EMPTY_JOB_FILTER = 'display_name="promptmill-doctor"'
 def run_checks(settings: Settings) -> Iterator[Check]:
     """Check the bucket and Vertex AI, whichever of them are configured."""
     if settings.bucket:
-        yield _check_bucket(settings)
+        access = _check_bucket(settings)
+        yield access
+        if access.ok:
+            yield from _check_bucket_settings(settings)
     if settings.project:
         yield _check_vertex(settings)
 
 
 def _check_bucket(settings: Settings) -> Check:
-    name = settings.bucket.removeprefix("gs://").partition("/")[0]
+    name = _bucket_name(settings)
     fixes = {
         NotFound: f"gcloud storage buckets create gs://{name}",
         Transient: "check the network, STORAGE_EMULATOR_HOST and https://status.cloud.google.com",
@@ -37,6 +41,26 @@ def _check_bucket(settings: Settings) -> Check:
         "--role roles/storage.objectUser --member MEMBER"
     )
     return _run_probe("bucket access", partial(_probe_storage, settings), fixes, grant)
+
+
+def _bucket_name(settings: Settings) -> str:
+    return settings.bucket.removeprefix("gs://").partition("/")[0]
+
+
+# Runs need no permission to read these settings, so its lack is no failure.
+def _check_bucket_settings(settings: Settings) -> list[Check]:
+    from promptmill.workers.adapters.storage import open_bucket
+
+    name = _bucket_name(settings)
+    try:
+        found = open_bucket(settings.bucket, settings.project).fetch_settings()
+    except PromptmillError as error:
+        grant = (
+            f"gcloud storage buckets describe gs://{name} "
+            '--format="default(location,soft_delete_policy)"'
+        )
+        return [Check("bucket settings", None, f"not checked: {error}", grant)]
+    return advise_on_bucket(name, found, settings.location)
 
 
 def _check_vertex(settings: Settings) -> Check:

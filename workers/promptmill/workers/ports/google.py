@@ -32,6 +32,13 @@ class ObjectInfo(NamedTuple):
     updated: float
 
 
+class BucketSettings(NamedTuple):
+    """Settings of a bucket: its location, and how long deleted objects are kept (0: off)."""
+
+    location: str
+    soft_delete_seconds: int
+
+
 class Bucket(Protocol):
     """A folder of an object store. Object names are relative to it.
 
