@@ -400,8 +400,8 @@ BROKEN: dict[str, Callable[[], Broken]] = {
     "answered rows have no key": lambda: drop_field("key-on-success", "key", refused=False),
     "refused rows have no key": lambda: drop_field("key-on-failure", "key", refused=True),
     "rows have no metadata": lambda: drop_field("metadata", "metadata"),
-    "a status is a bare number": lambda: Broken(
-        "status", storage=edit_row("role", set_values("status", value="400"))
+    "a status has an unknown form": lambda: Broken(
+        "status", storage=edit_row("role", set_values("status", value="It failed."))
     ),
     "the total is wrong": lambda: Broken("usage", storage=edit_row("plain", add_to_total)),
     "thoughts do not count": miscount_thoughts,
