@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from promptmill.producers.contract.messages import Chunk
 from promptmill.producers.requests.chunks import Chunker
-from promptmill.producers.requests.encode import RequestLine
+from promptmill.producers.requests.request_line import RequestLine
 
 
 def cut(lines: Iterable[RequestLine], max_bytes: int) -> Iterator[Chunk]:

@@ -9,6 +9,7 @@ UNIT = Path(__file__).parent
 ROOT = UNIT.parents[1]
 ABOUT_SEVERAL_MODULES = {
     "producers/contract/test_golden_messages.py": "messages that earlier versions recorded",
+    "producers/requests/test_captured_inputs.py": "input lines that Google took or refused",
     "producers/test_public.py": "the public names, and what an import costs",
     "test_compose.py": "the compose file",
     "test_docs.py": "the documentation",

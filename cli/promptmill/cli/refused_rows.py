@@ -7,7 +7,7 @@ import typer
 from promptmill.cli import status_text
 
 if TYPE_CHECKING:
-    from promptmill.producers.requests.encode import RequestLine
+    from promptmill.producers.requests.request_line import RequestLine
 
 MAX_SHOWN_REFUSALS = 10
 

@@ -33,8 +33,9 @@ from promptmill.producers.requests.embedding_requests import (
     make_form,
     max_rows_per_job,
 )
-from promptmill.producers.requests.encode import Prompt, RequestEncoder, RequestLine, encode_lines
+from promptmill.producers.requests.encode import Prompt, RequestEncoder, encode_lines
 from promptmill.producers.requests.model_checks import ModelChecks
+from promptmill.producers.requests.request_line import RequestLine
 from promptmill.producers.rows.prompt_files import read_prompts
 from promptmill.producers.rows.sources import is_bigquery_source, open_rows
 from promptmill.producers.rows.table_runs import build_prompts, split_output

@@ -22,7 +22,7 @@ from promptmill.producers.contract.messages import (
 )
 from promptmill.producers.model_choice import open_checks
 from promptmill.producers.requests.embedding_requests import choose_form
-from promptmill.producers.requests.encode import Prompt, RefusedRow, encode_lines, stringify_key
+from promptmill.producers.requests.encode import Prompt, RefusedRow, RequestEncoder, stringify_key
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings
@@ -142,7 +142,8 @@ def pack_call(
     """
     checks = open_checks(settings, template.model)
     limit, form = settings.max_request_bytes, choose_form(template, checks)
-    for line in encode_lines("pool", prompts, limit, schema, model_checks=checks, form=form):
+    encoder = RequestEncoder("pool", limit, schema, checks, form)
+    for line in map(encoder.encode_row, prompts):  # held lines are decided in the whole run
         if line.refusal:
             raise InvalidRequest(line.refusal, row=line.row, key=line.key)
     if len({prompt["key"] for prompt in prompts}) < len(prompts):
@@ -188,7 +189,11 @@ def with_key(prompt: Prompt, key: str | None, default_key: str) -> dict[str, obj
     if key is not None and prompt_fields.get("key", key) != key:
         raise InvalidRequest("the prompt already has another key", key=key)
     return prompt_fields | {
-        "key": stringify_key(key if key is not None else prompt_fields.get("key", default_key))
+        "key": stringify_key(
+            key
+            if key is not None
+            else prompt_fields.get("key", prompt_fields.get("id", default_key))
+        )
     }
 
 

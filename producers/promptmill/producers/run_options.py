@@ -18,7 +18,7 @@ from promptmill.producers.model_choice import check_generation_config, choose_mo
 from promptmill.producers.option_types import check_option_types, check_storable
 from promptmill.producers.pricing import prices
 from promptmill.producers.requests import schemas
-from promptmill.producers.requests.encode import RequestLine
+from promptmill.producers.requests.request_line import RequestLine
 
 if TYPE_CHECKING:
     from promptmill.config.settings import Settings

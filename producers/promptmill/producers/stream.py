@@ -1,13 +1,14 @@
 """A run whose prompts are added one at a time."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from promptmill.producers.pools import with_key
-from promptmill.producers.requests.encode import Prompt, RequestEncoder, RequestLine
+from promptmill.producers.requests.encode import Prompt, RequestEncoder
+from promptmill.producers.requests.request_line import RequestLine
 from promptmill.producers.run import Run
 
 if TYPE_CHECKING:
@@ -48,17 +49,23 @@ class Stream(AbstractContextManager["Stream"]):
     def add(self, prompt: Prompt, key: str | None = None) -> None:
         """Add a prompt, as for ``Promptmill.submit``, optionally with its ``key``.
 
-        Waits while the ingest queue is full.
+        Waits while the ingest queue is full. A prompt such as "42" is held until a
+        later one keeps Vertex's importer from taking it for a number.
 
         Raises:
-            InvalidRequest: The key is invalid, or ``strict`` is set and the prompt is invalid.
+            InvalidRequest: The key is invalid, or ``strict`` is set and this or a held
+                prompt is invalid.
             IdempotencyConflict: The idempotency key belongs to other content.
             Transient: Redis is unavailable.
         """
-        line = self._encoder.encode_row(prompt if key is None else with_key(prompt, key, key))
-        self._report_refusal(line)
-        self._submission.add_line(line)
+        keyed = prompt if key is None else with_key(prompt, key, key)
+        self._add_lines(self._encoder.add_prompt(keyed))
         self._close_old_chunk()
+
+    def _add_lines(self, lines: Iterable[RequestLine]) -> None:
+        for line in lines:
+            self._report_refusal(line)
+            self._submission.add_line(line)
 
     def _close_old_chunk(self) -> None:
         """Close an old chunk, but not in a run with an idempotency key.
@@ -86,4 +93,12 @@ class Stream(AbstractContextManager["Stream"]):
         if error is not None:
             self._submission.abandon_run(error)
         else:
+            self._send_held_lines()
             self._submission.finish_run()
+
+    def _send_held_lines(self) -> None:
+        try:
+            self._add_lines(self._encoder.held.release_lines())
+        except BaseException as error:
+            self._submission.abandon_run(error)
+            raise

@@ -16,7 +16,7 @@ from promptmill.producers.contract.run_index import RunIndex
 from promptmill.producers.pricing.tokens import TokenTotals
 from promptmill.producers.requests.chunks import Chunker, KeyRegistry
 from promptmill.producers.requests.deduplication import RequestDeduplicator
-from promptmill.producers.requests.encode import RequestLine
+from promptmill.producers.requests.request_line import RequestLine
 
 if TYPE_CHECKING:
     from promptmill.producers.sender import Sender

@@ -17,7 +17,7 @@ from promptmill.producers.contract.messages import (
     compress_lines,
 )
 from promptmill.producers.pricing.tokens import RequestTokens, TokenTotals, sum_tokens
-from promptmill.producers.requests.encode import RequestLine
+from promptmill.producers.requests.request_line import RequestLine
 
 MAX_CHUNK_REQUESTS = 10_000
 _HASH_BUCKETS = 256
@@ -80,7 +80,7 @@ class _PendingChunk:
 
     def add_line(self, line: RequestLine) -> None:
         """Append a line; a refused row has no tokens."""
-        row, _, data, refusal, request_tokens, is_repeat = line
+        row, _, data, refusal, request_tokens, is_repeat, _ = line
         self.lines.append(data)
         self.size += len(data)
         self.last_row = row

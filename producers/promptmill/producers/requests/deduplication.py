@@ -4,7 +4,8 @@ from array import array
 
 import xxhash
 
-from promptmill.producers.requests.encode import RequestLine, extract_request
+from promptmill.producers.requests.encode import extract_request
+from promptmill.producers.requests.request_line import RequestLine
 
 _INITIAL_SLOTS = 1 << 12
 _ZERO_SUBSTITUTE = 1

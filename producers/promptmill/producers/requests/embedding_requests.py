@@ -18,6 +18,7 @@ from promptmill.producers.pricing import tokens
 from promptmill.producers.pricing.thinking import ThoughtCounter
 from promptmill.producers.pricing.tokens import RequestTokens
 from promptmill.producers.requests import request_validation
+from promptmill.producers.requests.converted_texts import EMBEDDED_PATH
 from promptmill.producers.requests.model_checks import ModelChecks
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class EmbeddingForm:
     ``config`` holds for all rows. A row overrides single fields of it, but not the length.
     ``checks`` reports fields that the model ignores, and texts that it may cut.
     """
+
+    text_path = EMBEDDED_PATH
 
     def __init__(self, model: Model, config: Config, checks: ModelChecks | None = None) -> None:
         self._model, self._config = model, dict(config)

@@ -5,12 +5,13 @@ top-level fields with the answer. This was observed, and LangExtract relies on i
 Google does not document it for generateContent.
 
 The importer turns numeric strings into numbers, and gives each field one type in the
-whole file. So the wire key starts with a letter, and metadata is a string of JSON. The
+whole file. So the wire key starts with a letter, and metadata is a string of JSON. Rows
+whose texts it would convert wait for a row that prevents it; see ``held_lines``. The
 wire key holds the tag of the run, the row and the caller's key. They identify the
 request of an answer.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
@@ -18,11 +19,13 @@ import msgspec
 from promptmill.config import names
 from promptmill.config.errors import InvalidRequest
 from promptmill.producers.pricing.thinking import ThoughtCounter
-from promptmill.producers.pricing.tokens import RequestTokens
 from promptmill.producers.requests import request_validation
 from promptmill.producers.requests.embedding_requests import EmbeddingForm
 from promptmill.producers.requests.field_types import FieldTypes
+from promptmill.producers.requests.held_lines import HeldLines
 from promptmill.producers.requests.model_checks import ModelChecks
+from promptmill.producers.requests.repeated_fields import normalize_request
+from promptmill.producers.requests.request_line import REQUEST_FIELD, RequestLine, refuse_row
 from promptmill.producers.requests.response_shape import ResponseShape, UnsupportedSchema
 
 MAX_KEY_CHARS = 512
@@ -42,27 +45,11 @@ class RefusedRow(NamedTuple):
 Prompt = str | Mapping[str, object] | RefusedRow
 """A prompt: text, a mapping, or a row that cannot be sent.
 
-A mapping has ``request`` or ``prompt``, and optionally ``key`` and ``metadata``.
+A mapping has ``request`` or ``prompt``, and optionally ``key`` and ``metadata``. In the
+form of Google's sample file, ``id`` is the key.
 """
 
 _encode_json = msgspec.json.Encoder().encode
-_REQUEST_FIELD = b',"request":'
-"""Start of the request. Inside a string these quotes would be escaped."""
-
-
-class RequestLine(NamedTuple):
-    """An encoded request. ``row`` counts from 1; ``data`` is the wire line.
-
-    ``refusal`` is the reason of an invalid row, or empty. ``is_repeat`` marks a request
-    that repeats an earlier one.
-    """
-
-    row: int
-    key: str
-    data: bytes
-    refusal: str = ""
-    tokens: RequestTokens = RequestTokens()
-    is_repeat: bool = False
 
 
 class WireKey(NamedTuple):
@@ -89,13 +76,14 @@ def split_wire_key(text: str) -> WireKey | None:
 
 def extract_request(data: bytes) -> bytes:
     """Return the request of a wire line. Equal requests make equal bytes."""
-    return data[data.find(_REQUEST_FIELD) :]
+    return data[data.find(REQUEST_FIELD) :]
 
 
 class RequestEncoder:
     """Encodes the requests of one run. Each field keeps the type of its first row.
 
-    ``form`` is that of embedding requests; None for GenerateContentRequest.
+    ``form`` is that of embedding requests; None for GenerateContentRequest. ``held`` has
+    the lines that wait for later rows; see ``add_prompt``.
     """
 
     def __init__(
@@ -111,11 +99,23 @@ class RequestEncoder:
         self._field_types, checks = FieldTypes(), checks or ModelChecks()
         self._check_request = form.check_request if form else _join_checks(checks)
         self._thoughts = checks.thoughts
+        self.held = HeldLines(self._field_types.plain_paths)
         self._row = 0
+
+    def add_prompt(self, prompt: Prompt) -> Sequence[RequestLine]:
+        """Encode the next row; return the lines that can be sent now, in order.
+
+        Raises InvalidRequest for an unusable key.
+        """
+        line = self.encode_row(prompt)
+        if line.texts is None and not self.held.lines:
+            return (line,)
+        return self.held.add_line(line)
 
     def encode_row(self, prompt: Prompt) -> RequestLine:
         """Encode the next row. An invalid row becomes a refused line.
 
+        Later rows decide whether a line with ``texts`` can be sent; see ``add_prompt``.
         Raises InvalidRequest for an unusable key.
         """
         self._row += 1
@@ -161,15 +161,24 @@ def encode_lines(
     ``model_checks`` applies the rules of the model. ``form`` is that of embedding requests.
     """
     encoder = RequestEncoder(run, max_bytes, schema, model_checks, form)
-    for prompt in prompts:
-        try:
-            line = encoder.encode_row(prompt)
-        except InvalidRequest as error:
-            if on_invalid_key is None:
-                raise
-            on_invalid_key(error)
-        else:
-            yield line
+    held = encoder.held
+    try:
+        for prompt in prompts:
+            try:
+                line = encoder.encode_row(prompt)
+            except InvalidRequest as error:
+                if on_invalid_key is None:
+                    raise
+                on_invalid_key(error)
+            else:
+                if line.texts is None and not held.lines:  # as add_prompt, which takes longer
+                    yield line
+                else:
+                    yield from held.add_line(line)
+    except InvalidRequest:
+        yield from held.release_lines()
+        raise
+    yield from held.release_lines()
 
 
 def _encode_line(
@@ -186,13 +195,13 @@ def _encode_line(
     if isinstance(prompt, str):
         key, prefix = str(row), b'{"key":"%s-%d-%d",' % (tag.encode(), row, row)
         if not prompt.strip():
-            return _refused_line(row, key, prefix, "the prompt is empty")
+            return refuse_row(row, key, prefix, "the prompt is empty")
         try:
             text = _encode_json(prompt)
             data = prefix + form.text_prefix + text + form.text_suffix
             request_tokens = form.count_text_tokens(len(text) - 2, thoughts)
         except UnicodeEncodeError:
-            return _refused_line(
+            return refuse_row(
                 row,
                 key,
                 prefix,
@@ -203,39 +212,43 @@ def _encode_line(
         prefix = b'{"key":%s,' % _encode_json(join_wire_key(tag, row, key))
         try:
             prefix += _encode_metadata(metadata)
+            request = normalize_request(request)
             if refusal := refusal or check_request(request):
-                return _refused_line(row, key, prefix, refusal)
-            shaped = form.prepare_request(request)
-            request = shaped if isinstance(form, EmbeddingForm) else request
-            body = _encode_json(shaped)
+                return refuse_row(row, key, prefix, refusal)
+            request = form.prepare_request(request)
+            body = _encode_json(request)
             data, request_tokens = (
                 prefix + b'"request":' + body + b"}\n",
-                form.count_tokens(shaped, len(body), thoughts),
+                form.count_tokens(request, len(body), thoughts),
             )
         except (_InvalidMetadata, UnsupportedSchema) as invalid:
-            return _refused_line(row, key, prefix, str(invalid))
+            return refuse_row(row, key, prefix, str(invalid))
         except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
-            return _refused_line(
-                row, key, prefix, f"the request is not JSON: {type(error).__name__}"
-            )
+            return refuse_row(row, key, prefix, f"the request is not JSON: {type(error).__name__}")
     if len(data) > max_bytes:
-        return _refused_line(
+        return refuse_row(
             row,
             key,
             prefix,
             f"the request takes {len(data):,} bytes; PROMPTMILL_MAX_REQUEST_BYTES is {max_bytes:,}",
         )
-    if request is not None and (refusal := field_types.admit_request(row, request)):
-        return _refused_line(row, key, prefix, refusal)
-    return RequestLine(row, key, data, "", request_tokens)
+    line = RequestLine(row, key, data, "", request_tokens)
+    if request is not None:
+        return _admit_request(line, request, field_types)
+    if form.text_path in field_types.plain_paths:
+        return line
+    return line._replace(texts=field_types.admit_text(form.text_path, str(prompt)))
+
+
+def _admit_request(line: RequestLine, request: object, field_types: FieldTypes) -> RequestLine:
+    refusal, texts = field_types.admit_request(line.row, request)
+    if refusal:
+        return line.refuse_request(refusal)
+    return line._replace(texts=texts) if texts else line
 
 
 class _InvalidMetadata(Exception):
     pass
-
-
-def _refused_line(row: int, key: str, prefix: bytes, refusal: str) -> RequestLine:
-    return RequestLine(row, key, prefix + b'"error":' + _encode_json(refusal) + b"}\n", refusal)
 
 
 def _split_prompt(row: int, prompt: object, form: _RequestForm) -> tuple[str, object, Any, str]:
@@ -248,9 +261,9 @@ def _split_prompt(row: int, prompt: object, form: _RequestForm) -> tuple[str, ob
         raise InvalidRequest(
             f"a prompt must be a string or a mapping, not {type(prompt).__name__}", row=row
         )
-    key = prompt.get("key", str(row))
+    key = prompt.get("key", prompt.get("id", str(row)))
     key = _check_key(row, stringify_key(key))
-    if unknown_fields := prompt.keys() - {"key", "metadata", "request", "prompt"}:
+    if unknown_fields := prompt.keys() - {"key", "id", "metadata", "request", "prompt"}:
         unknown = min(unknown_fields, key=str)
         refusal = f"unknown field {unknown!r}; use key, metadata, and request or prompt"
         return key, prompt.get("metadata"), None, refusal

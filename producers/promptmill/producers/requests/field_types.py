@@ -7,7 +7,9 @@ observed.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from promptmill.producers.requests.converted_texts import RowTexts, is_converted
 
 MAX_FIELDS = 10_000
 """BigQuery's limit of columns, including nested ones. It also bounds memory here."""
@@ -16,24 +18,52 @@ _TypesByPath = dict[str, str]
 """Type of the value by the path of its field."""
 
 
+class Admission(NamedTuple):
+    """Whether a request fits the earlier ones of its run.
+
+    ``refusal`` is the reason if not, or empty. ``texts`` are set if the importer could
+    convert a text of the request.
+    """
+
+    refusal: str = ""
+    texts: RowTexts | None = None
+
+
 class FieldTypes:
-    """Field types of the admitted requests, and the first row with each field."""
+    """Field types of the admitted requests, and the first row with each field.
+
+    ``plain_paths`` are the fields that the importer keeps as text.
+    """
 
     def __init__(self) -> None:
         self._types: _TypesByPath = {}
         self._first_rows: dict[str, int] = {}
+        self.plain_paths: set[str] = set()
 
-    def admit_request(self, row: int, request: object) -> str:
-        """Record the field types of a request; return "" if they fit the earlier ones.
+    def admit_text(self, path: str, text: str) -> RowTexts | None:
+        """Record a prompt; return its text if the importer could convert it."""
+        if is_converted(text):
+            return RowTexts(frozenset(), {path: text})
+        self.plain_paths.add(path)
+        return None
 
-        Otherwise return the reason, and record nothing.
-        """
+    def admit_request(self, row: int, request: object) -> Admission:
+        """Record the field types of a request, if they fit the earlier ones."""
         types: _TypesByPath = {}
-        if refusal := _collect_types(request, "request", types):
-            return refusal
-        if types.items() <= self._types.items():
-            return ""
-        return self._find_conflict(types) or self._record_types(row, types)
+        texts: dict[str, str] = {}
+        refusal = self._collect_types(request, "request", types, texts)
+        if not refusal and not types.items() <= self._types.items():
+            refusal = self._find_conflict(types) or self._record_types(row, types)
+        if refusal or not texts:
+            return Admission(refusal)
+        return self._admit_texts(texts)
+
+    def _admit_texts(self, texts: dict[str, str]) -> Admission:
+        converted = {path: text for path, text in texts.items() if text}
+        if converted:
+            return Admission("", RowTexts(frozenset(texts.keys() - converted.keys()), converted))
+        self.plain_paths.update(texts)
+        return Admission()
 
     def _find_conflict(self, types: _TypesByPath) -> str:
         for path, field_type in types.items():
@@ -56,25 +86,37 @@ class FieldTypes:
         self._first_rows |= dict.fromkeys(new_paths, row)
         return ""
 
+    # Returns a reason if a field has two types.
+    def _collect_types(
+        self, value: Any, path: str, types: _TypesByPath, texts: dict[str, str]
+    ) -> str:
+        field_type = _TYPE_NAMES.get(type(value)) or _field_type(value)
+        if field_type and types.setdefault(path, field_type) != field_type:
+            return f"{path} is both {field_type} and {types[path]}; {_ONE_TYPE}"
+        if field_type == _TEXT:
+            if path not in self.plain_paths:
+                _note_text(texts, path, value)
+        elif field_type == _OBJECT:
+            for name, item in value.items():
+                if refusal := self._collect_types(item, f"{path}.{name}", types, texts):
+                    return refusal
+        elif field_type == _LIST:
+            item_path = path + "[]"
+            for item in value:
+                if refusal := self._collect_types(item, item_path, types, texts):
+                    return refusal
+        return ""
+
+
+def _note_text(texts: dict[str, str], path: str, text: str) -> None:
+    """Note a text that could be converted; "" for a field with a text that is kept."""
+    if is_converted(text):
+        texts.setdefault(path, text)
+    elif text.strip():
+        texts[path] = ""
+
 
 _ONE_TYPE = "a field must have one type in the whole job, or Vertex's importer refuses the job"
-
-
-# Returns a reason if a field has two types.
-def _collect_types(value: Any, path: str, types: _TypesByPath) -> str:
-    field_type = _TYPE_NAMES.get(type(value)) or _field_type(value)
-    if field_type and types.setdefault(path, field_type) != field_type:
-        return f"{path} is both {field_type} and {types[path]}; {_ONE_TYPE}"
-    if field_type == _OBJECT:
-        for name, item in value.items():
-            if refusal := _collect_types(item, f"{path}.{name}", types):
-                return refusal
-    elif field_type == _LIST:
-        item_path = path + "[]"
-        for item in value:
-            if refusal := _collect_types(item, item_path, types):
-                return refusal
-    return ""
 
 
 _OBJECT, _LIST, _TEXT, _NUMBER = "an object", "a list", "text", "a number"

@@ -9,17 +9,19 @@ so references must be inlined. It gives each field one type in the whole file. I
 Schema, ``type`` and ``items`` can be a value or a list. In Google's ``Schema`` each
 field has one type.
 
-The importer turns numeric strings into numbers. It may turn yes and no into booleans.
-So the description holds such values, and rules that the dialect cannot express. Answers
+The importer turns numeric strings into numbers, and yes and no into booleans. So the
+description holds such values, and rules that the dialect cannot express. Answers
 are still checked by the whole JSON Schema.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from promptmill.config.errors import ConfigurationError
 from promptmill.config.json_types import JsonObject
+from promptmill.producers.requests.converted_texts import is_boolean
+from promptmill.producers.requests.protected_schemas import protect_schema
 
 Schema = JsonObject
 
@@ -41,7 +43,8 @@ _SUPPORTED_KEYWORDS = {
 
 def translate(schema: Schema) -> Schema:
     """Return Google's ``Schema``; raises ConfigurationError for what it or the importer refuses."""
-    return _Translator(schema).translate_node(schema, "response_schema", ())
+    translated = _Translator(schema).translate_node(schema, "response_schema", ())
+    return cast("Schema", protect_schema(translated))
 
 
 class _Translator:
@@ -158,10 +161,16 @@ def _read_properties(schema: Schema, path: str) -> Mapping[str, object]:
             "use a list of objects with a name and a value"
         )  # fmt: skip
     for name in properties:
+        if is_boolean(name):
+            raise _schema_error(
+                path, f"has a property named {name!r}, which Vertex's importer reads as a "
+                "boolean; use a longer name (in pydantic, an alias)"
+            )  # fmt: skip
         if not _PROPERTY_NAME.fullmatch(name):
             raise _schema_error(
                 path, f"has a property named {name!r}, which Vertex's importer refuses; "
-                "use letters, digits and _ only (in pydantic, an alias)"
+                "start a name with a letter or _, and use letters, digits and _ only "
+                "(in pydantic, an alias)"
             )  # fmt: skip
     return properties
 
@@ -260,7 +269,7 @@ def _translate_enum(values: Any, schema_type: str, sentences: list[str], path: s
 
 
 def _is_unambiguous_text(text: str) -> bool:
-    return text[:1].isalpha() and text.lower() not in _AMBIGUOUS_TEXTS
+    return text[:1].isalpha() and text.strip().lower() not in _AMBIGUOUS_TEXTS
 
 
 def _item_schema(schema: Schema, path: str) -> object:

@@ -9,8 +9,16 @@ document this; it was observed. ``field_types`` finds conflicts between lines.
 import re
 from collections.abc import Mapping
 
+from promptmill.producers.requests.converted_texts import is_boolean
+
 MAX_DEPTH = 15
-_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_COLUMN_NAME = re.compile(
+    r"(?!(?:true|false|t|f|yes|no|y|n)\Z)[a-z_][a-z0-9_]{0,299}", re.ASCII | re.IGNORECASE
+)
+"""A name of a BigQuery column that the importer does not read as a boolean.
+
+With a key of one letter, such as ``y``, every row was refused (observed live, 2026-10).
+"""
 _REQUEST_FIELDS = frozenset(
     {
         "contents",
@@ -21,6 +29,7 @@ _REQUEST_FIELDS = frozenset(
         "tools",
     }
     | {"toolConfig", "tool_config", "safetySettings", "safety_settings", "labels"}
+    | {"modelArmorConfig", "model_armor_config"}
 )
 _MISPLACED = {
     "model": "set the model for the run, not for a request",
@@ -28,6 +37,17 @@ _MISPLACED = {
     "cached_content": "explicit caching is not available in batch jobs",
 }
 _REFUSED_BY_IMPORTER = ", which Vertex's importer refuses for the whole job"
+_OLD_SEARCH = ("googleSearchRetrieval", "google_search_retrieval")
+_EMPTY_TOOLS = frozenset(
+    {"urlContext", "codeExecution", "googleMaps", "enterpriseWebSearch"}
+    | {"url_context", "code_execution", "google_maps", "enterprise_web_search"}
+)
+_FILE_URI = re.compile(
+    r"gs://.|https?://(?:(?:www\.|m\.)?youtube\.com/(?:watch\?|shorts/|live/|embed/)|youtu\.be/)."
+)
+"""What Google's page of video understanding names: gs:// or a public YouTube address
+(cloud.google.com/vertex-ai/generative-ai/docs/multimodal/video-understanding).
+"""
 _SCALARS = frozenset({str, int, float, bool})
 _ROLES = (None, "user", "model", "function")
 SAMPLE_REQUEST: Mapping[str, object] = {
@@ -43,6 +63,8 @@ def check_request(request: object) -> str:
     return (
         _check_fields(request)
         or _check_contents(request["contents"])
+        or _check_instruction(request)
+        or _check_tools(request.get("tools"))
         or _check_value(request, 1, "request")
     )
 
@@ -90,6 +112,35 @@ def _check_contents(contents: object) -> str:
     return ""
 
 
+def _check_instruction(request: Mapping[str, object]) -> str:
+    name = "system_instruction" if "system_instruction" in request else "systemInstruction"
+    instruction = request.get(name)
+    if instruction is None or (
+        isinstance(instruction, Mapping) and isinstance(instruction.get("parts"), list | tuple)
+    ):
+        return ""
+    return f"{name} must be a mapping with parts, such as {{'parts': [{{'text': …}}]}}"
+
+
+def _check_tools(tools: object) -> str:
+    if not isinstance(tools, list | tuple):
+        return ""
+    return next(filter(None, map(_check_tool, tools)), "")
+
+
+def _check_tool(tool: object) -> str:
+    fields = tool.items() if isinstance(tool, Mapping) else ()
+    for name, value in fields:
+        if name in _OLD_SEARCH:
+            return f"tools[].{name} is the form of Gemini 1; use {{'googleSearch': {{}}}}"
+        if name in _EMPTY_TOOLS and isinstance(value, Mapping) and not value:
+            return (
+                f"request.tools[].{name} is an empty object{_REFUSED_BY_IMPORTER}, and no other "
+                "form of this tool is known to work in batch jobs; remove it"
+            )
+    return ""
+
+
 def _check_part(part: object) -> str:
     if not isinstance(part, Mapping) or all(value is None for value in part.values()):
         return (
@@ -107,10 +158,11 @@ def _check_file_data(part: Mapping[str, object]) -> str:
         return ""
     if not isinstance(file, Mapping):
         return "fileData must be a mapping of fileUri and mimeType"
-    if not str(file.get("fileUri", file.get("file_uri", ""))).startswith(
-        ("gs://", "https://", "http://")
-    ):
-        return "fileData.fileUri must be a gs:// or https:// URI"
+    if not _FILE_URI.match(str(file.get("fileUri", file.get("file_uri", "")))):
+        return (
+            "fileData.fileUri must be a gs:// URI or the address of a public YouTube video; "
+            "copy other files to a bucket"
+        )
     return "" if file.get("mimeType", file.get("mime_type")) else "fileData.mimeType is missing"
 
 
@@ -155,9 +207,21 @@ def _check_object(value: Mapping[str, object], depth: int, path: str) -> str:
         return f"{path} is nested over {MAX_DEPTH} levels deep{_REFUSED_BY_IMPORTER}"
     for name, item in value.items():
         if not isinstance(name, str) or not _COLUMN_NAME.fullmatch(name):
-            return f"{path} has a field named {name!r}{_REFUSED_BY_IMPORTER}"
+            return _describe_name(name, path)
         if type(item) not in _SCALARS and (
             refusal := _check_value(item, depth + 1, f"{path}.{name}")
         ):
             return refusal
     return ""
+
+
+def _describe_name(name: object, path: str) -> str:
+    if isinstance(name, str) and is_boolean(name):
+        return (
+            f"{path} has a field named {name!r}, which Vertex's importer reads as a boolean; "
+            "use a longer name"
+        )
+    return (
+        f"{path} has a field named {name!r}{_REFUSED_BY_IMPORTER}; start a name with a letter "
+        "or _, and use letters, digits and _ only"
+    )

@@ -7,6 +7,8 @@ import msgspec
 from promptmill.producers.pricing import tokens
 from promptmill.producers.pricing.thinking import ThoughtCounter
 from promptmill.producers.pricing.tokens import RequestTokens
+from promptmill.producers.requests.converted_texts import PROMPT_PATH
+from promptmill.producers.requests.protected_schemas import SchemaProtector
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _SCHEMA_FIELDS = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
@@ -23,8 +25,11 @@ class UnsupportedSchema(Exception):
 class ResponseShape:
     """Adds the encoded schema of the run to its requests.
 
-    Without such a schema it checks that the schemas of the requests are compatible.
+    Without such a schema it checks that the schemas of the requests are compatible, and
+    protects them from the importer's type conversion.
     """
+
+    text_path = PROMPT_PATH
 
     def __init__(self, schema: bytes = b"") -> None:
         config = (
@@ -38,7 +43,7 @@ class ResponseShape:
         self._schema_bytes = len(config) if schema else 0
         run_config = {"responseMimeType": _JSON_MIME_TYPE, "responseSchema": msgspec.Raw(schema)}
         self._run_config = run_config if schema else {}
-        self._schema_types = _SchemaTypes()
+        self._schema_types, self._protector = _SchemaTypes(), SchemaProtector()
 
     def request_from_text(self, text: str) -> Mapping[str, object]:
         """Return the request of a text."""
@@ -72,7 +77,9 @@ class ResponseShape:
                 | self._run_config,
             }
         if config and schema_field:
-            self._schema_types.check_schema(config[schema_field], schema_field)
+            schema = self._protector.protect_schema(config[schema_field])
+            self._schema_types.check_schema(schema, schema_field)
+            return {**request, config_field: {**config, schema_field: schema}}
         return request
 
 

@@ -10,6 +10,7 @@ import msgspec
 from promptmill.config.errors import ConfigurationError, InvalidRequest
 from promptmill.producers.requests import request_validation
 from promptmill.producers.requests.encode import Prompt, RefusedRow
+from promptmill.producers.requests.repeated_fields import normalize_request
 from promptmill.producers.rows.sources import MalformedRow, Row, RowSource
 from promptmill.producers.rows.templates import (
     MissingColumn,
@@ -222,9 +223,8 @@ def _text_content(text: str) -> dict[str, object]:
 
 def _check_constant(name: str, value: object) -> object:
     """Check a field that is the same in every request."""
-    if refusal := request_validation.check_request(
-        {**request_validation.SAMPLE_REQUEST, name: value}
-    ):
+    sample = {**request_validation.SAMPLE_REQUEST, name: value}
+    if refusal := request_validation.check_request(normalize_request(sample)):
         raise ConfigurationError(f"{name}: {refusal}")
     try:
         msgspec.json.encode(value)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from promptmill.config.errors import DuplicateKey
 from promptmill.producers.requests.chunks import MAX_CHUNK_REQUESTS, KeyRegistry
-from promptmill.producers.requests.encode import RequestLine, encode_lines
+from promptmill.producers.requests.encode import encode_lines
+from promptmill.producers.requests.request_line import RequestLine
 from support.chunking import cut
 
 LINES = st.lists(st.tuples(st.integers(1, 200), st.booleans()), max_size=60).map(

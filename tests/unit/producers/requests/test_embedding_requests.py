@@ -16,8 +16,9 @@ from promptmill.producers.requests.embedding_requests import (
     make_form,
     normalize_config,
 )
-from promptmill.producers.requests.encode import RequestLine, encode_lines
+from promptmill.producers.requests.encode import encode_lines
 from promptmill.producers.requests.model_checks import ModelChecks
+from promptmill.producers.requests.request_line import RequestLine
 
 TEXT_MODEL, MEDIA_MODEL = "gemini-embedding-001", "gemini-embedding-2"
 HELLO = {"parts": [{"text": "Hello World"}]}
@@ -92,11 +93,11 @@ def test_names_in_camel_case_become_those_of_googles_page(config: Any) -> None:
 
 
 def test_a_row_overrides_fields_of_the_run() -> None:
-    row = {"content": HELLO, "embed_content_config": {"title": "T"}}
+    row = {"content": HELLO, "embed_content_config": {"title": "Title"}}
 
     sent = request({"request": row}, title="of the run", output_dimensionality=768)
 
-    assert sent["embed_content_config"] == {"title": "T", "output_dimensionality": 768}
+    assert sent["embed_content_config"] == {"title": "Title", "output_dimensionality": 768}
 
 
 def test_rows_of_one_run_have_one_length() -> None:
@@ -164,7 +165,7 @@ def test_fields_that_the_second_model_ignores_are_reported_once() -> None:
     warnings: list[str] = []
     row = {"request": {"content": HELLO, "embed_content_config": {"task_type": "CLUSTERING"}}}
 
-    lines = encode(row, row, model=MEDIA_MODEL, warnings=warnings, title="t")
+    lines = encode(row, row, model=MEDIA_MODEL, warnings=warnings, title="a title")
 
     assert [line.refusal for line in lines] == ["", ""]
     assert [warning.partition(" ")[0] for warning in warnings] == [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.emulator.importer import ColumnTypes
+from promptmill.emulator.columns import Columns
 from promptmill.producers.requests import request_validation
 from promptmill.producers.requests.encode import encode_lines
 from promptmill.producers.requests.field_types import MAX_FIELDS, FieldTypes
@@ -34,14 +34,15 @@ def request(value: Any) -> dict[str, Any]:
 def test_what_is_let_through_is_what_an_importer_of_one_type_a_field_takes(
     values: list[Any],
 ) -> None:
-    types = ColumnTypes()
+    columns = Columns()
     kinds = FieldTypes()
 
     for row, value in enumerate(values, 1):
-        if not request_validation.check_request(request(value)) and not kinds.admit_request(
-            row, request(value)
+        if (
+            not request_validation.check_request(request(value))
+            and not kinds.admit_request(row, request(value)).refusal
         ):
-            types.check_row({"request": request(value)})
+            columns.add_row({"request": request(value)})
 
 
 @pytest.mark.parametrize(
@@ -67,9 +68,9 @@ def test_a_field_of_another_type_than_before_is_refused_and_the_other_row_named(
 ) -> None:
     kinds = FieldTypes()
 
-    assert kinds.admit_request(1, request(first)) == ""
-    assert told in kinds.admit_request(2, request(second))
-    assert kinds.admit_request(3, request(first)) == ""
+    assert kinds.admit_request(1, request(first)).refusal == ""
+    assert told in kinds.admit_request(2, request(second)).refusal
+    assert kinds.admit_request(3, request(first)).refusal == ""
 
 
 @pytest.mark.parametrize(
@@ -78,24 +79,23 @@ def test_a_field_of_another_type_than_before_is_refused_and_the_other_row_named(
 def test_what_one_type_can_hold_is_let_through(first: Any, second: Any) -> None:
     kinds = FieldTypes()
 
-    assert [kinds.admit_request(1, request(first)), kinds.admit_request(2, request(second))] == [
-        "",
-        "",
-    ]
+    assert not kinds.admit_request(1, request(first)).refusal
+    assert not kinds.admit_request(2, request(second)).refusal
 
 
 def test_a_row_that_is_refused_leaves_no_trace() -> None:
     kinds = FieldTypes()
     kinds.admit_request(1, request({"a": 1}))
 
-    assert kinds.admit_request(2, request({"a": "one", "b": "text"}))
-    assert kinds.admit_request(3, request({"a": 1, "b": 2})) == ""
+    assert kinds.admit_request(2, request({"a": "one", "b": "text"})).refusal
+    assert not kinds.admit_request(3, request({"a": 1, "b": 2})).refusal
 
 
 def test_more_fields_than_a_table_has_columns_are_refused() -> None:
     kinds = FieldTypes()
     refusals = [
-        kinds.admit_request(row, request({f"f{row}": 1})) for row in range(1, MAX_FIELDS + 2)
+        kinds.admit_request(row, request({f"f{row}": 1})).refusal
+        for row in range(1, MAX_FIELDS + 2)
     ]
 
     assert refusals[MAX_FIELDS // 2] == ""

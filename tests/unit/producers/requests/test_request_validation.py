@@ -32,11 +32,14 @@ GOOD: list[Any] = [
     ),
     {"contents": [TEXT], "system_instruction": {"parts": [{"text": "be brief"}]}},
     with_part({"fileData": {"fileUri": "gs://b/a.png", "mimeType": "image/png"}}),
-    with_part({"file_data": {"file_uri": "https://a/b.png", "mime_type": "image/png"}}),
+    with_part({"file_data": {"file_uri": "https://youtu.be/v1", "mime_type": "video/*"}}),
     with_part({"inlineData": {"mimeType": "image/png", "data": "aGk="}}),
     with_part({"functionResponse": {"name": "f", "response": {"a": 1}}}),
     with_config(x=nested(13)),
-    with_config(x=[], y=None, z=[{"a": None}]),
+    with_config(x=[], w=None, z=[{"a": None}]),
+    {"contents": [TEXT], "modelArmorConfig": {"promptTemplateName": "t1"}},
+    {"contents": [TEXT], "tools": [{"googleSearch": {"excludeDomains": []}}]},
+    {"contents": [TEXT], "tools": [{"google_search": {"timeRangeFilter": None}}]},
 ]
 BAD: list[tuple[Any, str]] = [
     (None, "neither request nor prompt"),
@@ -57,13 +60,26 @@ BAD: list[tuple[Any, str]] = [
     (with_part({"fileData": "gs://a"}), "fileData must be a mapping"),
     (
         with_part({"fileData": {"fileUri": "photo.png", "mimeType": "image/png"}}),
-        "gs:// or https://",
+        "must be a gs:// URI or the address of a public YouTube video",
+    ),
+    (
+        with_part({"fileData": {"fileUri": "https://a/b.png", "mimeType": "image/png"}}),
+        "copy other files to a bucket",
     ),
     (with_part({"fileData": {"fileUri": "gs://a/b"}}), "mimeType is missing"),
     (
-        {"contents": [TEXT], "tools": [{"google_search": {}}]},
-        "request.tools[].google_search is an empty object",
+        {"contents": [TEXT], "tools": [{"url_context": {}}]},
+        "request.tools[].url_context is an empty object",
     ),
+    (
+        {"contents": [TEXT], "tools": [{"googleMaps": {}}]},
+        "no other form of this tool is known to work in batch jobs; remove it",
+    ),
+    (
+        {"contents": [TEXT], "tools": [{"googleSearchRetrieval": {}}]},
+        "googleSearchRetrieval is the form of Gemini 1; use {'googleSearch': {}}",
+    ),
+    ({"contents": [TEXT], "systemInstruction": "be brief"}, "must be a mapping with parts"),
     (with_config(responseSchema={"$defs": {"a": {"b": 1}}}), "a field named '$defs'"),
     (
         with_config(responseJsonSchema={"properties": {"first name": {"type": "string"}}}),

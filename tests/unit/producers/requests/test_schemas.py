@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from promptmill.config.errors import ConfigurationError
-from promptmill.emulator.importer import ColumnTypes
+from promptmill.emulator.columns import Columns
+from promptmill.emulator.conversions import plan_conversions
 from promptmill.producers import Promptmill
 from promptmill.producers.requests import schemas
-from promptmill.producers.requests.encode import RequestLine, encode_lines
+from promptmill.producers.requests.encode import encode_lines
+from promptmill.producers.requests.request_line import RequestLine
 
 
 class Item(BaseModel):
@@ -245,7 +247,10 @@ def test_every_schema_is_refused_or_passes_the_importer(schema: dict[str, Any]) 
 
     (line,) = encode_lines("r", ["a"], 1 << 20, made.encoded)
 
-    ColumnTypes().check_row(msgspec.json.decode(line.data))
+    columns = Columns()
+    columns.add_row(row := msgspec.json.decode(line.data))
+    conversion = plan_conversions(columns.fields)
+    assert conversion is None or not conversion.fields["request"].find_refusal(row["request"], "")
 
 
 def encoded(*prompts: Any, schema: object = None) -> list[RequestLine]:

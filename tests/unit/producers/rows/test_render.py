@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from promptmill.config.errors import ConfigurationError, InvalidRequest
-from promptmill.producers.requests.encode import RequestLine, encode_lines
+from promptmill.producers.requests.encode import encode_lines
+from promptmill.producers.requests.request_line import RequestLine
 from promptmill.producers.rows.render import RowTemplate
 from promptmill.producers.rows.sources import MalformedRow, RowSource
 
@@ -69,7 +70,7 @@ def test_a_key_is_the_number_of_the_row_or_a_column_or_a_template(
             {"uri": "gs://acme/{{ id }}", "mime_type": "{{ 'video/mp4' }}"},
             ("gs://acme/r-1", "video/mp4"),
         ),
-        ("https://acme.example/{{ id }}.PDF", ("https://acme.example/r-1.PDF", "application/pdf")),
+        ("gs://acme/{{ id }}.PDF", ("gs://acme/r-1.PDF", "application/pdf")),
     ],
 )
 def test_files_go_before_the_text_by_uri_and_type(media: Any, part: tuple[str, str]) -> None:
@@ -117,7 +118,7 @@ def test_a_template_may_be_in_a_file(tmp_path: Path) -> None:
         ({"text": "a"}, {"media": ["photo"]}, "the URI of media 1 needs the column 'photo'"),
         ({"text": "a", "photo": None}, {"media": ["{{ photo }}"]}, "the URI of media 1 is empty"),
         ({"text": "a", "photo": "gs://b/x"}, {"media": ["photo"]}, "set its mime_type"),
-        ({"text": "a", "photo": "x.jpg"}, {"media": ["photo"]}, "must be a gs:// or https:// URI"),
+        ({"text": "a", "photo": "x.jpg"}, {"media": ["photo"]}, "must be a gs:// URI"),
         (
             {"text": "a"},
             {"system_instruction": "{{ tone }}"},

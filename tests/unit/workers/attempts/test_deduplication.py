@@ -14,7 +14,8 @@ from rich.console import Console
 from promptmill.cli.run_views import render_status
 from promptmill.producers.contract.messages import DEDUPLICATED_CHUNK_VERSION, VERSION, decode_chunk
 from promptmill.producers.requests.deduplication import RequestDeduplicator
-from promptmill.producers.requests.encode import RequestLine, encode_lines, extract_request
+from promptmill.producers.requests.encode import encode_lines, extract_request
+from promptmill.producers.requests.request_line import RequestLine
 from promptmill.workers.attempts import deduplication
 from promptmill.workers.coordination import progress
 from promptmill.workers.facts import snapshot

@@ -15,7 +15,8 @@ from promptmill.producers.contract.messages import (
 )
 from promptmill.producers.requests import schemas
 from promptmill.producers.requests.embedding_requests import choose_form
-from promptmill.producers.requests.encode import RequestLine, encode_lines, is_valid_key
+from promptmill.producers.requests.encode import encode_lines, is_valid_key
+from promptmill.producers.requests.request_line import RequestLine
 from promptmill.workers.facts.records import Cut
 from promptmill.workers.facts.run_folder import RunFolder
 from promptmill.workers.ports.google import Bucket
