@@ -1,4 +1,8 @@
-"""Answer the requests of a BigQuery table. The jobs read it and write another table."""
+"""Answer the requests of a BigQuery table. The jobs read it and write another table.
+
+Set GOOGLE_CLOUD_LOCATION to us or eu, the multi-region of both datasets. Jobs in global
+take no tables.
+"""
 
 import sys
 

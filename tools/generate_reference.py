@@ -23,6 +23,7 @@ from promptmill.config import settings as settings_module
 from promptmill.config.settings import Settings, variable_name
 from promptmill.producers.contract.failure_reasons import RETRIED_ONCE, FailureReason
 from promptmill.producers.contract.status import END_STATES
+from promptmill.producers.models.model_table import MODELS, Model
 from promptmill.workers.facts import run_folder
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -75,6 +76,7 @@ def build_pages() -> dict[str, str]:
         "bucket.md": NOTE + build_bucket_page(),
         "cli.md": NOTE + build_cli_page(),
         "failure-reasons.md": NOTE + build_reasons_page(),
+        "models.md": NOTE + build_models_page(),
         "settings.md": NOTE + build_settings_page(),
     }
 
@@ -125,6 +127,77 @@ is unreadable is retried once: the next may have the same form, and each is bill
 
 {_format_table(("reason", "transient", "what happened", "what to do"), rows)}
 """
+
+
+def build_models_page() -> str:
+    """Return the page about the models of the table."""
+    return f"""# Models
+
+Before anything is queued, a run is checked against this table, and again by the workers, which
+know the location. `promptmill models` prints it, and `promptmill models --prices` the prices.
+
+- A run whose model has no batch jobs in its location is refused. Set `GOOGLE_CLOUD_LOCATION`.
+- A retired model is refused. A date of another model is the earliest day of its retirement; in the
+  60 days before it, runs have a warning.
+- A request with a refused field is an invalid row. An ignored field is a warning.
+- A model that is missing here is sent with a warning, and is not checked.
+- Google can be ahead of this table: `PROMPTMILL_MODEL_CHECKS=warn` turns refusals into warnings.
+
+Batch jobs of Gemini 3 models in single regions are answered with MODEL_NOT_SUPPORTED_FOR_BATCH
+(observed live, June to October 2026). Single regions serve Gemini 3.5 Flash online; whether they
+have batch jobs of it is not known, so that is a warning.
+
+{_format_table(("model", "stage", "batch jobs in", "retires", "thinking"), _list_place_rows())}
+
+The thinking level in bold is that of a request without one.
+
+## Fields of generationConfig
+
+{_format_table(("model", "refused", "ignored"), _list_field_rows())}
+
+`thinkingBudget` together with `thinkingLevel`, and a level that the model does not have, are refused
+for every model. So is `maxOutputTokens` above the model's limit.
+
+## Sources
+
+{_format_table(("model", "source", "compared"), _list_source_rows())}
+"""
+
+
+def _list_place_rows() -> list[tuple[str, ...]]:
+    return [
+        (
+            f"`{model.name}`",
+            model.stage.value,
+            ", ".join(model.locations),
+            model.retires,
+            ", ".join(_mark_levels(model)),
+        )
+        for model in MODELS.values()
+    ]
+
+
+def _mark_levels(model: Model) -> Iterator[str]:
+    for level in model.thinking_levels:
+        yield f"**{level}**" if level == model.default_thinking_level else level
+
+
+def _list_field_rows() -> list[tuple[str, ...]]:
+    return [
+        (f"`{model.name}`", ", ".join(_list_refused(model)), ", ".join(model.ignored_fields))
+        for model in MODELS.values()
+        if any(_list_refused(model)) or model.ignored_fields
+    ]
+
+
+def _list_refused(model: Model) -> Iterator[str]:
+    yield from model.refused_fields
+    if not model.accepts_model_turn_last:
+        yield "a last turn of the model"
+
+
+def _list_source_rows() -> list[tuple[str, ...]]:
+    return [(f"`{model.name}`", model.source, model.checked) for model in MODELS.values()]
 
 
 def build_cli_page() -> str:

@@ -24,7 +24,7 @@ from promptmill.producers.contract.status import END_STATES, OPEN_STATES
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-GENERATED = ("bucket.md", "cli.md", "failure-reasons.md", "settings.md")
+GENERATED = ("bucket.md", "cli.md", "failure-reasons.md", "models.md", "settings.md")
 ALL_TEXT = [
     *DOCUMENTS,
     *ROOT.glob("examples/*.py"),

@@ -105,5 +105,7 @@ def _describe_prices(model_prices: "Prices | None") -> str:
     if model_prices:
         return cost_tables.describe_price_age(model_prices.checked, model_prices.table)
     if prices.table_version():
-        return "the price of this model is unknown; list known prices with: promptmill models"
+        return (
+            "the price of this model is unknown; list known prices with: promptmill models --prices"
+        )
     return INSTALL_PRICES

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from promptmill.cli import cost_tables, exit_codes
 from promptmill.cli.app import app
 from promptmill.producers.contract.status import RunStatus
+from promptmill.producers.models.model_table import MODELS
 from promptmill.producers.pricing.cost import Cost
 from promptmill.producers.pricing.estimate import Estimate
 from promptmill.producers.pricing.totals import GroupBy, RunCost, group_costs, sum_costs
@@ -174,7 +175,7 @@ def test_an_unknown_price_is_null_for_programs() -> None:
 
 
 def test_models_are_listed_with_their_prices_and_the_age_of_these() -> None:
-    code, out, err = run("models")
+    code, out, err = run("models", "--prices")
     rows = {
         row["model"]: row
         for row in map(json.loads, run("models", "--format", "jsonl")[1].splitlines())
@@ -183,6 +184,28 @@ def test_models_are_listed_with_their_prices_and_the_age_of_these() -> None:
     assert code == 0 and "gemini-3.8-flash" in out and "days ago" in err
     assert rows["gemini-3.5-flash"]["input"] == 0.75
     assert rows["gemini-3.5-flash"]["online_input"] == 1.5
+
+
+@pytest.mark.parametrize("arguments", [[], ["--prices"]])
+def test_a_table_of_models_fits_into_80_columns(arguments: list[str]) -> None:
+    code, out, _ = run("models", *arguments)
+    assert code == 0 and len(out.splitlines()) > 15
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_models_are_listed_with_stage_locations_retirement_and_thinking() -> None:
+    _, out, err = run("models")
+    shown = {line.split()[0]: line.split()[1:] for line in out.splitlines() if "gemini" in line}
+    assert shown["gemini-3.8-flash"] == ["GA", "global", "us", "eu", "MEDIUM", "2027-09-02"]
+    assert shown["gemini-2.5-flash"][0] == "retired" and "checked on 2026-12-01" in err
+
+
+def test_programs_get_every_model_with_its_facts_and_the_coming_price() -> None:
+    rows = list(map(json.loads, run("models", "--format", "jsonl")[1].splitlines()))
+    assert {row["model"] for row in rows} == MODELS.keys()
+    assert len({frozenset(row) for row in rows}) == 1
+    changes = {row["on"] for row in rows if row["model"] == "gemini-3.8-flash"}
+    assert "2027-01-01" in changes or min(changes) > "2027-01-01"
 
 
 def test_since_is_a_day_or_a_span() -> None:

@@ -1,7 +1,9 @@
 from datetime import date
 
+import msgspec
 import pytest
 
+from promptmill.emulator import model_table as emulated
 from promptmill.producers.models.model_table import MODELS, THOUGHT_TOKENS, Stage, Task, find_model
 
 
@@ -41,3 +43,21 @@ def test_the_facts_of_a_row_are_consistent(model: object) -> None:
     assert row.default_thinking_level in (*row.thinking_levels, "")
     assert bool(row.thinking_levels) == bool(row.default_thinking_level)
     assert (row.task is Task.embed) == bool(row.max_dimensions)
+
+
+def test_the_emulator_has_the_same_facts() -> None:
+    own_fields = {"successor", "regions_unproven"}
+    facts = {
+        name: {
+            key: fact for key, fact in msgspec.structs.asdict(row).items() if key not in own_fields
+        }
+        for name, row in MODELS.items()
+    }
+    assert facts == {name: msgspec.structs.asdict(row) for name, row in emulated.MODELS.items()}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_successor_is_available(model: str) -> None:
+    successor = MODELS[model].successor
+    assert bool(successor) == (MODELS[model].stage is Stage.retired)
+    assert not successor or MODELS[successor].stage is not Stage.retired

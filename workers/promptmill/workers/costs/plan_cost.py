@@ -37,7 +37,7 @@ _UNCOUNTED_TOKENS = (
 )
 _UNKNOWN_PRICE = (
     "the cost limit cannot be guaranteed, because the price of {model} is unknown. "
-    "Omit max_cost_usd, or choose a model that `promptmill models` lists"
+    "Omit max_cost_usd, or choose a model that `promptmill models --prices` lists"
 )
 _MAX_JOB_DURATION = timedelta(days=5)
 """A job may wait for three days and run for one. Prices may rise in the meantime. The
