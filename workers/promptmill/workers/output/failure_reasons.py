@@ -141,10 +141,11 @@ def _reason_for_code(code: int) -> FailureReason | None:
 
 def _reason_for_phrase(phrase: str) -> FailureReason:
     """Return the reason for text such as ``Too Many Requests: `` or ``503 Unavailable``."""
+    phrase = phrase.partition(":")[0]
     number = _HTTP_CODE.search(phrase)
     if number and (reason := _reason_for_code(int(number[0]))):
         return reason
-    name = re.sub(r"\W+", "_", phrase.partition(":")[0]).strip("_").upper()
+    name = re.sub(r"\W+", "_", phrase).strip("_").upper()
     return _REASON_BY_PHRASE.get(name) or _find_reason(name, FailureReason.UNKNOWN)
 
 

@@ -4,6 +4,7 @@ Vertex does not echo keys for every model and format.
 """
 
 import hashlib
+import math
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable
@@ -13,6 +14,27 @@ import msgspec
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 
+_LISTS = frozenset(
+    {
+        "contents",
+        "parts",
+        "tools",
+        "functionDeclarations",
+        "function_declarations",
+        "safetySettings",
+        "safety_settings",
+    }
+)
+"""Repeated fields of a request, for which Vertex accepts a single object too."""
+_BOOLEANS = {"true": True, "t": True, "yes": True, "y": True} | dict.fromkeys(
+    ("false", "f", "no", "n"), False
+)
+_LONGEST_BOOLEAN = 5
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LAST_CHARACTERS = frozenset("0123456789.")
+"""The last characters of numbers."""
+_INT64 = 1 << 63
+_MAX_DIGITS = 40
 _SNAKE = re.compile(r"_([a-z])")
 _encode_ordered = msgspec.json.Encoder(order="deterministic").encode
 
@@ -30,19 +52,26 @@ def request_hash(line: bytes) -> str:
     """Return a hash of a line's request, or "" if it has none.
 
     Ignores the order of fields, their spelling and nulls. In Google's samples, the echo
-    has added nulls, and ``systemInstruction`` in place of ``system_instruction``.
+    has added nulls, and ``systemInstruction`` in place of ``system_instruction``. The
+    importer turns 1.0 into 1, and strings into numbers and booleans (observed live,
+    2026-10), so these are equal too.
     """
     try:
-        request = msgspec.json.decode(line).get("request")
+        request = _decode_exactly(line).get("request")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
         return ""
     return hashlib.sha256(_encode_ordered(_normalize_value(request))).hexdigest() if request else ""
 
 
 def _normalize_value(value: object) -> object:
+    if isinstance(value, str):
+        may_convert = len(value) <= _LONGEST_BOOLEAN or value[-1] in _LAST_CHARACTERS
+        return _normalize_text(value) if may_convert else value
     if isinstance(value, dict):
         return {
-            _SNAKE.sub(_to_upper, name): _normalize_value(item)
+            _SNAKE.sub(_to_upper, name) if "_" in name else name: _normalize_value(
+                [item] if name in _LISTS and isinstance(item, dict) else item
+            )
             for name, item in value.items()
             if item is not None
         }
@@ -53,6 +82,28 @@ def _normalize_value(value: object) -> object:
 
 def _to_upper(match: re.Match[str]) -> str:
     return match[1].upper()
+
+
+def _normalize_text(text: str) -> object:
+    """Return the number or boolean that the importer may read in a text, else the text."""
+    if len(text) <= _LONGEST_BOOLEAN and (boolean := _BOOLEANS.get(text.lower())) is not None:
+        return boolean
+    if not _NUMBER.fullmatch(text):
+        return text
+    number = float(text)
+    is_exact = abs(number) < _INT64 and len(text) < _MAX_DIGITS and text.lstrip("+-").isdecimal()
+    return int(text) if is_exact else _normalize_float(text)
+
+
+def _normalize_float(text: str) -> object:
+    """Return a float, or the integer that is equal to it. A number out of range stays text."""
+    number = float(text)
+    if not math.isfinite(number):
+        return text
+    return int(number) if number.is_integer() else number
+
+
+_decode_exactly = msgspec.json.Decoder(float_hook=_normalize_float).decode
 
 
 class UnkeyedResult(msgspec.Struct, omit_defaults=True):
