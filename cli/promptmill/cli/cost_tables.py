@@ -18,10 +18,17 @@ def estimate_rows(estimate: Estimate) -> list[Record]:
         ("jobs", f"{estimate.jobs:,}", ""),
         ("input tokens", f"{estimate.input_tokens:,}", input_limit),
         ("output tokens", f"{estimate.output_tokens:,}", output_limit),
+        *_thought_rows(estimate),
         ("price", format_usd(estimate.usd), price_range),
         ("online", format_usd(estimate.online_usd), "without batch jobs"),
     ]
     return [{"what": quantity, "estimate": value, "range": note} for quantity, value, note in rows]
+
+
+def _thought_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
+    if not estimate.thought_tokens:
+        return []
+    return [("thoughts", f"{estimate.thought_tokens:,}", "of the output tokens")]
 
 
 def cost_rows(cost: Cost) -> list[Record]:

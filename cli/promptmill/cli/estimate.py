@@ -1,5 +1,6 @@
 """``promptmill estimate``."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -13,6 +14,7 @@ from promptmill.cli.output import ObjectFormat
 from promptmill.cli.refused_rows import RefusedRows
 
 if TYPE_CHECKING:
+    from promptmill.config.settings import Settings
     from promptmill.producers import Estimate
     from promptmill.producers.pricing.prices import Prices
 
@@ -29,7 +31,8 @@ MaxCostUsd = Annotated[
 @expand_groups
 @add_help(
     """
-    Sends nothing. The range covers everything that the requests allow.
+    Sends nothing. The range covers everything that the requests allow. Prices are those
+    of GOOGLE_CLOUD_LOCATION. A coming price and the model's retirement are shown.
 
     \b
     Examples:
@@ -62,17 +65,59 @@ def estimate(
         source, model=model, response_schema=schema, on_refused=refusals.record_line, **rows
     )
     refusals.print_summary()
-    model_prices = prices.find_prices(model or mill.settings.model)
+    name, location = model or mill.settings.model, mill.settings.location
+    model_prices = prices.find_prices(name, location=location)
+    change = prices.find_price_change(name, location=location)
     if output_format is ObjectFormat.json:
-        _print_json(cost_estimate, model_prices)
+        _print_json(cost_estimate, model_prices, change, _find_retirement(name))
     else:
         _print_table(cost_estimate, model_prices)
+        for note in _list_notes(mill.settings, name, change):
+            typer.echo(note, err=True)
     _check_limit(cost_estimate, max_cost_usd)
 
 
-def _print_json(cost_estimate: "Estimate", model_prices: "Prices | None") -> None:
-    price_source = _describe_source(model_prices) if model_prices else {}
-    output.write_json(msgspec.structs.asdict(cost_estimate) | {"prices": price_source})
+def _print_json(
+    cost_estimate: "Estimate",
+    model_prices: "Prices | None",
+    change: "Prices | None",
+    retires: str,
+) -> None:
+    details = {
+        "prices": _describe_source(model_prices) if model_prices else {},
+        "price_change": {"on": change.on, **_list_rates(change)} if change else None,
+        "retires": retires or None,
+    }
+    output.write_json(msgspec.structs.asdict(cost_estimate) | details)
+
+
+def _list_rates(model_prices: "Prices") -> dict[str, float]:
+    """Return the lowest rates for text in USD per million tokens."""
+    per_token = model_prices.batch[0].per_token
+    return {kind: per_token[kind] / 10**6 for kind in ("input", "output")}
+
+
+def _list_notes(settings: "Settings", name: str, change: "Prices | None") -> Iterator[str]:
+    """Yield what else decides about the price: location, a coming price, retirement."""
+    if "location" not in settings.model_fields_set:
+        yield (
+            f"prices of jobs in {settings.location}, because GOOGLE_CLOUD_LOCATION is not set; "
+            "set it if the workers use another location"
+        )
+    else:
+        yield f"prices of jobs in {settings.location}"
+    if change:
+        rates = " and ".join(f"${usd:g} {kind}" for kind, usd in _list_rates(change).items())
+        yield f"from {change.on} on: {rates} per million tokens"
+    if retires := _find_retirement(name):
+        yield f"Google retires the model on {retires} or later"
+
+
+def _find_retirement(name: str) -> str:
+    from promptmill.producers.models.model_table import find_model
+
+    row = find_model(name)
+    return row.retires if row else ""
 
 
 def _describe_source(model_prices: "Prices") -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Unpack, cast
@@ -248,12 +249,14 @@ class Promptmill:
         model_choice.check_generation_config(self.settings, model, config, "generation_config")
 
     def _estimate_lines(self, lines: Iterable[RequestLine], model: str) -> Estimate:
+        now, location = datetime.now(UTC), self.settings.location
         return estimating.estimate_run(
             measure_chunks(lines, self.settings.chunk_bytes),
             model,
-            prices.find_prices(model, location=self.settings.location),
+            prices.find_prices(model, now, location),
             max_rows_per_job(self.settings, model),
             self.settings.max_bytes_per_job,
+            prices.find_prices(model, now + prices.MAX_JOB_DURATION, location),
         )
 
     def submit_table(

@@ -17,6 +17,7 @@ from promptmill.producers.contract.status import RunStatus
 from promptmill.producers.models.model_table import MODELS
 from promptmill.producers.pricing.cost import Cost
 from promptmill.producers.pricing.estimate import Estimate
+from promptmill.producers.pricing.prices import find_price_change
 from promptmill.producers.pricing.totals import GroupBy, RunCost, group_costs, sum_costs
 
 GUESS = Estimate(3, 0, 100, 400, 768, 9000, usd=0.5, usd_least=0.1, usd_most=2.0, online_usd=1.0)
@@ -156,14 +157,58 @@ def test_an_estimate_needs_no_redis_and_names_method_and_age_of_prices(tmp_path:
 
 
 def test_an_estimate_over_the_limit_or_without_a_price_exits_with_7() -> None:
-    limit = ("--max-cost-usd", "0.2")
+    limit = ("--max-cost-usd", "0.06")
+    model = ("--model", "gemini-3.1-flash-lite")
 
-    assert run("estimate", "--prompt", "hello", "--model", "gemini-3.8-flash", *limit)[0] == 0
-    assert (
-        run("estimate", *["--prompt", "hello"] * 2, "--model", "gemini-3.8-flash", *limit)[0] == 7
-    )
+    assert run("estimate", "--prompt", "hello", *model, *limit)[0] == 0
+    assert run("estimate", *["--prompt", "hello"] * 2, *model, *limit)[0] == 7
     code, out, err = run("estimate", "--prompt", "hello", "--model", "gemini-fake", *limit)
     assert code == 7 and "unknown" in out and "promptmill models" in err
+
+
+def test_an_estimate_names_its_location_and_says_if_that_was_assumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Outside ``global`` the price is 10 % higher."""
+    arguments = ("estimate", "--prompt", "hello", "--model", "gemini-3.8-flash")
+    monkeypatch.delenv("GOOGLE_CLOUD_LOCATION", raising=False)
+    assumed, here = run(*arguments)[2], json.loads(run(*arguments, "--format", "json")[1])
+    monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "eu")
+    named, there = run(*arguments)[2], json.loads(run(*arguments, "--format", "json")[1])
+
+    assert "jobs in global, because GOOGLE_CLOUD_LOCATION is not set" in assumed
+    assert "prices of jobs in eu\n" in named
+    assert (here["location"], there["location"]) == ("global", "eu")
+    assert isclose(there["usd"], 1.1 * here["usd"])
+
+
+@pytest.mark.skipif(
+    find_price_change("gemini-3.8-flash") is None, reason="no price change is known any more"
+)
+def test_an_estimate_shows_a_coming_price_and_the_retirement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GOOGLE_CLOUD_LOCATION", raising=False)
+    arguments = ("estimate", "--prompt", "hello", "--model", "gemini-3.8-flash")
+    told, text = json.loads(run(*arguments, "--format", "json")[1]), run(*arguments)[2]
+
+    assert told["price_change"] == {"on": "2027-01-01", "input": 0.75, "output": 3.75}
+    assert told["retires"] == "2027-09-02"
+    assert "from 2027-01-01 on: $0.75 input and $3.75 output per million tokens" in text
+    assert "retires the model on 2027-09-02 or later" in text
+
+
+def test_an_estimate_warns_of_a_limit_that_thinking_uses_up(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    config = {"generationConfig": {"maxOutputTokens": 64}}
+    contents = [{"role": "user", "parts": [{"text": "hello"}]}]
+    line = json.dumps({"request": {"contents": contents, **config}})
+    file.write_text(f"{line}\n{line}\n")
+
+    _, out, err = run("estimate", str(file), "--model", "gemini-3.8-flash")
+
+    assert err.count("maxOutputTokens 64 leaves no room for thinking at level MEDIUM") == 1
+    assert "thoughts" in out
 
 
 def test_an_unknown_price_is_null_for_programs() -> None:

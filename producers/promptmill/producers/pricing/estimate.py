@@ -73,7 +73,10 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     usd_least: float | None = None
     """Cost of the estimated input alone."""
     usd_most: float | None = None
-    """Upper bound of the cost, each request answered once, at today's prices."""
+    """Upper bound of the cost, each request answered once.
+
+    A price increase while a job may still run counts.
+    """
     online_usd: float | None = None
     """Estimated cost of the same requests outside batch jobs."""
     open: int = 0
@@ -97,22 +100,31 @@ def estimate_run(
     prices: Prices | None,
     max_requests: int,
     max_bytes: int,
+    later_prices: Prices | None = None,
 ) -> Estimate:
-    """Return the estimate of a run from the sizes and tokens of its ``chunks``."""
+    """Return the estimate of a run from the sizes and tokens of its ``chunks``.
+
+    ``later_prices`` are those at the last possible end of its jobs.
+    """
     jobs, requests, tokens = JobCounter(max_requests, max_bytes), 0, TokenTotals()
     for size, chunk_tokens in chunks:
         jobs.add_chunk(size)
         requests += size.requests
         tokens += chunk_tokens
-    return build_estimate(requests, tokens, model, prices, jobs.count)
+    return build_estimate(requests, tokens, model, prices, jobs.count, later_prices)
 
 
 def build_estimate(
-    requests: int, tokens: TokenTotals, model: str, prices: Prices | None, jobs: int
+    requests: int,
+    tokens: TokenTotals,
+    model: str,
+    prices: Prices | None,
+    jobs: int,
+    later_prices: Prices | None = None,
 ) -> Estimate:
     """Return the estimate of a run from the token totals of its requests."""
     tokens = _fit_model(tokens, model)
-    cost = estimate_cost_range(tokens, prices) if prices else None
+    cost = estimate_cost_range(tokens, prices, later_prices) if prices else None
     return Estimate(
         requests=requests,
         refused=requests - tokens.sent,
@@ -144,7 +156,9 @@ def _is_embedding(model: str) -> bool:
     return row is not None and row.task is Task.embed
 
 
-def estimate_cost_range(tokens: TokenTotals, prices: Prices) -> CostRange:
+def estimate_cost_range(
+    tokens: TokenTotals, prices: Prices, later_prices: Prices | None = None
+) -> CostRange:
     """Return the cost range of requests, each answered once."""
     likely = _input_tokens(tokens, prices.model), tokens.answers
     average = likely[0] // max(tokens.sent, 1)
@@ -152,7 +166,7 @@ def estimate_cost_range(tokens: TokenTotals, prices: Prices) -> CostRange:
     return CostRange(
         least=rate.calculate_cost({"input": likely[0]}),
         likely=rate.calculate_cost({"input": likely[0], "output": likely[1]}),
-        most=max_cost(tokens, prices),
+        most=max(max_cost(tokens, known) for known in (prices, later_prices or prices)),
         online=_find_rate(prices.online, average).calculate_cost(
             {"input": likely[0], "output": likely[1]}
         ),

@@ -19,7 +19,7 @@ included.
 """
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,10 @@ _FALLBACK_KINDS = {
     "output_image": "output",
 }
 """The kind whose price applies if the table has none for a kind."""
+MAX_JOB_DURATION = timedelta(days=5)
+"""A job may wait for three days and run for one. Prices may rise in the meantime. The
+fifth day covers the time zones: which one Google's dates have is not documented.
+"""
 GLOBAL_LOCATION = "global"
 """The location without a surcharge, and the default location of jobs."""
 _SURCHARGE_START = datetime(2026, 7, 1, tzinfo=UTC)

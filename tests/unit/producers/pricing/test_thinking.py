@@ -1,17 +1,16 @@
 """Thoughts are output that is billed and counts against the limit: the estimate expects them."""
 
+import warnings
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptmill.producers import Estimate, Promptmill, PromptmillWarning
 from promptmill.producers.models.model_table import MODELS, THOUGHT_TOKENS
-from promptmill.producers.pricing.estimate import Estimate, estimate_run
-from promptmill.producers.pricing.prices import find_prices
 from promptmill.producers.pricing.thinking import ThoughtCounter
 from promptmill.producers.pricing.tokens import ESTIMATED_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS
-from promptmill.producers.requests.chunks import measure_chunks
 from promptmill.producers.requests.encode import encode_lines
 from promptmill.producers.requests.model_checks import ModelChecks
 
@@ -25,8 +24,10 @@ def asked(**config: Any) -> dict[str, Any]:
 
 
 def estimate(model: str, *prompts: Any) -> Estimate:
-    lines = encode_lines("r", prompts, 1 << 20, model_checks=ModelChecks(model))
-    return estimate_run(measure_chunks(lines, 1 << 16), model, find_prices(model), 100, 10**9)
+    location = "us-central1" if "embedding" in model else "global"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptmillWarning)
+        return Promptmill(location=location).estimate(list(prompts), model=model)
 
 
 def output_tokens(model: str, *prompts: Any) -> tuple[int, int]:

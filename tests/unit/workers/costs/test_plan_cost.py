@@ -1,17 +1,21 @@
 """The workers' view of a run's cost: their location, and prices that change while a job waits."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from faults.simulation.celery_app import Tasks
 from promptmill.config.errors import OverBudget
 from promptmill.producers import Promptmill
 from promptmill.producers.contract.messages import ChunkSize, Seal
-from promptmill.producers.pricing.prices import find_prices, to_picodollars
-from promptmill.producers.pricing.tokens import RequestTokens, sum_tokens
+from promptmill.producers.pricing.estimate import estimate_run
+from promptmill.producers.pricing.prices import Prices, find_prices, to_picodollars
+from promptmill.producers.pricing.tokens import MAX_INPUT_TOKENS, RequestTokens, sum_tokens
 from promptmill.workers import steps
 from promptmill.workers.costs.plan_cost import PlanCost, plan_run_cost
 from promptmill.workers.facts.records import ShardPlan
@@ -117,3 +121,43 @@ def test_a_price_that_rises_after_the_job_must_have_ended_does_not_count() -> No
     )
 
     assert money.most == [1000 * 10**6 + 1000 * 5 * 10**6]
+
+
+FIRST_DAY = datetime(2026, 11, 20, tzinfo=UTC)
+requests = st.builds(
+    RequestTokens,
+    text=st.integers(0, 400_000),
+    most=st.integers(0, MAX_INPUT_TOKENS),
+    images=st.integers(0, 3),
+    seconds=st.integers(0, 60),
+    answer=st.integers(0, 65_536),
+    open=st.booleans(),
+    thoughts=st.integers(0, 900),
+)
+
+
+@given(
+    st.lists(st.lists(requests, min_size=1, max_size=5), min_size=1, max_size=4),
+    st.sampled_from(["gemini-4-argon", "gemini-3.8-flash", "gemini-2.5-pro"]),
+    st.integers(0, 51 * 24).map(lambda hours: FIRST_DAY + timedelta(hours=hours)),
+    st.sampled_from(["global", "eu"]),
+)
+def test_workers_plan_what_an_estimate_of_the_same_day_and_location_allows(
+    chunks: list[list[RequestTokens]], model: str, at: datetime, location: str
+) -> None:
+    """Also in the days before a price rises, and however many shards there are."""
+    counted = [(ChunkSize(len(rows), 1000), sum_tokens(rows)) for rows in chunks]
+    now, later = (find_prices(model, at + wait, location) for wait in (timedelta(), timedelta(5)))
+    made = estimate_run(counted, model, now, 10**6, 10**9, later)
+    assert made.usd_most is not None
+
+    def find(model: str, at: datetime) -> Prices | None:
+        return find_prices(model, at, location)
+
+    seal = Seal([size for size, _ in counted], [tokens for _, tokens in counted])
+    ends = [0, *accumulate(size.requests for size in seal.chunks)]
+    shards = [ShardPlan(ends[n] + 1, len(rows), n, n) for n, rows in enumerate(chunks)]
+    limit = to_picodollars(made.usd_most * (1 + 1e-9) + 1e-9)
+    money = plan_run_cost(model, seal, shards, limit, find, at.timestamp())
+    assert sum(money.most) <= limit
+    assert money.estimate == msgspec.structs.replace(made, jobs=len(shards))

@@ -13,7 +13,7 @@ stored facts of one shard.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from promptmill.producers.contract.messages import Seal
 from promptmill.producers.pricing import cost
 from promptmill.producers.pricing.estimate import Estimate, build_estimate, max_cost
 from promptmill.producers.pricing.prices import (
+    MAX_JOB_DURATION,
     PICODOLLARS_PER_DOLLAR,
     Prices,
     to_dollars,
@@ -39,10 +40,6 @@ _UNKNOWN_PRICE = (
     "the cost limit cannot be guaranteed, because the price of {model} is unknown. "
     "Omit max_cost_usd, or choose a model that `promptmill models --prices` lists"
 )
-_MAX_JOB_DURATION = timedelta(days=5)
-"""A job may wait for three days and run for one. Prices may rise in the meantime. The
-fifth day covers the time zones: which one Google's dates have is not documented.
-"""
 
 
 class PlanCost(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -109,20 +106,20 @@ def plan_run_cost(
     Raises OverBudget if the limit cannot be guaranteed.
     """
     today = datetime.fromtimestamp(at, UTC)
-    prices = find_prices(model, today)
+    prices, later_prices = find_prices(model, today), find_prices(model, today + MAX_JOB_DURATION)
     if len(seal.tokens) < len(seal.chunks):
         if limit:
             raise OverBudget(_UNCOUNTED_TOKENS)
         return PlanCost(prices)
+    tokens = sum(seal.tokens, TokenTotals())
     cost_estimate = build_estimate(
-        seal.total_requests, sum(seal.tokens, TokenTotals()), model, prices, len(shards)
+        seal.total_requests, tokens, model, prices, len(shards), later_prices
     )
     if not limit:
         return PlanCost(prices, cost_estimate)
     if prices is None:
         raise OverBudget(_UNKNOWN_PRICE.format(model=model.rpartition("/")[2]))
-    later_prices = find_prices(model, today + _MAX_JOB_DURATION) or prices
-    max_costs = _max_shard_costs(shards, seal, prices, later_prices)
+    max_costs = _max_shard_costs(shards, seal, prices, later_prices or prices)
     if sum(max_costs) > limit:
         raise OverBudget(_over_budget_message(sum(max_costs), limit, cost_estimate))
     return PlanCost(prices, cost_estimate, limit, max_costs)
