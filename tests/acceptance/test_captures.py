@@ -59,3 +59,50 @@ def test_every_captured_line_ends_as_its_capture_says(
     assert results.keys() == {captured.id for captured in captures}
     problems = [captured.list_problems(results[captured.id]) for captured in captures]
     assert " | ".join(problem for found in problems for problem in found) == ""
+
+
+ANSWER = (
+    '{"candidates":[{"content":{"parts":[{"text":"Hola."}]},"finishReason":"STOP"}],'
+    '"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":3,"totalTokenCount":7}}'
+)
+READABLE = {
+    "byte order mark": f'\ufeff{{"key":$KEY,"request":$REQUEST,"status":"","response":{ANSWER}}}',
+    "parts as an object": f'{{"key":$KEY,"response":{ANSWER}}}'.replace(
+        '[{"text":"Hola."}]', '{"text":"Hola."}'
+    ),
+    "number out of range": f'{{"key":$KEY,"response":{ANSWER},"score":1e999}}',
+}
+UNREADABLE = {
+    "response as a list": (f'{{"key":$KEY,"response":[{ANSWER}]}}', "response is a list"),
+    "answer elsewhere": (f'{{"key":$KEY,"prediction":{ANSWER}}}', "there is prediction"),
+    "text as a number": (
+        f'{{"key":$KEY,"response":{ANSWER}}}'.replace('"Hola."', "7"),
+        "response.candidates[0].content.parts[0].text is a number",
+    ),
+    "cut": (f'{{"key":$KEY,"response":{ANSWER[:-1]}', "the line is not JSON"),
+}
+
+
+def test_odd_lines_are_read_or_end_unreadable_with_their_place_and_are_retried_once(
+    stack: LocalStack, mill: Promptmill
+) -> None:
+    lines = [*READABLE.values(), *(line for line, _ in UNREADABLE.values())]
+    stack.fault("output", "raw", lines=lines, match={"label.attempt": "1"})
+    again = lines[-len(UNREADABLE) :]
+    stack.fault("output", "raw", lines=again, match={"label.attempt": "2"})
+
+    run = mill.submit(
+        ({"key": name, "prompt": f"say {name}"} for name in (*READABLE, *UNREADABLE)),
+        max_attempts=5,
+    )
+    done(run)
+    results, report = {result.key: result for result in run.results()}, run.report()
+
+    assert [results[name].text for name in READABLE] == ["Hola."] * len(READABLE)
+    for name, (_, place) in UNREADABLE.items():
+        error = results[name].error
+        assert error and error.reason == "UNREADABLE_RESPONSE"
+        assert place in error.message
+        assert "predictions.jsonl" in error.message
+    assert (report.jobs, report.unaccounted) == (2, 0)
+    assert report.tokens["totalTokenCount"] == 7 * (len(READABLE) + 2 * len(UNREADABLE))

@@ -267,6 +267,14 @@ def test_usage_of_a_line_without_a_row_counts() -> None:
     assert (parsed.counts.unreadable, parsed.counts.tokens["totalTokenCount"]) == (1, 7)
 
 
+def test_usage_in_metadata_is_not_that_of_the_answer() -> None:
+    metadata = {"usageMetadata": {"totalTokenCount": 9}}
+
+    result = read_one(encode(replace(("metadata",), metadata)))
+
+    assert (result.usage, result.metadata) == (USAGE, metadata)
+
+
 def test_a_key_at_another_place_is_found() -> None:
     assert read_one(encode(replace(("key",), {"key": "rtag-1-k1"}))).key == "k1"
 

@@ -49,6 +49,8 @@ _PART_FIELDS = frozenset({"text", "thought", "thoughtSignature", "videoMetadata"
 """Members of the objects that the documentation of GenerateContentResponse describes."""
 COMPLETE = (None, "", "STOP", "FINISH_REASON_UNSPECIFIED")
 """The finish reasons of an answer that is not cut off or blocked."""
+_OWN = frozenset({"request", "metadata"})
+"""Members that Google repeats from the input."""
 _MAX_DEPTH = 8
 _TYPE_NAMES = {
     str: "a string",
@@ -91,15 +93,15 @@ def clean_line(value: object) -> CleanLine | None:
 
 
 def find_usage(value: object, depth: int = 0) -> Json:
-    """Return the usageMetadata that is nearest to the root of a line, outside its request."""
-    members = list(_iterate_members(value))
+    """Return the usageMetadata of a line's response, else that nearest to the line's root."""
+    members = sorted(_iterate_members(value), key=lambda member: member[0] != "response")
     for name, member in members:
         usage = member[0] if isinstance(member, list) and len(member) == 1 else member
         if name == "usageMetadata" and isinstance(usage, dict):
             return usage
     if depth > _MAX_DEPTH:
         return {}
-    nested = (find_usage(member, depth + 1) for name, member in members if name != "request")
+    nested = (find_usage(member, depth + 1) for name, member in members if name not in _OWN)
     return next(filter(None, nested), {})
 
 
