@@ -29,6 +29,7 @@ def make_admin_routes(service: JobService) -> list[Route]:
         Route("/healthz", endpoints.get_health, methods=["GET"]),
         Route("/admin/faults", endpoints.handle_faults, methods=["GET", "POST", "DELETE"]),
         Route("/admin/bill", endpoints.get_bill, methods=["GET"]),
+        Route("/admin/endpoints", endpoints.add_endpoints, methods=["POST"]),
         Route("/admin/jobs", endpoints.list_jobs, methods=["GET"]),
         Route("/admin/clock", endpoints.handle_clock, methods=["GET", "POST"]),
     ]
@@ -54,6 +55,15 @@ class _AdminEndpoints:
         elif request.method == "DELETE":
             self._service.faults.clear()
         return json_response(self._service.faults.list_rules())
+
+    async def add_endpoints(self, request: Request) -> Response:
+        """Add endpoints: Google's resources by their names."""
+        try:
+            body = msgspec.json.decode(await request.body(), type=dict[str, JsonObject])
+        except msgspec.MsgspecError as error:
+            raise ApiError(400, str(error)) from error
+        self._service.endpoints.update(body)
+        return json_response(self._service.endpoints)
 
     async def get_bill(self, _request: Request) -> Response:
         return json_response(

@@ -48,11 +48,12 @@ def _make_job_routes(service: JobService) -> list[Route]:
         Route(_JOBS_PATH + "/{id}:cancel", endpoints.cancel_job, methods=["POST"]),
         Route(_JOBS_PATH + "/{id}", endpoints.get_job, methods=["GET"]),
         Route(_JOBS_PATH + "/{id}", endpoints.delete_job, methods=["DELETE"]),
+        Route(_PARENT_PATH + "/endpoints/{id}", endpoints.get_endpoint, methods=["GET"]),
     ]
 
 
 class _JobEndpoints:
-    """The five methods of the batch job service."""
+    """The five methods of the batch job service, and the one for endpoints."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
@@ -78,6 +79,12 @@ class _JobEndpoints:
 
     async def delete_job(self, request: Request) -> Response:
         return await self._call_on_job(request, "delete", self._service.delete_job)
+
+    async def get_endpoint(self, request: Request) -> Response:
+        name = f"{_read_parent(request)}/endpoints/{request.path_params['id']}"
+        return await self._call_with_faults(
+            request, "get-endpoint", None, lambda: self._service.get_endpoint(name)
+        )
 
     async def _call_on_job(
         self, request: Request, method_name: str, operation: Callable[[str], JsonObject]

@@ -58,6 +58,7 @@ class JobService:
     options: ServiceOptions = field(default_factory=ServiceOptions)
     faults: Faults = field(default_factory=Faults)
     workers: Workers = field(default_factory=Workers)
+    endpoints: dict[str, JsonObject] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def resume_jobs(self) -> None:
@@ -91,6 +92,12 @@ class JobService:
             rules=[rule for rule in rules if rule.on != "list"],
             unlisted_until=now + max(unlisted_seconds, default=0),
         )
+
+    def get_endpoint(self, name: str) -> JsonObject:
+        """Return an endpoint that a test has added. Raises ApiError 404."""
+        if name not in self.endpoints:
+            raise ApiError(404, f"The Endpoint {name!r} is not found.")
+        return {"name": name, "displayName": "tuned"} | self.endpoints[name]
 
     def find_job(self, name: str) -> Job | None:
         """Return the job with this name, unless it was deleted."""

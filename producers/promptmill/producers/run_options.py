@@ -256,7 +256,7 @@ def _read_options(
         max_cost_usd=check_cost_limit(options.get("max_cost_usd"), settings.max_cost_usd_per_run),
         repeat_identical=repeat_identical,
         reuse_answers=check_reuse_answers(
-            options.get("reuse_answers", False), repeat_identical=repeat_identical
+            options.get("reuse_answers", False), repeat_identical=repeat_identical, model=model
         ),
         keep=normalize_keep(options.get("keep", ())),
     )
@@ -319,8 +319,13 @@ def check_cost_limit(requested: float | None, setting: float) -> float:
     return float(usd)
 
 
-def check_reuse_answers(reuse_answers: bool, *, repeat_identical: bool) -> bool:
-    """Return the option; raises ConfigurationError if both options are set."""
+def check_reuse_answers(reuse_answers: bool, *, repeat_identical: bool, model: str = "") -> bool:
+    """Return the option; raises ConfigurationError if it contradicts the others."""
+    if reuse_answers and "/endpoints/" in model:
+        raise ConfigurationError(
+            "reuse_answers needs a model: another one may be deployed to an endpoint; "
+            "pass the resource of the tuned model"
+        )
     if reuse_answers and repeat_identical:
         raise ConfigurationError(
             "reuse_answers and repeat_identical exclude each other; set only one of them"

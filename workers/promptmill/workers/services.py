@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from typing import Any
 
-from promptmill.config.errors import NotInstalled
+from promptmill.config.errors import ConfigurationError, NotInstalled
 from promptmill.config.settings import Settings, variable_name
 from promptmill.producers.contract.connection import Connection
 from promptmill.producers.contract.messages import Manifest, Signature, SinkSpec
@@ -23,11 +23,15 @@ from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot, SnapshotReader
 from promptmill.workers.ports import callbacks
 from promptmill.workers.ports.database import Database
-from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker
+from promptmill.workers.ports.google import BatchJobs, Bucket, CallbackBroker, Endpoints
 from promptmill.workers.ports.warehouse import Warehouse
 from promptmill.workers.ports.web import WebClient
 from promptmill.workers.sinks import Sink, opening
 from promptmill.workers.sinks.context import Connectors, SinkContext
+
+
+def _no_endpoints() -> Endpoints:
+    raise ConfigurationError("Vertex AI's endpoints cannot be reached from this process")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Services:
     open_batch_jobs: Callable[[], BatchJobs]
     connectors: Connectors = field(default_factory=Connectors)
     open_pending_calls: Callable[[], PoolQueue] | None = None
+    open_endpoints: Callable[[], Endpoints] = _no_endpoints
 
     @cached_property
     def index(self) -> RunIndex:
@@ -147,6 +152,7 @@ def build_services(settings: Settings) -> Services:
         _share_storage_client(settings),
         partial(_open_batch_jobs, settings),
         Connectors(_open_database, _open_web, open_warehouse, open_caller),
+        open_endpoints=partial(_open_endpoints, settings),
     )
 
 
@@ -170,6 +176,12 @@ def _open_batch_jobs(settings: Settings) -> BatchJobs:
     from promptmill.workers.adapters import vertex
 
     return vertex.open_jobs(settings)
+
+
+def _open_endpoints(settings: Settings) -> Endpoints:
+    from promptmill.workers.adapters import endpoints
+
+    return endpoints.open_endpoints(settings)
 
 
 def _open_database(url: str, name: str) -> Database:

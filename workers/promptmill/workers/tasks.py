@@ -32,7 +32,6 @@ from promptmill.config.errors import (
     RunNotFound,
     Transient,
 )
-from promptmill.config.settings import Settings
 from promptmill.producers.contract.messages import Manifest, decode_ingest
 from promptmill.producers.contract.status import Report
 from promptmill.producers.pricing import prices
@@ -89,12 +88,12 @@ def ingest(self: PipelineTask, body: bytes) -> None:
 @shared_task(bind=True, base=IntakeTask, name="promptmill.plan")
 def plan(self: PipelineTask, run: str) -> None:
     """Check a run's schema, callbacks, sinks, model and cost, then divide it into shards."""
-    services, settings = self.services, self.services.settings
+    services = self.services
     folder = services.run_folder(run)
     manifest = folder.manifest.get()
     try:
         _check_manifest(services, run, manifest)
-        run_plan = _plan_run(settings, folder)
+        run_plan = _plan_run(services, folder)
     except (ConfigurationError, OverBudget) as refusal:
         over_budget = isinstance(refusal, OverBudget)
         steps.ingest.abort_run(folder, str(refusal), "failed", over_budget=over_budget)
@@ -106,7 +105,8 @@ def plan(self: PipelineTask, run: str) -> None:
     )
 
 
-def _plan_run(settings: Settings, folder: RunFolder) -> Plan:
+def _plan_run(services: Services, folder: RunFolder) -> Plan:
+    settings = services.settings
     check_model = partial(
         steps.plan.check_model, location=settings.location, refuse=settings.refuses_by_model
     )
@@ -117,6 +117,7 @@ def _plan_run(settings: Settings, folder: RunFolder) -> Plan:
         settings.max_cost_usd_per_run,
         partial(prices.find_prices, location=settings.location),
         check_model,
+        partial(steps.endpoints.find_job_model, open_endpoints=services.open_endpoints),
     )
 
 

@@ -30,20 +30,23 @@ from promptmill.workers.ports.google import Job, JobRequest
 if TYPE_CHECKING:
     OutputInfo = aiplatform_v1.BatchPredictionJob.OutputInfo
 
-_TIMEOUT = 20.0
+TIMEOUT = 20.0
+"""Seconds until a call that creates nothing is abandoned."""
 _PAGE_SIZE = 100
 
 
 def open_jobs(settings: Settings) -> "VertexJobs":
     """Connect to Vertex in the settings' project and location. Raises ConfigurationError."""
-    return VertexJobs(_make_client(settings), settings.parent, settings.create_timeout)
+    client = make_client(aiplatform_v1.JobServiceClient, settings)
+    return VertexJobs(client, settings.parent, settings.create_timeout)
 
 
-def _make_client(settings: Settings) -> Any:
+def make_client(client_class: Any, settings: Settings) -> Any:
+    """Return a client of the API host of the settings. Raises ConfigurationError."""
     endpoint = settings.vertex_endpoint
     host = endpoint or get_api_host(settings.location)
     try:
-        client: Any = aiplatform_v1.JobServiceClient(
+        client: Any = client_class(
             transport="rest",
             client_options=ClientOptions(api_endpoint=host),
             credentials=_choose_credentials(endpoint),
@@ -96,7 +99,7 @@ class VertexJobs:
     def create(self, request: JobRequest) -> Job:
         """Create a job in one attempt. The client must not retry, as each job is billed."""
         job = _describe_job(request)
-        with _translate_errors(creating=True):
+        with translate_errors(creating=True):
             created_job = self._client.create_batch_prediction_job(
                 parent=self._parent,
                 batch_prediction_job=job,
@@ -107,31 +110,31 @@ class VertexJobs:
 
     def get(self, name: str) -> Job:
         """Return a job."""
-        with _translate_errors():
-            return _to_job(self._client.get_batch_prediction_job(name=name, timeout=_TIMEOUT), name)
+        with translate_errors():
+            return _to_job(self._client.get_batch_prediction_job(name=name, timeout=TIMEOUT), name)
 
     def list(self, filter: str) -> Iterator[Job]:  # noqa: A002
         """Return the jobs that match the filter, page by page."""
         request = aiplatform_v1.ListBatchPredictionJobsRequest(
             parent=self._parent, filter=filter, page_size=_PAGE_SIZE
         )
-        with _translate_errors():
-            for job in self._client.list_batch_prediction_jobs(request=request, timeout=_TIMEOUT):
+        with translate_errors():
+            for job in self._client.list_batch_prediction_jobs(request=request, timeout=TIMEOUT):
                 yield _to_job(job, self._job_name(job))
 
     def cancel(self, name: str) -> None:
         """Request the cancellation of a job. Vertex refuses it after the end, which is fine."""
         try:
-            with _translate_errors():
-                self._client.cancel_batch_prediction_job(name=name, timeout=_TIMEOUT)
+            with translate_errors():
+                self._client.cancel_batch_prediction_job(name=name, timeout=TIMEOUT)
         except Permanent:
             if not self.get(name).has_ended:
                 raise
 
     def delete(self, name: str) -> None:
         """Request the deletion of a job that has ended. Raises NotFound, Transient."""
-        with _translate_errors():
-            self._client.delete_batch_prediction_job(name=name, timeout=_TIMEOUT)
+        with translate_errors():
+            self._client.delete_batch_prediction_job(name=name, timeout=TIMEOUT)
 
     def _job_name(self, job: aiplatform_v1.BatchPredictionJob) -> str:
         """Return a job's name with the project's id. Vertex uses the project's number."""
@@ -212,7 +215,8 @@ def _to_epoch_seconds(timestamp: Any) -> float:
 
 # json_format raises ParseError for a response that is not a job.
 @contextmanager
-def _translate_errors(*, creating: bool = False) -> Iterator[None]:
+def translate_errors(*, creating: bool = False) -> Iterator[None]:
+    """Raise errors of the client as those of the ports."""
     try:
         yield
     except (*failures.GOOGLE_ERRORS, json_format.Error) as error:

@@ -29,7 +29,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """The shards of a run and its cost plan.
 
     ``deduplicated`` is the number of requests that repeat an earlier request.
-    ``warnings`` are those about the model and the requests, one sentence each.
+    ``warnings`` are those about the model and the requests, one sentence each. ``model`` is
+    the model behind an endpoint; empty for a run that names its model.
     """
 
     shards: list[ShardPlan]
@@ -37,6 +38,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     money: PlanCost | None = None
     deduplicated: int = msgspec.field(default=0, name="copies")
     warnings: list[str] = []
+    model: str = ""
 
     @property
     def price_thresholds(self) -> list[int]:

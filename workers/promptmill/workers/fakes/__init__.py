@@ -1,4 +1,4 @@
-"""The bucket, batch jobs, BigQuery and the callback broker in memory, for tests.
+"""The bucket, batch jobs, endpoints, BigQuery and the callback broker in memory, for tests.
 
     bucket = MemoryBucket()
     jobs = FakeJobs(bucket, answer=lambda request: "hola")
@@ -10,8 +10,16 @@ adapters. Faults are scripted: ``Script`` for the output of jobs, and
 
 from promptmill.workers.fakes.bucket import MemoryBucket
 from promptmill.workers.fakes.caller import FakeCallbackBroker
+from promptmill.workers.fakes.endpoints import FakeEndpoints
 from promptmill.workers.fakes.jobs import FakeJobs
 from promptmill.workers.fakes.output import Script
 from promptmill.workers.fakes.warehouse import FakeWarehouse
 
-__all__ = ["FakeCallbackBroker", "FakeJobs", "FakeWarehouse", "MemoryBucket", "Script"]
+__all__ = [
+    "FakeCallbackBroker",
+    "FakeEndpoints",
+    "FakeJobs",
+    "FakeWarehouse",
+    "MemoryBucket",
+    "Script",
+]

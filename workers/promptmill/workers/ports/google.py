@@ -173,3 +173,18 @@ class BatchJobs(Protocol):
     def cancel(self, name: str) -> None:
         """Request the cancellation of a job, unless it has ended. Raises NotFound, Transient."""
         ...
+
+
+class Endpoint(NamedTuple):
+    """An endpoint of Vertex AI: the resources of its models, with versions, and its labels."""
+
+    models: tuple[str, ...]
+    labels: dict[str, str]
+
+
+class Endpoints(Protocol):
+    """Vertex's endpoints of one location."""
+
+    def get(self, name: str) -> Endpoint:
+        """Return an endpoint by its resource. Raises NotFound, Denied, Transient, Permanent."""
+        ...

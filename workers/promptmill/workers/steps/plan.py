@@ -15,6 +15,8 @@ from promptmill.workers.facts.run_folder import RunFolder
 
 CheckModel = Callable[[Manifest], list[str]]
 """Returns the warnings about the model of a run; raises ConfigurationError."""
+FindJobModel = Callable[[str], str]
+"""Returns the model of a run's jobs for the model it names; raises ConfigurationError."""
 
 
 def plan(
@@ -24,18 +26,22 @@ def plan(
     max_cost_usd: float = 0.0,
     find_prices: FindPrices = prices.find_prices,
     check_model: CheckModel = lambda _: [],
+    find_job_model: FindJobModel = lambda model: model,
 ) -> Plan:
     """Write the shard plan and return it.
 
     An existing plan is returned unchanged, even if limits or prices have changed since.
     ``max_cost_usd`` is the workers' limit for a run; 0 means none. Raises OverBudget,
-    and the errors of ``check_model``.
+    and the errors of ``check_model`` and ``find_job_model``.
     """
+    if existing := run.plan.find():
+        return existing
     seal, manifest = run.seal.get(), run.manifest.get()
     shards = divide_chunks(seal.chunks, max_requests, max_bytes)
     limit = plan_cost.effective_limit(manifest.max_cost_usd, max_cost_usd)
     try:
         warnings = check_model(manifest)
+        job_model = find_job_model(manifest.model)
         cost_plan = plan_cost.plan_run_cost(
             manifest.model, seal, shards, limit, find_prices, records.current_time()
         )
@@ -45,7 +51,10 @@ def plan(
     else:
         now = records.current_time()
         warnings = [*warnings, *seal.warnings]
-        return run.plan.create_or_get(Plan(shards, now, cost_plan, seal.deduplicated, warnings))
+        model = job_model if job_model != manifest.model else ""
+        return run.plan.create_or_get(
+            Plan(shards, now, cost_plan, seal.deduplicated, warnings, model)
+        )
     return run.plan.get()
 
 

@@ -129,7 +129,7 @@ def _build_request(attempt: AttemptFolder) -> JobRequest:
     input_uri, output_uri = tables.job_uris(attempt, manifest)
     return JobRequest(
         display_name=attempt.display_name,
-        model=manifest.model,
+        model=attempt.run.plan.get().model or manifest.model,
         input_uri=input_uri,
         output_uri=output_uri,
         labels=job_labels(attempt),
