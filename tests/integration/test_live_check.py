@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Place:
 
     stack: LocalStack
     project: str
+    location: str = "global"
 
     @property
     def bucket(self) -> str:
@@ -42,7 +43,7 @@ class Place:
 
     @property
     def jobs_path(self) -> str:
-        return f"/v1/projects/{self.project}/locations/global/batchPredictionJobs"
+        return f"/v1/projects/{self.project}/locations/{self.location}/batchPredictionJobs"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,10 @@ def place(running_stack: LocalStack) -> Place:
     return Place(running_stack, f"project-{uuid.uuid4().hex[:8]}")
 
 
-def test_every_belief_holds_for_the_emulator(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("location", ["global", "eu"])
+def test_every_belief_holds_for_the_emulator(place: Place, tmp_path: Path, location: str) -> None:
+    place = replace(place, location=location)
+
     done = run_doctor(place, tmp_path, "--yes", "--search", "--capture", "capture.json")
 
     lines = done.stdout.splitlines()
@@ -545,12 +549,46 @@ def test_an_outage_of_vertex_ai_is_waited_out(place: Place, tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_what_was_observed_before_an_error_is_reported(place: Place, tmp_path: Path) -> None:
+    place.stack.fault("list", "status", status=403, message="no permission to list")
+
+    done = run_doctor(place, tmp_path, "--yes", "--format", "json")
+
+    report = json.loads(done.stdout)
+    assert "no permission to list" in report["failure"]
+    assert "error: the check ended early: " in done.stderr
+    assert {each["name"]: each["holds"] for each in report["beliefs"]}["create-once"] is True
+    assert (tmp_path / report["capture"]).exists()
+    assert done.returncode == 1
+    assert_nothing_left(place)
+
+
+def test_a_capture_is_never_overwritten_and_its_folder_is_checked_first(
+    place: Place, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        run_doctor(place, tmp_path, "--yes")
+    refused = run_doctor(place, tmp_path, "--yes", "--capture", "nowhere/capture.json")
+
+    assert len(list(tmp_path.iterdir())) == 2
+    assert refused.returncode == 2
+    assert "nowhere is no folder that can be written to" in refused.stderr
+
+
 def test_a_refused_model_is_an_error_and_leaves_nothing(place: Place, tmp_path: Path) -> None:
     done = run_doctor(place, tmp_path, "--yes", "--model", "gemini-nonsense")
 
     assert done.returncode == 1
     assert "error: Vertex: 404" in done.stderr
     assert_nothing_left(place)
+
+
+def test_a_location_without_the_model_is_an_error(place: Place, tmp_path: Path) -> None:
+    done = run_doctor(replace(place, location="us-central1"), tmp_path, "--yes")
+
+    assert done.returncode == 1
+    assert "MODEL_NOT_SUPPORTED_FOR_BATCH; this location has no batch jobs of" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_terminal_the_check_needs_a_yes(place: Place, tmp_path: Path) -> None:
@@ -570,7 +608,7 @@ def run_doctor(place: Place, folder: Path, *options: str) -> subprocess.Complete
 
 def start_doctor(place: Place, folder: Path, *options: str) -> "subprocess.Popen[str]":
     environment = place.stack.everything | {
-        "GOOGLE_CLOUD_LOCATION": "global",
+        "GOOGLE_CLOUD_LOCATION": place.location,
         "GOOGLE_CLOUD_PROJECT": place.project,
         "PROMPTMILL_BUCKET": place.bucket,
         "PROMPTMILL_POLL_INTERVAL": "0.1",

@@ -1,5 +1,6 @@
 """Asks for, runs and reports the live check of ``promptmill doctor --live``."""
 
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from promptmill.cli.option_groups import OptionGroup
 from promptmill.cli.options import parse_span
 from promptmill.cli.output import ObjectFormat
 from promptmill.config import spans
+from promptmill.config.errors import PromptmillError
 
 if TYPE_CHECKING:
     from promptmill.producers.checks import Finding, LiveCheck
@@ -58,9 +60,9 @@ class LiveFlags(OptionGroup, frozen=True, kw_only=True):
 
 def check_live(flags: LiveFlags, output_format: ObjectFormat) -> None:
     """Run the live check and report it. Exits with 1 or 3 unless all beliefs hold."""
-    seconds, model = flags.timeout or 0, flags.model or ""
+    _require_folder(flags.capture)
     check: LiveCheck = entry_points.call_entry_point(
-        "live_check", model, search=flags.search, timeout=seconds
+        "live_check", flags.model or "", search=flags.search, timeout=flags.timeout or 0
     )
     _ask_to_pay(check, flags)
     findings = _run_check(check)
@@ -69,15 +71,26 @@ def check_live(flags: LiveFlags, output_format: ObjectFormat) -> None:
         raise typer.Exit(code)
 
 
+def _require_folder(capture: Path | None) -> None:
+    """Raise BadParameter, before anything is paid, if the capture cannot be written."""
+    folder = (capture or Path()).parent
+    if not os.access(folder, os.W_OK):
+        message = f"{folder} is no folder that can be written to; use --capture FILE"
+        raise typer.BadParameter(message)
+
+
 def _report_check(
     check: "LiveCheck", findings: "list[Finding]", capture: Path | None, output_format: ObjectFormat
 ) -> None:
+    """Print everything. Raises PromptmillError if the check ended early."""
     path = check.write_capture(findings, capture)
     if output_format is ObjectFormat.json:
         output.write_json(_to_record(check, findings, path))
     else:
         _print_findings(findings)
     _print_summary(check, findings, path)
+    if check.failure:
+        raise PromptmillError(f"the check ended early: {check.failure}")
 
 
 def code_for_findings(findings: "list[Finding]") -> int:
@@ -173,4 +186,5 @@ def _to_record(check: "LiveCheck", findings: "list[Finding]", path: Path) -> dic
         "calls": dict(check.calls),
         "capture": str(path),
         "left": check.left,
+        "failure": check.failure,
     }

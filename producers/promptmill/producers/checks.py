@@ -54,6 +54,7 @@ class LiveCheck(Protocol):
     calls: Mapping[str, int]
     seconds: float
     left: Sequence[str]
+    failure: str
 
     @property
     def target(self) -> str:

@@ -82,6 +82,7 @@ class FinishedCheck:
         self.left = ["job j: 403"]
         self.target = "m in p"
         self.max_dollars: float | None = 0.0004
+        self.failure = ""
 
     def run_check(self, on_progress: Callable[[str], None]) -> list[Finding]:
         on_progress("main job RUNNING")

@@ -3,9 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 
-from promptmill.config.errors import ConfigurationError
+from promptmill.config.errors import ConfigurationError, PromptmillError
 from promptmill.config.settings import Settings
 from promptmill.producers.checks import Finding
 from promptmill.producers.pricing import prices
@@ -27,7 +28,8 @@ class LiveCheck:
     """One check of the live service, before and after it ran.
 
     ``seconds`` and ``calls`` count the whole check. ``left`` lists what could not be
-    removed. All are empty before ``run_check``.
+    removed. ``failure`` is the error that ended the check early. All are empty before
+    ``run_check``.
     """
 
     def __init__(self, settings: Settings, evidence: Evidence, timeout: float) -> None:
@@ -36,6 +38,7 @@ class LiveCheck:
         self.calls: Counter[str] = Counter()
         self.seconds = 0.0
         self.left: list[str] = []
+        self.failure = ""
         self._open_services()
 
     @property
@@ -53,8 +56,8 @@ class LiveCheck:
     def run_check(self, on_progress: Callable[[str], None]) -> list[Finding]:
         """Run both jobs, remove everything, and return the verdicts.
 
-        ``on_progress`` gets a line of text after each poll. Cleans up after every error
-        and KeyboardInterrupt, which it passes on. Raises PromptmillError.
+        ``on_progress`` gets a line of text after each poll. Raises PromptmillError if no
+        job was created; a later error is the ``failure``.
         """
         started = time.monotonic()
         try:
@@ -62,8 +65,16 @@ class LiveCheck:
         except KeyboardInterrupt:
             self._clean_up(on_progress)  # the first cleanup may be what was interrupted
             raise
+        except PromptmillError as error:
+            self._keep_failure(error)
         self.seconds = time.monotonic() - started
         return beliefs.judge_beliefs(self._evidence)
+
+    def _keep_failure(self, error: PromptmillError) -> None:
+        """Note an error, so that what was observed before it is reported."""
+        if not self._evidence.main.name:
+            raise error
+        self.failure = str(error)
 
     def _run_session(self, on_progress: Callable[[str], None]) -> None:
         session = LiveSession(self._bucket, self._jobs, self._evidence, self._times, on_progress)
@@ -73,11 +84,15 @@ class LiveCheck:
             self._clean_up(on_progress)
 
     def write_capture(self, findings: list[Finding], path: Path | None) -> Path:
-        """Write the redacted capture file, and return its path. Raises OSError."""
+        """Write the redacted capture file, and return its path. Raises PromptmillError."""
         made = capture.make_capture(self._evidence, findings, self.seconds, dict(self.calls))
         secrets = redaction.collect_secrets(self._settings.project, self._settings.bucket)
-        target = path or Path(f"promptmill-live-{capture.name_capture(made)}")
-        target.write_bytes(capture.encode_capture(made, secrets))
+        target = path or _find_free_path(f"promptmill-live-{capture.name_capture(made)}")
+        data = capture.encode_capture(made, secrets)
+        try:
+            target.write_bytes(data)
+        except OSError as error:
+            raise PromptmillError(f"{target} cannot be written: {error.strerror}") from None
         return target
 
     def close(self) -> None:
@@ -135,3 +150,10 @@ def _choose_times(settings: Settings, timeout: float) -> LiveTimes:
     poll, visibility = settings.poll_interval, settings.creation_visibility_seconds
     deletion = min(_DELETION_SECONDS, visibility)
     return LiveTimes(poll, max(_LONGEST_POLL, poll), visibility, timeout, deletion=deletion)
+
+
+def _find_free_path(name: str) -> Path:
+    """Return a path in the working directory that does not exist."""
+    stem = name.removesuffix(".json")
+    names = (f"{stem}-{number}.json" for number in count(2))
+    return next(path for path in map(Path, chain([name], names)) if not path.exists())

@@ -69,6 +69,7 @@ class LiveSession:
         self._created[job_name] = time.monotonic()
         created, resource = self._create_or_find(job, request)
         job.name = created.name
+        self._on_progress(f"{job_name} job created")
         self._record_resource(job_name, resource)
 
     def _create_or_find(self, job: JobEvidence, request: JobRequest) -> tuple[Job, JsonObject]:
