@@ -124,7 +124,7 @@ class Promptmill:
         """
         check_options(options, RunOptions)
         manifest, schema = self._build_manifest(options)
-        checks = open_checks(self.settings, manifest.model)
+        checks = open_checks(self.settings, manifest.model, manifest.keep)
         limit, form = self.settings.max_request_bytes, choose_form(manifest, checks)
         return Stream(
             Run(manifest.run, self),
@@ -194,7 +194,7 @@ class Promptmill:
         options: RunOptions,
         schema: bytes = b"",
     ) -> Run:
-        checks = open_checks(self.settings, manifest.model)
+        checks = open_checks(self.settings, manifest.model, manifest.keep)
         limit, form = self.settings.max_request_bytes, choose_form(manifest, checks)
         lines = encode_lines(manifest.run, prompts, limit, schema, model_checks=checks, form=form)
         submission = self._open_submission(manifest, options, checks)

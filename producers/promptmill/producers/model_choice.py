@@ -1,6 +1,7 @@
 """Chooses the model of a run, and checks it before anything is queued."""
 
 import warnings
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,14 @@ def choose_model(settings: "Settings", model: str | None, *, tables: bool = Fals
     return resource
 
 
-def open_checks(settings: "Settings", model: str) -> ModelChecks:
-    """Return the checks of the requests of a run. Each warning is a PromptmillWarning."""
-    return ModelChecks(model, warn_user, refuse=settings.refuses_by_model)
+def open_checks(
+    settings: "Settings", model: str, keep: Collection[str] | None = None
+) -> ModelChecks:
+    """Return the checks of the requests of a run. Each warning is a PromptmillWarning.
+
+    ``keep`` is the option of the run, or None where it is not known.
+    """
+    return ModelChecks(model, warn_user, refuse=settings.refuses_by_model, keep=keep)
 
 
 def check_generation_config(settings: "Settings", model: str, config: object, name: str) -> None:

@@ -140,7 +140,7 @@ def pack_call(
 
     Raises InvalidRequest for an invalid prompt or a duplicate key.
     """
-    checks = open_checks(settings, template.model)
+    checks = open_checks(settings, template.model, template.keep)
     limit, form = settings.max_request_bytes, choose_form(template, checks)
     encoder = RequestEncoder("pool", limit, schema, checks, form)
     for line in map(encoder.encode_row, prompts):  # held lines are decided in the whole run

@@ -32,3 +32,8 @@ def normalize_keep(keep: str | Collection[str]) -> list[str]:
             f"keep: {unknown[0]!r} is no part of an answer; use {', '.join(sorted(KEPT_PARTS))}"
         )
     return [WHOLE_RESPONSE] if WHOLE_RESPONSE in names else sorted(names)
+
+
+def covers_all(keep: Collection[str]) -> bool:
+    """Whether ``keep`` includes every part of every candidate."""
+    return WHOLE_RESPONSE in keep or "candidates" in keep

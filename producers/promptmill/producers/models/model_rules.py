@@ -77,6 +77,23 @@ def compile_rules(model_name: str) -> ModelRules:
     return ModelRules(find_model(model_name))
 
 
+def find_further_candidates(request: Mapping[str, object]) -> str:
+    """Return a refusal of a request for several candidates; "" for a request for one."""
+    for name in _CONFIG_FIELDS:
+        if name in request and (reason := _check_fields(_CANDIDATE_CHECKS, request[name], name)):
+            return reason
+    return ""
+
+
+def _check_candidates(count: object) -> str:
+    if not isinstance(count, int) or count <= 1:
+        return ""
+    return (
+        f": all {count} candidates are billed, but results have the first only; "
+        "submit with keep='candidates', or remove the field"
+    )
+
+
 def _spell_fields(fields: Iterable[str]) -> Iterator[str]:
     """Yield field names in camelCase and in snake_case. Google accepts both."""
     for field in fields:
@@ -141,3 +158,8 @@ def _check_fields(checks: Mapping[str, Check], fields: object, path: str) -> str
         if field in checks and value is not None and (reason := checks[field](value)):
             return f"{path}.{field}{reason}"
     return ""
+
+
+_CANDIDATE_CHECKS: dict[str, Check] = dict.fromkeys(
+    _spell_fields(["candidateCount"]), _check_candidates
+)

@@ -3,9 +3,10 @@
 A warning that holds for many rows is reported once.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from promptmill.producers.models.model_rules import compile_rules
+from promptmill.producers.contract.kept_parts import covers_all
+from promptmill.producers.models.model_rules import compile_rules, find_further_candidates
 from promptmill.producers.pricing.thinking import ThoughtCounter
 
 _SHORTAGE = "room for thinking"
@@ -14,7 +15,8 @@ _SHORTAGE = "room for thinking"
 class ModelChecks:
     """The checks of one run. ``warn`` receives each warning once.
 
-    With ``refuse`` off, what the model refuses is a warning too.
+    With ``refuse`` off, what the model refuses is a warning too. Without the candidates in
+    ``keep``, a request for several is refused: results would have one, and all are billed.
     """
 
     def __init__(
@@ -23,7 +25,9 @@ class ModelChecks:
         warn: Callable[[str], object] = lambda _: None,
         *,
         refuse: bool = True,
+        keep: Collection[str] | None = None,
     ) -> None:
+        self._delivers_one = keep is not None and not covers_all(keep)
         self._rules, self._warn, self._refuse = compile_rules(model), warn, refuse
         self._reported: set[str] = set()
         self.thoughts = ThoughtCounter(model)
@@ -35,7 +39,8 @@ class ModelChecks:
         """Return why the model refuses a request; "" for one that can be sent."""
         self._warn_of_ignored(self._rules.list_ignored_fields(request))
         self._warn_of_shortage(request)
-        return self._grade_refusal(self._rules.find_refusal(request))
+        refusal = self._grade_refusal(self._rules.find_refusal(request))
+        return refusal or (find_further_candidates(request) if self._delivers_one else "")
 
     def check_config(self, config: object, name: str) -> str:
         """Return why the model refuses a GenerationConfig called ``name``; "" if it does not."""

@@ -135,6 +135,21 @@ def test_a_row_that_the_model_refuses_fails_alone() -> None:
     assert [bool(line.refusal) for line in lines] == [True, False, False]
 
 
+@pytest.mark.parametrize("field", ["candidateCount", "candidate_count"])
+def test_several_candidates_are_sent_only_if_the_run_keeps_them(field: str) -> None:
+    rows = [{"request": request({field: count})} for count in (1, 3)]
+    refusals = [
+        [line.refusal for line in encode_lines("01jtest", rows, 10_000, model_checks=checks)]
+        for keep in ([], ["grounding"], ["candidates"], ["response"], None)
+        for checks in [ModelChecks("gemini-3-flash-preview", keep=keep)]
+    ]
+    refused = (
+        f"generationConfig.{field}: all 3 candidates are billed, but results have the first only; "
+        "submit with keep='candidates', or remove the field"
+    )
+    assert refusals == [["", refused], ["", refused], ["", ""], ["", ""], ["", ""]]
+
+
 def test_a_warning_for_many_rows_is_given_once() -> None:
     warnings: list[str] = []
     rows = [{"request": request({"temperature": number})} for number in range(5)]

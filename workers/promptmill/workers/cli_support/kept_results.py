@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from promptmill.config.errors import NotFound, PromptmillError
+from promptmill.producers.contract.kept_parts import covers_all
 from promptmill.producers.contract.results import Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.facts.fact import read_facts
@@ -21,7 +22,7 @@ from promptmill.workers.output.effective_rows import effective_results
 from promptmill.workers.output.lenient_json import decode_object
 from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.output.nested_json import unnest_json
-from promptmill.workers.output.part_selection import covers_all, select_parts
+from promptmill.workers.output.part_selection import select_parts
 
 _RowState = tuple[int, str]
 _encode = msgspec.json.Encoder().encode

@@ -43,11 +43,6 @@ def select_parts(response: object, keep: Collection[str]) -> Json | None:
     return selected or None
 
 
-def covers_all(keep: Collection[str]) -> bool:
-    """Whether ``keep`` includes every part of every candidate."""
-    return WHOLE_RESPONSE in keep or "candidates" in keep
-
-
 def _select_candidate(candidate: object, keep: Collection[str]) -> object:
     if "candidates" in keep:
         return candidate

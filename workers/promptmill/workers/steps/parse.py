@@ -16,6 +16,7 @@ from promptmill.producers.contract.failure_reasons import (
     RETRIED_ONCE,
     FailureReason,
 )
+from promptmill.producers.contract.kept_parts import covers_all
 from promptmill.producers.contract.results import Error, Result
 from promptmill.producers.requests.encode import WireKey, split_wire_key
 from promptmill.workers.attempts import deduplication, retryable
@@ -39,7 +40,7 @@ from promptmill.workers.output.counts import count_result
 from promptmill.workers.output.lenient_json import decode_object
 from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.output.nested_json import unnest_json
-from promptmill.workers.output.part_selection import covers_all, select_parts
+from promptmill.workers.output.part_selection import select_parts
 from promptmill.workers.output.unkeyed import UnkeyedResult, request_hash
 from promptmill.workers.ports.google import Bucket
 
