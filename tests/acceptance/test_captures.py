@@ -1,5 +1,6 @@
 """Lines that Vertex AI really wrote, through a whole run: from the emulator to the results."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -110,3 +111,36 @@ def test_odd_lines_are_read_or_end_unreadable_with_their_place_and_are_retried_o
         assert "predictions.jsonl" in error.message
     assert (report.jobs, report.unaccounted) == (2, 0)
     assert report.tokens["totalTokenCount"] == 7 * (len(READABLE) + 2 * len(UNREADABLE))
+
+
+GROUNDING = {"webSearchQueries": ["weather"]}
+GROUNDED = json.dumps(
+    {
+        "candidates": [
+            {"content": {"parts": [{"text": "Sunny."}]}, "groundingMetadata": GROUNDING}
+        ],
+        "modelVersion": "gemini-3.6-flash",
+    }
+)
+
+
+@pytest.mark.parametrize("kept_at_submit", [True, False])
+def test_the_command_line_keeps_a_part_or_names_it_and_reads_it_later(
+    stack: LocalStack, mill: Promptmill, kept_at_submit: bool
+) -> None:
+    stack.fault("output", "raw", lines=[f'{{"key":$KEY,"response":{GROUNDED}}}'])
+    options = ["--keep", "grounding"] if kept_at_submit else ["--name", "no parts"]
+
+    waited = stack.cli("submit", "--prompt", "weather?", "--wait", *options)
+    run = waited.stdout.strip()
+    (result,) = map(json.loads, stack.read_cli("results", run, "--keep", "grounding").splitlines())
+    status = json.loads(stack.read_cli("describe", run, "--format", "json"))
+
+    assert result["response"] == {"candidates": [{"groundingMetadata": GROUNDING}]}
+    (plain,) = map(json.loads, stack.read_cli("results", run).splitlines())
+    assert plain.get("response") == (result["response"] if kept_at_submit else None)
+    warnings = " | ".join(status["warnings"])
+    assert "1 answers are from gemini-3.6-flash" in warnings
+    assert ("have grounding" in warnings) != kept_at_submit
+    assert "warning: 1 answers are from gemini-3.6-flash" in waited.stderr
+    assert mill.get(run).report().warnings == status["warnings"]

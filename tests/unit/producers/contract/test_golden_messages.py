@@ -63,6 +63,7 @@ from support.fake_pipeline import RUN, FakePipeline
 V1 = Path(__file__).parents[3] / "contract" / "messages" / "v1"
 V2 = V1.with_name("v2")
 V3 = V1.with_name("v3")
+V4 = V1.with_name("v4")
 AT = 1_700_000_000.0
 JOB = "projects/fake/locations/global/batchPredictionJobs/1"
 MODEL = "publishers/google/models/gemini-fake"
@@ -290,6 +291,15 @@ def test_a_run_that_reuses_answers_means_what_it_meant_and_all_of_it_is_left_to_
     assert message.seal and message.seal.chunks == [ChunkSize(2, 220)]
     assert (chunk.requests, chunk.deduplicated, chunk.v) == (2, 0, 3)
     assert (RUN_VERSION, CHUNK_VERSION) == (4, 3)
+
+
+def test_a_run_that_keeps_parts_means_what_it_meant_and_is_left_to_workers_that_know_of_them() -> (
+    None
+):
+    message = decode_ingest((V4 / "ingest-keep.msgpack").read_bytes())
+
+    assert message.run == msgspec.structs.replace(MANIFEST, keep=["grounding", "thoughts"], v=4)
+    assert decode_chunk(message.chunk).requests == 2
 
 
 def test_a_message_of_a_run_with_callbacks_means_what_it_meant() -> None:
