@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from promptmill.emulator import importer
 from promptmill.emulator.columns import BOOLEANS
+from promptmill.emulator.errors import JobFailed
 from promptmill.emulator.importer import ImportLimits
 from promptmill.emulator.memory_storage import MemoryStorage
 from unit.emulator.stand import Stand, row
@@ -207,3 +208,28 @@ def test_parts_as_one_object_are_echoed_so() -> None:
 
     assert line["request"] == request
     assert line["response"]["candidates"]
+
+
+NAMES = st.sampled_from(["a", "b", "text", "enum", "y", "0", "$x"])
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["1", "-2.0", "1e400", "no", "T", "text", "", "٣"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=3))
+def test_any_rows_are_refused_as_a_file_or_imported_once_and_for_all(
+    requests: list[dict[str, Any]],
+) -> None:
+    try:
+        imported = import_rows(*({"request": request} for request in requests))
+    except JobFailed as error:
+        assert error.message.startswith("Failed to import data. ")
+        return
+
+    assert import_rows(*imported) == imported
