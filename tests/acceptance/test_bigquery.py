@@ -34,15 +34,15 @@ def bigquery_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSt
     with running(tmp_path_factory.mktemp("servers"), ("redis", "storage"), settings={}) as servers:
         storage = servers.environment["STORAGE_EMULATOR_HOST"]
         with running_bigquery(tmp_path_factory.mktemp("bigquery"), storage) as url:
-            known = servers.environment | {
-                "BIGQUERY_EMULATOR_HOST": url,
-                "GOOGLE_CLOUD_LOCATION": "us",  # jobs in `global` take no tables
-            }
+            known = servers.environment | {"BIGQUERY_EMULATOR_HOST": url}
             with surroundings(known):
                 rest = ("emulator", "worker", "poll", "beat")
                 directory = tmp_path_factory.mktemp("stack")
                 with (
-                    running(directory, rest, settings=QUICK | SMALL | known) as stack,
+                    # jobs in `global` take no tables
+                    running(
+                        directory, rest, location="us", settings=QUICK | SMALL | known
+                    ) as stack,
                     surroundings(stack.environment),
                 ):
                     yield stack

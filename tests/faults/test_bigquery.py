@@ -107,7 +107,7 @@ def test_a_worker_may_die_around_every_table_of_a_job_and_nothing_is_lost_or_pai
     warehouse: BigQueryWarehouse,
     tmp_path: Path,
 ) -> None:
-    known = {"BIGQUERY_EMULATOR_HOST": bigquery}
+    known = {"BIGQUERY_EMULATOR_HOST": bigquery, "GOOGLE_CLOUD_LOCATION": "us"}
     where = servers.environment | known
 
     def die(place: int, vertex: LocalStack) -> list[str]:

@@ -158,10 +158,13 @@ def running(
     services: tuple[str, ...] = EVERYTHING,
     *,
     latency: float = 1.0,
+    location: str = "global",
     settings: Mapping[str, str] = QUICK,
 ) -> Iterator[LocalStack]:
     """Run a stack until the block ends; its workers have these settings."""
-    options = StackOptions(directory=directory, services=services, latency=latency, ports=ANY_PORT)
+    options = StackOptions(
+        directory=directory, services=services, latency=latency, location=location, ports=ANY_PORT
+    )
     with surroundings(settings):
         stack = Stack(options).start()
     try:

@@ -24,6 +24,11 @@ Latency = Annotated[
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete the data of an earlier stack first.")]
 
 
+Location = Annotated[
+    str, typer.Option(metavar="NAME", help="Location of the jobs; tables need us or eu.")
+]
+
+
 @add_help(
     """
     Starts Redis, emulators of Cloud Storage and Vertex AI, workers, beat and Flower.
@@ -40,12 +45,17 @@ def up(
     latency: Latency = "10s",  # type: ignore[assignment]  # Typer parses defaults too
     data: DataDirectory = DEFAULT_DATA_DIRECTORY,
     fresh: Fresh = False,
+    location: Location = "global",
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C."""
     from promptmill import local
 
     stack_options = local.StackOptions(
-        directory=data, worker_processes=workers, latency=latency, fresh=fresh
+        directory=data,
+        worker_processes=workers,
+        latency=latency,
+        location=location,
+        fresh=fresh,
     )
     typer.echo(local_stack.EMULATED_NOTICE, err=True)
     with local_stack.convert_local_errors():

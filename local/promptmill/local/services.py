@@ -38,6 +38,7 @@ class StackOptions:
     services: tuple[str, ...] = SERVICES
     worker_processes: int = 2
     latency: float = 5.0
+    location: str = LOCATION
     fresh: bool = False
     ports: Mapping[str, int] = field(default_factory=lambda: dict(ports.PREFERRED_PORTS))
 

@@ -84,7 +84,7 @@ class Stack:
 
     def client_environment(self) -> dict[str, str]:
         """Return the environment variables with which a client finds this stack."""
-        return client_environment(self._ports)
+        return client_environment(self._ports) | {"GOOGLE_CLOUD_LOCATION": self.options.location}
 
     def _start_services(self) -> None:
         lock_fd = self._resources.enter_context(lock_directory(self.directory))
