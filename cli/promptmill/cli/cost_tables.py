@@ -58,12 +58,13 @@ def _count_tokens(cost: Cost, *kinds: str) -> int:
     return sum(count for kind, count in cost.billed.items() if kind.startswith(kinds))
 
 
-def describe_price_age(checked: str, table: str) -> str:
-    """Return a sentence about the age of prices."""
+def describe_price_age(checked: str, table: str, location: str = "") -> str:
+    """Return a sentence about the age of prices, and the location of the jobs if known."""
     if not checked:
         return "the price is unknown"
     days = (datetime.now(UTC).date() - datetime.fromisoformat(checked).date()).days
-    return f"prices of {table}, checked against Google's on {checked}, {days:,} days ago"
+    place = f" for jobs in {location}" if location else ""
+    return f"prices of {table}{place}, checked against Google's on {checked}, {days:,} days ago"
 
 
 __all__ = ["cost_rows", "describe_price_age", "estimate_rows", "format_usd"]

@@ -53,7 +53,7 @@ def _show_tables(console: "Console", report: Report) -> None:
     if cost := report.cost:
         console.print()
         console.print(output.build_table(cost_tables.cost_rows(cost), "Cost, at Google's prices"))
-        console.print(cost_tables.describe_price_age(cost.checked, cost.table))
+        console.print(cost_tables.describe_price_age(cost.checked, cost.table, cost.location))
     if report.failures:
         failures = _pair_rows("reason", "requests", report.failures)
         console.print()

@@ -101,6 +101,7 @@ def test_a_report_shows_estimate_and_cost_side_by_side(
         billed={"input": 1234},
         estimate=guess,
         checked="2026-10-14",
+        location="eu",
     )
 
     report.show_report(msgspec.structs.replace(REPORT, cost=cost), answers, ObjectFormat.table)
@@ -109,6 +110,6 @@ def test_a_report_shows_estimate_and_cost_side_by_side(
     assert [line.split()[-2:] for line in shown.splitlines() if line.startswith("price  ")] == [
         ["$0.500", "$0.250"]
     ]
-    assert "days ago" in shown
+    assert "days ago" in shown and "for jobs in eu" in shown
     report.show_report(msgspec.structs.replace(REPORT, cost=cost), answers, ObjectFormat.json)
     assert json.loads(capsys.readouterr().out)["cost"]["estimate"]["usd"] == 0.5

@@ -35,6 +35,8 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
     """Day of the table's last comparison with Google's prices, as an ISO date."""
     on: str = ""
     """Day of the prices, as an ISO date."""
+    location: str = ""
+    """Location of the jobs, whose prices apply. Empty in reports of older workers."""
 
     def __str__(self) -> str:
         """Return the cost and its estimate as text, "unknown" without a price."""

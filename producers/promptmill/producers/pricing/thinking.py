@@ -11,6 +11,8 @@ from typing import Any
 from promptmill.producers.models.model_table import THOUGHT_TOKENS, Model, find_model
 from promptmill.producers.pricing.tokens import ESTIMATED_OUTPUT_TOKENS
 
+_HIGHEST = max(THOUGHT_TOKENS.values())
+
 
 class ThoughtCounter:
     """Estimates the thought tokens of requests to one model.
@@ -33,7 +35,7 @@ class ThoughtCounter:
     def find_shortage(self, request: Mapping[str, Any]) -> str:
         """Return a warning if a request's output limit leaves no room after thinking, or ""."""
         limit = get_field(find_config(request), "maxOutputTokens", "max_output_tokens")
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
+        if type(limit) is not int or not 0 < limit <= _HIGHEST:
             return ""
         thoughts = self.count_thoughts(request)
         return self._describe_shortage(request, limit, thoughts) if limit <= thoughts else ""
@@ -92,4 +94,4 @@ def _default_tokens(model: Model | None) -> int:
 
 def _level_tokens(level: str) -> int:
     """Return the thought tokens of a level. A level that was not measured counts as the highest."""
-    return THOUGHT_TOKENS.get(level, max(THOUGHT_TOKENS.values())) if level else 0
+    return THOUGHT_TOKENS.get(level, _HIGHEST) if level else 0

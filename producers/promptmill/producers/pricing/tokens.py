@@ -150,14 +150,15 @@ def _sum_outputs(needs: list[RequestTokens], limits: list[int]) -> tuple[int, in
     """Return the estimated output tokens, and the thought tokens among them."""
     thoughts = [need.thoughts for need in needs]
     if not any(limits):
-        return len(needs) * ESTIMATED_OUTPUT_TOKENS + sum(thoughts), sum(thoughts)
+        total = sum(thoughts)
+        return len(needs) * ESTIMATED_OUTPUT_TOKENS + total, total
     bounded = [min(limit or count, count) for limit, count in zip(limits, thoughts, strict=True)]
     return sum([need.output for need in needs]), sum(bounded)
 
 
 def count_text_tokens(size: int, schema: int = 0, thoughts: int = 0) -> RequestTokens:
     """Return the tokens of a request of one text and a schema, both given in bytes."""
-    return RequestTokens(size, min(size + schema, MAX_INPUT_TOKENS), thoughts=thoughts)
+    return RequestTokens(size, min(size + schema, MAX_INPUT_TOKENS), 0, 0, 0, False, thoughts)
 
 
 def count_request_tokens(request: Mapping[str, Any], size: int, thoughts: int = 0) -> RequestTokens:

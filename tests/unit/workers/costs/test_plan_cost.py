@@ -18,6 +18,7 @@ from promptmill.producers.pricing.prices import Prices, find_prices, to_picodoll
 from promptmill.producers.pricing.tokens import MAX_INPUT_TOKENS, RequestTokens, sum_tokens
 from promptmill.workers import steps
 from promptmill.workers.costs.plan_cost import PlanCost, plan_run_cost
+from promptmill.workers.costs.usage import run_cost
 from promptmill.workers.facts.records import ShardPlan
 from support.fake_pipeline import RUN, FakePipeline
 from support.fake_worker import FakeWorker
@@ -58,7 +59,7 @@ def test_a_run_is_planned_at_the_prices_of_the_workers_location() -> None:
     assert here.prices and there.prices and here.estimate and there.estimate
     assert (here.prices.location, there.prices.location) == ("global", "eu")
     assert there.estimate.usd == pytest.approx(1.1 * (here.estimate.usd or 0), rel=1e-9)
-    assert there.estimate.location == "eu"
+    assert there.estimate.location == run_cost(there, {}, over_budget=False).location == "eu"
 
 
 def test_a_limit_that_the_surcharge_exceeds_refuses_the_run() -> None:

@@ -171,8 +171,14 @@ def expected_cost(cost_plan: PlanCost) -> Cost:
     )
     if cost_plan.prices is None:
         return report_cost
-    table, checked, on = cost_plan.prices.table, cost_plan.prices.checked, cost_plan.prices.on
-    return msgspec.structs.replace(report_cost, table=table, checked=checked, on=on)
+    prices = cost_plan.prices
+    return msgspec.structs.replace(
+        report_cost,
+        table=prices.table,
+        checked=prices.checked,
+        on=prices.on,
+        location=prices.location,
+    )
 
 
 def _are_integers(counts: list[object]) -> TypeGuard[list[int]]:
