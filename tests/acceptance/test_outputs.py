@@ -188,6 +188,39 @@ def test_an_interrupted_job_is_retried(stack: LocalStack, mill: Promptmill, answ
     assert translated(mill, answers, max_attempts=3, jobs=2).succeeded == REQUESTS
 
 
+PROVISIONING = {
+    "code": 400,
+    "message": "Service agents are being provisioned",
+    "reason": "FAILED_PRECONDITION",
+}
+
+
+@pytest.mark.parametrize(
+    ("on", "fault", "rule"),
+    [("output", "error", PROVISIONING), ("job", "dataset", {})],
+    ids=["provisioning", "dataset"],
+)
+def test_a_fault_before_the_model_is_asked_is_retried_even_at_the_last_attempt(
+    stack: LocalStack, mill: Promptmill, answers: Path, on: str, fault: str, rule: dict[str, Any]
+) -> None:
+    stack.fault(on, fault, times=2, **rule)
+
+    assert translated(mill, answers, max_attempts=1, jobs=3).succeeded == REQUESTS
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+def test_only_rows_that_a_failed_export_did_not_write_are_sent_again(
+    stack: LocalStack, mill: Promptmill, answers: Path, where: str
+) -> None:
+    stack.fault("job", "export", share=0.4, where=where)
+
+    report = translated(mill, answers, max_attempts=2, jobs=2)
+
+    written = round(0.4 * REQUESTS)
+    again = [job["requests"] for job in stack.jobs(report.run) if job["labels"]["attempt"] == "2"]
+    assert (report.succeeded, again) == (REQUESTS, [REQUESTS - written])
+
+
 def test_rows_that_fail_again_and_again_end_as_failures_after_the_last_attempt(
     stack: LocalStack, mill: Promptmill, answers: Path
 ) -> None:

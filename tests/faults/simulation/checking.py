@@ -36,6 +36,7 @@ def check(world: World, submission: Submission) -> Iterator[str]:
         yield from _check_rows(_sink_rows(world, submission), expected, "sink")
     yield from _check_bill(world, submission, report)
     yield from _check_once(world, submission)
+    yield from _check_delays(world, submission)
     yield from expected.check_late(rows)
     yield from _check_reused(world, submission, rows)
     yield from _check_report(report, rows, len(submission.prompts))
@@ -167,6 +168,21 @@ def _check_once(world: World, submission: Submission) -> Iterator[str]:
             asked = Counter(json.dumps(json.loads(line)["request"]) for line in data.splitlines())
             if twice := asked.total() - len(asked):
                 yield f"{request.display_name} was asked {twice} times what it was asked already"
+
+
+def _check_delays(world: World, submission: Submission) -> Iterator[str]:
+    """No job is created before the delay is over that the attempt before it asked for."""
+    run = RunFolder(world.bucket, submission.run)
+    for job in world.vertex.list(f'labels.run="{submission.run}"'):
+        shard, number = int(job.labels["shard"]), int(job.labels["attempt"])
+        fact = run.attempt(shard, number - 1).settled
+        stored = fact.find_object()
+        delay = fact.get().delay if stored else None
+        if not stored or not delay:
+            continue
+        world.faults.note("job: waits")
+        if job.create_time < stored.updated + delay.seconds:
+            yield f"{job.display_name} was created {stored.updated + delay.seconds - job.create_time} s early"
 
 
 _UNDER_WAY = 100.0

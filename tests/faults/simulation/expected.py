@@ -28,6 +28,8 @@ class Expected:
         self._answers: dict[int, dict[int, list[str]]] = defaultdict(dict)
         self._heard: dict[int, dict[int, bool]] = defaultdict(dict)
         self._invalid: dict[int, set[int]] = defaultdict(set)
+        self._tried_by_hand = 0
+        self._is_cancelled = RunFolder(world.bucket, submission.run).cancelled.exists()
         for work in world.vertex.works:
             if work.request.labels["run"] == submission.run:
                 self._note(work)
@@ -36,6 +38,7 @@ class Expected:
         shard, attempt = int(work.request.labels["shard"]), int(work.request.labels["attempt"])
         folder = RunFolder(self._bucket, self._submission.run).attempt(shard, attempt)
         ended = folder.ended.get()
+        self._tried_by_hand += ended.retry
         for line in work.output:
             try:
                 read = json.loads(line)
@@ -99,6 +102,7 @@ class Expected:
             yield from self._check_reused(row, where)
             return
         yield from self._check_repair(number)
+        yield from self._check_attempts(number, found)
         if (
             row["state"] == "succeeded"
             and self._submission.structured
@@ -134,6 +138,18 @@ class Expected:
         if self._answers[number] or self._late[number]:
             yield f"row {number} has an answer of an earlier run, and was asked again"
 
+    def _check_attempts(self, number: int, found: str) -> Iterator[str]:
+        """What was not billed is asked again, even at the last attempt, and uses up no attempt."""
+        billed = [
+            attempt
+            for attempt, reasons in self._answers[number].items()
+            if set(reasons) != {_UNBILLED}
+        ]
+        if len(billed) > self._submission.max_attempts + self._tried_by_hand:
+            yield f"row {number} was billed at the attempts {billed}"
+        if found == _UNBILLED and not self._is_cancelled:
+            yield f"row {number} failed although it was not billed"
+
     def _check_repair(self, number: int) -> Iterator[str]:
         """A row that did not fit is asked for once more, and hears what was wrong in whatever is asked after that."""
         written, heard = self._answers[number], self._heard[number]
@@ -155,13 +171,14 @@ class Expected:
 
     def _failures(self, written: dict[int, list[str]]) -> set[str]:
         """The reasons that a row without a success may have: that of the last attempt, which may have left it out."""
-        passing = {"RESOURCE_EXHAUSTED"} | (
+        passing = {"RESOURCE_EXHAUSTED", _UNBILLED} | (
             {"SCHEMA_INVALID"} if self._submission.retry_schema_invalid else set()
         )
         every = {reason for reasons in written.values() for reason in reasons}
         return every - passing or {*_OF_JOBS, *every}
 
 
+_UNBILLED = "FAILED_PRECONDITION"
 _OF_JOBS = {
     "MISSING_ROW",
     "JOB_FAILED",
@@ -175,6 +192,8 @@ _OF_JOBS = {
 
 def _reason(line: Any) -> str:
     """Why a line of output is no answer; empty when it is one."""
+    if "provisioned" in line["status"]:
+        return _UNBILLED
     if line["status"]:
         return "RESOURCE_EXHAUSTED" if "429" in line["status"] else "INVALID_ARGUMENT"
     response = line["response"]

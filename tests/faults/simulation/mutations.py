@@ -155,8 +155,8 @@ SAFEGUARDS = [
     Mutation(
         "the plan is written once",
         "workers.steps.plan:plan",
-        "return run.plan.create_or_get(Plan(shards, now, cost_plan, seal.deduplicated))",
-        "run.bucket.write(run.plan.name, __import__('msgspec').json.encode(Plan(shards, now, cost_plan, seal.deduplicated)))",
+        "return run.plan.create_or_get(",
+        "(lambda made: run.bucket.write(run.plan.name, __import__('msgspec').json.encode(made)))(",
         "unit/workers/steps/test_plan.py::test_of_two_concurrent_plans_the_first_counts",
     ),
     Mutation(
@@ -237,7 +237,7 @@ SAFEGUARDS = [
     ),
     Mutation(
         "rows that were put off are due in a next attempt",
-        "workers.facts.next_steps:next_steps",
+        "workers.facts.next_steps:_list_attempts",
         "if attempt_facts.has_retries}",
         "if False}",
         "unit/workers/facts/test_next_steps.py::test_rows_with_transient_failures_are_retried_in_a_job_of_their_own",
@@ -292,6 +292,34 @@ SAFEGUARDS = [
         "_ACQUIRE_SCRIPT,",
         "_ACQUIRE_SCRIPT.replace('busy == 0 and', ''),",
         "contract/test_step_leases.py::test_copies_that_would_have_died_together_are_one_death",
+    ),
+    Mutation(
+        "the job of a retry waits until its delay is over",
+        "workers.steps.submit:remaining_delay",
+        "return max(seconds - attempt.object_age(stored_outcome), 0.0)",
+        "return 0.0",
+    ),
+    Mutation(
+        "what was not billed is asked again, even at the last attempt",
+        "workers.attempts.retry_rules:RetryRules.select_rows",
+        "if self.can_wait",
+        "if False",
+    ),
+    Mutation(
+        "what was not billed uses up no attempt",
+        "workers.attempts.retry_rules:RetryRules.count_unbilled",
+        "+ is_unbilled",
+        "+ 0",
+        "unit/workers/attempts/test_retry_rules.py"
+        "::test_provisioning_leaves_all_attempts_to_billed_failures",
+    ),
+    Mutation(
+        "a failed export is read in full before rows are sent again",
+        "workers.steps.collect:list_ranges",
+        "files if ended.job.state == _FAILED else final_files or files",
+        "final_files or files",
+        "unit/workers/steps/test_collect.py"
+        "::test_only_rows_without_an_answer_are_sent_again_after_a_failed_export",
     ),
 ]
 

@@ -225,7 +225,7 @@ class Story:
         try:
             mill.submit(
                 submission.prompts,
-                model="gemini-simulated",
+                model="gemini-3.8-flash",
                 idempotency_key=submission.key,
                 sinks=submission.sinks,
                 max_attempts=submission.max_attempts,

@@ -15,16 +15,42 @@ from promptmill.workers.ports.google import Job, JobRequest
 
 _QUOTA = 'Too Many Requests: {"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}'
 _INVALID = 'Bad Request: {"error": {"code": 400, "message": "No", "status": "INVALID_ARGUMENT"}}'
+_PROVISIONING = (
+    'Bad Request: {"error": {"code": 400, "message": "Service agents are being provisioned", '
+    '"status": "FAILED_PRECONDITION"}}'
+)
+_EXPORT = "Failed to export data. Error encountered during execution."
+_ACCESS = "Service account a@b doesn't have sufficient permission"
+_DATASET = "Failed to import data. Not found: Dataset a-tp:llm_bp_tenant_dataset_1 was not found"
+
+
+class _End(NamedTuple):
+    """How a job ends; a failed one writes its output only if it is ``exported``."""
+
+    state: str
+    code: int = 0
+    message: str = "simulated"
+    exported: bool = False
+
+    @property
+    def kind(self) -> str:
+        words = self.message.split()[:3]
+        return f"{self.state} {self.code}" + (f" {' '.join(words)}" if len(words) > 1 else "")
+
+
 _ENDS = (
-    ("JOB_STATE_SUCCEEDED", 0),
-    ("JOB_STATE_SUCCEEDED", 0),
-    ("JOB_STATE_SUCCEEDED", 0),
-    ("JOB_STATE_SUCCEEDED", 0),
-    ("JOB_STATE_PARTIALLY_SUCCEEDED", 0),
-    ("JOB_STATE_EXPIRED", 0),
-    ("JOB_STATE_CANCELLED", 1),
-    ("JOB_STATE_FAILED", 13),
-    ("JOB_STATE_FAILED", 3),
+    _End("JOB_STATE_SUCCEEDED"),
+    _End("JOB_STATE_SUCCEEDED"),
+    _End("JOB_STATE_SUCCEEDED"),
+    _End("JOB_STATE_SUCCEEDED"),
+    _End("JOB_STATE_PARTIALLY_SUCCEEDED"),
+    _End("JOB_STATE_EXPIRED"),
+    _End("JOB_STATE_CANCELLED", 1),
+    _End("JOB_STATE_FAILED", 13),
+    _End("JOB_STATE_FAILED", 13, _EXPORT, exported=True),
+    _End("JOB_STATE_FAILED", 7, _ACCESS, exported=True),
+    _End("JOB_STATE_FAILED", 3, _DATASET),
+    _End("JOB_STATE_FAILED", 3),
 )
 _STRANGE = (
     b'{"key":"somebody-1-else","request":{"contents":[]},"response":{}}',
@@ -133,7 +159,10 @@ class Vertex(FakeJobs):
             else Script(seed=1)
         )
         self.bucket.written.clear()
-        self.bucket.late = self._late_by if self.script.state == "JOB_STATE_SUCCEEDED" else None
+        may_be_late = (
+            "JOB_STATE_SUCCEEDED" in self.script.state or _EXPORT in self.script.error_message
+        )
+        self.bucket.late = self._late_by if may_be_late else None
         ended = super()._run_job(job, request)
         self.bucket.publish()
         lines = [line for _, data in self.bucket.written for line in data.split(b"\n") if line]
@@ -148,7 +177,7 @@ class Vertex(FakeJobs):
         return others
 
     def _disturbed(self, rng: random.Random, rows: list[int], labels: dict[str, str]) -> Script:
-        state, code = rng.choice(_ENDS)
+        end = rng.choice(_ENDS)
 
         def some(kind: str, share: float) -> frozenset[int]:
             found = frozenset(row for row in range(len(rows)) if rng.random() < share)
@@ -156,9 +185,9 @@ class Vertex(FakeJobs):
                 self._faults.note(f"output: {kind}")
             return found if rng.random() < 0.6 else frozenset()
 
-        self._faults.note(f"job: {state} {code}")
-        done = 0.1 if state == "JOB_STATE_SUCCEEDED" else rng.choice((0.3, 1.0))
-        statuses = {row: rng.choice((_QUOTA, _INVALID)) for row in some("status", 0.2)}
+        self._faults.note(f"job: {end.kind}")
+        done = 0.1 if end.state == "JOB_STATE_SUCCEEDED" else rng.choice((0.3, 1.0))
+        statuses = self._statuses(rng, some("status", 0.2))
         strange = rng.sample(_STRANGE, rng.randint(0, 3))
         if strange:
             self._faults.note("output: strange lines")
@@ -168,9 +197,12 @@ class Vertex(FakeJobs):
             if rng.random() < 0.2
         ]
         return Script(
-            state=state,
-            error_code=code,
-            error_message="simulated" if code else "",
+            state=end.state,
+            error_code=end.code,
+            error_message=end.message if end.code else "",
+            exported=end.exported,
+            incremental=end.exported and rng.random() < 0.5,
+            located=not end.exported or rng.random() < 0.5,
             missing=some("missing", done),
             duplicated=some("duplicated", 0.2),
             unkeyed=some("unkeyed", 0.2),
@@ -180,6 +212,14 @@ class Vertex(FakeJobs):
             seed=rng.randrange(1000),
             truncated=rng.random() < 0.2,
         )
+
+    def _statuses(self, rng: random.Random, rows: frozenset[int]) -> dict[int, str]:
+        """Return the errors of rows, in some jobs only that of a new project."""
+        kinds = rng.choice(((_QUOTA, _INVALID, _PROVISIONING), (_PROVISIONING,)))
+        statuses = {row: rng.choice(kinds) for row in sorted(rows)}
+        if _PROVISIONING in statuses.values():
+            self._faults.note("output: provisioning")
+        return statuses
 
 
 class _Late:

@@ -1,5 +1,7 @@
 """What the fakes do beyond the contract: the scripts by which users test their own flows."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -68,3 +70,20 @@ def test_troubles_of_a_creation_come_in_the_order_they_were_asked_for() -> None:
         jobs.create(request)
     assert len(jobs.requests) == 1
     assert [job.state for job in jobs.list("")] == ["JOB_STATE_FAILED"]  # there was no input
+
+
+def test_the_next_jobs_follow_their_own_scripts_and_a_failed_one_may_write_output() -> None:
+    bucket = MemoryBucket()
+    bucket.write("in.jsonl", b"\n".join(map(msgspec.json.encode, ROWS)))
+    jobs = FakeJobs(bucket)
+    lost_export = Script("JOB_STATE_FAILED", 13, "Failed", incremental=True, located=False)
+    jobs.script_next(lost_export, replace(lost_export, exported=True, located=True))
+    request = JobRequest("d", "gemini-fake", f"{bucket.url}/in.jsonl", f"{bucket.url}/out", {})
+
+    ended = [jobs.get(jobs.create(request).name) for _ in range(3)]
+
+    assert [job.state for job in ended] == [*["JOB_STATE_FAILED"] * 2, "JOB_STATE_SUCCEEDED"]
+    assert [bool(job.output_directory) for job in ended] == [False, True, True]
+    assert [job.successful_count for job in ended] == [-1, 4, 4]
+    names = [stored.name.rpartition("/")[0][-11:] for stored in bucket.list("out/")]
+    assert names.count("predictions") == 1
