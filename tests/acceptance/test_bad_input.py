@@ -34,6 +34,18 @@ def test_a_run_of_nothing_but_empty_prompts_is_refused(mill: Promptmill) -> None
 
 
 @pytest.mark.usefixtures("unpaid")
+def test_a_run_whose_texts_would_all_become_numbers_is_refused(mill: Promptmill) -> None:
+    with pytest.raises(EmptyRun, match=r"row 1: request\.contents.*add a word to the prompt"):
+        mill.submit(["42", "yes", "1e5"])
+
+
+def test_numbers_are_answered_in_a_run_with_a_text(mill: Promptmill) -> None:
+    run = mill.submit(["42", "yes", "a text", {"prompt": "000000"}])
+
+    assert (done(run).state, run.report().succeeded) == ("succeeded", 4)
+
+
+@pytest.mark.usefixtures("unpaid")
 @pytest.mark.parametrize("rows_between", [1, 30_000])
 def test_a_key_that_comes_twice_is_refused_however_far_apart(
     mill: Promptmill, rows_between: int
@@ -74,7 +86,7 @@ def test_rows_that_cannot_be_sent_fail_alone_and_say_where_and_why(
         "misspelt": {"reqest": {"contents": []}},
         "strange field": {"request": {"contents": [{"parts": [{"text": "x"}]}], "prompt": "y"}},
         "empty object": {
-            "request": {"contents": [{"parts": [{"text": "x"}]}], "tools": [{"googleSearch": {}}]}
+            "request": {"contents": [{"parts": [{"text": "x"}]}], "tools": [{"urlContext": {}}]}
         },
         "too long": {"prompt": "x" * (10 << 20)},
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from promptmill.producers import Promptmill
-from support.captures import CapturedLine, read_captures
+from support.captures import CapturedLine, read_captures, read_inputs
 from support.local_stack import LocalStack, done
 
 CAPTURES = read_captures()
@@ -144,3 +144,23 @@ def test_the_command_line_keeps_a_part_or_names_it_and_reads_it_later(
     assert ("have grounding" in warnings) != kept_at_submit
     assert "warning: 1 answers are from gemini-3.6-flash" in waited.stderr
     assert mill.get(run).report().warnings == status["warnings"]
+
+
+def test_every_captured_input_line_is_answered_or_refused_before_it_is_sent(
+    stack: LocalStack, mill: Promptmill
+) -> None:
+    lines = {line["id"]: line["line"]["request"] for line in read_inputs() if "model" not in line}
+    del lines["embedding"], lines["three-candidates"]  # for other models
+    refused: list[str] = []
+
+    run = mill.submit(
+        [{"key": name, "request": request} for name, request in lines.items()],
+        on_refused=lambda line: refused.append(line.key),
+    )
+    done(run)
+
+    # The texts of the other lines keep the prompt "42" of numeric-stop, but not its label.
+    assert refused == ["url-context", "numeric-keys", "numeric-stop", "boolean-names"]
+    assert {result.key for result in run.results() if result.succeeded} == lines.keys() - set(
+        refused
+    )

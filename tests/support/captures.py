@@ -59,3 +59,8 @@ def read_captures() -> list[CapturedLine]:
     """Return all captured lines of output."""
     lines = map(json.loads, (FOLDER / "output_lines.jsonl").read_text().splitlines())
     return [CapturedLine(entry["id"], entry["raw"], entry["expect"]) for entry in lines]
+
+
+def read_inputs() -> list[dict[str, Any]]:
+    """Return all captured lines of input, with what Google did with them."""
+    return [json.loads(line) for line in (FOLDER / "input_lines.jsonl").read_text().splitlines()]

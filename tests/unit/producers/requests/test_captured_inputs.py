@@ -9,12 +9,10 @@ import pytest
 from promptmill.producers import Promptmill
 from promptmill.producers.requests.encode import encode_lines
 from promptmill.producers.rows.validation import Validation, validate_prompts
+from support.captures import read_inputs
 from support.importer_rule import import_lines
 
-CAPTURES = Path(__file__).parents[3] / "captures" / "input_lines.jsonl"
-LINES: list[dict[str, Any]] = [
-    msgspec.json.decode(line) for line in CAPTURES.read_bytes().splitlines()
-]
+LINES = read_inputs()
 REFUSALS = {
     "url-context": "tools[].url_context",
     "numeric-keys": "a field named '0'",
