@@ -151,6 +151,21 @@ def test_a_table_is_answered_by_jobs_on_tables_and_each_row_comes_back_with_its_
     jobs = bigquery_stack.jobs(run.id)
     assert len(jobs) == 3
     assert len(tables_of(warehouse, run.id)) == 2 * len(jobs)
+    notice = "BigQuery tables for jobs in us are not confirmed by Google's pages"
+    assert notice in run.report().warnings and notice in run.status.warnings
+
+
+def test_workers_refuse_a_run_whose_model_is_not_where_their_jobs_are(
+    bigquery_stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_CLOUD_LOCATION")  # a producer that does not know the location
+    run = Promptmill().submit(["Say hello"], model="gemini-3.1-pro-preview")
+
+    status = run.wait(PATIENCE)
+
+    assert status.state == "failed"
+    assert "has no batch jobs in us; set GOOGLE_CLOUD_LOCATION to global" in status.error
+    assert not bigquery_stack.jobs(run.id)
 
 
 def test_rows_that_fail_for_a_while_are_tried_again_through_tables_of_their_own(

@@ -230,6 +230,11 @@ class Settings(BaseSettings):
     def _check_endpoint(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        if "generativelanguage.googleapis.com" in value:
+            raise ValueError(
+                "is the Gemini Developer API, which has no labels and no list filter, so a job "
+                "could not be found after a crash; use Vertex AI"
+            )
         return value.rstrip("/")
 
     @property

@@ -6,6 +6,7 @@ Checks that need Google's libraries are in the workers' package, as the entry po
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,6 +20,8 @@ from promptmill.config.settings import (
     variable_name,
 )
 from promptmill.config.urls import mask_password
+from promptmill.producers.models.model_names import parse_model
+from promptmill.producers.models.run_checks import Problem, find_problems
 from promptmill.producers.run import load_bucket_function
 
 MIN_REDIS_VERSION = (6, 2)
@@ -103,8 +106,28 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
         yield Check(
             name, bool(value), value or f"{variable_name(name)} is not set", "" if value else remedy
         )
+    yield from check_model(settings)
+
+
+def check_model(settings: Settings) -> Iterator[Check]:
+    """Check that the default model has batch jobs in the location."""
     if not settings.model:
         yield Check("model", None, "PROMPTMILL_MODEL is not set, so every run must set its model")
+        return
+    for problem in _find_model_problems(settings):
+        text, _, remedy = problem.text.partition("; ")
+        yield Check("model", False if problem.refuses else not remedy or None, text, remedy)
+
+
+def _find_model_problems(settings: Settings) -> list[Problem]:
+    """Return the problems of the default model, or its name and location as the only one."""
+    today = datetime.now(UTC).date()
+    try:
+        name = parse_model(settings.model)
+    except ConfigurationError as error:
+        return [Problem(str(error), refuses=True)]
+    problems = list(find_problems(name, False, settings.location, today))
+    return problems or [Problem(f"{settings.model} in {settings.location}")]
 
 
 def check_creation_visibility(settings: Settings) -> Iterator[Check]:

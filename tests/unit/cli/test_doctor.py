@@ -5,7 +5,7 @@ import pytest
 
 from promptmill.cli import doctor
 from promptmill.config.errors import PromptmillError
-from promptmill.config.settings import Settings
+from promptmill.config.settings import Settings, load_settings
 from promptmill.producers import checks
 from promptmill.producers.checks import Check
 from promptmill.workers.cli_support.checks import probe_bucket
@@ -141,3 +141,20 @@ def test_the_live_check_is_suggested_where_google_is_configured(
         [True] * suggested
     )
     assert all(check.ok is None for check in suggestions)
+
+
+@pytest.mark.parametrize(
+    ("model", "location", "ok", "remedy"),
+    [
+        ("gemini-3-flash-preview", "global", True, ""),
+        ("gemini-3-flash-preview", "us-central1", False, "set GOOGLE_CLOUD_LOCATION to global"),
+        ("gemini-3-flash", "global", None, "did you mean gemini-3-flash-preview?"),
+        ("claude-x", "global", False, "Promptmill runs Gemini models"),
+        ("", "global", None, ""),
+    ],
+)
+def test_the_default_model_is_checked_in_the_location(
+    model: str, location: str, ok: bool | None, remedy: str
+) -> None:
+    (check,) = checks.check_model(load_settings(model=model, location=location))
+    assert (check.name, check.ok, check.remedy) == ("model", ok, remedy)

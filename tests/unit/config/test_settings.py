@@ -45,6 +45,12 @@ WRONG = [
     ("PROMPTMILL_BUCKET", "acme/mill", "must have the form gs://"),
     ("PROMPTMILL_BUCKET", "gs://", "must have the form gs://"),
     ("PROMPTMILL_VERTEX_ENDPOINT", "127.0.0.1:80", "must start with http"),
+    (
+        "PROMPTMILL_VERTEX_ENDPOINT",
+        "https://generativelanguage.googleapis.com",
+        "is the Gemini Developer API",
+    ),
+    ("PROMPTMILL_MODEL_CHECKS", "off", "match pattern"),
     ("GOOGLE_CLOUD_LOCATION", "EU", "is not a location of Vertex AI; did you mean eu?"),
     ("GOOGLE_CLOUD_LOCATION", "europe", "did you mean eu?"),
     ("GOOGLE_CLOUD_LOCATION", "us-central", "did you mean us-central1?"),

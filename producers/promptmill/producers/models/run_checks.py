@@ -25,7 +25,7 @@ OVERRIDE = "; PROMPTMILL_MODEL_CHECKS=warn sends the run anyway"
 _LOCATION = "GOOGLE_CLOUD_LOCATION"
 
 
-class Finding(NamedTuple):
+class Problem(NamedTuple):
     """What a check found. ``refuses`` means that Google would refuse the run."""
 
     text: str
@@ -41,17 +41,17 @@ def check_run(
     ConfigurationError for a run that Google would refuse. With ``refuse`` off that is a
     warning too, because Google can be ahead of the table.
     """
-    findings = list(find_problems(parse_model(model), tables, location, today))
-    if refusal := next((finding.text for finding in findings if refuse and finding.refuses), ""):
+    problems = list(find_problems(parse_model(model), tables, location, today))
+    if refusal := next((problem.text for problem in problems if refuse and problem.refuses), ""):
         raise ConfigurationError(refusal + OVERRIDE)
-    return [finding.text for finding in findings]
+    return [problem.text for problem in problems]
 
 
-def find_problems(name: ModelName, tables: bool, location: str, today: date) -> Iterator[Finding]:
+def find_problems(name: ModelName, tables: bool, location: str, today: date) -> Iterator[Problem]:
     """Yield what is wrong with a run; ``location`` is empty where it is unknown."""
     model = find_model(name.name) if name.kind is ModelKind.publisher else None
     if not is_known(name):
-        yield Finding(_describe_unknown(name.name))
+        yield Problem(_describe_unknown(name.name))
     if model:
         yield from _check_retirement(model, today)
         yield from _check_model_location(model, location)
@@ -66,48 +66,48 @@ def _describe_unknown(name: str) -> str:
     return f"model {name} is not in the table of known models, so it is not checked{question}"
 
 
-def _check_retirement(model: Model, today: date) -> Iterator[Finding]:
+def _check_retirement(model: Model, today: date) -> Iterator[Problem]:
     if not model.retires:
         return
     day = date.fromisoformat(model.retires)
     advice = f"; use {model.successor}" if model.successor else "; see promptmill models"
     if model.stage is Stage.retired:
-        yield Finding(f"model {model.name} was retired on {day}{advice}", refuses=True)
+        yield Problem(f"model {model.name} was retired on {day}{advice}", refuses=True)
     elif today >= day:
-        yield Finding(f"model {model.name} may be retired since {day}{advice}")
+        yield Problem(f"model {model.name} may be retired since {day}{advice}")
     elif today >= day - RETIREMENT_NOTICE:
-        yield Finding(f"model {model.name} may be retired from {day} on{advice}")
+        yield Problem(f"model {model.name} may be retired from {day} on{advice}")
 
 
-def _check_model_location(model: Model, location: str) -> Iterator[Finding]:
+def _check_model_location(model: Model, location: str) -> Iterator[Problem]:
     if not location or location in model.locations or model.stage is Stage.retired:
         return
     places = " or ".join(filter(None, (", ".join(model.locations[:-1]), model.locations[-1])))
     if model.regions_unproven and location not in (GLOBAL, *MULTI_REGIONS):
         text = f"batch jobs of model {model.name} in {location} are not confirmed"
-        yield Finding(f"{text}; if they are refused, set {_LOCATION} to {places}")
+        yield Problem(f"{text}; if they are refused, set {_LOCATION} to {places}")
         return
     text = f"model {model.name} has no batch jobs in {location}"
-    yield Finding(f"{text}; set {_LOCATION} to {places}", refuses=True)
+    yield Problem(f"{text}; set {_LOCATION} to {places}", refuses=True)
 
 
-def _check_resource_location(name: ModelName, location: str) -> Iterator[Finding]:
+def _check_resource_location(name: ModelName, location: str) -> Iterator[Problem]:
     if name.kind is ModelKind.publisher or not location or location == name.location:
         return
     text = f"model {name.resource} is in {name.location}, but the jobs are in {location}"
-    yield Finding(f"{text}; set {_LOCATION} to {name.location}", refuses=True)
+    yield Problem(f"{text}; set {_LOCATION} to {name.location}", refuses=True)
 
 
-def _check_tables(model: Model | None, location: str) -> Iterator[Finding]:
+def _check_tables(model: Model | None, location: str) -> Iterator[Problem]:
     if model and model.task is Task.embed:
         text = f"jobs of model {model.name} cannot read or write BigQuery tables"
-        yield Finding(f"{text}; leave out the option tables", refuses=True)
+        yield Problem(f"{text}; leave out the option tables", refuses=True)
     elif location == GLOBAL:
         text = "jobs in global cannot read or write BigQuery tables"
-        yield Finding(
+        yield Problem(
             f"{text}; set {_LOCATION} to a region or multi-region of the dataset, "
             "or leave out the option tables",
             refuses=True,
         )
     elif location in MULTI_REGIONS:
-        yield Finding(f"BigQuery tables for jobs in {location} are not confirmed by Google's pages")
+        yield Problem(f"BigQuery tables for jobs in {location} are not confirmed by Google's pages")
