@@ -50,7 +50,9 @@ class Place:
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The emulators of Cloud Storage and Vertex AI. No Redis, no workers."""
     folder = tmp_path_factory.mktemp("live")
-    with running(folder, ("storage", "emulator"), latency=0.6, settings={}) as started:
+    with running(folder, ("storage", "emulator"), latency=0.3, settings={}) as started:
+        # On a slow machine, the second job could otherwise end before it is cancelled.
+        started.fault("job", "queued", seconds=60, match={"label.attempt": "2"}, times=None)
         yield started
 
 
