@@ -142,6 +142,17 @@ def test_a_product_without_a_picture_fails_alone(environment: dict[str, str]) ->
     assert "INVALID_REQUEST" in third
 
 
+def test_products_are_found_by_the_embeddings_of_their_descriptions(
+    environment: dict[str, str],
+) -> None:
+    printed = run("search.py", environment).splitlines()
+
+    assert printed[0] == "succeeded"
+    found = {line.partition(": ")[0]: line.partition(": ")[2].split(", ") for line in printed[1:]}
+    assert sorted(found["heavy rain while hiking"]) == ["sku-1", "sku-4"]
+    assert found["a mug for hot coffee"][0] == "sku-2"
+
+
 def test_videos_are_named_by_their_uri(environment: dict[str, str]) -> None:
     state, first, second = run("videos.py", environment).splitlines()
 
