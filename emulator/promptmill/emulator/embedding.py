@@ -50,6 +50,8 @@ def embed_request(request: JsonObject, model: Model) -> JsonObject:
     config = get_field(request, "embedContentConfig") or {}
     _check_config(config, model)
     text, files = _read_content(get_field(request, "content"))
+    if files and model.name == "gemini-embedding-001":
+        raise _refuse("Unable to submit request because this model embeds text only.")
     count = _count_tokens(text, files, model, config)
     dimensions = get_field(config, "outputDimensionality") or model.max_dimensions
     return {

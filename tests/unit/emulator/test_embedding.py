@@ -86,6 +86,15 @@ def test_a_request_of_another_form_is_refused(request_: dict[str, Any]) -> None:
     assert refused.value.code == 400
 
 
+def test_only_the_second_model_embeds_files() -> None:
+    file = {"fileUri": "gs://source/a.jpg", "mimeType": "image/jpeg"}
+    request = {"content": {"parts": [{"fileData": file}]}}
+
+    assert embed_request(request, MODEL)["embedding"]
+    with pytest.raises(RowRefused, match="text only"):
+        embed_request(request, MODELS["gemini-embedding-001"])
+
+
 def test_a_model_without_embeddings_refuses_the_form() -> None:
     stand = Stand()
     stand.input({"key": "k", "request": embedding_request("x")})
