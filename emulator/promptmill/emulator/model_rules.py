@@ -7,6 +7,9 @@ from .model_table import PENALTIES, Model
 from .request_fields import get_field, list_items
 from .thinking import read_thinking_config
 
+UNSPECIFIED_LEVEL = "THINKING_LEVEL_UNSPECIFIED"
+"""The same as no level."""
+
 
 def check_model_request(request: JsonObject, model: Model | None) -> None:
     """Raise RowRefused (400) for a request that Gemini, or this model, rejects.
@@ -25,6 +28,7 @@ def check_model_request(request: JsonObject, model: Model | None) -> None:
 
 def _check_thinking(config: JsonObject, model: Model | None) -> None:
     level, budget = get_field(config, "thinkingLevel"), get_field(config, "thinkingBudget")
+    level = None if level == UNSPECIFIED_LEVEL else level
     if level is not None and budget is not None:
         raise RowRefused(400, "You can only set only one of thinking budget and thinking level.")
     if budget is not None and (not isinstance(budget, int) or isinstance(budget, bool)):

@@ -30,6 +30,7 @@ from .jobs import (
     to_resource,
 )
 from .json_types import JsonObject
+from .model_table import find_model
 from .models import require_model
 from .registry import JobRegistry
 from .workers import Workers
@@ -73,7 +74,7 @@ class JobService:
         location = parent.rpartition("/")[2]
         today = self.options.today or datetime.now(UTC).date().isoformat()
         require_model(spec.model, location, today, self.options.models)
-        _refuse_global_tables(spec, location)
+        _refuse_tables(spec, location)
         now = round(self.clock.now(), 6)
         job = self._build_job(parent, spec, now)
         self.registry.add_job(job)
@@ -189,10 +190,15 @@ class _JobControl:
         self.service.registry.update_job(self.job.name, apply_outcome)
 
 
-def _refuse_global_tables(spec: JobSpec, location: str) -> None:
-    """Raise ApiError 400 for tables in `global` (Google's batch page: tables need a region)."""
-    if location == "global" and (spec.input_table or spec.output_table):
+def _refuse_tables(spec: JobSpec, location: str) -> None:
+    """Raise ApiError 400 for tables in `global`, and for those of embeddings (Google's pages)."""
+    if not spec.input_table and not spec.output_table:
+        return
+    if location == "global":
         raise ApiError(400, "BigQuery tables are not supported in location global.")
+    model = find_model(spec.model)
+    if model is not None and model.embeds:
+        raise ApiError(400, "BigQuery tables are not supported for embeddings.")
 
 
 def _is_listed(job: Job, parent: str, now: float) -> bool:

@@ -21,8 +21,11 @@ def count_thought_tokens(config: JsonObject, model: Model | None, digest: str) -
     `config` is the `thinkingConfig`. A `thinkingBudget` is the upper limit; a negative one
     leaves it to the model.
     """
-    level = get_field(config, "thinkingLevel") or (model.default_thinking_level if model else "")
-    fewest, most = TOKENS_BY_LEVEL.get(str(level).upper(), (0, 0))
+    level = get_field(config, "thinkingLevel")
+    default_level = model.default_thinking_level if model else ""
+    fewest, most = TOKENS_BY_LEVEL.get(
+        str(level).upper(), TOKENS_BY_LEVEL.get(default_level, (0, 0))
+    )
     count = fewest + int(digest[:8], 16) % (most - fewest + 1)
     budget = get_field(config, "thinkingBudget")
     return count if budget is None or budget < 0 else min(count, int(budget))
