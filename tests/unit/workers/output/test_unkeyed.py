@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptmill.emulator.columns import Columns, ImportFailed
 from promptmill.emulator.conversions import plan_conversions
-from promptmill.workers.fakes import FakeJobs
-from promptmill.workers.output.unkeyed import request_hash
+from promptmill.workers.fakes import FakeJobs, Script
+from promptmill.workers.output.unkeyed import hash_request
 from support.fake_pipeline import RUN, FakePipeline
 
 EQUAL_VALUES: list[list[object]] = [
@@ -41,7 +41,7 @@ VALUES = [(group, value) for group, values in enumerate(EQUAL_VALUES) for value 
 
 
 def hash_of(request: object) -> str:
-    return request_hash(json.dumps({"request": request}).encode())
+    return hash_request(json.dumps({"request": request}).encode()).hash
 
 
 @pytest.mark.parametrize("field", ["text", "temperature"])
@@ -55,7 +55,7 @@ def test_only_values_that_the_importer_makes_equal_are_equal(field: str) -> None
 
 
 def test_a_number_out_of_range_has_a_hash() -> None:
-    assert request_hash(b'{"request":{"temperature":1e400}}') != request_hash(
+    assert hash_request(b'{"request":{"temperature":1e400}}') != hash_request(
         b'{"request":{"temperature":1e401}}'
     )
 
@@ -146,6 +146,23 @@ def test_an_answer_without_a_key_is_matched_although_a_number_is_written_otherwi
     report = pipeline.drive(RUN)
 
     assert (report.succeeded, report.unknown, report.jobs) == (1, 0, 1)
+
+
+ALIKE = ["surely text", "yes", "y", "Yes", "true", "1", "01", "1.0", "1", "no"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(ALIKE), st.integers(0, 99))
+def test_texts_that_may_be_converted_keep_their_own_answers(prompts: list[str], seed: int) -> None:
+    everything = frozenset(range(len(prompts)))
+    pipeline = FakePipeline(script=Script(unkeyed=everything, seed=seed), repeat_identical=True)
+    pipeline.send(prompts)
+
+    pipeline.drive(RUN)
+
+    assert [result.text for result in pipeline.results(RUN)] == [
+        f"You said: {prompt}" for prompt in prompts
+    ]
 
 
 class ConvertingJobs(FakeJobs):

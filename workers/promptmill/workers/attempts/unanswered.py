@@ -138,7 +138,7 @@ class UnansweredRows:
             for unkeyed in self._read_unkeyed(parts):
                 if unkeyed.result.state != state:
                     continue
-                if matched := unmatched.pop_match(unkeyed.hash):
+                if matched := unmatched.pop_match(unkeyed):
                     yield self._assign_key(unkeyed, *matched)
                 else:
                     self._counter.states["unknown"] += 1

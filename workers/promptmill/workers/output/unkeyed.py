@@ -7,7 +7,8 @@ import hashlib
 import math
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -48,35 +49,68 @@ class _WireLine(msgspec.Struct):
 _decode = msgspec.json.Decoder(_WireLine).decode
 
 
-def request_hash(line: bytes) -> str:
-    """Return a hash of a line's request, or "" if it has none.
+class RequestHash(NamedTuple):
+    """The hash of a request, and one that tells texts from the numbers that they may become.
+
+    ``exact`` is empty if no text may become a number or boolean.
+    """
+
+    hash: str = ""
+    exact: str = ""
+
+
+def hash_request(line: bytes) -> RequestHash:
+    """Return the hash of a line's request, which is empty if it has none.
 
     Ignores the order of fields, their spelling and nulls. In Google's samples, the echo
     has added nulls, and ``systemInstruction`` in place of ``system_instruction``. The
     importer turns 1.0 into 1, and strings into numbers and booleans (observed live,
-    2026-10), so these are equal too.
+    2026-10), so these are equal too. It keeps texts if one value of the field is surely text:
+    then only the ``exact`` hash distinguishes "yes" and "y".
     """
     try:
         request = _decode_exactly(line).get("request")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
-        return ""
-    return hashlib.sha256(_encode_ordered(_normalize_value(request))).hexdigest() if request else ""
+        return RequestHash()
+    if not request:
+        return RequestHash()
+    converter = _TextConverter()
+    digest = _hash_value(_normalize_value(request, converter.convert_text))
+    if not converter.has_converted:
+        return RequestHash(digest)
+    return RequestHash(digest, _hash_value(_normalize_value(request, str)))
 
 
-def _normalize_value(value: object) -> object:
+def _hash_value(value: object) -> str:
+    return hashlib.sha256(_encode_ordered(value)).hexdigest()
+
+
+class _TextConverter:
+    has_converted = False
+
+    def convert_text(self, text: str) -> object:
+        """Return the number or boolean that the importer may read in a text, else the text."""
+        value = _normalize_text(text)
+        if value is not text:
+            self.has_converted = True
+        return value
+
+
+def _normalize_value(value: object, convert: Callable[[str], object]) -> object:
+    """Normalize a value; ``convert`` applies to texts that may be numbers or booleans."""
     if isinstance(value, str):
         may_convert = len(value) <= _LONGEST_BOOLEAN or value[-1] in _LAST_CHARACTERS
-        return _normalize_text(value) if may_convert else value
+        return convert(value) if may_convert else value
     if isinstance(value, dict):
         return {
             _SNAKE.sub(_to_upper, name) if "_" in name else name: _normalize_value(
-                [item] if name in _LISTS and isinstance(item, dict) else item
+                [item] if name in _LISTS and isinstance(item, dict) else item, convert
             )
             for name, item in value.items()
             if item is not None
         }
     if isinstance(value, list):
-        return [_normalize_value(item) for item in value]
+        return [_normalize_value(item, convert) for item in value]
     return value
 
 
@@ -110,13 +144,14 @@ class UnkeyedResult(msgspec.Struct, omit_defaults=True):
     """An answer without a key: the hash of its request, and its result without key and row.
 
     ``cut_off``: a retry with a higher token limit may succeed. ``invalid``: a retry with
-    feedback on the schema error may.
+    feedback on the schema error may. ``exact``: see ``RequestHash``.
     """
 
     hash: str
     result: Result
     cut_off: bool = False
     invalid: bool = False
+    exact: str = ""
 
     def with_key(self, key: WireKey, metadata: str | None) -> Result:
         """Return the result, assigned to the row with this key."""
@@ -135,16 +170,28 @@ class UnmatchedRows:
     """
 
     def __init__(self, lines: Iterable[bytes]) -> None:
-        self._unmatched: dict[str, deque[tuple[WireKey, str | None]]] = defaultdict(deque)
+        self._unmatched: dict[str, deque[_UnmatchedRow]] = defaultdict(deque)
         for line in lines:
             wire = _decode(line)
             if key := split_wire_key(wire.key):
-                self._unmatched[request_hash(line)].append((key, wire.metadata))
+                digest, exact = hash_request(line)
+                self._unmatched[digest].append(_UnmatchedRow(exact, key, wire.metadata))
 
-    def pop_match(self, digest: str) -> tuple[WireKey, str | None] | None:
+    def pop_match(self, unkeyed: UnkeyedResult) -> tuple[WireKey, str | None] | None:
         """Remove and return the next row with this request, as its key and metadata.
 
-        Returns None if no row is left.
+        Prefers a row with the same texts. Returns None if no row is left.
         """
-        candidates = self._unmatched.get(digest)
-        return candidates.popleft() if candidates else None
+        rows = self._unmatched.get(unkeyed.hash)
+        if not rows:
+            return None
+        index = next((index for index, row in enumerate(rows) if row.exact == unkeyed.exact), 0)
+        row = rows[index]
+        del rows[index]
+        return row.key, row.metadata
+
+
+class _UnmatchedRow(NamedTuple):
+    exact: str
+    key: WireKey
+    metadata: str | None

@@ -126,7 +126,7 @@ class _LateAnswers:
         for _ in reader.read_results(read_lines(self._attempt.bucket, self._part_ranges[part])):
             pass  # answers with keys have been written already
         for unkeyed in map(decode_unkeyed, reader.unkeyed):
-            if unkeyed.result.succeeded and (matched := unmatched.pop_match(unkeyed.hash)):
+            if unkeyed.result.succeeded and (matched := unmatched.pop_match(unkeyed)):
                 yield unkeyed.with_key(*matched)
 
 

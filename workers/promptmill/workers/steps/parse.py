@@ -41,7 +41,7 @@ from promptmill.workers.output.lenient_json import decode_object
 from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.output.nested_json import unnest_json
 from promptmill.workers.output.part_selection import select_parts
-from promptmill.workers.output.unkeyed import UnkeyedResult, request_hash
+from promptmill.workers.output.unkeyed import UnkeyedResult, hash_request
 from promptmill.workers.ports.google import Bucket
 
 _MAX_OFFSETS = 1000
@@ -242,4 +242,5 @@ class PartReader:
         result = self._make_result(line, data, WireKey("", 0, ""))
         cut_off = self._retry_policy.can_raise_tokens(result, data)
         invalid = self._retry_policy.can_send_feedback(result)
-        return _encode(UnkeyedResult(request_hash(data), result, cut_off, invalid)) + b"\n"
+        digest, exact = hash_request(data)
+        return _encode(UnkeyedResult(digest, result, cut_off, invalid, exact)) + b"\n"
