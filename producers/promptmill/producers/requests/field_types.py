@@ -73,6 +73,14 @@ class FieldTypes:
                     f"{path} is {field_type} here and {earlier_type} "
                     f"in row {self._first_rows[path]}; {_ONE_TYPE}"
                 )
+        return self._find_null_list(types)
+
+    # "Only optional fields can be set to NULL" (observed live); a list is not optional.
+    def _find_null_list(self, types: _TypesByPath) -> str:
+        for field in {path.removesuffix(_NULL) for path in types}:
+            is_list = (types.get(field) or self._types.get(field)) == _LIST
+            if is_list and (field + _NULL in types or field + _NULL in self._types):
+                return f"{field} is null in one row and a list in another; leave null fields out"
         return ""
 
     def _record_types(self, row: int, types: _TypesByPath) -> str:
@@ -90,12 +98,14 @@ class FieldTypes:
     def _collect_types(
         self, value: Any, path: str, types: _TypesByPath, texts: dict[str, str]
     ) -> str:
+        if value is None:
+            types[path + _NULL] = _NULL
+            return ""
         field_type = _TYPE_NAMES.get(type(value)) or _field_type(value)
         if field_type and types.setdefault(path, field_type) != field_type:
             return f"{path} is both {field_type} and {types[path]}; {_ONE_TYPE}"
-        if field_type == _TEXT:
-            if path not in self.plain_paths:
-                _note_text(texts, path, value)
+        if field_type == _TEXT and path not in self.plain_paths:
+            _note_text(texts, path, value)
         elif field_type == _OBJECT:
             for name, item in value.items():
                 if refusal := self._collect_types(item, f"{path}.{name}", types, texts):
@@ -120,6 +130,8 @@ _ONE_TYPE = "a field must have one type in the whole job, or Vertex's importer r
 
 
 _OBJECT, _LIST, _TEXT, _NUMBER = "an object", "a list", "text", "a number"
+_NULL = "=null"
+"""Ends the path of a field that is null. No name contains it."""
 _TYPE_NAMES = {
     dict: _OBJECT,
     list: _LIST,

@@ -15,6 +15,8 @@ from typing import Any
 
 _Fix = Callable[[Any], Any]
 _SEARCH: Mapping[str, object] = {"googleSearch": {"excludeDomains": []}}
+_MAPPING_TYPES = (dict, Mapping)
+"""``dict`` comes first because ``isinstance`` is slow for an abstract class."""
 _SEARCH_NAMES = ("googleSearch", "google_search")
 
 
@@ -25,7 +27,7 @@ def normalize_request(request: object) -> object:
 
 def _fix_fields(message: Any, fixes: Mapping[str, _Fix]) -> Any:
     """Return a message with fixed fields, or the message itself if none changes."""
-    if not isinstance(message, dict | Mapping):
+    if not isinstance(message, _MAPPING_TYPES):
         return message
     changes = {
         name: fixed
@@ -36,7 +38,7 @@ def _fix_fields(message: Any, fixes: Mapping[str, _Fix]) -> Any:
 
 
 def _wrap_object(value: Any) -> Any:
-    return [value] if isinstance(value, Mapping) else value
+    return [value] if isinstance(value, _MAPPING_TYPES) else value
 
 
 def _wrap_text(value: Any) -> Any:
@@ -70,7 +72,7 @@ def _fix_items(value: Any, fix: _Fix) -> Any:
 
 
 def _fix_tool(tool: Any) -> Any:
-    if not isinstance(tool, Mapping) or all(tool.get(name) != {} for name in _SEARCH_NAMES):
+    if not isinstance(tool, _MAPPING_TYPES) or all(tool.get(name) != {} for name in _SEARCH_NAMES):
         return _fix_fields(tool, _TOOL_FIXES)
     others = {
         name: value for name, value in tool.items() if name not in _SEARCH_NAMES or value != {}

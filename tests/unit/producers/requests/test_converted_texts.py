@@ -1,5 +1,6 @@
 """Texts that the importer would turn into numbers or booleans are found at any depth."""
 
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptmill.emulator.columns import Columns
+from promptmill.emulator.conversions import plan_conversions
 from promptmill.producers.requests.converted_texts import is_converted
 from promptmill.producers.requests.encode import encode_lines
 from promptmill.producers.requests.held_lines import MAX_HELD_LINES
@@ -216,3 +219,19 @@ def test_what_is_sent_is_imported_without_a_change(prompts: list[Any]) -> None:
     sent = [msgspec.json.decode(line.data) for line in encode(*prompts) if not line.refusal]
 
     assert import_lines(sent) == sent
+
+
+@settings(max_examples=200)
+@given(st.lists(PROMPTS, max_size=6))
+def test_what_is_sent_is_imported_by_the_emulator_without_a_refusal(prompts: list[Any]) -> None:
+    rows = [msgspec.json.decode(line.data) for line in encode(*prompts) if not line.refusal]
+    columns = Columns()
+    for row in rows:
+        columns.add_row(row)
+    conversion = plan_conversions(columns.fields)
+    imported = [conversion.apply(deepcopy(row)) for row in rows] if conversion else rows
+
+    assert imported == rows
+    if conversion and "request" in conversion.fields:
+        check = conversion.fields["request"].find_refusal
+        assert [check(row["request"], "") for row in rows] == [""] * len(rows)

@@ -83,6 +83,24 @@ def test_what_one_type_can_hold_is_let_through(first: Any, second: Any) -> None:
     assert not kinds.admit_request(2, request(second)).refusal
 
 
+@pytest.mark.parametrize(("first", "second"), [(None, ["a"]), (["a"], None), (None, [])])
+def test_null_in_place_of_a_list_is_refused_with_the_cure(first: Any, second: Any) -> None:
+    kinds = FieldTypes()
+
+    assert not kinds.admit_request(1, request(first)).refusal
+    assert (
+        "request.generationConfig.x is null in one row and a list in another; leave null fields out"
+        in kinds.admit_request(2, request(second)).refusal
+    )
+    assert not kinds.admit_request(3, request(first)).refusal
+
+
+def test_null_and_a_list_in_one_row_are_refused() -> None:
+    items = [{"a": None}, {"a": ["b"]}]
+
+    assert "x[].a is null in one row" in FieldTypes().admit_request(1, request(items)).refusal
+
+
 def test_a_row_that_is_refused_leaves_no_trace() -> None:
     kinds = FieldTypes()
     kinds.admit_request(1, request({"a": 1}))
