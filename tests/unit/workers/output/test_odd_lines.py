@@ -79,6 +79,9 @@ def remove(path: Path) -> dict[str, Any]:
 
 
 HARMLESS = {
+    "an empty embedding": encode(replace(("response", "embedding"), {})),
+    "an odd embedding": encode(replace(("response", "embedding"), "odd")),
+    "a carriage return": encode(LINE) + b"\r",
     "the line as it is": encode(LINE),
     "a byte order mark": b"\xef\xbb\xbf" + encode(LINE),
     "a number out of range": encode(LINE).replace(b"-0.5", b"1e999"),
@@ -267,6 +270,13 @@ def test_usage_of_a_line_without_a_row_counts() -> None:
     assert (parsed.counts.unreadable, parsed.counts.tokens["totalTokenCount"]) == (1, 7)
 
 
+@pytest.mark.parametrize("data", [b"\r", b"  ", b"\t\r", b"\0\0"])
+def test_a_blank_line_is_none(data: bytes) -> None:
+    _, _, parsed = read(data, encode(LINE), data)
+
+    assert (parsed.counts.unreadable, parsed.counts.succeeded) == (0, 1)
+
+
 def test_usage_in_metadata_is_not_that_of_the_answer() -> None:
     metadata = {"usageMetadata": {"totalTokenCount": 9}}
 
@@ -300,7 +310,10 @@ def paths_of(value: object, path: Path = ()) -> Iterator[Path]:
         yield from paths_of(member, (*path, name))
 
 
-PATHS = list(paths_of(LINE))
+EMBEDDED: dict[str, Any] = LINE | {
+    "request": {"content": {"parts": [{"text": "Say hello"}]}},
+    "response": {"embedding": {"values": [-0.5, 0.25]}, "usageMetadata": USAGE},
+}
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -326,8 +339,9 @@ VALUES = st.recursive(
 @st.composite
 def mutated_lines(draw: st.DrawFn) -> tuple[bytes, bool, bool]:
     """A line with some members replaced, added or removed; whether key and usage are intact."""
-    line = copy.deepcopy(LINE)
-    for path in draw(st.lists(st.sampled_from(PATHS), min_size=1, max_size=3, unique=True)):
+    line = copy.deepcopy(draw(st.sampled_from([LINE, EMBEDDED])))
+    paths = st.sampled_from(list(paths_of(line)))
+    for path in draw(st.lists(paths, min_size=1, max_size=3, unique=True)):
         _mutate(line, path, draw(st.sampled_from(["replace", "remove", "add"])), draw(VALUES))
     data = json.dumps(line).encode()
     cut = draw(st.none() | st.integers(0, len(data)))
@@ -366,7 +380,7 @@ def test_any_mutation_of_a_line_ends_in_exactly_one_state(
     states = (
         counts.succeeded + counts.failed + counts.duplicates + counts.unknown + counts.unreadable
     )
-    assert states + len(unkeyed) == 2
+    assert states + len(unkeyed) == 2 * bool(data)
     if has_key:
         assert [(result.key, result.row) for result in results] == [("k1", 1)]
         assert counts.duplicates == 1

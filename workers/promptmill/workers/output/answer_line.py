@@ -125,7 +125,7 @@ def parse_line(data: bytes) -> OutputLine | None:
 def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> Result:
     """Return the result for ``line``, which was parsed from ``data``."""
     response = line.response or _Response()
-    if response.embedding and not line.status:
+    if response.embedding and not (line.status or response.candidates):
         return _build_embedding(line, response, response.embedding, data, key, attempt)
     candidate = response.candidates[0] if response.candidates else None
     parts = (candidate.content and candidate.content.parts if candidate else None) or []

@@ -181,7 +181,7 @@ class _LineCleaner:
             "promptFeedback": self._clean_feedback(response, has_answer=bool(candidates)),
             "modelVersion": version if isinstance(version, str) else None,
             "usageMetadata": usage,
-            "embedding": self._clean_embedding(embedding),
+            "embedding": None if candidates else self._clean_embedding(embedding),
             "tokenCount": _clean_count(response.get("tokenCount")),
         }
 

@@ -45,6 +45,7 @@ from promptmill.workers.output.unkeyed import UnkeyedResult, hash_request
 from promptmill.workers.ports.google import Bucket
 
 _MAX_OFFSETS = 1000
+_BLANKS = b" \t\r\n\0"
 _NO_RETRIES = RetryPolicy()
 _encode = msgspec.json.Encoder().encode
 
@@ -184,6 +185,8 @@ class PartReader:
         )
 
     def _note_unreadable(self, data: bytes) -> None:
+        if not data.strip(_BLANKS):
+            return
         self._counts["unreadable"] += 1
         self._meter.add_usage(read_usage(data))
         if len(self._unreadable_at) < _MAX_OFFSETS:
