@@ -4,9 +4,11 @@ Google does not document for every kind of export whether a column of type JSON 
 written as an object or as text. Both are accepted.
 """
 
+import re
+
 import msgspec
 
-_TEXT_MARKS = (b'"response":"', b'"response": "', b'"request":"', b'"request": "')
+_MAY_BE_TEXT = re.compile(rb'"(?:response|request)": ?"').search
 _NESTED_FIELDS = ("request", "response")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -14,7 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 def unnest_json(line: bytes) -> bytes:
     """Return a line with its request and response as objects. Unchanged if it is not JSON."""
-    if not any(mark in line for mark in _TEXT_MARKS):
+    if not _MAY_BE_TEXT(line):
         return line
     try:
         fields = _decode(line)
