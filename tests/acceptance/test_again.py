@@ -7,7 +7,14 @@ import uuid
 import pytest
 
 from promptmill.config.settings import load_settings
-from promptmill.producers import EmptyRun, Promptmill, Run, RunNotFound, WaitTimeout
+from promptmill.producers import (
+    ConfigurationError,
+    EmptyRun,
+    Promptmill,
+    Run,
+    RunNotFound,
+    WaitTimeout,
+)
 from promptmill.workers.adapters.storage import open_bucket
 from promptmill.workers.supervision import gc
 from support.local_stack import MODEL, LocalStack, done
@@ -38,6 +45,11 @@ def test_what_has_failed_is_sent_again_as_a_run_of_its_own_that_is_one_however_o
     assert {result.key: result.metadata for result in again.results()} == failed
     assert (again.status.name, again.status.labels) == (run.status.name, {"team": "growth"})
     assert run.status.failed == 2
+
+
+def test_a_retry_with_a_field_that_the_model_refuses_is_refused_at_once(run: Run) -> None:
+    with pytest.raises(ConfigurationError, match=r"candidateCount: gemini-3\.8-flash refuses it"):
+        run.retry(generation_config={"candidateCount": 2})
 
 
 def test_nothing_is_sent_again_that_has_not_failed_so(run: Run) -> None:
