@@ -123,6 +123,8 @@ A request without an answer has exactly one of these reasons, in `Result.error.r
 
 Transient reasons are retried in follow-up jobs, up to `max_attempts` attempts in all. A line that
 is unreadable is retried once: the next may have the same form, and each is billed.
+While Google provisions the service agents of a new project, `FAILED_PRECONDITION` is retried for
+an hour and uses up no attempt. So is a job whose import fails because a table of Google is missing.
 `promptmill retry RUN --only REASON` sends failed requests again, as a new run.
 
 {_format_table(("reason", "transient", "what happened", "what to do"), rows)}

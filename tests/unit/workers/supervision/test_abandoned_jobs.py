@@ -183,15 +183,15 @@ def test_a_late_answer_counts_for_every_identical_request() -> None:
 
 
 def test_late_answers_are_parsed_by_the_response_schema_and_invalid_ones_are_omitted() -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
     worker = cancelled(response_schema=schema)
-    said = {"a": '{"n": 1}', "b": '{"n": "two"}', "c": "three"}
+    said = {"a": '{"count": 1}', "b": '{"count": "two"}', "c": "three"}
     worker.pipeline.jobs._answer = lambda request: said[request["contents"][0]["parts"][0]["text"]]
     abandon_jobs(worker)
 
     assert harvest(worker).answers == 1
 
-    assert [(one["key"], one["parsed"]) for one in rows(late(worker))] == [("1", {"n": 1})]
+    assert [(one["key"], one["parsed"]) for one in rows(late(worker))] == [("1", {"count": 1})]
 
 
 def rows(files: list[str]) -> list[dict[str, object]]:

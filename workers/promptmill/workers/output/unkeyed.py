@@ -50,7 +50,7 @@ _decode = msgspec.json.Decoder(_WireLine).decode
 
 
 class RequestHash(NamedTuple):
-    """The hash of a request, and one that tells texts from the numbers that they may become.
+    """The hash of a request, and one that distinguishes texts from numbers.
 
     ``exact`` is empty if no text may become a number or boolean.
     """
