@@ -73,7 +73,8 @@ class JobService:
         spec = read_spec(body)
         location = parent.rpartition("/")[2]
         today = self.options.today or datetime.now(UTC).date().isoformat()
-        require_model(spec.model, location, today, self.options.models)
+        tuned_models = self._list_deployed_models()
+        require_model(spec.model, location, today, (*self.options.models, *tuned_models))
         _refuse_tables(spec, location)
         now = round(self.clock.now(), 6)
         job = self._build_job(parent, spec, now)
@@ -93,6 +94,14 @@ class JobService:
             rules=[rule for rule in rules if rule.on != "list"],
             unlisted_until=now + max(unlisted_seconds, default=0),
         )
+
+    def _list_deployed_models(self) -> list[str]:
+        """Return the models of all endpoints, with and without their versions."""
+        deployed = [
+            each for endpoint in self.endpoints.values() for each in endpoint["deployedModels"]
+        ]
+        names = [str(each["model"]) for each in deployed]
+        return [*names, *(f"{name}@*" for name in names)]
 
     def get_endpoint(self, name: str) -> JsonObject:
         """Return an endpoint that a test has added. Raises ApiError 404."""
