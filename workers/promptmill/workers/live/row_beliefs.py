@@ -95,7 +95,7 @@ def judge_thinking(evidence: Evidence) -> Verdict:
     if not thoughts:
         return undecided(_NO_OUTPUT if line is None else "the model reported no thoughts")
     message = f"{thoughts} of thoughts and {text} of text; maxOutputTokens was {limit}"
-    is_cut = read_path(line, "response", "candidates", 0, "finishReason") == "MAX_TOKENS"
+    is_cut = read_path(line, "response", "candidates", 0, "finishReason") == FailureReason.MAX_TOKENS
     if thoughts + text <= limit and not is_cut:
         return undecided(f"the answer ended before the limit: {message}")
     return Verdict(thoughts + text <= limit, message)

@@ -37,8 +37,8 @@ SCHEMA = pa.schema(
 class _WriterOptions(TypedDict):
     compression: str
     version: Literal["2.6"]
-    use_dictionary: list[str]
-    use_byte_stream_split: list[str]
+    use_dictionary: Any  # names of columns; the type stubs of pyarrow know only a bool
+    use_byte_stream_split: Any
 
 
 _WRITER_OPTIONS: _WriterOptions = {
