@@ -95,8 +95,8 @@ def judge_thinking(evidence: Evidence) -> Verdict:
     if not thoughts:
         return undecided(_NO_OUTPUT if line is None else "the model reported no thoughts")
     message = f"{thoughts} of thoughts and {text} of text; maxOutputTokens was {limit}"
-    is_cut = read_path(line, "response", "candidates", 0, "finishReason") == FailureReason.MAX_TOKENS
-    if thoughts + text <= limit and not is_cut:
+    finish_reason = read_path(line, "response", "candidates", 0, "finishReason")
+    if thoughts + text <= limit and finish_reason != FailureReason.MAX_TOKENS:
         return undecided(f"the answer ended before the limit: {message}")
     return Verdict(thoughts + text <= limit, message)
 
