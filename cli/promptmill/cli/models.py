@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 _TOKEN_KINDS = ("input", "input_audio", "cached", "output", "output_image")
 _PRICE_DETAILS = ("context", "location", "on", "checked")
 _SHOWN_KINDS = ("input", "cached", "output")
-_PRICE_FIELDS = ("above", *_TOKEN_KINDS, "online_input", "online_output", *_PRICE_DETAILS)
-_NO_PRICE: dict[str, object] = {name: None for name in _PRICE_FIELDS}
+_PRICE_FIELDS: tuple[str, ...] = (
+    "above",
+    *_TOKEN_KINDS,
+    "online_input",
+    "online_output",
+    *_PRICE_DETAILS,
+)
+_NO_PRICE = dict.fromkeys(_PRICE_FIELDS)
 _DATES_NOTE = "Google may retire a GA model later than on its date, but not earlier"
 
 ShowPrices = Annotated[bool, typer.Option("--prices", help="Show prices, in USD per million.")]
