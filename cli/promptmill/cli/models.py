@@ -25,7 +25,7 @@ _PRICE_FIELDS: tuple[str, ...] = (
     "online_output",
     *_PRICE_DETAILS,
 )
-_NO_PRICE = dict.fromkeys(_PRICE_FIELDS)
+_NO_PRICE: Record = dict.fromkeys(_PRICE_FIELDS)
 _DATES_NOTE = "Google may retire a GA model later than on its date, but not earlier"
 
 ShowPrices = Annotated[bool, typer.Option("--prices", help="Show prices, in USD per million.")]
