@@ -140,9 +140,9 @@ def test_the_command_line_keeps_a_part_or_names_it_and_reads_it_later(
     (plain,) = map(json.loads, stack.read_cli("results", run).splitlines())
     assert plain.get("response") == (result["response"] if kept_at_submit else None)
     warnings = " | ".join(status["warnings"])
-    assert "1 answers are from gemini-3.6-flash" in warnings
+    assert "1 answer is from gemini-3.6-flash" in warnings
     assert ("have grounding" in warnings) != kept_at_submit
-    assert "warning: 1 answers are from gemini-3.6-flash" in waited.stderr
+    assert "warning: 1 answer is from gemini-3.6-flash" in waited.stderr
     assert mill.get(run).report().warnings == status["warnings"]
 
 

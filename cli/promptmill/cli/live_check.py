@@ -114,7 +114,9 @@ def _ask_to_pay(check: "LiveCheck", flags: LiveFlags) -> None:
     if flags.yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter("the check costs money and no terminal can confirm it; add --yes")
+        raise typer.BadParameter(
+            "the check costs money, and there is no terminal to confirm it; add --yes"
+        )
     typer.confirm("Continue?", abort=True, err=True)
 
 
@@ -174,7 +176,8 @@ def _print_summary(check: "LiveCheck", findings: "list[Finding]", path: Path) ->
     typer.echo(
         f"{count} of {status_text.format_count(len(findings), 'belief')} hold. "
         f"{spans.format_duration(check.seconds)}, {sum(check.calls.values())} calls ({calls}).\n"
-        f"Capture file, without names of projects, buckets and accounts: {path}",
+        f"Capture file, without names of projects, buckets and accounts: {path}\n"
+        "docs/live.md says what each belief means, and where to send the file.",
         err=True,
     )
 

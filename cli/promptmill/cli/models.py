@@ -26,9 +26,18 @@ _PRICE_FIELDS: tuple[str, ...] = (
     *_PRICE_DETAILS,
 )
 _NO_PRICE: Record = dict.fromkeys(_PRICE_FIELDS)
-_DATES_NOTE = "Google may retire a GA model later than on its date, but not earlier"
+_FACTS_NOTE = (
+    "thinking: the level of a request without one; regions: listed by --format csv\n"
+    "Google may retire a GA model later than on its date, but not earlier"
+)
+_PRICES_NOTE = (
+    "USD per million tokens in batch jobs; output includes thinking\n"
+    "above: the rate of requests with more input tokens than that; from: first day of the price"
+)
 
-ShowPrices = Annotated[bool, typer.Option("--prices", help="Show prices, in USD per million.")]
+ShowPrices = Annotated[
+    bool, typer.Option("--prices", help="Show prices, in USD per million tokens.")
+]
 
 
 @add_help(
@@ -58,7 +67,7 @@ def models(
         _show_prices()
     else:
         output.write_records(map(_fact_row, _list_models()), output_format)
-        typer.echo(f"{_DATES_NOTE}; table checked on {_find_oldest_check()}", err=True)
+        typer.echo(f"{_FACTS_NOTE}; table checked on {_find_oldest_check()}", err=True)
 
 
 def _list_models() -> "list[Model]":
@@ -130,7 +139,8 @@ def _price_record(model_prices: "Prices", batch: "Rate", online: "Rate") -> Reco
 
 
 def _show_prices() -> None:
-    """Print the prices as a table of at most 80 columns, and their age."""
+    """Print the prices as a table of at most 80 columns, their unit and their age."""
+    from promptmill.config.settings import load_settings
     from promptmill.producers.pricing import prices
 
     all_prices = prices.list_prices()
@@ -141,7 +151,9 @@ def _show_prices() -> None:
     rows = [_price_row(name, *rates) for name in names for rates in _list_rates(name)]
     output.write_records(rows, RowFormat.table)
     oldest_check = min(model_prices.checked for model_prices in all_prices)
-    typer.echo(cost_tables.describe_price_age(oldest_check, all_prices[0].table), err=True)
+    location = load_settings().location
+    age = cost_tables.describe_price_age(oldest_check, all_prices[0].table, location)
+    typer.echo(f"{_PRICES_NOTE}\n{age}", err=True)
 
 
 def _price_row(name: str, model_prices: "Prices", batch: "Rate", _online: "Rate") -> Record:

@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     location: Annotated[str, Field(validation_alias="GOOGLE_CLOUD_LOCATION")] = "global"
     """Vertex AI location of the jobs: ``global``, ``us``, ``eu`` or a region.
 
-    Models differ in their locations: see ``promptmill models``.
+    The value of the workers decides where jobs run. Models differ in their locations: see
+    ``promptmill models``.
     """
     broker_url: Annotated[SecretStr, Field(validation_alias="CELERY_BROKER_URL")] = SecretStr(
         "redis://127.0.0.1:6379/0"

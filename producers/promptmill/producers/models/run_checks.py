@@ -82,13 +82,20 @@ def _check_retirement(model: Model, today: date) -> Iterator[Problem]:
 def _check_model_location(model: Model, location: str) -> Iterator[Problem]:
     if not location or location in model.locations or model.stage is Stage.retired:
         return
-    places = " or ".join(filter(None, (", ".join(model.locations[:-1]), model.locations[-1])))
+    places = _list_places(model, location)
     if model.regions_unproven and location not in (GLOBAL, *MULTI_REGIONS):
         text = f"batch jobs of model {model.name} in {location} are not confirmed"
         yield Problem(f"{text}; if they are refused, set {_LOCATION} to {places}")
         return
     text = f"model {model.name} has no batch jobs in {location}"
     yield Problem(f"{text}; set {_LOCATION} to {places}", refuses=True)
+
+
+def _list_places(model: Model, location: str) -> str:
+    """Return where a model has batch jobs, first the multi-region that ``location`` is part of."""
+    area = location[:2]  # europe-west4 is in eu, us-central1 in us
+    *others, last = sorted(model.locations, key=lambda place: not place.startswith(area))
+    return " or ".join(filter(None, (", ".join(others), last)))
 
 
 def _check_resource_location(name: ModelName, location: str) -> Iterator[Problem]:
@@ -110,4 +117,7 @@ def _check_tables(model: Model | None, location: str) -> Iterator[Problem]:
             refuses=True,
         )
     elif location in MULTI_REGIONS:
-        yield Problem(f"BigQuery tables for jobs in {location} are not confirmed by Google's pages")
+        yield Problem(
+            f"BigQuery tables for jobs in {location} are not confirmed by Google's pages; try a few "
+            "rows first, and leave out the option tables if Google refuses their job"
+        )

@@ -157,7 +157,8 @@ class KeyRegistry:
         """Raise DuplicateKey with both rows if a key occurs twice."""
         for row, first_row in self.find_duplicates():
             raise DuplicateKey(
-                f"row {row} has the same key as row {first_row}; give each row its own key"
+                f"row {row} has the same key as row {first_row}; give each row its own key "
+                "(a row without a key has its row number)"
             )
 
     def find_duplicates(self) -> Iterator[tuple[int, int]]:

@@ -75,7 +75,10 @@ def _unreadable_row(error: InvalidRequest, row: int) -> Finding:
 
 def _report_duplicates(keys: KeyRegistry) -> Iterator[Finding]:
     for row, first_row in keys.find_duplicates():
-        reason = f"the key is the same as in row {first_row}; give each row its own key"
+        reason = (
+            f"the key is the same as in row {first_row}; give each row its own key "
+            "(a row without a key has its row number)"
+        )
         yield Finding(row, "", reason, stops=True)
 
 

@@ -24,10 +24,10 @@ def check(
 @pytest.mark.parametrize(
     ("model", "location", "places"),
     [
-        ("gemini-3.8-flash", "us-central1", "global, us or eu"),
+        ("gemini-3.8-flash", "us-central1", "us, global or eu"),
         ("gemini-3-flash-preview", "us-central1", "global"),
         ("gemini-3.1-pro-preview", "eu", "global"),
-        ("gemini-embedding-2", "europe-west4", "global, us or eu"),
+        ("gemini-embedding-2", "europe-west4", "eu, global or us"),
         ("gemini-embedding-001", "global", "europe-west1 or europe-west4"),
     ],
 )
@@ -54,7 +54,10 @@ def test_every_model_is_accepted_where_it_is_and_where_the_location_is_unknown(
 
 def test_a_model_that_regions_serve_online_is_sent_there_with_a_warning() -> None:
     (warning,) = check("gemini-3.5-flash", "us-central1")
-    assert "not confirmed; if they are refused, set GOOGLE_CLOUD_LOCATION to global" in warning
+    assert (
+        "not confirmed; if they are refused, set GOOGLE_CLOUD_LOCATION to us, global or eu"
+        in warning
+    )
 
 
 @pytest.mark.parametrize("name", [row.name for row in MODELS.values() if row.successor])
@@ -93,7 +96,8 @@ def test_tables_are_refused_in_global_and_for_models_without_the_region() -> Non
 
 def test_tables_in_a_multi_region_are_sent_with_a_warning() -> None:
     assert check("gemini-3.8-flash", "eu", tables=True) == [
-        "BigQuery tables for jobs in eu are not confirmed by Google's pages"
+        "BigQuery tables for jobs in eu are not confirmed by Google's pages; try a few rows first, "
+        "and leave out the option tables if Google refuses their job"
     ]
 
 

@@ -13,6 +13,10 @@ from promptmill.producers.requests.encode import Prompt, encode_lines
 from promptmill.producers.rows.validation import MAX_FINDINGS, validate_prompts
 
 LIMIT = 10_000
+DUPLICATE_KEY = (
+    "the key is the same as in row 1; give each row its own key "
+    "(a row without a key has its row number)"
+)
 
 
 @given(
@@ -47,7 +51,7 @@ def test_a_row_that_stops_the_run_does_not_stop_the_search() -> None:
 
     assert seen.findings == [
         Finding(2, "", "a key must be a string of 1 to 512 characters", stops=True),
-        Finding(3, "", "the key is the same as in row 1; give each row its own key", stops=True),
+        Finding(3, "", DUPLICATE_KEY, stops=True),
         Finding(4, "4", "the prompt is empty"),
         Finding(5, "", "a prompt must be a string or a mapping, not int", stops=True),
     ]

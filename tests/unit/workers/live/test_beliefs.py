@@ -8,12 +8,11 @@ from promptmill.workers.live import beliefs
 PAGE = Path(__file__).parents[4] / "docs" / "live.md"
 
 
-def test_the_page_explains_every_belief_once() -> None:
-    rows = re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|", PAGE.read_text(), re.MULTILINE)
-    explained = [name for row in rows for name in re.findall(r"[a-z-]+", row)]
+def test_the_page_states_and_explains_every_belief_once() -> None:
+    explained = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| .+ \|$", PAGE.read_text(), re.MULTILINE)
 
-    names = [belief.name for belief in (*beliefs.BELIEFS, beliefs.SEARCH_BELIEF)]
-    assert explained == names
+    every_belief = (*beliefs.BELIEFS, beliefs.SEARCH_BELIEF)
+    assert explained == [(belief.name, belief.statement) for belief in every_belief]
 
 
 def test_every_belief_is_one_sentence() -> None:

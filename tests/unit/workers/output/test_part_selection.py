@@ -97,7 +97,8 @@ def test_without_keep_the_report_names_what_the_results_lack_and_where_it_is() -
         "url_context": 1,
     }
     assert len(report.warnings) == 6
-    (grounding,) = [text for text in report.warnings if "have grounding" in text]
+    (grounding,) = [text for text in report.warnings if "(grounding)" in text]
+    assert grounding.startswith("1 answer has parts that the results lack")
     assert report.results in grounding
     assert "--keep grounding" in grounding
 

@@ -42,16 +42,18 @@ def _warn_about_models(model: str, counts: Counts) -> Iterator[str]:
         answered[model_family(version)] += count
     for family, count in sorted(answered.items()):
         if wanted and family and family != wanted:
+            are = "answer is" if count == 1 else "answers are"
             yield (
-                f"{count:,} answers are from {family}, but the run asked for {wanted}. "
+                f"{count:,} {are} from {family}, but the run asked for {wanted}. "
                 "Check whether Google still offers that model"
             )
 
 
 def _warn_about_unkept(counts: Counts, url: str) -> Iterator[str]:
     for part, count in counts.unkept.items():
+        have = "answer has" if count == 1 else "answers have"
         yield (
-            f"{count:,} answers have {part}, which the results lack. It is in the raw output "
-            f"below {url}. Read it with `promptmill results --keep {part}`, or submit with "
-            f"keep={part!r}"
+            f"{count:,} {have} parts that the results lack ({part}). The raw output below {url} "
+            f"has them. Read them with `promptmill results RUN --keep {part}`, and submit the "
+            f"next run with keep={part!r}"
         )
