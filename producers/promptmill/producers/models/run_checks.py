@@ -118,6 +118,6 @@ def _check_tables(model: Model | None, location: str) -> Iterator[Problem]:
         )
     elif location in MULTI_REGIONS:
         yield Problem(
-            f"BigQuery tables for jobs in {location} are not confirmed by Google's pages; try a few "
-            "rows first, and leave out the option tables if Google refuses their job"
+            f"BigQuery tables for jobs in {location} are not confirmed by Google's pages; "
+            "try a few rows first, and leave out the option tables if Google refuses their job"
         )
