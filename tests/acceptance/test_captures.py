@@ -141,7 +141,7 @@ def test_the_command_line_keeps_a_part_or_names_it_and_reads_it_later(
     assert plain.get("response") == (result["response"] if kept_at_submit else None)
     warnings = " | ".join(status["warnings"])
     assert "1 answer is from gemini-3.6-flash" in warnings
-    assert ("have grounding" in warnings) != kept_at_submit
+    assert ("(grounding)" in warnings) != kept_at_submit
     assert "warning: 1 answer is from gemini-3.6-flash" in waited.stderr
     assert mill.get(run).report().warnings == status["warnings"]
 
