@@ -181,6 +181,7 @@ class Expected:
 _UNBILLED = "FAILED_PRECONDITION"
 _OF_JOBS = {
     "MISSING_ROW",
+    "UNREADABLE_RESPONSE",  # the row is missing, and lines name no row
     "JOB_FAILED",
     "JOB_INTERRUPTED",
     "JOB_EXPIRED",

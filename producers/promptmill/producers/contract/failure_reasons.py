@@ -48,7 +48,7 @@ class FailureReason(StrEnum):
     EMPTY_RESPONSE = _transient("EMPTY_RESPONSE", "The model returned no content.")
     UNREADABLE_RESPONSE = _permanent(
         "UNREADABLE_RESPONSE",
-        "The line of output for the request is not in Google's documented form.",
+        "The line of output for the request is not in Google's documented form, or names no row.",
         "Read the line that the message names, then run `promptmill retry`.",
     )
     SCHEMA_INVALID = _permanent(

@@ -289,6 +289,69 @@ def test_a_key_at_another_place_is_found() -> None:
     assert read_one(encode(replace(("key",), {"key": "rtag-1-k1"}))).key == "k1"
 
 
+WRAPPED = [
+    ({"prediction": LINE}, "prediction"),
+    ({"instance": {"key": "rtag-1-k1"}, "prediction": LINE["response"]}, "instance"),
+    ({"a": {"b": LINE}, "request": LINE["request"]}, "a"),
+]
+
+
+@pytest.mark.parametrize(("value", "place"), WRAPPED)
+def test_a_wrapped_line_keeps_its_row_and_usage(value: dict[str, Any], place: str) -> None:
+    result = read_one(encode(value))
+
+    assert (result.key, result.row, result.usage) == ("k1", 1, USAGE)
+    assert result.error and result.error.message.startswith(
+        f"there is no answer where Google documents it, but there is {place}."
+    )
+
+
+FORMS = [b"%b%b", b"%b %b", b"%b,%b,", b"\xef\xbb\xbf%b\xef\xbb\xbf%b", b"[%b, null, %b]", b"%b%b{"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_of_several_objects_in_a_line_answers_its_row(form: bytes) -> None:
+    line = form % (encode(LINE), encode(LINE | {"key": "rtag-2-k2"}))
+
+    results, _, parsed = read(line)
+
+    assert [(result.key, result.text) for result in results] == [("k1", TEXT), ("k2", TEXT)]
+    assert parsed.counts.tokens["totalTokenCount"] == 14
+
+
+@pytest.mark.parametrize("status", [" ", "OK", "200 OK", 200, 0, {"code": 0}, {"code": "200"}])
+def test_an_answer_beside_a_status_of_success_is_read(status: object) -> None:
+    assert read_one(encode(replace(("status",), status))).text == TEXT
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"key": "rtag-1-k1", "usageMetadata": USAGE, "response": {"candidates": [{}]}},
+        LINE | {"usageMetadata": USAGE, "response": LINE["response"] | {"usageMetadata": None}},
+    ],
+)
+def test_usage_outside_the_response_counts(value: dict[str, Any]) -> None:
+    assert read_one(encode(value)).usage == USAGE
+
+
+def test_tokens_of_an_embedding_at_an_unknown_place_count() -> None:
+    result = read_one(
+        encode(
+            {"key": "rtag-1-k1", "response": {"tokenCount": "2", "embeddings": [{"values": [1]}]}}
+        )
+    )
+
+    assert result.error and result.error.reason == "UNREADABLE_RESPONSE"
+    assert result.usage["totalTokenCount"] == 2
+
+
+def test_content_beside_an_empty_text_is_delivered() -> None:
+    part = {"text": "", "functionCall": {"name": "f"}}
+
+    assert read_one(encode(replace(PARTS, [part]))).content == {"role": "model", "parts": [part]}
+
+
 def test_an_odd_line_without_a_key_can_be_matched_by_its_request() -> None:
     _, (unkeyed,), _ = read(encode(replace(("response", "candidates"), 7) | {"key": 1}))
 

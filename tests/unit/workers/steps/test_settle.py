@@ -108,6 +108,27 @@ def test_a_row_that_is_not_in_the_output_is_missing() -> None:
     assert pipeline.report(RUN).failures == {"MISSING_ROW": 1}
 
 
+@pytest.mark.parametrize("strange", [b"{", b"<html>", b"'{}'", b'{"response":{"candidates":[]}}'])
+def test_a_row_is_not_paid_for_again_and_again_if_no_line_names_it(strange: bytes) -> None:
+    script = Script(missing=frozenset({0}), strange=(strange,))
+    pipeline = FakePipeline(script=script, max_attempts=5)
+    run = pipeline.send(["a"])
+    pipeline.drive(run)
+
+    (failed,) = pipeline.results(run)
+    assert failed.error and failed.error.reason == "UNREADABLE_RESPONSE"
+    assert "has lines that name no row" in failed.error.message
+    assert pipeline.report(run).jobs == 2
+
+
+def test_usage_of_an_answer_to_an_unknown_request_counts() -> None:
+    strange = b'{"response":{"usageMetadata":{"totalTokenCount":7}}}'
+
+    pipeline, _ = states(Script(strange=(strange,), missing=frozenset({0})), ["a"])
+
+    assert pipeline.report(RUN).tokens == {"totalTokenCount": 7}
+
+
 class Cancelled(MemoryBucket):
     """Right before one write, cancels the run and lets a duplicate delivery run the step."""
 
@@ -176,8 +197,9 @@ def test_all_lines_and_rows_are_counted(
 
     pipeline, found = states(script, [f"text {n}" for n in range(12)], part_bytes=part_bytes)
 
+    reason = "UNREADABLE_RESPONSE" if max(strange - 1, 0) >= len(missing) else "MISSING_ROW"
     expected = [
-        "MISSING_ROW" if n in missing else "UNKNOWN" if n in statuses else f"You said: text {n}"
+        reason if n in missing else "UNKNOWN" if n in statuses else f"You said: text {n}"
         for n in range(12)
     ]
     assert found == expected

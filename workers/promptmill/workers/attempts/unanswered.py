@@ -5,6 +5,7 @@ duplicate with an answer. Otherwise it is deferred to the next attempt.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +30,23 @@ from promptmill.workers.output.result_files import encode_files
 from promptmill.workers.output.unkeyed import UnkeyedResult, UnmatchedRows, decode_unkeyed
 
 
+class UnreadableLines(NamedTuple):
+    """How many lines of an attempt name no row, and where the first one is, if that is known.
+
+    If there are as many as rows without a line, the answers of these rows were probably paid
+    for. The next line may have the same form: they are retried once, as other unreadable rows.
+    """
+
+    number: int = 0
+    first: str = ""
+
+    def make_error(self, missing: Error) -> Error:
+        """Return the error of a row whose line is probably one of these."""
+        place = f". The first is at {self.first}" if self.first else ""
+        message = f"{missing.message}, but it has lines that name no row{place}"
+        return Error(FailureReason.UNREADABLE_RESPONSE, message)
+
+
 class UnansweredRows:
     """Writes the results of unanswered rows, and then those of their duplicates."""
 
@@ -41,7 +59,9 @@ class UnansweredRows:
         ended: Ended,
         rules: RetryRules,
         deduplicated: DeduplicatedRows,
+        unreadable: "UnreadableLines",
     ) -> None:
+        self._unreadable = unreadable
         self._attempt = attempt
         self._shard_plan = plan.shards[attempt.shard]
         self.first_row = self._shard_plan.first_row
@@ -58,6 +78,7 @@ class UnansweredRows:
         self._retried = RowSetBuilder(resolution.retried)
         self.retried_rows = resolution.retried
         self.files: list[ResultFile] = []
+        self._has_strays = False
 
     def to_counts(self) -> Counts:
         """Return the counts of the written results."""
@@ -120,7 +141,9 @@ class UnansweredRows:
     def _make_results(self, unkeyed_parts: list[int]) -> Iterator[Result]:
         if unkeyed_parts:
             yield from self._match_unkeyed(unkeyed_parts)
-        if self._open_rows():
+        if open_rows := self._open_rows():
+            strays = self._unreadable.number + self._counter.states["unknown"]
+            self._has_strays = strays >= len(open_rows)
             yield from map(self._unanswered_result, self._open_lines())
 
     def _open_lines(self) -> Iterator[RequestLine]:
@@ -142,6 +165,7 @@ class UnansweredRows:
                     yield self._assign_key(unkeyed, *matched)
                 else:
                     self._counter.states["unknown"] += 1
+                    self._counter.meter.add_usage(unkeyed.result.usage)
 
     def _sent_lines(self) -> Iterator[bytes]:
         for line in self._open_lines():
@@ -179,7 +203,10 @@ class UnansweredRows:
     def _find_error(self, line: RequestLine, wire: "_RefusedLine") -> Error:
         if line.refused:
             return Error(FailureReason.INVALID_REQUEST, f"row {line.row}: {wire.error}")
-        return failure_reasons.error_for_missing(self._ended.job, self._ended.reason)
+        error = failure_reasons.error_for_missing(self._ended.job, self._ended.reason)
+        if self._has_strays and error.reason == FailureReason.MISSING_ROW:
+            return self._unreadable.make_error(error)
+        return error
 
 
 class _RefusedLine(msgspec.Struct):

@@ -21,6 +21,8 @@ from promptmill.workers.output.odd_lines import COMPLETE, clean_line, find_usage
 from promptmill.workers.output.part_selection import PAID_FIELDS
 
 _ABSENT = msgspec.Raw()
+_SUCCESS = frozenset({"", "OK", "200", "200 OK", "SUCCESS", "SUCCEEDED"})
+"""Texts of a status that report no failure. Google writes an empty one."""
 _EMPTY_VALUES = (b"", b"null", b"{}", b"[]")
 
 
@@ -117,9 +119,11 @@ def parse_line(data: bytes) -> OutputLine | None:
     because the answer was paid for.
     """
     try:
-        return _decode_line(data)
+        line = _decode_line(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_odd_line(data)
+    is_wrapped = line.key is None and (line.response is None or line.request is _ABSENT)
+    return (_read_odd_line(data) if is_wrapped else None) or line
 
 
 def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> Result:
@@ -131,6 +135,7 @@ def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> R
     parts = (candidate.content and candidate.content.parts if candidate else None) or []
     text, has_other_content = _read_parts(parts)
     error = _find_error(line, response, candidate, bool(text) or has_other_content)
+    usage = response.usageMetadata or _find_other_usage(response, data)
     if error and error.reason == FailureReason.EMPTY_RESPONSE and type(line) is OutputLine:
         odd_line = _read_odd_line(data)
         if odd_line:
@@ -141,7 +146,7 @@ def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> R
         state="failed" if error else "succeeded",
         text=text,
         finish_reason=(candidate and candidate.finishReason) or "",
-        usage=response.usageMetadata or {},
+        usage=usage,
         attempt=attempt,
         model_version=response.modelVersion or "",
         metadata=None if line.metadata is None else _decode_metadata(line.metadata),
@@ -155,7 +160,7 @@ def _read_parts(parts: list[_Part]) -> tuple[str, bool]:
     if len(parts) == 1 and (text := parts[0].text) and not parts[0].thought:
         return text, False  # most answers; the rest is slower
     text = "".join(part.text for part in parts if part.text and not part.thought)
-    return text, any(part.text is None and part.has_other_content for part in parts)
+    return text, any(not part.text and part.has_other_content for part in parts)
 
 
 def list_paid_parts(line: OutputLine) -> list[str]:
@@ -217,7 +222,9 @@ def _find_error(
     line: OutputLine, response: _Response, candidate: _Candidate | None, has_answer: bool
 ) -> Error | None:
     if line.status:
-        return failure_reasons.error_from_status(line.status)
+        is_success = has_answer and line.status.strip().upper() in _SUCCESS
+        if not is_success:
+            return failure_reasons.error_from_status(line.status)
     if isinstance(line, OddLine) and line.problem:
         return Error(FailureReason.UNREADABLE_RESPONSE, line.problem)
     if candidate is None:
@@ -232,6 +239,13 @@ def _error_without_candidates(response: _Response) -> Error:
     if block_reason:
         return failure_reasons.error_from_finish(block_reason)
     return Error(FailureReason.EMPTY_RESPONSE, "the answer has no candidates")
+
+
+def _find_other_usage(response: _Response, data: bytes) -> dict[str, object]:
+    """Return the usage of a line that has none in its response, wherever it is."""
+    if response.tokenCount:
+        return _token_usage(response, data)
+    return read_usage(data) if b"usageMetadata" in data else {}
 
 
 def _token_usage(response: _Response, data: bytes) -> dict[str, object]:

@@ -31,6 +31,23 @@ def decode_lenient(data: bytes) -> object:
     return value
 
 
+def split_objects(data: bytes) -> list[bytes]:
+    """Return the objects of a line that has several, one after another or in a list."""
+    text, position, values = _decode_text(data), 0, list[object]()
+    while position < len(text):
+        try:
+            value, position = _decoder.raw_decode(text, position)
+        except _UNREADABLE:
+            break
+        values += value if isinstance(value, list) else [value]
+        position = _skip_separators(text, position)
+    return [encode_clean(value) for value in values if isinstance(value, dict)]
+
+
+def _skip_separators(text: str, position: int) -> int:
+    return len(text) - len(text[position:].lstrip(", \t\r\0" + _BYTE_ORDER_MARK))
+
+
 def encode_clean(value: object) -> bytes:
     """Encode a lenient value as JSON that a strict decoder accepts."""
     text = json.dumps(value, ensure_ascii=False)

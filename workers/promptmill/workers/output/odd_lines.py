@@ -154,7 +154,8 @@ class _LineCleaner:
     def _clean_status(self, *, has_answer: bool) -> str:
         """Return the status as text, in Google's form ``PHRASE: {"error": …}`` if it is an object.
 
-        An ``error`` in place of an answer counts as status.
+        An ``error`` in place of an answer counts as status. A status of success beside an
+        answer, such as ``{"code": 0}``, counts as empty.
         """
         for name in ("status",) if has_answer else ("status", "error"):
             value = self._line.get(name)
@@ -163,7 +164,7 @@ class _LineCleaner:
                     return value
             elif error := _find_error(value):
                 return "Error: " + encode_clean({"error": error}).decode()
-            elif value and not is_empty(value):
+            elif value and not (is_empty(value) or (has_answer and _is_ok(value))):
                 self._note_problem(name, value, "an error of Google" if value else "")
         return ""
 
@@ -318,6 +319,12 @@ def _find_error(value: object) -> Json | None:
         "status": status if isinstance(status, str) else "",
         "message": message if isinstance(message, str) else "",
     }
+
+
+def _is_ok(value: object) -> bool:
+    """Whether a status that is not text reports success: code 0 of RPCs, or 200 of HTTP."""
+    code = value.get("code", "") if isinstance(value, dict) else value
+    return not isinstance(code, bool) and _clean_count(code) in {0, 200}
 
 
 def _clean_metadata(value: object) -> str | None:

@@ -37,7 +37,7 @@ from promptmill.workers.output.answer_line import (
     read_usage,
 )
 from promptmill.workers.output.counts import count_result
-from promptmill.workers.output.lenient_json import decode_object
+from promptmill.workers.output.lenient_json import decode_object, split_objects
 from promptmill.workers.output.line_ranges import read_lines
 from promptmill.workers.output.nested_json import unnest_json
 from promptmill.workers.output.part_selection import select_parts
@@ -138,11 +138,7 @@ class PartReader:
 
     def read_results(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield results as lines of JSON, at most one success and one failure per row."""
-        for self._offset, raw in lines:
-            data = unnest_json(raw)
-            line = parse_line(data)
-            if type(line) is OddLine:
-                data = line.data
+        for line, data in self._parse_lines(lines):
             if line is None:
                 self._note_unreadable(data)
             elif line.key is None:
@@ -153,6 +149,17 @@ class PartReader:
                     self._counts["unknown"] += 1
                 elif result := self._accept_first(self._make_result(line, data, key), data):
                     yield _encode(result) + b"\n"
+
+    def _parse_lines(
+        self, lines: Iterator[tuple[int, bytes]]
+    ) -> Iterator[tuple[OutputLine | None, bytes]]:
+        """Yield each line with its data. Of a line with several objects, each counts as a line."""
+        for self._offset, raw in lines:
+            line, data = _parse_object(raw)
+            if type(line) is not OutputLine and len(objects := split_objects(raw)) > 1:
+                yield from map(_parse_object, objects)
+            else:
+                yield line, data
 
     def build_parsed(self) -> Parsed:
         """Return the counts and rows of the lines read so far."""
@@ -247,3 +254,9 @@ class PartReader:
         invalid = self._retry_policy.can_send_feedback(result)
         digest, exact = hash_request(data)
         return _encode(UnkeyedResult(digest, result, cut_off, invalid, exact)) + b"\n"
+
+
+def _parse_object(raw: bytes) -> tuple[OutputLine | None, bytes]:
+    data = unnest_json(raw)
+    line = parse_line(data)
+    return line, line.data if type(line) is OddLine else data

@@ -23,7 +23,7 @@ from promptmill.workers.attempts import (
     schema_feedback,
 )
 from promptmill.workers.attempts.retry_rules import DelayLimits, RetryRules
-from promptmill.workers.attempts.unanswered import UnansweredRows
+from promptmill.workers.attempts.unanswered import UnansweredRows, UnreadableLines
 from promptmill.workers.facts import records
 from promptmill.workers.facts.fact import read_facts
 from promptmill.workers.facts.records import Counts, Parsed, Plan, ResultFile, Settled
@@ -58,7 +58,14 @@ def _settle_attempt(attempt: AttemptFolder, limits: DelayLimits) -> Settled:
     deduplicated = deduplication.load_deduplicated(attempt, plan)
     reused = answer_reuse.load_reused(attempt, manifest)
     unanswered_rows = UnansweredRows(
-        attempt, manifest, plan, resolution, ended, rules, deduplicated
+        attempt,
+        manifest,
+        plan,
+        resolution,
+        ended,
+        rules,
+        deduplicated,
+        _find_unreadable(attempt, parsed),
     )
     unanswered_rows.write_results([part for part in parts if parsed[part].unkeyed], parts)
     deduplicated_count = unanswered_rows.write_deduplicated(files, parts)
@@ -78,6 +85,16 @@ def _settle_attempt(attempt: AttemptFolder, limits: DelayLimits) -> Settled:
         delay=rules.make_delay(retried_rows, unbilled_rows),
         unbilled_attempts=rules.count_unbilled(retried_rows, unbilled_rows),
     )
+
+
+def _find_unreadable(attempt: AttemptFolder, parsed: dict[int, Parsed]) -> UnreadableLines:
+    """Return how many lines name no row, and the place of the first one."""
+    count = sum(parsed_part.counts.unreadable for parsed_part in parsed.values())
+    for part, parsed_part in parsed.items():
+        for offset in parsed_part.unreadable_at:
+            name = attempt.parts.get().parts[part].name
+            return UnreadableLines(count, f"byte {offset} of {attempt.bucket.url}/{name}")
+    return UnreadableLines(count)
 
 
 def _part_rows(parsed: Parsed, rules: RetryRules) -> PartRows:
