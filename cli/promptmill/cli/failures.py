@@ -1,7 +1,7 @@
 """``promptmill failures``."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from promptmill.cli import output, run_views
 from promptmill.cli.help_text import add_help
 from promptmill.cli.options import RowFormatOption, RunId
 from promptmill.cli.output import Record, RowFormat
+from promptmill.producers.contract.failure_reasons import FailureReason
 
 if TYPE_CHECKING:
     from promptmill.producers import Result
@@ -26,7 +27,8 @@ Limit = Annotated[
 
 @add_help(
     """
-    The table starts with the number of failures for each reason.
+    The table starts with the number of failures for each reason. What to do about
+    each reason is printed below it.
 
     Needs access to the bucket: pip install 'promptmill[worker]'.
 
@@ -70,6 +72,13 @@ def _spool_failures(rows: Iterable[Record], spool: IO[bytes]) -> Counter[str]:
     return reasons
 
 
+def describe_reasons(reasons: Iterable[str]) -> Iterator[str]:
+    """Yield what happened and what to do, one line for each reason that this version knows."""
+    for reason in reasons:
+        if known := FailureReason.__members__.get(reason):
+            yield f"{reason}: {known.explanation} {known.remedy}"
+
+
 def _show_failures(reasons: Counter[str], spool: IO[bytes], limit: int) -> None:
     if not reasons:
         typer.echo("no failed requests", err=True)
@@ -82,5 +91,7 @@ def _show_failures(reasons: Counter[str], spool: IO[bytes], limit: int) -> None:
     shown_rows: list[Record] = [msgspec.json.decode(line) for line in islice(spool, limit)]
     if shown_rows:
         console.print(output.build_table(shown_rows))
+    for line in describe_reasons(reasons):
+        typer.echo(line, err=True)
     if (hidden_count := reasons.total() - len(shown_rows)) > 0:
         typer.echo(f"{hidden_count:,} more; list all with --format jsonl", err=True)

@@ -1,7 +1,7 @@
 """``promptmill results``."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,9 +68,9 @@ def results(
             for line in run.result_lines(late=late, keep=parts):
                 output.write_line(line)
         else:
-            output.write_records(
-                map(_result_record, run.results(late=late, keep=parts)), output_format
-            )
+            records = map(_result_record, run.results(late=late, keep=parts))
+            is_table = output_format is RowFormat.table
+            output.write_records(shorten_records(records) if is_table else records, output_format)
 
 
 @contextmanager
@@ -88,6 +88,24 @@ def _redirect_stdout(file: Path | None) -> Iterator[None]:
             sys.stdout, file_output = original_stdout, sys.stdout
             file_output.flush()
     unfinished.replace(file)
+
+
+def shorten_records(records: Iterable[Record]) -> list[Record]:
+    """Return rows of a table, without columns that are empty in all."""
+    rows = [_shorten_record(record) for record in records]
+    used = [name for name in (rows[0] if rows else ()) if any(row[name] for row in rows)]
+    return [{name: row[name] or "" for name in used} for row in rows]
+
+
+def _shorten_record(record: Record) -> Record:
+    """Replace a vector by its length, and the usage by its total."""
+    vector, usage = record["embedding"], record["usage"]
+    total = usage.get("totalTokenCount") if isinstance(usage, dict) else None
+    return {
+        **record,
+        "usage": f"{total:,} tokens" if isinstance(total, int) else "",
+        "embedding": f"{len(vector):,} numbers" if isinstance(vector, list) and vector else "",
+    }
 
 
 def _result_record(result: "Result") -> Record:

@@ -74,8 +74,8 @@ class FailureReason(StrEnum):
     # Finish and block reasons of the Gemini API (``FinishReason``, ``BlockedReason``).
     MAX_TOKENS = _permanent(
         "MAX_TOKENS",
-        "The answer was cut off at the token limit.",
-        "Raise `maxOutputTokens`, or submit with `retry_max_tokens`.",
+        "Thinking and answer reached the token limit.",
+        "Raise `maxOutputTokens`, lower `thinkingLevel`, or submit with `retry_max_tokens`.",
     )
     SAFETY = _permanent(
         "SAFETY", "Google's safety filters blocked the prompt or answer.", _REPHRASE
