@@ -30,6 +30,8 @@ RUN_ELSEWHERE = re.compile(
       ^make\b                                                      # the targets run the tests
     | ^export\ |^(gcloud|docker|pip|source)\b                            # need Google, Docker, an index
     | bq://|\bSELECT\b|--tables                                    # test_bigquery.py
+    | /endpoints/\d                                                # test_embeddings.py
+    | \ --live\b|tools/add_capture\.py                             # test_live_check.py
     | promptmill\ (up|down|demo|worker|beat|flower|emulator|storage)\b  # tests/integration
     """,
     re.VERBOSE,
@@ -46,6 +48,8 @@ FILES = {
     "ticket.txt": "the printer is on fire",
     "prompts.jsonl": '{"key": "p-1", "prompt": "Say hello"}\n',
     "reviews.jsonl": '{"key": "r-1", "prompt": "Classify: I love it."}\n',
+    "questions.jsonl": '{"key": "q-1", "prompt": "Who won the cup?"}\n',
+    "products.jsonl": '{"key": "sku-1", "prompt": "A waterproof jacket for hiking"}\n',
     "claims.jsonl": '{"key": "c-1", "prompt": "Read the letter: a pipe burst."}\n',
     "rows.jsonl": '{"key": "w-1", "prompt": "Say goodbye"}\n',
     "reviews.csv": "id,shop,text\nr-1,7,I love it.\nr-2,9,It broke.\n",
