@@ -139,7 +139,7 @@ Before anything is queued, a run is checked against this table, and again by the
 know the location. `promptmill models` prints it, and `promptmill models --prices` the prices.
 
 - A run whose model has no batch jobs in its location is refused. Set `GOOGLE_CLOUD_LOCATION`.
-- A retired model is refused. A date of another model is the earliest day of its retirement; in the
+- A retired model is refused. For other models the date is the earliest day of retirement; in the
   60 days before it, runs have a warning.
 - A request with a refused field is an invalid row. An ignored field is a warning.
 - A model that is missing here is sent with a warning, and is not checked.

@@ -61,6 +61,9 @@ def find_problems(name: ModelName, tables: bool, location: str, today: date) -> 
 
 
 def _describe_unknown(name: str) -> str:
+    if name.isdecimal():
+        resource = f"projects/PROJECT/locations/LOCATION/models/{name}"
+        return f"model {name} is only a number, which is not checked; is it {resource}?"
     similar = find_similar(name)
     question = f"; did you mean {similar}?" if similar else ""
     return f"model {name} is not in the table of known models, so it is not checked{question}"

@@ -101,6 +101,11 @@ def test_tables_in_a_multi_region_are_sent_with_a_warning() -> None:
     ]
 
 
+def test_a_number_is_treated_as_a_tuned_model_without_its_location() -> None:
+    (warning,) = check("1234567890", "us-central1")
+    assert "is it projects/PROJECT/locations/LOCATION/models/1234567890?" in warning
+
+
 def test_a_tuned_model_must_be_where_the_jobs_are() -> None:
     assert check(TUNED, "us-central1") == []
     with pytest.raises(ConfigurationError, match="set GOOGLE_CLOUD_LOCATION to us-central1"):
