@@ -60,12 +60,16 @@ def _format_sentence(error: str) -> str:
     return f" {start}{error[1:].rstrip('.')}." if error else ""
 
 
+def _format_all(count: int) -> str:
+    return "The request" if count == 1 else f"All {count:,} requests"
+
+
 def _describe_ended_run(run: RunStatus) -> str:
     error = _format_sentence(run.error)
     succeeded = f"{run.succeeded:,} of {format_count(run.requests, 'request')}"
     match run.state:
         case "succeeded":
-            return f"All {format_count(run.requests, 'request')} succeeded{format_duration(run)}."
+            return f"{_format_all(run.requests)} succeeded{format_duration(run)}."
         case "partially_succeeded":
             return f"{succeeded} succeeded and {run.failed:,} failed{format_duration(run)}.{error}"
         case "failed":

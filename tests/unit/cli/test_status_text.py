@@ -35,6 +35,7 @@ def test_a_run_that_is_still_sent_says_so() -> None:
 
 def test_a_run_that_succeeded_says_how_long_it_took() -> None:
     assert at("succeeded", ended=1027.5) == "All 1,500 requests succeeded in 28 s."
+    assert at("succeeded", requests=1, ended=1027.5) == "The request succeeded in 28 s."
 
 
 def test_a_run_that_partly_succeeded_has_both_counts() -> None:
