@@ -102,6 +102,10 @@ TRANSIENT_CODES = {429, 500, 503, 504}
 DETAILS = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "code": 999, "message": "no"}]
 
 
+def test_a_code_that_is_cut_off_is_not_another_code() -> None:
+    assert error_from_status('Bad Request: {"error": {"code": 4').reason == "INVALID_ARGUMENT"
+
+
 @given(
     code=st.sampled_from(sorted(PHRASES)),
     message=st.text(min_size=1, max_size=60),
@@ -151,6 +155,7 @@ CAPTURED_JOB_ERRORS = [
     (13, "System error. Please try this operation again.", True, False),
     (13, "INTERNAL", True, False),
     (13, "Failed to export data. Error encountered during execution. Retrying may solve the problem.", True, False),
+    (3, "Not found: Dataset example-tp:llm_bp_tenant_dataset_1 was not found in location US", True, True),
     (13, "Failed to export data. Not found: Dataset example-tp:llm_bp_tenant_dataset_1 was not found", True, False),
 ]  # fmt: skip
 

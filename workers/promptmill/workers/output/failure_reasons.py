@@ -27,6 +27,8 @@ _TABLE_FAULT = re.compile(r'-tp:llm_bp_tenant_dataset_|"_vertex_row_id"')
 The importer reports them as code 3, as if the input were wrong (observed live:
 googleapis/python-aiplatform, issues 4110 and 4112).
 """
+_IMPORT_PHRASES = ("Failed to import", "Not found: Dataset")
+"""How the message of a fault before any row begins. "Failed to export" comes after the rows."""
 _ACCESS_CODES = frozenset({7, 9})
 _ACCESS_ADVICE = (
     "no row is sent again automatically, because it may be billed again: give the service "
@@ -95,11 +97,11 @@ class _Envelope(msgspec.Struct):
 
 _HTTP_CODE = re.compile(r"\b[45]\d\d\b", re.ASCII)
 _FRAGMENTS = (
-    re.compile(r'"code"\s*:\s*"?(\d{1,6})', re.ASCII),
+    re.compile(r'"code"\s*:\s*"?(\d{1,6})(?=\D)', re.ASCII),
     re.compile(r'"status"\s*:\s*"(\w{1,50})"', re.ASCII),
     re.compile(r'"message"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL),
 )
-"""The code, status and message in the JSON of an error."""
+"""The code, status and message in the JSON of an error. A code that is cut off does not count."""
 _decode = msgspec.json.Decoder(_Envelope, strict=False).decode
 
 
@@ -179,7 +181,7 @@ def is_unbilled(error: Error) -> bool:
     """Whether Google failed before the model was asked, so that nothing is billed."""
     is_table_fault = _TABLE_FAULT.search(error.message) is not None
     return _PROVISIONING.search(error.message) is not None or (
-        is_table_fault and error.message.startswith("Failed to import")
+        is_table_fault and error.message.startswith(_IMPORT_PHRASES)
     )
 
 
