@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from promptmill.producers.contract.results import Error, Result
 from promptmill.workers.facts.records import Parsed
 from promptmill.workers.facts.row_set import RowSet
+from promptmill.workers.output.unkeyed import decode_unkeyed
 from promptmill.workers.steps.parse import PartReader
 
 ROWS = 10
@@ -152,9 +153,19 @@ def test_unreadable_lines_are_counted_with_their_offset(data: bytes) -> None:
     assert (parsed.counts.unreadable, parsed.unreadable_at) == (1, [1])
 
 
-@pytest.mark.parametrize(
-    "key", ["rtag-0-k", "rtag-11-k", "rother-1-k", "1", "", "rtag-1-", "rtag--1-k", "rtag-1e0-k"]
-)
+@pytest.mark.parametrize("key", ["1", "", "rtag-1-", "rtag--1-k", "rtag-1e0-k", " k"])
+def test_an_answer_with_a_changed_key_is_left_to_be_matched_by_its_request(key: str) -> None:
+    reader = PartReader("rtag", 1, 1, RowSet.first(10))
+
+    changed = line() | {"key": key, "request": {"contents": [{"parts": [{"text": "a"}]}]}}
+    results = [*reader.read_results(iter([(0, json.dumps(changed).encode())]))]
+
+    (unkeyed,) = map(decode_unkeyed, reader.unkeyed)
+    assert (results, unkeyed.result.text, unkeyed.result.key) == ([], "hola", "")
+    assert unkeyed.hash
+
+
+@pytest.mark.parametrize("key", ["rtag-0-k", "rtag-11-k", "rother-1-k"])
 def test_a_key_outside_the_shard_is_unknown(key: str) -> None:
     results, parsed = read(json.dumps(line() | {"key": key}).encode())
 

@@ -17,11 +17,10 @@ from promptmill.workers.facts.fact import read_facts
 from promptmill.workers.facts.records import PartRange, ResultFile
 from promptmill.workers.facts.run_folder import AttemptFolder, RunFolder
 from promptmill.workers.facts.snapshot import RunSnapshot
-from promptmill.workers.output.answer_line import OddLine, build_result, parse_line
+from promptmill.workers.output.answer_line import OutputLine, build_result, parse_objects
 from promptmill.workers.output.effective_rows import effective_results
 from promptmill.workers.output.lenient_json import decode_object
 from promptmill.workers.output.line_ranges import read_lines
-from promptmill.workers.output.nested_json import unnest_json
 from promptmill.workers.output.part_selection import select_parts
 
 _RowState = tuple[int, str]
@@ -76,9 +75,10 @@ def _read_range(
     selected: dict[_RowState, dict[str, Any]] = {}
     try:
         for _, raw in read_lines(attempt.bucket, part_range):
-            result, parts = _read_line(unnest_json(raw), keep)
-            if parts:
-                selected.setdefault((result.row, result.state), parts)
+            for line, data in parse_objects(raw):
+                result, parts = _read_line(line, data, keep)
+                if parts:
+                    selected.setdefault((result.row, result.state), parts)
     except NotFound:
         raise PromptmillError(
             f"the raw output {attempt.bucket.url}/{part_range.name} no longer exists, "
@@ -87,10 +87,10 @@ def _read_range(
     return selected
 
 
-def _read_line(data: bytes, keep: Sequence[str]) -> tuple[Result, dict[str, Any] | None]:
-    line = parse_line(data)
+def _read_line(
+    line: OutputLine | None, data: bytes, keep: Sequence[str]
+) -> tuple[Result, dict[str, Any] | None]:
     key = split_wire_key((line and line.key) or "") or WireKey("", 0, "")
     if line is None:
         return Result("", 0, "failed"), None
-    data = line.data if isinstance(line, OddLine) else data
     return build_result(line, data, key, 0), select_parts(decode_object(data).get("response"), keep)

@@ -15,6 +15,7 @@ from promptmill.workers.output.lenient_json import (
     encode_clean,
     find_object,
     find_strings,
+    split_objects,
 )
 from promptmill.workers.output.nested_json import unnest_json
 from promptmill.workers.output.odd_lines import COMPLETE, clean_line, find_usage
@@ -124,6 +125,24 @@ def parse_line(data: bytes) -> OutputLine | None:
         return _read_odd_line(data)
     is_wrapped = line.key is None and (line.response is None or line.request is _ABSENT)
     return (_read_odd_line(data) if is_wrapped else None) or line
+
+
+def parse_objects(raw: bytes) -> Iterator[tuple[OutputLine | None, bytes]]:
+    """Yield the objects of one line of output, each parsed and as bytes in the documented form.
+
+    It is one object in the documented form; of several, each is read as a line.
+    """
+    line, data = _parse_object(raw)
+    if type(line) is not OutputLine and len(objects := split_objects(raw)) > 1:
+        yield from map(_parse_object, objects)
+    else:
+        yield line, data
+
+
+def _parse_object(raw: bytes) -> tuple[OutputLine | None, bytes]:
+    data = unnest_json(raw)
+    line = parse_line(data)
+    return line, line.data if type(line) is OddLine else data
 
 
 def build_result(line: OutputLine, data: bytes, key: WireKey, attempt: int) -> Result:

@@ -29,17 +29,15 @@ from promptmill.workers.facts.row_set import RowSet, RowSetBuilder
 from promptmill.workers.facts.run_folder import FIRST_ATTEMPT, AttemptFolder
 from promptmill.workers.output import failure_reasons
 from promptmill.workers.output.answer_line import (
-    OddLine,
     OutputLine,
     build_result,
     list_paid_parts,
-    parse_line,
+    parse_objects,
     read_usage,
 )
 from promptmill.workers.output.counts import count_result
-from promptmill.workers.output.lenient_json import decode_object, split_objects
+from promptmill.workers.output.lenient_json import decode_object
 from promptmill.workers.output.line_ranges import read_lines
-from promptmill.workers.output.nested_json import unnest_json
 from promptmill.workers.output.part_selection import select_parts
 from promptmill.workers.output.unkeyed import UnkeyedResult, hash_request
 from promptmill.workers.ports.google import Bucket
@@ -141,25 +139,18 @@ class PartReader:
         for line, data in self._parse_lines(lines):
             if line is None:
                 self._note_unreadable(data)
-            elif line.key is None:
+            elif (key := split_wire_key(line.key or "")) is None:
                 self.unkeyed.append(self._encode_unkeyed(line, data))
-            else:
-                key = split_wire_key(line.key)
-                if key is None or not self._is_ours(key):
-                    self._counts["unknown"] += 1
-                elif result := self._accept_first(self._make_result(line, data, key), data):
-                    yield _encode(result) + b"\n"
+            elif not self._is_ours(key):
+                self._counts["unknown"] += 1
+            elif result := self._accept_first(self._make_result(line, data, key), data):
+                yield _encode(result) + b"\n"
 
     def _parse_lines(
         self, lines: Iterator[tuple[int, bytes]]
     ) -> Iterator[tuple[OutputLine | None, bytes]]:
-        """Yield each line with its data. Of a line with several objects, each counts as a line."""
         for self._offset, raw in lines:
-            line, data = _parse_object(raw)
-            if type(line) is not OutputLine and len(objects := split_objects(raw)) > 1:
-                yield from map(_parse_object, objects)
-            else:
-                yield line, data
+            yield from parse_objects(raw)
 
     def build_parsed(self) -> Parsed:
         """Return the counts and rows of the lines read so far."""
@@ -254,9 +245,3 @@ class PartReader:
         invalid = self._retry_policy.can_send_feedback(result)
         digest, exact = hash_request(data)
         return _encode(UnkeyedResult(digest, result, cut_off, invalid, exact)) + b"\n"
-
-
-def _parse_object(raw: bytes) -> tuple[OutputLine | None, bytes]:
-    data = unnest_json(raw)
-    line = parse_line(data)
-    return line, line.data if type(line) is OddLine else data
