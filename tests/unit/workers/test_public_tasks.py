@@ -352,7 +352,6 @@ def test_a_submission_interrupted_anywhere_is_completed_by_its_redelivery() -> N
         }
 
 
-@pytest.mark.usefixtures("celerys_log")
 def test_a_refused_submission_that_is_redelivered_does_not_open_its_run_again() -> None:
     worker, tasks = FakeWorker(FakePipeline()), shared()
     run, refused = make_run_id("k"), SMALLEST | {"deadline": "soon"}

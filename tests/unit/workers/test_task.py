@@ -12,8 +12,6 @@ from promptmill.workers.fakes import MemoryBucket
 from support.fake_pipeline import RUN, FakePipeline
 from support.fake_worker import FakeWorker
 
-pytestmark = pytest.mark.usefixtures("celerys_log")
-
 
 class Failing(MemoryBucket):
     """A bucket that raises an error until it is repaired. It always stores dead letters."""

@@ -128,7 +128,6 @@ def test_a_late_message_leaves_a_run_with_unsent_callbacks_open() -> None:
     assert pipeline.bucket.find(f"open/{RUN}") is not None
 
 
-@pytest.mark.usefixtures("celerys_log")
 def test_an_early_finish_reports_nothing_while_rows_await_a_retry() -> None:
     pipeline = FakePipeline(max_attempts=2, script=Script(missing=frozenset({1}), seed=None))
     run = pipeline.send(["a", "b"])
