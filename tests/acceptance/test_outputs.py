@@ -78,7 +78,7 @@ def test_only_the_row_of_an_unreadable_line_fails(
     assert (report.succeeded, report.unreadable, report.failures) == (
         REQUESTS - lost,
         lost,
-        {"MISSING_ROW": lost},
+        {"UNREADABLE_RESPONSE": lost},
     )
 
 

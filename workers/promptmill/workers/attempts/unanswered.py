@@ -156,7 +156,7 @@ class UnansweredRows:
         return self.wanted - self._resolved.build()
 
     def _match_unkeyed(self, parts: Iterable[int]) -> Iterator[Result]:
-        unmatched = UnmatchedRows(self._sent_lines())
+        unmatched, strays = UnmatchedRows(self._sent_lines()), list[dict[str, object]]()
         for state in ("succeeded", "failed"):
             for unkeyed in self._read_unkeyed(parts):
                 if unkeyed.result.state != state:
@@ -165,7 +165,10 @@ class UnansweredRows:
                     yield self._assign_key(unkeyed, *matched)
                 else:
                     self._counter.states["unknown"] += 1
-                    self._counter.meter.add_usage(unkeyed.result.usage)
+                    strays.append(unkeyed.result.usage)
+        # A row without a line was answered by one of them; the others are copies.
+        for usage in strays[: len(self._open_rows())]:
+            self._counter.meter.add_usage(usage)
 
     def _sent_lines(self) -> Iterator[bytes]:
         for line in self._open_lines():
