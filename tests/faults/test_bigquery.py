@@ -54,8 +54,9 @@ def new_table() -> Table:
 
 
 def rows_of(warehouse: BigQueryWarehouse, table: Table) -> list[Result]:
+    """Return the rows as results. A repeated column, such as an embedding, is empty, never NULL."""
     rows = [
-        {name: value for name, value in row.items() if value is not None}
+        {name: value for name, value in row.items() if value not in (None, [])}
         for row in warehouse.stream_rows(table)
     ]
     return [msgspec.convert(row, Result) for row in rows]
