@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from promptmill.config.errors import ConfigurationError
-from promptmill.producers.requests import embedding_requests
+from promptmill.producers.models.model_table import find_embedding_model
+from promptmill.producers.requests.embedding_requests import normalize_config
 
 _REFUSED_OPTIONS = {
     "response_schema": "an embedding has no text that could fit a schema",
@@ -22,7 +23,7 @@ def check_embedding_options(model_name: str, options: Mapping[str, object]) -> d
 
     Raises ConfigurationError for an option that the model cannot have.
     """
-    model = embedding_requests.find_embedding_model(model_name)
+    model = find_embedding_model(model_name)
     config = options.get("embedding_config")
     if model is None:
         if config:
@@ -33,4 +34,4 @@ def check_embedding_options(model_name: str, options: Mapping[str, object]) -> d
         return {}
     if refused := next((name for name in _REFUSED_OPTIONS if options.get(name)), ""):
         raise ConfigurationError(f"{refused}: {_REFUSED_OPTIONS[refused]} (model {model.name})")
-    return embedding_requests.normalize_config(config, model) if isinstance(config, Mapping) else {}
+    return normalize_config(config, model) if isinstance(config, Mapping) else {}

@@ -13,7 +13,7 @@ import zstandard
 
 from promptmill.config import names
 from promptmill.config.errors import MessageRefused, NewerVersion
-from promptmill.producers.models.model_table import Task, find_model
+from promptmill.producers.models.model_table import find_embedding_model
 from promptmill.producers.pricing.tokens import ChunkSize as ChunkSize
 from promptmill.producers.pricing.tokens import TokenTotals
 
@@ -103,8 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def embeds(self) -> bool:
         """Whether the model makes embeddings."""
-        model = find_model(self.model)
-        return model is not None and model.task is Task.embed
+        return find_embedding_model(self.model) is not None
 
     @property
     def has_callbacks(self) -> bool:

@@ -5,9 +5,9 @@ in the queue. So every request is checked before it is sent. A model that the ta
 not know has no rules.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
+from promptmill.producers.models.field_spelling import list_spellings
 from promptmill.producers.models.model_table import Model, find_model
 
 _CONFIG_FIELDS = ("generationConfig", "generation_config")
@@ -27,7 +27,7 @@ class ModelRules:
     def __init__(self, model: Model | None) -> None:
         self.model = model
         self._checks = _compile_checks(model) if model else {}
-        self._ignored = frozenset(_spell_fields(model.ignored_fields)) if model else frozenset()
+        self._ignored = frozenset(list_spellings(model.ignored_fields)) if model else frozenset()
         self._needs_user_turn = bool(model and not model.accepts_model_turn_last)
 
     @property
@@ -94,23 +94,12 @@ def _check_candidates(count: object) -> str:
     )
 
 
-def _spell_fields(fields: Iterable[str]) -> Iterator[str]:
-    """Yield field names in camelCase and in snake_case. Google accepts both."""
-    for field in fields:
-        yield field
-        yield _to_snake_case(field)
-
-
-def _to_snake_case(field: str) -> str:
-    return re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", field)
-
-
 def _compile_checks(model: Model) -> dict[str, Check]:
     """Return the check of each field of ``generationConfig``, by both spellings."""
     refuse_field = _make_refusal(f": {model.name} refuses it; remove it")
-    checks: dict[str, Check] = dict.fromkeys(_spell_fields(model.refused_fields), refuse_field)
-    checks |= dict.fromkeys(_spell_fields(["maxOutputTokens"]), _make_limit_check(model))
-    return checks | dict.fromkeys(_spell_fields(["thinkingConfig"]), _make_thinking_check(model))
+    checks: dict[str, Check] = dict.fromkeys(list_spellings(model.refused_fields), refuse_field)
+    checks |= dict.fromkeys(list_spellings(["maxOutputTokens"]), _make_limit_check(model))
+    return checks | dict.fromkeys(list_spellings(["thinkingConfig"]), _make_thinking_check(model))
 
 
 def _make_refusal(reason: str) -> Check:
@@ -125,9 +114,9 @@ def _make_limit_check(model: Model) -> Check:
 
 
 def _make_thinking_check(model: Model) -> Check:
-    level_checks = dict.fromkeys(_spell_fields(["thinkingLevel"]), _make_level_check(model))
+    level_checks = dict.fromkeys(list_spellings(["thinkingLevel"]), _make_level_check(model))
     budget = _make_refusal(f": {model.name} refuses it together with thinkingLevel; set only one")
-    budget_checks = dict.fromkeys(_spell_fields(["thinkingBudget"]), budget)
+    budget_checks = dict.fromkeys(list_spellings(["thinkingBudget"]), budget)
 
     def check_thinking(config: object) -> str:
         has_level = isinstance(config, Mapping) and any(map(config.get, level_checks))
@@ -161,5 +150,5 @@ def _check_fields(checks: Mapping[str, Check], fields: object, path: str) -> str
 
 
 _CANDIDATE_CHECKS: dict[str, Check] = dict.fromkeys(
-    _spell_fields(["candidateCount"]), _check_candidates
+    list_spellings(["candidateCount"]), _check_candidates
 )

@@ -10,10 +10,9 @@ from enum import StrEnum
 
 import msgspec
 
-GLOBAL = ("global",)
-MULTI_REGIONS = ("us", "eu")
-"""The multi-regions. They have API hosts of their own."""
-ANYWHERE = (*GLOBAL, *MULTI_REGIONS)
+from promptmill.config.locations import GLOBAL, MULTI_REGIONS
+
+ANYWHERE = (GLOBAL, *MULTI_REGIONS)
 
 EMBEDDING_REGIONS = (
     "us-central1",
@@ -170,7 +169,7 @@ _MODELS = (
     Model(
         name="gemini-3.1-pro-preview",
         stage=Stage.preview,
-        locations=GLOBAL,
+        locations=(GLOBAL,),
         thinking_levels=("LOW", "MEDIUM", "HIGH"),
         default_thinking_level="HIGH",
         source=f"{_DOCS}/guides/gemini-3-8-flash, …/start/get-started-with-gemini-3",
@@ -221,7 +220,7 @@ _MODELS = (
     Model(
         name="gemini-3-flash-preview",
         stage=Stage.preview,
-        locations=GLOBAL,
+        locations=(GLOBAL,),
         thinking_levels=_LEVELS,
         default_thinking_level="HIGH",
         source=f"{_DOCS}/gemini/3-flash, …/thinking",
@@ -239,7 +238,7 @@ _MODELS = (
     Model(
         name="gemini-3-pro-preview",
         stage=Stage.retired,
-        locations=GLOBAL,
+        locations=(GLOBAL,),
         retires="2026-03-09",
         successor="gemini-3.1-pro-preview",
         thinking_levels=("LOW", "HIGH"),
@@ -325,3 +324,9 @@ def find_model(name: str) -> Model | None:
     """
     short_name = name.rpartition("/")[2].partition("@")[0]
     return MODELS.get(short_name) or MODELS.get(short_name.removesuffix("-001"))
+
+
+def find_embedding_model(name: str) -> Model | None:
+    """Return the row of an embedding model; None for any other model."""
+    model = find_model(name)
+    return model if model and model.task is Task.embed else None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from promptmill.producers.models.model_table import THOUGHT_TOKENS, Task, find_model
+from promptmill.producers.models.model_table import THOUGHT_TOKENS, find_embedding_model
 from promptmill.producers.pricing.prices import Prices, Rate, to_dollars
 from promptmill.producers.pricing.tokens import (
     BYTES_PER_TOKEN,
@@ -138,7 +138,7 @@ def build_estimate(
         online_usd=cost and to_dollars(cost.online),
         open=tokens.open,
         jobs=jobs,
-        method=EMBEDDING_METHOD if _is_embedding(model) else METHOD,
+        method=EMBEDDING_METHOD if find_embedding_model(model) else METHOD,
         thought_tokens=tokens.thoughts,
         location=prices.location if prices else "",
     )
@@ -146,14 +146,9 @@ def build_estimate(
 
 def _fit_model(tokens: TokenTotals, model: str) -> TokenTotals:
     """Return the token totals without output tokens for a model that makes embeddings."""
-    if not _is_embedding(model):
+    if not find_embedding_model(model):
         return tokens
     return msgspec.structs.replace(tokens, answers=0, named=0, longest=0, unnamed=0, thoughts=0)
-
-
-def _is_embedding(model: str) -> bool:
-    row = find_model(model)
-    return row is not None and row.task is Task.embed
 
 
 def estimate_cost_range(

@@ -6,14 +6,14 @@ batch-prediction-genai-embeddings). It may also be written in camelCase.
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from promptmill.config.errors import ConfigurationError
-from promptmill.producers.models.model_table import Model, Task, find_model
+from promptmill.producers.models.field_spelling import to_snake_case
+from promptmill.producers.models.model_table import Model, find_embedding_model
 from promptmill.producers.pricing import tokens
 from promptmill.producers.pricing.thinking import ThoughtCounter
 from promptmill.producers.pricing.tokens import RequestTokens
@@ -39,18 +39,11 @@ TASK_TYPES = (
 _FIELDS = ("content", CONFIG_FIELD)
 _MULTIMODAL_FIELDS = frozenset({"document_ocr", "audio_track_extraction"})
 """Fields for Gemini Embedding 2 alone, by the docstrings of google-genai 2.34.0."""
-_CAPITAL = re.compile(r"[A-Z]")
 _GENERATION_FIELDS = frozenset(
     {"generation_config", "system_instruction", "tools", "tool_config", "safety_settings"}
 )
 _encode_json = msgspec.json.Encoder(order="deterministic").encode
 Config = Mapping[str, object]
-
-
-def find_embedding_model(name: str) -> Model | None:
-    """Return the row of an embedding model; None for any other model."""
-    model = find_model(name)
-    return model if model and model.task is Task.embed else None
 
 
 def choose_form(manifest: "Manifest", checks: ModelChecks | None = None) -> "EmbeddingForm | None":
@@ -116,7 +109,7 @@ class EmbeddingForm:
         if not isinstance(request, Mapping):
             return _describe_non_mapping(request)
         return (
-            _find_foreign_field([_to_snake_case(str(name)) for name in request])
+            _find_foreign_field([to_snake_case(str(name)) for name in request])
             or self._check_content(_read_content(request))
             or self._check_config(_read_config(request))
         )
@@ -254,11 +247,7 @@ def _read_config(request: Config) -> Any:
 
 def _normalize_names(config: Config) -> dict[str, object]:
     """Return a config with Google's names in snake case, without nulls."""
-    return {_to_snake_case(str(name)): value for name, value in config.items() if value is not None}
-
-
-def _to_snake_case(name: str) -> str:
-    return _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name)
+    return {to_snake_case(str(name)): value for name, value in config.items() if value is not None}
 
 
 def _read_content(request: Config) -> Any:

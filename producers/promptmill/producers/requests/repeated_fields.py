@@ -13,6 +13,8 @@ means the same as ``{"googleSearch": {}}`` and runs (observed live, 2025-11).
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from promptmill.producers.models.field_spelling import to_snake_case
+
 _Fix = Callable[[Any], Any]
 _SEARCH: Mapping[str, object] = {"googleSearch": {"excludeDomains": []}}
 _MAPPING_TYPES = (dict, Mapping)
@@ -94,9 +96,7 @@ def _fix_calling_config(config: Any) -> Any:
 
 def _both_spellings(fixes: Mapping[str, _Fix]) -> dict[str, _Fix]:
     """Return fixes for the camelCase names and their snake_case forms."""
-    snake = {"".join("_" + c.lower() if c.isupper() else c for c in name): fix
-             for name, fix in fixes.items()}  # fmt: skip
-    return {**fixes, **snake}
+    return {**fixes, **{to_snake_case(name): fix for name, fix in fixes.items()}}
 
 
 _CONTENT_FIXES = _both_spellings({"parts": _wrap_object})
